@@ -1,0 +1,20 @@
+//! Generates the messages, the gRPC service and their proto3 JSON form from `proto/`.
+//! protox compiles the files, so that no protoc has to be installed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost_build::Config;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(["pointsman/v1/agent.proto"], ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let encoded = prost::Message::encode_to_vec(&descriptors);
+    fs::write(out.join("pointsman.v1.descriptors"), &encoded)?;
+
+    let mut config = Config::new();
+    config.compile_well_known_types().extern_path(".google.protobuf", "::pbjson_types");
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
+    pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".pointsman.v1"])?;
+    Ok(())
+}
