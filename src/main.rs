@@ -1,1 +1,5 @@
-fn main() {}
+//! The `pointsman` command.
+
+fn main() -> std::process::ExitCode {
+    pointsman::cli::run()
+}

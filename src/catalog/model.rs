@@ -1,0 +1,85 @@
+//! A service and its endpoints, as the sources say they are.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
+
+use super::name::ServiceName;
+
+/// Labels of an endpoint, by which a request may select.
+pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
+/// One service as one source knows it. A source replaces it whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// What it is called.
+    pub name: ServiceName,
+    /// Its ports; one without a name where the source has just one.
+    pub ports: Vec<Port>,
+    /// Settings of its policy as the source carries them, not yet validated.
+    pub settings: Vec<Setting>,
+    /// Which source it comes from, for a person: `file services.yaml`.
+    pub source: Arc<str>,
+    /// Grows with every change of this service within one run of the agent.
+    pub version: u64,
+    /// The source has not confirmed this for over ten minutes.
+    pub stale: bool,
+    /// What holds for the service as a whole and a person should know, such as the brake.
+    pub notes: Vec<String>,
+}
+
+/// A port of a service with the endpoints that serve it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its name, where it has one.
+    pub name: Option<Arc<str>>,
+    /// The service's own number (not the endpoints', which each carry theirs).
+    pub number: Option<u16>,
+    /// In the order of the source; addresses are distinct.
+    pub endpoints: Arc<[Endpoint]>,
+}
+
+/// Somewhere to send a request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// Address and port; identifies the endpoint within its port.
+    pub address: SocketAddr,
+    /// Where it runs, as far as the source knows.
+    pub region: Option<Arc<str>>,
+    /// Where it runs, as far as the source knows.
+    pub zone: Option<Arc<str>>,
+    /// Where it runs, as far as the source knows.
+    pub node: Option<Arc<str>>,
+    /// Relative capacity; only ratios within a service count. 0 takes no traffic.
+    pub weight: u32,
+    /// What the source says of it.
+    pub health: Health,
+    /// What requests may select by.
+    pub labels: Arc<Labels>,
+    /// When it became ready, by the source's clock.
+    pub ready_since: Option<SystemTime>,
+    /// The name to verify a certificate against.
+    pub server_name: Option<Arc<str>>,
+    /// Kept by the brake after its source dropped it: the last priority.
+    pub braked: bool,
+}
+
+/// What a source says of an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Health {
+    /// Takes requests.
+    Ready,
+    /// Still serves, but is about to go: only when nothing is ready.
+    Draining,
+    /// Never picked.
+    Unready,
+}
+
+/// One setting of a service's policy, as its source carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// As in `pointsman.dev/KEY` or under `policy:` in a file.
+    pub key: String,
+    /// Not yet validated.
+    pub value: String,
+    /// Where it stands, for a person: `services.yaml:12`, `annotation pointsman.dev/zone`.
+    pub origin: String,
+}
