@@ -1,12 +1,13 @@
 //! What is known of services: names, endpoints, versions; merged from the sources and validated.
 //!
 //! - [`name`]: how a service is called; [`near`]: what was probably meant
-//! - [`model`]: [`Service`], [`Endpoint`], [`Health`]
+//! - [`model`]: [`Service`], [`Endpoint`], [`Health`]; [`endpoint_ref`]: one of a list
 //! - [`store`]: [`Catalog`], all of it, shared between threads
 //! - [`lookup`]: from a caller's name to a service and a port
 //! - [`brake`]: a wrong line or selector doesn't empty a service at once
 
 pub mod brake;
+pub mod endpoint_ref;
 mod intern;
 pub mod lookup;
 pub mod model;
@@ -15,6 +16,7 @@ pub mod near;
 pub mod store;
 mod validate;
 
+pub use endpoint_ref::EndpointRef;
 pub use lookup::{Found, LookupError};
 pub use model::{Endpoint, Health, Labels, Port, Service, Setting};
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};
