@@ -24,3 +24,6 @@ pub use samples::Sample;
 pub use segment::Memory;
 pub use service::{Pass, ServicePublisher, Setup};
 pub use task::Tables;
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use tracing::debug;
 use super::{
     period,
     retry::Retries,
-    segment::{Memory, Segment},
+    segment::{CLOSED, Memory, Segment},
     structure::structure,
 };
 use crate::{
@@ -155,12 +155,8 @@ impl ServicePublisher {
         policy: Arc<Policy>,
         now: Duration,
     ) -> io::Result<bool> {
-        let mut known: HashMap<SocketAddr, EndpointLoad> = self
-            .endpoints
-            .iter()
-            .map(|e| e.address)
-            .zip(std::mem::take(&mut self.loads))
-            .collect();
+        let mut known: HashMap<SocketAddr, EndpointLoad> =
+            self.endpoints.iter().map(|e| e.address).zip(std::mem::take(&mut self.loads)).collect();
         self.loads =
             endpoints.iter().map(|e| known.remove(&e.address).unwrap_or_default()).collect();
         for gone in known.keys() {
@@ -392,7 +388,7 @@ impl ServicePublisher {
         }
         let left = self.retries_left(now);
         let writer = self.segment.writer();
-        writer.set_retry_budget(left as u32);
+        writer.set_retry_budget((left * 1000.0) as u32);
         writer.publish();
     }
 
@@ -455,11 +451,10 @@ fn cell(
     shrink: f64,
 ) -> Cell {
     if matches!(planned.state, State::Out | State::Ejected) {
-        return Cell { limit: 0, ..Cell::default() };
+        return CLOSED;
     }
     let in_flight_shrunk = in_flight as f32 * shrink as f32;
-    let score =
-        strategy.score(&Observed { weight: planned.weight, in_flight: in_flight_shrunk });
+    let score = strategy.score(&Observed { weight: planned.weight, in_flight: in_flight_shrunk });
     let limit = match planned.limit {
         i32::MAX => i32::MAX,
         bound => bound.saturating_sub_unsigned(in_flight).max(0),
