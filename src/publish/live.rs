@@ -1,0 +1,175 @@
+//! A target with a table, as the socket sees it: picks, and what explains them.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use pointsman_table::Waker;
+
+use super::{
+    ServicePublisher,
+    callers::{Callers, Held},
+    explanation::{EndpointStatus, Explanation, NoEndpoint, cells, why_none},
+    target::Target,
+};
+use crate::{catalog::EndpointRef, clock, policy::Policy};
+
+/// What one pick wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a> {
+    /// Addresses not to pick.
+    pub exclude: &'a [SocketAddr],
+    /// What to hash by.
+    pub key: Option<&'a [u8]>,
+    /// Distinct endpoints, at least 1; fewer come back where there are no more.
+    pub count: u32,
+    /// At least 1.
+    pub cost: u32,
+}
+
+/// What one pick got: at least one.
+#[derive(Debug)]
+pub struct Picked {
+    /// The first is in flight, the others from [`Held::start`].
+    pub picks: Vec<Held>,
+    /// The plan's version.
+    pub plan: u64,
+    /// The source has not confirmed the endpoints for over ten minutes.
+    pub stale: bool,
+}
+
+/// A target with a table.
+#[derive(Debug)]
+pub struct Live {
+    target: Target,
+    seed: u32,
+    waker: Waker,
+    publisher: Mutex<ServicePublisher>,
+    callers: ArcSwap<Callers>,
+    shown: ArcSwap<Shown>,
+}
+
+/// What changes with the plan and every pick shows.
+#[derive(Clone, Copy, Debug)]
+struct Shown {
+    plan: u64,
+    stale: bool,
+}
+
+impl Live {
+    /// Callers of the socket attach at once; `waker` wakes the publishing thread.
+    pub(super) fn new(
+        target: Target,
+        mut publisher: ServicePublisher,
+        stale: bool,
+        seed: u32,
+        waker: Waker,
+    ) -> io::Result<Self> {
+        let callers = Callers::attach(&mut publisher, seed, &waker)?;
+        let shown = Shown { plan: publisher.plan().version, stale };
+        Ok(Self {
+            target,
+            seed,
+            waker,
+            publisher: Mutex::new(publisher),
+            callers: ArcSwap::new(callers),
+            shown: ArcSwap::from_pointee(shown),
+        })
+    }
+
+    /// What it was made for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn publisher(&self) -> MutexGuard<'_, ServicePublisher> {
+        self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes new endpoints and settings over; callers see them together with the generation that
+    /// names their slots.
+    pub(super) fn update(
+        &self,
+        endpoints: Vec<EndpointRef>,
+        policy: Option<Arc<Policy>>,
+        stale: bool,
+    ) -> io::Result<()> {
+        let mut publisher = self.publisher();
+        let policy = policy.unwrap_or_else(|| publisher.policy().clone());
+        let callers = self.callers.load_full();
+        let mut counting = callers.lock();
+        let superseded = publisher.update(endpoints, policy, clock::now())?;
+        if superseded {
+            self.callers.store(Callers::attach(&mut publisher, self.seed, &self.waker)?);
+        } else {
+            counting.learn(&publisher);
+        }
+        self.shown.store(Arc::new(Shown { plan: publisher.plan().version, stale }));
+        Ok(())
+    }
+
+    /// Shows callers what the publisher decided by itself: no new slots, but groups may differ.
+    pub(super) fn show(&self, publisher: &ServicePublisher) {
+        self.callers.load().lock().learn(publisher);
+        let shown = **self.shown.load();
+        self.shown.store(Arc::new(Shown { plan: publisher.plan().version, ..shown }));
+    }
+
+    /// Picks endpoints and counts the first in flight.
+    ///
+    /// # Errors
+    /// No endpoint can serve; says why.
+    pub fn pick(&self, want: &Want<'_>) -> Result<Picked, NoEndpoint> {
+        let picks = self.callers.load_full().pick(want);
+        if picks.is_empty() {
+            return Err(self.none(want));
+        }
+        let shown = **self.shown.load();
+        Ok(Picked { picks, plan: shown.plan, stale: shown.stale })
+    }
+
+    #[cold]
+    fn none(&self, want: &Want<'_>) -> NoEndpoint {
+        let plan = self.publisher().plan().clone();
+        NoEndpoint { target: self.target.to_string(), why: why_none(&plan, want.exclude) }
+    }
+
+    /// As this node sees them, in the order of the source.
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        let now = clock::now();
+        let publisher = self.publisher();
+        (publisher.plan().endpoints.iter().zip(publisher.loads()))
+            .map(|(planned, load)| {
+                let recent = load.ring.sum(now, Duration::ZERO);
+                EndpointStatus {
+                    endpoint: planned.endpoint.clone(),
+                    state: planned.state,
+                    weight: planned.weight,
+                    in_flight: load.in_flight,
+                    requests: recent.ended,
+                    failures: recent.failed,
+                    mean_latency: recent.mean_latency(),
+                }
+            })
+            .collect()
+    }
+
+    /// All that explains a pick.
+    pub fn explain(&self) -> Explanation {
+        let samples = self.callers.load().samples();
+        let publisher = self.publisher();
+        Explanation {
+            target: self.target.clone(),
+            plan: publisher.plan().clone(),
+            policy: publisher.policy().clone(),
+            cells: cells(&publisher),
+            samples,
+            retry_left: publisher.retries_left(clock::now()),
+            period: publisher.period(),
+        }
+    }
+}
