@@ -27,8 +27,8 @@ impl OwnCounts {
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let slots = scenario.backends.len() as u32;
         let mut writer = TableWriter::on_heap(Capacity::for_endpoints(slots));
-        let mean = scenario.backends.iter().map(|b| f64::from(b.weight)).sum::<f64>()
-            / f64::from(slots);
+        let mean =
+            scenario.backends.iter().map(|b| f64::from(b.weight)).sum::<f64>() / f64::from(slots);
         let weights: Vec<(u32, f64)> =
             (0..).zip(scenario.backends.iter().map(|b| f64::from(b.weight) / mean)).collect();
         for &(slot, weight) in &weights {
@@ -47,9 +47,10 @@ impl OwnCounts {
         let table = writer.table();
         let mut seeds = Stream::new(seed, Purpose::Choice);
         let counters = Counters::on_heap(table.capacity().slots, 1);
-        let callers = scenario.callers.iter().map(|_| {
-            Picker::new(table.clone(), counters.clone(), seeds.seed(), None)
-        });
+        let callers = scenario
+            .callers
+            .iter()
+            .map(|_| Picker::new(table.clone(), counters.clone(), seeds.seed(), None));
         Self { callers: callers.collect() }
     }
 }
