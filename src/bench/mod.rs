@@ -2,11 +2,13 @@
 //!
 //! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
 //! - [`pick`]: what a pick and its end cost a caller
+//! - [`balance`]: how evenly and how fast, simulated, and with real processes
 //!
 //! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
 
 use std::process::ExitCode;
 
+pub mod balance;
 pub mod pick;
 pub mod report;
 
@@ -28,12 +30,16 @@ enum What {
     /// Time, instructions and allocations of a pick with its end, beside a bare loop of the same
     /// loads and counter updates.
     Pick(pick::Args),
+    /// How evenly and how fast requests are spread, beside random choice, own counts only and
+    /// exact counts (simulated, then with real processes).
+    Balance(balance::Args),
 }
 
 /// Runs one bench and prints its report.
 pub fn run(args: Args) -> ExitCode {
     let report = match args.what {
         What::Pick(pick) => pick::run(&pick, args.smoke),
+        What::Balance(balance) => balance::run(&balance, args.smoke),
     };
     let judged = |report: report::Report| if args.smoke { report.unjudged() } else { report };
     match report.map(judged).and_then(|report| report.print(args.output).map(|()| report)) {
