@@ -285,8 +285,7 @@ impl Live {
         let counting = &mut *guard;
         counting.exclude.clear();
         counting.exclude.extend(want.exclude.iter().filter_map(|a| counting.slot_of.get(a)));
-        let request =
-            Request { exclude: &counting.exclude, cost: want.cost, key: want.key };
+        let request = Request { exclude: &counting.exclude, cost: want.cost, key: want.key };
         let mut picks = Vec::with_capacity(want.count.max(1) as usize);
         let mut hold = |pick: Pick, started: bool, endpoints: &[Option<(EndpointRef, u32)>]| {
             if let Some((endpoint, priority)) = &endpoints[pick.slot as usize] {

@@ -155,12 +155,8 @@ impl ServicePublisher {
         policy: Arc<Policy>,
         now: Duration,
     ) -> io::Result<bool> {
-        let mut known: HashMap<SocketAddr, EndpointLoad> = self
-            .endpoints
-            .iter()
-            .map(|e| e.address)
-            .zip(std::mem::take(&mut self.loads))
-            .collect();
+        let mut known: HashMap<SocketAddr, EndpointLoad> =
+            self.endpoints.iter().map(|e| e.address).zip(std::mem::take(&mut self.loads)).collect();
         self.loads =
             endpoints.iter().map(|e| known.remove(&e.address).unwrap_or_default()).collect();
         for gone in known.keys() {
@@ -458,8 +454,7 @@ fn cell(
         return Cell { limit: 0, ..Cell::default() };
     }
     let in_flight_shrunk = in_flight as f32 * shrink as f32;
-    let score =
-        strategy.score(&Observed { weight: planned.weight, in_flight: in_flight_shrunk });
+    let score = strategy.score(&Observed { weight: planned.weight, in_flight: in_flight_shrunk });
     let limit = match planned.limit {
         i32::MAX => i32::MAX,
         bound => bound.saturating_sub_unsigned(in_flight).max(0),
