@@ -4,17 +4,22 @@
 //! - [`model`]: [`Service`], [`Endpoint`], [`Health`]
 //! - [`store`]: [`Catalog`], all of it, shared between threads
 //! - [`lookup`]: from a caller's name to a service and a port
+//! - [`hints`]: from where a source would like an endpoint to be used
 //! - [`brake`]: a wrong line or selector doesn't empty a service at once
 
 pub mod brake;
+pub mod hints;
 mod intern;
 pub mod lookup;
 pub mod model;
 pub mod name;
 pub mod near;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod store;
 mod validate;
 
+pub use hints::Hints;
 pub use lookup::{Found, LookupError};
 pub use model::{Endpoint, Health, Labels, Port, Service, Setting};
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};

@@ -111,10 +111,12 @@ impl Status {
     }
 }
 
-/// Keeps the catalog true to a source until `cancelled` completes. Its first good read is followed
+/// Keeps the catalog true to a source until `cancelled` completes. `node` is the agent's own (a
+/// service may be meant for callers of an endpoint's node only). The source's first good read is followed
 /// by [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
 pub async fn run(
     spec: Spec,
+    node: Option<Arc<str>>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,
@@ -122,7 +124,7 @@ pub async fn run(
 ) {
     let work = async {
         match spec {
-            Spec::File(path) => file::run(path, source, &catalog, &status).await,
+            Spec::File(path) => file::run(path, node, source, &catalog, &status).await,
         }
     };
     tokio::select! {
