@@ -11,6 +11,7 @@ pub mod brake;
 pub mod hints;
 mod intern;
 pub mod lookup;
+mod merge;
 pub mod model;
 pub mod name;
 pub mod near;
