@@ -3,6 +3,7 @@
 //! - [`document`]: YAML that a person wrote, read with positions and near misses
 //! - [`problem`]: what was wrong, where, and what would be right
 //! - [`policy_block`]: the `policy:` block of a file
+//! - [`endpoint_slice`], [`kube_service`]: what Kubernetes' objects say; [`join`]: services of them
 //! - [`file`]: a services file, or a folder of such files and Kubernetes manifests
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
@@ -10,7 +11,10 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 use tokio::sync::watch;
 
 pub mod document;
+pub mod endpoint_slice;
 pub mod file;
+pub mod join;
+pub mod kube_service;
 pub mod policy_block;
 pub mod problem;
 
