@@ -123,7 +123,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let catalog = Arc::new(Catalog::new(options.sources.iter().map(Spec::to_string)));
     {
         let _guard = runtime.enter();
-        start_sources(&options.sources, &catalog, &ending);
+        start_sources(&options, &catalog, &ending);
     }
     let tables =
         Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
@@ -181,8 +181,8 @@ fn seed() -> u32 {
     })
 }
 
-fn start_sources(sources: &[Spec], catalog: &Arc<Catalog>, ending: &watch::Receiver<bool>) {
-    for (index, spec) in sources.iter().enumerate() {
+fn start_sources(options: &Options, catalog: &Arc<Catalog>, ending: &watch::Receiver<bool>) {
+    for (index, spec) in options.sources.iter().enumerate() {
         let status = source::Status::default();
         let mut ending = ending.clone();
         let cancelled = async move {
@@ -191,6 +191,7 @@ fn start_sources(sources: &[Spec], catalog: &Arc<Catalog>, ending: &watch::Recei
         };
         tokio::spawn(source::run(
             spec.clone(),
+            options.here.node.clone(),
             SourceId(index),
             catalog.clone(),
             status.clone(),

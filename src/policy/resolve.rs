@@ -128,3 +128,6 @@ impl Resolved {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -30,7 +29,6 @@ use memory::Ended;
 pub use tally::{OUTCOMES, Tally};
 
 use super::{Held, Outcome, ServerLoad};
-use crate::catalog::ServiceName;
 
 mod connection;
 mod id;
@@ -85,13 +83,11 @@ pub enum Event {
     Renewed(Duration),
 }
 
-/// What a report led to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whether a report found its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reported {
     /// Counted, or counted before.
     Accepted,
-    /// Counted; and there was no connection to this endpoint of this service.
-    Unreachable(ServiceName, SocketAddr),
     /// Never given to this identity, or ended too long ago.
     Unknown,
 }
@@ -191,12 +187,7 @@ impl Leases {
                 if let Some(first) = remembered_from {
                     self.look_by(first);
                 }
-                let unreachable = (outcome == Outcome::Unreachable)
-                    .then(|| (open.tally.service().clone(), open.held.endpoint.address));
                 open.end(id, outcome, latency);
-                if let Some((service, address)) = unreachable {
-                    return Reported::Unreachable(service, address);
-                }
             }
             Event::Started(ttl) => {
                 if !open.in_flight {

@@ -39,12 +39,6 @@ impl Agent {
                 .map_or(Reported::Unknown, |lease| self.leases.report(identity, lease, report));
             match known {
                 Reported::Accepted => response.accepted += 1,
-                Reported::Unreachable(service, address) => {
-                    // An endpoint that only the brake keeps goes with its first failed connection.
-                    let catalog = self.names.catalog();
-                    catalog.connection_failed(&service, address, crate::clock::now());
-                    response.accepted += 1;
-                }
                 Reported::Unknown => response.unknown.push(sent.lease),
             }
         }

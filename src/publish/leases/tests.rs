@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Health, Labels, Port, Service, SourceId},
+    catalog::{Catalog, Change, Endpoint, Health, Labels, Port, Service, ServiceName, SourceId},
     plan::Here,
     policy::ConfigPolicies,
     publish::{Live, Tables, Target, Want},
@@ -39,6 +39,7 @@ impl World {
             ready_since: Some(SystemTime::UNIX_EPOCH),
             server_name: None,
             braked: false,
+            hints: None,
         };
         let service = Service {
             name: name.clone(),
@@ -272,15 +273,6 @@ async fn a_delivered_answer_leaves_its_leases_open() {
     let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
     Undelivered::new(world.leases.clone(), leases).delivered();
     assert_eq!(world.leases.open(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_unreachable_endpoint_is_named() {
-    let world = World::new();
-    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
-    let reported = world.report(ME, lease, Event::Ended(Outcome::Unreachable, None));
-    let Reported::Unreachable(service, address) = reported else { panic!("{reported:?}") };
-    assert_eq!((service.to_string().as_str(), address.port()), ("cart.shop", 80));
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,13 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(services::ServicesFile).to_value()
 }
 
-pub(super) async fn run(path: PathBuf, source: SourceId, catalog: &Catalog, status: &Status) {
+pub(super) async fn run(
+    path: PathBuf,
+    _node: Option<Arc<str>>,
+    source: SourceId,
+    catalog: &Catalog,
+    status: &Status,
+) {
     match load_file(&path) {
         Ok(services) => {
             catalog.apply(source, Change::Replace(services), clock::now());

@@ -268,6 +268,7 @@ impl EndpointEntry {
             ready_since: self.ready_since.as_ref().map(|time| time.0),
             server_name: self.server_name.clone(),
             braked: false,
+            hints: None,
         })
     }
 }
