@@ -66,13 +66,16 @@ fn pick_and_end<F: Form>(picker: &mut Picker<F>, open: &mut [Pick; OPEN], picks:
     }
 }
 
-/// The same memory in the same places, without a decision.
+/// The same loads and updates in memory of the same shape, without a decision but for the lower
+/// of two bases.
 struct Floor {
     header: Vec<AtomicU32>,
     cells: Vec<AtomicU32>,
+    own: Vec<[u32; 2]>,
     /// Pages as those of the counters: flow, and times.
     flow: Vec<AtomicU32>,
     times: Vec<AtomicU32>,
+    activity: AtomicU32,
     rows: Vec<Row>,
     random: Random,
     shared: bool,
@@ -81,12 +84,14 @@ struct Floor {
 impl Floor {
     fn new(rows: Vec<Row>, shared: bool) -> Self {
         let words = |count: usize| (0..count).map(|_| AtomicU32::new(0)).collect::<Vec<_>>();
-        let pages = rows.len().div_ceil(252);
+        let pages = rows.len().div_ceil(504);
         Self {
             header: words(48),
             cells: words(rows.len() * 8),
+            own: vec![[0; 2]; rows.len()],
             flow: words(pages * 1024),
             times: words(pages * 1024),
+            activity: AtomicU32::new(0),
             rows,
             random: Random::new(77),
             shared,
@@ -103,7 +108,7 @@ impl Floor {
     }
 
     fn run(&mut self, open: &mut [u32; OPEN], picks: u32) {
-        let place = |slot: u32| 16 + slot as usize + slot as usize / 252 * 772;
+        let place = |slot: u32| 16 + slot as usize + slot as usize / 504 * 520;
         for i in 0..picks {
             let oldest = &mut open[i as usize % OPEN];
             let at = place(*oldest);
@@ -111,20 +116,43 @@ impl Floor {
             unsafe {
                 if i % 8 == 0 {
                     self.add(self.times.get_unchecked(at), 1);
-                    self.add(self.times.get_unchecked(at + 252), LATENCY_US);
+                    self.add(self.times.get_unchecked(at + 504), LATENCY_US);
+                    self.add(self.header.get_unchecked(0), 1);
                 }
-                self.add(self.flow.get_unchecked(at + 252), 1);
+                self.add(self.flow.get_unchecked(at + 504), 1);
+                self.activity.store(i, Release);
+                let own = self.own.get_unchecked_mut(*oldest as usize);
+                *own = [own[0].wrapping_add(1), own[1].wrapping_sub(1)];
+
                 let header = |word: usize| self.header.get_unchecked(word).load(Acquire);
                 black_box(header(16) ^ header(33) ^ header(18));
-                let mut row = || (u64::from(self.random.draw()) * self.rows.len() as u64) >> 32;
-                let (one, other) = (row() as usize, row() as usize);
-                let one = self.rows.get_unchecked(one).slot;
-                let other = self.rows.get_unchecked(other).slot;
-                let base = |slot: u32| self.cells.get_unchecked(slot as usize * 8).load(Relaxed);
-                *oldest = if base(other) < base(one) { other } else { one };
+                let (one, coin_of_one) = self.row();
+                let (other, coin_of_other) = self.row();
+                let slot =
+                    |row: Row, coin| if coin < row.probability { row.slot } else { row.alias };
+                let one = slot(one, coin_of_one);
+                let other = slot(other, coin_of_other);
+                let cell = |slot: u32| {
+                    let word =
+                        |at: usize| self.cells.get_unchecked(slot as usize * 8 + at).load(Relaxed);
+                    let own = self.own.get_unchecked(slot as usize);
+                    word(0) ^ word(1) ^ word(2) ^ word(5) ^ own[0] ^ own[1]
+                };
+                *oldest = if cell(other) < cell(one) { other } else { one };
+
                 self.add(self.flow.get_unchecked(place(*oldest)), 1);
+                self.activity.store(i, Release);
+                let own = self.own.get_unchecked_mut(*oldest as usize);
+                *own = [own[0].wrapping_add(1), own[1].wrapping_add(1)];
             }
         }
+    }
+
+    #[inline(always)]
+    fn row(&mut self) -> (Row, u32) {
+        let product = u64::from(self.random.draw()) * self.rows.len() as u64;
+        // SAFETY: the high half of a product with the length is below it.
+        (unsafe { *self.rows.get_unchecked((product >> 32) as usize) }, product as u32)
     }
 }
 
