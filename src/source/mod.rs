@@ -128,7 +128,7 @@ pub async fn run(
 ) {
     let work = async {
         match spec {
-            Spec::File(path) => file::run(path, node, source, &catalog, &status).await,
+            Spec::File(path) => file::run(path, node, source, catalog, status).await,
         }
     };
     tokio::select! {
