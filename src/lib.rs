@@ -7,6 +7,7 @@
 //! - [`load`]: what was observed: in flight, latency, outcomes
 //! - [`plan`]: pure: from catalog, policy and load to groups, weights and scores, each with a reason
 //! - [`source`]: where services come from: files today
+//! - [`config`]: the agent's configuration file
 //! - [`publish`]: the task that adds counters up and writes tables; leases; wake-up
 //! - [`api`]: the messages of `proto/pointsman/v1`
 //! - [`serve`]: who asks: gRPC and HTTP on the socket, the admin pages
@@ -23,6 +24,7 @@ pub mod bench;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod demo;
 pub mod load;
 pub mod plan;

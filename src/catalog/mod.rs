@@ -1,23 +1,23 @@
 //! What is known of services: names, endpoints, versions; merged from the sources and validated.
 //!
-//! - [`name`]: how a service is called, and what was probably meant
-//! - [`model`]: [`Service`], [`Endpoint`], [`Health`]
+//! - [`name`]: how a service is called; [`near`]: what was probably meant
+//! - [`model`]: [`Service`], [`Endpoint`], [`Health`]; [`endpoint_ref`]: one of a list
+//! - [`store`]: [`Catalog`], all of it, shared between threads
+//! - [`lookup`]: from a caller's name to a service and a port
+//! - [`brake`]: a wrong line or selector doesn't empty a service at once
 
+pub mod brake;
+pub mod endpoint_ref;
+mod intern;
+pub mod lookup;
 pub mod model;
 pub mod name;
+pub mod near;
+pub mod store;
+mod validate;
 
+pub use endpoint_ref::EndpointRef;
+pub use lookup::{Found, LookupError};
 pub use model::{Endpoint, Health, Labels, Port, Service, Setting};
-pub use name::{PortRef, ServiceName, ServiceRef};
-
-/// All services known, from all sources; shared by reference between threads.
-/// Contract (to be built in `catalog/store.rs`).
-pub struct Catalog {}
-
-/// What a caller's name led to.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// The service as it is now.
-    pub service: std::sync::Arc<Service>,
-    /// Index of the port meant.
-    pub port: usize,
-}
+pub use name::{NameError, PortRef, ServiceName, ServiceRef};
+pub use store::{BrakeCounts, Catalog, Change, SourceId};

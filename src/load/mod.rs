@@ -1,1 +1,85 @@
-//! What was observed.
+//! What was observed of a service's endpoints from this node: outcomes, latency, in flight.
+//!
+//! - [`ring`]: outcomes of the last ten seconds, in buckets of one
+//! - [`service_time`]: the median that sets the publishing period
+//! - [`busy`]: how many workers an endpoint keeps busy, by Little's law
+//!
+//! The publisher feeds differences of counters in, the planner reads; neither knows the other.
+
+pub mod busy;
+pub mod ring;
+pub mod service_time;
+
+use std::time::Duration;
+
+pub use busy::BusyWorkers;
+pub use ring::{Counts, Ring};
+pub use service_time::ServiceTime;
+
+/// What happened at one endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct EndpointLoad {
+    /// The last ten seconds.
+    pub ring: Ring,
+    /// Everything since the endpoint was first seen.
+    pub total: Totals,
+    /// In flight at the last sweep, in cost units.
+    pub in_flight: u32,
+}
+
+/// Outcomes since an endpoint was first seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Judged a success.
+    pub succeeded: u64,
+    /// Judged a failure: failed, expired or unreachable.
+    pub failed: u64,
+    /// No connection; part of `failed`.
+    pub unreachable: u64,
+}
+
+impl EndpointLoad {
+    /// Adds what one sweep found new.
+    pub fn observe(&mut self, now: Duration, new: &Counts) {
+        self.ring.add(now, new);
+        self.total.succeeded += u64::from(new.succeeded());
+        self.total.failed += u64::from(new.failed);
+        self.total.unreachable += u64::from(new.unreachable);
+    }
+}
+
+/// What was observed of a service as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceLoad {
+    /// Median of what requests take.
+    pub service_time: ServiceTime,
+    /// Workers an endpoint of the nearest group keeps busy.
+    pub busy: BusyWorkers,
+    /// The last ten seconds of all endpoints together.
+    pub ring: Ring,
+    /// Mean in flight of the whole service, smoothed over [`CONCURRENCY_SMOOTHING`].
+    pub concurrency: Concurrency,
+}
+
+/// How fast the concurrency that corrects draw weights follows: slow against a burst, fast
+/// against a change of load.
+const CONCURRENCY_SMOOTHING: Duration = Duration::from_secs(2);
+
+/// Mean in flight of a service, exponentially smoothed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Concurrency {
+    mean: Option<f64>,
+}
+
+impl Concurrency {
+    /// Adds the mean of a stretch of time.
+    pub fn observe(&mut self, mean_in_flight: f64, stretch: Duration) {
+        let keep = (-stretch.as_secs_f64() / CONCURRENCY_SMOOTHING.as_secs_f64()).exp();
+        self.mean = Some(self.mean.map_or(mean_in_flight, |m| m * keep + mean_in_flight * (1.0 - keep)));
+    }
+
+    /// None before the first observation.
+    pub fn mean(&self) -> Option<f64> {
+        self.mean
+    }
+}

@@ -1,84 +1,83 @@
 //! What is decided for a service at a time, with the reason of every factor.
+//!
+//! Pure: no clock, no IO, no randomness. What has to be remembered (ejections, a damped share)
+//! lives in the previous plan.
+//!
+//! - [`model`]: [`Plan`], [`Group`], [`Planned`], [`Factor`]
+//! - [`draft`]: a plan in the making, which factors change one after the other
+//! - factors, in the order they apply: [`health`], [`capacity`], [`zone::StrictZone`],
+//!   [`error_bias`], [`ejection`],
+//!   [`panic`]
+//! - [`zone`]: which endpoints one pick compares
+//! - [`draw`]: draw weights, corrected so that shares come out as asked
+//! - [`strategy`]: how scores are made
 
-use std::{borrow::Cow, sync::Arc};
+pub mod capacity;
+pub mod draft;
+pub mod draw;
+pub mod ejection;
+pub mod error_bias;
+pub mod health;
+pub mod model;
+pub mod panic;
+pub mod strategy;
+pub mod zone;
 
-use crate::catalog::Endpoint;
+use std::time::Duration;
 
-/// What is decided for a service at a time.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Grows with every plan that differs from the one before.
-    pub version: u64,
-    /// What one pick compares; in the order of preference.
-    pub groups: Vec<Group>,
-    /// Every endpoint the source knows, picked or not.
-    pub endpoints: Vec<Planned>,
-    /// What holds for the service as a whole.
-    pub notes: Vec<String>,
+pub use draft::Draft;
+pub use model::{Factor, Group, Here, Plan, Planned, Standing, State};
+
+use crate::{
+    catalog::EndpointRef,
+    load::{EndpointLoad, ServiceLoad},
+    policy::Policy,
+};
+
+/// All that a plan is made from.
+pub struct Inputs<'a> {
+    /// Settings of the service.
+    pub policy: &'a Policy,
+    /// Where this agent runs.
+    pub here: &'a Here,
+    /// The service's endpoints, in the order of the source.
+    pub endpoints: &'a [EndpointRef],
+    /// What was observed of each, in the same order.
+    pub loads: &'a [&'a EndpointLoad],
+    /// What was observed of the service.
+    pub service: &'a ServiceLoad,
+    /// Monotonic.
+    pub now: Duration,
 }
 
-/// Endpoints that one pick compares.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group {
-    /// Such as `zone a`.
-    pub name: String,
-    /// Its part of the draws, 0 to 1; 0: reached only by overflow.
-    pub share: f64,
-    /// Indices into the plan's endpoints.
-    pub members: Vec<usize>,
-    /// How many of them one pick compares.
-    pub choices: u32,
-    /// The group that takes over.
-    pub overflow: Option<usize>,
-    /// Winner's score, in requests, from which the overflow group is looked at.
-    pub spill_at: f32,
-    /// By how much the other group must be better, in requests.
-    pub spill_margin: f32,
-    /// Why it is as it is.
-    pub reason: String,
+/// One influence on weights and states. A new one is a file beside the others and a line in
+/// [`FACTORS`].
+pub trait Influence: Sync {
+    /// Changes the draft and says why.
+    fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft);
 }
 
-/// What is decided for one endpoint.
-#[derive(Clone, Debug)]
-pub struct Planned {
-    /// As the source knows it.
-    pub endpoint: Arc<Endpoint>,
-    /// Where it is picked from, if it is.
-    pub group: Option<usize>,
-    /// In a word.
-    pub state: State,
-    /// Product of its factors; averages 1 over a service.
-    pub weight: f64,
-    /// Its part of its group's draws, 0 to 1.
-    pub draw: f64,
-    /// Most requests in flight at a time; `i32::MAX` for no bound.
-    pub limit: i32,
-    /// Why.
-    pub factors: Vec<Factor>,
+/// In the order they apply: first what the source says, then Pointsman's own judgements, last
+/// what undoes them.
+const FACTORS: &[&dyn Influence] = &[
+    &health::SourceHealth,
+    &capacity::SourceWeight,
+    &zone::StrictZone,
+    &error_bias::ErrorBias,
+    &ejection::Ejection,
+    &panic::Panic,
+];
+
+/// Decides anew. The version grows only where something differs from `previous`.
+pub fn plan(inputs: &Inputs<'_>, previous: Option<&Plan>) -> Plan {
+    let mut draft = Draft::new(inputs, previous);
+    for factor in FACTORS {
+        factor.apply(inputs, &mut draft);
+    }
+    let zone_share = zone::group(inputs, previous, &mut draft);
+    draw::weights(inputs, previous, &mut draft);
+    draft.finish(inputs, previous, zone_share)
 }
 
-/// An endpoint's state in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Takes requests.
-    Serving,
-    /// Put aside for its errors.
-    Ejected,
-    /// Back from ejection, one request at a time.
-    Probing,
-    /// Ready, but only others' overflow or loss reaches it.
-    Standby,
-    /// Not ready, draining, or of weight 0.
-    Out,
-}
-
-/// One reason for an endpoint's weight or state.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Factor {
-    /// Which factor: `weight`, `health`, `error_bias`, `ejection`.
-    pub name: &'static str,
-    /// What it multiplies the weight by.
-    pub value: f64,
-    /// Why, for a person.
-    pub reason: Cow<'static, str>,
-}
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,15 @@
 //! The settings of a service, and where each came from.
+//!
+//! - [`Policy`]: what holds for one service
+//! - [`settings`]: every setting by name, with its range
+//! - [`resolve`](resolve::resolve): which of the values said about a service holds
 
 use std::time::Duration;
+
+pub mod resolve;
+pub mod settings;
+
+pub use resolve::{ConfigPolicies, Origin, Resolved, resolve};
 
 /// How one service is balanced. Every number here has its unit, range and source beside its default.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,1 +1,132 @@
-//! (to come)
+//! Where services come from: files today.
+//!
+//! - [`document`]: YAML that a person wrote, read with positions and near misses
+//! - [`problem`]: what was wrong, where, and what would be right
+//! - [`policy_block`]: the `policy:` block of a file
+//! - [`file`]: a services file, or a folder of such files and Kubernetes manifests
+
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
+
+use tokio::sync::watch;
+
+pub mod document;
+pub mod file;
+pub mod policy_block;
+pub mod problem;
+
+pub use problem::{Place, Problem};
+
+use crate::catalog::{
+    Catalog, SourceId,
+    near::{did_you_mean, near},
+};
+
+/// A source as a person names it: `file:/etc/pointsman/services.yaml`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Spec {
+    /// A services file, or a folder of such files and Kubernetes manifests.
+    File(PathBuf),
+}
+
+/// Why a text names no source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{asked}\" is no source{hint}: write file:PATH, such as file:/etc/pointsman/services.yaml"
+)]
+pub struct SpecError {
+    asked: String,
+    hint: String,
+}
+
+impl FromStr for Spec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let wrong = |hint| SpecError { asked: text.to_owned(), hint };
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            Some((kind, _)) => Err(wrong(did_you_mean(&near(kind, ["file"])))),
+            None => Err(wrong(String::new())),
+        }
+    }
+}
+
+impl fmt::Display for Spec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+        }
+    }
+}
+
+/// How a running source fares; cheap to clone, one per source.
+#[derive(Clone, Debug)]
+pub struct Status {
+    state: Arc<watch::Sender<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The first read, good or bad, is over.
+    read: bool,
+    /// A read was good at least once.
+    synced: bool,
+    problems: Vec<Problem>,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self { state: Arc::new(watch::Sender::new(State::default())) }
+    }
+}
+
+impl Status {
+    /// What is wrong now; what was last good stays in force until it is mended.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.state.borrow().problems.clone()
+    }
+
+    /// A read was good at least once.
+    pub fn synced(&self) -> bool {
+        self.state.borrow().synced
+    }
+
+    /// Waits until the first read is over. Err: it was bad, and this is why; the source goes on
+    /// trying.
+    pub async fn first_read(&self) -> Result<(), Vec<Problem>> {
+        let mut state = self.state.subscribe();
+        // The sender lives in `self`, so that waiting can't fail.
+        let state = match state.wait_for(|state| state.read).await {
+            Ok(state) => state,
+            Err(_) => return Ok(()),
+        };
+        if state.synced { Ok(()) } else { Err(state.problems.clone()) }
+    }
+
+    /// A read is over: good enough to be served, and what was wrong in it.
+    pub(crate) fn read(&self, good: bool, problems: Vec<Problem>) {
+        self.state.send_modify(|state| {
+            *state = State { read: true, synced: state.synced || good, problems };
+        });
+    }
+}
+
+/// Keeps the catalog true to a source until `cancelled` completes. Its first good read is followed
+/// by [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
+pub async fn run(
+    spec: Spec,
+    source: SourceId,
+    catalog: Arc<Catalog>,
+    status: Status,
+    cancelled: impl Future<Output = ()> + Send,
+) {
+    let work = async {
+        match spec {
+            Spec::File(path) => file::run(path, source, &catalog, &status).await,
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        () = cancelled => {}
+    }
+}

@@ -1,0 +1,379 @@
+//! What callers count: one segment per process and service, written by that process, added up by
+//! the agent.
+//!
+//! Every counter is a wrapping u32 that only goes up; the agent takes differences. Threads that
+//! share a counter pay for it (150 to 275 ns a pick), so a segment has up to eight shards and a
+//! thread takes one by a ticket. A request may end in another shard than it started in: only the
+//! sums over shards mean something.
+//!
+//! The pages. Page 0 belongs to the service: after the header, for each shard a block of whole
+//! cache lines with what is counted once per service. Then, for each shard, four kinds of pages of
+//! four fields each: 16 words of header, then one run of 252 words per field. So:
+//! - each field is dense, and its runs are 16-byte aligned and whole numbers of 16 bytes, which is
+//!   what a sweep of baseline vector loads wants (63 of them per run, nothing left over);
+//! - started and ended of 252 slots stand in one page. Sweeping 1,000 slots for what is in flight
+//!   touches 4 pages of a process, not 16 as with all 16 fields in one page: 200 processes' pages
+//!   still fit the second-level TLB;
+//! - a slot's page is one division by a constant, and its index `slot + 772 x page`;
+//! - the kinds that a client never uses (server reports) cost no memory.
+//!
+//! The header of a page begins with a canary: it is not zero once the shard is in use, and zero
+//! again if the client punched a hole into its file. A shard's canaries are set by the first
+//! thread that takes it, before its activity word, so that unused shards cost no memory.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32 as Ticket, Ordering},
+};
+#[cfg(not(loom))]
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
+};
+
+use crate::{
+    atomic::{Acquire, Relaxed, Release},
+    layout::{COUNTERS_MAGIC, LINE, VERSION},
+    memory::Words,
+};
+#[cfg(not(loom))]
+use crate::{layout::BANKS_AT, memory, table::AttachError, table::AttachedHeader};
+
+/// More shards are of no use: what is left of contention at eight is small.
+pub const MAX_SHARDS: u32 = 8;
+/// Slots in a page.
+pub(crate) const RUN: usize = if cfg!(loom) { 1 } else { 252 };
+/// Fields in a page.
+pub(crate) const FIELDS_PER_PAGE: usize = 4;
+/// Words of a page.
+pub(crate) const PAGE: usize = LINE + FIELDS_PER_PAGE * RUN;
+/// Kinds of pages.
+pub(crate) const KINDS: usize = 4;
+
+/// What a canary is while nobody has punched a hole.
+pub(crate) const CANARY: u32 = 0x5afe_5afe;
+pub(crate) const CANARY_AT: usize = 0;
+/// In the header of a page of flow: whether extra cost was ever counted in it.
+pub(crate) const EXTRA_USED_AT: usize = 1;
+
+// The header of page 0.
+const MAGIC_AT: usize = 1;
+const VERSION_AT: usize = 2;
+const SLOTS_AT: usize = 3;
+const SHARDS_AT: usize = 4;
+
+// A shard's block in page 0: a line of single words, then the histogram.
+/// Another value after every change of the shard's counters; 0 while the shard is unused.
+pub(crate) const ACTIVITY: usize = 0;
+pub(crate) const RETRIED: usize = 1;
+/// How many of `unreachable`, over all slots: the agent notices one without a look at the slots.
+pub(crate) const UNREACHABLE_TOTAL: usize = 2;
+/// How many server reports were written, over all slots.
+pub(crate) const REPORTS_TOTAL: usize = 3;
+pub(crate) const HISTOGRAM: usize = LINE;
+pub(crate) const BLOCK: usize = LINE + BUCKETS.next_multiple_of(LINE);
+
+/// Buckets of the latency histogram; see [`bucket`].
+pub const BUCKETS: usize = if cfg!(loom) { 1 } else { 64 };
+
+/// What one sample may add to `latency_sum`, in microseconds: 10 s. At this cap it takes 430
+/// samples between two sweeps to wrap the sum.
+pub const LATENCY_CAP_US: u32 = 10_000_000;
+
+/// The histogram's bucket of a latency: two to each power of two of microseconds. Below 2 us a
+/// bucket of its own for 0 and 1; above, bucket `2 x e + h` begins at `2^e + h x 2^(e-1)`.
+#[inline]
+pub fn bucket(latency_us: u32) -> usize {
+    let exponent = 31 - (latency_us | 1).leading_zeros();
+    let index = if exponent == 0 {
+        latency_us
+    } else {
+        2 * exponent + ((latency_us >> (exponent - 1)) & 1)
+    };
+    (index as usize).min(BUCKETS - 1)
+}
+
+/// The smallest latency that falls into a bucket, in microseconds.
+pub fn bucket_start_us(bucket: usize) -> u64 {
+    match bucket {
+        0 | 1 => bucket as u64,
+        _ => {
+            let exponent = bucket as u64 / 2;
+            (1 << exponent) + (bucket as u64 % 2) * (1 << (exponent - 1))
+        }
+    }
+}
+
+/// A field: its kind of page, and its place among the four there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Field {
+    pub(crate) kind: usize,
+    pub(crate) lane: usize,
+}
+
+const fn field(kind: usize, lane: usize) -> Field {
+    Field { kind, lane }
+}
+
+/// The flow through a slot: all that a pick and its end change.
+pub(crate) const FLOW: usize = 0;
+pub(crate) const STARTED: Field = field(FLOW, 0);
+pub(crate) const ENDED: Field = field(FLOW, 1);
+pub(crate) const EXTRA_STARTED: Field = field(FLOW, 2);
+pub(crate) const EXTRA_ENDED: Field = field(FLOW, 3);
+pub(crate) const JUDGED: usize = 1;
+pub(crate) const TIMED: Field = field(JUDGED, 0);
+pub(crate) const LATENCY_SUM: Field = field(JUDGED, 1);
+pub(crate) const FAILED: Field = field(JUDGED, 2);
+pub(crate) const EXPIRED: Field = field(JUDGED, 3);
+pub(crate) const REFUSED: usize = 2;
+pub(crate) const UNREACHABLE: Field = field(REFUSED, 0);
+pub(crate) const REJECTED: Field = field(REFUSED, 1);
+pub(crate) const SEQUENCE_A: Field = field(REFUSED, 2);
+pub(crate) const SEQUENCE_B: Field = field(REFUSED, 3);
+pub(crate) const REPORTED: usize = 3;
+pub(crate) const UTILIZATION: Field = field(REPORTED, 0);
+pub(crate) const REPORTED_IN_FLIGHT: Field = field(REPORTED, 1);
+pub(crate) const QPS: Field = field(REPORTED, 2);
+pub(crate) const EPS: Field = field(REPORTED, 3);
+
+/// The index of a slot's first field in the pages of one kind of one shard.
+#[inline(always)]
+pub(crate) fn slot_index(slot: u32) -> usize {
+    let slot = slot as usize;
+    LINE + slot + slot / RUN * (PAGE - RUN)
+}
+
+/// The counters of one process for one service.
+#[derive(Debug)]
+pub struct Counters {
+    words: Words,
+    slots: u32,
+    shards: u32,
+    pages_per_kind: usize,
+    /// Private to this process: nobody else's business.
+    ticket: Ticket,
+    #[cfg(not(loom))]
+    file: Mutex<Option<OwnedFd>>,
+}
+
+impl Counters {
+    fn over(words: Words, slots: u32, shards: u32) -> Self {
+        Self {
+            words,
+            slots,
+            shards,
+            pages_per_kind: pages_per_kind(slots),
+            ticket: Ticket::new(0),
+            #[cfg(not(loom))]
+            file: Mutex::new(None),
+        }
+    }
+
+    fn with_header(words: Words, slots: u32, shards: u32) -> Self {
+        for (at, value) in [
+            (CANARY_AT, CANARY),
+            (MAGIC_AT, COUNTERS_MAGIC),
+            (VERSION_AT, VERSION),
+            (SLOTS_AT, slots),
+            (SHARDS_AT, shards),
+        ] {
+            words.at(at).store(value, Relaxed);
+        }
+        Self::over(words, slots, shards)
+    }
+
+    /// Counters in a sealed memfd, to be handed to one process. `slots` is the capacity of the
+    /// table, `shards` is rounded up to a power of two of at most 8.
+    ///
+    /// # Errors
+    /// The system's, and `InvalidInput` for more slots than any table has.
+    #[cfg(not(loom))]
+    pub fn create(slots: u32, shards: u32, name: &str) -> io::Result<Arc<Self>> {
+        let shards = whole_shards(shards);
+        let words = words_for(slots, shards).ok_or(io::ErrorKind::InvalidInput)?;
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let (words, file) = memory::create(name, words, memory::COUNTERS_SEALS, mode)?;
+        let mut counters = Self::with_header(words, slots, shards);
+        counters.file = Mutex::new(Some(file));
+        Ok(Arc::new(counters))
+    }
+
+    /// Counters of this process alone: the agent's own callers, tests, the simulator. Panics for
+    /// more slots than any table has.
+    pub fn on_heap(slots: u32, shards: u32) -> Arc<Self> {
+        let shards = whole_shards(shards);
+        let words = words_for(slots, shards).expect("no table has so many slots");
+        Arc::new(Self::with_header(Words::on_heap(words), slots, shards))
+    }
+
+    /// Maps the counters behind a descriptor that the agent handed over, to count in them. The
+    /// descriptor is closed; the mapping stays.
+    ///
+    /// # Errors
+    /// [`AttachError`]: these are no counters, of another version, or not sealed as such.
+    #[cfg(not(loom))]
+    pub fn from_fd(file: OwnedFd) -> Result<Arc<Self>, AttachError> {
+        let header = AttachedHeader::open(&file, memory::COUNTERS_SEALS)?;
+        header.expect_kind([MAGIC_AT, VERSION_AT], COUNTERS_MAGIC)?;
+        let slots = header.words.at(SLOTS_AT).load(Relaxed);
+        let shards = header.words.at(SHARDS_AT).load(Relaxed);
+        if shards != whole_shards(shards) {
+            return Err(AttachError::TooLarge);
+        }
+        let words = words_for(slots, shards).ok_or(AttachError::TooLarge)?;
+        header.expect_words(words)?;
+        Ok(Arc::new(Self::over(memory::map(&file, words, true)?, slots, shards)))
+    }
+
+    /// A descriptor for the process that will count in them.
+    ///
+    /// # Errors
+    /// The system's, and `Unsupported` where there is none: on the heap, or after `close_fd`.
+    #[cfg(not(loom))]
+    pub fn fd(&self) -> io::Result<OwnedFd> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.as_ref().ok_or(io::ErrorKind::Unsupported)?.try_clone()
+    }
+
+    /// Closes the descriptor once it was handed over; the mapping stays.
+    #[cfg(not(loom))]
+    pub fn close_fd(&self) {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// How many slots they count for.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// How many shards they have.
+    pub fn shards(&self) -> u32 {
+        self.shards
+    }
+
+    /// A thread's ticket; its shard is the ticket modulo the number of shards. (A hash of the
+    /// thread collides: 180 to 420 ns a pick.)
+    pub(crate) fn take_ticket(&self) -> u32 {
+        self.ticket.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What this process has in flight at a slot, in units of cost, over all shards. Some 350 ns
+    /// with eight of them. 0 for a slot that is not there.
+    pub fn in_flight(&self, slot: u32) -> i32 {
+        if slot >= self.slots {
+            return 0;
+        }
+        let sum = |fields: [Field; 2], order| {
+            let shards = 0..self.shards;
+            let words = shards.flat_map(|shard| fields.map(|field| (shard, field)));
+            words.fold(0_u32, |sum, (shard, field)| {
+                sum.wrapping_add(self.value(shard, field, slot, order))
+            })
+        };
+        // Every shard's ends before any shard's starts, or an end may be seen without its start.
+        let ended = sum([ENDED, EXTRA_ENDED], Acquire);
+        sum([STARTED, EXTRA_STARTED], Relaxed).wrapping_sub(ended) as i32
+    }
+
+    pub(crate) fn value(&self, shard: u32, field: Field, slot: u32, order: Ordering) -> u32 {
+        let page = self.kind_at(shard, field.kind);
+        self.words.at(page + field.lane * RUN + slot_index(slot)).load(order)
+    }
+
+    pub(crate) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    pub(crate) fn pages_per_kind(&self) -> usize {
+        self.pages_per_kind
+    }
+
+    /// Where a shard's block in page 0 begins.
+    pub(crate) fn block_at(&self, shard: u32) -> usize {
+        LINE + shard as usize * BLOCK
+    }
+
+    /// Where the pages of a kind of a shard begin.
+    pub(crate) fn kind_at(&self, shard: u32, kind: usize) -> usize {
+        SERVICE_PAGE + (shard as usize * KINDS + kind) * self.pages_per_kind * PAGE
+    }
+
+    /// Makes a shard ready for use: canaries first, so that whoever sees it active sees them.
+    pub(crate) fn claim(&self, shard: u32, activity: u32) {
+        let word = self.words.at(self.block_at(shard) + ACTIVITY);
+        if word.load(Acquire) != 0 {
+            return;
+        }
+        for page in 0..KINDS * self.pages_per_kind {
+            let page = self.kind_at(shard, 0) + page * PAGE;
+            self.words.at(page + CANARY_AT).store(CANARY, Relaxed);
+        }
+        word.store(activity, Release);
+    }
+}
+
+/// Words of page 0.
+const SERVICE_PAGE: usize = if cfg!(loom) { LINE + 2 * BLOCK } else { PAGE };
+
+fn pages_per_kind(slots: u32) -> usize {
+    (slots as usize).div_ceil(RUN)
+}
+
+fn whole_shards(shards: u32) -> u32 {
+    shards.clamp(1, MAX_SHARDS).next_power_of_two()
+}
+
+fn words_for(slots: u32, shards: u32) -> Option<usize> {
+    let pages = shards as u64 * KINDS as u64 * u64::from(slots).div_ceil(RUN as u64);
+    let words = SERVICE_PAGE as u64 + pages * PAGE as u64;
+    (words <= crate::layout::MAX_WORDS * 4).then_some(words as usize)
+}
+
+#[cfg(not(loom))]
+const _: () = {
+    assert!(PAGE == 1024, "a page of counters is 4 KiB");
+    assert!(LINE + MAX_SHARDS as usize * BLOCK <= PAGE, "page 0 holds every shard's block");
+    assert!(RUN.is_multiple_of(4), "runs are whole vectors");
+    assert!(BANKS_AT <= PAGE, "the header is looked at by as much as of a table");
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_its_own_words_within_the_pages() {
+        let counters = Counters::on_heap(600, 2);
+        let mut seen = std::collections::HashSet::new();
+        for shard in 0..2 {
+            for kind in 0..KINDS {
+                for lane in 0..FIELDS_PER_PAGE {
+                    for slot in 0..600 {
+                        let at = counters.kind_at(shard, kind) + lane * RUN + slot_index(slot);
+                        assert!(at % PAGE >= LINE, "in a header");
+                        assert!(at < counters.words().len());
+                        assert!(seen.insert(at), "twice");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn buckets_are_two_to_a_power_of_two() {
+        for latency in (0..5_000).chain([9_999_999, u32::MAX / 2, u32::MAX - 1, u32::MAX]) {
+            let bucket = bucket(latency);
+            assert!(bucket < BUCKETS);
+            assert!(bucket_start_us(bucket) <= u64::from(latency));
+            assert!(bucket_start_us(bucket + 1) > u64::from(latency), "{latency} in {bucket}");
+        }
+        assert_eq!([0, 1, 2, 3, 4, 5, 6, 8, 12].map(bucket), [0, 1, 2, 3, 4, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn shards_are_a_power_of_two_of_at_most_eight() {
+        assert_eq!([0, 1, 3, 8, 100].map(whole_shards), [1, 1, 4, 8, 8]);
+    }
+}

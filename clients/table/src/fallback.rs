@@ -1,0 +1,111 @@
+//! The rare ends of a pick: the winner is too loaded, or there is none.
+
+use crate::{
+    candidates::from_row,
+    observe::Observer,
+    plan::{Branch, Kind},
+    random::Random,
+    view::{View, Winner},
+};
+
+impl View<'_> {
+    /// Ends a pick whose group has no winner, or one that is too loaded.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle(
+        &self,
+        branch: &Branch,
+        mut winner: Winner,
+        random: &mut Random,
+        observer: &mut impl Observer,
+    ) -> Option<u32> {
+        if !winner.is_some() {
+            winner = self.scan(branch, winner.last_row, observer);
+        }
+        if !winner.is_some() {
+            return self.elsewhere(branch, random, observer);
+        }
+        if winner.score < branch.spill_at {
+            return Some(winner.slot);
+        }
+        Some(self.spill(branch, winner, random, observer))
+    }
+
+    /// The group's winner scores `spill_at` or more: the overflow group's winner is taken if it is
+    /// lower by more than the margin. Its candidates only, and no chain: this is for a momentary
+    /// imbalance, and a request that is passed on again comes back where it was.
+    fn spill(
+        &self,
+        branch: &Branch,
+        winner: Winner,
+        random: &mut Random,
+        observer: &mut impl Observer,
+    ) -> u32 {
+        observer.group(branch.overflow as usize);
+        let overflow = &self.plan.branches[branch.overflow as usize];
+        let other = self.best(overflow, random, observer);
+        if other.is_some() && winner.score - other.score > branch.spill_margin {
+            observer.overflowed();
+            return other.slot;
+        }
+        winner.slot
+    }
+
+    /// The rest of a group, from the row that was looked at last: the first that may be picked.
+    fn scan(&self, branch: &Branch, last_row: u32, observer: &mut impl Observer) -> Winner {
+        let mut winner = Winner { last_row, ..Winner::NONE };
+        for row in from_row(last_row, branch.rows) {
+            let slot = match branch.kind {
+                Kind::Hashed => self.plan.structure.ring[(branch.first_row + row) as usize],
+                _ => self.row(branch, row).slot,
+            };
+            self.compare(slot, &mut winner, observer);
+            if winner.is_some() {
+                break;
+            }
+        }
+        winner
+    }
+
+    /// None of a group's slots may be picked: the groups it overflows into, one after the other,
+    /// each as if it had been drawn; then all rows.
+    fn elsewhere(
+        &self,
+        from: &Branch,
+        random: &mut Random,
+        observer: &mut impl Observer,
+    ) -> Option<u32> {
+        let mut branch = from;
+        for _ in 0..from.reach {
+            observer.group(branch.overflow as usize);
+            branch = &self.plan.branches[branch.overflow as usize];
+            let mut winner = self.best(branch, random, observer);
+            if !winner.is_some() {
+                winner = self.scan(branch, winner.last_row, observer);
+            }
+            if winner.is_some() {
+                return Some(winner.slot);
+            }
+        }
+        self.anywhere(random, observer)
+    }
+
+    /// Any row of any group, from a drawn one on: always beginning with the first would send
+    /// every caller to the same endpoint.
+    fn anywhere(&self, random: &mut Random, observer: &mut impl Observer) -> Option<u32> {
+        observer.anywhere();
+        let structure = &self.plan.structure;
+        let weighted = structure.rows.len() as u32;
+        let all = weighted + structure.ring.len() as u32;
+        let start = random.row_and_coin(all).0;
+        let mut winner = Winner::NONE;
+        from_row(start, all).find_map(|row| {
+            let slot = match row.checked_sub(weighted) {
+                None => structure.rows[row as usize].slot,
+                Some(row) => structure.ring[row as usize],
+            };
+            self.compare(slot, &mut winner, observer);
+            winner.is_some().then_some(slot)
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! The one place with the table's numbers: word offsets, capacities, versions.
+//!
+//! A table is an array of little-endian u32 words (f32 by its bits), so that every language reads
+//! it with its plainest tool and loom can stand in for the memory. Three cache lines come first,
+//! apart because they change at different rates (constants; generation and flags; publication),
+//! then the two banks of structure, then one 32-byte load cell per slot.
+
+/// "PMTB" in memory order.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"PMTB");
+/// "PMCT" in memory order: a counters segment.
+pub const COUNTERS_MAGIC: u32 = u32::from_le_bytes(*b"PMCT");
+/// The layout that this crate writes and reads, of tables and counters alike.
+pub const VERSION: u32 = 1;
+
+/// In a group's `overflow`: there is none.
+pub const NONE: u32 = u32::MAX;
+/// The most candidates that one group compares. More bring nothing (2 to 5 is the useful range),
+/// and a picker keeps the ones it has seen in registers or on its stack.
+pub const MAX_CHOICES: u32 = 8;
+/// The threshold of the last group with a share: every draw is below or at it.
+pub const WHOLE: u32 = u32::MAX;
+
+/// Words in a cache line of 64 bytes.
+pub(crate) const LINE: usize = 16;
+
+// Line 0: constants.
+pub(crate) const MAGIC_AT: usize = 0;
+pub(crate) const VERSION_AT: usize = 1;
+pub(crate) const CAPACITY_AT: usize = 2;
+pub(crate) const LAST_RESORT_ADDRESS_AT: usize = 8;
+/// 0: no last resort. Written after the address.
+pub(crate) const LAST_RESORT_PORT_AT: usize = 12;
+
+// Line 1: what a pick compares, and flags.
+pub(crate) const GENERATION_AT: usize = LINE;
+pub(crate) const SUPERSEDED_AT: usize = LINE + 1;
+pub(crate) const ASLEEP_AT: usize = LINE + 2;
+
+// Line 2: what changes with every publication.
+pub(crate) const HEARTBEAT_AT: usize = 2 * LINE;
+pub(crate) const PUBLICATION_AT: usize = 2 * LINE + 1;
+pub(crate) const PERIOD_AT: usize = 2 * LINE + 2;
+pub(crate) const DETACH_AFTER_AT: usize = 2 * LINE + 3;
+pub(crate) const RETRY_BUDGET_AT: usize = 2 * LINE + 4;
+
+pub(crate) const BANKS_AT: usize = 3 * LINE;
+
+// A bank begins with its counts.
+pub(crate) const COUNTS: usize = 8;
+pub(crate) const GROUP_WORDS: usize = 8;
+pub(crate) const ROW_WORDS: usize = 3;
+pub(crate) const ENDPOINT_WORDS: usize = 12;
+
+/// A load cell: base, slope, knee, hot_base, hot_slope, limit, two spare. 32 bytes, aligned to
+/// them, so that a pick reads one cache line of it.
+pub(crate) const CELL_WORDS: usize = 8;
+pub(crate) const CELL_BASE: usize = 0;
+pub(crate) const CELL_SLOPE: usize = 1;
+pub(crate) const CELL_KNEE: usize = 2;
+pub(crate) const CELL_HOT_BASE: usize = 3;
+pub(crate) const CELL_HOT_SLOPE: usize = 4;
+pub(crate) const CELL_LIMIT: usize = 5;
+
+/// The largest table that is mapped: a header that asks for more is taken for garbage.
+pub(crate) const MAX_WORDS: u64 = 1 << 28;
+
+/// What a table has room for. It stands in the header and never changes: a service that outgrows
+/// it gets a new table. Memory that is not written costs nothing, so it is chosen generously.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Capacity {
+    /// Groups per generation.
+    pub groups: u32,
+    /// Alias rows per generation.
+    pub rows: u32,
+    /// Hash rows per generation.
+    pub ring: u32,
+    /// Slots during the life of the table; a slot never goes to another endpoint.
+    pub slots: u32,
+    /// Endpoint records per generation.
+    pub endpoints: u32,
+    /// Bytes of zones and labels per generation.
+    pub text: u32,
+}
+
+impl Capacity {
+    /// A capacity for a service of about `endpoints` endpoints without hash rows: four times as
+    /// many slots, since slots are not reused, and 128 bytes of text for each endpoint.
+    pub const fn for_endpoints(endpoints: u32) -> Self {
+        let endpoints = if endpoints < 16 { 16 } else { endpoints };
+        Self {
+            groups: 64,
+            rows: endpoints * 2,
+            ring: 0,
+            slots: endpoints * 4,
+            endpoints,
+            text: endpoints * 128,
+        }
+    }
+
+    pub(crate) fn to_words(self) -> [u32; 6] {
+        [self.groups, self.rows, self.ring, self.slots, self.endpoints, self.text]
+    }
+
+    pub(crate) fn from_words(words: [u32; 6]) -> Self {
+        let [groups, rows, ring, slots, endpoints, text] = words;
+        Self { groups, rows, ring, slots, endpoints, text }
+    }
+}
+
+/// Where the parts of a table with a given capacity begin, in words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    pub(crate) capacity: Capacity,
+    /// Offsets within a bank.
+    pub(crate) rows: usize,
+    pub(crate) ring: usize,
+    pub(crate) endpoints: usize,
+    pub(crate) text: usize,
+    /// Words of a bank, a whole number of cache lines.
+    pub(crate) bank: usize,
+    /// Where the load cells begin in the table.
+    pub(crate) cells: usize,
+    /// Words of the whole table.
+    pub(crate) words: usize,
+}
+
+impl Layout {
+    /// `None`: larger than any table may be.
+    pub(crate) fn new(capacity: Capacity) -> Option<Self> {
+        let line = LINE as u64;
+        let rows = COUNTS as u64 + u64::from(capacity.groups) * GROUP_WORDS as u64;
+        let ring = rows + u64::from(capacity.rows) * ROW_WORDS as u64;
+        let endpoints = ring + u64::from(capacity.ring);
+        let text = endpoints + u64::from(capacity.endpoints) * ENDPOINT_WORDS as u64;
+        let bank = (text + u64::from(capacity.text).div_ceil(4)).next_multiple_of(line);
+        let cells = BANKS_AT as u64 + 2 * bank;
+        let words = cells + u64::from(capacity.slots) * CELL_WORDS as u64;
+        (words <= MAX_WORDS).then_some(Self {
+            capacity,
+            rows: rows as usize,
+            ring: ring as usize,
+            endpoints: endpoints as usize,
+            text: text as usize,
+            bank: bank as usize,
+            cells: cells as usize,
+            words: words as usize,
+        })
+    }
+
+    /// Where the bank of a generation begins: the two alternate.
+    #[inline]
+    pub(crate) fn bank_of(&self, generation: u32) -> usize {
+        BANKS_AT + (generation & 1) as usize * self.bank
+    }
+
+    #[inline(always)]
+    pub(crate) fn cell(slot: u32) -> usize {
+        slot as usize * CELL_WORDS
+    }
+}
+
+/// The generation after this one. 0 is never published, and neither is 1 after a wrap: bank 1
+/// then holds the structure that readers of generation 2^32-1 are copying.
+pub(crate) fn next_generation(generation: u32) -> u32 {
+    match generation.wrapping_add(1) {
+        0 => 2,
+        next => next,
+    }
+}
+
+/// The publication after this one; 0 is skipped, since it stands for "never" in pickers.
+pub(crate) fn next_publication(publication: u32) -> u32 {
+    match publication.wrapping_add(1) {
+        0 => 1,
+        next => next,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn banks_and_cells_begin_on_their_own_cache_lines() {
+        for n in [0, 1, 3, 100, 12_345] {
+            let capacity =
+                Capacity { groups: n, rows: n, ring: n, slots: n, endpoints: n, text: n };
+            let layout = Layout::new(capacity).unwrap();
+            assert_eq!(layout.bank_of(2) % LINE, 0);
+            assert_eq!(layout.bank_of(3) % LINE, 0);
+            assert_eq!(layout.cells % LINE, 0);
+            assert_eq!(layout.words, layout.cells + n as usize * CELL_WORDS);
+        }
+    }
+
+    #[test]
+    fn an_absurd_capacity_has_no_layout() {
+        let most = u32::MAX;
+        let capacity = Capacity {
+            groups: most,
+            rows: most,
+            ring: most,
+            slots: most,
+            endpoints: most,
+            text: most,
+        };
+        assert_eq!(Layout::new(capacity), None);
+    }
+
+    #[test]
+    fn consecutive_generations_never_share_a_bank() {
+        for generation in [0, 1, 2, u32::MAX - 1, u32::MAX] {
+            assert_ne!(next_generation(generation), 0);
+            assert_eq!((next_generation(generation) ^ generation) & 1, 1, "after {generation}");
+        }
+        assert_eq!(next_publication(u32::MAX), 1);
+    }
+}

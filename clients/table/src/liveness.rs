@@ -1,0 +1,71 @@
+//! Noticing that the agent is gone, for a caller that has no end-of-file to tell it.
+
+use crate::table::Table;
+
+/// A caller's watch over a table: gone is an agent that is awake and has published nothing for
+/// `detach_after` while the caller looked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Liveness {
+    publication: u32,
+    changed_us: u64,
+    looked_us: u64,
+}
+
+impl Liveness {
+    /// Looks at the table at a time of the caller's monotonic clock, in microseconds; `true` once
+    /// the caller should detach. To be called every now and then by callers that pick: a pause of
+    /// `detach_after` or longer between two looks begins the wait anew, since nothing was to be
+    /// expected of an agent that may have been asleep.
+    pub fn gone(&mut self, table: &Table, now_us: u64) -> bool {
+        let detach_after = u64::from(table.detach_after_us());
+        let publication = table.publication();
+        let paused = now_us.saturating_sub(self.looked_us) >= detach_after;
+        self.looked_us = now_us;
+        if publication != self.publication || paused || table.asleep() {
+            self.publication = publication;
+            self.changed_us = now_us;
+        }
+        now_us.saturating_sub(self.changed_us) >= detach_after && detach_after > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Capacity, TableWriter};
+
+    use super::*;
+
+    #[test]
+    fn an_agent_that_stops_publishing_is_gone_unless_it_sleeps() {
+        let mut writer = TableWriter::on_heap(Capacity::for_endpoints(1));
+        writer.set_detach_after_us(100_000);
+        writer.publish();
+        let table = writer.table();
+        let mut liveness = Liveness::default();
+        let mut looks = (1_000_000..).step_by(10_000);
+        let mut look = |liveness: &mut Liveness| liveness.gone(&table, looks.next().unwrap());
+
+        assert!((0..10).all(|_| !look(&mut liveness)));
+        assert!(look(&mut liveness), "100 ms without a publication");
+        writer.publish();
+        assert!(!look(&mut liveness));
+        writer.set_asleep(true);
+        assert!((0..50).all(|_| !look(&mut liveness)));
+        writer.set_asleep(false);
+        assert!((0..9).all(|_| !look(&mut liveness)));
+        assert!(look(&mut liveness));
+    }
+
+    #[test]
+    fn a_caller_that_paused_waits_anew() {
+        let mut writer = TableWriter::on_heap(Capacity::for_endpoints(1));
+        writer.set_detach_after_us(100_000);
+        writer.publish();
+        let table = writer.table();
+        let mut liveness = Liveness::default();
+        assert!(!liveness.gone(&table, 1_000_000));
+        assert!(!liveness.gone(&table, 9_000_000));
+        assert!(!liveness.gone(&table, 9_050_000));
+        assert!(liveness.gone(&table, 9_100_000));
+    }
+}

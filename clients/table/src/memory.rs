@@ -1,0 +1,200 @@
+//! Words of memory that may be shared: on the heap, or a sealed memfd mapped for every process
+//! that was handed its descriptor.
+//!
+//! What the seals are for. A table is sealed against shrinking, growing and future writing: the
+//! agent writes on through the mapping that it made before, and nobody who receives the descriptor
+//! can map it writable, write, truncate or punch a hole. Counters are written by their client, so
+//! they are sealed against a change of size only: a truncated file would kill the agent by SIGBUS.
+//! Everything is mapped shared: a private page that was written once would freeze.
+
+use std::{
+    alloc::{self, handle_alloc_error},
+    fmt,
+    ptr::NonNull,
+    sync::Arc,
+};
+#[cfg(not(loom))]
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+#[cfg(not(loom))]
+use rustix::{
+    fs::{MemfdFlags, Mode, OFlags, SealFlags},
+    mm::{MapFlags, ProtFlags},
+};
+
+use crate::atomic::AtomicU32;
+
+#[cfg(target_endian = "big")]
+compile_error!("the format is little endian and is read without conversion");
+
+/// A run of words that keeps the memory behind it alive.
+#[derive(Clone)]
+pub(crate) struct Words {
+    start: NonNull<AtomicU32>,
+    len: usize,
+    memory: Arc<Memory>,
+}
+
+enum Memory {
+    /// Made and freed here, zeroed, aligned to a cache line.
+    Heap { start: NonNull<AtomicU32>, layout: alloc::Layout, len: usize },
+    /// A mapping of `bytes` bytes from `start`.
+    #[cfg(not(loom))]
+    Mapped { start: NonNull<AtomicU32>, bytes: usize },
+}
+
+// SAFETY: the memory is reached through shared references to atomics alone, which any thread may
+// hold, and it lives until the last `Words` drops it, on whichever thread that is.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+// SAFETY: `start` and `len` describe a part of `memory`, which is Send and Sync.
+unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
+
+impl Words {
+    /// Zeroed words of this process alone.
+    pub(crate) fn on_heap(len: usize) -> Self {
+        const CACHE_LINE: usize = 64;
+        let bytes = len.max(1) * size_of::<AtomicU32>();
+        let layout = alloc::Layout::from_size_align(bytes, CACHE_LINE).expect("below isize::MAX");
+        // SAFETY: the size is not zero.
+        let allocated = unsafe { alloc::alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(allocated.cast::<AtomicU32>()) else {
+            handle_alloc_error(layout)
+        };
+        for word in 0..len {
+            // SAFETY: within the allocation, which nothing else knows yet. (Loom's atomics are
+            // more than their bits, so zeroed memory is not enough for them.)
+            unsafe { start.add(word).write(AtomicU32::new(0)) };
+        }
+        Self { start, len, memory: Arc::new(Memory::Heap { start, layout, len }) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The words from `offset`, as many as `len`; panics where there are fewer.
+    pub(crate) fn part(&self, offset: usize, len: usize) -> Self {
+        assert!(offset <= self.len && len <= self.len - offset, "outside the memory");
+        // SAFETY: `offset` is at most `self.len`, so the result is within the memory or at its end.
+        let start = unsafe { self.start.add(offset) };
+        Self { start, len, memory: Arc::clone(&self.memory) }
+    }
+
+    /// The word at `index`; panics outside.
+    #[inline]
+    pub(crate) fn at(&self, index: usize) -> &AtomicU32 {
+        assert!(index < self.len, "outside the memory");
+        // SAFETY: just checked.
+        unsafe { self.at_unchecked(index) }
+    }
+
+    /// The word at `index`.
+    ///
+    /// # Safety
+    /// `index` is below `len`.
+    #[inline(always)]
+    pub(crate) unsafe fn at_unchecked(&self, index: usize) -> &AtomicU32 {
+        debug_assert!(index < self.len);
+        // SAFETY: `start` begins `len` initialised words that live as long as `self`.
+        unsafe { self.start.add(index).as_ref() }
+    }
+}
+
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match *self.memory {
+            Memory::Heap { .. } => "heap",
+            #[cfg(not(loom))]
+            Memory::Mapped { .. } => "mapped",
+        };
+        f.debug_struct("Words").field("kind", &kind).field("len", &self.len).finish()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        match *self {
+            Self::Heap { start, layout, len } => {
+                for word in 0..len {
+                    // SAFETY: initialised by `on_heap`, and the last reference is gone.
+                    unsafe { start.add(word).drop_in_place() };
+                }
+                // SAFETY: allocated by `on_heap` with this layout.
+                unsafe { alloc::dealloc(start.as_ptr().cast(), layout) };
+            }
+            #[cfg(not(loom))]
+            Self::Mapped { start, bytes } => {
+                // SAFETY: mapped by `map` with this size, and the last reference is gone.
+                // It can only fail for arguments that `map` never makes.
+                let _unmapped = unsafe { rustix::mm::munmap(start.as_ptr().cast(), bytes) };
+            }
+        }
+    }
+}
+
+/// The seals of a table: its size and its content stay out of every receiver's hands.
+#[cfg(not(loom))]
+pub(crate) const TABLE_SEALS: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
+
+/// The seals of counters: their size is fixed.
+#[cfg(not(loom))]
+pub(crate) const COUNTERS_SEALS: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// A new memfd of exactly `words` zeroed words, mapped writable here and then sealed.
+/// `mode`: the permission bits of the file, which a re-open obeys.
+#[cfg(not(loom))]
+pub(crate) fn create(
+    name: &str,
+    words: usize,
+    seals: SealFlags,
+    mode: Mode,
+) -> io::Result<(Words, OwnedFd)> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Kernels before 6.3 don't know the flag and say so.
+    let file = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_unknown| rustix::fs::memfd_create(name, flags))?;
+    rustix::fs::ftruncate(&file, words as u64 * 4)?;
+    let memory = map(&file, words, true)?;
+    rustix::fs::fchmod(&file, mode)?;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    Ok((memory, file))
+}
+
+/// A descriptor of the same memory that can only be read.
+#[cfg(not(loom))]
+pub(crate) fn reopen_read_only(file: impl AsFd) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Maps exactly `words` words of `file`, shared. The caller has made sure that the file has them
+/// and is sealed against shrinking.
+#[cfg(not(loom))]
+pub(crate) fn map(file: impl AsFd, words: usize, writable: bool) -> io::Result<Words> {
+    let bytes = words * 4;
+    let protection = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing.
+    let start = unsafe {
+        rustix::mm::mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, file, 0)
+    }?;
+    let start = NonNull::new(start.cast::<AtomicU32>()).expect("mmap never returns null");
+    Ok(Words { start, len: words, memory: Arc::new(Memory::Mapped { start, bytes }) })
+}
+
+/// Whether `file` has exactly `words` words and at least these seals.
+#[cfg(not(loom))]
+pub(crate) fn size_and_seals(file: impl AsFd) -> io::Result<(u64, SealFlags)> {
+    let size = rustix::fs::fstat(&file)?.st_size;
+    let seals = rustix::fs::fcntl_get_seals(&file)?;
+    Ok((u64::try_from(size).unwrap_or(0), seals))
+}

@@ -1,0 +1,89 @@
+//! Looking over a pick's shoulder.
+//!
+//! A pick tells an observer what it does as it does it. The usual observer is `()`, and the calls
+//! compile to nothing; an explanation is the same code with another observer, so the two can't
+//! disagree.
+
+use crate::{picker::Pick, view::Score};
+
+/// What a pick reports.
+pub(crate) trait Observer {
+    /// A group was drawn, or is looked into.
+    #[inline(always)]
+    fn group(&mut self, _group: usize) {}
+    /// A slot was scored, as a member of the group that was named last.
+    #[inline(always)]
+    fn candidate(&mut self, _slot: u32, _score: Score) {}
+    /// All rows are being scanned: no group that can be reached has an eligible slot.
+    #[inline(always)]
+    fn anywhere(&mut self) {}
+    /// The overflow group's winner is taken.
+    #[inline(always)]
+    fn overflowed(&mut self) {}
+}
+
+impl Observer for () {}
+
+/// A pick and how it came about.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explanation {
+    /// What was picked, if anything was.
+    pub pick: Option<Pick>,
+    /// The structure's generation.
+    pub generation: u32,
+    /// The load's publication.
+    pub publication: u32,
+    /// The group that was drawn; `None` where there is no group.
+    pub group: Option<u32>,
+    /// Whether the overflow group's winner was taken.
+    pub overflowed: bool,
+    /// In the order in which they were scored.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A slot that a pick looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// The slot.
+    pub slot: u32,
+    /// The group it was found in; `None`: in the scan of all rows.
+    pub group: Option<u32>,
+    /// Its score, eligible or not.
+    pub score: f32,
+    /// Whether it could be picked: not excluded, open, below its limit.
+    pub eligible: bool,
+}
+
+/// Writes an explanation.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(crate) explanation: Explanation,
+    looking_into: Option<u32>,
+}
+
+impl Observer for Recorder {
+    fn group(&mut self, group: usize) {
+        let group = Some(group as u32);
+        self.looking_into = group;
+        if self.explanation.group.is_none() {
+            self.explanation.group = group;
+        }
+    }
+
+    fn candidate(&mut self, slot: u32, score: Score) {
+        self.explanation.candidates.push(Candidate {
+            slot,
+            group: self.looking_into,
+            score: score.value,
+            eligible: score.eligible,
+        });
+    }
+
+    fn anywhere(&mut self) {
+        self.looking_into = None;
+    }
+
+    fn overflowed(&mut self) {
+        self.explanation.overflowed = true;
+    }
+}

@@ -1,0 +1,117 @@
+//! A structure as pickers use it: with what a pick would otherwise work out again each time.
+
+use crate::{
+    layout::{NONE, WHOLE},
+    structure::{EndpointRecord, Mode, Structure},
+};
+
+/// A decoded generation, shared by the pickers of a process.
+///
+/// Its fields are private to the crate and it is never changed once made, since pickers rely on
+/// two things without looking again: every slot named in it is below the `slots` that it was made
+/// for, and every group's rows are there.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) generation: u32,
+    pub(crate) structure: Structure,
+    pub(crate) branches: Vec<Branch>,
+    /// Of each slot the index of its endpoint, or `NONE`.
+    endpoint_of: Vec<u32>,
+}
+
+/// A group, ready to draw from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Branch {
+    /// Chosen by draws below this.
+    pub(crate) threshold: u32,
+    pub(crate) first_row: u32,
+    pub(crate) rows: u32,
+    pub(crate) choices: u32,
+    pub(crate) kind: Kind,
+    /// Infinite where there is no overflow group: no winner's score reaches it.
+    pub(crate) spill_at: f32,
+    pub(crate) spill_margin: f32,
+    pub(crate) overflow: u32,
+    /// How many other groups are reached from overflow to overflow.
+    pub(crate) reach: u32,
+}
+
+/// The ways to find candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Two of more than two: nearly every pick.
+    Two,
+    /// Any other number, fewer than there are rows.
+    Several,
+    /// No more rows than choices: all of them.
+    All,
+    /// From the key's row onward.
+    Hashed,
+}
+
+impl Plan {
+    /// What there is before the first generation.
+    pub(crate) fn nothing(slots: u32) -> Self {
+        Self::new(0, Structure::default(), slots)
+    }
+
+    /// `structure` has passed its check for tables with this many slots.
+    pub(crate) fn new(generation: u32, structure: Structure, slots: u32) -> Self {
+        debug_assert_eq!(structure.check(slots), Ok(()));
+        let branches = (0..structure.groups.len()).map(|index| Branch::of(&structure, index));
+        let branches = branches.collect();
+        let highest = structure.endpoints.iter().map(|endpoint| endpoint.slot as usize + 1).max();
+        let mut endpoint_of = vec![NONE; highest.unwrap_or(0)];
+        for (index, endpoint) in structure.endpoints.iter().enumerate() {
+            endpoint_of[endpoint.slot as usize] = index as u32;
+        }
+        Self { generation, structure, branches, endpoint_of }
+    }
+
+    pub(crate) fn endpoint(&self, slot: u32) -> Option<&EndpointRecord> {
+        let index = *self.endpoint_of.get(slot as usize)?;
+        self.structure.endpoints.get(index as usize)
+    }
+}
+
+impl Branch {
+    fn of(structure: &Structure, index: usize) -> Self {
+        let group = &structure.groups[index];
+        let kind = match (group.mode, group.choices) {
+            (Mode::Hashed, _) => Kind::Hashed,
+            (Mode::Weighted, choices) if group.rows <= choices => Kind::All,
+            (Mode::Weighted, 2) => Kind::Two,
+            (Mode::Weighted, _) => Kind::Several,
+        };
+        Self {
+            threshold: group.threshold,
+            first_row: group.first_row,
+            rows: group.rows,
+            choices: group.choices,
+            kind,
+            spill_at: if group.overflow.is_some() { group.spill_at } else { f32::INFINITY },
+            spill_margin: group.spill_margin,
+            overflow: group.overflow.unwrap_or(NONE),
+            reach: reach(structure, index),
+        }
+    }
+
+    /// Whether a draw falls to this group, if it fell to none before it.
+    #[inline(always)]
+    pub(crate) fn takes(&self, draw: u32) -> bool {
+        draw < self.threshold || self.threshold == WHOLE
+    }
+}
+
+fn reach(structure: &Structure, from: usize) -> u32 {
+    let mut visited = vec![from];
+    let mut at = from;
+    while let Some(next) = structure.groups[at].overflow {
+        at = next as usize;
+        if visited.contains(&at) {
+            break;
+        }
+        visited.push(at);
+    }
+    visited.len() as u32 - 1
+}

@@ -1,0 +1,263 @@
+//! One shard of the counters, as a picker counts in it.
+
+use std::fmt::Debug;
+
+use crate::{
+    atomic::{Acquire, AtomicU32, Relaxed, Release, add_unshared, fence},
+    counters::{
+        ACTIVITY, BLOCK, Counters, ENDED, EPS, EXPIRED, EXTRA_ENDED, EXTRA_STARTED, EXTRA_USED_AT,
+        FAILED, FLOW, Field, HISTOGRAM, JUDGED, KINDS, LATENCY_CAP_US, LATENCY_SUM, PAGE, QPS,
+        REFUSED, REJECTED, REPORTED, REPORTED_IN_FLIGHT, REPORTS_TOTAL, RETRIED, RUN, SEQUENCE_A,
+        SEQUENCE_B, STARTED, TIMED, UNREACHABLE, UNREACHABLE_TOTAL, UTILIZATION, bucket,
+        slot_index,
+    },
+    memory::Words,
+};
+
+/// How a counter is added to.
+pub trait Form: sealed::Add + Debug + Send + 'static {}
+
+pub(crate) mod sealed {
+    use crate::atomic::AtomicU32;
+    use std::sync::atomic::Ordering;
+
+    pub trait Add {
+        #[doc(hidden)]
+        #[allow(private_interfaces)]
+        fn add(word: &AtomicU32, amount: u32, order: Ordering);
+    }
+}
+
+/// Any thread may share the shard.
+#[derive(Clone, Copy, Debug)]
+pub enum Atomic {}
+
+/// One thread at a time counts in the shard, and no other picker has it: under a lock that the
+/// language holds anyway, or with a segment for each thread. Plain loads and stores then do, at
+/// less than half the cost of a pick.
+#[derive(Clone, Copy, Debug)]
+pub enum SingleWriter {}
+
+impl Form for Atomic {}
+impl Form for SingleWriter {}
+
+impl sealed::Add for Atomic {
+    #[inline(always)]
+    #[allow(private_interfaces)]
+    fn add(word: &AtomicU32, amount: u32, order: std::sync::atomic::Ordering) {
+        word.fetch_add(amount, order);
+    }
+}
+
+impl sealed::Add for SingleWriter {
+    #[inline(always)]
+    #[allow(private_interfaces)]
+    fn add(word: &AtomicU32, amount: u32, order: std::sync::atomic::Ordering) {
+        add_unshared(word, amount, order);
+    }
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was answered.
+    Success,
+    /// The server answered that it failed.
+    Failure,
+    /// There was no connection: safe to retry, and counted at once.
+    Unreachable,
+    /// Its deadline passed. Its latency is a lower bound, and is used as one.
+    Expired,
+    /// The caller gave up: no judgement of the endpoint.
+    Cancelled,
+    /// The server is alive but full.
+    Rejected,
+}
+
+impl Outcome {
+    /// Whether its latency says something about the endpoint's service time.
+    fn is_timed(self) -> bool {
+        matches!(self, Self::Success | Self::Failure | Self::Expired)
+    }
+}
+
+/// What a server says of its own load.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct ServerLoad {
+    /// Of 1.
+    pub utilization: f32,
+    /// Requests in it, of all callers.
+    pub in_flight: u32,
+    /// Requests per second.
+    pub qps: f32,
+    /// Errors per second.
+    pub eps: f32,
+}
+
+/// A shard, with each kind of page at hand.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    /// The shard's block in page 0.
+    block: Words,
+    kinds: [Words; KINDS],
+    slots: u32,
+    /// The last value of the activity word that came from here.
+    activity: u32,
+}
+
+impl Shard {
+    /// A shard, ready for use by whoever drew `ticket`; panics if there is no such shard.
+    pub(crate) fn take(counters: &Counters, shard: u32, ticket: u32) -> Self {
+        assert!(shard < counters.shards(), "no shard {shard} of {}", counters.shards());
+        // Odd, so never 0. Threads begin far apart, so that two that share a shard don't write
+        // the same values: a sweep would take the second for the first, seen already.
+        let activity = (ticket << 24) | 1;
+        counters.claim(shard, activity);
+        let words = counters.words();
+        let kind_words = counters.pages_per_kind() * PAGE;
+        Self {
+            block: words.part(counters.block_at(shard), BLOCK),
+            kinds: std::array::from_fn(|kind| {
+                words.part(counters.kind_at(shard, kind), kind_words)
+            }),
+            slots: counters.slots(),
+            activity,
+        }
+    }
+
+    /// # Safety
+    /// `slot` is below `slots`.
+    #[inline(always)]
+    unsafe fn word<const KIND: usize>(&self, field: Field, slot: u32) -> &AtomicU32 {
+        debug_assert!(field.kind == KIND && slot < self.slots);
+        // SAFETY: `slots` slots have their fields within the pages of each kind.
+        unsafe { self.kinds[KIND].at_unchecked(slot_index(slot) + field.lane * RUN) }
+    }
+
+    /// Counts the start of a request.
+    ///
+    /// # Safety
+    /// `slot` is below `slots`.
+    #[inline(always)]
+    pub(crate) unsafe fn start<F: Form>(&mut self, slot: u32, cost: u32) {
+        // SAFETY: the caller's promise.
+        F::add(unsafe { self.word::<FLOW>(STARTED, slot) }, 1, Relaxed);
+        if cost > 1 {
+            self.extra::<F>(EXTRA_STARTED, slot, cost - 1, Relaxed);
+        }
+        self.touch();
+    }
+
+    /// Counts the end of a request. The end itself comes last and with Release: whoever sees it
+    /// sees the request's start, and what else is counted of it.
+    ///
+    /// # Safety
+    /// `slot` is below `slots`.
+    #[inline(always)]
+    pub(crate) unsafe fn end<F: Form>(
+        &mut self,
+        slot: u32,
+        cost: u32,
+        outcome: Outcome,
+        latency_us: Option<u32>,
+    ) {
+        if let Some(latency) = latency_us
+            && outcome.is_timed()
+        {
+            // SAFETY: the caller's promise.
+            F::add(unsafe { self.word::<JUDGED>(TIMED, slot) }, 1, Relaxed);
+            let capped = latency.min(LATENCY_CAP_US);
+            // SAFETY: the caller's promise.
+            F::add(unsafe { self.word::<JUDGED>(LATENCY_SUM, slot) }, capped, Relaxed);
+            // SAFETY: every bucket is within the block.
+            F::add(unsafe { self.block.at_unchecked(HISTOGRAM + bucket(latency)) }, 1, Relaxed);
+        }
+        if outcome != Outcome::Success {
+            self.judge::<F>(slot, outcome);
+        }
+        if cost > 1 {
+            self.extra::<F>(EXTRA_ENDED, slot, cost - 1, ENDS);
+        }
+        // SAFETY: the caller's promise.
+        F::add(unsafe { self.word::<FLOW>(ENDED, slot) }, 1, ENDS);
+        self.touch();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn judge<F: Form>(&self, slot: u32, outcome: Outcome) {
+        let field = match outcome {
+            Outcome::Success | Outcome::Cancelled => return,
+            Outcome::Failure => FAILED,
+            Outcome::Expired => EXPIRED,
+            Outcome::Rejected => REJECTED,
+            Outcome::Unreachable => UNREACHABLE,
+        };
+        F::add(self.kinds[field.kind].at(slot_index(slot) + field.lane * RUN), 1, Relaxed);
+        if outcome == Outcome::Unreachable {
+            F::add(self.block.at(UNREACHABLE_TOTAL), 1, Relaxed);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn extra<F: Form>(
+        &self,
+        field: Field,
+        slot: u32,
+        amount: u32,
+        order: std::sync::atomic::Ordering,
+    ) {
+        let pages = &self.kinds[FLOW];
+        let used = pages.at(slot as usize / RUN * PAGE + EXTRA_USED_AT);
+        if used.load(Relaxed) == 0 {
+            used.store(1, Relaxed);
+        }
+        F::add(pages.at(slot_index(slot) + field.lane * RUN), amount, order);
+    }
+
+    /// Shows the sweep that something changed; after the change, so that it finds it.
+    #[inline(always)]
+    fn touch(&mut self) {
+        self.activity = self.activity.wrapping_add(2);
+        // SAFETY: the block has more words than this.
+        unsafe { self.block.at_unchecked(ACTIVITY) }.store(self.activity, Release);
+    }
+
+    /// Counts a retry, which is a request of its own beside.
+    pub(crate) fn retried<F: Form>(&mut self) {
+        F::add(self.block.at(RETRIED), 1, Relaxed);
+        self.touch();
+    }
+
+    /// Keeps the last report of a server. Of threads that share the shard one writes at a time;
+    /// the report of another that comes meanwhile is dropped.
+    pub(crate) fn report<F: Form>(&mut self, slot: u32, load: &ServerLoad) {
+        if slot >= self.slots {
+            return;
+        }
+        let word = |field: Field| self.kinds[field.kind].at(slot_index(slot) + field.lane * RUN);
+        let sequence = word(SEQUENCE_B).load(Acquire);
+        let next = sequence.wrapping_add(1);
+        if word(SEQUENCE_A).compare_exchange(sequence, next, Relaxed, Relaxed).is_err() {
+            return;
+        }
+        fence(Release);
+        for (field, value) in [
+            (UTILIZATION, load.utilization.to_bits()),
+            (REPORTED_IN_FLIGHT, load.in_flight),
+            (QPS, load.qps.to_bits()),
+            (EPS, load.eps.to_bits()),
+        ] {
+            debug_assert_eq!(field.kind, REPORTED);
+            word(field).store(value, Relaxed);
+        }
+        debug_assert_eq!(SEQUENCE_A.kind, REFUSED);
+        word(SEQUENCE_B).store(next, Release);
+        F::add(self.block.at(REPORTS_TOTAL), 1, Relaxed);
+        self.touch();
+    }
+}
+
+/// With a weaker order an end may be seen without its start: in flight of -1.
+const ENDS: std::sync::atomic::Ordering = if cfg!(relaxed_end) { Relaxed } else { Release };

@@ -1,0 +1,307 @@
+//! What a generation says: groups, their rows, and the endpoints behind the slots.
+//!
+//! It changes with membership, weights and shares only; load stands outside, in the cells.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::layout::{Capacity, MAX_CHOICES, WHOLE};
+
+/// The structure of one generation.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Structure {
+    /// In the order in which a draw is held against their thresholds. None: nothing to pick.
+    pub groups: Vec<Group>,
+    /// Alias rows of all weighted groups.
+    pub rows: Vec<Row>,
+    /// Slots in hash order, of all hashed groups.
+    pub ring: Vec<u32>,
+    /// The endpoints behind the slots, in any order.
+    pub endpoints: Vec<EndpointRecord>,
+}
+
+/// Endpoints that one pick compares: a zone, a priority.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// The cumulative share up to and with this group, of 2^32-1.
+    pub threshold: u32,
+    /// The most candidates that are compared, 1 to 8.
+    pub choices: u32,
+    /// How candidates are found.
+    pub mode: Mode,
+    /// The group to look into when this one's winner scores `spill_at` or more.
+    pub overflow: Option<u32>,
+    /// The score from which a winner is too loaded, in the units of the scores.
+    pub spill_at: f32,
+    /// By how much the other group's winner has to score lower.
+    pub spill_margin: f32,
+    /// The first row, in `rows` or `ring` by mode.
+    pub first_row: u32,
+    /// How many rows, at least 1.
+    pub rows: u32,
+}
+
+impl Default for Group {
+    /// The whole share, two choices by weight, no overflow; its rows are yet to be said.
+    fn default() -> Self {
+        Self {
+            threshold: WHOLE,
+            choices: 2,
+            mode: Mode::Weighted,
+            overflow: None,
+            spill_at: f32::MAX,
+            spill_margin: 0.0,
+            first_row: 0,
+            rows: 0,
+        }
+    }
+}
+
+/// How a group's candidates are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Drawn from alias rows.
+    Weighted,
+    /// Taken from the ring, from the key's row onward.
+    Hashed,
+}
+
+/// An alias row: `slot` if the coin is below `probability`, else `alias`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Of 2^32.
+    pub probability: u32,
+    /// Another slot.
+    pub alias: u32,
+    /// The row's own slot.
+    pub slot: u32,
+}
+
+/// An endpoint and the slot that it holds for the life of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointRecord {
+    /// Its number in the load cells and in the counters.
+    pub slot: u32,
+    /// Address and port. Scope and flow of an IPv6 address are not kept, and an IPv4 address in
+    /// IPv6 form comes back as IPv4.
+    pub address: SocketAddr,
+    /// Empty where it is not known.
+    pub zone: Arc<str>,
+    /// As the source gave it, relative.
+    pub weight: f32,
+    /// Goes up when the same address comes back as another endpoint.
+    pub incarnation: u32,
+    /// In their order.
+    pub labels: Vec<(String, String)>,
+}
+
+impl EndpointRecord {
+    /// A record without zone and labels, of weight 1.
+    pub fn new(slot: u32, address: SocketAddr) -> Self {
+        Self { slot, address, zone: Arc::from(""), weight: 1.0, incarnation: 0, labels: vec![] }
+    }
+}
+
+/// The table is too small for what was to be written; nothing was. A larger one supersedes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the table has room for {capacity} {what}, not for {needed}")]
+pub struct CapacityExceeded {
+    /// What there is too much of: "groups", "slots", ...
+    pub what: &'static str,
+    /// How much was asked for.
+    pub needed: u64,
+    /// How much there is room for.
+    pub capacity: u32,
+}
+
+/// A structure that no picker could follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A group's rows are none, or not all there.
+    #[error("group {group} has {rows} rows from {first_row}, of {available}")]
+    Rows {
+        /// Index of the group.
+        group: usize,
+        /// Its number of rows.
+        rows: u32,
+        /// Its first row.
+        first_row: u32,
+        /// How many rows of its mode there are.
+        available: usize,
+    },
+    /// A group's `choices` is not between 1 and 8.
+    #[error("group {group} compares {choices} candidates; 1 to {MAX_CHOICES} can be")]
+    Choices {
+        /// Index of the group.
+        group: usize,
+        /// What it says.
+        choices: u32,
+    },
+    /// A group names itself, or a group that is not there, as its overflow.
+    #[error("group {group} overflows into group {overflow}, of {groups}")]
+    Overflow {
+        /// Index of the group.
+        group: usize,
+        /// What it says.
+        overflow: u32,
+        /// How many groups there are.
+        groups: usize,
+    },
+    /// Thresholds go down, or the last one is not the whole.
+    #[error("the threshold of group {group} is {threshold}: they may not fall, and end at 2^32-1")]
+    Threshold {
+        /// Index of the group.
+        group: usize,
+        /// What it says.
+        threshold: u32,
+    },
+    /// A number that is not finite, or negative.
+    #[error("{what} of {of} is {value}; it has to be finite and not negative")]
+    Number {
+        /// The field.
+        what: &'static str,
+        /// The group's index, or the endpoint's slot.
+        of: u32,
+        /// What it says.
+        value: String,
+    },
+    /// A word that no writer of this layout writes.
+    #[error("{what} is {value}, which means nothing")]
+    Word {
+        /// The field.
+        what: &'static str,
+        /// What it says.
+        value: u32,
+    },
+}
+
+/// Why a structure was not written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StructureError {
+    /// Make a larger table and supersede this one.
+    #[error(transparent)]
+    CapacityExceeded(#[from] CapacityExceeded),
+    /// A mistake of whoever made it.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+}
+
+impl Structure {
+    /// Whether a picker could follow it: what a writer refuses to publish, and a reader to use.
+    /// Slots are held against `slots`, the capacity of the table.
+    pub(crate) fn check(&self, slots: u32) -> Result<(), StructureError> {
+        for (index, group) in self.groups.iter().enumerate() {
+            self.check_group(index, group)?;
+        }
+        let thresholds = self.groups.iter().map(|group| group.threshold);
+        for (index, (one, next)) in
+            thresholds.clone().zip(thresholds.skip(1).chain([WHOLE])).enumerate()
+        {
+            let last = index + 1 == self.groups.len();
+            if one > next || (last && one != WHOLE) {
+                return Err(Malformed::Threshold { group: index, threshold: one }.into());
+            }
+        }
+        for endpoint in &self.endpoints {
+            sound("weight", endpoint.slot, endpoint.weight)?;
+        }
+        let named = (self.rows.iter().flat_map(|row| [row.slot, row.alias]))
+            .chain(self.ring.iter().copied())
+            .chain(self.endpoints.iter().map(|endpoint| endpoint.slot));
+        match named.max() {
+            Some(highest) if highest >= slots => Err(CapacityExceeded {
+                what: "slots",
+                needed: u64::from(highest) + 1,
+                capacity: slots,
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_group(&self, index: usize, group: &Group) -> Result<(), Malformed> {
+        let available = match group.mode {
+            Mode::Weighted => self.rows.len(),
+            Mode::Hashed => self.ring.len(),
+        };
+        let &Group { first_row, rows, choices, .. } = group;
+        if rows == 0 || u64::from(first_row) + u64::from(rows) > available as u64 {
+            return Err(Malformed::Rows { group: index, rows, first_row, available });
+        }
+        if !(1..=MAX_CHOICES).contains(&choices) {
+            return Err(Malformed::Choices { group: index, choices });
+        }
+        if let Some(overflow) = group.overflow
+            && (overflow as usize >= self.groups.len() || overflow as usize == index)
+        {
+            let groups = self.groups.len();
+            return Err(Malformed::Overflow { group: index, overflow, groups });
+        }
+        sound("spill_at", index as u32, group.spill_at)?;
+        sound("spill_margin", index as u32, group.spill_margin)
+    }
+
+    /// Whether it fits; text is counted by the encoder, which knows what is said twice.
+    pub(crate) fn check_capacity(&self, capacity: &Capacity) -> Result<(), CapacityExceeded> {
+        for (what, needed, room) in [
+            ("groups", self.groups.len(), capacity.groups),
+            ("rows", self.rows.len(), capacity.rows),
+            ("ring rows", self.ring.len(), capacity.ring),
+            ("endpoints", self.endpoints.len(), capacity.endpoints),
+        ] {
+            if needed as u64 > u64::from(room) {
+                return Err(CapacityExceeded { what, needed: needed as u64, capacity: room });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sound(what: &'static str, of: u32, value: f32) -> Result<(), Malformed> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    Err(Malformed::Number { what, of, value: value.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_rows() -> Structure {
+        let row = |slot| Row { probability: u32::MAX, alias: slot, slot };
+        Structure {
+            groups: vec![Group { rows: 2, ..Group::default() }],
+            rows: vec![row(0), row(1)],
+            ..Structure::default()
+        }
+    }
+
+    #[track_caller]
+    fn refused(change: impl FnOnce(&mut Structure), with: &str) {
+        let mut structure = two_rows();
+        change(&mut structure);
+        assert_eq!(structure.check(10).unwrap_err().to_string(), with);
+    }
+
+    #[test]
+    fn a_structure_that_cannot_be_followed_is_refused() {
+        assert_eq!(two_rows().check(10), Ok(()));
+        assert_eq!(Structure::default().check(0), Ok(()));
+        refused(|s| s.groups[0].rows = 3, "group 0 has 3 rows from 0, of 2");
+        refused(|s| s.groups[0].rows = 0, "group 0 has 0 rows from 0, of 2");
+        refused(|s| s.groups[0].first_row = u32::MAX, "group 0 has 2 rows from 4294967295, of 2");
+        refused(|s| s.groups[0].mode = Mode::Hashed, "group 0 has 2 rows from 0, of 0");
+        refused(|s| s.groups[0].choices = 0, "group 0 compares 0 candidates; 1 to 8 can be");
+        refused(|s| s.groups[0].overflow = Some(0), "group 0 overflows into group 0, of 1");
+        refused(
+            |s| s.groups[0].spill_at = f32::NAN,
+            "spill_at of 0 is NaN; it has to be finite and not negative",
+        );
+        refused(
+            |s| s.groups[0].threshold = 7,
+            "the threshold of group 0 is 7: they may not fall, and end at 2^32-1",
+        );
+        refused(|s| s.rows[1].alias = 10, "the table has room for 10 slots, not for 11");
+        refused(|s| s.ring.push(u32::MAX), "the table has room for 10 slots, not for 4294967296");
+    }
+}

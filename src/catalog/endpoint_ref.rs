@@ -1,0 +1,34 @@
+//! An endpoint by reference: the plan, the table and every lease name endpoints, and none of them
+//! should hold a copy or keep a lookup for it.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use super::Endpoint;
+
+/// One endpoint of a port's shared list; derefs to [`Endpoint`].
+#[derive(Clone)]
+pub struct EndpointRef {
+    list: Arc<[Endpoint]>,
+    index: u32,
+}
+
+impl EndpointRef {
+    /// All endpoints of a list.
+    pub fn all(list: &Arc<[Endpoint]>) -> impl Iterator<Item = Self> + use<'_> {
+        (0..list.len()).map(|index| Self { list: list.clone(), index: index as u32 })
+    }
+}
+
+impl Deref for EndpointRef {
+    type Target = Endpoint;
+
+    fn deref(&self) -> &Endpoint {
+        &self.list[self.index as usize]
+    }
+}
+
+impl fmt::Debug for EndpointRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,105 @@
+//! Strings that repeat (zones, nodes, labels) are kept once: 100,000 endpoints name three zones.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::model::{Labels, Port, Service};
+
+/// Below this many strings a sweep isn't worth its time.
+const SWEEP_FROM: usize = 4096;
+
+/// The strings and label sets in use, each once.
+#[derive(Debug)]
+pub(super) struct Interner {
+    texts: HashSet<Arc<str>>,
+    labels: HashSet<Arc<Labels>>,
+    sweep_at: usize,
+}
+
+impl Interner {
+    pub(super) fn new() -> Self {
+        Self { texts: HashSet::new(), labels: HashSet::new(), sweep_at: SWEEP_FROM }
+    }
+
+    /// Lets the service share what it has in common with others.
+    pub(super) fn share(&mut self, service: &mut Service) {
+        self.text(&mut service.name.namespace);
+        self.text(&mut service.source);
+        for port in &mut service.ports {
+            self.share_port(port);
+        }
+        self.sweep();
+    }
+
+    fn share_port(&mut self, port: &mut Port) {
+        self.optional(&mut port.name);
+        // A source hands over what it just made, so that this copies only in tests.
+        for endpoint in Arc::make_mut(&mut port.endpoints) {
+            self.optional(&mut endpoint.region);
+            self.optional(&mut endpoint.zone);
+            self.optional(&mut endpoint.node);
+            self.optional(&mut endpoint.server_name);
+            self.label_set(&mut endpoint.labels);
+        }
+    }
+
+    fn label_set(&mut self, labels: &mut Arc<Labels>) {
+        if let Some(known) = self.labels.get(labels) {
+            labels.clone_from(known);
+            return;
+        }
+        let shared: Labels = labels
+            .iter()
+            .map(|(key, value)| {
+                let (mut key, mut value) = (key.clone(), value.clone());
+                self.text(&mut key);
+                self.text(&mut value);
+                (key, value)
+            })
+            .collect();
+        *labels = Arc::new(shared);
+        self.labels.insert(labels.clone());
+    }
+
+    fn optional(&mut self, text: &mut Option<Arc<str>>) {
+        if let Some(text) = text {
+            self.text(text);
+        }
+    }
+
+    fn text(&mut self, text: &mut Arc<str>) {
+        match self.texts.get(text) {
+            Some(known) => text.clone_from(known),
+            None => {
+                self.texts.insert(text.clone());
+            }
+        }
+    }
+
+    /// Drops what nobody uses any more (every roll-out brings a new `pod-template-hash`).
+    fn sweep(&mut self) {
+        if self.texts.len() + self.labels.len() < self.sweep_at {
+            return;
+        }
+        self.labels.retain(|labels| Arc::strong_count(labels) > 1);
+        self.texts.retain(|text| Arc::strong_count(text) > 1);
+        self.sweep_at = (2 * (self.texts.len() + self.labels.len())).max(SWEEP_FROM);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_uses_any_more_is_dropped() {
+        let mut interner = Interner::new();
+        let mut kept: Arc<str> = "zone-a".into();
+        interner.text(&mut kept);
+        for n in 0..SWEEP_FROM {
+            interner.text(&mut Arc::from(format!("pod-{n}")));
+        }
+        interner.sweep();
+        assert_eq!(interner.texts.len(), 1);
+        assert!(interner.texts.contains("zone-a"));
+    }
+}

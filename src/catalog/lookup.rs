@@ -1,0 +1,132 @@
+//! From a caller's name to a service and one of its ports, or to what was probably meant.
+
+use std::sync::Arc;
+
+use super::{
+    model::{Port, Service},
+    name::{PortRef, ServiceName},
+    near::{did_you_mean, near, near_services},
+};
+
+/// What a caller's name led to.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The service as it is now.
+    pub service: Arc<Service>,
+    /// Index of the port meant.
+    pub port: usize,
+}
+
+/// Why a name led nowhere.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LookupError {
+    /// No source knows it.
+    #[error("no service \"{asked}\"{}", did_you_mean(.near))]
+    NoSuchService {
+        /// What was asked for.
+        asked: ServiceName,
+        /// What was probably meant, best first.
+        near: Vec<String>,
+    },
+    /// The service has no such port.
+    #[error("\"{service}\" has no port \"{asked}\"{}; {}", did_you_mean(.near), listed(.ports))]
+    NoSuchPort {
+        /// The service.
+        service: ServiceName,
+        /// The port asked for.
+        asked: PortRef,
+        /// Its ports, as a person reads them.
+        ports: Vec<String>,
+        /// What was probably meant, best first.
+        near: Vec<String>,
+    },
+    /// The service has several ports.
+    #[error(
+        "\"{service}\" has {} ports: say which, such as \"{service}:{}\"; {}",
+        .ports.len(), .ports.first().map_or("http", |port| port.split(' ').next().unwrap_or(port)),
+        listed(.ports)
+    )]
+    PortNeeded {
+        /// The service.
+        service: ServiceName,
+        /// Its ports, as a person reads them.
+        ports: Vec<String>,
+    },
+    /// It may yet turn up.
+    #[error("not known yet: no answer so far from {}", .sources.join(", "))]
+    NotSynced {
+        /// Sources that have not yet answered.
+        sources: Vec<Arc<str>>,
+    },
+}
+
+fn listed(ports: &[String]) -> String {
+    format!("its ports: {}", ports.join(", "))
+}
+
+/// The port of a service that is meant.
+pub(super) fn port(service: &Arc<Service>, asked: Option<&PortRef>) -> Result<Found, LookupError> {
+    let index = match asked {
+        None if service.ports.len() == 1 => Some(0),
+        None => {
+            return Err(LookupError::PortNeeded {
+                service: service.name.clone(),
+                ports: described(service),
+            });
+        }
+        Some(PortRef::Name(name)) => named(service, name),
+        // Kubernetes allows "8080" as a port's name.
+        Some(PortRef::Number(number)) => service
+            .ports
+            .iter()
+            .position(|port| port.number == Some(*number))
+            .or_else(|| named(service, &number.to_string())),
+    };
+    match (index, asked) {
+        (Some(port), _) => Ok(Found { service: service.clone(), port }),
+        (None, asked) => Err(LookupError::NoSuchPort {
+            service: service.name.clone(),
+            asked: asked.cloned().unwrap_or(PortRef::Name("".into())),
+            ports: described(service),
+            near: near_ports(service, asked),
+        }),
+    }
+}
+
+/// Nothing of that name, and all sources have answered.
+pub(super) fn no_such_service<'a>(
+    asked: &ServiceName,
+    known: impl IntoIterator<Item = &'a ServiceName>,
+) -> LookupError {
+    LookupError::NoSuchService { asked: asked.clone(), near: near_services(asked, known) }
+}
+
+fn named(service: &Service, name: &str) -> Option<usize> {
+    service.ports.iter().position(|port| port.name.as_deref() == Some(name))
+}
+
+fn near_ports(service: &Service, asked: Option<&PortRef>) -> Vec<String> {
+    let Some(asked) = asked.map(ToString::to_string) else { return Vec::new() };
+    let names: Vec<String> = service
+        .ports
+        .iter()
+        .flat_map(|port| {
+            [port.name.as_deref().map(str::to_owned), port.number.map(|n| n.to_string())]
+        })
+        .flatten()
+        .collect();
+    near(&asked, names.iter().map(String::as_str))
+}
+
+fn described(service: &Service) -> Vec<String> {
+    service.ports.iter().map(describe).collect()
+}
+
+fn describe(port: &Port) -> String {
+    match (&port.name, port.number) {
+        (Some(name), Some(number)) => format!("{name} ({number})"),
+        (Some(name), None) => name.to_string(),
+        (None, Some(number)) => number.to_string(),
+        (None, None) => "one without a name or number (ask without a port)".to_owned(),
+    }
+}

@@ -1,0 +1,235 @@
+//! The agent's configuration file (`agent --config FILE`): the command line's options as YAML keys,
+//! and the policies of services, which have no option.
+//!
+//! What the command line says wins over the file. A file with anything wrong in it is refused
+//! whole, with file, line, column, field and what would be right.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
+
+use crate::{
+    catalog::ServiceName,
+    policy::{ConfigPolicies, Resolved, settings},
+    source::{
+        Problem, Spec, document,
+        policy_block::{PolicyBlock, PolicyShape},
+    },
+};
+
+/// What a configuration file says; none where it says nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// Where services come from; the first that knows a service owns its endpoints.
+    pub sources: Vec<Spec>,
+    /// Path of the agent's socket.
+    pub socket: Option<PathBuf>,
+    /// The socket's permissions, 0 to 0o777.
+    pub socket_mode: Option<u32>,
+    /// The socket's group, by name or number.
+    pub socket_group: Option<String>,
+    /// Where the admin pages listen.
+    pub admin: Option<SocketAddr>,
+    /// Where this agent runs.
+    pub zone: Option<Arc<str>>,
+    /// Where this agent runs.
+    pub region: Option<Arc<str>>,
+    /// Where this agent runs.
+    pub node: Option<Arc<str>>,
+    /// Folder for what outlives the agent.
+    pub state: Option<PathBuf>,
+    /// Policies of services.
+    pub policies: ConfigPolicies,
+    /// What is logged, such as `info` or `info,pointsman::source=debug`.
+    pub log: Option<String>,
+}
+
+/// The file as it is written.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "Pointsman agent configuration")]
+struct ConfigFile {
+    /// Where services come from, such as file:/etc/pointsman/services.yaml; the first that knows
+    /// a service owns its endpoints.
+    #[schemars(with = "Vec<String>")]
+    sources: Vec<Spanned<SourceText>>,
+    /// Path of the agent's socket, or unix:///PATH.
+    #[schemars(with = "Option<String>")]
+    socket: Option<SocketPath>,
+    /// The socket's permissions in octal, such as "0660".
+    #[schemars(with = "Option<String>")]
+    socket_mode: Option<Mode>,
+    /// The socket's group, by name or number.
+    socket_group: Option<String>,
+    /// Where the admin pages listen, such as 127.0.0.1:9901.
+    #[schemars(with = "Option<String>")]
+    admin: Option<AdminAddress>,
+    /// Where this agent runs.
+    zone: Option<Arc<str>>,
+    /// Where this agent runs.
+    region: Option<Arc<str>>,
+    /// Where this agent runs.
+    node: Option<Arc<str>>,
+    /// Folder for what outlives the agent.
+    state: Option<PathBuf>,
+    /// Policies of services; they win over what the services themselves carry.
+    policies: PoliciesBlock,
+    /// What is logged, such as info or info,pointsman::source=debug.
+    #[schemars(with = "Option<String>")]
+    log: Option<LogFilter>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Policies")]
+struct PoliciesBlock {
+    /// For every service.
+    #[schemars(with = "Option<PolicyShape>")]
+    default: PolicyBlock,
+    /// By namespace.
+    #[schemars(with = "BTreeMap<String, PolicyShape>")]
+    namespaces: BTreeMap<Arc<str>, PolicyBlock>,
+    /// By service: name.namespace.
+    #[schemars(with = "BTreeMap<String, PolicyShape>")]
+    services: BTreeMap<ServiceKey, PolicyBlock>,
+}
+
+document::from_text!(SourceText(Spec), |text| text.parse().map_err(|error| format!("{error}")));
+document::from_text!(SocketPath(PathBuf), |text| {
+    let path = PathBuf::from(text.strip_prefix("unix://").unwrap_or(text));
+    match path.is_absolute() {
+        true => Ok(path),
+        false => Err(format!(
+            "\"{text}\" is no absolute path: write /run/pointsman/agent.sock or \
+             unix:///run/pointsman/agent.sock"
+        )),
+    }
+});
+document::from_text!(Mode(u32), |text| {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    u32::from_str_radix(digits, 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| format!("\"{text}\" is no mode: write it in octal, 0000 to 0777"))
+});
+document::from_text!(AdminAddress(SocketAddr), |text| text
+    .parse()
+    .map_err(|_| format!("\"{text}\" is no address with a port: write 127.0.0.1:9901")));
+document::from_text!(LogFilter(String), |text| {
+    tracing_subscriber::EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| format!("\"{text}\" is no log filter ({error}): write info or debug"))
+});
+document::from_text!(
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    ServiceKey(ServiceName),
+    |text| text.parse().map_err(|error| format!("{error}"))
+);
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// What is wrong first, where, and what would be right.
+    pub fn load(path: &Path) -> Result<Self, Problem> {
+        let file: Arc<str> = path.display().to_string().into();
+        let bytes = std::fs::read(path).map_err(|error| Problem::of_file(&file, error))?;
+        Self::parse(&file, document::text(&file, &bytes)?)
+    }
+
+    /// Reads a configuration from text; `file` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn parse(file: &Arc<str>, text: &str) -> Result<Self, Problem> {
+        let written: ConfigFile = document::read(file, text)?;
+        let sources = sources(file, written.sources)?;
+        let policies = policies(file, &written.policies)?;
+        Ok(Self {
+            sources,
+            socket: written.socket.map(|it| it.0),
+            socket_mode: written.socket_mode.map(|it| it.0),
+            socket_group: written.socket_group,
+            admin: written.admin.map(|it| it.0),
+            zone: written.zone,
+            region: written.region,
+            node: written.node,
+            state: written.state,
+            policies,
+            log: written.log.map(|it| it.0),
+        })
+    }
+
+    /// The JSON Schema of a configuration file.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(ConfigFile).to_value()
+    }
+}
+
+fn sources(file: &Arc<str>, written: Vec<Spanned<SourceText>>) -> Result<Vec<Spec>, Problem> {
+    let mut sources: Vec<Spec> = Vec::new();
+    for (index, source) in written.into_iter().enumerate() {
+        let spec = source.value.0;
+        if sources.contains(&spec) {
+            let field = format!("sources[{index}]");
+            let what = format!("\"{spec}\" is already a source: keep one of them");
+            return Err(Problem { place: document::place(file, source.referenced), field, what });
+        }
+        sources.push(spec);
+    }
+    Ok(sources)
+}
+
+fn policies(file: &Arc<str>, written: &PoliciesBlock) -> Result<ConfigPolicies, Problem> {
+    let settings = |path: &str, block: &PolicyBlock| {
+        check(file, path, block)?;
+        Ok(block.settings("configuration", file))
+    };
+    Ok(ConfigPolicies {
+        default: settings("policies.default", &written.default)?,
+        namespaces: written
+            .namespaces
+            .iter()
+            .map(|(name, block)| {
+                let path = format!("policies.namespaces.{name}");
+                Ok((name.clone(), settings(&path, block)?))
+            })
+            .collect::<Result<_, Problem>>()?,
+        services: written
+            .services
+            .iter()
+            .map(|(name, block)| {
+                let path = format!("policies.services.{}", name.0);
+                Ok((name.0.clone(), settings(&path, block)?))
+            })
+            .collect::<Result<_, Problem>>()?,
+    })
+}
+
+/// A configuration is refused where a service's own settings would only be passed over: whoever
+/// starts the agent is there to mend it.
+fn check(file: &Arc<str>, path: &str, block: &PolicyBlock) -> Result<(), Problem> {
+    let wrong = |at: Location, field: String, what: String| Problem {
+        place: document::place(file, at),
+        field,
+        what,
+    };
+    let mut policy = crate::policy::Policy::default();
+    for (key, value, at) in &block.settings {
+        settings::key(key)
+            .and_then(|known| known.set(&mut policy, value))
+            .map_err(|what| wrong(*at, format!("{path}.{key}"), what))?;
+    }
+    let contradictions = Resolved::of(&block.settings("", file)).problems;
+    match (contradictions.into_iter().next(), block.settings.first()) {
+        (Some(what), Some((_, _, at))) => Err(wrong(*at, path.to_owned(), what)),
+        _ => Ok(()),
+    }
+}

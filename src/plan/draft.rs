@@ -1,0 +1,137 @@
+//! A plan in the making: factors change it one after the other.
+
+use std::{borrow::Cow, collections::HashMap, net::SocketAddr};
+
+use super::{
+    Inputs,
+    model::{Factor, Group, Plan, Planned, Standing, State, ZoneShare},
+};
+
+/// A plan in the making.
+#[derive(Debug, Default)]
+pub struct Draft {
+    /// In the order of the inputs.
+    pub endpoints: Vec<Planned>,
+    /// Filled once the factors are done.
+    pub groups: Vec<Group>,
+    /// What holds for the service as a whole.
+    pub notes: Vec<String>,
+    /// Pointsman's own judgements were undone: too few would be left.
+    pub panic: bool,
+    /// When time alone will change something.
+    pub next_change: Option<std::time::Duration>,
+    /// The concurrency that draw weights are corrected for.
+    pub corrected_for: Option<f64>,
+}
+
+impl Draft {
+    /// Every endpoint serving with weight 1; standings from the previous plan.
+    pub fn new(inputs: &Inputs<'_>, previous: Option<&Plan>) -> Self {
+        let standings = Standings::of(previous);
+        let endpoints = inputs
+            .endpoints
+            .iter()
+            .enumerate()
+            .map(|(index, endpoint)| Planned {
+                endpoint: endpoint.clone(),
+                group: None,
+                state: State::Serving,
+                weight: 1.0,
+                draw: 0.0,
+                limit: i32::MAX,
+                factors: Vec::new(),
+                standing: standings.get(index, endpoint.address),
+            })
+            .collect();
+        Self { endpoints, ..Self::default() }
+    }
+
+    /// Multiplies an endpoint's weight and says why.
+    pub fn scale(
+        &mut self,
+        index: usize,
+        name: &'static str,
+        value: f64,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
+        let planned = &mut self.endpoints[index];
+        planned.weight *= value;
+        planned.factors.push(Factor { name, value, reason: reason.into() });
+    }
+
+    /// Takes an endpoint out of the picks and says why.
+    pub fn take_out(
+        &mut self,
+        index: usize,
+        state: State,
+        name: &'static str,
+        reason: impl Into<Cow<'static, str>>,
+    ) {
+        self.endpoints[index].state = state;
+        self.endpoints[index].factors.push(Factor { name, value: 0.0, reason: reason.into() });
+    }
+
+    /// Something changes at `at` by time alone.
+    pub fn wake_at(&mut self, at: std::time::Duration) {
+        self.next_change = Some(self.next_change.map_or(at, |next| next.min(at)));
+    }
+
+    /// The finished plan; the version grows only where something differs.
+    pub fn finish(self, _inputs: &Inputs<'_>, previous: Option<&Plan>, zone_share: ZoneShare) -> Plan {
+        let mut plan = Plan {
+            version: 1,
+            groups: self.groups,
+            endpoints: self.endpoints,
+            notes: self.notes,
+            next_change: self.next_change,
+            zone_share,
+            corrected_for: self.corrected_for,
+        };
+        if let Some(previous) = previous {
+            plan.version = previous.version + u64::from(!plan.decides_as(previous));
+        }
+        plan
+    }
+}
+
+impl Plan {
+    /// Whether callers would be served alike: reasons and remembered times may differ.
+    pub fn decides_as(&self, other: &Self) -> bool {
+        let same_groups = self.groups.len() == other.groups.len()
+            && self.groups.iter().zip(&other.groups).all(|(a, b)| {
+                (a.share, &a.members, a.choices, a.overflow, a.spill_at, a.spill_margin)
+                    == (b.share, &b.members, b.choices, b.overflow, b.spill_at, b.spill_margin)
+            });
+        same_groups
+            && self.endpoints.len() == other.endpoints.len()
+            && self.endpoints.iter().zip(&other.endpoints).all(|(a, b)| {
+                (a.endpoint.address, a.state, a.weight, a.draw, a.limit)
+                    == (b.endpoint.address, b.state, b.weight, b.draw, b.limit)
+            })
+    }
+}
+
+/// Looks standings up by position first: between two plans the endpoints rarely change.
+struct Standings<'a> {
+    previous: Option<&'a Plan>,
+    by_address: std::cell::OnceCell<HashMap<SocketAddr, Standing>>,
+}
+
+impl<'a> Standings<'a> {
+    fn of(previous: Option<&'a Plan>) -> Self {
+        Self { previous, by_address: std::cell::OnceCell::new() }
+    }
+
+    fn get(&self, index: usize, address: SocketAddr) -> Standing {
+        let Some(previous) = self.previous else { return Standing::default() };
+        match previous.endpoints.get(index) {
+            Some(planned) if planned.endpoint.address == address => planned.standing,
+            _ => {
+                let by_address = self.by_address.get_or_init(|| {
+                    previous.endpoints.iter().map(|p| (p.endpoint.address, p.standing)).collect()
+                });
+                by_address.get(&address).copied().unwrap_or_default()
+            }
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What the source says: unready ones are never picked, draining ones only when nothing is ready,
+//! and what the brake kept only after all others.
+
+use super::{Draft, Influence, Inputs, State};
+use crate::catalog::Health;
+
+/// The source's readiness and terminating rule.
+pub struct SourceHealth;
+
+impl Influence for SourceHealth {
+    fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
+        let any_ready = inputs
+            .endpoints
+            .iter()
+            .any(|e| e.health == Health::Ready && e.weight > 0);
+        for (index, endpoint) in inputs.endpoints.iter().enumerate() {
+            match endpoint.health {
+                Health::Ready => {}
+                Health::Unready => {
+                    draft.take_out(index, State::Out, "health", "the source calls it unready");
+                }
+                Health::Draining if any_ready => {
+                    draft.take_out(index, State::Out, "health", "draining, and others are ready");
+                }
+                Health::Draining => {
+                    draft.scale(index, "health", 1.0, "draining, but nothing is ready");
+                }
+            }
+        }
+        if !any_ready && draft.endpoints.iter().any(|e| e.state == State::Serving) {
+            draft.notes.push("no endpoint is ready: draining ones serve".into());
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The words of a plan.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use crate::catalog::EndpointRef;
+
+/// Where an agent runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Here {
+    /// Such as `eu-west-1a`.
+    pub zone: Option<Arc<str>>,
+    /// Such as `eu-west-1`.
+    pub region: Option<Arc<str>>,
+    /// The node's name.
+    pub node: Option<Arc<str>>,
+}
+
+/// What is decided for a service at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Grows with every plan that differs from the one before.
+    pub version: u64,
+    /// What one pick compares; in the order of preference.
+    pub groups: Vec<Group>,
+    /// Every endpoint the source knows, picked or not.
+    pub endpoints: Vec<Planned>,
+    /// What holds for the service as a whole.
+    pub notes: Vec<String>,
+    /// When time alone will change something: an ejection ends, a share may move.
+    pub next_change: Option<Duration>,
+    /// The damped share of the own zone.
+    pub zone_share: ZoneShare,
+    /// The concurrency that draw weights are corrected for.
+    pub corrected_for: Option<f64>,
+}
+
+/// The damped share of the own zone, and when it last moved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ZoneShare {
+    /// 0 to 1.
+    pub share: f64,
+    /// Monotonic.
+    pub moved_at: Duration,
+}
+
+impl Default for ZoneShare {
+    fn default() -> Self {
+        Self { share: 1.0, moved_at: Duration::ZERO }
+    }
+}
+
+/// Endpoints that one pick compares.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Such as `zone a`.
+    pub name: String,
+    /// Its part of the draws, 0 to 1; 0: reached only by overflow.
+    pub share: f64,
+    /// Indices into the plan's endpoints.
+    pub members: Vec<u32>,
+    /// How many of them one pick compares.
+    pub choices: u32,
+    /// The group that takes over.
+    pub overflow: Option<usize>,
+    /// Winner's score, in requests, from which the overflow group is looked at.
+    pub spill_at: f32,
+    /// By how much the other group must be better, in requests.
+    pub spill_margin: f32,
+    /// Why it is as it is.
+    pub reason: String,
+}
+
+/// What is decided for one endpoint.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// As the source knows it.
+    pub endpoint: EndpointRef,
+    /// Where it is picked from, if it is.
+    pub group: Option<usize>,
+    /// In a word.
+    pub state: State,
+    /// Product of its factors; the source's weights average 1 over a service.
+    pub weight: f64,
+    /// Its part of its group's draws, 0 to 1.
+    pub draw: f64,
+    /// Most requests in flight at a time; `i32::MAX` for no bound.
+    pub limit: i32,
+    /// Why; what is as usual is not listed.
+    pub factors: Vec<Factor>,
+    /// What must be remembered of its errors.
+    pub standing: Standing,
+}
+
+/// An endpoint's state in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Takes requests.
+    Serving,
+    /// Put aside for its errors.
+    Ejected,
+    /// Back from ejection, one request at a time.
+    Probing,
+    /// Ready, but only others' overflow or loss reaches it.
+    Standby,
+    /// Not ready, draining, or of weight 0.
+    Out,
+}
+
+impl State {
+    /// As the API and the command line print it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Ejected => "ejected",
+            Self::Probing => "probing",
+            Self::Standby => "standby",
+            Self::Out => "out",
+        }
+    }
+}
+
+/// One reason for an endpoint's weight or state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factor {
+    /// Which factor: `weight`, `health`, `error_bias`, `ejection`.
+    pub name: &'static str,
+    /// What it multiplies the weight by.
+    pub value: f64,
+    /// Why, for a person.
+    pub reason: Cow<'static, str>,
+}
+
+/// Where an endpoint stands with its errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Standing {
+    /// Put aside, on probation, or neither.
+    pub phase: Phase,
+    /// How often in a row it was ejected; each doubles the next ejection.
+    pub times: u32,
+    /// How long the last ejection was.
+    pub last: Duration,
+    /// Outcomes before this time don't count any more.
+    pub since: Duration,
+    /// All unreachable reports that were already acted on.
+    pub unreachable_seen: u64,
+}
+
+/// Put aside, on probation, or neither.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Phase {
+    /// Like any other.
+    #[default]
+    Clear,
+    /// No picks until then.
+    Ejected {
+        /// Monotonic.
+        until: Duration,
+    },
+    /// One request at a time; with the totals at its start.
+    Probing {
+        /// Successes before.
+        succeeded: u64,
+        /// Failures before.
+        failed: u64,
+    },
+}

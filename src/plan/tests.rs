@@ -1,0 +1,315 @@
+//! The planner's behaviour, in sentences.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Here, Inputs, Plan, State, plan};
+use crate::{
+    catalog::{Endpoint, EndpointRef, Health},
+    load::{Counts, EndpointLoad, ServiceLoad},
+    policy::{Policy, ZoneMode},
+};
+
+/// A service under test: endpoints, what was observed, and the plans so far.
+struct Bench {
+    policy: Policy,
+    here: Here,
+    endpoints: Vec<Endpoint>,
+    loads: Vec<EndpointLoad>,
+    service: ServiceLoad,
+    plan: Option<Plan>,
+    now: Duration,
+}
+
+fn endpoint(number: u8, zone: &str) -> Endpoint {
+    Endpoint {
+        address: ([10, 0, 0, number], 8080).into(),
+        region: None,
+        zone: Some(zone.into()),
+        node: None,
+        weight: 1,
+        health: Health::Ready,
+        labels: Arc::default(),
+        ready_since: None,
+        server_name: None,
+        braked: false,
+    }
+}
+
+impl Bench {
+    /// `zones` as in "aab": an endpoint each; the agent is in zone a.
+    fn new(zones: &str) -> Self {
+        let endpoints: Vec<Endpoint> =
+            zones.chars().zip(1..).map(|(zone, n)| endpoint(n, &zone.to_string())).collect();
+        Self {
+            policy: Policy::default(),
+            here: Here { zone: Some("a".into()), ..Here::default() },
+            loads: vec![EndpointLoad::default(); endpoints.len()],
+            endpoints,
+            service: ServiceLoad::default(),
+            plan: None,
+            now: Duration::from_secs(100),
+        }
+    }
+
+    fn ended(&mut self, index: usize, ended: u32, failed: u32) {
+        let new = Counts { ended, failed, ..Counts::default() };
+        self.loads[index].observe(self.now, &new);
+    }
+
+    fn unreachable(&mut self, index: usize) {
+        let new = Counts { ended: 1, failed: 1, unreachable: 1, ..Counts::default() };
+        self.loads[index].observe(self.now, &new);
+    }
+
+    fn plan(&mut self) -> &Plan {
+        let list: Arc<[Endpoint]> = self.endpoints.clone().into();
+        let endpoints: Vec<EndpointRef> = EndpointRef::all(&list).collect();
+        let loads: Vec<&EndpointLoad> = self.loads.iter().collect();
+        let inputs = Inputs {
+            policy: &self.policy,
+            here: &self.here,
+            endpoints: &endpoints,
+            loads: &loads,
+            service: &self.service,
+            now: self.now,
+        };
+        let next = plan(&inputs, self.plan.as_ref());
+        self.plan.insert(next)
+    }
+
+    fn after(&mut self, seconds: f64) -> &Plan {
+        self.now += Duration::from_secs_f64(seconds);
+        self.plan()
+    }
+
+    fn states(&self) -> Vec<State> {
+        self.plan.as_ref().expect("planned").endpoints.iter().map(|e| e.state).collect()
+    }
+
+    fn reason(&self, index: usize) -> String {
+        let planned = &self.plan.as_ref().expect("planned").endpoints[index];
+        planned.factors.iter().map(|f| format!("{}: {}", f.name, f.reason)).collect()
+    }
+}
+
+use State::{Ejected, Out, Probing, Serving, Standby};
+
+#[test]
+fn unready_endpoints_are_never_picked_and_draining_ones_only_when_nothing_is_ready() {
+    let mut bench = Bench::new("aaa");
+    bench.endpoints[0].health = Health::Unready;
+    bench.endpoints[1].health = Health::Draining;
+    bench.plan();
+    assert_eq!(bench.states(), [Out, Out, Serving]);
+    bench.endpoints[2].health = Health::Unready;
+    bench.plan();
+    assert_eq!(bench.states(), [Out, Serving, Out]);
+    assert!(bench.reason(1).contains("nothing is ready"), "{}", bench.reason(1));
+}
+
+#[test]
+fn weight_0_takes_no_traffic_and_the_others_average_1() {
+    let mut bench = Bench::new("aaa");
+    bench.policy.zone = ZoneMode::Off;
+    (bench.endpoints[0].weight, bench.endpoints[1].weight, bench.endpoints[2].weight) = (0, 9, 1);
+    let plan = bench.plan();
+    assert_eq!(plan.endpoints[0].group, None);
+    assert_eq!((plan.endpoints[1].weight, plan.endpoints[2].weight), (1.8, 0.2));
+}
+
+#[test]
+fn the_own_zone_takes_the_draws_and_overflows_into_the_others() {
+    let mut bench = Bench::new("abc");
+    let plan = bench.plan();
+    assert_eq!(plan.groups.len(), 2);
+    assert_eq!((plan.groups[0].share, plan.groups[1].share), (1.0, 0.0));
+    assert_eq!(plan.groups[0].overflow, Some(1));
+    assert_eq!(bench.states(), [Serving, Standby, Standby]);
+}
+
+#[test]
+fn without_an_endpoint_in_the_own_zone_all_others_serve() {
+    let mut bench = Bench::new("bbc");
+    let plan = bench.plan();
+    assert_eq!((plan.groups.len(), plan.groups[0].share), (1, 1.0));
+    assert_eq!(bench.states(), [Serving; 3]);
+}
+
+#[test]
+fn the_own_region_comes_before_other_regions() {
+    let mut bench = Bench::new("abc");
+    bench.here.region = Some("r".into());
+    bench.endpoints[2].region = Some("r".into());
+    let plan = bench.plan();
+    let names: Vec<&str> = plan.groups.iter().map(|g| g.name.as_str()).collect();
+    assert_eq!(names, ["zone a", "region r", "other zones"]);
+    assert_eq!(plan.groups[1].overflow, Some(2));
+}
+
+#[test]
+fn strict_zones_never_cross_even_when_everything_at_home_fails() {
+    let mut bench = Bench::new("aab");
+    bench.policy.zone = ZoneMode::Strict;
+    bench.policy.outlier.max_ejected = 1.0;
+    for index in 0..2 {
+        bench.unreachable(index);
+    }
+    let plan = bench.plan();
+    assert!(plan.notes[0].starts_with("panic"), "{:?}", plan.notes);
+    assert_eq!(bench.states(), [Serving, Serving, Out]);
+    assert!(bench.reason(2).contains("strict"));
+}
+
+#[test]
+fn a_braked_endpoint_comes_after_all_others() {
+    let mut bench = Bench::new("ab");
+    bench.endpoints[0].braked = true;
+    let plan = bench.plan();
+    assert_eq!(plan.groups.last().expect("two groups").members, [0]);
+    assert_eq!(bench.states(), [Standby, Serving]);
+}
+
+#[test]
+fn a_failing_endpoint_is_ejected_after_a_handful_of_requests() {
+    let mut bench = Bench::new("aaaa");
+    bench.ended(0, 4, 4);
+    (1..4).for_each(|i| bench.ended(i, 10, 0));
+    bench.plan();
+    assert_eq!(bench.states()[0], Serving, "four are fewer than min_requests");
+    bench.ended(0, 1, 1);
+    bench.plan();
+    assert_eq!(bench.states(), [Ejected, Serving, Serving, Serving]);
+    assert!(bench.reason(0).contains("time 1 in a row"), "{}", bench.reason(0));
+}
+
+#[test]
+fn a_failure_that_all_share_ejects_and_biases_nobody() {
+    let mut bench = Bench::new("aaaa");
+    (0..4).for_each(|i| bench.ended(i, 100, 60));
+    let plan = bench.plan();
+    assert!(plan.endpoints.iter().all(|e| e.state == Serving && e.weight == 1.0));
+}
+
+#[test]
+fn a_few_failures_take_weight_but_do_not_eject() {
+    let mut bench = Bench::new("aaaa");
+    bench.ended(0, 100, 30);
+    (1..4).for_each(|i| bench.ended(i, 100, 0));
+    bench.plan();
+    let weight = bench.plan.as_ref().expect("planned").endpoints[0].weight;
+    assert!((0.45..0.6).contains(&weight), "{weight}");
+    assert_eq!(bench.states()[0], Serving);
+    assert!(bench.reason(0).contains("30 of 100"), "{}", bench.reason(0));
+}
+
+#[test]
+fn an_unreachable_endpoint_goes_at_once() {
+    let mut bench = Bench::new("aaaa");
+    bench.plan();
+    bench.unreachable(2);
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Serving, Ejected, Serving]);
+}
+
+#[test]
+fn an_ejected_endpoint_returns_by_one_probe_at_a_time() {
+    let mut bench = Bench::new("aaaa");
+    bench.unreachable(0);
+    let next = bench.plan().next_change.expect("the ejection ends");
+    assert_eq!(next, bench.now + Duration::from_secs(1));
+    let plan = bench.after(1.0);
+    assert_eq!((plan.endpoints[0].state, plan.endpoints[0].limit), (Probing, 1));
+    bench.ended(0, 2, 0);
+    assert_eq!(bench.after(0.1).endpoints[0].state, Probing);
+    bench.ended(0, 1, 0);
+    let plan = bench.after(0.1);
+    assert_eq!((plan.endpoints[0].state, plan.endpoints[0].limit), (Serving, i32::MAX));
+}
+
+#[test]
+fn a_failed_probe_doubles_the_ejection_up_to_its_longest() {
+    let mut bench = Bench::new("aaaa");
+    bench.policy.outlier.max_ejection = Duration::from_secs(4);
+    bench.unreachable(0);
+    bench.plan();
+    for length in [2.0, 4.0, 4.0] {
+        let wait = bench.plan.as_ref().and_then(|p| p.next_change).expect("ejected") - bench.now;
+        assert_eq!(bench.after(wait.as_secs_f64()).endpoints[0].state, Probing);
+        bench.unreachable(0);
+        let next = bench.plan().next_change.expect("ejected again");
+        assert_eq!((next - bench.now).as_secs_f64(), length);
+    }
+}
+
+#[test]
+fn no_more_than_the_policy_s_share_is_ejected_the_worst_first() {
+    let mut bench = Bench::new("aaaaaa");
+    for (index, failed) in [60, 100, 90, 0, 0, 0].into_iter().enumerate() {
+        bench.ended(index, 100, failed);
+    }
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Ejected, Ejected, Serving, Serving, Serving]);
+    assert!(bench.reason(0).contains("at most 33%"), "{}", bench.reason(0));
+}
+
+#[test]
+fn one_of_two_may_be_ejected_and_a_lone_endpoint_never() {
+    let mut bench = Bench::new("aa");
+    bench.unreachable(0);
+    bench.plan();
+    assert_eq!(bench.states(), [Ejected, Serving]);
+    let mut bench = Bench::new("a");
+    bench.unreachable(0);
+    bench.plan();
+    assert_eq!(bench.states(), [Serving]);
+}
+
+#[test]
+fn panic_undoes_ejection_bias_and_zone_preference_but_not_the_source() {
+    let mut bench = Bench::new("aaabb");
+    bench.policy.outlier.max_ejected = 1.0;
+    bench.endpoints[4].health = Health::Unready;
+    (0..3).for_each(|i| bench.unreachable(i));
+    let plan = bench.plan();
+    assert_eq!(plan.groups.len(), 1);
+    assert!(plan.notes[0].contains("1 of 4"), "{:?}", plan.notes);
+    assert_eq!(bench.states(), [Serving, Serving, Serving, Serving, Out]);
+    assert!(bench.reason(0).contains("undone by panic"), "{}", bench.reason(0));
+}
+
+#[test]
+fn ejections_survive_an_update_that_moves_the_endpoints() {
+    let mut bench = Bench::new("aaaa");
+    bench.unreachable(1);
+    bench.plan();
+    bench.endpoints.reverse();
+    bench.loads.reverse();
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Serving, Ejected, Serving]);
+}
+
+#[test]
+fn the_version_grows_only_with_a_decision() {
+    let mut bench = Bench::new("aaaa");
+    let first = bench.plan().version;
+    (0..4).for_each(|i| bench.ended(i, 100, 0));
+    assert_eq!(bench.after(1.0).version, first);
+    bench.unreachable(0);
+    assert_eq!(bench.plan().version, first + 1);
+}
+
+#[test]
+fn a_zone_that_lacks_capacity_gives_part_of_its_draws_away_in_small_steps() {
+    // One endpoint at home, five elsewhere in two zones: equal callers deserve half of theirs here.
+    let mut bench = Bench::new("abbbcc");
+    bench.plan();
+    let mut shares = Vec::new();
+    for _ in 0..12 {
+        bench.now += Duration::from_secs(2);
+        bench.ended(0, 100, 0);
+        bench.ended(1, 400, 0);
+        shares.push(bench.plan().groups[0].share);
+    }
+    assert!(shares.windows(2).all(|w| w[0] - w[1] <= 1.0 / 16.0 + 1e-9), "{shares:?}");
+    assert_eq!(shares.last(), Some(&0.5), "{shares:?}");
+}

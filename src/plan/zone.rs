@@ -1,0 +1,253 @@
+//! Which endpoints one pick compares: the own zone first, the others as far as it lacks capacity.
+//!
+//! Choosing the zone before the endpoint keeps shares exact; comparing across zones would let an
+//! idle far endpoint undo the preference. A momentary lack is met by the overflow step of each
+//! pick; a lasting one by the share of the own zone, which moves slowly and never below what its
+//! capacity deserves if every zone had as many callers as any other.
+
+use std::time::Duration;
+
+use super::{
+    Draft, Group, Influence, Inputs, Plan, State,
+    model::{Here, ZoneShare},
+};
+use crate::{catalog::Endpoint, load::Counts, policy::ZoneMode};
+
+/// Seconds of requests that show how many overflowed, and how often the share may move.
+const SHARE_CADENCE: Duration = Duration::from_secs(2);
+/// How far the share moves at a time.
+const SHARE_STEP: f64 = 1.0 / 16.0;
+/// Overflow above which the share falls, and below which it rises: a wide band, so that it rests.
+const OVERFLOW_HIGH: f64 = 0.25;
+const OVERFLOW_LOW: f64 = 0.10;
+/// Requests that say something about overflow.
+const SHARE_SAMPLES: u32 = 50;
+
+/// Score, in requests, from which another zone is looked at: one more than twice the workers an
+/// endpoint keeps busy. Within 2% of the p99 of knowing the workers.
+const SPILL_PER_BUSY: f64 = 2.0;
+/// What is taken for the busy workers before the first window of requests.
+const BUSY_UNKNOWN: f64 = 1.0;
+/// Steps of the threshold, so that noise makes no new generation.
+const SPILL_STEPS_PER_REQUEST: f64 = 8.0;
+/// By how much the other zone must be better, in requests.
+const SPILL_MARGIN: f32 = 1.0;
+
+/// With `zone: strict`, takes what is not in the own zone out before anything is judged by it.
+pub struct StrictZone;
+
+impl Influence for StrictZone {
+    fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
+        let (ZoneMode::Strict, Some(zone)) = (inputs.policy.zone, &inputs.here.zone) else { return };
+        for (index, endpoint) in inputs.endpoints.iter().enumerate() {
+            if draft.endpoints[index].state != State::Out && endpoint.zone.as_ref() != Some(zone) {
+                let reason = format!("not in zone {zone}, and the policy is strict");
+                draft.take_out(index, State::Out, "zone", reason);
+            }
+        }
+    }
+}
+
+/// How near an endpoint is; the order is the preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Nearness {
+    OwnZone,
+    OwnRegion,
+    Elsewhere,
+    /// Kept by the brake.
+    Braked,
+}
+
+fn nearness(here: &Here, prefer: bool, endpoint: &Endpoint) -> Nearness {
+    if endpoint.braked {
+        Nearness::Braked
+    } else if !prefer {
+        Nearness::Elsewhere
+    } else if here.zone.is_some() && endpoint.zone == here.zone {
+        Nearness::OwnZone
+    } else if here.region.is_some() && endpoint.region == here.region {
+        Nearness::OwnRegion
+    } else {
+        Nearness::Elsewhere
+    }
+}
+
+/// Makes the groups; returns the damped share to remember.
+pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) -> ZoneShare {
+    let here = inputs.here;
+    let prefer = inputs.policy.zone == ZoneMode::Prefer && here.zone.is_some() && !draft.panic;
+    let near: Vec<Nearness> =
+        inputs.endpoints.iter().map(|endpoint| nearness(here, prefer, endpoint)).collect();
+    let why = reason_for_one_group(inputs, draft);
+    for level in
+        [Nearness::OwnZone, Nearness::OwnRegion, Nearness::Elsewhere, Nearness::Braked]
+    {
+        let members: Vec<u32> = (0..near.len())
+            .filter(|&i| near[i] == level && is_picked(draft.endpoints[i].state))
+            .map(|i| i as u32)
+            .collect();
+        if members.is_empty() {
+            continue;
+        }
+        let name = match (level, &here.zone, &here.region) {
+            (Nearness::OwnZone, Some(zone), _) => format!("zone {zone}"),
+            (Nearness::OwnRegion, _, Some(region)) => format!("region {region}"),
+            (Nearness::Braked, ..) => "kept by the brake".to_owned(),
+            _ if prefer => "other zones".to_owned(),
+            _ => "all".to_owned(),
+        };
+        for member in &members {
+            draft.endpoints[*member as usize].group = Some(draft.groups.len());
+        }
+        draft.groups.push(Group {
+            name,
+            share: 0.0,
+            members,
+            choices: 0,
+            overflow: None,
+            spill_at: f32::MAX,
+            spill_margin: SPILL_MARGIN,
+            reason: why.clone(),
+        });
+    }
+    link(inputs, draft);
+    let own_zone = draft.groups.first().is_some_and(|g| {
+        prefer && near[g.members[0] as usize] == Nearness::OwnZone
+    });
+    let share = share(inputs, previous, draft, own_zone);
+    set_shares(draft, &near, share.share);
+    share
+}
+
+fn is_picked(state: State) -> bool {
+    matches!(state, State::Serving | State::Probing)
+}
+
+fn reason_for_one_group(inputs: &Inputs<'_>, draft: &Draft) -> String {
+    match (inputs.policy.zone, &inputs.here.zone) {
+        (ZoneMode::Off, _) => "zones are off by policy".into(),
+        (_, None) => "the agent was told no zone".into(),
+        _ if draft.panic => "zone preference is off in panic".into(),
+        (ZoneMode::Strict, Some(zone)) => format!("zone {zone} only, by policy"),
+        (ZoneMode::Prefer, Some(_)) => String::new(),
+    }
+}
+
+/// Each group overflows into the next.
+fn link(inputs: &Inputs<'_>, draft: &mut Draft) {
+    let busy = inputs.service.busy.per_endpoint().unwrap_or(BUSY_UNKNOWN);
+    let spill_at = 1.0 + SPILL_PER_BUSY * busy;
+    let spill_at = (spill_at * SPILL_STEPS_PER_REQUEST).round() / SPILL_STEPS_PER_REQUEST;
+    let last = draft.groups.len().saturating_sub(1);
+    for (index, group) in draft.groups.iter_mut().enumerate() {
+        if index < last {
+            group.overflow = Some(index + 1);
+            group.spill_at = spill_at as f32;
+        }
+    }
+}
+
+/// Lets the share of the own zone follow lasting overflow.
+fn share(
+    inputs: &Inputs<'_>,
+    previous: Option<&Plan>,
+    draft: &mut Draft,
+    own_zone: bool,
+) -> ZoneShare {
+    let mut share = previous.map_or_else(ZoneShare::default, |p| p.zone_share);
+    if !own_zone || draft.groups.len() < 2 {
+        return ZoneShare { share: 1.0, moved_at: share.moved_at };
+    }
+    let due = share.moved_at + SHARE_CADENCE;
+    if inputs.now < due {
+        if share.share < 1.0 {
+            draft.wake_at(due);
+        }
+        return share;
+    }
+    let since = inputs.now.saturating_sub(SHARE_CADENCE);
+    let requests = |members: &mut dyn Iterator<Item = usize>| -> u32 {
+        members
+            .map(|i| inputs.loads[i].ring.sum(inputs.now, since))
+            .fold(Counts::default(), |sum, c| sum.plus(&c))
+            .ended
+    };
+    let own = requests(&mut draft.groups[0].members.iter().map(|i| *i as usize));
+    let all = requests(&mut (0..draft.endpoints.len()));
+    if all >= SHARE_SAMPLES {
+        let stayed = f64::from(own) / f64::from(all) / share.share;
+        let floor = deserved(inputs, draft);
+        let next = if 1.0 - stayed > OVERFLOW_HIGH {
+            (share.share - SHARE_STEP).max(floor)
+        } else if 1.0 - stayed < OVERFLOW_LOW {
+            (share.share + SHARE_STEP).min(1.0)
+        } else {
+            share.share
+        }
+        .max(floor);
+        share = ZoneShare { share: next, moved_at: inputs.now };
+    }
+    if share.share < 1.0 {
+        draft.wake_at(inputs.now + SHARE_CADENCE);
+    }
+    share
+}
+
+/// The own zone's part of the capacity, against an equal part of the callers.
+fn deserved(inputs: &Inputs<'_>, draft: &Draft) -> f64 {
+    let mut zones: Vec<_> = Vec::new();
+    let (mut own, mut all) = (0.0, 0.0);
+    for (planned, endpoint) in draft.endpoints.iter().zip(inputs.endpoints) {
+        if planned.group.is_none() || endpoint.braked {
+            continue;
+        }
+        all += planned.weight;
+        if endpoint.zone == inputs.here.zone {
+            own += planned.weight;
+        }
+        if !zones.contains(&&endpoint.zone) {
+            zones.push(&endpoint.zone);
+        }
+    }
+    if all == 0.0 { 1.0 } else { (own / all * zones.len() as f64).clamp(SHARE_STEP, 1.0) }
+}
+
+/// The own zone's share to it, the rest to the nearest others; the brake's group gets none unless
+/// it is alone.
+fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
+    let mut left = 1.0;
+    let groups = draft.groups.len();
+    for index in 0..groups {
+        let level = near[draft.groups[index].members[0] as usize];
+        let group = &mut draft.groups[index];
+        group.share = match level {
+            Nearness::OwnZone if groups > 1 => own,
+            Nearness::Braked if index > 0 => 0.0,
+            _ => left,
+        };
+        left -= group.share;
+        match level {
+            Nearness::OwnZone if own < 1.0 => {
+                group.reason = "the own zone lacks capacity: part of the draws goes elsewhere".into();
+            }
+            Nearness::OwnZone => group.reason = "the own zone is preferred".into(),
+            Nearness::Braked => group.reason = "the source dropped most endpoints at once".into(),
+            _ if group.share == 0.0 => {
+                group.reason = "reached when the preferred group is full".into();
+            }
+            _ => {}
+        }
+        if group.share == 0.0 {
+            for member in group.members.clone() {
+                let state = &mut draft.endpoints[member as usize].state;
+                if *state == State::Serving {
+                    *state = State::Standby;
+                }
+            }
+        }
+    }
+    // What is left over by groups that don't exist goes to the first.
+    if let (Some(first), true) = (draft.groups.first_mut(), left > 0.0) {
+        first.share += left;
+    }
+}

@@ -1,0 +1,180 @@
+//! The settings by name: how each is read from text, its range, and how it is shown again.
+//!
+//! A key has one spelling in tables and explanations (`outlier.min_requests`). In YAML its parts
+//! nest; in an annotation dashes may stand for underscores (`pointsman.dev/outlier.min-requests`).
+
+use std::time::Duration;
+
+use super::{Policy, StrategyName, ZoneMode};
+use crate::catalog::near::{did_you_mean, near};
+
+/// One setting: its key, what is right, and both ways between text and [`Policy`].
+pub struct Key {
+    /// As in tables: `outlier.min_requests`.
+    pub name: &'static str,
+    /// What is right, for a person: `1 to 8`.
+    pub range: &'static str,
+    set: fn(&mut Policy, &str) -> Option<()>,
+    get: fn(&Policy) -> String,
+}
+
+/// All settings, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "strategy",
+        range: "least_request or random",
+        set: |policy, text| {
+            policy.strategy = match text {
+                "least_request" | "least-request" => StrategyName::LeastRequest,
+                "random" => StrategyName::Random,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |policy| {
+            match policy.strategy {
+                StrategyName::LeastRequest => "least_request",
+                StrategyName::Random => "random",
+            }
+            .to_owned()
+        },
+    },
+    Key {
+        name: "choices",
+        range: "1 to 8",
+        set: |policy, text| whole(&mut policy.choices, text, 1, 8),
+        get: |policy| policy.choices.to_string(),
+    },
+    Key {
+        name: "zone",
+        range: "prefer, strict or off",
+        set: |policy, text| {
+            policy.zone = match text {
+                "prefer" => ZoneMode::Prefer,
+                "strict" => ZoneMode::Strict,
+                "off" => ZoneMode::Off,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |policy| {
+            match policy.zone {
+                ZoneMode::Prefer => "prefer",
+                ZoneMode::Strict => "strict",
+                ZoneMode::Off => "off",
+            }
+            .to_owned()
+        },
+    },
+    Key {
+        name: "panic_below",
+        range: "0 to 1",
+        set: |policy, text| number(&mut policy.panic_below, text, 0.0, 1.0),
+        get: |policy| share(policy.panic_below),
+    },
+    Key {
+        name: "outlier.enabled",
+        range: "on or off",
+        set: |policy, text| {
+            policy.outlier.enabled = match text {
+                "on" | "true" | "enabled" => true,
+                "off" | "false" | "disabled" => false,
+                _ => return None,
+            };
+            Some(())
+        },
+        get: |policy| if policy.outlier.enabled { "on" } else { "off" }.to_owned(),
+    },
+    Key {
+        name: "outlier.min_requests",
+        range: "1 to 10000",
+        set: |policy, text| whole(&mut policy.outlier.min_requests, text, 1, 10_000),
+        get: |policy| policy.outlier.min_requests.to_string(),
+    },
+    Key {
+        name: "outlier.base_ejection",
+        range: "a duration of 100ms to 1h, such as 5s",
+        set: |policy, text| duration(&mut policy.outlier.base_ejection, text),
+        get: |policy| humantime::format_duration(policy.outlier.base_ejection).to_string(),
+    },
+    Key {
+        name: "outlier.max_ejection",
+        range: "a duration of 100ms to 1h, such as 1m30s",
+        set: |policy, text| duration(&mut policy.outlier.max_ejection, text),
+        get: |policy| humantime::format_duration(policy.outlier.max_ejection).to_string(),
+    },
+    Key {
+        name: "outlier.max_ejected",
+        range: "0 to 1",
+        set: |policy, text| number(&mut policy.outlier.max_ejected, text, 0.0, 1.0),
+        get: |policy| share(policy.outlier.max_ejected),
+    },
+    Key {
+        name: "retry.ratio",
+        range: "0 to 1",
+        set: |policy, text| number(&mut policy.retry.ratio, text, 0.0, 1.0),
+        get: |policy| share(policy.retry.ratio),
+    },
+    Key {
+        name: "retry.per_second",
+        range: "0 to 10000",
+        set: |policy, text| number(&mut policy.retry.per_second, text, 0.0, 10_000.0),
+        get: |policy| share(policy.retry.per_second),
+    },
+];
+
+/// Shortest and longest ejection: below the first an ejection is no rest, above the second it is
+/// an outage that nobody remembers the cause of.
+const EJECTION: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3600);
+
+impl Key {
+    /// Sets it from text. Err: what would be right.
+    pub fn set(&self, policy: &mut Policy, text: &str) -> Result<(), String> {
+        let mut next = policy.clone();
+        (self.set)(&mut next, text.trim())
+            .ok_or_else(|| format!("{} is \"{text}\": it must be {}", self.name, self.range))?;
+        *policy = next;
+        Ok(())
+    }
+
+    /// Its value as text, which [`Self::set`] takes.
+    pub fn get(&self, policy: &Policy) -> String {
+        (self.get)(policy)
+    }
+}
+
+/// The setting of this name, however its parts are joined. Err: what was probably meant.
+pub fn key(name: &str) -> Result<&'static Key, String> {
+    let canonical = name.replace('-', "_");
+    // `outlier: off` is what anyone would write.
+    let canonical = if canonical == "outlier" { "outlier.enabled" } else { &canonical };
+    KEYS.iter().find(|key| key.name == canonical).ok_or_else(|| {
+        let near = near(canonical, KEYS.iter().map(|key| key.name));
+        let known = KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
+        match near.is_empty() {
+            true => format!("no setting \"{name}\"; there are {known}"),
+            false => format!("no setting \"{name}\"{}", did_you_mean(&near)),
+        }
+    })
+}
+
+fn whole(field: &mut u32, text: &str, least: u32, most: u32) -> Option<()> {
+    *field = text.parse().ok().filter(|number| (least..=most).contains(number))?;
+    Some(())
+}
+
+fn number(field: &mut f64, text: &str, least: f64, most: f64) -> Option<()> {
+    *field = text.parse().ok().filter(|number| (least..=most).contains(number))?;
+    Some(())
+}
+
+fn duration(field: &mut Duration, text: &str) -> Option<()> {
+    *field = humantime::parse_duration(text).ok().filter(|it| EJECTION.contains(it))?;
+    Some(())
+}
+
+fn share(value: f64) -> String {
+    // The default of a third is the only one that doesn't end by itself.
+    format!("{}", (value * 1e4).round() / 1e4)
+}

@@ -1,0 +1,193 @@
+//! One table and those who count in it: slots, attachments, and the sum of their counters.
+//!
+//! A slot never goes to another endpoint during the life of a table. When the slots run out a new
+//! segment supersedes this one, which lives on until nothing is in flight in it.
+
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use pointsman_table::{
+    Capacity, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
+};
+use tracing::warn;
+
+/// Most that one process may have in flight at an endpoint before it is no longer believed, in
+/// cost units: far above any real client, far below what would drown all others.
+const MOST_CREDIBLE: u32 = 100_000;
+
+/// Where a table lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// A sealed memfd that other processes can map.
+    Shared,
+    /// This process alone: the simulator, tests.
+    Heap,
+}
+
+/// What one look at the counters saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Any counter moved since the last look.
+    pub(super) moved: bool,
+    /// Some endpoint was newly unreachable.
+    pub(super) unreachable: bool,
+    /// Sum over all slots, in cost units.
+    pub(super) in_flight: u64,
+}
+
+/// One table and those who count in it.
+#[derive(Debug)]
+pub(super) struct Segment {
+    name: String,
+    memory: Memory,
+    writer: TableWriter,
+    slots: u32,
+    slot_of: HashMap<SocketAddr, u32>,
+    addresses: Vec<SocketAddr>,
+    attachments: Vec<Sweep>,
+    in_flight: Vec<u32>,
+    differences: Option<Box<Differences>>,
+}
+
+/// There are no slots left: a new segment has to supersede this one.
+#[derive(Debug)]
+pub(super) struct Full;
+
+impl Segment {
+    /// With room for `endpoints` and as many again that come later.
+    pub(super) fn new(name: &str, memory: Memory, endpoints: usize) -> io::Result<Self> {
+        let capacity = capacity(endpoints as u32);
+        let writer = match memory {
+            Memory::Shared => TableWriter::create(capacity, name)?,
+            Memory::Heap => TableWriter::on_heap(capacity),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            memory,
+            writer,
+            slots: capacity.slots,
+            slot_of: HashMap::new(),
+            addresses: Vec::new(),
+            attachments: Vec::new(),
+            in_flight: Vec::new(),
+            differences: None,
+        })
+    }
+
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.writer.table()
+    }
+
+    pub(super) fn writer(&mut self) -> &mut TableWriter {
+        &mut self.writer
+    }
+
+    pub(super) fn new_counters(&self, shards: u32) -> io::Result<Arc<Counters>> {
+        match self.memory {
+            Memory::Shared => Counters::create(self.slots, shards, &self.name),
+            Memory::Heap => Ok(Counters::on_heap(self.slots, shards)),
+        }
+    }
+
+    pub(super) fn attach(&mut self, counters: Arc<Counters>) {
+        self.attachments.push(Sweep::new(counters, MOST_CREDIBLE));
+    }
+
+    pub(super) fn detach(&mut self, counters: &Arc<Counters>) {
+        self.attachments.retain(|sweep| !Arc::ptr_eq(sweep.counters(), counters));
+    }
+
+    /// The slot of an address, a new one at its first call.
+    pub(super) fn slot(&mut self, address: SocketAddr) -> Result<u32, Full> {
+        if let Some(slot) = self.slot_of.get(&address) {
+            return Ok(*slot);
+        }
+        let slot = self.addresses.len() as u32;
+        if slot >= self.slots {
+            return Err(Full);
+        }
+        self.addresses.push(address);
+        self.slot_of.insert(address, slot);
+        Ok(slot)
+    }
+
+    /// The address leaves: should it come back, it is another endpoint and gets another slot.
+    pub(super) fn forget(&mut self, address: SocketAddr) {
+        self.slot_of.remove(&address);
+    }
+
+    pub(super) fn write_structure(&mut self, structure: &Structure) -> Result<u32, StructureError> {
+        self.writer.write_structure(structure)
+    }
+
+    /// Adds up what is in flight; a process that erased its counters is dropped and named.
+    pub(super) fn sweep(&mut self) -> Seen {
+        self.in_flight.clear();
+        self.in_flight.resize(self.slots as usize, 0);
+        let mut seen = Seen::default();
+        let (name, in_flight) = (&self.name, &mut self.in_flight);
+        let mut erased = false;
+        self.attachments.retain_mut(|sweep| match sweep.in_flight(in_flight) {
+            Ok(visit) => {
+                seen.moved |= visit.moved;
+                seen.unreachable |= visit.unreachable;
+                seen.in_flight += visit.in_flight;
+                true
+            }
+            Err(error) => {
+                warn!(service = %name, %error, "detached a process");
+                erased = true;
+                false
+            }
+        });
+        if erased {
+            // What was added of it can't be told from the rest: once more without it.
+            return Seen { moved: true, ..self.sweep() };
+        }
+        seen
+    }
+
+    /// In flight at a slot at the last sweep, in cost units.
+    pub(super) fn in_flight(&self, slot: u32) -> u32 {
+        self.in_flight.get(slot as usize).copied().unwrap_or(0)
+    }
+
+    /// The slot that an address holds, if it has one here.
+    pub(super) fn slot_of(&self, address: SocketAddr) -> Option<u32> {
+        self.slot_of.get(&address).copied()
+    }
+
+    /// What ended since the last call, or None if nothing did.
+    pub(super) fn differences(&mut self, elapsed: Duration) -> Option<&Differences> {
+        let slots = self.slots;
+        let sums = self.differences.get_or_insert_with(|| Box::new(Differences::new(slots)));
+        sums.clear();
+        let elapsed_us = elapsed.as_micros() as u64;
+        let mut any = false;
+        let name = &self.name;
+        self.attachments.retain_mut(|sweep| match sweep.differences(elapsed_us, sums) {
+            Ok(moved) => {
+                any |= moved;
+                true
+            }
+            Err(error) => {
+                warn!(service = %name, %error, "detached a process");
+                false
+            }
+        });
+        any.then_some(&**sums)
+    }
+
+    /// Gives back what an idle segment need not hold.
+    pub(super) fn release(&mut self) {
+        self.differences = None;
+        self.in_flight = Vec::new();
+    }
+}
+
+/// Slots are not reused, so twice the endpoints and some; text is what zones and labels take.
+fn capacity(endpoints: u32) -> Capacity {
+    /// Endpoints that a small service may grow to before its table is superseded.
+    const SMALL: u32 = 16;
+    let endpoints = endpoints.max(SMALL);
+    Capacity { slots: endpoints * 2 + SMALL, ..Capacity::for_endpoints(endpoints + endpoints / 2) }
+}

@@ -1,0 +1,468 @@
+//! One service's part of the publishing cycle: add up, score, write, and plan when it is time.
+//!
+//! It takes `now` as an argument and owns all it writes, so that the simulator runs it on virtual
+//! time just as the publishing thread runs it on the clock.
+
+use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use pointsman_table::{Cell, Counters, Differences, Structure, Table, counters::bucket_start_us};
+use tracing::debug;
+
+use super::{
+    period,
+    retry::Retries,
+    segment::{Memory, Segment},
+    structure::structure,
+};
+use crate::{
+    catalog::EndpointRef,
+    load::{Counts, EndpointLoad, ServiceLoad},
+    plan::{
+        Here, Inputs, Plan, State,
+        strategy::{self, Observed},
+    },
+    policy::Policy,
+};
+
+/// How often it is planned while something moves.
+pub const PLAN_EVERY: Duration = Duration::from_millis(100);
+/// Sweeps that found nothing, after which it may fall asleep.
+const IDLE_PASSES: u32 = 50;
+/// A client that picks and sees no publication for this long goes on by itself: the greater of
+/// this many periods and [`DETACH_AFTER`].
+const DETACH_PERIODS: u32 = 20;
+const DETACH_AFTER: Duration = Duration::from_millis(100);
+
+/// All that a service needs to be published.
+pub struct Setup {
+    /// For people and for the memfd's name.
+    pub name: String,
+    /// Its settings.
+    pub policy: Arc<Policy>,
+    /// Where this agent runs.
+    pub here: Here,
+    /// Where its table lives.
+    pub memory: Memory,
+    /// In the order of the source.
+    pub endpoints: Vec<EndpointRef>,
+    /// Monotonic.
+    pub now: Duration,
+}
+
+/// What a pass found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pass {
+    /// In flight on this node, in cost units.
+    pub in_flight: u64,
+    /// Any counter moved since the last pass.
+    pub moved: bool,
+}
+
+/// One service's publisher.
+#[derive(Debug)]
+pub struct ServicePublisher {
+    name: String,
+    policy: Arc<Policy>,
+    here: Here,
+    memory: Memory,
+    endpoints: Vec<EndpointRef>,
+    loads: Vec<EndpointLoad>,
+    /// By endpoint.
+    slots: Vec<u32>,
+    service: ServiceLoad,
+    retries: Retries,
+    plan: Arc<Plan>,
+    written: Structure,
+    /// What each endpoint's cell was last made from; None: to be written.
+    scored: Vec<Option<u32>>,
+    segment: Segment,
+    draining: Vec<Segment>,
+    shrink: f64,
+    period: Duration,
+    planned_at: Duration,
+    differed_at: Duration,
+    /// Sum of in flight over the passes since the last plan, and how many.
+    concurrency: (u64, u32),
+    idle_passes: u32,
+    asleep: bool,
+}
+
+impl ServicePublisher {
+    /// Plans and writes the first generation.
+    ///
+    /// # Errors
+    /// The system gives no shared memory.
+    pub fn new(setup: Setup) -> io::Result<Self> {
+        let segment = Segment::new(&setup.name, setup.memory, setup.endpoints.len())?;
+        let mut publisher = Self {
+            name: setup.name,
+            policy: setup.policy,
+            here: setup.here,
+            memory: setup.memory,
+            loads: vec![EndpointLoad::default(); setup.endpoints.len()],
+            endpoints: setup.endpoints,
+            slots: Vec::new(),
+            service: ServiceLoad::default(),
+            retries: Retries::default(),
+            plan: Arc::default(),
+            written: Structure::default(),
+            scored: Vec::new(),
+            segment,
+            draining: Vec::new(),
+            shrink: 1.0,
+            period: period::SHORTEST,
+            planned_at: setup.now,
+            differed_at: setup.now,
+            concurrency: (0, 0),
+            idle_passes: 0,
+            asleep: false,
+        };
+        publisher.give_slots()?;
+        publisher.decide(setup.now);
+        publisher.publish(setup.now, period::SHORTEST);
+        Ok(publisher)
+    }
+
+    /// The table that callers read; another one after an [`update`](Self::update) that says so.
+    pub fn table(&self) -> Arc<Table> {
+        self.segment.table()
+    }
+
+    /// A process whose counters count from now on.
+    pub fn attach(&mut self, counters: Arc<Counters>) {
+        self.segment.attach(counters);
+    }
+
+    /// A process that is gone: what it had in flight is gone with it.
+    pub fn detach(&mut self, counters: &Arc<Counters>) {
+        self.segment.detach(counters);
+        self.draining.iter_mut().for_each(|segment| segment.detach(counters));
+    }
+
+    /// The period that this service wants between two passes.
+    pub fn wanted_period(&self) -> Duration {
+        period::wanted(self.service.service_time.median())
+    }
+
+    /// New endpoints or settings; what was learnt of endpoints that stay is kept. True: the table
+    /// was superseded.
+    ///
+    /// # Errors
+    /// The system gives no shared memory for a larger table.
+    pub fn update(
+        &mut self,
+        endpoints: Vec<EndpointRef>,
+        policy: Arc<Policy>,
+        now: Duration,
+    ) -> io::Result<bool> {
+        let mut known: HashMap<SocketAddr, EndpointLoad> = self
+            .endpoints
+            .iter()
+            .map(|e| e.address)
+            .zip(std::mem::take(&mut self.loads))
+            .collect();
+        self.loads =
+            endpoints.iter().map(|e| known.remove(&e.address).unwrap_or_default()).collect();
+        for gone in known.keys() {
+            self.segment.forget(*gone);
+        }
+        self.endpoints = endpoints;
+        self.policy = policy;
+        let superseded = self.give_slots()?;
+        self.decide(now);
+        self.publish(now, self.period);
+        Ok(superseded)
+    }
+
+    /// One publication: adds the counters up, plans if it is time, writes load.
+    pub fn pass(&mut self, now: Duration, period: Duration) -> Pass {
+        let mut seen = self.segment.sweep();
+        self.draining.retain_mut(|segment| {
+            let old = segment.sweep();
+            seen.moved |= old.moved;
+            seen.unreachable |= old.unreachable;
+            seen.in_flight += old.in_flight;
+            old.in_flight > 0 || old.moved
+        });
+        self.concurrency.0 += seen.in_flight;
+        self.concurrency.1 += 1;
+        self.idle_passes = if seen.moved || seen.in_flight > 0 { 0 } else { self.idle_passes + 1 };
+        let due = now.saturating_sub(self.planned_at) >= PLAN_EVERY;
+        if seen.unreachable || due && self.idle_passes < IDLE_PASSES || self.time_is_up(now) {
+            self.observe(now);
+            self.decide(now);
+        }
+        self.publish(now, period);
+        Pass { in_flight: seen.in_flight, moved: seen.moved }
+    }
+
+    /// The plan in force.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// The settings in force.
+    pub fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// By the plan's endpoints.
+    pub fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    /// By the plan's endpoints.
+    pub fn loads(&self) -> &[EndpointLoad] {
+        &self.loads
+    }
+
+    /// Between the last two publications.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Retries that may still be made.
+    pub fn retries_left(&self, now: Duration) -> f64 {
+        self.retries.left(&self.policy.retry, &self.service.ring, now)
+    }
+
+    /// Counters for one more process, to be [attached](Self::attach).
+    ///
+    /// # Errors
+    /// The system gives no shared memory.
+    pub fn new_counters(&self, shards: u32) -> io::Result<Arc<Counters>> {
+        self.segment.new_counters(shards)
+    }
+
+    /// When time alone will change the plan.
+    pub fn next_change(&self) -> Option<Duration> {
+        self.plan.next_change
+    }
+
+    fn time_is_up(&self, now: Duration) -> bool {
+        self.plan.next_change.is_some_and(|at| at <= now)
+    }
+
+    /// Whether enough passes found nothing.
+    pub fn is_idle(&self) -> bool {
+        self.idle_passes >= IDLE_PASSES
+    }
+
+    /// Tells callers to send a message with their next pick. To be followed by a barrier over all
+    /// processes and [`stirred`](Self::stirred).
+    pub fn lie_down(&mut self) {
+        self.set_asleep(true);
+        self.segment.release();
+    }
+
+    /// Callers need send no message any more.
+    pub fn get_up(&mut self) {
+        self.set_asleep(false);
+        self.idle_passes = 0;
+    }
+
+    /// Whether it sleeps.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep
+    }
+
+    fn set_asleep(&mut self, asleep: bool) {
+        if self.asleep != asleep {
+            self.asleep = asleep;
+            self.segment.writer().set_asleep(asleep);
+        }
+    }
+
+    /// Whether any counter moved since the last look.
+    pub fn stirred(&mut self) -> bool {
+        self.segment.sweep().moved
+    }
+
+    /// Gives every endpoint its slot, in a larger segment if need be; true if so.
+    fn give_slots(&mut self) -> io::Result<bool> {
+        let mut superseded = false;
+        loop {
+            let slots: Result<Vec<u32>, _> =
+                self.endpoints.iter().map(|e| self.segment.slot(e.address)).collect();
+            match slots {
+                Ok(slots) => {
+                    self.slots = slots;
+                    self.scored = vec![None; self.slots.len()];
+                    return Ok(superseded);
+                }
+                Err(_full) => self.supersede()?,
+            }
+            superseded = true;
+        }
+    }
+
+    fn supersede(&mut self) -> io::Result<()> {
+        let larger = Segment::new(&self.name, self.memory, self.endpoints.len())?;
+        let mut old = std::mem::replace(&mut self.segment, larger);
+        old.writer().supersede();
+        self.draining.push(old);
+        self.written = Structure::default();
+        Ok(())
+    }
+
+    /// Takes in what ended since the last time.
+    fn observe(&mut self, now: Duration) {
+        let elapsed = now.saturating_sub(self.differed_at);
+        self.differed_at = now;
+        let mut ended = vec![Counts::default(); self.endpoints.len()];
+        let slots: Vec<(usize, u32)> = self.slots.iter().copied().enumerate().collect();
+        if let Some(new) = self.segment.differences(elapsed) {
+            add(new, &slots, &mut ended);
+            self.service.service_time.observe(&new.histogram, |b| bucket_start_us(b + 1));
+            self.retries.observe(now, new.retried as u32);
+        }
+        for old in &mut self.draining {
+            let slots: Vec<(usize, u32)> = (self.endpoints.iter().enumerate())
+                .filter_map(|(index, e)| Some((index, old.slot_of(e.address)?)))
+                .collect();
+            if let Some(new) = old.differences(elapsed) {
+                add(new, &slots, &mut ended);
+                self.service.service_time.observe(&new.histogram, |b| bucket_start_us(b + 1));
+                self.retries.observe(now, new.retried as u32);
+            }
+        }
+        self.take_in(now, elapsed, &ended);
+    }
+
+    fn take_in(&mut self, now: Duration, elapsed: Duration, ended: &[Counts]) {
+        let mut all = Counts::default();
+        let mut nearest = (0, Counts::default());
+        for ((new, load), planned) in ended.iter().zip(&mut self.loads).zip(&self.plan.endpoints) {
+            load.observe(now, new);
+            all = all.plus(new);
+            if planned.group == Some(0) {
+                nearest = (nearest.0 + 1, nearest.1.plus(new));
+            }
+        }
+        self.service.ring.add(now, &all);
+        let (endpoints, new) = nearest;
+        self.service.busy.observe(
+            elapsed,
+            endpoints,
+            new.ended,
+            new.timed,
+            u64::from(new.latency_us),
+        );
+        let (sum, passes) = std::mem::take(&mut self.concurrency);
+        if passes > 0 {
+            self.service.concurrency.observe(sum as f64 / f64::from(passes), elapsed);
+        }
+    }
+
+    fn decide(&mut self, now: Duration) {
+        self.planned_at = now;
+        let loads: Vec<&EndpointLoad> = self.loads.iter().collect();
+        let inputs = Inputs {
+            policy: &self.policy,
+            here: &self.here,
+            endpoints: &self.endpoints,
+            loads: &loads,
+            service: &self.service,
+            now,
+        };
+        let previous = (self.plan.version > 0).then_some(&*self.plan);
+        let next = crate::plan::plan(&inputs, previous);
+        if next.version != self.plan.version {
+            debug!(service = %self.name, plan = next.version, "planned");
+            self.scored.fill(None);
+        }
+        self.plan = Arc::new(next);
+    }
+
+    /// Writes the structure if a number of it changed, then load in one short pass.
+    fn publish(&mut self, now: Duration, period: Duration) {
+        let shrink = period::shrink(self.service.service_time.median(), period, self.shrink);
+        if shrink != self.shrink || period != self.period || self.written == Structure::default() {
+            (self.shrink, self.period) = (shrink, period);
+            self.scored.fill(None);
+            let detach_after = DETACH_AFTER.max(period * DETACH_PERIODS);
+            let writer = self.segment.writer();
+            writer.set_period_us(period.as_micros() as u32);
+            writer.set_detach_after_us(detach_after.as_micros() as u32);
+        }
+        if self.scored.contains(&None) {
+            self.write_all();
+        } else {
+            self.write_changed();
+        }
+        let left = self.retries_left(now);
+        let writer = self.segment.writer();
+        writer.set_retry_budget(left as u32);
+        writer.publish();
+    }
+
+    /// New slots' cells before the generation that names them.
+    fn write_all(&mut self) {
+        self.write_changed();
+        let structure = structure(&self.plan, &self.slots, self.shrink);
+        if structure == self.written {
+            return;
+        }
+        match self.segment.write_structure(&structure) {
+            Ok(_) => self.written = structure,
+            Err(error) => {
+                // Room for endpoints was made with their slots; what is left is a longer text.
+                tracing::error!(service = %self.name, %error, "kept the structure before");
+            }
+        }
+    }
+
+    fn write_changed(&mut self) {
+        let strategy = strategy::of(self.policy.strategy);
+        for (index, planned) in self.plan.endpoints.iter().enumerate() {
+            let slot = self.slots[index];
+            let in_flight = self.segment.in_flight(slot)
+                + (self.draining.iter())
+                    .filter_map(|old| Some(old.in_flight(old.slot_of(planned.endpoint.address)?)))
+                    .sum::<u32>();
+            if self.scored[index] == Some(in_flight) {
+                continue;
+            }
+            self.scored[index] = Some(in_flight);
+            self.loads[index].in_flight = in_flight;
+            let cell = cell(strategy, planned, in_flight, self.shrink);
+            self.segment.writer().write_cell(slot, &cell);
+        }
+    }
+}
+
+/// Adds what ended at these slots to their endpoints.
+fn add(new: &Differences, slots: &[(usize, u32)], ended: &mut [Counts]) {
+    for (index, slot) in slots {
+        let slot = *slot as usize;
+        ended[*index] = ended[*index].plus(&Counts {
+            ended: new.ended[slot],
+            failed: new.failed[slot] + new.unreachable[slot] + new.expired[slot],
+            unreachable: new.unreachable[slot],
+            rejected: new.rejected[slot],
+            timed: new.timed[slot],
+            latency_us: u32::try_from(new.latency_us[slot]).unwrap_or(u32::MAX),
+        });
+    }
+}
+
+/// The numbers of an endpoint's slot. Out of the plan it is closed, for callers whose copy of the
+/// structure still names it.
+fn cell(
+    strategy: &dyn strategy::Strategy,
+    planned: &crate::plan::Planned,
+    in_flight: u32,
+    shrink: f64,
+) -> Cell {
+    if matches!(planned.state, State::Out | State::Ejected) {
+        return Cell { limit: 0, ..Cell::default() };
+    }
+    let in_flight_shrunk = in_flight as f32 * shrink as f32;
+    let score =
+        strategy.score(&Observed { weight: planned.weight, in_flight: in_flight_shrunk });
+    let limit = match planned.limit {
+        i32::MAX => i32::MAX,
+        bound => bound.saturating_sub_unsigned(in_flight).max(0),
+    };
+    Cell { limit, ..score }
+}

@@ -1,0 +1,380 @@
+//! The publishing thread: one timer for all live targets, asleep while nothing happens.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use pointsman_table::{Waker, wake};
+use rustix::{
+    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
+    fd::OwnedFd,
+};
+use tracing::{error, warn};
+
+use super::{
+    live::{Live, Target},
+    period,
+    segment::Memory,
+    service::{ServicePublisher, Setup},
+};
+use crate::{
+    catalog::{Catalog, EndpointRef, Port, Service, ServiceName},
+    clock,
+    plan::Here,
+    policy::{ConfigPolicies, Policy, resolve},
+};
+
+/// How often a sleeping publisher looks whether a message got lost. What it finds is a bug, and
+/// counted as one.
+const BACKSTOP: Duration = Duration::from_millis(500);
+/// How often it looks where the kernel can't make sleep safe.
+const POLL_WITHOUT_BARRIER: Duration = Duration::from_millis(100);
+
+/// The live tables; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    catalog: Arc<Catalog>,
+    policies: ConfigPolicies,
+    here: Here,
+    seed: u32,
+    live: Mutex<HashMap<Target, Arc<Live>>>,
+    changed: Mutex<HashSet<ServiceName>>,
+    stopping: AtomicBool,
+    wake_up: Arc<OwnedFd>,
+    waker: Waker,
+    numbers: Numbers,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What metrics show of the publishing thread.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    /// Publications of all tables.
+    pub passes: AtomicU64,
+    /// The period of the last publication, in nanoseconds; 0 while asleep.
+    pub period_ns: AtomicU64,
+    /// Cycles that took longer than their period.
+    pub overruns: AtomicU64,
+    /// Activity that only the backstop found.
+    pub late_wakeups: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tables {
+    /// Starts the publishing thread over this catalog. `seed`: of all picks.
+    ///
+    /// # Errors
+    /// The system gives no thread or no event descriptor.
+    pub fn start(
+        catalog: Arc<Catalog>,
+        policies: ConfigPolicies,
+        here: Here,
+        seed: u32,
+    ) -> io::Result<Self> {
+        let wake_up = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let shared = Arc::new(Shared {
+            catalog: catalog.clone(),
+            policies,
+            here,
+            seed,
+            live: Mutex::default(),
+            changed: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            waker: Waker::new(wake_up.clone())?,
+            wake_up,
+            numbers: Numbers::default(),
+            thread: Mutex::default(),
+        });
+        let weak = Arc::downgrade(&shared);
+        catalog.on_change(Box::new(move |service| {
+            if let Some(shared) = weak.upgrade() {
+                lock(&shared.changed).insert(service.clone());
+                shared.waker.wake();
+            }
+        }));
+        let cycle = Cycle::new(shared.clone());
+        let thread =
+            std::thread::Builder::new().name("publish".into()).spawn(move || cycle.run())?;
+        *lock(&shared.thread) = Some(thread);
+        Ok(Self { shared })
+    }
+
+    /// The live table of a target, made at its first use. None: the catalog has no such port.
+    ///
+    /// # Errors
+    /// The system gives no shared memory.
+    pub fn open(&self, target: &Target) -> io::Result<Option<Arc<Live>>> {
+        let shared = &*self.shared;
+        let mut all = lock(&shared.live);
+        if let Some(live) = all.get(target) {
+            return Ok(Some(live.clone()));
+        }
+        let Some((service, port)) = shared.find(target) else { return Ok(None) };
+        let publisher = ServicePublisher::new(Setup {
+            name: target.to_string(),
+            policy: shared.policy(&service),
+            here: shared.here.clone(),
+            memory: Memory::Shared,
+            endpoints: selected(&port, target),
+            now: clock::now(),
+        })?;
+        let seed = shared.seed.wrapping_add(all.len() as u32);
+        let live = Live::new(target.clone(), publisher, service.stale, seed, shared.waker.clone())?;
+        let live = Arc::new(live);
+        all.insert(target.clone(), live.clone());
+        drop(all);
+        shared.waker.wake();
+        Ok(Some(live))
+    }
+
+    /// Every live table.
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        lock(&self.shared.live).values().cloned().collect()
+    }
+
+    /// What metrics show of the publishing thread.
+    pub fn numbers(&self) -> &Numbers {
+        &self.shared.numbers
+    }
+
+    /// Stops the publishing thread and waits for it.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Relaxed);
+        self.shared.waker.wake();
+        if let Some(thread) = lock(&self.shared.thread).take()
+            && thread.join().is_err()
+        {
+            error!("the publishing thread panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn find(&self, target: &Target) -> Option<(Arc<Service>, Port)> {
+        let service = self.catalog.get(&target.service)?;
+        let port = service
+            .ports
+            .iter()
+            .find(|port| (&port.name, &port.number) == (&target.port.0, &target.port.1))?
+            .clone();
+        Some((service, port))
+    }
+
+    fn policy(&self, service: &Service) -> Arc<Policy> {
+        Arc::new(resolve(&self.policies, service).policy)
+    }
+
+    /// Takes a changed service over into its live tables.
+    fn update(&self, changed: &HashSet<ServiceName>) {
+        let affected: Vec<Arc<Live>> = lock(&self.live)
+            .values()
+            .filter(|live| changed.contains(&live.target().service))
+            .cloned()
+            .collect();
+        for live in affected {
+            let found = self.find(live.target());
+            let mut publisher = live.publisher();
+            let (endpoints, policy, stale) = match &found {
+                Some((service, port)) => {
+                    (selected(port, live.target()), self.policy(service), service.stale)
+                }
+                None => (Vec::new(), publisher.policy().clone(), false),
+            };
+            let result = publisher
+                .update(endpoints, policy, clock::now())
+                .and_then(|superseded| live.follow(&mut publisher, stale, superseded));
+            if let Err(error) = result {
+                error!(service = %live.target(), %error, "kept the endpoints before");
+            }
+            drop(publisher);
+            if found.is_none() {
+                lock(&self.live).remove(live.target());
+            }
+        }
+    }
+}
+
+fn selected(port: &Port, target: &Target) -> Vec<EndpointRef> {
+    EndpointRef::all(&port.endpoints)
+        .filter(|e| target.selector.iter().all(|(key, value)| e.labels.get(key) == Some(value)))
+        .collect()
+}
+
+/// The thread's own state.
+struct Cycle {
+    shared: Arc<Shared>,
+    /// How long a cycle takes, smoothed.
+    cost: Duration,
+    can_sleep: bool,
+}
+
+impl Cycle {
+    fn new(shared: Arc<Shared>) -> Self {
+        let can_sleep = wake::probe_barrier().inspect_err(|error| {
+            warn!(%error, "polling every {POLL_WITHOUT_BARRIER:?} instead of sleeping");
+        });
+        Self { shared, cost: Duration::ZERO, can_sleep: can_sleep.is_ok() }
+    }
+
+    fn run(mut self) {
+        let mut next = clock::now();
+        while !self.shared.stopping.load(Relaxed) {
+            let changed = std::mem::take(&mut *lock(&self.shared.changed));
+            if !changed.is_empty() {
+                self.shared.update(&changed);
+            }
+            let live: Vec<Arc<Live>> = lock(&self.shared.live).values().cloned().collect();
+            let awake = self.cycle(&live);
+            let woken;
+            if awake {
+                next += self.period();
+                let now = clock::now();
+                if next < now {
+                    self.shared.numbers.overruns.fetch_add(1, Relaxed);
+                    next = now;
+                }
+                woken = true;
+                self.wait(next.saturating_sub(now), false);
+            } else {
+                self.shared.numbers.period_ns.store(0, Relaxed);
+                woken = self.sleep(&live);
+                next = clock::now();
+            }
+            self.get_up(&live, woken);
+        }
+    }
+
+    /// One publication of every table that is awake; whether any still is.
+    fn cycle(&mut self, live: &[Arc<Live>]) -> bool {
+        let start = clock::now();
+        let period = self.period();
+        let mut wanted = period::LONGEST;
+        let mut idle = Vec::new();
+        let mut awake = false;
+        for each in live {
+            let mut publisher = each.publisher();
+            if publisher.is_asleep() {
+                continue;
+            }
+            let version = publisher.plan().version;
+            publisher.pass(start, period);
+            if publisher.plan().version != version {
+                let stale = each.is_stale();
+                if let Err(error) = each.follow(&mut publisher, stale, false) {
+                    error!(service = %each.target(), %error, "callers keep the plan before");
+                }
+            }
+            if publisher.is_idle() {
+                idle.push(each);
+            } else {
+                awake = true;
+                wanted = wanted.min(publisher.wanted_period());
+            }
+        }
+        self.shared.numbers.passes.fetch_add(1, Relaxed);
+        let cost = clock::now().saturating_sub(start);
+        // An eighth of each new cycle: a single preempted one should not stretch the period.
+        self.cost = (self.cost * 7 + cost) / 8;
+        let period = period::affordable(wanted, self.cost);
+        self.shared.numbers.period_ns.store(period.as_nanos() as u64, Relaxed);
+        self.lie_down(&idle) || awake
+    }
+
+    fn period(&self) -> Duration {
+        let period = Duration::from_nanos(self.shared.numbers.period_ns.load(Relaxed));
+        period.max(period::SHORTEST)
+    }
+
+    /// Lets idle tables sleep, all behind one barrier; whether one of them moved after all.
+    fn lie_down(&mut self, idle: &[&Arc<Live>]) -> bool {
+        if idle.is_empty() {
+            return false;
+        }
+        idle.iter().for_each(|live| live.publisher().lie_down());
+        if self.can_sleep
+            && let Err(error) = wake::barrier()
+        {
+            warn!(%error, "polling every {POLL_WITHOUT_BARRIER:?} instead of sleeping");
+            self.can_sleep = false;
+        }
+        let mut moved = false;
+        for live in idle {
+            let mut publisher = live.publisher();
+            if publisher.stirred() {
+                publisher.get_up();
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// Waits for a message, or for time to change a plan; false if neither came before the
+    /// backstop.
+    fn sleep(&self, live: &[Arc<Live>]) -> bool {
+        let now = clock::now();
+        let backstop = if self.can_sleep { BACKSTOP } else { POLL_WITHOUT_BARRIER };
+        let change = live.iter().filter_map(|l| l.publisher().next_change()).min();
+        let until_change = change.map(|at| at.saturating_sub(now));
+        let timeout = until_change.map_or(backstop, |until| until.min(backstop));
+        self.wait(timeout, true) || until_change.is_some_and(|until| until <= timeout)
+    }
+
+    /// Wakes the tables whose counters moved or whose plan is due.
+    fn get_up(&self, live: &[Arc<Live>], woken: bool) {
+        let now = clock::now();
+        for each in live {
+            let mut publisher = each.publisher();
+            if !publisher.is_asleep() {
+                continue;
+            }
+            let stirred = publisher.stirred();
+            if stirred && !woken && self.can_sleep {
+                self.shared.numbers.late_wakeups.fetch_add(1, Relaxed);
+                warn!(service = %each.target(), "a caller's wake-up message got lost");
+            }
+            if stirred || publisher.next_change().is_some_and(|at| at <= now) {
+                publisher.get_up();
+            }
+        }
+    }
+
+    /// Waits at most `timeout`; true if a message came. While awake messages don't end the wait:
+    /// the next cycle comes soon enough.
+    fn wait(&self, timeout: Duration, for_message: bool) -> bool {
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        if !for_message {
+            // Nothing is watched: a plain timer.
+            let _interrupted = poll(&mut [], Some(&timeout));
+            self.drain();
+            return true;
+        }
+        let mut watched = [PollFd::new(&self.shared.wake_up, PollFlags::IN)];
+        let ready = poll(&mut watched, Some(&timeout));
+        self.drain();
+        ready.is_ok_and(|ready| ready > 0)
+    }
+
+    fn drain(&self) {
+        let mut count = [0; 8];
+        // It is non-blocking: empty is as good as read.
+        let _nothing_to_read = rustix::io::read(&self.shared.wake_up, &mut count);
+    }
+}

@@ -1,0 +1,189 @@
+//! YAML that a person wrote: read whole or not at all, and what is wrong is said with file, line,
+//! column, field and what would be right.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_path_to_error::{Deserializer, Path, Segment, Track};
+use serde_saphyr::{Error, Location};
+
+use super::problem::{Place, Problem};
+use crate::catalog::near::{did_you_mean, near};
+
+/// How many nodes aliases may add to a file: far more than anyone shares by hand, far less than
+/// would hold up the node ("billion laughs"). Range 1,000 to 10,000,000.
+const ALIASED_NODES: usize = 250_000;
+
+/// Deepest nesting. A services file needs 8, a Kubernetes manifest about 30.
+const DEPTH: usize = 64;
+
+/// Makes a type of one value that is read from a scalar's text, with an error that says what would
+/// be right (serde's own says what Rust would have liked).
+macro_rules! from_text {
+    ($(#[$meta:meta])* $type:ident($inner:ty), $parse:expr) => {
+        $(#[$meta])*
+        struct $type($inner);
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(yaml: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(yaml)?;
+                let parse: fn(&str) -> Result<$inner, String> = $parse;
+                parse(&text).map($type).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use from_text;
+
+/// Reads one document.
+pub fn read<T: DeserializeOwned>(file: &Arc<str>, text: &str) -> Result<T, Problem> {
+    let mut track = Track::new();
+    serde_saphyr::with_deserializer_from_str_with_options(text, options(text.len()), |yaml| {
+        T::deserialize(Deserializer::new(yaml, &mut track))
+    })
+    .map_err(|error| explain(file, &error, &track.path()))
+}
+
+/// Text from bytes, as files have them.
+pub fn text<'a>(file: &Arc<str>, bytes: &'a [u8]) -> Result<&'a str, Problem> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let column = String::from_utf8_lossy(&before[start..]).chars().count() as u64 + 1;
+        Problem {
+            place: Place { file: file.clone(), line: Some(line), column: Some(column) },
+            field: String::new(),
+            what: format!(
+                "the byte 0x{:02x} is not UTF-8: save the file as UTF-8",
+                bytes[error.valid_up_to()]
+            ),
+        }
+    })
+}
+
+/// A place within a document.
+pub(crate) fn place(file: &Arc<str>, location: Location) -> Place {
+    // Line 0 is the parser's "unknown".
+    let known = (location.line() > 0).then_some(location);
+    Place {
+        file: file.clone(),
+        line: known.map(|at| at.line()),
+        column: known.map(|at| at.column()),
+    }
+}
+
+fn options(bytes: usize) -> serde_saphyr::Options {
+    // Every node but an alias's takes a byte of the file at least: the size of an honest file is
+    // no reason to refuse it.
+    let nodes = bytes + ALIASED_NODES;
+    serde_saphyr::options! {
+        with_snippet: false,
+        emit_comments: false,
+        // `zone: off` and `outlier: on` are words, not booleans.
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_nodes: nodes,
+            max_events: nodes.saturating_mul(2),
+            max_total_scalar_bytes: bytes.saturating_mul(2).max(1 << 20),
+            max_depth: DEPTH,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_NODES },
+    }
+}
+
+fn explain(file: &Arc<str>, error: &Error, path: &Path) -> Problem {
+    let error = error.without_snippet();
+    let place = place(file, error.location().unwrap_or(Location::UNKNOWN));
+    let mut field = field(path);
+    if let Error::SerdeUnknownField { field: unknown, .. } = error {
+        // The path's end is the unknown field itself, which the text names.
+        field.truncate(field.len().saturating_sub(unknown.len()));
+        let parent = field.trim_end_matches('.').len();
+        field.truncate(parent);
+    }
+    Problem { place, field, what: what(error) }
+}
+
+/// The path as in `services[0].ports.http`, without what only our types know of.
+fn field(path: &Path) -> String {
+    let mut field = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => field.push_str(&format!("[{index}]")),
+            // `value` is the inside of a positioned value, no field of any document.
+            Segment::Map { key } if key != "value" => {
+                if !field.is_empty() {
+                    field.push('.');
+                }
+                field.push_str(key);
+            }
+            _ => {}
+        }
+    }
+    field
+}
+
+fn what(error: &Error) -> String {
+    match error {
+        Error::AliasError { error, .. } => what(error),
+        Error::SerdeUnknownField { field, expected, .. } => {
+            let near = near(field, expected.iter().copied());
+            match near.is_empty() {
+                true => format!("unknown field \"{field}\"; there are {}", expected.join(", ")),
+                false => format!("unknown field \"{field}\"{}", did_you_mean(&near)),
+            }
+        }
+        Error::SerdeUnknownVariant { variant, expected, .. } => {
+            let near = near(variant, expected.iter().copied());
+            format!("\"{variant}\" is none of {}{}", expected.join(", "), did_you_mean(&near))
+        }
+        Error::SerdeMissingField { field, .. } => format!("the field \"{field}\" is missing"),
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("\"{key}\" stands twice here: keep one of them")
+        }
+        Error::Unexpected { expected, .. } => format!("here must be {}", node(expected)),
+        Error::InvalidScalar { ty, .. } => format!("here must be {}", scalar(ty)),
+        Error::NullIntoString { .. } => "here must be a text; write \"\" for none".to_owned(),
+        Error::Eof { .. } => "the file is empty; write \"services: []\" for no services".to_owned(),
+        Error::AliasReplayLimitExceeded { .. } | Error::Budget { .. } => format!(
+            "aliases, nesting or size go beyond what is read (at most {ALIASED_NODES} values by \
+             aliases, {DEPTH} levels): write it out, or split the file"
+        ),
+        Error::MultipleDocuments { .. } => {
+            "a second document begins here (---): only Kubernetes manifests may have several"
+                .to_owned()
+        }
+        Error::ExternalMessage { msg, .. } if msg.contains("tabs") => {
+            format!("{msg}: indent with spaces")
+        }
+        Error::ExternalMessage { msg, .. } | Error::Message { msg, .. } => msg.clone(),
+        other => {
+            let text = other.to_string();
+            // The place is told once, before the text.
+            let end = text.rfind(" at line ").unwrap_or(text.len());
+            text[..end].to_owned()
+        }
+    }
+}
+
+fn node(expected: &str) -> String {
+    match expected {
+        "mapping start" => "fields (name: value)".to_owned(),
+        "sequence start" => "a list (\"- item\" on each line, or [])".to_owned(),
+        "string scalar" => "a text".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn scalar(ty: &str) -> String {
+    match ty {
+        "u8" => "a whole number of 0 to 255".to_owned(),
+        "u16" => "a whole number of 0 to 65535".to_owned(),
+        "u32" => "a whole number of 0 to 4294967295".to_owned(),
+        "i32" => "a whole number of -2147483648 to 2147483647".to_owned(),
+        "boolean" | "bool" => "true or false".to_owned(),
+        "floating point" => "a number".to_owned(),
+        other => format!("a value of type {other}"),
+    }
+}

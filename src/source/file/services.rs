@@ -1,0 +1,273 @@
+//! The format of a services file (docs/services-file.md), and what it means.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
+
+use crate::{
+    catalog::{Endpoint, Health, Port, Service, ServiceName},
+    source::{
+        document,
+        policy_block::{PolicyBlock, PolicyShape},
+        problem::Problem,
+    },
+};
+
+/// Services and their endpoints, as a person or a program writes them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Pointsman services file")]
+pub(super) struct ServicesFile {
+    /// The services; an empty list is valid, an empty file is not.
+    services: Vec<ServiceEntry>,
+}
+
+/// One service.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Service")]
+struct ServiceEntry {
+    /// name.namespace, or name.namespace@cluster
+    #[schemars(with = "String")]
+    name: Spanned<Name>,
+    /// The service's ports; without them endpoints carry address:port.
+    #[serde(default)]
+    ports: Vec<PortEntry>,
+    /// How it is balanced.
+    #[serde(default)]
+    #[schemars(with = "Option<PolicyShape>")]
+    policy: PolicyBlock,
+    /// Where it runs.
+    endpoints: Vec<EndpointEntry>,
+}
+
+/// One port of a service.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Port")]
+struct PortEntry {
+    /// Needed where there are several.
+    name: Option<String>,
+    /// The service's port, and the endpoints' where they don't say otherwise.
+    #[schemars(with = "std::num::NonZeroU16")]
+    port: Spanned<PortNumber>,
+}
+
+/// One endpoint.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Endpoint")]
+struct EndpointEntry {
+    /// An IP address; with a port (10.1.2.3:8080, [fd00::1]:8080) where the service has none.
+    #[schemars(with = "String")]
+    address: Spanned<Address>,
+    /// Where it runs.
+    region: Option<Arc<str>>,
+    /// Where it runs.
+    zone: Option<Arc<str>>,
+    /// Where it runs.
+    node: Option<Arc<str>>,
+    /// Relative capacity; 0 takes no traffic.
+    #[serde(default = "one")]
+    #[schemars(range(max = 4_294_967_295u32))]
+    weight: u32,
+    /// Whether it takes requests.
+    #[serde(default)]
+    health: HealthEntry,
+    /// What requests may select by.
+    #[serde(default)]
+    labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Its own port where it differs from the service's, by the port's name.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, std::num::NonZeroU16>")]
+    ports: BTreeMap<String, Spanned<PortNumber>>,
+    /// When it became ready, such as 2026-01-01T00:00:00Z: a fresh endpoint starts slowly.
+    #[schemars(with = "Option<String>")]
+    ready_since: Option<Time>,
+    /// The name to verify a certificate against.
+    server_name: Option<Arc<str>>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "Health")]
+enum HealthEntry {
+    /// Takes requests.
+    #[default]
+    Ready,
+    /// Still serves, but is about to go: only when nothing is ready.
+    Draining,
+    /// Never picked.
+    Unready,
+}
+
+fn one() -> u32 {
+    1
+}
+
+enum IpOrSocket {
+    Ip(IpAddr),
+    Socket(SocketAddr),
+}
+
+document::from_text!(Name(ServiceName), |text| text.parse().map_err(|error| format!("{error}")));
+document::from_text!(PortNumber(u16), |text| match text.parse::<u16>() {
+    Ok(number) if number > 0 => Ok(number),
+    _ => Err(format!("\"{text}\" is no port: ports are 1 to 65535")),
+});
+document::from_text!(Time(SystemTime), |text| humantime::parse_rfc3339(text)
+    .map_err(|_| format!("\"{text}\" is no time: write it as 2026-01-01T00:00:00Z (in UTC)")));
+document::from_text!(Address(IpOrSocket), |text| {
+    let socket = text.parse().map(IpOrSocket::Socket);
+    socket.or_else(|_| text.parse().map(IpOrSocket::Ip)).map_err(|_| {
+        format!(
+            "\"{text}\" is no IP address: write 10.1.2.3, 10.1.2.3:8080, fd00::1 or \
+             [fd00::1]:8080 (names are not looked up)"
+        )
+    })
+});
+
+/// The services of a file. Err: all of it is refused.
+pub(super) fn services(file: &Arc<str>, parsed: ServicesFile) -> Result<Vec<Service>, Problem> {
+    let source: Arc<str> = format!("file {file}").into();
+    let mut lines: HashMap<ServiceName, Location> = HashMap::new();
+    let mut services = Vec::with_capacity(parsed.services.len());
+    for (index, entry) in parsed.services.into_iter().enumerate() {
+        let at = entry.name.referenced;
+        if let Some(first) = lines.insert(entry.name.value.0.clone(), at) {
+            return Err(Problem {
+                place: document::place(file, at),
+                field: format!("services[{index}].name"),
+                what: format!(
+                    "\"{}\" is already in line {}: join their endpoints, or rename one",
+                    entry.name.value.0,
+                    first.line()
+                ),
+            });
+        }
+        services.push(entry.service(file, &source, index)?);
+    }
+    Ok(services)
+}
+
+impl ServiceEntry {
+    fn service(self, file: &Arc<str>, source: &Arc<str>, index: usize) -> Result<Service, Problem> {
+        let ports = self.ports(file, index)?;
+        Ok(Service {
+            settings: self.policy.settings("services file", file),
+            name: self.name.value.0,
+            ports,
+            source: source.clone(),
+            version: 0,
+            stale: false,
+            notes: Vec::new(),
+        })
+    }
+
+    fn ports(&self, file: &Arc<str>, index: usize) -> Result<Vec<Port>, Problem> {
+        let wrong = |at: Location, field: String, what: String| Problem {
+            place: document::place(file, at),
+            field: format!("services[{index}].{field}"),
+            what,
+        };
+        let endpoints = |port: Option<&PortEntry>| {
+            self.endpoints
+                .iter()
+                .enumerate()
+                .map(|(nth, entry)| {
+                    let at = entry.address.referenced;
+                    entry
+                        .at(port)
+                        .map_err(|what| wrong(at, format!("endpoints[{nth}].address"), what))
+                })
+                .collect::<Result<Arc<[Endpoint]>, Problem>>()
+        };
+        for (nth, port) in self.ports.iter().enumerate() {
+            let at = port.port.referenced;
+            if port.name.is_none() && self.ports.len() > 1 {
+                let what = "of several ports each needs a name".to_owned();
+                return Err(wrong(at, format!("ports[{nth}]"), what));
+            }
+            let twice = self.ports[..nth].iter().any(|earlier| {
+                earlier.name == port.name || earlier.port.value.0 == port.port.value.0
+            });
+            if twice {
+                let what = "an earlier port has the same name or number".to_owned();
+                return Err(wrong(at, format!("ports[{nth}]"), what));
+            }
+        }
+        for (nth, entry) in self.endpoints.iter().enumerate() {
+            for (name, number) in &entry.ports {
+                if !self.ports.iter().any(|port| port.name.as_deref() == Some(name)) {
+                    let field = format!("endpoints[{nth}].ports.{name}");
+                    let what = format!("the service has no port named \"{name}\"");
+                    return Err(wrong(number.referenced, field, what));
+                }
+            }
+        }
+        if self.ports.is_empty() {
+            return Ok(vec![Port { name: None, number: None, endpoints: endpoints(None)? }]);
+        }
+        self.ports
+            .iter()
+            .map(|port| {
+                Ok(Port {
+                    name: port.name.as_deref().map(Into::into),
+                    number: Some(port.port.value.0),
+                    endpoints: endpoints(Some(port))?,
+                })
+            })
+            .collect()
+    }
+}
+
+impl EndpointEntry {
+    /// The endpoint as it serves a port of the service.
+    fn at(&self, port: Option<&PortEntry>) -> Result<Endpoint, String> {
+        let address = match (&self.address.value.0, port) {
+            (IpOrSocket::Socket(address), None) => *address,
+            (IpOrSocket::Ip(ip), Some(port)) => {
+                let own = port.name.as_ref().and_then(|name| self.ports.get(name));
+                SocketAddr::new(*ip, own.unwrap_or(&port.port).value.0)
+            }
+            (IpOrSocket::Socket(address), Some(_)) => {
+                return Err(format!(
+                    "\"{address}\" has a port, but the service has ports: write {}, and \
+                     \"ports: {{NAME: {}}}\" where it differs from the service's",
+                    address.ip(),
+                    address.port()
+                ));
+            }
+            (IpOrSocket::Ip(ip), None) => {
+                return Err(format!(
+                    "\"{ip}\" has no port, and the service has none: write {}, or give the \
+                     service \"ports: [{{port: 8080}}]\"",
+                    SocketAddr::new(*ip, 8080)
+                ));
+            }
+        };
+        Ok(Endpoint {
+            address,
+            region: self.region.clone(),
+            zone: self.zone.clone(),
+            node: self.node.clone(),
+            weight: self.weight,
+            health: match self.health {
+                HealthEntry::Ready => Health::Ready,
+                HealthEntry::Draining => Health::Draining,
+                HealthEntry::Unready => Health::Unready,
+            },
+            labels: Arc::new(self.labels.clone()),
+            ready_since: self.ready_since.as_ref().map(|time| time.0),
+            server_name: self.server_name.clone(),
+            braked: false,
+        })
+    }
+}

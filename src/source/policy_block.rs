@@ -1,0 +1,226 @@
+//! The `policy:` block of a YAML file, as settings with their places.
+//!
+//! What it says is not judged here: a bad setting of a service must not cost the service, so that
+//! [`crate::policy::resolve()`] leaves the next source's value in force and says so.
+
+use std::{fmt, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
+use serde_saphyr::{Location, Spanned};
+
+use super::{document, problem::Place};
+use crate::catalog::Setting;
+
+/// The settings of a `policy:` block, in the order of the file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PolicyBlock {
+    /// Key (`outlier.min_requests`), value, and where the value stands.
+    pub settings: Vec<(String, String, Location)>,
+}
+
+impl PolicyBlock {
+    /// As a service carries them; `kind` is what a person calls the file.
+    pub fn settings(&self, kind: &str, file: &Arc<str>) -> Vec<Setting> {
+        self.settings
+            .iter()
+            .map(|(key, value, at)| {
+                let place = Place { column: None, ..document::place(file, *at) };
+                Setting {
+                    key: key.clone(),
+                    value: value.clone(),
+                    origin: format!("{kind} {place}"),
+                }
+            })
+            .collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for PolicyBlock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Block;
+        impl<'de> Visitor<'de> for Block {
+            type Value = PolicyBlock;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("settings (name: value)")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PolicyBlock, A::Error> {
+                let mut block = PolicyBlock::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    let value: Spanned<Value> = map.next_value()?;
+                    match value.value {
+                        Value::Scalar(text) => {
+                            block.settings.push((key, text, value.referenced));
+                        }
+                        Value::Nested(nested) => {
+                            let nested = nested
+                                .into_iter()
+                                .map(|(inner, text, at)| (format!("{key}.{inner}"), text, at));
+                            block.settings.extend(nested);
+                        }
+                    }
+                }
+                Ok(block)
+            }
+        }
+        deserializer.deserialize_map(Block)
+    }
+}
+
+enum Value {
+    Scalar(String),
+    Nested(Vec<(String, String, Location)>),
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value, or settings (name: value)")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::Scalar(text.to_owned()))
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+                Ok(Value::Scalar(value.to_string()))
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+                Ok(Value::Scalar(value.to_string()))
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+                Ok(Value::Scalar(value.to_string()))
+            }
+
+            fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+                Ok(Value::Scalar(value.to_string()))
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Value, E> {
+                Ok(Value::Scalar(String::new()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+                let mut nested = Vec::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    let value: Spanned<Value> = map.next_value()?;
+                    match value.value {
+                        Value::Scalar(text) => nested.push((key, text, value.referenced)),
+                        Value::Nested(_) => {
+                            return Err(A::Error::custom(format!(
+                                "\"{key}\" nests too deep: settings have two levels at most, such \
+                                 as outlier: {{min_requests: 5}}"
+                            )));
+                        }
+                    }
+                }
+                Ok(Value::Nested(nested))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// What a `policy:` block may say, for editors that know JSON Schema.
+#[derive(JsonSchema)]
+#[schemars(rename = "Policy", deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(crate) struct PolicyShape {
+    /// How scores are made.
+    strategy: Option<StrategyShape>,
+    /// How many endpoints one pick compares.
+    #[schemars(range(min = 1, max = 8))]
+    choices: Option<u32>,
+    /// What the caller's own zone means.
+    zone: Option<ZoneShape>,
+    /// Share of the ready endpoints that must be left after the agent's own judgements; below it
+    /// they are undone.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    panic_below: Option<f64>,
+    /// Steering away from errors.
+    outlier: Option<OutlierShape>,
+    /// How many retries callers may make.
+    retry: Option<RetryShape>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "Strategy", rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum StrategyShape {
+    /// The fewest requests in flight of `choices`, by weight.
+    LeastRequest,
+    /// By weight alone.
+    Random,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "Zone", rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ZoneShape {
+    /// Own zone first; others as far as it lacks capacity.
+    Prefer,
+    /// Own zone only, while it has a ready endpoint.
+    Strict,
+    /// Zones don't matter.
+    Off,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "Outlier", untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum OutlierShape {
+    /// Whether errors steer at all.
+    Switch(SwitchShape),
+    /// Whether errors steer at all.
+    Bool(bool),
+    Settings(OutlierSettings),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "Switch", rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum SwitchShape {
+    On,
+    Off,
+}
+
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct OutlierSettings {
+    /// Whether errors steer at all.
+    enabled: Option<bool>,
+    /// Fewest requests in ten seconds before an endpoint's failures eject it.
+    #[schemars(range(min = 1, max = 10_000))]
+    min_requests: Option<u32>,
+    /// First ejection; each further one doubles. 100ms to 1h.
+    base_ejection: Option<String>,
+    /// Longest ejection. 100ms to 1h.
+    max_ejection: Option<String>,
+    /// Largest share of the ready endpoints ejected at a time.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    max_ejected: Option<f64>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "Retry", deny_unknown_fields)]
+#[expect(dead_code, reason = "only its schema is used")]
+struct RetryShape {
+    /// Retries allowed per request.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    ratio: Option<f64>,
+    /// Retries per second allowed on top.
+    #[schemars(range(min = 0.0, max = 10_000.0))]
+    per_second: Option<f64>,
+}
