@@ -54,7 +54,7 @@ pub(crate) async fn perform(args: &Args) -> io::Result<bool> {
 async fn play(args: &Args, folder: &Path) -> io::Result<Summary> {
     let run = args.run();
     let (mut stage, addresses) = Stage::back_ends(run).await?;
-    let services = Services::new(folder, args.random, addresses[Arm::Pick as usize].clone());
+    let mut services = Services::new(folder, args.random, addresses[Arm::Pick as usize].clone());
     services.write(&stage.members)?;
     let agents = Agents::start(folder, services.path()).await?;
     stage.callers(run, folder, &addresses).await?;
@@ -73,7 +73,7 @@ async fn play(args: &Args, folder: &Path) -> io::Result<Summary> {
         stage.listen_until(begin + at).await?;
         match what {
             Due::Change(change) => {
-                stage.change(change, &services).await?;
+                stage.change(change, &mut services).await?;
                 live.as_mut().map_or(Ok(()), |live| live.change(at, change))?;
             }
             Due::Close(back_end) => stage.order_back_ends(&Order::Close(back_end)).await?,
@@ -193,7 +193,7 @@ impl Stage {
         Ok(())
     }
 
-    async fn change(&mut self, change: Change, services: &Services) -> io::Result<()> {
+    async fn change(&mut self, change: Change, services: &mut Services) -> io::Result<()> {
         let before = self.members.clone();
         change.apply(&mut self.members);
         self.order_back_ends(&Order::Change(change)).await?;
