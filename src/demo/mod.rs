@@ -11,7 +11,7 @@
 //! - `child`, `message`: the processes, and what they tell each other
 //! - `services`: the file that the agents read
 //! - `stage`: one run from start to end
-//! - `tally`, `verdict`: what was measured, and what must hold
+//! - `tally`, `usage`, `verdict`: what was measured, and what must hold
 //! - `live`, `summary`: what is printed
 
 mod back_end;
@@ -25,6 +25,7 @@ mod services;
 mod stage;
 mod summary;
 mod tally;
+mod usage;
 mod verdict;
 
 use std::{io, process::ExitCode, time::Duration};

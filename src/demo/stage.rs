@@ -26,6 +26,7 @@ use super::{
     services::Services,
     summary::{AgentCost, Summary},
     tally::Tally,
+    usage::{Machine, cpu_seconds, resident_mib},
 };
 use crate::clock;
 
@@ -64,7 +65,7 @@ async fn play(args: &Args, folder: &Path) -> io::Result<Summary> {
     }
     stage.order_all(&Order::Members(stage.members.clone())).await?;
 
-    let used = agents.cpu();
+    let (used, machine) = (agents.cpu(), Machine::now().unwrap_or_default());
     let begin = clock::now();
     stage.order_all(&Order::Begin).await?;
     let mut due = timetable(run);
@@ -85,8 +86,9 @@ async fn play(args: &Args, folder: &Path) -> io::Result<Summary> {
         }
     }
     let agents = agents.cost(used);
+    let busy = Machine::now().unwrap_or_default().busy_since(machine);
     stage.finish().await?;
-    Ok(Summary { run, tally: stage.tally, agents, connections: CALLERS })
+    Ok(Summary { run, tally: stage.tally, agents, busy, connections: CALLERS })
 }
 
 /// What the demo does when.
@@ -276,11 +278,11 @@ impl Agents {
 
     /// Processor seconds of all until now.
     fn cpu(&self) -> f64 {
-        self.0.iter().filter_map(|agent| child::cpu_seconds(agent.id()?)).sum()
+        self.0.iter().filter_map(|agent| cpu_seconds(agent.id()?)).sum()
     }
 
     fn cost(&self, used: f64) -> AgentCost {
-        let resident = self.0.iter().filter_map(|agent| child::resident_mib(agent.id()?));
+        let resident = self.0.iter().filter_map(|agent| resident_mib(agent.id()?));
         AgentCost {
             number: self.0.len(),
             cpu: self.cpu() - used,

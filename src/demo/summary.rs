@@ -17,6 +17,8 @@ pub(crate) struct Summary {
     pub(crate) run: Run,
     pub(crate) tally: Tally,
     pub(crate) agents: AgentCost,
+    /// Share of this machine's processor time that was used by anything.
+    pub(crate) busy: f64,
     /// Connections of the arm that has one per caller.
     pub(crate) connections: usize,
 }
@@ -31,7 +33,7 @@ pub(crate) struct AgentCost {
 }
 
 /// Arrivals later than this, at their 99th percentile, are the machine's doing and shift every p99.
-const BUSY: Duration = Duration::from_millis(20);
+const LATE: Duration = Duration::from_millis(20);
 
 impl Summary {
     pub(crate) fn met(&self) -> bool {
@@ -59,16 +61,17 @@ impl Summary {
             text,
             "\n\nA pick over the socket: p50 {}, p99 {}, with HTTP and JSON on both sides.\n\
              {} agents: {} of processor time for a pick with its report, {:.0} MiB each.\n\
-             Arrivals were late by {} at p99.",
+             The processors were {:.0}% busy; arrivals were late by {} at p99.",
             quantile(0.5),
             quantile(0.99),
             self.agents.number,
             ms(self.cpu_per_pick()),
             self.agents.resident_mib,
+            self.busy * 100.0,
             ms(self.late()),
         );
-        if self.late() > BUSY {
-            _ = writeln!(text, "This machine was busy: every p99 holds some of its own waiting.");
+        if self.late() > LATE {
+            _ = writeln!(text, "That is too busy: every p99 holds some of the machine's waiting.");
         }
         text.push('\n');
         for bound in bounds(&self.tally) {
@@ -145,6 +148,7 @@ impl Summary {
             "us",
         );
         plain("agent resident memory".into(), self.agents.resident_mib, "MiB");
+        plain("processors busy".into(), self.busy, "");
         plain("arrivals late, p99".into(), self.late().as_secs_f64() * 1e3, "ms");
         rows.extend(bounds(&self.tally).iter().map(|bound| {
             json!({
