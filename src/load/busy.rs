@@ -26,7 +26,14 @@ pub struct BusyWorkers {
 impl BusyWorkers {
     /// Adds a stretch of time: how many requests ended per endpoint in it, how many of them were
     /// timed and the sum of their latencies.
-    pub fn observe(&mut self, stretch: Duration, endpoints: usize, ended: u32, timed: u32, latency_us: u64) {
+    pub fn observe(
+        &mut self,
+        stretch: Duration,
+        endpoints: usize,
+        ended: u32,
+        timed: u32,
+        latency_us: u64,
+    ) {
         if endpoints == 0 || stretch.is_zero() {
             return;
         }
@@ -40,7 +47,8 @@ impl BusyWorkers {
             self.window = (0, 0);
             let mut sorted: Vec<f32> = self.means_us.iter().copied().collect();
             sorted.sort_by(f32::total_cmp);
-            self.low_us = Some(f64::from(sorted[((sorted.len() - 1) as f64 * LOW_QUANTILE) as usize]));
+            self.low_us =
+                Some(f64::from(sorted[((sorted.len() - 1) as f64 * LOW_QUANTILE) as usize]));
         }
         let Some(low_us) = self.low_us else { return };
         let throughput = f64::from(ended) / stretch.as_secs_f64() / endpoints as f64;

@@ -75,7 +75,8 @@ impl Concurrency {
     /// Adds the mean of a stretch of time.
     pub fn observe(&mut self, mean_in_flight: f64, stretch: Duration) {
         let keep = (-stretch.as_secs_f64() / CONCURRENCY_SMOOTHING.as_secs_f64()).exp();
-        self.mean = Some(self.mean.map_or(mean_in_flight, |m| m * keep + mean_in_flight * (1.0 - keep)));
+        self.mean =
+            Some(self.mean.map_or(mean_in_flight, |m| m * keep + mean_in_flight * (1.0 - keep)));
     }
 
     /// None before the first observation.

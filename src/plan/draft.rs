@@ -77,7 +77,12 @@ impl Draft {
     }
 
     /// The finished plan; the version grows only where something differs.
-    pub fn finish(self, _inputs: &Inputs<'_>, previous: Option<&Plan>, zone_share: ZoneShare) -> Plan {
+    pub fn finish(
+        self,
+        _inputs: &Inputs<'_>,
+        previous: Option<&Plan>,
+        zone_share: ZoneShare,
+    ) -> Plan {
         let mut plan = Plan {
             version: 1,
             groups: self.groups,

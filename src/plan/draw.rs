@@ -135,8 +135,7 @@ impl Model {
 
     /// Each class's probability of one draw, per endpoint.
     fn draws(&self, factors: &[f64]) -> Vec<f64> {
-        let sum: f64 =
-            self.classes.iter().zip(factors).map(|(c, f)| c.part * c.count * f).sum();
+        let sum: f64 = self.classes.iter().zip(factors).map(|(c, f)| c.part * c.count * f).sum();
         self.classes.iter().zip(factors).map(|(c, f)| c.part * f / sum).collect()
     }
 
@@ -149,7 +148,9 @@ impl Model {
                 .map(|k| {
                     let score = k as f64 / (class.part * self.count);
                     let beats = self.beats(own, score, draws, states);
-                    self.concurrency * self.candidate(own, draws) * beats.powi(self.choices as i32 - 1)
+                    self.concurrency
+                        * self.candidate(own, draws)
+                        * beats.powi(self.choices as i32 - 1)
                 })
                 .collect();
             let mut state = vec![1.0; arrivals.len()];

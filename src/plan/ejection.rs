@@ -60,7 +60,11 @@ fn most_ejected(inputs: &Inputs<'_>, ready: usize) -> usize {
 }
 
 fn aside(draft: &Draft) -> usize {
-    draft.endpoints.iter().filter(|e| e.state != State::Out && e.standing.phase != Phase::Clear).count()
+    draft
+        .endpoints
+        .iter()
+        .filter(|e| e.state != State::Out && e.standing.phase != Phase::Clear)
+        .count()
 }
 
 /// What time and probes alone change.
@@ -185,7 +189,8 @@ fn show(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
         }
         Phase::Probing { succeeded, .. } => {
             let done = inputs.loads[index].total.succeeded - succeeded;
-            let reason = format!("back from ejection: one request at a time, {done} of {PROBES} succeeded");
+            let reason =
+                format!("back from ejection: one request at a time, {done} of {PROBES} succeeded");
             draft.scale(index, "ejection", 1.0, reason);
             draft.endpoints[index].state = State::Probing;
             draft.endpoints[index].limit = 1;

@@ -9,10 +9,7 @@ pub struct SourceHealth;
 
 impl Influence for SourceHealth {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
-        let any_ready = inputs
-            .endpoints
-            .iter()
-            .any(|e| e.health == Health::Ready && e.weight > 0);
+        let any_ready = inputs.endpoints.iter().any(|e| e.health == Health::Ready && e.weight > 0);
         for (index, endpoint) in inputs.endpoints.iter().enumerate() {
             match endpoint.health {
                 Health::Ready => {}

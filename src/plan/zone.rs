@@ -38,7 +38,9 @@ pub struct StrictZone;
 
 impl Influence for StrictZone {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
-        let (ZoneMode::Strict, Some(zone)) = (inputs.policy.zone, &inputs.here.zone) else { return };
+        let (ZoneMode::Strict, Some(zone)) = (inputs.policy.zone, &inputs.here.zone) else {
+            return;
+        };
         for (index, endpoint) in inputs.endpoints.iter().enumerate() {
             if draft.endpoints[index].state != State::Out && endpoint.zone.as_ref() != Some(zone) {
                 let reason = format!("not in zone {zone}, and the policy is strict");
@@ -79,9 +81,7 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
     let near: Vec<Nearness> =
         inputs.endpoints.iter().map(|endpoint| nearness(here, prefer, endpoint)).collect();
     let why = reason_for_one_group(inputs, draft);
-    for level in
-        [Nearness::OwnZone, Nearness::OwnRegion, Nearness::Elsewhere, Nearness::Braked]
-    {
+    for level in [Nearness::OwnZone, Nearness::OwnRegion, Nearness::Elsewhere, Nearness::Braked] {
         let members: Vec<u32> = (0..near.len())
             .filter(|&i| near[i] == level && is_picked(draft.endpoints[i].state))
             .map(|i| i as u32)
@@ -111,9 +111,10 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
         });
     }
     link(inputs, draft);
-    let own_zone = draft.groups.first().is_some_and(|g| {
-        prefer && near[g.members[0] as usize] == Nearness::OwnZone
-    });
+    let own_zone = draft
+        .groups
+        .first()
+        .is_some_and(|g| prefer && near[g.members[0] as usize] == Nearness::OwnZone);
     let share = share(inputs, previous, draft, own_zone);
     set_shares(draft, &near, share.share);
     share
@@ -228,7 +229,8 @@ fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
         left -= group.share;
         match level {
             Nearness::OwnZone if own < 1.0 => {
-                group.reason = "the own zone lacks capacity: part of the draws goes elsewhere".into();
+                group.reason =
+                    "the own zone lacks capacity: part of the draws goes elsewhere".into();
             }
             Nearness::OwnZone => group.reason = "the own zone is preferred".into(),
             Nearness::Braked => group.reason = "the source dropped most endpoints at once".into(),

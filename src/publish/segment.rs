@@ -6,7 +6,7 @@
 use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use pointsman_table::{
-    Capacity, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
+    Capacity, Cell, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
 };
 use tracing::warn;
 
@@ -47,6 +47,10 @@ pub(super) struct Segment {
     in_flight: Vec<u32>,
     differences: Option<Box<Differences>>,
 }
+
+/// The cell of a slot that takes no picks.
+pub(super) const CLOSED: Cell =
+    Cell { base: 0.0, slope: 0.0, knee: f32::MAX, hot_base: 0.0, hot_slope: 0.0, limit: 0 };
 
 /// There are no slots left: a new segment has to supersede this one.
 #[derive(Debug)]
@@ -110,9 +114,12 @@ impl Segment {
         Ok(slot)
     }
 
-    /// The address leaves: should it come back, it is another endpoint and gets another slot.
+    /// The address leaves. Its slot is closed for callers whose copy of the structure still names
+    /// it; should it come back, it is another endpoint and gets another slot.
     pub(super) fn forget(&mut self, address: SocketAddr) {
-        self.slot_of.remove(&address);
+        if let Some(slot) = self.slot_of.remove(&address) {
+            self.writer.write_cell(slot, &CLOSED);
+        }
     }
 
     pub(super) fn write_structure(&mut self, structure: &Structure) -> Result<u32, StructureError> {

@@ -11,7 +11,7 @@ use tracing::debug;
 use super::{
     period,
     retry::Retries,
-    segment::{Memory, Segment},
+    segment::{CLOSED, Memory, Segment},
     structure::structure,
 };
 use crate::{
@@ -50,12 +50,14 @@ pub struct Setup {
 }
 
 /// What a pass found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pass {
     /// In flight on this node, in cost units.
     pub in_flight: u64,
     /// Any counter moved since the last pass.
     pub moved: bool,
+    /// Endpoints that only the brake kept, and that a connection to failed: to be let go.
+    pub lost: Vec<SocketAddr>,
 }
 
 /// One service's publisher.
@@ -155,12 +157,8 @@ impl ServicePublisher {
         policy: Arc<Policy>,
         now: Duration,
     ) -> io::Result<bool> {
-        let mut known: HashMap<SocketAddr, EndpointLoad> = self
-            .endpoints
-            .iter()
-            .map(|e| e.address)
-            .zip(std::mem::take(&mut self.loads))
-            .collect();
+        let mut known: HashMap<SocketAddr, EndpointLoad> =
+            self.endpoints.iter().map(|e| e.address).zip(std::mem::take(&mut self.loads)).collect();
         self.loads =
             endpoints.iter().map(|e| known.remove(&e.address).unwrap_or_default()).collect();
         for gone in known.keys() {
@@ -188,12 +186,13 @@ impl ServicePublisher {
         self.concurrency.1 += 1;
         self.idle_passes = if seen.moved || seen.in_flight > 0 { 0 } else { self.idle_passes + 1 };
         let due = now.saturating_sub(self.planned_at) >= PLAN_EVERY;
+        let mut lost = Vec::new();
         if seen.unreachable || due && self.idle_passes < IDLE_PASSES || self.time_is_up(now) {
-            self.observe(now);
+            lost = self.observe(now);
             self.decide(now);
         }
         self.publish(now, period);
-        Pass { in_flight: seen.in_flight, moved: seen.moved }
+        Pass { in_flight: seen.in_flight, moved: seen.moved, lost }
     }
 
     /// The plan in force.
@@ -305,8 +304,8 @@ impl ServicePublisher {
         Ok(())
     }
 
-    /// Takes in what ended since the last time.
-    fn observe(&mut self, now: Duration) {
+    /// Takes in what ended since the last time; gives the braked endpoints that are lost.
+    fn observe(&mut self, now: Duration) -> Vec<SocketAddr> {
         let elapsed = now.saturating_sub(self.differed_at);
         self.differed_at = now;
         let mut ended = vec![Counts::default(); self.endpoints.len()];
@@ -327,6 +326,10 @@ impl ServicePublisher {
             }
         }
         self.take_in(now, elapsed, &ended);
+        (ended.iter().zip(&self.endpoints))
+            .filter(|(new, endpoint)| new.unreachable > 0 && endpoint.braked)
+            .map(|(_, endpoint)| endpoint.address)
+            .collect()
     }
 
     fn take_in(&mut self, now: Duration, elapsed: Duration, ended: &[Counts]) {
@@ -392,7 +395,7 @@ impl ServicePublisher {
         }
         let left = self.retries_left(now);
         let writer = self.segment.writer();
-        writer.set_retry_budget(left as u32);
+        writer.set_retry_budget((left * 1000.0) as u32);
         writer.publish();
     }
 
@@ -455,11 +458,10 @@ fn cell(
     shrink: f64,
 ) -> Cell {
     if matches!(planned.state, State::Out | State::Ejected) {
-        return Cell { limit: 0, ..Cell::default() };
+        return CLOSED;
     }
     let in_flight_shrunk = in_flight as f32 * shrink as f32;
-    let score =
-        strategy.score(&Observed { weight: planned.weight, in_flight: in_flight_shrunk });
+    let score = strategy.score(&Observed { weight: planned.weight, in_flight: in_flight_shrunk });
     let limit = match planned.limit {
         i32::MAX => i32::MAX,
         bound => bound.saturating_sub_unsigned(in_flight).max(0),

@@ -19,10 +19,11 @@ use rustix::{
 use tracing::{error, warn};
 
 use super::{
-    live::{Live, Target},
+    live::Live,
     period,
     segment::Memory,
     service::{ServicePublisher, Setup},
+    target::Target,
 };
 use crate::{
     catalog::{Catalog, EndpointRef, Port, Service, ServiceName},
@@ -187,23 +188,19 @@ impl Shared {
             .cloned()
             .collect();
         for live in affected {
-            let found = self.find(live.target());
-            let mut publisher = live.publisher();
-            let (endpoints, policy, stale) = match &found {
-                Some((service, port)) => {
-                    (selected(port, live.target()), self.policy(service), service.stale)
+            let updated = match self.find(live.target()) {
+                Some((service, port)) => live.update(
+                    selected(&port, live.target()),
+                    Some(self.policy(&service)),
+                    service.stale,
+                ),
+                None => {
+                    lock(&self.live).remove(live.target());
+                    live.update(Vec::new(), None, false)
                 }
-                None => (Vec::new(), publisher.policy().clone(), false),
             };
-            let result = publisher
-                .update(endpoints, policy, clock::now())
-                .and_then(|superseded| live.follow(&mut publisher, stale, superseded));
-            if let Err(error) = result {
+            if let Err(error) = updated {
                 error!(service = %live.target(), %error, "kept the endpoints before");
-            }
-            drop(publisher);
-            if found.is_none() {
-                lock(&self.live).remove(live.target());
             }
         }
     }
@@ -265,6 +262,7 @@ impl Cycle {
         let period = self.period();
         let mut wanted = period::LONGEST;
         let mut idle = Vec::new();
+        let mut lost = Vec::new();
         let mut awake = false;
         for each in live {
             let mut publisher = each.publisher();
@@ -272,12 +270,10 @@ impl Cycle {
                 continue;
             }
             let version = publisher.plan().version;
-            publisher.pass(start, period);
+            let pass = publisher.pass(start, period);
+            lost.extend(pass.lost.into_iter().map(|address| (each.target(), address)));
             if publisher.plan().version != version {
-                let stale = each.is_stale();
-                if let Err(error) = each.follow(&mut publisher, stale, false) {
-                    error!(service = %each.target(), %error, "callers keep the plan before");
-                }
+                each.show(&publisher);
             }
             if publisher.is_idle() {
                 idle.push(each);
@@ -285,6 +281,9 @@ impl Cycle {
                 awake = true;
                 wanted = wanted.min(publisher.wanted_period());
             }
+        }
+        for (target, address) in lost {
+            self.shared.catalog.connection_failed(&target.service, address, start);
         }
         self.shared.numbers.passes.fetch_add(1, Relaxed);
         let cost = clock::now().saturating_sub(start);

@@ -117,17 +117,32 @@ impl View<'_> {
         observer: &mut impl Observer,
     ) -> Winner {
         match branch.kind {
-            Kind::All => self.best_of_all(branch, observer),
+            Kind::All => self.best_of_all(branch, random, observer),
             Kind::Two | Kind::Several => self.best_of_several(branch, random, observer),
             Kind::Hashed => self.first_of_hashed(branch, random, observer),
         }
     }
 
-    fn best_of_all(&self, branch: &Branch, observer: &mut impl Observer) -> Winner {
+    /// All of them, beginning with a drawn one: ties go to the first, and two idle replicas would
+    /// otherwise leave every request of a quiet caller to the same one of them.
+    fn best_of_all(
+        &self,
+        branch: &Branch,
+        random: &mut Random,
+        observer: &mut impl Observer,
+    ) -> Winner {
         let mut winner = Winner { last_row: branch.rows - 1, ..Winner::NONE };
+        let mut first = None;
+        if branch.rows > 1 {
+            let slot = self.drawn(branch, random.row_and_coin(branch.rows));
+            self.compare(slot, &mut winner, observer);
+            first = Some(slot);
+        }
         for row in 0..branch.rows {
             let slot = self.row(branch, row).slot;
-            self.compare(slot, &mut winner, observer);
+            if Some(slot) != first {
+                self.compare(slot, &mut winner, observer);
+            }
         }
         winner
     }

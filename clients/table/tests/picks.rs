@@ -105,12 +105,16 @@ fn the_less_loaded_of_the_candidates_is_picked() {
 fn what_the_picker_started_itself_counts_until_the_next_publication() {
     let mut writer = table(&[1.0, 1.0]);
     let mut picker = picker(&writer);
-    assert_eq!(pick(&mut picker), Some(0));
-    assert_eq!(pick(&mut picker), Some(1));
+    let first = pick(&mut picker).unwrap();
+    let other = 1 - first;
+    assert_eq!(pick(&mut picker), Some(other));
+    picker.start(first, 50);
+    writer.write_cell(other, &Cell { base: 1.0, ..idle() });
     writer.publish();
-    assert_eq!(pick(&mut picker), Some(0), "the new base has it all");
-    picker.end(1, 1, Outcome::Success, None);
-    assert_eq!(pick(&mut picker), Some(1), "own of -1");
+    assert_eq!(pick(&mut picker), Some(first), "the new base has it all");
+    picker.end(other, 1, Outcome::Success, None);
+    picker.end(other, 1, Outcome::Success, None);
+    assert_eq!(pick(&mut picker), Some(other), "own of -2");
 }
 
 #[test]
@@ -181,9 +185,16 @@ fn cost_weighs_as_so_many_requests() {
     let mut picker = picker(&writer);
     let costly = picker.pick(&Request { cost: 100, ..Request::default() }).unwrap();
     assert_eq!(costly.cost, 100);
-    assert!((0..100).all(|_| pick(&mut picker) == Some(1)));
+    assert!((0..99).all(|_| pick(&mut picker) == Some(1 - costly.slot)));
     picker.end(costly.slot, costly.cost, Outcome::Success, None);
-    assert!((0..99).all(|_| pick(&mut picker) == Some(0)));
+    assert!((0..98).all(|_| pick(&mut picker) == Some(costly.slot)));
+}
+
+#[test]
+fn a_quiet_caller_uses_all_of_a_small_group_by_weight() {
+    let writer = table(&[1.0, 3.0]);
+    let shares = shares(&mut picker(&writer), 2, 100_000);
+    assert!((shares[0] - 0.25).abs() < 0.01, "{shares:?}");
 }
 
 #[test]

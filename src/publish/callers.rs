@@ -1,0 +1,190 @@
+//! The callers of the socket: one process in the counters, one picker, and what it handed out.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use pointsman_table::{Explanation, Pick, Picker, Request, ServerLoad, Waker};
+
+use super::{
+    Outcome, ServicePublisher,
+    live::Want,
+    samples::{Sample, Samples},
+};
+use crate::{catalog::EndpointRef, clock};
+
+/// A longer request is a stream: it counts in flight, but its latency says nothing.
+const STREAM: Duration = Duration::from_secs(30);
+
+/// A picked endpoint, in flight or not yet; dropped unused it ends as cancelled.
+#[derive(Debug)]
+pub struct Held {
+    /// As the source knows it.
+    pub endpoint: EndpointRef,
+    /// The group's index in the plan.
+    pub priority: u32,
+    callers: Arc<Callers>,
+    pick: Pick,
+    started: bool,
+}
+
+impl Held {
+    /// Counts it in flight from now on, if it is not yet.
+    pub fn start(&mut self) {
+        if !self.started {
+            self.started = true;
+            self.callers.lock().picker.start(self.pick.slot, self.pick.cost);
+        }
+    }
+
+    /// Keeps what the server said of its load.
+    pub fn report_load(&self, load: &ServerLoad) {
+        self.callers.lock().picker.report_load(self.pick.slot, load);
+    }
+
+    /// Counts this request as a retry.
+    pub fn retried(&self) {
+        self.callers.lock().picker.retried();
+    }
+
+    /// The request is over.
+    pub fn end(mut self, outcome: Outcome, latency: Option<Duration>) {
+        self.finish(outcome, latency);
+    }
+
+    fn finish(&mut self, outcome: Outcome, latency: Option<Duration>) {
+        if std::mem::take(&mut self.started) {
+            let latency = latency.filter(|l| *l <= STREAM).map(|l| l.as_micros() as u32);
+            self.callers.lock().picker.end(self.pick.slot, self.pick.cost, outcome, latency);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.finish(Outcome::Cancelled, None);
+    }
+}
+
+/// The callers of the socket, who count as one process in one table. A superseded table's live on
+/// as long as something is held of them.
+#[derive(Debug)]
+pub(super) struct Callers {
+    counting: Mutex<Counting>,
+}
+
+/// Picks under the lock; only [`Counting::learn`] between a new slot's cell and its generation.
+#[derive(Debug)]
+pub(super) struct Counting {
+    picker: Picker,
+    /// By slot: the endpoint and its group.
+    endpoints: Vec<Option<(EndpointRef, u32)>>,
+    slot_of: HashMap<SocketAddr, u32>,
+    samples: Samples,
+    many: Vec<Pick>,
+    exclude: Vec<u32>,
+}
+
+impl Callers {
+    /// Counters of their own in the publisher's table.
+    pub(super) fn attach(
+        publisher: &mut ServicePublisher,
+        seed: u32,
+        waker: &Waker,
+    ) -> io::Result<Arc<Self>> {
+        // One shard: the callers share one picker, under its lock.
+        let counters = publisher.new_counters(1)?;
+        publisher.attach(counters.clone());
+        let mut counting = Counting {
+            picker: Picker::new(publisher.table(), counters, seed, Some(waker.clone())),
+            endpoints: Vec::new(),
+            slot_of: HashMap::new(),
+            samples: Samples::default(),
+            many: Vec::new(),
+            exclude: Vec::new(),
+        };
+        counting.learn(publisher);
+        Ok(Arc::new(Self { counting: Mutex::new(counting) }))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Counting> {
+        self.counting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Up to `count` distinct endpoints, the first in flight; none where none can serve.
+    pub(super) fn pick(self: &Arc<Self>, want: &Want<'_>) -> Vec<Held> {
+        let mut guard = self.lock();
+        let counting = &mut *guard;
+        counting.exclude.clear();
+        counting.exclude.extend(want.exclude.iter().filter_map(|a| counting.slot_of.get(a)));
+        let request = Request { exclude: &counting.exclude, cost: want.cost, key: want.key };
+        counting.many.clear();
+        if want.count > 1 {
+            counting.picker.pick_many(&request, want.count as usize, &mut counting.many);
+        } else if counting.samples.due() {
+            let explained = counting.picker.explained(&request);
+            counting.many.extend(explained.pick);
+            let sample = counting.sample(&explained);
+            counting.samples.keep(sample);
+        } else {
+            counting.many.extend(counting.picker.pick(&request));
+        }
+        let mut held = Vec::with_capacity(counting.many.len());
+        for (index, pick) in counting.many.iter().enumerate() {
+            let Some(Some((endpoint, priority))) = counting.endpoints.get(pick.slot as usize)
+            else {
+                debug_assert!(false, "slot {} was named before it was learnt", pick.slot);
+                continue;
+            };
+            held.push(Held {
+                endpoint: endpoint.clone(),
+                priority: *priority,
+                callers: self.clone(),
+                pick: *pick,
+                started: index == 0,
+            });
+        }
+        held
+    }
+
+    /// The last picks sampled.
+    pub(super) fn samples(&self) -> Vec<Sample> {
+        self.lock().samples.all()
+    }
+}
+
+impl Counting {
+    /// Takes in the endpoints behind the slots.
+    pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
+        self.slot_of.clear();
+        for (planned, slot) in publisher.plan().endpoints.iter().zip(publisher.slots()) {
+            let at = *slot as usize;
+            if self.endpoints.len() <= at {
+                self.endpoints.resize(at + 1, None);
+            }
+            let group = planned.group.unwrap_or_default() as u32;
+            self.endpoints[at] = Some((planned.endpoint.clone(), group));
+            self.slot_of.insert(planned.endpoint.address, *slot);
+        }
+    }
+
+    fn sample(&self, explained: &Explanation) -> Sample {
+        let address = |slot: u32| {
+            let known = self.endpoints.get(slot as usize)?.as_ref()?;
+            Some(known.0.address)
+        };
+        Sample {
+            at: clock::wall(),
+            group: explained.group,
+            candidates: (explained.candidates.iter())
+                .filter_map(|c| Some((address(c.slot)?, c.score, c.eligible)))
+                .collect(),
+            chosen: explained.pick.and_then(|pick| address(pick.slot)),
+            overflowed: explained.overflowed,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The publishing cycle on virtual time, with the shipped picker and counters.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use pointsman_table::{Counters, Outcome, Pick, Picker, Request};
+
+use super::{Memory, ServicePublisher, Setup};
+use crate::{
+    catalog::{Endpoint, EndpointRef, Health},
+    plan::{Here, State},
+    policy::{Policy, ZoneMode},
+};
+
+const PERIOD: Duration = Duration::from_millis(1);
+
+/// One service, one calling process, virtual time.
+struct Stage {
+    publisher: ServicePublisher,
+    counters: Arc<Counters>,
+    picker: Picker,
+    now: Duration,
+}
+
+fn endpoints(numbers: std::ops::Range<u8>) -> Vec<EndpointRef> {
+    let list: Arc<[Endpoint]> = numbers
+        .map(|number| Endpoint {
+            address: ([10, 0, 0, number], 80).into(),
+            region: None,
+            zone: None,
+            node: None,
+            weight: 1,
+            health: Health::Ready,
+            labels: Arc::default(),
+            ready_since: None,
+            server_name: None,
+            braked: false,
+        })
+        .collect();
+    EndpointRef::all(&list).collect()
+}
+
+fn policy() -> Arc<Policy> {
+    Arc::new(Policy { zone: ZoneMode::Off, ..Policy::default() })
+}
+
+impl Stage {
+    fn new(count: u8) -> Self {
+        let mut publisher = ServicePublisher::new(Setup {
+            name: "cart.shop".into(),
+            policy: policy(),
+            here: Here::default(),
+            memory: Memory::Heap,
+            endpoints: endpoints(0..count),
+            now: Duration::from_secs(10),
+        })
+        .expect("heap memory");
+        let counters = publisher.new_counters(1).expect("heap memory");
+        publisher.attach(counters.clone());
+        let picker = Picker::new(publisher.table(), counters.clone(), 1, None);
+        Self { publisher, counters, picker, now: Duration::from_secs(10) }
+    }
+
+    fn pass(&mut self) {
+        self.now += PERIOD;
+        self.publisher.pass(self.now, PERIOD);
+    }
+
+    fn passes(&mut self, count: u32) {
+        (0..count).for_each(|_| self.pass());
+    }
+
+    fn pick(&mut self) -> Pick {
+        self.picker.pick(&Request::default()).expect("an endpoint")
+    }
+
+    fn address(&self, pick: Pick) -> SocketAddr {
+        self.picker.endpoint(pick.slot).expect("a known slot").address
+    }
+
+    fn end(&mut self, pick: Pick, outcome: Outcome) {
+        self.picker.end(pick.slot, pick.cost, outcome, Some(10_000));
+    }
+}
+
+#[test]
+fn requests_in_flight_of_one_process_steer_another() {
+    let mut stage = Stage::new(2);
+    let busy = stage.pick();
+    stage.pass();
+    let counters = stage.publisher.new_counters(1).expect("heap memory");
+    stage.publisher.attach(counters.clone());
+    let mut other: Picker = Picker::new(stage.publisher.table(), counters, 7, None);
+    for _ in 0..20 {
+        let pick = other.pick(&Request::default()).expect("an endpoint");
+        assert_ne!(pick.slot, busy.slot);
+        other.end(pick.slot, pick.cost, Outcome::Success, None);
+    }
+}
+
+#[test]
+fn what_a_process_had_in_flight_goes_with_it() {
+    let mut stage = Stage::new(2);
+    stage.pick();
+    stage.pass();
+    assert_eq!(stage.publisher.pass(stage.now, PERIOD).in_flight, 1);
+    let counters = stage.counters.clone();
+    stage.publisher.detach(&counters);
+    assert_eq!(stage.publisher.pass(stage.now, PERIOD).in_flight, 0);
+}
+
+#[test]
+fn an_unreachable_endpoint_gets_no_pick_after_the_next_pass() {
+    let mut stage = Stage::new(4);
+    let pick = stage.pick();
+    let gone = stage.address(pick);
+    stage.end(pick, Outcome::Unreachable);
+    stage.pass();
+    for _ in 0..100 {
+        let pick = stage.pick();
+        assert_ne!(stage.address(pick), gone);
+        stage.end(pick, Outcome::Success);
+    }
+}
+
+#[test]
+fn a_probe_is_one_request_at_a_time() {
+    let mut stage = Stage::new(2);
+    let pick = stage.pick();
+    let gone = stage.address(pick);
+    stage.end(pick, Outcome::Unreachable);
+    stage.passes(1_002);
+    let probing = stage.publisher.plan().endpoints.iter().find(|e| e.endpoint.address == gone);
+    assert_eq!(probing.map(|e| e.state), Some(State::Probing));
+    let mut probes = 0;
+    for _ in 0..50 {
+        let pick = stage.pick();
+        probes += u32::from(stage.address(pick) == gone);
+        stage.pass();
+    }
+    assert_eq!(probes, 1);
+}
+
+#[test]
+fn ejections_and_what_is_in_flight_survive_an_update() {
+    let mut stage = Stage::new(4);
+    let bad = stage.pick();
+    let gone = stage.address(bad);
+    stage.end(bad, Outcome::Unreachable);
+    let held = stage.pick();
+    let busy = stage.address(held);
+    stage.pass();
+    stage.publisher.update(endpoints(0..6), policy(), stage.now).expect("heap memory");
+    stage.pass();
+    let find = |address| {
+        let index =
+            stage.publisher.plan().endpoints.iter().position(|e| e.endpoint.address == address);
+        index.expect("still there")
+    };
+    assert_eq!(stage.publisher.plan().endpoints[find(gone)].state, State::Ejected);
+    assert_eq!(stage.publisher.loads()[find(busy)].in_flight, 1);
+}
+
+#[test]
+fn a_removed_endpoint_is_closed_at_once_even_for_callers_with_an_old_structure() {
+    let mut stage = Stage::new(3);
+    let table = stage.publisher.table();
+    stage.publisher.update(endpoints(1..3), policy(), stage.now).expect("heap memory");
+    assert_eq!(table.cell(0).expect("slot 0").limit, 0);
+}
+
+#[test]
+fn when_slots_run_out_a_new_table_takes_over_with_what_is_in_flight() {
+    let mut stage = Stage::new(3);
+    let held = stage.pick();
+    let busy = stage.address(held);
+    let old = stage.publisher.table();
+    let kept = busy.ip().to_string().rsplit('.').next().expect("octets").parse::<u8>().expect("u8");
+    let mut superseded = false;
+    for round in 1..20u8 {
+        // Endpoints come and go, each with a new slot; the busy one stays.
+        let mut list = endpoints(round * 10..round * 10 + 8);
+        list.extend(endpoints(kept..kept + 1));
+        superseded |= stage.publisher.update(list, policy(), stage.now).expect("heap memory");
+    }
+    assert!(superseded && old.superseded());
+    stage.pass();
+    let index = stage.publisher.plan().endpoints.iter().position(|e| e.endpoint.address == busy);
+    assert_eq!(stage.publisher.loads()[index.expect("still there")].in_flight, 1);
+    stage.end(held, Outcome::Success);
+    stage.passes(3);
+    assert_eq!(stage.publisher.pass(stage.now, PERIOD).in_flight, 0);
+}
+
+#[test]
+fn no_generation_without_a_changed_number() {
+    let mut stage = Stage::new(4);
+    stage.passes(500);
+    let generation = stage.publisher.table().generation();
+    for _ in 0..500 {
+        let pick = stage.pick();
+        stage.pass();
+        stage.end(pick, Outcome::Success);
+    }
+    assert!(stage.publisher.table().generation() - generation <= 2, "the shrink factor settles");
+}
+
+#[test]
+fn it_is_idle_only_after_fifty_passes_without_anything_in_flight() {
+    let mut stage = Stage::new(2);
+    let pick = stage.pick();
+    stage.passes(100);
+    assert!(!stage.publisher.is_idle());
+    stage.end(pick, Outcome::Success);
+    stage.passes(50);
+    assert!(!stage.publisher.is_idle());
+    stage.pass();
+    assert!(stage.publisher.is_idle());
+    stage.publisher.lie_down();
+    assert!(stage.publisher.table().asleep() && !stage.publisher.stirred());
+    stage.pick();
+    assert!(stage.publisher.stirred());
+}
+
+#[test]
+fn a_process_that_erases_its_counters_is_detached() {
+    let mut stage = Stage::new(2);
+    stage.publisher = ServicePublisher::new(Setup {
+        name: "cart.shop".into(),
+        policy: policy(),
+        here: Here::default(),
+        memory: Memory::Shared,
+        endpoints: endpoints(0..2),
+        now: stage.now,
+    })
+    .expect("shared memory");
+    let counters = stage.publisher.new_counters(1).expect("shared memory");
+    stage.publisher.attach(counters.clone());
+    let mut picker: Picker = Picker::new(stage.publisher.table(), counters.clone(), 1, None);
+    picker.pick(&Request::default()).expect("an endpoint");
+    assert_eq!(stage.publisher.pass(stage.now, PERIOD).in_flight, 1);
+    let fd = counters.fd().expect("a descriptor");
+    let whole = rustix::fs::fstat(&fd).expect("a size").st_size as u64;
+    let punch = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(&fd, punch, 0, whole).expect("a hole");
+    assert_eq!(stage.publisher.pass(stage.now, PERIOD).in_flight, 0);
+}
