@@ -89,9 +89,10 @@ impl Brake {
         let mut braked = false;
         for key in keys {
             let ready = find(after, &key).map_or(0, ready_count);
-            let of_port = || self.taken.iter().filter(|taken| taken.port == key);
-            let total = of_port().count() + ready;
-            let lost = of_port().count();
+            // What is held since longer was judged before.
+            let recent = |taken: &&Taken| now.saturating_sub(taken.at) <= WINDOW;
+            let lost = self.taken.iter().filter(recent).filter(|taken| taken.port == key).count();
+            let total = lost + ready;
             if ready > 0 && (total < FEWEST || 2 * lost <= total) {
                 continue;
             }
@@ -212,3 +213,6 @@ fn key_after(before: &Service, port: &Port, after: &Service) -> Option<PortKey> 
 fn is_placeholder(service: &Service) -> bool {
     matches!(&service.ports[..], [Port { name: None, number: None, endpoints }] if endpoints.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! An endpoint by reference: the plan, the table and every lease name endpoints, and none of them
 //! should hold a copy or keep a lookup for it.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
 
 use super::Endpoint;
 
@@ -24,6 +24,12 @@ impl Deref for EndpointRef {
 
     fn deref(&self) -> &Endpoint {
         &self.list[self.index as usize]
+    }
+}
+
+impl Borrow<Endpoint> for EndpointRef {
+    fn borrow(&self) -> &Endpoint {
+        self
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::model::{Labels, Port, Service};
+use super::{
+    hints::Hints,
+    model::{Labels, Port, Service},
+};
 
 /// Below this many strings a sweep isn't worth its time.
 const SWEEP_FROM: usize = 4096;
@@ -12,12 +15,18 @@ const SWEEP_FROM: usize = 4096;
 pub(super) struct Interner {
     texts: HashSet<Arc<str>>,
     labels: HashSet<Arc<Labels>>,
+    hints: HashSet<Arc<Hints>>,
     sweep_at: usize,
 }
 
 impl Interner {
     pub(super) fn new() -> Self {
-        Self { texts: HashSet::new(), labels: HashSet::new(), sweep_at: SWEEP_FROM }
+        Self {
+            texts: HashSet::new(),
+            labels: HashSet::new(),
+            hints: HashSet::new(),
+            sweep_at: SWEEP_FROM,
+        }
     }
 
     /// Lets the service share what it has in common with others.
@@ -39,6 +48,14 @@ impl Interner {
             self.optional(&mut endpoint.node);
             self.optional(&mut endpoint.server_name);
             self.label_set(&mut endpoint.labels);
+            if let Some(hints) = &mut endpoint.hints {
+                match self.hints.get(hints) {
+                    Some(known) => hints.clone_from(known),
+                    None => {
+                        self.hints.insert(hints.clone());
+                    }
+                }
+            }
         }
     }
 
@@ -77,12 +94,14 @@ impl Interner {
 
     /// Drops what nobody uses any more (every roll-out brings a new `pod-template-hash`).
     fn sweep(&mut self) {
-        if self.texts.len() + self.labels.len() < self.sweep_at {
+        if self.texts.len() + self.labels.len() + self.hints.len() < self.sweep_at {
             return;
         }
+        self.hints.retain(|hints| Arc::strong_count(hints) > 1);
         self.labels.retain(|labels| Arc::strong_count(labels) > 1);
         self.texts.retain(|text| Arc::strong_count(text) > 1);
-        self.sweep_at = (2 * (self.texts.len() + self.labels.len())).max(SWEEP_FROM);
+        self.sweep_at =
+            (2 * (self.texts.len() + self.labels.len() + self.hints.len())).max(SWEEP_FROM);
     }
 }
 

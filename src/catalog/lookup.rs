@@ -29,7 +29,7 @@ pub enum LookupError {
         near: Vec<String>,
     },
     /// The service has no such port.
-    #[error("\"{service}\" has no port \"{asked}\"{}; {}", did_you_mean(.near), listed(.ports))]
+    #[error("\"{service}\" has no port \"{asked}\"{} {}", did_you_mean_or(.near, ";"), listed(.ports))]
     NoSuchPort {
         /// The service.
         service: ServiceName,
@@ -58,6 +58,10 @@ pub enum LookupError {
         /// Sources that have not yet answered.
         sources: Vec<Arc<str>>,
     },
+}
+
+fn did_you_mean_or(near: &[String], otherwise: &str) -> String {
+    if near.is_empty() { otherwise.to_owned() } else { did_you_mean(near) }
 }
 
 fn listed(ports: &[String]) -> String {

@@ -4,19 +4,25 @@
 //! - [`model`]: [`Service`], [`Endpoint`], [`Health`]; [`endpoint_ref`]: one of a list
 //! - [`store`]: [`Catalog`], all of it, shared between threads
 //! - [`lookup`]: from a caller's name to a service and a port
+//! - [`hints`]: from where a source would like an endpoint to be used
 //! - [`brake`]: a wrong line or selector doesn't empty a service at once
 
 pub mod brake;
 pub mod endpoint_ref;
+pub mod hints;
 mod intern;
 pub mod lookup;
+mod merge;
 pub mod model;
 pub mod name;
 pub mod near;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod store;
 mod validate;
 
 pub use endpoint_ref::EndpointRef;
+pub use hints::Hints;
 pub use lookup::{Found, LookupError};
 pub use model::{Endpoint, Health, Labels, Port, Service, Setting};
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
-use super::name::ServiceName;
+use super::{hints::Hints, name::ServiceName};
 
 /// Labels of an endpoint, by which a request may select.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -60,6 +60,8 @@ pub struct Endpoint {
     pub server_name: Option<Arc<str>>,
     /// Kept by the brake after its source dropped it: the last priority.
     pub braked: bool,
+    /// From where the source would like it to be used; see [`super::hints`].
+    pub hints: Option<Arc<Hints>>,
 }
 
 /// What a source says of an endpoint.

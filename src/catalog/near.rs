@@ -17,8 +17,7 @@ fn most_edits(asked: &str) -> usize {
 pub fn near<'a>(asked: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let mut found: Vec<(usize, &str)> = candidates
         .into_iter()
-        .map(|candidate| (damerau_levenshtein(asked, candidate), candidate))
-        .filter(|(edits, _)| *edits <= most_edits(asked))
+        .filter_map(|candidate| Some((edits(asked, candidate)?, candidate)))
         .collect();
     found.sort_unstable();
     found.dedup();
@@ -40,14 +39,22 @@ pub fn near_services<'a>(
 }
 
 fn distance(asked: &ServiceName, service: &ServiceName) -> Option<usize> {
-    let name = damerau_levenshtein(&asked.name, &service.name);
-    let namespace = damerau_levenshtein(&asked.namespace, &service.namespace);
     let elsewhere = usize::from(asked.cluster != service.cluster);
-    if name == 0 {
-        return Some(namespace.min(1) + elsewhere);
+    if asked.name == service.name {
+        return Some(usize::from(asked.namespace != service.namespace) + elsewhere);
     }
-    (name <= most_edits(&asked.name) && namespace <= most_edits(&asked.namespace))
-        .then_some(name + namespace + elsewhere)
+    let name = edits(&asked.name, &service.name)?;
+    Some(name + edits(&asked.namespace, &service.namespace)? + elsewhere)
+}
+
+/// How far two texts are apart; none: too far to be meant.
+fn edits(asked: &str, candidate: &str) -> Option<usize> {
+    let most = most_edits(asked);
+    // A miss is compared with every service there is, and lengths are compared for nothing.
+    if asked.len().abs_diff(candidate.len()) > 4 * most {
+        return None;
+    }
+    Some(damerau_levenshtein(asked, candidate)).filter(|edits| *edits <= most)
 }
 
 /// `; did you mean "cart.shop"?`, or nothing where nothing is near.

@@ -3,9 +3,6 @@
 //! Readers take a snapshot and never wait. A writer makes the next snapshot under a mutex, swaps
 //! it in, and tells the listeners after that, outside of the mutex, so that a listener may call
 //! back.
-//!
-//! The first source that knows a service owns all of its endpoints: a mixture would be a fleet
-//! that nobody configured.
 
 use std::{
     collections::HashMap,
@@ -22,12 +19,10 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
-    brake::Brake,
-    intern::Interner,
     lookup::{self, Found, LookupError},
+    merge::{Merge, Touched},
     model::Service,
     name::{ServiceName, ServiceRef},
-    validate,
 };
 
 /// Which of the catalog's sources, in the order of [`Catalog::new`].
@@ -75,35 +70,19 @@ pub struct Catalog {
 }
 
 struct Writer {
-    sources: Vec<Source>,
-    /// With the source they belong to: another one's endpoints are no measure.
-    brakes: HashMap<ServiceName, (usize, Brake)>,
-    interner: Interner,
+    merge: Merge,
+    /// One counter for all: a service's version grows even over its removal and return.
     version: u64,
-}
-
-struct Source {
-    name: Arc<str>,
-    synced: bool,
-    known: HashMap<ServiceName, Arc<Service>>,
 }
 
 impl Catalog {
     /// An empty catalog over these sources, the first in order wins.
     pub fn new<N: Into<Arc<str>>>(source_names: impl IntoIterator<Item = N>) -> Self {
-        let sources: Vec<Source> = source_names
-            .into_iter()
-            .map(|name| Source { name: name.into(), synced: false, known: HashMap::new() })
-            .collect();
-        let unsynced = sources.iter().map(|source| source.name.clone()).collect();
+        let merge = Merge::new(source_names.into_iter().map(Into::into));
+        let unsynced = merge.unsynced();
         Self {
             snapshot: ArcSwap::default(),
-            writer: Mutex::new(Writer {
-                sources,
-                brakes: HashMap::new(),
-                interner: Interner::new(),
-                version: 0,
-            }),
+            writer: Mutex::new(Writer { merge, version: 0 }),
             listeners: Mutex::default(),
             generation: watch::Sender::new(0),
             deadline: watch::Sender::new(None),
@@ -119,25 +98,13 @@ impl Catalog {
     /// If the catalog was made without such a source.
     pub fn apply(&self, source: SourceId, change: Change, now: Duration) {
         let mut writer = self.writer();
-        let names = match change {
-            Change::Replace(services) => writer.replace(source, services),
-            Change::Upsert(service) => writer.upsert(source, service).into_iter().collect(),
-            Change::Remove(name) => {
-                writer.sources[source.0].known.remove(&name);
-                vec![(name, None)]
-            }
-            Change::Synced => {
-                writer.sources[source.0].synced = true;
-                Vec::new()
-            }
-        };
-        let unsynced: Vec<Arc<str>> =
-            writer.sources.iter().filter(|s| !s.synced).map(|s| s.name.clone()).collect();
+        let touched = writer.merge.take(source, change);
+        let unsynced = writer.merge.unsynced();
         let newly_synced = **self.unsynced.load() != unsynced;
         if newly_synced {
             self.unsynced.store(Arc::new(unsynced));
         }
-        let changed = self.settle(&mut writer, names, now);
+        let changed = self.settle(&mut writer, touched, now);
         drop(writer);
         self.announce(&changed, newly_synced);
     }
@@ -146,11 +113,7 @@ impl Catalog {
     /// does both at the right times.
     pub fn tick(&self, now: Duration) -> Option<Duration> {
         let mut writer = self.writer();
-        let over: Vec<_> = writer
-            .brakes
-            .iter_mut()
-            .filter_map(|(name, (_, brake))| brake.tick(now).then(|| (name.clone(), None)))
-            .collect();
+        let over = writer.merge.tick(now);
         let changed = self.settle(&mut writer, over, now);
         drop(writer);
         self.announce(&changed, false);
@@ -159,17 +122,21 @@ impl Catalog {
 
     /// Ends the brake's holds in time, for ever; wakes only when one ends or begins.
     pub async fn end_holds(&self) {
+        self.end_holds_by(crate::clock::now).await;
+    }
+
+    pub(super) async fn end_holds_by(&self, clock: impl Fn() -> Duration) {
         let mut deadline = self.deadline.subscribe();
         loop {
             let next = *deadline.borrow_and_update();
             let over = async {
                 match next {
-                    Some(at) => tokio::time::sleep(at.saturating_sub(crate::clock::now())).await,
+                    Some(at) => tokio::time::sleep(at.saturating_sub(clock())).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                () = over => { self.tick(crate::clock::now()); }
+                () = over => { self.tick(clock()); }
                 // The sender lives in `self`, so that this can't fail while we run.
                 changed = deadline.changed() => if changed.is_err() { return },
             }
@@ -184,12 +151,8 @@ impl Catalog {
             return;
         }
         let mut writer = self.writer();
-        let gone =
-            writer.brakes.get_mut(service).is_some_and(|(_, b)| b.connection_failed(address));
-        if !gone {
-            return;
-        }
-        let changed = self.settle(&mut writer, vec![(service.clone(), None)], now);
+        let Some(gone) = writer.merge.connection_failed(service, address) else { return };
+        let changed = self.settle(&mut writer, vec![gone], now);
         drop(writer);
         self.announce(&changed, false);
     }
@@ -283,20 +246,20 @@ impl Catalog {
         }
     }
 
-    /// Makes the snapshot true for these services; each with what its source said before, where
-    /// that may have to be braked. Returns those that changed.
+    /// Makes the snapshot true for these services. Returns those that changed.
     fn settle(
         &self,
         writer: &mut Writer,
-        names: Vec<(ServiceName, Option<Arc<Service>>)>,
+        touched: Vec<Touched>,
         now: Duration,
     ) -> Vec<ServiceName> {
         let current = self.snapshot.load_full();
         let mut next: Option<Snapshot> = None;
         let mut changed = Vec::new();
-        for (name, before) in names {
-            let (service, triggered) = writer.merged(&name, before.as_deref(), now);
+        for touched in touched {
+            let (service, triggered) = writer.merge.merged(&touched, now);
             self.brakes_triggered.fetch_add(u64::from(triggered), Relaxed);
+            let name = touched.name;
             let known = next.as_ref().unwrap_or(&current).get(&name);
             match (known, service) {
                 (None, None) => continue,
@@ -321,10 +284,8 @@ impl Catalog {
         if let Some(next) = next {
             self.snapshot.store(Arc::new(next));
         }
-        writer.brakes.retain(|_, (_, brake)| !brake.is_empty());
-        let brakes = || writer.brakes.values().map(|(_, brake)| brake);
-        self.brakes_held.store(brakes().map(Brake::held).sum(), Relaxed);
-        let deadline = brakes().filter_map(Brake::deadline).min();
+        let (held, deadline) = writer.merge.held();
+        self.brakes_held.store(held, Relaxed);
         self.deadline.send_if_modified(|known| {
             let modified = *known != deadline;
             *known = deadline;
@@ -358,79 +319,10 @@ impl fmt::Debug for Catalog {
     }
 }
 
-impl Writer {
-    /// All that a source knows; returns what that touches, with what was before.
-    fn replace(
-        &mut self,
-        source: SourceId,
-        services: Vec<Service>,
-    ) -> Vec<(ServiceName, Option<Arc<Service>>)> {
-        let mut old = std::mem::take(&mut self.sources[source.0].known);
-        let mut touched = Vec::new();
-        for service in services {
-            let name = service.name.clone();
-            // What is equal keeps its strings and costs nothing more.
-            if let Some(before) = old.remove(&name) {
-                self.sources[source.0].known.insert(name, before);
-            }
-            touched.extend(self.upsert(source, service));
-        }
-        touched.extend(old.into_keys().map(|name| (name, None)));
-        touched
-    }
-
-    fn upsert(
-        &mut self,
-        source: SourceId,
-        mut service: Service,
-    ) -> Option<(ServiceName, Option<Arc<Service>>)> {
-        validate::mend(&mut service);
-        let known = &mut self.sources[source.0].known;
-        let before = known.get(&service.name).cloned();
-        if before.as_ref().is_some_and(|before| **before == service) {
-            return None;
-        }
-        self.interner.share(&mut service);
-        let name = service.name.clone();
-        known.insert(name.clone(), Arc::new(service));
-        // Another source's service was served until now: it is no measure for this one.
-        let owns = self.owner(&name) == Some(source.0);
-        Some((name, before.filter(|_| owns)))
-    }
-
-    /// The service as it is to be served, and whether the brake took hold anew.
-    fn merged(
-        &mut self,
-        name: &ServiceName,
-        before: Option<&Service>,
-        now: Duration,
-    ) -> (Option<Service>, bool) {
-        let Some(owner) = self.owner(name) else {
-            self.brakes.remove(name);
-            return (None, false);
-        };
-        if self.brakes.get(name).is_some_and(|(source, _)| *source != owner) {
-            self.brakes.remove(name);
-        }
-        let service = &self.sources[owner].known[name];
-        let mut triggered = false;
-        if let Some(before) = before {
-            let (_, brake) = self.brakes.entry(name.clone()).or_insert((owner, Brake::default()));
-            triggered = brake.observe(before, service, now);
-        }
-        let service = (**service).clone();
-        match self.brakes.get(name) {
-            Some((_, brake)) => (Some(brake.hold(service)), triggered),
-            None => (Some(service), triggered),
-        }
-    }
-
-    fn owner(&self, name: &ServiceName) -> Option<usize> {
-        self.sources.iter().position(|source| source.known.contains_key(name))
-    }
-}
-
 /// A panic under a lock leaves whole values behind here: what follows it may go on.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,72 @@
-//! Arguments and printing.
+//! The command line: what a person types, and how the answers look.
+//!
+//! - a file per subcommand: [`agent`], [`pick`], [`report`], [`services`], [`endpoints`],
+//!   [`explain`]
+//! - [`client`]: asks the agent over its socket, in HTTP and JSON
+//! - [`exit`]: what failed, as a message and an exit code
+//! - [`output`], [`table`], [`words`]: terminals and pipes, columns, numbers that people read
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub mod agent;
+pub mod client;
+pub mod endpoints;
+pub mod exit;
+pub mod explain;
+pub mod output;
+pub mod pick;
+pub mod report;
+pub mod services;
+pub mod table;
+pub mod words;
+
+/// Which endpoint should serve this request? One agent per node tells any program.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, arg_required_else_help = true)]
+#[command(after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Agent(Box<agent::Args>),
+    Pick(pick::Args),
+    Report(report::Args),
+    Services(services::Args),
+    Endpoints(endpoints::Args),
+    Explain(explain::Args),
+    Demo(crate::demo::Args),
+}
 
 /// Runs the command line of this process.
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::from(2)
+pub fn run() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Agent(args) => agent::run(*args),
+        Command::Pick(args) => pick::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Services(args) => services::run(&args),
+        Command::Endpoints(args) => endpoints::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Demo(args) => return crate::demo::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
 }

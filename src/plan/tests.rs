@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Here, Inputs, Plan, State, plan};
 use crate::{
-    catalog::{Endpoint, EndpointRef, Health},
+    catalog::{Endpoint, EndpointRef, Health, Hints},
     load::{Counts, EndpointLoad, ServiceLoad},
     policy::{Policy, ZoneMode},
 };
@@ -32,6 +32,7 @@ fn endpoint(number: u8, zone: &str) -> Endpoint {
         ready_since: None,
         server_name: None,
         braked: false,
+        hints: None,
     }
 }
 
@@ -144,6 +145,19 @@ fn the_own_region_comes_before_other_regions() {
     let names: Vec<&str> = plan.groups.iter().map(|g| g.name.as_str()).collect();
     assert_eq!(names, ["zone a", "region r", "other zones"]);
     assert_eq!(plan.groups[1].overflow, Some(2));
+}
+
+#[test]
+fn hints_of_the_source_say_what_is_near_in_place_of_its_zones() {
+    let mut bench = Bench::new("aab");
+    let for_zone =
+        |zone: &str| Some(Arc::new(Hints { zones: vec![zone.into()], nodes: Vec::new() }));
+    for (endpoint, zone) in bench.endpoints.iter_mut().zip(["a", "b", "a"]) {
+        endpoint.hints = for_zone(zone);
+    }
+    assert_eq!(bench.plan().groups[0].members, [0, 2]);
+    bench.endpoints[0].hints = None;
+    assert_eq!(bench.plan().groups[0].members, [0, 1], "all or nothing");
 }
 
 #[test]

@@ -7,11 +7,12 @@
 
 use std::time::Duration;
 
-use super::{
-    Draft, Group, Influence, Inputs, Plan, State,
-    model::{Here, ZoneShare},
+use super::{Draft, Group, Influence, Inputs, Plan, State, model::ZoneShare};
+use crate::{
+    catalog::{Endpoint, EndpointRef, hints},
+    load::Counts,
+    policy::ZoneMode,
 };
-use crate::{catalog::Endpoint, load::Counts, policy::ZoneMode};
 
 /// Seconds of requests that show how many overflowed, and how often the share may move.
 const SHARE_CADENCE: Duration = Duration::from_secs(2);
@@ -53,35 +54,46 @@ impl Influence for StrictZone {
 /// How near an endpoint is; the order is the preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Nearness {
-    OwnZone,
+    /// In the own zone, or meant for it by the source's hints.
+    Own,
     OwnRegion,
     Elsewhere,
     /// Kept by the brake.
     Braked,
 }
 
-fn nearness(here: &Here, prefer: bool, endpoint: &Endpoint) -> Nearness {
-    if endpoint.braked {
-        Nearness::Braked
-    } else if !prefer {
-        Nearness::Elsewhere
-    } else if here.zone.is_some() && endpoint.zone == here.zone {
-        Nearness::OwnZone
-    } else if here.region.is_some() && endpoint.region == here.region {
-        Nearness::OwnRegion
-    } else {
-        Nearness::Elsewhere
-    }
+/// By endpoint. Hints of the source say what is near in place of its zones.
+fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
+    let here = inputs.here;
+    let hinted = hints::preferred(inputs.endpoints, here.node.as_deref(), here.zone.as_deref());
+    let is_own = |index: usize, endpoint: &Endpoint| match &hinted {
+        Some(hinted) => hinted.binary_search(&index).is_ok(),
+        None => here.zone.is_some() && endpoint.zone == here.zone,
+    };
+    let near = |(index, endpoint): (usize, &EndpointRef)| {
+        if endpoint.braked {
+            Nearness::Braked
+        } else if !prefer {
+            Nearness::Elsewhere
+        } else if is_own(index, endpoint) {
+            Nearness::Own
+        } else if here.region.is_some() && endpoint.region == here.region {
+            Nearness::OwnRegion
+        } else {
+            Nearness::Elsewhere
+        }
+    };
+    inputs.endpoints.iter().enumerate().map(near).collect()
 }
 
 /// Makes the groups; returns the damped share to remember.
 pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) -> ZoneShare {
     let here = inputs.here;
-    let prefer = inputs.policy.zone == ZoneMode::Prefer && here.zone.is_some() && !draft.panic;
-    let near: Vec<Nearness> =
-        inputs.endpoints.iter().map(|endpoint| nearness(here, prefer, endpoint)).collect();
+    let placed = here.zone.is_some() || here.node.is_some();
+    let prefer = inputs.policy.zone == ZoneMode::Prefer && placed && !draft.panic;
+    let near = nearness(inputs, prefer);
     let why = reason_for_one_group(inputs, draft);
-    for level in [Nearness::OwnZone, Nearness::OwnRegion, Nearness::Elsewhere, Nearness::Braked] {
+    for level in [Nearness::Own, Nearness::OwnRegion, Nearness::Elsewhere, Nearness::Braked] {
         let members: Vec<u32> = (0..near.len())
             .filter(|&i| near[i] == level && is_picked(draft.endpoints[i].state))
             .map(|i| i as u32)
@@ -90,7 +102,8 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
             continue;
         }
         let name = match (level, &here.zone, &here.region) {
-            (Nearness::OwnZone, Some(zone), _) => format!("zone {zone}"),
+            (Nearness::Own, Some(zone), _) => format!("zone {zone}"),
+            (Nearness::Own, None, _) => "hinted for this node".to_owned(),
             (Nearness::OwnRegion, _, Some(region)) => format!("region {region}"),
             (Nearness::Braked, ..) => "kept by the brake".to_owned(),
             _ if prefer => "other zones".to_owned(),
@@ -114,7 +127,7 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
     let own_zone = draft
         .groups
         .first()
-        .is_some_and(|g| prefer && near[g.members[0] as usize] == Nearness::OwnZone);
+        .is_some_and(|g| prefer && near[g.members[0] as usize] == Nearness::Own);
     let share = share(inputs, previous, draft, own_zone);
     set_shares(draft, &near, share.share);
     share
@@ -222,17 +235,17 @@ fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
         let level = near[draft.groups[index].members[0] as usize];
         let group = &mut draft.groups[index];
         group.share = match level {
-            Nearness::OwnZone if groups > 1 => own,
+            Nearness::Own if groups > 1 => own,
             Nearness::Braked if index > 0 => 0.0,
             _ => left,
         };
         left -= group.share;
         match level {
-            Nearness::OwnZone if own < 1.0 => {
+            Nearness::Own if own < 1.0 => {
                 group.reason =
                     "the own zone lacks capacity: part of the draws goes elsewhere".into();
             }
-            Nearness::OwnZone => group.reason = "the own zone is preferred".into(),
+            Nearness::Own => group.reason = "the own zone is preferred".into(),
             Nearness::Braked => group.reason = "the source dropped most endpoints at once".into(),
             _ if group.share == 0.0 => {
                 group.reason = "reached when the preferred group is full".into();

@@ -7,9 +7,11 @@
 //! - [`segment`]: a table with its slots and attached counters
 //! - [`structure`]: a plan as a table's structure; [`period`]: how often, how much is believed;
 //!   [`retry`]: the retry budget; [`samples`]: the last picks
+//! - [`leases`]: the names by which callers say how their picks went
 
 mod callers;
 pub mod explanation;
+pub mod leases;
 pub mod live;
 pub mod period;
 pub mod retry;

@@ -28,6 +28,7 @@ fn service(addresses: &[&str]) -> Service {
         ready_since: None,
         server_name: None,
         braked: false,
+        hints: None,
     });
     let service = || Service {
         name: ServiceName { name: "cart".into(), namespace: "shop".into(), cluster: None },

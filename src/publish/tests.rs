@@ -34,6 +34,7 @@ fn endpoints(numbers: std::ops::Range<u8>) -> Vec<EndpointRef> {
             ready_since: None,
             server_name: None,
             braked: false,
+            hints: None,
         })
         .collect();
     EndpointRef::all(&list).collect()

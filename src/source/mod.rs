@@ -3,6 +3,7 @@
 //! - [`document`]: YAML that a person wrote, read with positions and near misses
 //! - [`problem`]: what was wrong, where, and what would be right
 //! - [`policy_block`]: the `policy:` block of a file
+//! - [`endpoint_slice`], [`kube_service`]: what Kubernetes' objects say; [`join`]: services of them
 //! - [`file`]: a services file, or a folder of such files and Kubernetes manifests
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
@@ -10,7 +11,10 @@ use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 use tokio::sync::watch;
 
 pub mod document;
+pub mod endpoint_slice;
 pub mod file;
+pub mod join;
+pub mod kube_service;
 pub mod policy_block;
 pub mod problem;
 
@@ -111,10 +115,12 @@ impl Status {
     }
 }
 
-/// Keeps the catalog true to a source until `cancelled` completes. Its first good read is followed
+/// Keeps the catalog true to a source until `cancelled` completes. `node` is the agent's own (a
+/// service may be meant for callers of an endpoint's node only). The source's first good read is followed
 /// by [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
 pub async fn run(
     spec: Spec,
+    node: Option<Arc<str>>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,
@@ -122,7 +128,7 @@ pub async fn run(
 ) {
     let work = async {
         match spec {
-            Spec::File(path) => file::run(path, source, &catalog, &status).await,
+            Spec::File(path) => file::run(path, node, source, catalog, status).await,
         }
     };
     tokio::select! {

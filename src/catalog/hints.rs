@@ -1,0 +1,85 @@
+//! Hints of a source: from which zones or nodes an endpoint should be used. They set the
+//! preference and are no filter.
+
+use std::{borrow::Borrow, sync::Arc};
+
+use super::model::{Endpoint, Health};
+
+/// From where an endpoint should be used; empty lists say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hints {
+    /// Callers in these zones.
+    pub zones: Vec<Arc<str>>,
+    /// Callers on these nodes.
+    pub nodes: Vec<Arc<str>>,
+}
+
+/// Which of a port's endpoints the source prefers for a caller here, by index; none where its
+/// hints say nothing.
+///
+/// As kube-proxy reads them: all or nothing over the ready endpoints, since one without a hint
+/// means that the hints are not (or no longer) maintained. Hints by node count if every ready
+/// endpoint has them and one is for this node; else those by zone alike; else none.
+pub fn preferred(
+    endpoints: &[impl Borrow<Endpoint>],
+    node: Option<&str>,
+    zone: Option<&str>,
+) -> Option<Vec<usize>> {
+    by(endpoints, node, |hints| &hints.nodes).or_else(|| by(endpoints, zone, |hints| &hints.zones))
+}
+
+fn by(
+    endpoints: &[impl Borrow<Endpoint>],
+    here: Option<&str>,
+    places: impl Fn(&Hints) -> &Vec<Arc<str>>,
+) -> Option<Vec<usize>> {
+    let here = here?;
+    let mut found = Vec::new();
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let endpoint: &Endpoint = endpoint.borrow();
+        if endpoint.health != Health::Ready || endpoint.braked {
+            continue;
+        }
+        let places = endpoint.hints.as_deref().map(&places).filter(|it| !it.is_empty())?;
+        if places.iter().any(|place| **place == *here) {
+            found.push(index);
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::sample::endpoint;
+
+    fn hinted(last: u8, zones: &[&str], nodes: &[&str]) -> Endpoint {
+        let texts = |of: &[&str]| of.iter().map(|text| Arc::from(*text)).collect();
+        let hints = Hints { zones: texts(zones), nodes: texts(nodes) };
+        Endpoint { hints: Some(Arc::new(hints)), ..endpoint(last) }
+    }
+
+    #[test]
+    fn zone_hints_prefer_the_endpoints_for_the_callers_zone() {
+        let endpoints = [hinted(1, &["a"], &[]), hinted(2, &["b"], &[]), hinted(3, &["a"], &[])];
+        assert_eq!(preferred(&endpoints, None, Some("a")), Some(vec![0, 2]));
+        assert_eq!(preferred(&endpoints, None, Some("c")), None);
+        assert_eq!(preferred(&endpoints, None, None), None);
+    }
+
+    #[test]
+    fn one_ready_endpoint_without_hints_makes_all_hints_void() {
+        let unready = Endpoint { health: Health::Unready, ..endpoint(9) };
+        let mut endpoints = vec![hinted(1, &["a"], &[]), unready];
+        assert_eq!(preferred(&endpoints, None, Some("a")), Some(vec![0]));
+        endpoints.push(endpoint(2));
+        assert_eq!(preferred(&endpoints, None, Some("a")), None);
+    }
+
+    #[test]
+    fn node_hints_win_over_zone_hints_where_one_matches() {
+        let endpoints = [hinted(1, &["a"], &["n1"]), hinted(2, &["a"], &["n2"])];
+        assert_eq!(preferred(&endpoints, Some("n2"), Some("a")), Some(vec![1]));
+        assert_eq!(preferred(&endpoints, Some("n3"), Some("a")), Some(vec![0, 1]));
+    }
+}

@@ -1,0 +1,152 @@
+//! `pointsman agent`: serves a node. What the command line says wins over the configuration file,
+//! that over the environment, that over the defaults.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use clap::ValueEnum;
+
+use super::{
+    client::SOCKET_VARIABLE,
+    exit::{Failure, Kind},
+    output,
+};
+use crate::{
+    agent::{self, Options, logs},
+    config::Config,
+    plan::Here,
+    serve::{
+        address::{self, SocketAddress},
+        group,
+        listener::DEFAULT_MODE,
+    },
+    source::{self, Spec},
+};
+
+/// Where the admin pages are, unless told otherwise.
+const DEFAULT_ADMIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9909);
+
+/// What is logged, unless told otherwise: start, listening, problems.
+const DEFAULT_LOG: &str = "warn,pointsman=info";
+
+/// Serve this node: tell any program, per request, which endpoint to use.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Where services come from, such as file:services.yaml; may be given several times: the first
+    /// that knows a service owns its endpoints.
+    #[arg(long = "source", value_name = "KIND:WHERE")]
+    sources: Vec<Spec>,
+    /// The socket to serve: a path or unix:///PATH [default: $POINTSMAN_SOCKET or
+    /// unix:///run/pointsman/agent.sock].
+    #[arg(long, value_name = "PATH|URI")]
+    socket: Option<SocketAddress>,
+    /// The socket's permissions in octal [default: 0666].
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    socket_mode: Option<u32>,
+    /// The socket's group, by name or number [default: the agent's own].
+    #[arg(long, value_name = "GROUP")]
+    socket_group: Option<String>,
+    /// Where /livez, /readyz and /metrics are [default: 127.0.0.1:9909].
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<SocketAddr>,
+    /// A configuration file, with policies of services.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The zone that this node is in.
+    #[arg(long, env = "POINTSMAN_ZONE")]
+    zone: Option<Arc<str>>,
+    /// The region that this node is in.
+    #[arg(long, env = "POINTSMAN_REGION")]
+    region: Option<Arc<str>>,
+    /// This node's name.
+    #[arg(long, env = "POINTSMAN_NODE")]
+    node: Option<Arc<str>>,
+    /// A folder for what outlives the agent.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// What to log, such as debug or info,pointsman::source=debug [default: warn,pointsman=info].
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How to log.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: logs::Format,
+    /// Print the JSON Schema of a services file (or of the configuration file) and end.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "services")]
+    print_schema: Option<Schema>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Schema {
+    Services,
+    Config,
+}
+
+/// Serves until it is told to end.
+///
+/// # Errors
+/// When something it needs is missing, taken or wrong.
+pub fn run(args: Args) -> Result<(), Failure> {
+    match args.print_schema {
+        Some(Schema::Services) => return output::print_json(&source::file::schema()),
+        Some(Schema::Config) => return output::print_json(&Config::schema()),
+        None => {}
+    }
+    let config = match &args.config {
+        Some(path) => Config::load(path).map_err(Failure::other)?,
+        None => Config::default(),
+    };
+    let log = args.log.as_ref().or(config.log.as_ref()).map_or(DEFAULT_LOG, String::as_str);
+    logs::start(log, args.log_format).map_err(usage)?;
+    agent::run(options(args, config)?).map_err(Failure::other)
+}
+
+fn options(args: Args, config: Config) -> Result<Options, Failure> {
+    let sources = if args.sources.is_empty() { config.sources } else { args.sources };
+    if sources.is_empty() {
+        return Err(usage(
+            "no source of services: say --source file:services.yaml, or sources: in --config FILE",
+        ));
+    }
+    let group = match args.socket_group.or(config.socket_group) {
+        Some(group) => Some(group::number(&group).map_err(usage)?),
+        None => None,
+    };
+    Ok(Options {
+        sources,
+        socket: socket(args.socket, config.socket)?,
+        socket_mode: args.socket_mode.or(config.socket_mode).unwrap_or(DEFAULT_MODE),
+        socket_group: group,
+        admin: args.admin.or(config.admin).unwrap_or(DEFAULT_ADMIN),
+        here: Here {
+            zone: args.zone.or(config.zone),
+            region: args.region.or(config.region),
+            node: args.node.or(config.node),
+        },
+        state: args.state.or(config.state),
+        policies: config.policies,
+    })
+}
+
+fn socket(asked: Option<SocketAddress>, config: Option<PathBuf>) -> Result<SocketAddress, Failure> {
+    if let Some(asked) = asked {
+        return Ok(asked);
+    }
+    if let Some(path) = config {
+        return SocketAddress::from_path(path).map_err(|error| usage(format!("socket: {error}")));
+    }
+    match std::env::var(SOCKET_VARIABLE) {
+        Ok(text) => text.parse().map_err(|error| usage(format!("${SOCKET_VARIABLE}: {error}"))),
+        Err(_) => address::DEFAULT.parse().map_err(usage),
+    }
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8)
+        .ok()
+        .filter(|mode| *mode <= 0o777)
+        .ok_or_else(|| "write it in octal, 0000 to 0777".to_owned())
+}
+
+fn usage(message: impl ToString) -> Failure {
+    Failure::new(Kind::Usage, message.to_string())
+}

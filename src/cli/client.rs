@@ -1,0 +1,138 @@
+//! Asks the agent over its socket, in HTTP and JSON: a lease picked so outlives this process.
+
+use std::{io::ErrorKind, time::Duration};
+
+use http::{Method, Request, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixStream;
+
+use super::exit::{Failure, Kind};
+use crate::serve::address::{self, SocketAddress};
+
+/// An agent that says nothing for so long never will: it waits for its sources for 5 s at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Names the socket where `--socket` doesn't.
+pub const SOCKET_VARIABLE: &str = "POINTSMAN_SOCKET";
+
+/// Which agent to ask.
+#[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
+pub struct Options {
+    /// The agent's socket: a path or unix:///PATH.
+    #[arg(long, env = SOCKET_VARIABLE, default_value = address::DEFAULT, value_name = "PATH|URI")]
+    pub socket: SocketAddress,
+}
+
+/// Asks for something that has a path.
+///
+/// # Errors
+/// When the agent can't be reached or says no.
+pub fn get<T: DeserializeOwned>(options: &Options, path: &str) -> Result<T, Failure> {
+    call(options, Method::GET, path, Vec::new())
+}
+
+/// Sends a message.
+///
+/// # Errors
+/// When the agent can't be reached or says no.
+pub fn post<T: DeserializeOwned>(
+    options: &Options,
+    path: &str,
+    message: &impl Serialize,
+) -> Result<T, Failure> {
+    let body = serde_json::to_vec(message).map_err(Failure::other)?;
+    call(options, Method::POST, path, body)
+}
+
+/// One part of a path or query, with everything escaped that could end it.
+#[must_use]
+pub fn escape(part: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@:".contains(&byte);
+    let escaped = part.bytes().map(|byte| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    });
+    escaped.collect()
+}
+
+fn call<T: DeserializeOwned>(
+    options: &Options,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::other(format!("starting: {error}")))?;
+    let exchange = runtime.block_on(async {
+        let exchange = exchange(&options.socket, method, path, body);
+        tokio::time::timeout(PATIENCE, exchange).await
+    });
+    let (good, body) = exchange.unwrap_or_else(|_| {
+        let waited = humantime::format_duration(PATIENCE);
+        let message = format!("the agent at {} has not answered for {waited}", options.socket);
+        Err(Failure::new(Kind::NoAgent, message))
+    })?;
+    let unreadable = |error| {
+        let socket = &options.socket;
+        Failure::other(format!("{socket} answers, but not as an agent does: {error}"))
+    };
+    match good {
+        true => serde_json::from_slice(&body).map_err(unreadable),
+        false => Err(Failure::told(&serde_json::from_slice(&body).map_err(unreadable)?)),
+    }
+}
+
+/// Whether it went well, and what was said.
+async fn exchange(
+    socket: &SocketAddress,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<(bool, Bytes), Failure> {
+    let stream = UnixStream::connect(socket.path()).await.map_err(|error| {
+        let why = match error.kind() {
+            ErrorKind::NotFound => "there is no such socket: is the agent running here?".to_owned(),
+            ErrorKind::ConnectionRefused => "nobody listens on it: the agent has ended".to_owned(),
+            ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            _ => error.to_string(),
+        };
+        Failure::new(Kind::NoAgent, format!("no agent at {socket}: {why}"))
+    })?;
+    let broken = |error: hyper::Error| {
+        Failure::new(Kind::NoAgent, format!("the agent at {socket} hung up: {error}"))
+    };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    // Ends with the sender; what breaks it shows in the answer.
+    tokio::spawn(async move { connection.await.ok() });
+    let uri: Uri = path.parse().map_err(|error| Failure::other(format!("{path}: {error}")))?;
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(Failure::other)?;
+    let response = sender.send_request(request).await.map_err(broken)?;
+    let good = response.status().is_success();
+    let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
+    Ok((good, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_service_is_called_it_stays_one_part_of_the_path() {
+        assert_eq!(escape("cart.shop@east:8080"), "cart.shop@east:8080");
+        assert_eq!(escape("a/b?c=d&e#f g%"), "a%2Fb%3Fc%3Dd%26e%23f%20g%25");
+        assert_eq!(escape("ä"), "%C3%A4");
+    }
+}

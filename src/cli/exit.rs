@@ -1,0 +1,103 @@
+//! What failed, as a message for a person and an exit code for a script.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+/// The exit codes, as `--help` shows them.
+pub const HELP: &str = "\
+Exit codes:
+  0  picked, or done
+  1  anything not below
+  2  wrong usage, or a request that can't be right
+  3  no such service or port
+  4  no endpoint can serve
+  5  the agent is not reachable
+  6  the source has not answered yet";
+
+/// A command that failed.
+#[derive(Debug)]
+pub struct Failure {
+    kind: Kind,
+    message: String,
+}
+
+/// What a script may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// None of the others.
+    Other = 1,
+    /// The command line, or a request made of it, can't be right.
+    Usage = 2,
+    /// No such service or port.
+    NoService = 3,
+    /// No endpoint can serve.
+    NoEndpoint = 4,
+    /// No agent answers at the socket.
+    NoAgent = 5,
+    /// The agent answers, but its source has not yet.
+    NotAnswered = 6,
+}
+
+impl Failure {
+    /// Of this kind, with this message.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// Of no kind that a script would tell apart.
+    pub fn other(message: impl ToString) -> Self {
+        Self::new(Kind::Other, message.to_string())
+    }
+
+    /// As the agent said it: `{"error": {"code", "message", "details"}}`.
+    #[must_use]
+    pub fn told(body: &Value) -> Self {
+        let error = &body["error"];
+        let reason = error["details"][0]["reason"].as_str().unwrap_or_default();
+        let kind = match (error["code"].as_str().unwrap_or_default(), reason) {
+            ("NOT_FOUND", "NO_SUCH_SERVICE" | "NO_SUCH_PORT") => Kind::NoService,
+            ("UNAVAILABLE", _) => Kind::NoEndpoint,
+            ("DEADLINE_EXCEEDED", _) => Kind::NotAnswered,
+            ("INVALID_ARGUMENT", _) => Kind::Usage,
+            _ => Kind::Other,
+        };
+        let message = error["message"].as_str().unwrap_or("the agent gave no reason");
+        Self::new(kind, message)
+    }
+
+    /// What kind it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Says it on standard error.
+    pub(super) fn report(&self) -> ExitCode {
+        eprintln!("{}", self.message);
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn kind(code: &str, reason: &str) -> Kind {
+        let body = json!({ "error": { "code": code, "details": [{ "reason": reason }] } });
+        Failure::told(&body).kind()
+    }
+
+    #[test]
+    fn a_script_can_tell_the_errors_apart() {
+        assert_eq!(kind("NOT_FOUND", "NO_SUCH_SERVICE"), Kind::NoService);
+        assert_eq!(kind("NOT_FOUND", "NO_SUCH_PORT"), Kind::NoService);
+        assert_eq!(kind("NOT_FOUND", "NO_SUCH_PATH"), Kind::Other);
+        assert_eq!(kind("UNAVAILABLE", "NO_ENDPOINT"), Kind::NoEndpoint);
+        assert_eq!(kind("DEADLINE_EXCEEDED", "SOURCE_NOT_ANSWERED"), Kind::NotAnswered);
+        assert_eq!(kind("INVALID_ARGUMENT", "INVALID_REQUEST"), Kind::Usage);
+        assert_eq!(Failure::told(&Value::Null).kind(), Kind::Other);
+    }
+}

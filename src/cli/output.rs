@@ -1,0 +1,152 @@
+//! Where the answers go: a terminal, a pipe, or a program that reads JSON.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::Style;
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::exit::Failure;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people; tab-separated in a pipe.
+    #[default]
+    Text,
+    /// As the agent's HTTP interface has it.
+    Json,
+}
+
+/// Whether an answer is coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Yes.
+    Always,
+    /// No.
+    Never,
+}
+
+/// The options of every command that prints.
+#[derive(Clone, Copy, Debug, clap::Args)]
+#[group(skip)]
+pub struct Options {
+    /// How to write the answer.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t, value_name = "FORMAT")]
+    pub format: Format,
+    /// Whether to colour it.
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Colour,
+}
+
+/// Text in the making, for a terminal or a pipe.
+#[derive(Debug)]
+pub struct Page {
+    text: String,
+    /// Columns are aligned; a pipe gets tabs.
+    pub terminal: bool,
+    colour: bool,
+}
+
+impl Page {
+    /// An empty page for standard output.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        let terminal = io::stdout().is_terminal();
+        let colour = match options.color {
+            Colour::Always => true,
+            Colour::Never => false,
+            // See no-color.org: set to anything but nothing.
+            Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+        };
+        Self { text: String::new(), terminal, colour }
+    }
+
+    /// A page as it would look somewhere.
+    #[must_use]
+    pub fn for_test(terminal: bool, colour: bool) -> Self {
+        Self { text: String::new(), terminal, colour }
+    }
+
+    /// Adds a line.
+    pub fn line(&mut self, text: impl AsRef<str>) {
+        self.text.push_str(text.as_ref().trim_end());
+        self.text.push('\n');
+    }
+
+    /// Text in a style, where there is colour.
+    #[must_use]
+    pub fn paint(&self, style: Style, text: &str) -> String {
+        match self.colour && !text.is_empty() {
+            true => format!("{style}{text}{style:#}"),
+            false => text.to_owned(),
+        }
+    }
+
+    /// What is on it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Writes it to standard output.
+    ///
+    /// # Errors
+    /// When standard output takes no more, but for a reader that has seen enough.
+    pub fn print(self) -> Result<(), Failure> {
+        write(self.text.as_bytes())
+    }
+}
+
+/// Writes an answer as JSON to standard output.
+///
+/// # Errors
+/// As [`Page::print`].
+pub fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_vec_pretty(answer).map_err(Failure::other)?;
+    text.push(b'\n');
+    write(&text)
+}
+
+fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        // `pointsman services | head -1`
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::other(format!("writing the answer: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// The styles there are.
+pub mod style {
+    use anstyle::{AnsiColor, Style};
+
+    /// A heading.
+    pub const HEAD: Style = Style::new().bold();
+    /// As it should be.
+    pub const GOOD: Style = AnsiColor::Green.on_default();
+    /// Worth a look.
+    pub const WARN: Style = AnsiColor::Yellow.on_default();
+    /// Wrong.
+    pub const BAD: Style = AnsiColor::Red.on_default();
+    /// Aside.
+    pub const DIM: Style = Style::new().dimmed();
+    /// Like the rest.
+    pub const PLAIN: Style = Style::new();
+
+    /// The style of an endpoint's state or health.
+    #[must_use]
+    pub fn of_state(state: &str) -> Style {
+        match state {
+            "serving" | "ready" => GOOD,
+            "probing" | "draining" => WARN,
+            "ejected" | "unready" => BAD,
+            "standby" | "out" => DIM,
+            _ => PLAIN,
+        }
+    }
+}

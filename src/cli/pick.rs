@@ -1,0 +1,82 @@
+//! `pointsman pick`: an address for one request.
+
+use std::{io::IsTerminal, time::Duration};
+
+use clap::builder::NonEmptyStringValueParser;
+
+use super::{
+    client,
+    exit::Failure,
+    output::{self, Format, Page},
+    words,
+};
+use crate::api::v1;
+
+/// Pick an endpoint for one request and print its address.
+///
+/// The pick counts as a request in flight until `pointsman report LEASE` or the lease's end;
+/// `-o json` shows the lease.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which service: name.namespace[@cluster][:port].
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    service: String,
+    /// Only endpoints with this label; may be given several times.
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = words::parse_label)]
+    selector: Vec<(String, String)>,
+    /// Not this endpoint, such as one already tried; may be given several times.
+    #[arg(long, value_name = "IP:PORT")]
+    exclude: Vec<String>,
+    /// How many distinct endpoints, best first.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    count: u32,
+    /// What the request weighs against others.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    cost: u32,
+    /// Requests with the same key go to the same endpoint where the service hashes.
+    #[arg(long, value_name = "TEXT")]
+    key: Option<String>,
+    /// How long to wait for the source's first answer [default: 1s].
+    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration)]
+    wait: Option<Duration>,
+    /// How long the pick counts as in flight without a report [default: 60s].
+    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration)]
+    lease_ttl: Option<Duration>,
+    #[command(flatten)]
+    client: client::Options,
+    #[command(flatten)]
+    output: output::Options,
+}
+
+/// Picks and prints.
+///
+/// # Errors
+/// As the agent says.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let request = v1::PickRequest {
+        service: args.service.clone(),
+        selector: args.selector.iter().cloned().collect(),
+        hash_key: args.key.clone().unwrap_or_default(),
+        exclude: args.exclude.clone(),
+        count: args.count,
+        cost: args.cost,
+        wait: args.wait.map(Into::into),
+        lease_ttl: args.lease_ttl.map(Into::into),
+    };
+    let response: v1::PickResponse = client::post(&args.client, "/v1/pick", &request)?;
+    if args.output.format == Format::Json {
+        return output::print_json(&response);
+    }
+    let mut page = Page::new(args.output);
+    for pick in &response.picks {
+        page.line(words::address(&pick.address, pick.port));
+    }
+    page.print()?;
+    // A script reads standard output alone; a person may want to end what was begun.
+    if std::io::stderr().is_terminal() && std::io::stdout().is_terminal() {
+        for pick in &response.picks {
+            eprintln!("in flight until: pointsman report {} --outcome success", pick.lease);
+        }
+    }
+    Ok(())
+}

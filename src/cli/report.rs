@@ -1,0 +1,118 @@
+//! `pointsman report`: how a picked request went.
+
+use std::time::Duration;
+
+use clap::{ValueEnum, builder::NonEmptyStringValueParser};
+
+use super::{
+    client,
+    exit::Failure,
+    output::{self, Format},
+    words,
+};
+use crate::api::v1;
+
+/// Tell how picked requests went; ends their leases.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The leases, as `pick -o json` shows them.
+    #[arg(required = true, value_name = "LEASE", value_parser = NonEmptyStringValueParser::new())]
+    leases: Vec<String>,
+    /// What happened.
+    #[arg(long, value_enum, default_value_t, value_name = "EVENT")]
+    event: Event,
+    /// How it went; an ended request needs one.
+    #[arg(long, value_enum, required_if_eq("event", "ended"), value_name = "OUTCOME")]
+    outcome: Option<Outcome>,
+    /// From the request to the first of the response.
+    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration)]
+    latency: Option<Duration>,
+    /// How long the lease lives from now on, for started and renewed [default: 60s].
+    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration)]
+    lease_ttl: Option<Duration>,
+    /// The request was a retry.
+    #[arg(long)]
+    retry: bool,
+    #[command(flatten)]
+    client: client::Options,
+    #[command(flatten)]
+    output: output::Options,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Event {
+    /// The request is over.
+    #[default]
+    Ended,
+    /// A pick beyond the first is in flight from now on.
+    Started,
+    /// The request goes on.
+    Renewed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Outcome {
+    /// It was answered well.
+    Success,
+    /// The server answered with a failure.
+    Failure,
+    /// There was no connection.
+    Unreachable,
+    /// The deadline passed.
+    Expired,
+    /// The caller gave up; no judgement.
+    Cancelled,
+    /// The server is alive, but full.
+    Rejected,
+}
+
+impl From<Event> for v1::Event {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::Ended => Self::Ended,
+            Event::Started => Self::Started,
+            Event::Renewed => Self::Renewed,
+        }
+    }
+}
+
+impl From<Outcome> for v1::Outcome {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Self::Success,
+            Outcome::Failure => Self::Failure,
+            Outcome::Unreachable => Self::Unreachable,
+            Outcome::Expired => Self::Expired,
+            Outcome::Cancelled => Self::Cancelled,
+            Outcome::Rejected => Self::Rejected,
+        }
+    }
+}
+
+/// Reports; says which leases nobody knows.
+///
+/// # Errors
+/// As the agent says, and for unknown leases.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let report = |lease: &String| v1::Report {
+        lease: lease.clone(),
+        event: v1::Event::from(args.event).into(),
+        outcome: args.outcome.map_or(v1::Outcome::Unspecified, Into::into).into(),
+        latency: args.latency.map(Into::into),
+        lease_ttl: args.lease_ttl.map(Into::into),
+        retry: args.retry,
+        load: None,
+    };
+    let request = v1::ReportRequest { reports: args.leases.iter().map(report).collect() };
+    let response: v1::ReportResponse = client::post(&args.client, "/v1/report", &request)?;
+    if args.output.format == Format::Json {
+        output::print_json(&response)?;
+    }
+    match response.unknown.as_slice() {
+        [] => Ok(()),
+        unknown => Err(Failure::other(format!(
+            "unknown: {}; a lease is known to the user who picked, until a minute after its end",
+            unknown.join(", ")
+        ))),
+    }
+}

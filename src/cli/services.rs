@@ -1,0 +1,114 @@
+//! `pointsman services`: what is known.
+
+use super::{
+    client,
+    exit::Failure,
+    output::{self, Format, Page, style},
+    table::{Align, Cell, Table},
+};
+use crate::api::v1;
+
+/// List the services that the agent knows.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only of this namespace.
+    #[arg(short, long, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    #[command(flatten)]
+    client: client::Options,
+    #[command(flatten)]
+    output: output::Options,
+}
+
+/// Prints them, however many pages they are.
+///
+/// # Errors
+/// As the agent says.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut services = Vec::new();
+    let mut token = String::new();
+    loop {
+        let namespace = client::escape(args.namespace.as_deref().unwrap_or_default());
+        let token_escaped = client::escape(&token);
+        let path =
+            format!("/v1/services?pageSize=1000&namespace={namespace}&pageToken={token_escaped}");
+        let page: v1::ListServicesResponse = client::get(&args.client, &path)?;
+        services.extend(page.services);
+        token = page.next_page_token;
+        if token.is_empty() {
+            break;
+        }
+    }
+    if args.output.format == Format::Json {
+        let all = v1::ListServicesResponse { services, next_page_token: String::new() };
+        return output::print_json(&all);
+    }
+    let mut page = Page::new(args.output);
+    table(&services).write(&mut page);
+    page.print()
+}
+
+fn table(services: &[v1::ServiceSummary]) -> Table {
+    let mut table = Table::new(&[
+        ("SERVICE", Align::Left),
+        ("PORT", Align::Left),
+        ("READY", Align::Right),
+        ("SOURCE", Align::Left),
+        ("NOTE", Align::Left),
+    ]);
+    for service in services {
+        for port in &service.ports {
+            let style = match (port.ready, port.endpoints) {
+                (0, _) => style::BAD,
+                (ready, all) if ready < all => style::WARN,
+                _ => style::GOOD,
+            };
+            let note = if service.stale { Cell::styled("stale", style::WARN) } else { "".into() };
+            table.row(vec![
+                service.service.as_str().into(),
+                port_name(port).into(),
+                Cell::styled(format!("{}/{}", port.ready, port.endpoints), style),
+                service.source.as_str().into(),
+                note,
+            ]);
+        }
+    }
+    table
+}
+
+fn port_name(port: &v1::PortSummary) -> String {
+    match (port.name.as_str(), port.number) {
+        ("", 0) => String::new(),
+        ("", number) => number.to_string(),
+        (name, 0) => name.to_owned(),
+        (name, number) => format!("{name} {number}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_port_has_a_row_with_its_ready_endpoints() {
+        let port = |name: &str, number, ready| v1::PortSummary {
+            name: name.to_owned(),
+            number,
+            endpoints: 3,
+            ready,
+        };
+        let service = v1::ServiceSummary {
+            service: "cart.shop".to_owned(),
+            source: "file:services.yaml".to_owned(),
+            version: 1,
+            stale: false,
+            ports: vec![port("http", 80, 3), port("", 9090, 0)],
+        };
+        let mut page = Page::for_test(true, false);
+        table(&[service]).write(&mut page);
+        let right = "SERVICE    PORT     READY  SOURCE\n\
+                     cart.shop  http 80    3/3  file:services.yaml\n\
+                     cart.shop  9090       0/3  file:services.yaml\n";
+        assert_eq!(page.text(), right);
+    }
+}

@@ -1,0 +1,56 @@
+//! The leases that end with a connection.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use super::id::{ByItself, LeaseId};
+
+/// The open leases of one connection.
+type Bound = HashSet<LeaseId, ByItself>;
+
+/// A connection to the agent, and the open leases bound to it.
+#[derive(Debug, Default)]
+pub struct Connection {
+    bound: Mutex<Bound>,
+    /// Written under the lock, read without it by those who hold a lease's lock already.
+    closed: AtomicBool,
+}
+
+impl Connection {
+    /// Binds a lease while `insert` makes it known, so that a close at the same time can't miss it.
+    /// `insert` hears whether the connection is gone already.
+    pub(super) fn bind<T>(&self, id: LeaseId, insert: impl FnOnce(bool) -> T) -> T {
+        let mut bound = self.bound();
+        let closed = self.is_closed();
+        if !closed {
+            bound.insert(id);
+        }
+        insert(closed)
+    }
+
+    /// The lease has ended.
+    pub(super) fn release(&self, id: LeaseId) {
+        self.bound().remove(&id);
+    }
+
+    /// The connection is gone; returns what was bound to it.
+    pub(super) fn close(&self) -> Bound {
+        let mut bound = self.bound();
+        self.closed.store(true, Ordering::Release);
+        std::mem::take(&mut bound)
+    }
+
+    /// Whether it is gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn bound(&self) -> MutexGuard<'_, Bound> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,126 @@
+//! The name of a lease: 128 random bits, written in 22 characters that a URL or a shell leaves alone.
+
+use std::{cell::RefCell, fmt, hash::Hasher};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+/// Random bytes are fetched for this many leases at a time: one system call for each would cost
+/// more than the rest of giving a lease.
+const BATCH: usize = 32;
+
+/// A lease's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LeaseId(u128);
+
+impl LeaseId {
+    /// One that nobody can guess.
+    ///
+    /// # Panics
+    /// When the kernel has no random numbers, which it always has once it has booted.
+    #[must_use]
+    pub fn random() -> Self {
+        thread_local! {
+            static UNUSED: RefCell<Vec<u128>> = const { RefCell::new(Vec::new()) };
+        }
+        UNUSED.with_borrow_mut(|unused| {
+            if unused.is_empty() {
+                let mut bytes = [0; BATCH * 16];
+                getrandom::fill(&mut bytes).expect("the kernel's random numbers");
+                unused.extend(
+                    bytes.as_chunks::<16>().0.iter().map(|chunk| u128::from_ne_bytes(*chunk)),
+                );
+            }
+            Self(unused.pop().expect("just filled"))
+        })
+    }
+
+    /// Reads what [`fmt::Display`] wrote; anything else is no lease.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 18];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(16) => bytes.first_chunk().map(|bytes| Self(u128::from_be_bytes(*bytes))),
+            _ => None,
+        }
+    }
+
+    /// As random as the rest of it.
+    pub(super) fn low_bits(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    /// Half of it, mixed with a number: tells a lease in memory that must be small.
+    pub(super) fn fingerprint(self, with: u32) -> u64 {
+        // The multiplier is 2^64 over the golden ratio: it spreads a small number over all bits.
+        (self.0 >> 64) as u64 ^ u64::from(with).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+impl std::hash::Hash for LeaseId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The upper half: the lower bits chose the shard, and are alike within it.
+        state.write_u64((self.0 >> 64) as u64);
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; 22];
+        let length = URL_SAFE_NO_PAD
+            .encode_slice(self.0.to_be_bytes(), &mut text)
+            .map_err(|_| fmt::Error)?;
+        f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+    }
+}
+
+/// Hashes what is random already: the agent alone makes keys, so nobody can make them clash.
+pub(super) type ByItself = std::hash::BuildHasherDefault<Unhashed>;
+
+/// See [`ByItself`].
+#[derive(Default)]
+pub(super) struct Unhashed(u64);
+
+impl Hasher for Unhashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_reads_back_as_it_was_written() {
+        for _ in 0..1000 {
+            let lease = LeaseId::random();
+            let text = lease.to_string();
+            assert_eq!(text.len(), 22);
+            assert_eq!(LeaseId::parse(&text), Some(lease));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_lease() {
+        let lease = LeaseId::random().to_string();
+        for text in ["", "x", "AAAAAAAAAAAAAAAAAAAAAA==", &lease[1..], &format!("{lease}A"), "ä"] {
+            assert_eq!(LeaseId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_tells_identities_apart() {
+        let lease = LeaseId::random();
+        assert_ne!(lease.fingerprint(0), lease.fingerprint(1000));
+    }
+}

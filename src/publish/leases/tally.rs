@@ -1,0 +1,86 @@
+//! What the socket's callers asked and reported of one service, for the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::{catalog::ServiceName, publish::Outcome};
+
+/// Every outcome, in the order of a tally's counts.
+pub const OUTCOMES: [Outcome; 6] = [
+    Outcome::Success,
+    Outcome::Failure,
+    Outcome::Unreachable,
+    Outcome::Expired,
+    Outcome::Cancelled,
+    Outcome::Rejected,
+];
+
+/// Counts since the agent started; relaxed, since nothing is decided by them.
+#[derive(Debug)]
+pub struct Tally {
+    service: ServiceName,
+    picked: AtomicU64,
+    none: AtomicU64,
+    expired: AtomicU64,
+    ended: [AtomicU64; OUTCOMES.len()],
+}
+
+impl Tally {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new(service: ServiceName) -> Self {
+        Self {
+            service,
+            picked: AtomicU64::new(0),
+            none: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+            ended: Default::default(),
+        }
+    }
+
+    /// Whose counts they are.
+    pub fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    /// A pick found so many endpoints.
+    pub fn picked(&self, endpoints: u64) {
+        self.picked.fetch_add(endpoints, Relaxed);
+    }
+
+    /// A pick found no endpoint that can serve.
+    pub fn none(&self) {
+        self.none.fetch_add(1, Relaxed);
+    }
+
+    /// A lease ended by its time, unreported.
+    pub(super) fn expired(&self) {
+        self.expired.fetch_add(1, Relaxed);
+    }
+
+    /// A lease ended.
+    pub(super) fn ended(&self, outcome: Outcome) {
+        if let Some(index) = OUTCOMES.iter().position(|&each| each == outcome) {
+            self.ended[index].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Endpoints given out.
+    pub fn count_picked(&self) -> u64 {
+        self.picked.load(Relaxed)
+    }
+
+    /// Picks without an endpoint.
+    pub fn count_none(&self) -> u64 {
+        self.none.load(Relaxed)
+    }
+
+    /// Leases that nobody reported.
+    pub fn count_expired(&self) -> u64 {
+        self.expired.load(Relaxed)
+    }
+
+    /// Leases ended, in the order of [`OUTCOMES`].
+    pub fn count_ended(&self) -> [u64; OUTCOMES.len()] {
+        std::array::from_fn(|index| self.ended[index].load(Relaxed))
+    }
+}

@@ -1,0 +1,318 @@
+//! Leases over a real table, on tokio's paused time.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::*;
+use crate::{
+    catalog::{Catalog, Change, Endpoint, Health, Labels, Port, Service, ServiceName, SourceId},
+    plan::Here,
+    policy::ConfigPolicies,
+    publish::{Live, Tables, Target, Want},
+};
+
+const ME: Identity = Identity::Uid(1000);
+const OTHER: Identity = Identity::Uid(1001);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// One service of two endpoints, and leases that expire.
+struct World {
+    leases: Arc<Leases>,
+    live: Arc<Live>,
+    tables: Tables,
+    tally: Arc<Tally>,
+}
+
+impl World {
+    fn new() -> Self {
+        let name = ServiceName::new("cart", "shop", None).unwrap();
+        let endpoint = |last: u8| Endpoint {
+            address: ([10, 0, 0, last], 80).into(),
+            region: None,
+            zone: None,
+            node: None,
+            weight: 1,
+            health: Health::Ready,
+            labels: Arc::default(),
+            ready_since: Some(SystemTime::UNIX_EPOCH),
+            server_name: None,
+            braked: false,
+            hints: None,
+        };
+        let service = Service {
+            name: name.clone(),
+            ports: vec![Port {
+                name: None,
+                number: Some(80),
+                endpoints: [endpoint(1), endpoint(2)].into(),
+            }],
+            settings: Vec::new(),
+            source: "test".into(),
+            version: 0,
+            stale: false,
+            notes: Vec::new(),
+        };
+        let catalog = Arc::new(Catalog::new(["test"]));
+        catalog.apply(SourceId(0), Change::Replace(vec![service]), Duration::ZERO);
+        catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
+        let tables = Tables::start(catalog, ConfigPolicies::default(), Here::default(), 1).unwrap();
+        let target =
+            Target { service: name.clone(), port: (None, Some(80)), selector: Labels::new() };
+        let live = tables.open(&target).unwrap().unwrap();
+        let leases = Leases::new();
+        let running = leases.clone();
+        tokio::spawn(async move { running.run().await });
+        Self { leases, live, tables, tally: Arc::new(Tally::new(name)) }
+    }
+
+    fn pick(&self, holder: &Holder, ttl: Duration) -> LeaseId {
+        self.pick_many(holder, ttl, 1).remove(0)
+    }
+
+    fn pick_many(&self, holder: &Holder, ttl: Duration, count: u32) -> Vec<LeaseId> {
+        let want = Want { exclude: &[], key: None, count, cost: 1 };
+        let picked = self.live.pick(&want).unwrap();
+        let give = |(index, held)| self.leases.give(held, index == 0, holder, ttl, &self.tally);
+        picked.picks.into_iter().enumerate().map(give).collect()
+    }
+
+    fn report(&self, identity: Identity, lease: LeaseId, event: Event) -> Reported {
+        self.leases.report(identity, lease, &Report { event, load: None, retry: false })
+    }
+
+    /// Waits, in real time, until the table shows so many requests in flight.
+    fn in_flight_is(&self, expected: u32) {
+        for _ in 0..400 {
+            if self.live.endpoints().iter().map(|each| each.in_flight).sum::<u32>() == expected {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("in flight: {:?}, not {expected}", self.live.endpoints());
+    }
+
+    fn ended(&self, outcome: Outcome) -> u64 {
+        let index = OUTCOMES.iter().position(|each| *each == outcome).unwrap();
+        self.tally.count_ended()[index]
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.tables.stop();
+    }
+}
+
+fn on_any_connection() -> Holder {
+    Holder { identity: ME, connection: None }
+}
+
+fn on(connection: &Arc<Connection>) -> Holder {
+    Holder { identity: ME, connection: Some(connection.clone()) }
+}
+
+const SUCCESS: Event = Event::Ended(Outcome::Success, Some(Duration::from_millis(3)));
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_counts_in_flight_until_it_is_reported() {
+    let world = World::new();
+    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    world.in_flight_is(1);
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    world.in_flight_is(0);
+    assert_eq!((world.leases.open(), world.ended(Outcome::Success)), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_lease_is_accepted_again_for_a_minute_and_counted_once() {
+    let world = World::new();
+    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    world.report(ME, lease, SUCCESS);
+    tokio::time::sleep(59 * SECOND).await;
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    assert_eq!(world.ended(Outcome::Success), 1);
+    tokio::time::sleep(22 * SECOND).await;
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Unknown);
+    assert_eq!(world.leases.remembered(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_unknown_to_others() {
+    let world = World::new();
+    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    assert_eq!(world.report(OTHER, lease, SUCCESS), Reported::Unknown);
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    assert_eq!(world.report(OTHER, lease, SUCCESS), Reported::Unknown);
+    assert_eq!(world.report(ME, LeaseId::random(), SUCCESS), Reported::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_nobody_reports_ends_by_its_time_without_a_judgement() {
+    let world = World::new();
+    world.pick(&on_any_connection(), 10 * SECOND);
+    tokio::time::sleep(9 * SECOND).await;
+    assert_eq!(world.leases.open(), 1);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!((world.leases.open(), world.ended(Outcome::Cancelled)), (0, 1));
+    assert_eq!(world.tally.count_expired(), 1);
+    world.in_flight_is(0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_after_the_end_by_time_is_accepted_and_changes_nothing() {
+    let world = World::new();
+    let lease = world.pick(&on_any_connection(), SECOND);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    assert_eq!((world.ended(Outcome::Success), world.ended(Outcome::Cancelled)), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_lease_lives_on() {
+    let world = World::new();
+    let lease = world.pick(&on_any_connection(), 10 * SECOND);
+    tokio::time::sleep(8 * SECOND).await;
+    assert_eq!(world.report(ME, lease, Event::Renewed(30 * SECOND)), Reported::Accepted);
+    tokio::time::sleep(29 * SECOND).await;
+    assert_eq!(world.leases.open(), 1);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(world.leases.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_lease_given_later_ends_in_its_own_time() {
+    let world = World::new();
+    world.pick(&on_any_connection(), MAX_TTL);
+    tokio::time::sleep(SECOND).await;
+    world.pick(&on_any_connection(), 2 * SECOND);
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!(world.leases.open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_of_a_connection_outlives_it_by_five_seconds() {
+    let world = World::new();
+    let connection = Arc::new(Connection::default());
+    let lease = world.pick(&on(&connection), DEFAULT_TTL);
+    world.pick(&on_any_connection(), DEFAULT_TTL);
+    world.leases.close(&connection);
+    tokio::time::sleep(4 * SECOND).await;
+    assert_eq!(world.leases.open(), 2);
+    // Renewal on another connection can't make up for it.
+    assert_eq!(world.report(ME, lease, Event::Renewed(60 * SECOND)), Reported::Accepted);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(world.leases.open(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_given_as_its_connection_goes_ends_with_it() {
+    let world = World::new();
+    let connection = Arc::new(Connection::default());
+    world.leases.close(&connection);
+    world.pick(&on(&connection), DEFAULT_TTL);
+    tokio::time::sleep(6 * SECOND).await;
+    assert_eq!(world.leases.open(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_may_be_reported_after_its_connection_went() {
+    let world = World::new();
+    let connection = Arc::new(Connection::default());
+    let lease = world.pick(&on(&connection), DEFAULT_TTL);
+    world.leases.close(&connection);
+    tokio::time::sleep(3 * SECOND).await;
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    assert_eq!(world.ended(Outcome::Success), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_picks_the_first_is_in_flight_and_the_others_once_started() {
+    let world = World::new();
+    let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
+    world.in_flight_is(1);
+    world.report(ME, leases[1], Event::Started(DEFAULT_TTL));
+    world.report(ME, leases[1], Event::Started(DEFAULT_TTL));
+    world.in_flight_is(2);
+    for lease in leases {
+        world.report(ME, lease, SUCCESS);
+    }
+    world.in_flight_is(0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_counts_though_nobody_said_started() {
+    let world = World::new();
+    let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
+    world.report(ME, leases[1], Event::Ended(Outcome::Failure, None));
+    for _ in 0..400 {
+        if world.live.endpoints().iter().any(|each| each.failures == 1) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("the failure is lost: {:?}", world.live.endpoints());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_gets_lost_ends_its_picks_unused() {
+    let world = World::new();
+    let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
+    let lost = Undelivered::new(world.leases.clone(), leases.clone());
+    world.in_flight_is(1);
+    drop(lost);
+    world.in_flight_is(0);
+    assert_eq!(world.leases.open(), 0);
+    assert_eq!(world.report(ME, leases[0], SUCCESS), Reported::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivered_answer_leaves_its_leases_open() {
+    let world = World::new();
+    let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
+    Undelivered::new(world.leases.clone(), leases).delivered();
+    assert_eq!(world.leases.open(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_awaited_while_there_is_nothing_to_end() {
+    let world = World::new();
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(world.leases.next_look.load(Ordering::SeqCst), u64::MAX);
+    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    world.report(ME, lease, SUCCESS);
+    // The lease's time and the memory of its end pass; then nothing is left to wait for.
+    tokio::time::sleep(100 * SECOND).await;
+    assert_eq!(world.leases.next_look.load(Ordering::SeqCst), u64::MAX);
+}
+
+#[tokio::test]
+async fn reports_renewals_and_ends_from_many_threads_count_each_lease_once() {
+    let world = World::new();
+    let connection = Arc::new(Connection::default());
+    let leases: Vec<LeaseId> =
+        (0..2000).map(|_| world.pick(&on(&connection), DEFAULT_TTL)).collect();
+    std::thread::scope(|scope| {
+        for turn in 0..4_usize {
+            let (world, leases, connection) = (&world, &leases, &connection);
+            scope.spawn(move || {
+                for (index, lease) in leases.iter().enumerate() {
+                    match (index + turn) % 3 {
+                        0 => drop(world.report(ME, *lease, Event::Renewed(DEFAULT_TTL))),
+                        _ => drop(world.report(ME, *lease, SUCCESS)),
+                    }
+                    if index == 1500 && turn == 3 {
+                        world.leases.close(connection);
+                    }
+                }
+                for lease in leases {
+                    world.report(ME, *lease, SUCCESS);
+                }
+            });
+        }
+    });
+    assert_eq!((world.leases.open(), world.ended(Outcome::Success)), (0, 2000));
+    assert_eq!(world.leases.shards.iter().map(|s| lock(s).deadlines.len()).sum::<usize>(), 0);
+    world.in_flight_is(0);
+}

@@ -1,0 +1,279 @@
+//! The right to a socket's path: one agent at a time, and never over something else's file.
+//!
+//! A lock file beside the socket tells a live agent from the socket that a dead one left: the
+//! kernel drops the lock with its process, however that ends. The lock file is never removed:
+//! two agents would otherwise hold locks on two files of one name.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use super::address::SocketAddress;
+
+/// Why the socket can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// Another agent serves it.
+    #[error("{socket} is served by a live agent, pid {pid}")]
+    Live {
+        /// The socket.
+        socket: PathBuf,
+        /// The agent's process, as far as it has said.
+        pid: String,
+    },
+    /// Some other program listens there.
+    #[error("{socket} is served by another program, pid {pid}")]
+    Foreign {
+        /// The socket.
+        socket: PathBuf,
+        /// Its process.
+        pid: i32,
+    },
+    /// Something that is no socket has the name.
+    #[error("{socket} is {what}, not a socket: move it away or choose another path")]
+    Occupied {
+        /// The path.
+        socket: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The folder does not exist.
+    #[error("folder {folder} of the socket does not exist: create it first")]
+    NoFolder {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder is something else.
+    #[error("{folder} is not a folder, so no socket can be in it")]
+    NotAFolder {
+        /// The path.
+        folder: PathBuf,
+    },
+    /// No file can be made there.
+    #[error("folder {folder} of the socket is not writable for uid {uid}: {reason}")]
+    NotWritable {
+        /// The folder.
+        folder: PathBuf,
+        /// Who tried.
+        uid: u32,
+        /// As the kernel says.
+        reason: io::Error,
+    },
+    /// Anything else.
+    #[error("{doing} {path}: {reason}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// As the kernel says.
+        reason: io::Error,
+    },
+}
+
+/// The right to a socket's path, for as long as it lives.
+#[derive(Debug)]
+pub struct Claim {
+    address: SocketAddress,
+    /// Closed, it gives the lock up.
+    _lock: File,
+}
+
+impl Claim {
+    /// Takes the path, or says who or what has it.
+    ///
+    /// # Errors
+    /// See [`ClaimError`].
+    pub fn take(address: &SocketAddress) -> Result<Self, ClaimError> {
+        let socket = address.path();
+        let is_socket = look(socket)?;
+        let lock_path = beside(socket, ".lock");
+        let mut lock = open_lock(socket, &lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(ClaimError::Live { socket: socket.into(), pid: holder(&mut lock) });
+            }
+            Err(TryLockError::Error(reason)) => {
+                return Err(ClaimError::Io { doing: "locking", path: lock_path, reason });
+            }
+        }
+        // The lock says that no agent serves it; another program still may.
+        if is_socket && let Some(pid) = listener(socket) {
+            return Err(ClaimError::Foreign { socket: socket.into(), pid });
+        }
+        let pid = format!("{}\n", std::process::id());
+        lock.set_len(0)
+            .and_then(|()| lock.write_all(pid.as_bytes()))
+            .map_err(|reason| ClaimError::Io { doing: "writing", path: lock_path, reason })?;
+        Ok(Self { address: address.clone(), _lock: lock })
+    }
+
+    /// The socket it is for.
+    #[must_use]
+    pub fn address(&self) -> &SocketAddress {
+        &self.address
+    }
+}
+
+/// Whether a socket is there, or nothing; anything else is not ours to replace.
+fn look(socket: &Path) -> Result<bool, ClaimError> {
+    let what = match std::fs::symlink_metadata(socket).map(|metadata| metadata.file_type()) {
+        Ok(kind) if kind.is_socket() => return Ok(true),
+        Ok(kind) if kind.is_file() => "a regular file",
+        Ok(kind) if kind.is_dir() => "a folder",
+        Ok(kind) if kind.is_symlink() => "a symbolic link",
+        Ok(_) => "a device or pipe",
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(folder_error(socket, error)),
+    };
+    Err(ClaimError::Occupied { socket: socket.into(), what })
+}
+
+fn open_lock(socket: &Path, path: &Path) -> Result<File, ClaimError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        // Whoever can open it could lock every agent out.
+        .mode(0o600)
+        .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
+        .map_err(|reason| match path.exists() {
+            true => ClaimError::Io { doing: "opening the lock file", path: path.into(), reason },
+            false => folder_error(socket, reason),
+        })
+}
+
+/// What about the socket's folder made `reason` happen.
+pub(super) fn folder_error(socket: &Path, reason: io::Error) -> ClaimError {
+    let folder = folder(socket).to_owned();
+    match std::fs::metadata(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => ClaimError::NoFolder { folder },
+        Err(error) if error.kind() == ErrorKind::NotADirectory => ClaimError::NotAFolder { folder },
+        Ok(metadata) if !metadata.is_dir() => ClaimError::NotAFolder { folder },
+        _ => {
+            let uid = rustix::process::geteuid().as_raw();
+            ClaimError::NotWritable { folder, uid, reason }
+        }
+    }
+}
+
+/// The folder of a socket; the current one for a bare name.
+pub(super) fn folder(socket: &Path) -> &Path {
+    match socket.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A file in the same folder, with a longer name.
+fn beside(socket: &Path, after: &str) -> PathBuf {
+    let mut name = socket.file_name().unwrap_or_default().to_owned();
+    name.push(after);
+    folder(socket).join(name)
+}
+
+fn holder(lock: &mut File) -> String {
+    let mut text = String::new();
+    // Whoever holds the lock may not have written its pid yet.
+    match lock.read_to_string(&mut text) {
+        Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+/// The process that listens on a socket, if any does.
+fn listener(socket: &Path) -> Option<i32> {
+    let address = SocketAddrUnix::new(socket).ok()?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+    match rustix::net::connect(&probe, &address) {
+        Ok(()) => {
+            Some(sockopt::socket_peercred(&probe).map_or(0, |peer| peer.pid.as_raw_nonzero().get()))
+        }
+        // A full queue is a listener too.
+        Err(rustix::io::Errno::AGAIN) => Some(0),
+        Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn address(folder: &Path, name: &str) -> SocketAddress {
+        SocketAddress::from_path(folder.join(name)).unwrap()
+    }
+
+    #[test]
+    fn a_second_claim_hears_the_pid_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = address(folder.path(), "agent.sock");
+        let first = Claim::take(&address).unwrap();
+        let error = Claim::take(&address).unwrap_err();
+        assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        drop(first);
+        Claim::take(&address).unwrap();
+    }
+
+    #[test]
+    fn the_socket_of_a_dead_agent_is_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = address(folder.path(), "agent.sock");
+        drop(UnixListener::bind(address.path()).unwrap());
+        assert!(address.path().exists());
+        Claim::take(&address).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_another_program_listens_on_is_refused_with_its_pid() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = address(folder.path(), "agent.sock");
+        let _listener = UnixListener::bind(address.path()).unwrap();
+        let error = Claim::take(&address).unwrap_err();
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(matches!(error, ClaimError::Foreign { pid, .. } if pid == own), "{error}");
+    }
+
+    #[test]
+    fn a_regular_file_a_folder_and_a_link_are_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "precious").unwrap();
+        std::fs::create_dir(folder.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link")).unwrap();
+        for (name, what) in
+            [("file", "a regular file"), ("folder", "a folder"), ("link", "a symbolic link")]
+        {
+            let error = Claim::take(&address(folder.path(), name)).unwrap_err().to_string();
+            assert!(error.contains(what), "{error}");
+        }
+        assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_missing_folder_and_a_file_in_its_place_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let error = Claim::take(&address(folder.path(), "missing/agent.sock")).unwrap_err();
+        assert!(matches!(&error, ClaimError::NoFolder { folder } if folder.ends_with("missing")));
+        let error = Claim::take(&address(folder.path(), "file/agent.sock")).unwrap_err();
+        assert!(matches!(&error, ClaimError::NotAFolder { folder } if folder.ends_with("file")));
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_is_named() {
+        // No file can be made in /proc/self, whoever asks.
+        let error = Claim::take(&address(Path::new("/proc/self"), "agent.sock")).unwrap_err();
+        assert!(matches!(&error, ClaimError::NotWritable { .. }), "{error}");
+    }
+}

@@ -1,0 +1,288 @@
+//! What a caller hears when a call fails: one error, told alike over gRPC and HTTP.
+//!
+//! A message says what was wrong and what would be right; the details say the same to a program:
+//! `google.rpc.ErrorInfo` with a reason that never changes, `google.rpc.BadRequest` with the field.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tonic::Code;
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::{
+    catalog::{LookupError, NameError},
+    publish::NoEndpoint,
+};
+
+/// Who gives the reasons below, as `google.rpc.ErrorInfo` wants to know.
+pub const DOMAIN: &str = "pointsman.dev";
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No source knows the service, or it has no such port.
+    #[error("{0}")]
+    NotFound(LookupError),
+    /// No endpoint of the service can serve.
+    #[error("{0}")]
+    NoEndpoint(NoEndpoint),
+    /// The sources have not answered in time.
+    #[error("{what} is {why} (waited {})", humantime::format_duration(*.waited))]
+    NotAnswered {
+        /// What was asked for.
+        what: String,
+        /// Which source is missing.
+        why: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// The system gives no memory for a service's table.
+    #[error("no table could be made: {0}")]
+    NoTable(std::io::Error),
+    /// Something in the request can't be right.
+    #[error("{}", violations(.0))]
+    Invalid(Vec<Violation>),
+    /// The request is larger than any that makes sense.
+    #[error("the request is larger than {limit} bytes: send less at a time")]
+    TooLarge {
+        /// The most that is read.
+        limit: usize,
+    },
+    /// HTTP: nothing is served there.
+    #[error("nothing is served at {path}; there is {}", super::http::PATHS)]
+    NoSuchPath {
+        /// What was asked for.
+        path: String,
+    },
+    /// HTTP: something is, but not by this method.
+    #[error("{path} does not take {method}")]
+    NoSuchMethod {
+        /// What was asked for.
+        path: String,
+        /// By which method.
+        method: String,
+    },
+}
+
+/// A field of a request that can't be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Its path: `reports[2].latency`; empty for the request as a whole.
+    pub field: String,
+    /// What is wrong, and what would be right.
+    pub wrong: String,
+}
+
+impl Violation {
+    /// One field, one reason.
+    pub fn new(field: impl Into<String>, wrong: impl Into<String>) -> Self {
+        Self { field: field.into(), wrong: wrong.into() }
+    }
+}
+
+fn violations(all: &[Violation]) -> String {
+    let each = all.iter().map(|violation| match violation.field.as_str() {
+        "" => violation.wrong.clone(),
+        field => format!("{field}: {}", violation.wrong),
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+impl From<Violation> for Error {
+    fn from(violation: Violation) -> Self {
+        Self::Invalid(vec![violation])
+    }
+}
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        Violation::new("service", error.to_string()).into()
+    }
+}
+
+impl From<NoEndpoint> for Error {
+    fn from(error: NoEndpoint) -> Self {
+        Self::NoEndpoint(error)
+    }
+}
+
+impl Error {
+    /// The code by gRPC's count.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NotFound(_) | Self::NoSuchPath { .. } => Code::NotFound,
+            Self::NoEndpoint(_) => Code::Unavailable,
+            Self::NotAnswered { .. } => Code::DeadlineExceeded,
+            Self::NoTable(_) => Code::Internal,
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::TooLarge { .. } => Code::ResourceExhausted,
+            Self::NoSuchMethod { .. } => Code::Unimplemented,
+        }
+    }
+
+    /// A word for programs; it never changes.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotFound(LookupError::NoSuchPort { .. }) => "NO_SUCH_PORT",
+            Self::NotFound(_) => "NO_SUCH_SERVICE",
+            Self::NoEndpoint(_) => "NO_ENDPOINT",
+            Self::NotAnswered { .. } => "SOURCE_NOT_ANSWERED",
+            Self::NoTable(_) => "NO_TABLE",
+            Self::Invalid(_) => "INVALID_REQUEST",
+            Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
+            Self::NoSuchPath { .. } => "NO_SUCH_PATH",
+            Self::NoSuchMethod { .. } => "NO_SUCH_METHOD",
+        }
+    }
+
+    /// What goes with the reason, by key.
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::NotFound(LookupError::NoSuchService { asked, near }) => {
+                vec![("service", asked.to_string()), ("near", near.join(", "))]
+            }
+            Self::NotFound(LookupError::NoSuchPort { service, asked, ports, near }) => vec![
+                ("service", service.to_string()),
+                ("port", asked.to_string()),
+                ("ports", ports.join(", ")),
+                ("near", near.join(", ")),
+            ],
+            Self::NoEndpoint(NoEndpoint { target, why }) => {
+                vec![("service", target.clone()), ("why", why.clone())]
+            }
+            Self::NotAnswered { what, .. } => vec![("what", what.clone())],
+            Self::TooLarge { limit } => vec![("limit", limit.to_string())],
+            _ => Vec::new(),
+        }
+    }
+
+    /// As gRPC tells it.
+    #[must_use]
+    pub fn status(&self) -> tonic::Status {
+        let metadata: std::collections::HashMap<String, String> =
+            self.metadata().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut details = ErrorDetails::with_error_info(self.reason(), DOMAIN, metadata);
+        if let Self::Invalid(violations) = self {
+            details.set_bad_request(
+                violations
+                    .iter()
+                    .map(|violation| FieldViolation::new(&violation.field, &violation.wrong))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        tonic::Status::with_error_details(self.code(), self.to_string(), details)
+    }
+
+    /// The status as HTTP counts.
+    #[must_use]
+    pub fn http_status(&self) -> StatusCode {
+        match self {
+            Self::NotFound(_) | Self::NoSuchPath { .. } => StatusCode::NOT_FOUND,
+            Self::NoEndpoint(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotAnswered { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoTable(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    /// The body as HTTP has it.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let metadata: serde_json::Map<String, Value> = self
+            .metadata()
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value.into()))
+            .collect();
+        let mut details = vec![json!({
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": self.reason(),
+            "domain": DOMAIN,
+            "metadata": metadata,
+        })];
+        if let Self::Invalid(violations) = self {
+            let violations: Vec<Value> = violations
+                .iter()
+                .map(|each| json!({ "field": each.field, "description": each.wrong }))
+                .collect();
+            details.push(json!({
+                "@type": "type.googleapis.com/google.rpc.BadRequest",
+                "fieldViolations": violations,
+            }));
+        }
+        let code = code_name(self.code());
+        json!({ "error": { "code": code, "message": self.to_string(), "details": details } })
+    }
+}
+
+/// A code as its protocol writes it.
+#[must_use]
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        _ => "UNKNOWN",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::ServiceName;
+
+    fn unknown() -> Error {
+        Error::NotFound(LookupError::NoSuchService {
+            asked: ServiceName::new("crat", "shop", None).unwrap(),
+            near: vec!["cart.shop".to_owned()],
+        })
+    }
+
+    #[test]
+    fn a_near_miss_is_told_to_people_and_programs() {
+        let error = unknown();
+        assert_eq!(error.to_string(), r#"no service "crat.shop"; did you mean "cart.shop"?"#);
+        let status = error.status();
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((status.code(), info.reason.as_str()), (Code::NotFound, "NO_SUCH_SERVICE"));
+        assert_eq!(info.metadata["near"], "cart.shop");
+        let body = error.json();
+        assert_eq!(body["error"]["code"], "NOT_FOUND");
+        assert_eq!(body["error"]["details"][0]["metadata"]["near"], "cart.shop");
+        assert_eq!(error.http_status(), 404);
+    }
+
+    #[test]
+    fn every_field_that_is_wrong_is_named() {
+        let error = Error::Invalid(vec![
+            Violation::new("count", "must be at most 64"),
+            Violation::new("wait", "must not be negative"),
+        ]);
+        assert_eq!(error.to_string(), "count: must be at most 64; wait: must not be negative");
+        let bad = error.status().get_details_bad_request().unwrap();
+        assert_eq!(bad.field_violations[1].field, "wait");
+        assert_eq!(error.json()["error"]["details"][1]["fieldViolations"][0]["field"], "count");
+    }
+
+    #[test]
+    fn a_source_that_has_not_answered_is_named_with_the_wait() {
+        let error = Error::NotAnswered {
+            what: "cart.shop".to_owned(),
+            why: "not known yet: no answer so far from file a.yaml".to_owned(),
+            waited: Duration::from_secs(1),
+        };
+        let text = error.to_string();
+        assert!(text.contains("file a.yaml") && text.contains("(waited 1s)"), "{text}");
+        assert_eq!((error.code(), error.http_status().as_u16()), (Code::DeadlineExceeded, 504));
+    }
+}

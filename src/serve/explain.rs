@@ -1,0 +1,125 @@
+//! `Explain`: why a service's picks go where they go.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{Agent, Error, calls::wait, get::timestamp, limits};
+use crate::{
+    api::v1,
+    plan::{Factor, Group, Plan, Planned},
+    policy::resolve,
+    publish::{CellView, Explanation, Sample},
+};
+
+impl Agent {
+    /// The plan of a service with the reason of every factor, and the last picks sampled.
+    ///
+    /// # Errors
+    /// When a field can't be right or the name leads nowhere.
+    pub async fn explain(
+        &self,
+        request: &v1::ExplainRequest,
+        deadline: Option<Duration>,
+    ) -> Result<v1::ExplainResponse, Error> {
+        let selector = limits::selector(request.selector.iter())?;
+        let found = self.names.find(&request.service, wait(None, deadline)).await?;
+        let live = self.names.open(&request.service, &found, selector)?;
+        let resolved = resolve(&self.policies, &found.service);
+        let Explanation { target, plan, cells, samples, policy, retry_left, period } =
+            live.explain();
+
+        let notes = found.service.notes.iter().chain(&plan.notes).chain(&resolved.problems);
+        let mut notes: Vec<String> = notes.cloned().collect();
+        if found.service.stale {
+            notes
+                .push(format!("{} has not confirmed it for over 10 minutes", found.service.source));
+        }
+        let settings = resolved.origins.into_iter().map(|setting| v1::Setting {
+            name: setting.name.to_owned(),
+            value: setting.value,
+            origin: setting.origin,
+        });
+        Ok(v1::ExplainResponse {
+            service: target.to_string(),
+            plan: plan.version,
+            policy: settings.collect(),
+            groups: plan.groups.iter().map(|each| group(&plan, each)).collect(),
+            endpoints: plan
+                .endpoints
+                .iter()
+                .enumerate()
+                .map(|(index, each)| endpoint(&plan, each, cells.get(index).copied().flatten()))
+                .collect(),
+            notes,
+            picks: samples.into_iter().map(|each| sample(&plan, each)).collect(),
+            retry_budget: Some(v1::RetryBudget {
+                left: retry_left,
+                ratio: policy.retry.ratio,
+                per_second: policy.retry.per_second,
+            }),
+            period: Some(period.into()),
+        })
+    }
+}
+
+fn name_of(plan: &Plan, group: Option<usize>) -> String {
+    group
+        .and_then(|index| plan.groups.get(index))
+        .map(|group| group.name.clone())
+        .unwrap_or_default()
+}
+
+fn group(plan: &Plan, group: &Group) -> v1::PlannedGroup {
+    v1::PlannedGroup {
+        name: group.name.clone(),
+        share: group.share,
+        endpoints: u32::try_from(group.members.len()).unwrap_or(u32::MAX),
+        choices: group.choices,
+        overflow: name_of(plan, group.overflow),
+        spill_at: group.spill_at.into(),
+        spill_margin: group.spill_margin.into(),
+        reason: group.reason.clone(),
+    }
+}
+
+fn endpoint(plan: &Plan, planned: &Planned, cell: Option<CellView>) -> v1::PlannedEndpoint {
+    let address = planned.endpoint.address;
+    v1::PlannedEndpoint {
+        address: address.ip().to_string(),
+        port: address.port().into(),
+        group: name_of(plan, planned.group),
+        state: planned.state.as_str().to_owned(),
+        weight: planned.weight,
+        draw: planned.draw,
+        base: cell.map_or(0.0, |cell| cell.base.into()),
+        slope: cell.map_or(0.0, |cell| cell.slope.into()),
+        limit: cell.map_or(planned.limit, |cell| cell.limit),
+        factors: planned.factors.iter().map(factor).collect(),
+    }
+}
+
+fn factor(factor: &Factor) -> v1::Factor {
+    v1::Factor {
+        name: factor.name.to_owned(),
+        value: factor.value,
+        reason: factor.reason.clone().into_owned(),
+    }
+}
+
+fn sample(plan: &Plan, sample: Sample) -> v1::SampledPick {
+    let text = |address: SocketAddr| address.to_string();
+    v1::SampledPick {
+        time: Some(timestamp(sample.at)),
+        group: name_of(plan, sample.group.and_then(|group| usize::try_from(group).ok())),
+        candidates: sample
+            .candidates
+            .into_iter()
+            .map(|(address, score, eligible)| v1::Candidate {
+                address: text(address),
+                score: score.into(),
+                eligible,
+            })
+            .collect(),
+        chosen: sample.chosen.map(text).unwrap_or_default(),
+        overflowed: sample.overflowed,
+    }
+}

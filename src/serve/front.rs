@@ -1,0 +1,47 @@
+//! Which protocol a request speaks: gRPC by its content type, HTTP/JSON otherwise.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{Router, body::Body};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tower::Service;
+
+use super::{Agent, Caller, grpc, http as json};
+
+/// All that is served on the socket; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Front {
+    agent: Arc<Agent>,
+    /// Everything that is not gRPC.
+    routes: Router,
+}
+
+impl Front {
+    /// Serves this agent's calls.
+    #[must_use]
+    pub fn new(agent: Arc<Agent>) -> Self {
+        Self { routes: json::router(agent.clone()), agent }
+    }
+
+    /// The agent behind it.
+    pub fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// Answers one request.
+    ///
+    /// # Errors
+    /// Never; the protocols have their own way to say so.
+    pub async fn answer(
+        mut self,
+        caller: Caller,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        if grpc::is_grpc(request.headers()) {
+            return Ok(grpc::answer(&self.agent, &caller, request).await);
+        }
+        request.extensions_mut().insert(caller);
+        self.routes.call(request).await
+    }
+}

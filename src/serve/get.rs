@@ -1,0 +1,97 @@
+//! `GetService`: one service with its endpoints, as this node sees them.
+
+use std::time::{Duration, SystemTime};
+
+use super::{Agent, Error, list::summary, names};
+use crate::{
+    api::v1,
+    catalog::{Found, Health, Labels, LookupError, Port, ServiceRef},
+    publish::EndpointStatus,
+};
+
+impl Agent {
+    /// A service and the endpoints of the port named; of all its ports, where none is named.
+    ///
+    /// # Errors
+    /// When the name is malformed or leads nowhere.
+    pub async fn get_service(
+        &self,
+        request: &v1::GetServiceRequest,
+        deadline: Option<Duration>,
+    ) -> Result<v1::GetServiceResponse, Error> {
+        let wait = super::calls::wait(None, deadline);
+        let asked: ServiceRef = request.service.parse()?;
+        let catalog = self.names.catalog();
+        let (service, ports) = match catalog.lookup_wait(&asked, wait).await {
+            Ok(Found { service, port }) => (service, port..port + 1),
+            Err(error) => {
+                // To see a service one need not know its ports.
+                let several = match &error {
+                    LookupError::PortNeeded { service, .. } => catalog.get(service),
+                    _ => None,
+                };
+                let service =
+                    several.ok_or_else(|| names::not_found(&request.service, error, wait))?;
+                let ports = 0..service.ports.len();
+                (service, ports)
+            }
+        };
+        let port = match ports.len() {
+            1 => service.ports.get(ports.start).map(port_name).unwrap_or_default(),
+            _ => String::new(),
+        };
+        let mut endpoints = Vec::new();
+        for port in ports {
+            let found = Found { service: service.clone(), port };
+            let live = self.names.open(&request.service, &found, Labels::new())?;
+            endpoints.extend(live.endpoints().iter().map(endpoint));
+        }
+        Ok(v1::GetServiceResponse { service: Some(summary(&service)), port, endpoints })
+    }
+}
+
+fn port_name(port: &Port) -> String {
+    match (&port.name, port.number) {
+        (Some(name), _) => name.to_string(),
+        (None, Some(number)) => number.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+fn endpoint(status: &EndpointStatus) -> v1::Endpoint {
+    let endpoint = &status.endpoint;
+    let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    v1::Endpoint {
+        address: endpoint.address.ip().to_string(),
+        port: endpoint.address.port().into(),
+        region: text(&endpoint.region),
+        zone: text(&endpoint.zone),
+        node: text(&endpoint.node),
+        weight: status.weight,
+        health: health(endpoint.health).to_owned(),
+        state: status.state.as_str().to_owned(),
+        in_flight: status.in_flight,
+        requests: status.requests,
+        failures: status.failures,
+        mean_latency: status.mean_latency.map(Into::into),
+        labels: endpoint.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        ready_since: endpoint.ready_since.map(timestamp),
+    }
+}
+
+fn health(health: Health) -> &'static str {
+    match health {
+        Health::Ready => "ready",
+        Health::Draining => "draining",
+        Health::Unready => "unready",
+    }
+}
+
+/// A wall clock's time; what lies before 1970 is told as 1970.
+pub(super) fn timestamp(time: SystemTime) -> pbjson_types::Timestamp {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    pbjson_types::Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: since.subsec_nanos().cast_signed(),
+    }
+}

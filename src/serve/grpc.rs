@@ -1,0 +1,241 @@
+//! The calls over gRPC.
+//!
+//! tonic reads the frames; the way from a request to its call and back is our own, since tonic's
+//! generated server says INTERNAL to a message it can't read (here: INVALID_ARGUMENT and the
+//! field), and knows no answer that has something to undo when it gets lost.
+
+use std::{future::ready, marker::PhantomData, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
+use prost::Message;
+use tonic::{
+    Code, Status,
+    codec::{DecodeBuf, Decoder, Streaming},
+};
+
+use super::{
+    Agent, Caller, Error, Violation,
+    delivery::Delivered,
+    limits,
+    metrics::{Call, Protocol},
+};
+use crate::publish::leases::Undelivered;
+
+const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// Bytes before a message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+/// Whether a request speaks gRPC, by its content type.
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Answers one gRPC call.
+pub async fn answer<B>(
+    agent: &Agent,
+    caller: &Caller,
+    request: Request<B>,
+) -> Response<axum::body::Body>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<axum::BoxError> + Send,
+{
+    let (head, body) = request.into_parts();
+    let Some(call) = head.uri.path().strip_prefix("/pointsman.v1.Agent/").and_then(Call::by_name)
+    else {
+        return refuse(agent, None, &no_such_method(head.uri.path()));
+    };
+    if let Some(status) = unreadable(&head.headers) {
+        return refuse(agent, Some(call), &status);
+    }
+    let deadline = deadline(&head.headers);
+    let answer = match call {
+        Call::Pick => match read(body).await {
+            Ok(message) => agent
+                .pick(&caller.on_connection(), &message, deadline)
+                .await
+                .map(|(picked, leases)| send(picked, Some(leases)))
+                .map_err(|error| error.status()),
+            Err(status) => Err(status),
+        },
+        Call::Report => read(body).await.and_then(|message| {
+            let answer = agent.report(caller.identity, message);
+            answer.map(|reported| send(reported, None)).map_err(|error| error.status())
+        }),
+        Call::ListServices => match read(body).await {
+            Ok(message) => unary(agent.list_services(&message, deadline).await),
+            Err(status) => Err(status),
+        },
+        Call::GetService => match read(body).await {
+            Ok(message) => unary(agent.get_service(&message, deadline).await),
+            Err(status) => Err(status),
+        },
+        Call::Explain => match read(body).await {
+            Ok(message) => unary(agent.explain(&message, deadline).await),
+            Err(status) => Err(status),
+        },
+    };
+    match answer {
+        Ok(response) => {
+            agent.metrics.answered(call, Protocol::Grpc, Code::Ok);
+            response
+        }
+        Err(status) => refuse(agent, Some(call), &status),
+    }
+}
+
+fn unary<T: Message>(answer: Result<T, Error>) -> Result<Response<axum::body::Body>, Status> {
+    answer.map(|message| send(message, None)).map_err(|error| error.status())
+}
+
+/// The one message of a unary request.
+async fn read<T, B>(body: B) -> Result<T, Status>
+where
+    T: Message + Default + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError> + Send,
+{
+    let decoder = Strict(PhantomData);
+    let mut messages = Streaming::<T>::new_request(decoder, body, None, Some(limits::MAX_REQUEST));
+    let message = match messages.message().await {
+        Ok(Some(message)) => message,
+        Ok(None) => {
+            let wrong = "has no message: a unary call sends exactly one";
+            return Err(Error::from(Violation::new("", wrong)).status());
+        }
+        // What tonic says of a message longer than it may be.
+        Err(status) if status.code() == Code::OutOfRange => {
+            return Err(Error::TooLarge { limit: limits::MAX_REQUEST }.status());
+        }
+        Err(status) => return Err(status),
+    };
+    // To the end, so that the stream closes as the client expects it to.
+    messages.trailers().await?;
+    Ok(message)
+}
+
+/// One length-prefixed message, and the trailers that say it was all.
+fn send<T: Message>(message: T, leases: Option<Undelivered>) -> Response<axum::body::Body> {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(PREFIX + length);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    if message.encode(&mut frame).is_err() {
+        // A buffer that grows has room for everything.
+        return Status::internal("the answer could not be written").into_http();
+    }
+    let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
+    let body = Full::new(frame.freeze()).with_trailers(ready(Some(Ok(trailers))));
+    let mut response = Response::new(axum::body::Body::new(Delivered::new(body, leases)));
+    response.headers_mut().insert(CONTENT_TYPE, CONTENT);
+    response
+}
+
+fn refuse(agent: &Agent, call: Option<Call>, status: &Status) -> Response<axum::body::Body> {
+    match call {
+        Some(call) => agent.metrics.answered(call, Protocol::Grpc, status.code()),
+        None => agent.metrics.misdirected(),
+    }
+    status.clone().into_http()
+}
+
+fn no_such_method(path: &str) -> Status {
+    let names = Call::ALL.map(Call::name).join(", ");
+    Status::unimplemented(format!("no method {path}; pointsman.v1.Agent has {names}"))
+}
+
+/// A request that can't be read as it is encoded.
+fn unreadable(headers: &HeaderMap) -> Option<Status> {
+    let encoding = headers.get("grpc-encoding")?;
+    if encoding == "identity" {
+        return None;
+    }
+    let mut status = Status::unimplemented("compressed messages are not read: send identity");
+    status
+        .metadata_mut()
+        .insert("grpc-accept-encoding", tonic::metadata::MetadataValue::from_static("identity"));
+    Some(status)
+}
+
+/// The caller's deadline as `grpc-timeout` has it: at most eight digits and a unit.
+fn deadline(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+/// Reads a message, or says which of its fields can't be read.
+struct Strict<T>(PhantomData<fn() -> T>);
+
+impl<T: Message + Default> Decoder for Strict<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
+        T::decode(bytes).map(Some).map_err(|error| malformed(&error).status())
+    }
+}
+
+/// prost says `failed to decode Protobuf message: PickRequest.service: invalid string value...`.
+fn malformed(error: &prost::DecodeError) -> Error {
+    let text = error.to_string();
+    let text = text.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&text);
+    let field = text.split_once(": ").and_then(|(path, _)| path.split_once('.'));
+    let (field, wrong) = match field {
+        Some((_, field)) => (field, &text[text.find(": ").map_or(0, |at| at + 2)..]),
+        None => ("", text),
+    };
+    Violation::new(field, format!("can't be read as protobuf: {wrong}")).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1;
+
+    #[test]
+    fn a_deadline_is_read_in_every_unit_and_nonsense_is_none() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", HeaderValue::from_str(text).unwrap());
+            deadline(&headers)
+        };
+        assert_eq!(read("100m"), Some(Duration::from_millis(100)));
+        assert_eq!(read("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        assert_eq!(read("7u"), Some(Duration::from_micros(7)));
+        for text in ["", "m", "1", "-1m", "1x", "123456789S", "1 m"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_utf_8_is_named() {
+        // Field 1, two bytes, neither of them UTF-8.
+        let error = v1::PickRequest::decode(&[0x0a, 2, 0xff, 0xfe][..]).unwrap_err();
+        let Error::Invalid(violations) = malformed(&error) else { panic!("{error}") };
+        assert_eq!(violations[0].field, "service");
+        assert!(violations[0].wrong.contains("UTF-8"), "{violations:?}");
+    }
+
+    #[test]
+    fn a_message_cut_short_is_an_invalid_argument() {
+        let error = v1::PickRequest::decode(&[0x0a, 200][..]).unwrap_err();
+        assert_eq!(malformed(&error).code(), Code::InvalidArgument);
+    }
+}

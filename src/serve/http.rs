@@ -1,0 +1,235 @@
+//! The calls over HTTP: the same messages in proto3 JSON.
+//!
+//! A body is JSON whatever its content type says, since nobody types one for curl.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::{FromRequestParts, Path, Request, State},
+    http::request::Parts,
+    response::Response,
+    routing::{get, post},
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use serde::Serialize;
+
+use super::{
+    Agent, Caller, Error, Violation,
+    delivery::Delivered,
+    json, limits,
+    metrics::{Call, Protocol},
+};
+use crate::{api::v1, publish::leases::Undelivered};
+
+/// What is served, for whoever asked for something else.
+pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
+     GET /v1/services/{service}, GET /v1/services/{service}/explain";
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// The routes; each request needs a [`Caller`] in its extensions.
+pub fn router(agent: Arc<Agent>) -> Router {
+    Router::new()
+        .route("/v1/pick", post(pick))
+        .route("/v1/report", post(report))
+        .route("/v1/services", get(list))
+        .route("/v1/services/{service}", get(one))
+        .route("/v1/services/{service}/explain", get(explain))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(agent)
+}
+
+async fn pick(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let answer = async {
+        let message: v1::PickRequest = json::read(&body(request).await?)?;
+        agent.pick(&caller.on_any_connection(), &message, None).await
+    };
+    let answer = answer.await.map(|(picked, leases)| (picked, Some(leases)));
+    respond(&agent, Call::Pick, answer)
+}
+
+async fn report(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Response {
+    let answer = async {
+        let message: v1::ReportRequest = json::read(&body(request).await?)?;
+        Ok((agent.report(caller.identity, message)?, None))
+    };
+    respond(&agent, Call::Report, answer.await)
+}
+
+async fn list(State(agent): State<Arc<Agent>>, Query(mut query): Query) -> Response {
+    let answer = async {
+        let request = v1::ListServicesRequest {
+            namespace: query.take("namespace").unwrap_or_default(),
+            page_size: match query.take("pageSize") {
+                Some(text) => text.parse().map_err(|_| {
+                    let wrong = format!("{} is no whole number from 0 on", limits::quoted(&text));
+                    Violation::new("pageSize", wrong)
+                })?,
+                None => 0,
+            },
+            page_token: query.take("pageToken").unwrap_or_default(),
+        };
+        query.end("namespace, pageSize and pageToken")?;
+        Ok((agent.list_services(&request, None).await?, None))
+    };
+    respond(&agent, Call::ListServices, answer.await)
+}
+
+async fn one(
+    State(agent): State<Arc<Agent>>,
+    Name(service): Name,
+    Query(query): Query,
+) -> Response {
+    let answer = async {
+        query.end("nothing")?;
+        let request = v1::GetServiceRequest { service: service? };
+        Ok((agent.get_service(&request, None).await?, None))
+    };
+    respond(&agent, Call::GetService, answer.await)
+}
+
+async fn explain(
+    State(agent): State<Arc<Agent>>,
+    Name(service): Name,
+    Query(mut query): Query,
+) -> Response {
+    let answer = async {
+        let selector = query.take_below("selector.");
+        query.end("selector.LABEL")?;
+        let request = v1::ExplainRequest { service: service?, selector };
+        Ok((agent.explain(&request, None).await?, None))
+    };
+    respond(&agent, Call::Explain, answer.await)
+}
+
+async fn no_such_path(State(agent): State<Arc<Agent>>, uri: Uri) -> Response {
+    agent.metrics.misdirected();
+    error(&Error::NoSuchPath { path: limits::quoted(uri.path()) })
+}
+
+async fn no_such_method(State(agent): State<Arc<Agent>>, method: Method, uri: Uri) -> Response {
+    agent.metrics.misdirected();
+    let path = uri.path().to_owned();
+    error(&Error::NoSuchMethod { path, method: method.to_string() })
+}
+
+fn respond<T: Serialize>(
+    agent: &Agent,
+    call: Call,
+    answer: Result<(T, Option<Undelivered>), Error>,
+) -> Response {
+    match answer {
+        Ok((message, leases)) => {
+            agent.metrics.answered(call, Protocol::Http, tonic::Code::Ok);
+            // A message of strings and numbers always has a JSON form.
+            send(StatusCode::OK, serde_json::to_vec(&message).unwrap_or_default(), leases)
+        }
+        Err(wrong) => {
+            agent.metrics.answered(call, Protocol::Http, wrong.code());
+            error(&wrong)
+        }
+    }
+}
+
+fn error(error: &Error) -> Response {
+    send(error.http_status(), error.json().to_string().into_bytes(), None)
+}
+
+fn send(status: StatusCode, mut body: Vec<u8>, leases: Option<Undelivered>) -> Response {
+    // For whoever reads it in a terminal.
+    body.push(b'\n');
+    let body = Delivered::new(Full::new(Bytes::from(body)), leases);
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+async fn body(request: Request) -> Result<Bytes, Error> {
+    match Limited::new(request.into_body(), limits::MAX_REQUEST).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Error::TooLarge { limit: limits::MAX_REQUEST })
+        }
+        Err(error) => Err(Violation::new("", format!("the body broke off: {error}")).into()),
+    }
+}
+
+/// The service that a path names.
+struct Name(Result<String, Error>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let name = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(name.map(|Path(name)| name).map_err(|_| {
+            Violation::new("service", "is not UTF-8 once its %-escapes are undone").into()
+        })))
+    }
+}
+
+/// What follows the `?`.
+struct Query(Asked);
+
+/// The parameters not yet taken.
+struct Asked(Result<BTreeMap<String, String>, Violation>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
+        Ok(Self(Asked(match query.await {
+            Ok(axum::extract::Query(pairs)) => once_each(pairs),
+            Err(rejection) => Err(Violation::new("", format!("the query: {rejection}"))),
+        })))
+    }
+}
+
+fn once_each(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Violation> {
+    let mut parameters = BTreeMap::new();
+    for (key, value) in pairs {
+        if parameters.insert(key.clone(), value).is_some() {
+            return Err(Violation::new(limits::quoted(&key), "is given twice"));
+        }
+    }
+    Ok(parameters)
+}
+
+impl Asked {
+    fn take(&mut self, key: &str) -> Option<String> {
+        self.0.as_mut().ok()?.remove(key)
+    }
+
+    /// All whose key begins so, without that beginning.
+    fn take_below(&mut self, prefix: &str) -> std::collections::HashMap<String, String> {
+        let Ok(parameters) = &mut self.0 else { return Default::default() };
+        let below = parameters.extract_if(.., |key, _| key.starts_with(prefix));
+        below.map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect()
+    }
+
+    /// Nothing else may be left.
+    fn end(self, right: &str) -> Result<(), Violation> {
+        match self.0?.into_keys().next() {
+            Some(key) => Err(Violation::new(
+                limits::quoted(&key),
+                format!("is no parameter here: {right} may be given"),
+            )),
+            None => Ok(()),
+        }
+    }
+}

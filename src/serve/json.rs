@@ -1,0 +1,91 @@
+//! Requests in proto3 JSON: read strictly, and told where they are wrong.
+
+use serde::de::DeserializeOwned;
+
+use super::{Error, Violation};
+
+/// Reads a message; an error has the line, the column and the field.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
+    if body.trim_ascii().is_empty() {
+        let wrong =
+            "the body is empty: send the request as JSON, such as {\"service\": \"cart.shop\"}";
+        return Err(Violation::new("", wrong).into());
+    }
+    if let Err(error) = std::str::from_utf8(body) {
+        let wrong = format!("the body is not UTF-8: byte {} can't be read", error.valid_up_to());
+        return Err(Violation::new("", wrong).into());
+    }
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let message = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let field = match error.path().to_string() {
+            root if root == "." => String::new(),
+            path => path,
+        };
+        wrong(field, error.inner())
+    })?;
+    json.end().map_err(|error| wrong(String::new(), &error))?;
+    Ok(message)
+}
+
+fn wrong(field: String, error: &serde_json::Error) -> Error {
+    // serde_json ends its message with the place; it reads better before it.
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    let wrong = format!("line {} column {}: {text}", error.line(), error.column());
+    Violation::new(field, wrong).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::v1::{PickRequest, ReportRequest};
+
+    fn violation<T: DeserializeOwned + std::fmt::Debug>(body: impl AsRef<[u8]>) -> Violation {
+        match read::<T>(body.as_ref()).unwrap_err() {
+            Error::Invalid(mut violations) => violations.remove(0),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_request_may_use_either_form_of_a_name() {
+        for name in ["leaseTtl", "lease_ttl"] {
+            let body = format!(r#"{{"service":"cart.shop","{name}":"90s"}}"#);
+            let request: PickRequest = read(body.as_bytes()).unwrap();
+            assert_eq!(request.lease_ttl.unwrap().seconds, 90);
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_with_its_place() {
+        let violation = violation::<PickRequest>("{\n  \"servcie\": \"cart.shop\"}");
+        assert_eq!(violation.field, "servcie");
+        assert!(violation.wrong.starts_with("line 2 column "), "{violation:?}");
+        assert!(violation.wrong.contains("unknown field `servcie`"), "{violation:?}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_names_its_path() {
+        let violation =
+            violation::<ReportRequest>(r#"{"reports":[{"lease":"x"},{"latency":"soon"}]}"#);
+        assert_eq!(violation.field, "reports[1].latency");
+        assert!(violation.wrong.starts_with("line 1 column"), "{violation:?}");
+    }
+
+    #[test]
+    fn a_negative_count_is_refused_by_name() {
+        assert_eq!(violation::<PickRequest>(r#"{"service":"a.b","count":-1}"#).field, "count");
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_never_panics() {
+        for body in
+            ["", " ", "{", "[]", "null", "{\"service\": ", "{}x", "\"x\"", "{\"service\":1}"]
+        {
+            assert!(violation::<PickRequest>(body).wrong.len() < 400, "{body}");
+        }
+        assert!(violation::<PickRequest>([b'{', 0xff, b'}']).wrong.contains("UTF-8"));
+        assert!(violation::<PickRequest>("[".repeat(100_000)).wrong.contains("line 1"));
+    }
+}

@@ -1,0 +1,187 @@
+//! What a request may ask for, and the errors that say so.
+//!
+//! Every bound is far above what makes sense and far below what would hurt: a request outside of
+//! it is a mistake in the caller's code, better found by an error than by a strange effect.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::error::Violation;
+use crate::{catalog::Labels, publish::leases};
+
+/// Bytes of one request, in either protocol.
+pub const MAX_REQUEST: usize = 1 << 20;
+/// Distinct endpoints of one pick.
+pub const MAX_COUNT: u32 = 64;
+/// What one request may weigh against others: in flight is summed in 32 bits.
+pub const MAX_COST: u32 = 10_000;
+/// Endpoints not to choose.
+pub const MAX_EXCLUDE: usize = 256;
+/// Labels to select by.
+pub const MAX_SELECTOR: usize = 16;
+/// Bytes of a label's name or value.
+pub const MAX_LABEL: usize = 253;
+/// Bytes of a hash key.
+pub const MAX_HASH_KEY: usize = 4096;
+/// The wait for a source's first answer, where the caller names none.
+pub const DEFAULT_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait a caller may name.
+pub const MAX_WAIT: Duration = Duration::from_secs(5);
+/// The longest latency that can be meant: beyond it, seconds were taken for milliseconds.
+pub const MAX_LATENCY: Duration = Duration::from_secs(24 * 3600);
+/// Reports in one batch.
+pub const MAX_REPORTS: usize = 10_000;
+
+/// A duration between nothing and `most`, or what is wrong with it.
+pub(super) fn duration(
+    field: impl Fn() -> String,
+    duration: Option<&pbjson_types::Duration>,
+    most: Duration,
+) -> Result<Option<Duration>, Violation> {
+    let Some(&pbjson_types::Duration { seconds, nanos }) = duration else { return Ok(None) };
+    if seconds < 0 || nanos < 0 {
+        return Err(Violation::new(field(), "is negative: it must be 0s or more"));
+    }
+    match (u64::try_from(seconds), u32::try_from(nanos)) {
+        (Ok(seconds), Ok(nanos)) if nanos < 1_000_000_000 => {
+            let duration = Duration::new(seconds, nanos);
+            if duration > most {
+                let most = humantime::format_duration(most);
+                return Err(Violation::new(
+                    field(),
+                    format!(
+                        "is {}: it must be at most {most}",
+                        humantime::format_duration(duration)
+                    ),
+                ));
+            }
+            Ok(Some(duration))
+        }
+        _ => Err(Violation::new(field(), "has over 999999999 nanoseconds")),
+    }
+}
+
+/// A lease's life.
+pub(super) fn lease_ttl(
+    field: impl Fn() -> String,
+    ttl: Option<&pbjson_types::Duration>,
+) -> Result<Duration, Violation> {
+    match duration(&field, ttl, leases::MAX_TTL)? {
+        Some(Duration::ZERO) => {
+            Err(Violation::new(field(), "is 0s: leave it out for 60s, or say at least 1ms"))
+        }
+        Some(ttl) => Ok(ttl),
+        None => Ok(leases::DEFAULT_TTL),
+    }
+}
+
+/// A number where 0 stands for 1.
+pub(super) fn at_least_one(field: &str, number: u32, most: u32) -> Result<u32, Violation> {
+    match number {
+        0 => Ok(1),
+        number if number <= most => Ok(number),
+        number => Err(Violation::new(field, format!("is {number}: it must be at most {most}"))),
+    }
+}
+
+/// The endpoints not to choose.
+pub(super) fn exclude(texts: &[String]) -> Result<Vec<SocketAddr>, Violation> {
+    if texts.len() > MAX_EXCLUDE {
+        let wrong = format!("has {} entries: at most {MAX_EXCLUDE} are taken", texts.len());
+        return Err(Violation::new("exclude", wrong));
+    }
+    let parse = |(index, text): (usize, &String)| {
+        text.parse().map_err(|_| {
+            Violation::new(
+                format!("exclude[{index}]"),
+                format!("{} is no ip:port, such as 10.1.2.3:8080 or [fd00::1]:8080", quoted(text)),
+            )
+        })
+    };
+    texts.iter().enumerate().map(parse).collect()
+}
+
+/// The labels to select by.
+pub(super) fn selector<'a>(
+    entries: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
+) -> Result<Labels, Violation> {
+    if entries.len() > MAX_SELECTOR {
+        let wrong = format!("has {} labels: at most {MAX_SELECTOR} are taken", entries.len());
+        return Err(Violation::new("selector", wrong));
+    }
+    let mut labels = Labels::new();
+    for (key, value) in entries {
+        if key.is_empty() {
+            return Err(Violation::new("selector", "has a label without a name"));
+        }
+        if key.len() > MAX_LABEL || value.len() > MAX_LABEL {
+            let wrong =
+                format!("label {} is longer than {MAX_LABEL} bytes, or its value is", quoted(key));
+            return Err(Violation::new("selector", wrong));
+        }
+        labels.insert(Arc::from(key.as_str()), Arc::from(value.as_str()));
+    }
+    Ok(labels)
+}
+
+/// A caller's own text in an error: quoted, escaped, and not all of it.
+pub(super) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(seconds: i64, nanos: i32) -> Option<pbjson_types::Duration> {
+        Some(pbjson_types::Duration { seconds, nanos })
+    }
+
+    fn field() -> String {
+        "wait".to_owned()
+    }
+
+    #[test]
+    fn a_duration_is_neither_negative_nor_endless() {
+        let check = |seconds, nanos| duration(field, given(seconds, nanos).as_ref(), MAX_WAIT);
+        assert_eq!(check(0, 30_000_000), Ok(Some(Duration::from_millis(30))));
+        assert_eq!(check(5, 0), Ok(Some(MAX_WAIT)));
+        assert_eq!(check(-1, 0).unwrap_err().wrong, "is negative: it must be 0s or more");
+        assert!(check(0, -1).unwrap_err().wrong.contains("negative"));
+        assert_eq!(check(6, 0).unwrap_err().wrong, "is 6s: it must be at most 5s");
+        assert!(check(i64::MAX, 999_999_999).unwrap_err().wrong.contains("at most 5s"));
+        assert!(check(0, 1_000_000_000).unwrap_err().wrong.contains("nanoseconds"));
+    }
+
+    #[test]
+    fn a_lease_without_a_ttl_lives_a_minute_and_none_lives_no_time() {
+        assert_eq!(lease_ttl(field, None), Ok(Duration::from_secs(60)));
+        assert_eq!(lease_ttl(field, given(3600, 0).as_ref()), Ok(Duration::from_secs(3600)));
+        assert!(
+            lease_ttl(field, given(3601, 0).as_ref()).unwrap_err().wrong.contains("at most 1h")
+        );
+        assert!(lease_ttl(field, given(0, 0).as_ref()).is_err());
+    }
+
+    #[test]
+    fn zero_is_one_and_absurd_is_refused() {
+        assert_eq!(at_least_one("count", 0, MAX_COUNT), Ok(1));
+        assert_eq!(at_least_one("count", 64, MAX_COUNT), Ok(64));
+        let wrong = at_least_one("count", u32::MAX, MAX_COUNT).unwrap_err().wrong;
+        assert_eq!(wrong, "is 4294967295: it must be at most 64");
+    }
+
+    #[test]
+    fn an_excluded_endpoint_is_an_address_and_a_port() {
+        let texts = ["10.0.0.1:80", "[::1]:80"].map(str::to_owned);
+        assert_eq!(exclude(&texts).unwrap().len(), 2);
+        for text in ["10.0.0.1", "cart:80", "", &"x".repeat(10_000)] {
+            let wrong = exclude(&["10.0.0.1:80".to_owned(), text.to_owned()]).unwrap_err();
+            assert_eq!(wrong.field, "exclude[1]");
+            assert!(wrong.wrong.contains("10.1.2.3:8080") && wrong.wrong.len() < 200, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! `ListServices`: what is known, page by page.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+
+use super::{Agent, Error, Violation, limits};
+use crate::{
+    api::v1,
+    catalog::{Health, Port, Service, ServiceName},
+};
+
+/// Services of a page, where the caller names no number.
+const DEFAULT_PAGE: u32 = 100;
+/// The most services of a page.
+const MAX_PAGE: u32 = 1000;
+
+impl Agent {
+    /// The services known, by name.
+    ///
+    /// # Errors
+    /// When a field can't be right, or no source has answered yet.
+    pub async fn list_services(
+        &self,
+        request: &v1::ListServicesRequest,
+        deadline: Option<std::time::Duration>,
+    ) -> Result<v1::ListServicesResponse, Error> {
+        let size = match request.page_size {
+            0 => DEFAULT_PAGE,
+            size => limits::at_least_one("page_size", size, MAX_PAGE)?,
+        };
+        let after = after(&request.page_token)?;
+        let catalog = self.names.catalog();
+        let wait = super::calls::wait(None, deadline);
+        let synced = catalog.wait_synced(wait).await;
+
+        let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
+        let services = catalog.list(namespace);
+        if services.is_empty() && !synced {
+            return Err(Error::NotAnswered {
+                what: "the list of services".to_owned(),
+                why: format!(
+                    "not known yet: no answer so far from {}",
+                    catalog.unsynced().join(", ")
+                ),
+                waited: wait,
+            });
+        }
+        let rest =
+            services.iter().skip_while(|each| after.as_ref().is_some_and(|a| each.name <= *a));
+        let mut page: Vec<_> = rest.take(size as usize + 1).collect();
+        let more = page.len() > size as usize;
+        page.truncate(size as usize);
+        let next = page.last().filter(|_| more).map(|last| token(&last.name));
+        Ok(v1::ListServicesResponse {
+            services: page.into_iter().map(|service| summary(service)).collect(),
+            next_page_token: next.unwrap_or_default(),
+        })
+    }
+}
+
+fn token(last: &ServiceName) -> String {
+    URL_SAFE_NO_PAD.encode(last.to_string())
+}
+
+fn after(token: &str) -> Result<Option<ServiceName>, Violation> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let name = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    match name.map(|name| name.parse()) {
+        Some(Ok(name)) => Ok(Some(name)),
+        _ => Err(Violation::new(
+            "page_token",
+            format!(
+                "{} is no token: say the next_page_token of the page before, or nothing",
+                limits::quoted(token)
+            ),
+        )),
+    }
+}
+
+/// A service in short.
+pub(super) fn summary(service: &Service) -> v1::ServiceSummary {
+    v1::ServiceSummary {
+        service: service.name.to_string(),
+        source: service.source.to_string(),
+        version: service.version,
+        stale: service.stale,
+        ports: service.ports.iter().map(port).collect(),
+    }
+}
+
+fn port(port: &Port) -> v1::PortSummary {
+    let ready = port.endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready).count();
+    v1::PortSummary {
+        name: port.name.as_deref().unwrap_or_default().to_owned(),
+        number: port.number.unwrap_or_default().into(),
+        endpoints: count(port.endpoints.len()),
+        ready: count(ready),
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_token_reads_back_and_anything_else_is_refused() {
+        let name = ServiceName::new("cart", "shop", Some("east")).unwrap();
+        assert_eq!(after(&token(&name)).unwrap(), Some(name));
+        assert_eq!(after("").unwrap(), None);
+        for text in ["cart.shop", "!!", &URL_SAFE_NO_PAD.encode("no name")] {
+            let violation = after(text).unwrap_err();
+            assert_eq!(violation.field, "page_token", "{text}");
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! The listening socket: complete before anyone can see it.
+//!
+//! It is bound under a temporary name, given its mode and group, told to listen, and only then
+//! renamed into place. Until it listens a connection is refused, whatever its mode is, so nobody
+//! gets in early; and whoever looks for the socket finds the old one or the finished new one.
+//! It is never unlinked: by the time an agent ends, the name may be its successor's.
+
+use std::{
+    fs::{self, Permissions},
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use super::{
+    address::LONGEST_PATH,
+    claim::{Claim, ClaimError, folder, folder_error},
+};
+
+/// Everyone on the node may ask by default: who may reach the folder may connect.
+pub const DEFAULT_MODE: u32 = 0o666;
+
+/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Binds the claimed socket with this mode and group.
+///
+/// # Errors
+/// See [`ClaimError`].
+pub fn bind(claim: &Claim, mode: u32, group: Option<u32>) -> Result<UnixListener, ClaimError> {
+    let socket = claim.address().path();
+    let temporary = temporary(socket);
+    // Left by an agent that died between bind and rename: the claim makes it ours.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(ClaimError::Io { doing: "removing", path: temporary, reason: error });
+        }
+        _ => {}
+    }
+    let listener = prepare(socket, &temporary, mode, group)?;
+    fs::rename(&temporary, socket).map_err(|reason| ClaimError::Io {
+        doing: "renaming the socket to",
+        path: socket.into(),
+        reason,
+    })?;
+    Ok(listener)
+}
+
+/// A hidden name in the socket's folder, of its own for each socket and never longer than others.
+fn temporary(socket: &Path) -> PathBuf {
+    let mut name = DefaultHasher::new();
+    socket.file_name().hash(&mut name);
+    folder(socket).join(format!(".{:016x}.new", name.finish()))
+}
+
+fn prepare(
+    socket: &Path,
+    temporary: &Path,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<UnixListener, ClaimError> {
+    let failed = |doing: &'static str| {
+        let path = temporary.to_path_buf();
+        move |reason: io::Error| ClaimError::Io { doing, path, reason }
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(io::Error::from)
+        .map_err(failed("making"))?;
+    bind_at(&fd, temporary).map_err(|reason| match reason.kind() {
+        io::ErrorKind::AddrInUse => {
+            ClaimError::Io { doing: "binding", path: temporary.into(), reason }
+        }
+        _ => folder_error(socket, reason),
+    })?;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(temporary, None, Some(group))
+            .map_err(failed("giving the group to"))?;
+    }
+    fs::set_permissions(temporary, Permissions::from_mode(mode))
+        .map_err(failed("giving the mode to"))?;
+    rustix::net::listen(&fd, BACKLOG).map_err(io::Error::from).map_err(failed("listening on"))?;
+    Ok(UnixListener::from(fd))
+}
+
+/// Binds even where the temporary name is too long while the socket's own is not.
+fn bind_at(fd: &impl std::os::fd::AsFd, path: &Path) -> io::Result<()> {
+    let address = if path.as_os_str().len() <= LONGEST_PATH {
+        SocketAddrUnix::new(path)?
+    } else {
+        let folder = fs::File::open(folder(path))?;
+        let name = path.file_name().unwrap_or_default();
+        let through: PathBuf =
+            ["/proc/self/fd".as_ref(), folder.as_raw_fd().to_string().as_ref(), name]
+                .iter()
+                .collect();
+        return Ok(rustix::net::bind(fd, &SocketAddrUnix::new(&through)?)?);
+    };
+    Ok(rustix::net::bind(fd, &address)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::{fs::MetadataExt, net::UnixStream};
+
+    use super::*;
+    use crate::serve::address::SocketAddress;
+
+    fn listen(path: &Path, mode: u32) -> UnixListener {
+        let claim = Claim::take(&SocketAddress::from_path(path).unwrap()).unwrap();
+        bind(&claim, mode, None).unwrap()
+    }
+
+    #[test]
+    fn the_socket_has_its_mode_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o666, 0o600, 0o660] {
+            let path = folder.path().join(format!("{mode:o}.sock"));
+            let _listener = listen(&path, mode);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        fs::write(temporary(&path), "").unwrap();
+        let _listener = listen(&path, DEFAULT_MODE);
+        UnixStream::connect(&path).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["agent.sock", "agent.sock.lock"]);
+    }
+
+    #[test]
+    fn the_socket_outlives_its_listener_so_that_none_unlinks_anothers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        drop(listen(&path, DEFAULT_MODE));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_of_107_bytes_can_be_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "x".repeat(LONGEST_PATH - folder.path().as_os_str().len() - 1);
+        let path = folder.path().join(name);
+        assert_eq!(path.as_os_str().len(), LONGEST_PATH);
+        let _listener = listen(&path, DEFAULT_MODE);
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn a_group_of_ones_own_can_be_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let claim = Claim::take(&SocketAddress::from_path(&path).unwrap()).unwrap();
+        let group = rustix::process::getegid().as_raw();
+        let _listener = bind(&claim, 0o660, Some(group)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().gid(), group);
+    }
+}

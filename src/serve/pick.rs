@@ -1,0 +1,99 @@
+//! `Pick`: endpoints for one request, a lease each.
+
+use std::time::Duration;
+
+use super::{Agent, Error, calls::wait, limits};
+use crate::{
+    api::v1,
+    publish::{
+        Held, Want,
+        leases::{Holder, Undelivered},
+    },
+};
+
+impl Agent {
+    /// Chooses endpoints. The leases end unused unless the answer is said to be delivered.
+    ///
+    /// # Errors
+    /// When the request can't be right, or nothing can be picked.
+    pub async fn pick(
+        &self,
+        holder: &Holder,
+        request: &v1::PickRequest,
+        deadline: Option<Duration>,
+    ) -> Result<(v1::PickResponse, Undelivered), Error> {
+        let asked = Asked::check(request)?;
+        let wait = wait(asked.wait, deadline);
+        let resolved = self.names.resolve(&request.service, asked.selector, wait).await?;
+        let picked = resolved.live.pick(&Want {
+            exclude: &asked.exclude,
+            key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
+            count: asked.count,
+            cost: asked.cost,
+        });
+        let picked = picked.inspect_err(|_| resolved.tally.none())?;
+
+        let mut picks = Vec::with_capacity(picked.picks.len());
+        let mut leases = Vec::with_capacity(picked.picks.len());
+        for (index, held) in picked.picks.into_iter().enumerate() {
+            let mut pick = describe(&held);
+            let in_flight = index == 0;
+            let lease = self.leases.give(held, in_flight, holder, asked.lease_ttl, &resolved.tally);
+            pick.lease = lease.to_string();
+            leases.push(lease);
+            picks.push(pick);
+        }
+        resolved.tally.picked(picks.len() as u64);
+        let response = v1::PickResponse { picks, plan: picked.plan, stale: picked.stale };
+        Ok((response, Undelivered::new(self.leases.clone(), leases)))
+    }
+}
+
+/// A request whose fields can be right.
+struct Asked {
+    exclude: Vec<std::net::SocketAddr>,
+    selector: crate::catalog::Labels,
+    count: u32,
+    cost: u32,
+    wait: Option<Duration>,
+    lease_ttl: Duration,
+}
+
+impl Asked {
+    fn check(request: &v1::PickRequest) -> Result<Self, Error> {
+        if request.hash_key.len() > limits::MAX_HASH_KEY {
+            let most = limits::MAX_HASH_KEY;
+            let length = request.hash_key.len();
+            let wrong = format!("has {length} bytes: it may have at most {most}");
+            return Err(super::Violation::new("hash_key", wrong).into());
+        }
+        Ok(Self {
+            exclude: limits::exclude(&request.exclude)?,
+            selector: limits::selector(request.selector.iter())?,
+            count: limits::at_least_one("count", request.count, limits::MAX_COUNT)?,
+            cost: limits::at_least_one("cost", request.cost, limits::MAX_COST)?,
+            wait: limits::duration(|| "wait".to_owned(), request.wait.as_ref(), limits::MAX_WAIT)?,
+            lease_ttl: limits::lease_ttl(|| "lease_ttl".to_owned(), request.lease_ttl.as_ref())?,
+        })
+    }
+}
+
+fn describe(held: &Held) -> v1::Pick {
+    let endpoint = &held.endpoint;
+    let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    v1::Pick {
+        address: endpoint.address.ip().to_string(),
+        port: endpoint.address.port().into(),
+        server_name: text(&endpoint.server_name),
+        region: text(&endpoint.region),
+        zone: text(&endpoint.zone),
+        node: text(&endpoint.node),
+        priority: held.priority,
+        labels: endpoint
+            .labels
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect(),
+        lease: String::new(),
+    }
+}

@@ -1,0 +1,190 @@
+//! What one Kubernetes EndpointSlice says, reduced to what a pick needs.
+//!
+//! Only one slice at a time is read here; [`super::join`] makes services of them.
+
+use std::{net::IpAddr, sync::Arc};
+
+use k8s_openapi::api::discovery::v1 as api;
+
+use crate::catalog::{Health, Hints, NameError, ServiceName};
+
+/// Which service a slice belongs to; slices without it belong to none.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// One slice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slice {
+    /// Its own name: slices are kept by it, and a service's endpoints are their union.
+    pub name: Arc<str>,
+    /// The service whose endpoints it lists some of.
+    pub service: ServiceName,
+    /// The family of all its addresses.
+    pub family: Family,
+    /// Ports by name; those without a number are left out.
+    pub ports: Vec<SlicePort>,
+    /// In the slice's order.
+    pub endpoints: Vec<SliceEndpoint>,
+}
+
+/// Of which kind a slice's addresses are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// 10.1.2.3
+    Ipv4,
+    /// fd00::1
+    Ipv6,
+}
+
+/// A port that all of a slice's endpoints have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlicePort {
+    /// As the service's port is named; none for its only one.
+    pub name: Option<Arc<str>>,
+    /// The endpoints' number.
+    pub number: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: Protocol,
+}
+
+/// The protocol of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Where nothing is said.
+    Tcp,
+    /// `UDP`
+    Udp,
+    /// `SCTP`
+    Sctp,
+}
+
+/// One endpoint of a slice.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SliceEndpoint {
+    /// The first address; the others have no meaning.
+    pub ip: IpAddr,
+    /// What its conditions say together.
+    pub health: Health,
+    /// Where it runs.
+    pub node: Option<Arc<str>>,
+    /// Where it runs.
+    pub zone: Option<Arc<str>>,
+    /// The pod behind it: the same one in the slices of both families.
+    pub uid: Option<Arc<str>>,
+    /// From where it should be used.
+    pub hints: Option<Arc<Hints>>,
+}
+
+/// What makes a slice unusable.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {what}")]
+pub struct SliceError {
+    /// Path of the field, such as `endpoints[3].addresses[0]`.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub what: String,
+}
+
+impl Slice {
+    /// What a slice says; none where it says nothing of use: of no service, or with DNS names for
+    /// addresses (Kubernetes gives those no meaning).
+    pub fn of(slice: api::EndpointSlice) -> Result<Option<Self>, SliceError> {
+        let metadata = slice.metadata;
+        let labels = metadata.labels.unwrap_or_default();
+        let Some(service) = labels.get(SERVICE_LABEL).filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let family = match slice.address_type.as_str() {
+            "IPv4" => Family::Ipv4,
+            "IPv6" => Family::Ipv6,
+            _ => return Ok(None),
+        };
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let service = ServiceName::new(service, namespace, None).map_err(|error: NameError| {
+            let field = format!("metadata.labels[\"{SERVICE_LABEL}\"]");
+            SliceError { field, what: error.to_string() }
+        })?;
+        let name = metadata.name.unwrap_or_default().into();
+        let ports = ports(slice.ports.unwrap_or_default())?;
+        let mut endpoints = Vec::with_capacity(slice.endpoints.len());
+        for (index, endpoint) in slice.endpoints.into_iter().enumerate() {
+            endpoints.push(SliceEndpoint::of(index, endpoint, family)?);
+        }
+        Ok(Some(Self { name, service, family, ports, endpoints }))
+    }
+}
+
+fn ports(ports: Vec<api::EndpointPort>) -> Result<Vec<SlicePort>, SliceError> {
+    let mut read = Vec::with_capacity(ports.len());
+    for (index, port) in ports.into_iter().enumerate() {
+        // No number means "whatever the consumer likes": nothing to send a request to.
+        let Some(number) = port.port else { continue };
+        let number = u16::try_from(number).ok().filter(|number| *number > 0);
+        let number = number.ok_or_else(|| SliceError {
+            field: format!("ports[{index}].port"),
+            what: format!("{} is out of range: ports are 1 to 65535", port.port.unwrap_or(0)),
+        })?;
+        let name = port.name.filter(|name| !name.is_empty()).map(Into::into);
+        read.push(SlicePort { name, number, protocol: Protocol::of(port.protocol.as_deref()) });
+    }
+    Ok(read)
+}
+
+impl Protocol {
+    pub(super) fn of(text: Option<&str>) -> Self {
+        match text {
+            Some("UDP") => Self::Udp,
+            Some("SCTP") => Self::Sctp,
+            _ => Self::Tcp,
+        }
+    }
+}
+
+impl SliceEndpoint {
+    fn of(index: usize, endpoint: api::Endpoint, family: Family) -> Result<Self, SliceError> {
+        let wrong = |what| SliceError { field: format!("endpoints[{index}].addresses[0]"), what };
+        let Some(address) = endpoint.addresses.first() else {
+            return Err(wrong("an endpoint needs an address".to_owned()));
+        };
+        let ip: IpAddr =
+            address.parse().map_err(|_| wrong(format!("\"{address}\" is no IP address")))?;
+        if ip.is_ipv4() != (family == Family::Ipv4) {
+            return Err(wrong(format!("\"{address}\" is not of the slice's addressType")));
+        }
+        Ok(Self {
+            ip,
+            health: health(endpoint.conditions.unwrap_or_default()),
+            node: endpoint.node_name.map(Into::into),
+            zone: endpoint.zone.map(Into::into),
+            uid: endpoint.target_ref.and_then(|target| target.uid).map(Into::into),
+            hints: endpoint.hints.and_then(hints),
+        })
+    }
+}
+
+/// What an endpoint's conditions say together.
+///
+/// Unset ones mean ready, serving and not terminating. `ready` is what its controller concluded
+/// from the other two (and from `publishNotReadyAddresses`), so that where it is set it is right:
+/// "ready" while terminating is an order, and "unready" without more comes from controllers that
+/// know no `serving`.
+fn health(conditions: api::EndpointConditions) -> Health {
+    let serving = conditions.serving.unwrap_or(true);
+    let terminating = conditions.terminating.unwrap_or(false);
+    match conditions.ready {
+        Some(true) => Health::Ready,
+        Some(false) if terminating && serving => Health::Draining,
+        Some(false) => Health::Unready,
+        None if !serving => Health::Unready,
+        None if terminating => Health::Draining,
+        None => Health::Ready,
+    }
+}
+
+fn hints(hints: api::EndpointHints) -> Option<Arc<Hints>> {
+    let zones: Vec<Arc<str>> =
+        hints.for_zones.unwrap_or_default().into_iter().map(|zone| zone.name.into()).collect();
+    let nodes: Vec<Arc<str>> =
+        hints.for_nodes.unwrap_or_default().into_iter().map(|node| node.name.into()).collect();
+    let said = !zones.is_empty() || !nodes.is_empty();
+    said.then(|| Arc::new(Hints { zones, nodes }))
+}

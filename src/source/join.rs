@@ -1,0 +1,227 @@
+//! Services out of Kubernetes' Service objects and EndpointSlices.
+//!
+//! A service's endpoints are the union of all its slices, kept by slice name: an endpoint that
+//! moves from one slice to another is for a moment in both or in none, and events of slices may
+//! come before or after that of their Service. So all is kept as it came, and a service is made
+//! anew from all of it whenever something of it changed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use super::{
+    endpoint_slice::{Family, Protocol, Slice, SliceEndpoint},
+    kube_service::{KubePort, KubeService},
+};
+use crate::catalog::{Endpoint, Health, Labels, Port, Service, ServiceName};
+
+/// Service objects and slices by name.
+#[derive(Clone, Debug, Default)]
+pub struct Join {
+    node: Option<Arc<str>>,
+    services: BTreeMap<ServiceName, KubeService>,
+    slices: BTreeMap<ServiceName, BTreeMap<Arc<str>, Slice>>,
+    /// Which service a slice (namespace and name) was last of: its label may change.
+    owners: HashMap<(Arc<str>, Arc<str>), ServiceName>,
+}
+
+impl Join {
+    /// Nothing known yet; `node` is the agent's own.
+    pub fn new(node: Option<Arc<str>>) -> Self {
+        Self { node, ..Self::default() }
+    }
+
+    /// Takes in a Service object. Returns the service it touches.
+    pub fn put_service(&mut self, service: KubeService) -> ServiceName {
+        let name = service.name.clone();
+        self.services.insert(name.clone(), service);
+        name
+    }
+
+    /// Forgets a Service object; its slices may outlive it for a moment.
+    pub fn remove_service(&mut self, name: &ServiceName) {
+        self.services.remove(name);
+    }
+
+    /// Takes in a slice. Returns the services it touches: two where it changed hands.
+    pub fn put_slice(&mut self, slice: Slice) -> Vec<ServiceName> {
+        let key = (slice.service.namespace.clone(), slice.name.clone());
+        let before = self.owners.insert(key, slice.service.clone());
+        let mut touched = vec![slice.service.clone()];
+        if let Some(before) = before.filter(|before| *before != slice.service) {
+            self.drop_slice(&before, &slice.name);
+            touched.push(before);
+        }
+        self.slices.entry(slice.service.clone()).or_default().insert(slice.name.clone(), slice);
+        touched
+    }
+
+    /// Forgets a slice. Returns the service it touches.
+    pub fn remove_slice(&mut self, namespace: &str, name: &str) -> Option<ServiceName> {
+        let owner = self.owners.remove(&(namespace.into(), name.into()))?;
+        self.drop_slice(&owner, name);
+        Some(owner)
+    }
+
+    fn drop_slice(&mut self, service: &ServiceName, name: &str) {
+        if let Some(slices) = self.slices.get_mut(service) {
+            slices.remove(name);
+            if slices.is_empty() {
+                self.slices.remove(service);
+            }
+        }
+    }
+
+    /// All services known by an object or a slice.
+    pub fn names(&self) -> BTreeSet<ServiceName> {
+        self.services.keys().chain(self.slices.keys()).cloned().collect()
+    }
+
+    /// The service as it is now; none where nothing is known of it.
+    pub fn service(&self, name: &ServiceName, source: &Arc<str>) -> Option<Service> {
+        let object = self.services.get(name);
+        let slices = self.slices.get(name);
+        if object.is_none() && slices.is_none() {
+            return None;
+        }
+        let slices: Vec<&Slice> = slices.into_iter().flat_map(BTreeMap::values).collect();
+        let mut service = Service {
+            name: name.clone(),
+            ports: Vec::new(),
+            settings: object.map(|it| it.settings.clone()).unwrap_or_default(),
+            source: source.clone(),
+            version: 0,
+            stale: false,
+            notes: object.map(|it| it.notes.clone()).unwrap_or_default(),
+        };
+        match object {
+            Some(object) => {
+                for port in &object.ports {
+                    let endpoints = self.endpoints(object, &slices, port, &mut service.notes);
+                    let (name, number) = (port.name.clone(), Some(port.number));
+                    service.ports.push(Port { name, number, endpoints });
+                }
+            }
+            None => {
+                for (name, protocol) in ports_of(&slices) {
+                    let endpoints = union(&slices, name.as_ref(), protocol, Family::Ipv4);
+                    let endpoints = endpoints.map(SliceAddress::endpoint).collect();
+                    service.ports.push(Port { name, number: None, endpoints });
+                }
+            }
+        }
+        Some(service)
+    }
+
+    fn endpoints(
+        &self,
+        object: &KubeService,
+        slices: &[&Slice],
+        port: &KubePort,
+        notes: &mut Vec<String>,
+    ) -> Arc<[Endpoint]> {
+        let all: Vec<Endpoint> = union(slices, port.name.as_ref(), port.protocol, object.family)
+            .map(SliceAddress::endpoint)
+            .map(|endpoint| match object.publish_not_ready {
+                true => Endpoint { health: Health::Ready, ..endpoint },
+                false => endpoint,
+            })
+            .collect();
+        if !object.local {
+            return all.into();
+        }
+        let (known, node) = (all.len(), self.node.as_deref());
+        let here: Arc<[Endpoint]> =
+            all.into_iter().filter(|it| node.is_some() && it.node.as_deref() == node).collect();
+        let note = match node {
+            Some(node) => format!(
+                "internalTrafficPolicy Local: {} of {known} endpoints are on this node ({node})",
+                here.len()
+            ),
+            None => "internalTrafficPolicy Local: start the agent with its node's name, or none \
+                     of the endpoints can be used"
+                .to_owned(),
+        };
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+        here
+    }
+}
+
+/// One slice's endpoint at one of the slice's ports.
+struct SliceAddress<'a> {
+    endpoint: &'a SliceEndpoint,
+    address: SocketAddr,
+    family: Family,
+}
+
+impl SliceAddress<'_> {
+    fn endpoint(self) -> Endpoint {
+        Endpoint {
+            address: self.address,
+            region: None,
+            zone: self.endpoint.zone.clone(),
+            node: self.endpoint.node.clone(),
+            weight: 1,
+            health: self.endpoint.health,
+            labels: Arc::new(Labels::new()),
+            ready_since: None,
+            server_name: None,
+            braked: false,
+            hints: self.endpoint.hints.clone(),
+        }
+    }
+}
+
+/// The ports of a service of which only slices are known yet. Their numbers are the endpoints',
+/// not the service's.
+fn ports_of(slices: &[&Slice]) -> BTreeSet<(Option<Arc<str>>, Protocol)> {
+    let ports = slices.iter().flat_map(|slice| &slice.ports);
+    ports.map(|port| (port.name.clone(), port.protocol)).collect()
+}
+
+/// The endpoints that all slices together have for a port, each once, by address.
+///
+/// - By name: slices are split where pods number a named port differently.
+/// - The same address with other ports is another endpoint; with the same port the healthiest
+///   counts: the others are of a pod that went, or of a slice that lags behind.
+/// - A pod in slices of both families is one endpoint, in the preferred family where it has one:
+///   it would get twice its load otherwise.
+fn union<'a>(
+    slices: &[&'a Slice],
+    name: Option<&Arc<str>>,
+    protocol: Protocol,
+    preferred: Family,
+) -> impl Iterator<Item = SliceAddress<'a>> + use<'a> {
+    let mut by_address: BTreeMap<SocketAddr, SliceAddress<'a>> = BTreeMap::new();
+    let mut in_preferred: HashSet<&'a str> = HashSet::new();
+    for slice in slices {
+        let matching =
+            slice.ports.iter().filter(|it| it.name.as_ref() == name && it.protocol == protocol);
+        for (port, endpoint) in
+            matching.flat_map(|port| slice.endpoints.iter().map(move |e| (port, e)))
+        {
+            if let Some(uid) = endpoint.uid.as_deref().filter(|_| slice.family == preferred) {
+                in_preferred.insert(uid);
+            }
+            let address = SocketAddr::new(endpoint.ip, port.number);
+            let found = SliceAddress { endpoint, address, family: slice.family };
+            match by_address.get(&address) {
+                Some(known) if known.endpoint.health <= endpoint.health => {}
+                _ => {
+                    by_address.insert(address, found);
+                }
+            }
+        }
+    }
+    by_address.into_values().filter(move |found| {
+        let twin = found.endpoint.uid.as_deref().is_some_and(|uid| in_preferred.contains(uid));
+        found.family == preferred || !twin
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What a Kubernetes Service object says, reduced to what a pick needs.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1 as api;
+
+use super::endpoint_slice::{Family, Protocol, SliceError};
+use crate::catalog::{ServiceName, Setting};
+
+/// Settings on a Service object begin with this.
+pub const ANNOTATION: &str = "pointsman.dev/";
+
+/// One Service object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KubeService {
+    /// Its name and namespace.
+    pub name: ServiceName,
+    /// Its ports; those of TCP first, since a number may stand for one of each protocol.
+    pub ports: Vec<KubePort>,
+    /// The family it prefers.
+    pub family: Family,
+    /// Endpoints count as ready whatever their conditions say.
+    pub publish_not_ready: bool,
+    /// Only endpoints on the caller's node may be used.
+    pub local: bool,
+    /// What its annotations and fields say of its policy.
+    pub settings: Vec<Setting>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubePort {
+    /// Needed where there are several.
+    pub name: Option<Arc<str>>,
+    /// The service's number.
+    pub number: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+}
+
+impl KubeService {
+    /// What a Service object says.
+    pub fn of(service: api::Service) -> Result<Self, SliceError> {
+        let metadata = service.metadata;
+        let spec = service.spec.unwrap_or_default();
+        let namespace = metadata.namespace.as_deref().unwrap_or("default");
+        let name = metadata.name.unwrap_or_default();
+        let name = ServiceName::new(&name, namespace, None)
+            .map_err(|error| SliceError { field: "metadata".into(), what: error.to_string() })?;
+        let mut settings: Vec<Setting> =
+            spec.traffic_distribution.as_deref().and_then(distribution).into_iter().collect();
+        // An annotation is said on purpose: of one layer the last counts.
+        settings.extend(metadata.annotations.unwrap_or_default().into_iter().filter_map(
+            |(key, value)| {
+                let setting = key.strip_prefix(ANNOTATION)?.to_owned();
+                Some(Setting { key: setting, value, origin: format!("annotation {key}") })
+            },
+        ));
+        let first_family = spec.ip_families.as_ref().and_then(|families| families.first());
+        Ok(Self {
+            name,
+            ports: ports(spec.ports.unwrap_or_default())?,
+            family: match first_family.map(String::as_str) {
+                Some("IPv6") => Family::Ipv6,
+                _ => Family::Ipv4,
+            },
+            publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
+            local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            settings,
+            notes: notes(
+                spec.type_.as_deref(),
+                spec.external_name.as_deref(),
+                spec.session_affinity.as_deref(),
+            ),
+        })
+    }
+}
+
+fn ports(ports: Vec<api::ServicePort>) -> Result<Vec<KubePort>, SliceError> {
+    let mut read = Vec::with_capacity(ports.len());
+    for (index, port) in ports.into_iter().enumerate() {
+        let number = u16::try_from(port.port).ok().filter(|number| *number > 0);
+        let number = number.ok_or_else(|| SliceError {
+            field: format!("spec.ports[{index}].port"),
+            what: format!("{} is out of range: ports are 1 to 65535", port.port),
+        })?;
+        let name = port.name.filter(|name| !name.is_empty()).map(Into::into);
+        read.push(KubePort { name, number, protocol: Protocol::of(port.protocol.as_deref()) });
+    }
+    read.sort_by_key(|port| port.protocol);
+    Ok(read)
+}
+
+/// Where traffic should stay is a preference, and zones are preferred by default: it only wins
+/// over settings with a lower rank. Preferring the node is left to the hints that come with it.
+fn distribution(wanted: &str) -> Option<Setting> {
+    matches!(wanted, "PreferClose" | "PreferSameZone" | "PreferSameNode").then(|| Setting {
+        key: "zone".to_owned(),
+        value: "prefer".to_owned(),
+        origin: format!("trafficDistribution {wanted}"),
+    })
+}
+
+fn notes(kind: Option<&str>, external: Option<&str>, affinity: Option<&str>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if kind == Some("ExternalName") {
+        let name = external.unwrap_or("a DNS name");
+        notes.push(format!("type ExternalName ({name}): there are no endpoints to pick from"));
+    }
+    if affinity == Some("ClientIP") {
+        notes.push(
+            "sessionAffinity ClientIP is not followed: each request is balanced by itself \
+             (a pick with a hash key stays with one endpoint)"
+                .to_owned(),
+        );
+    }
+    notes
+}
