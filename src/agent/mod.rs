@@ -29,7 +29,7 @@ use crate::{
         front::Front,
         listener,
     },
-    source::{self, Spec},
+    source::{self, Spec, Status},
 };
 
 pub mod logs;
@@ -121,10 +121,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let (end, ending) = watch::channel(false);
     let (listen, listening) = watch::channel(false);
     let catalog = Arc::new(Catalog::new(options.sources.iter().map(Spec::to_string)));
-    {
-        let _guard = runtime.enter();
-        start_sources(&options, &catalog, &ending);
-    }
+    let sources = start_sources(&options, &catalog, &ending, &runtime);
     let tables =
         Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
             .map_err(system("the publishing thread"))?;
@@ -135,6 +132,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let told = admin::Told {
         agent: agent.clone(),
         tables: tables.clone(),
+        sources,
         listening,
         socket: options.socket.to_string(),
     };
@@ -181,15 +179,20 @@ fn seed() -> u32 {
     })
 }
 
-fn start_sources(options: &Options, catalog: &Arc<Catalog>, ending: &watch::Receiver<bool>) {
-    for (index, spec) in options.sources.iter().enumerate() {
-        let status = source::Status::default();
+fn start_sources(
+    options: &Options,
+    catalog: &Arc<Catalog>,
+    ending: &watch::Receiver<bool>,
+    runtime: &Runtime,
+) -> Vec<(Spec, Status)> {
+    let start = |(index, spec): (usize, &Spec)| {
+        let status = Status::default();
         let mut ending = ending.clone();
         let cancelled = async move {
             // An error means that the sender is gone, which is an end as well.
             ending.wait_for(|&ending| ending).await.ok();
         };
-        tokio::spawn(source::run(
+        runtime.spawn(source::run(
             spec.clone(),
             options.here.node.clone(),
             SourceId(index),
@@ -197,17 +200,17 @@ fn start_sources(options: &Options, catalog: &Arc<Catalog>, ending: &watch::Rece
             status.clone(),
             cancelled,
         ));
-        let spec = spec.clone();
-        tokio::spawn(async move {
-            match status.first_read().await {
-                Ok(()) => info!(source = %spec, "answered"),
-                Err(problems) => {
-                    for problem in problems {
-                        error!(source = %spec, "{problem}");
-                    }
-                }
-            }
-        });
+        runtime.spawn(tell(spec.clone(), status.clone()));
+        (spec.clone(), status)
+    };
+    options.sources.iter().enumerate().map(start).collect()
+}
+
+/// Says how a source's first read went.
+async fn tell(source: Spec, status: Status) {
+    match status.first_read().await {
+        Ok(()) => info!(%source, "answered"),
+        Err(problems) => problems.iter().for_each(|problem| error!(%source, "{problem}")),
     }
 }
 
