@@ -128,6 +128,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.policies.clone()));
     let leases = agent.leases().clone();
     runtime.spawn(async move { leases.run().await });
+    runtime.spawn(tell_when_ready(catalog.clone()));
     runtime.spawn(async move { catalog.end_holds().await });
     let told = admin::Told {
         agent: agent.clone(),
@@ -200,17 +201,16 @@ fn start_sources(
             status.clone(),
             cancelled,
         ));
-        runtime.spawn(tell(spec.clone(), status.clone()));
         (spec.clone(), status)
     };
     options.sources.iter().enumerate().map(start).collect()
 }
 
-/// Says how a source's first read went.
-async fn tell(source: Spec, status: Status) {
-    match status.first_read().await {
-        Ok(()) => info!(%source, "answered"),
-        Err(problems) => problems.iter().for_each(|problem| error!(%source, "{problem}")),
+/// Says when every source has answered; what is wrong with one it says itself.
+async fn tell_when_ready(catalog: Arc<Catalog>) {
+    // The sender lives in the catalog, so that waiting can't fail.
+    if catalog.changes().wait_for(|_| catalog.synced()).await.is_ok() {
+        info!(services = catalog.list(None).len(), "every source has answered");
     }
 }
 

@@ -89,7 +89,7 @@ impl Line {
         }
     }
 
-    /// The connection is over: if writing failed, its last answer did not arrive.
+    /// The connection is over: if it broke, its last answer did not arrive.
     pub fn over(&self) {
         let last = self.last().take();
         match last {
@@ -103,7 +103,7 @@ impl Line {
     }
 }
 
-/// A caller's stream that notes on its line when it can't be written any more.
+/// A caller's stream that notes on its line how it broke.
 #[derive(Debug)]
 pub struct Wire {
     stream: UnixStream,
@@ -116,11 +116,11 @@ impl Wire {
         Self { stream, line }
     }
 
-    fn noted<T>(&self, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if matches!(written, Poll::Ready(Err(_))) {
+    fn noted<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(done, Poll::Ready(Err(_))) {
             self.line.broken.store(true, Relaxed);
         }
-        written
+        done
     }
 }
 
@@ -130,7 +130,9 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        // Reset, not closed: there was something that the caller had not read.
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.noted(read)
     }
 }
 
