@@ -23,7 +23,7 @@ use crate::{
 const MOST_BYTES: u64 = 256 << 20;
 
 /// The end of a problem that costs nothing yet.
-const STAYS: &str = "; what was last good stays in force";
+const STAYS: &str = " (what was last good stays in force)";
 
 /// Which files of a folder are read.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -77,7 +77,7 @@ impl Loader {
                 // Removing a file is no way to say that its services are gone: an editor does so
                 // for a moment, and a volume may be unmounted.
                 let known = self.files.values().any(|file| file.good.is_some());
-                let rest = if known { STAYS } else { "; nothing is known of it yet" };
+                let rest = if known { STAYS } else { " (nothing is known of it yet)" };
                 let problem =
                     Problem::of_file(&name(&self.path), format!("{}{rest}", explain(&error)));
                 return Loaded { services: None, complete: false, problems: vec![problem] };
