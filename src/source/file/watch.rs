@@ -200,10 +200,11 @@ impl Interest {
         interest.folder = Some(target.clone());
         for entry in fs::read_dir(&target).into_iter().flatten().flatten() {
             let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            if linked && is_candidate(&entry.path()) {
-                if let Ok(target) = fs::canonicalize(entry.path()) {
-                    interest.add(&target);
-                }
+            if linked
+                && is_candidate(&entry.path())
+                && let Ok(target) = fs::canonicalize(entry.path())
+            {
+                interest.add(&target);
             }
         }
         interest

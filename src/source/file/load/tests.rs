@@ -150,7 +150,7 @@ fn a_file_that_may_not_be_read_keeps_its_last_good() {
     let mut loader = loader(folder.path());
     loader.load();
     let path = folder.path().join("a.yaml");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_ok() {
         return; // root reads everything
     }
