@@ -67,7 +67,7 @@ fn look(
     catalog: &Catalog,
     status: &Status,
 ) -> Vec<Problem> {
-    let loaded = loader.load();
+    let loaded = loader.load(|service| catalog.share(service));
     if let Some(services) = loaded.services {
         catalog.apply(source, Change::Replace(services), clock::now());
     }

@@ -203,7 +203,9 @@ async fn what_a_link_leads_to_is_followed() {
 #[tokio::test]
 async fn where_inotify_is_refused_the_path_is_looked_at_every_so_often() {
     let (_guard, folder) = folder();
-    let mut watch = Watch::new(folder);
+    let path = folder.join("services.yaml");
+    let mut watch = Watch::new(path.clone());
+    let works = watch.start;
     watch.start = |_| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch));
     watch.poll = Duration::from_millis(50);
     watch.aim();
@@ -213,4 +215,11 @@ async fn where_inotify_is_refused_the_path_is_looked_at_every_so_often() {
     watch.aim();
     watch.changed().await;
     assert!(start.elapsed() >= Duration::from_millis(100));
+    // And no longer than needed.
+    watch.start = works;
+    watch.aim();
+    assert!(!watch.refused);
+    assert!(quiet(&watch).await);
+    fs::write(&path, "a").unwrap();
+    assert!(told(&mut watch).await);
 }
