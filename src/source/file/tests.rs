@@ -1,7 +1,8 @@
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -167,4 +168,41 @@ async fn cancelling_ends_the_source() {
     assert!(running.status.first_read().await.is_err());
     running.stop.take().unwrap().send(()).unwrap();
     tokio::time::timeout(AT_MOST, running.task).await.unwrap().unwrap();
+}
+
+#[test]
+fn each_problem_is_logged_once_and_so_is_its_end() {
+    let problem = |what: &str| source::Problem::of_file(&"a.yaml".into(), what);
+    let (logged, guard) = capture();
+    let told = super::tell(BTreeSet::new(), vec![problem("one"), problem("two")]);
+    let told = super::tell(told, vec![problem("two"), problem("one")]);
+    super::tell(told, vec![problem("two")]);
+    drop(guard);
+    let logged = String::from_utf8(logged.lock().unwrap().clone()).unwrap();
+    assert_eq!(
+        logged.lines().map(str::trim).collect::<Vec<_>>(),
+        ["WARN a.yaml: one", "WARN a.yaml: two", "INFO no longer: a.yaml: one"]
+    );
+}
+
+/// What this thread logs from now on.
+fn capture() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let logged = Arc::new(Mutex::new(Vec::new()));
+    let sink = logged.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(move || Sink(sink.clone()))
+        .finish();
+    (logged, tracing::subscriber::set_default(subscriber))
 }

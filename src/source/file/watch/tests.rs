@@ -9,7 +9,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use super::{QUIET_WRITING, Watch};
+use super::Watch;
 
 /// Longer than a change is held back, shorter than one that is never told.
 const SOON: Duration = Duration::from_secs(4);
@@ -96,7 +96,6 @@ async fn a_file_that_is_still_open_is_waited_for() {
     let ((), told) = tokio::join!(writer, timeout(SOON, watch.changed()));
     assert!(told.is_ok());
     assert!(start.elapsed() >= Duration::from_millis(800), "{:?}", start.elapsed());
-    assert!(start.elapsed() < QUIET_WRITING + Duration::from_millis(800));
 }
 
 #[tokio::test]
