@@ -13,11 +13,11 @@ use std::{
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 
 use crate::{
     catalog::ServiceName,
-    policy::{ConfigPolicies, Resolved, settings},
+    policy::ConfigPolicies,
     source::{
         Problem, Spec, document,
         policy_block::{PolicyBlock, PolicyShape},
@@ -188,9 +188,11 @@ fn sources(file: &Arc<str>, written: Vec<Spanned<SourceText>>) -> Result<Vec<Spe
 }
 
 fn policies(file: &Arc<str>, written: &PoliciesBlock) -> Result<ConfigPolicies, Problem> {
-    let settings = |path: &str, block: &PolicyBlock| {
-        check(file, path, block)?;
-        Ok(block.settings("configuration", file))
+    // A configuration is refused where a service's own settings would only be passed over: whoever
+    // starts the agent is there to mend it.
+    let settings = |path: &str, block: &PolicyBlock| match block.problems(file, path).pop() {
+        Some(problem) => Err(problem),
+        None => Ok(block.settings("configuration", file)),
     };
     Ok(ConfigPolicies {
         default: settings("policies.default", &written.default)?,
@@ -213,23 +215,5 @@ fn policies(file: &Arc<str>, written: &PoliciesBlock) -> Result<ConfigPolicies, 
     })
 }
 
-/// A configuration is refused where a service's own settings would only be passed over: whoever
-/// starts the agent is there to mend it.
-fn check(file: &Arc<str>, path: &str, block: &PolicyBlock) -> Result<(), Problem> {
-    let wrong = |at: Location, field: String, what: String| Problem {
-        place: document::place(file, at),
-        field,
-        what,
-    };
-    let mut policy = crate::policy::Policy::default();
-    for (key, value, at) in &block.settings {
-        settings::key(key)
-            .and_then(|known| known.set(&mut policy, value))
-            .map_err(|what| wrong(*at, format!("{path}.{key}"), what))?;
-    }
-    let contradictions = Resolved::of(&block.settings("", file)).problems;
-    match (contradictions.into_iter().next(), block.settings.first()) {
-        (Some(what), Some((_, _, at))) => Err(wrong(*at, path.to_owned(), what)),
-        _ => Ok(()),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,7 @@ enum Command {
     Services(services::Args),
     Endpoints(endpoints::Args),
     Explain(explain::Args),
+    Demo(crate::demo::Args),
 }
 
 /// Runs the command line of this process.
@@ -50,6 +51,7 @@ pub fn run() -> ExitCode {
         Command::Services(args) => services::run(&args),
         Command::Endpoints(args) => endpoints::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Demo(args) => return crate::demo::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -73,13 +73,6 @@ impl Default for Resolved {
 }
 
 impl Resolved {
-    /// What these settings alone make of the defaults.
-    pub fn of(settings: &[Setting]) -> Self {
-        let mut resolved = Self::default();
-        resolved.apply(settings);
-        resolved
-    }
-
     /// Lets these settings win over what holds so far.
     fn apply(&mut self, layer: &[Setting]) {
         let before = self.clone();

@@ -35,13 +35,70 @@ macro_rules! from_text {
 }
 pub(crate) use from_text;
 
-/// Reads one document.
+/// One of the documents of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    /// The file, as errors call it.
+    pub file: &'a Arc<str>,
+    /// Lines of the file before it.
+    pub lines_before: u64,
+    /// Its text, with the `---` it begins with.
+    pub text: &'a str,
+}
+
+/// The documents of a file but the empty ones. A line that begins with `---` separates them
+/// wherever it stands (YAML 1.2, 9.1.2), so that no parser is needed to find them.
+pub fn documents<'a>(file: &'a Arc<str>, text: &'a str) -> Vec<Document<'a>> {
+    let mut documents = vec![Document { file, lines_before: 0, text: "" }];
+    let mut start = 0;
+    let mut end = 0;
+    for (number, line) in text.split_inclusive('\n').enumerate() {
+        let rest = line.strip_prefix("---");
+        let separates =
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        let directives = || text[start..end].lines().all(|line| line.starts_with(['%', '#']));
+        if separates && !(text[start..end].starts_with('%') && directives()) {
+            start = end;
+            documents.push(Document { file, lines_before: number as u64, text: "" });
+        }
+        end += line.len();
+        if let Some(last) = documents.last_mut() {
+            last.text = &text[start..end];
+        }
+    }
+    let blank = |line: &str| {
+        let line = line.strip_prefix("---").unwrap_or(line).trim();
+        line.is_empty() || line.starts_with('#') || line == "..." || line == "\u{feff}"
+    };
+    documents.retain(|document| !document.text.lines().all(blank));
+    documents
+}
+
+impl Document<'_> {
+    /// Reads it as a whole.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let mut track = Track::new();
+        let options = options(self.text.len());
+        serde_saphyr::with_deserializer_from_str_with_options(self.text, options, |yaml| {
+            T::deserialize(Deserializer::new(yaml, &mut track))
+        })
+        .map_err(|error| {
+            let mut problem = explain(self.file, &error, &track.path());
+            problem.place.line = problem.place.line.map(|line| line + self.lines_before);
+            problem
+        })
+    }
+
+    /// A place within it.
+    pub(crate) fn place(&self, location: Location) -> Place {
+        let place = place(self.file, location);
+        Place { line: place.line.map(|line| line + self.lines_before), ..place }
+    }
+}
+
+/// Reads a file of one document.
 pub fn read<T: DeserializeOwned>(file: &Arc<str>, text: &str) -> Result<T, Problem> {
-    let mut track = Track::new();
-    serde_saphyr::with_deserializer_from_str_with_options(text, options(text.len()), |yaml| {
-        T::deserialize(Deserializer::new(yaml, &mut track))
-    })
-    .map_err(|error| explain(file, &error, &track.path()))
+    Document { file, lines_before: 0, text }.read()
 }
 
 /// Text from bytes, as files have them.
@@ -106,7 +163,7 @@ fn explain(file: &Arc<str>, error: &Error, path: &Path) -> Problem {
 }
 
 /// The path as in `services[0].ports.http`, without what only our types know of.
-fn field(path: &Path) -> String {
+pub(crate) fn field(path: &Path) -> String {
     let mut field = String::new();
     for segment in path.iter() {
         match segment {
@@ -145,7 +202,7 @@ fn what(error: &Error) -> String {
         Error::Unexpected { expected, .. } => format!("here must be {}", node(expected)),
         Error::InvalidScalar { ty, .. } => format!("here must be {}", scalar(ty)),
         Error::NullIntoString { .. } => "here must be a text; write \"\" for none".to_owned(),
-        Error::Eof { .. } => "the file is empty; write \"services: []\" for no services".to_owned(),
+        Error::Eof { .. } => "the file is empty".to_owned(),
         Error::AliasReplayLimitExceeded { .. } | Error::Budget { .. } => format!(
             "aliases, nesting or size go beyond what is read (at most {ALIASED_NODES} values by \
              aliases, {DEPTH} levels): write it out, or split the file"
@@ -185,5 +242,34 @@ fn scalar(ty: &str) -> String {
         "boolean" | "bool" => "true or false".to_owned(),
         "floating point" => "a number".to_owned(),
         other => format!("a value of type {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_an_honest_file_is_no_reason_to_refuse_it() {
+        let text = format!("[{}]", "1,".repeat(ALIASED_NODES + 10_000));
+        assert_eq!(read::<Vec<u8>>(&"s.yaml".into(), &text).unwrap().len(), ALIASED_NODES + 10_000);
+    }
+
+    #[test]
+    fn documents_are_found_with_the_lines_before_them() {
+        let file: Arc<str> = "s.yaml".into();
+        let found = |text| -> Vec<(u64, String)> {
+            let of = |it: Document<'_>| (it.lines_before, it.text.to_owned());
+            documents(&file, text).into_iter().map(of).collect()
+        };
+        assert_eq!(found("a: 1\n"), [(0, "a: 1\n".to_owned())]);
+        assert_eq!(found("# no\n---\na: 1\n")[0], (1, "---\na: 1\n".to_owned()));
+        assert_eq!(
+            found("a: |\n  ---\n---\n# no\n---  \nb: 1\n---"),
+            [(0, "a: |\n  ---\n".to_owned()), (4, "---  \nb: 1\n".to_owned())]
+        );
+        assert_eq!(found("%YAML 1.2\n---\na: 1\n"), [(0, "%YAML 1.2\n---\na: 1\n".to_owned())]);
+        assert_eq!(found("a: 1\n----\n")[0].1, "a: 1\n----\n");
+        assert!(found("").is_empty());
     }
 }

@@ -12,8 +12,14 @@ use serde::{
 };
 use serde_saphyr::{Location, Spanned};
 
-use super::{document, problem::Place};
-use crate::catalog::Setting;
+use super::{
+    document,
+    problem::{Place, Problem},
+};
+use crate::{
+    catalog::Setting,
+    policy::{Policy, settings::key},
+};
 
 /// The settings of a `policy:` block, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +43,44 @@ impl PolicyBlock {
             })
             .collect()
     }
+}
+
+impl PolicyBlock {
+    /// What is wrong in it; `path` is its field's.
+    pub fn problems(&self, file: &Arc<str>, path: &str) -> Vec<Problem> {
+        let at = |key: &str| {
+            let known = self.settings.iter().rfind(|(known, ..)| known == key);
+            document::place(file, known.map_or(Location::UNKNOWN, |(_, _, at)| *at))
+        };
+        judge(&self.settings("line", &"".into()))
+            .into_iter()
+            .map(|(key, what)| Problem { place: at(&key), field: format!("{path}.{key}"), what })
+            .collect()
+    }
+}
+
+/// What is wrong in settings of one origin: the key, and what would be right.
+pub(super) fn judge(settings: &[Setting]) -> Vec<(String, String)> {
+    let mut policy = Policy::default();
+    let mut wrong: Vec<(String, String)> = settings
+        .iter()
+        .filter_map(|setting| {
+            let set = key(&setting.key).and_then(|known| known.set(&mut policy, &setting.value));
+            Some((setting.key.clone(), set.err()?))
+        })
+        .collect();
+    let ejection = &policy.outlier;
+    if ejection.base_ejection > ejection.max_ejection {
+        let named = |name: &str| settings.iter().any(|setting| setting.key.ends_with(name));
+        let name = if named("base_ejection") { "base_ejection" } else { "max_ejection" };
+        let what = format!(
+            "base_ejection {} is longer than max_ejection {}: it must not be",
+            humantime::format_duration(ejection.base_ejection),
+            humantime::format_duration(ejection.max_ejection)
+        );
+        wrong.push((format!("outlier.{name}"), what));
+    }
+    wrong
 }
 
 impl<'de> Deserialize<'de> for PolicyBlock {
@@ -144,8 +188,7 @@ pub(crate) struct PolicyShape {
     choices: Option<u32>,
     /// What the caller's own zone means.
     zone: Option<ZoneShape>,
-    /// Share of the ready endpoints that must be left after the agent's own judgements; below it
-    /// they are undone.
+    /// Below this share of ready endpoints the agent's own judgements are undone.
     #[schemars(range(min = 0.0, max = 1.0))]
     panic_below: Option<f64>,
     /// Steering away from errors.

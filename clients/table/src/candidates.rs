@@ -1,11 +1,14 @@
 //! Finding a group's candidates and the best of them.
 
+use std::hint::select_unpredictable;
+
 use crate::{
-    layout::MAX_CHOICES,
+    layout::{MAX_CHOICES, NONE},
     observe::Observer,
     plan::{Branch, Kind},
     random::Random,
-    view::{View, Winner},
+    structure::Row,
+    view::{Load, Score, View, Winner},
 };
 
 /// How often a candidate is drawn again for being one already. At a weight of 1000:1 drawing on
@@ -33,90 +36,108 @@ impl Seen {
     }
 }
 
+/// Two candidates of a group of more than two, for a request that excludes nothing.
+/// The same as `best_of_several`, written for the branch predictor: which of them wins can't be
+/// predicted, and a wrong guess costs as much as half a pick, so nothing branches on that.
+pub(crate) struct Pair {
+    slots: [u32; 2],
+    scores: [Score; 2],
+    other_wins: bool,
+    last_row: u32,
+}
+
+impl Pair {
+    #[inline(always)]
+    pub(crate) fn draw(
+        rows: &[Row],
+        load: Load<'_>,
+        random: &mut Random,
+        observer: &mut impl Observer,
+    ) -> Self {
+        let count = rows.len() as u32;
+        let first = random.row_and_coin(count);
+        let second = random.row_and_coin(count);
+        let mut last_row = second.0;
+        let one = drawn(rows, first);
+        let mut other = drawn(rows, second);
+        if one == other {
+            (other, last_row) = draw_another(rows, random, one, last_row);
+        }
+        let scores = [load.score(one), load.score(other)];
+        observer.candidate(one, scores[0]);
+        observer.candidate(other, scores[1]);
+        let lower = scores[1].value < scores[0].value;
+        let other_wins = scores[1].eligible & (lower | !scores[0].eligible);
+        Self { slots: [one, other], scores, other_wins, last_row }
+    }
+
+    #[inline(always)]
+    pub(crate) fn slot(&self) -> u32 {
+        select_unpredictable(self.other_wins, self.slots[1], self.slots[0])
+    }
+
+    /// Whether one of them may be picked, and scores below `spill_at` if there is one to spill to.
+    #[inline(always)]
+    pub(crate) fn settles(&self, branch: &Branch) -> bool {
+        let eligible = self.scores[0].eligible | self.scores[1].eligible;
+        eligible && (branch.overflow == NONE || self.score().value < branch.spill_at)
+    }
+
+    #[inline(always)]
+    fn score(&self) -> Score {
+        self.scores[usize::from(self.other_wins)]
+    }
+
+    pub(crate) fn winner(&self) -> Winner {
+        let score = self.score().effective();
+        Winner { slot: self.slot(), score, last_row: self.last_row }
+    }
+}
+
+/// The slot that a draw gives.
+#[inline(always)]
+fn drawn(rows: &[Row], (row, coin): (u32, u32)) -> u32 {
+    debug_assert!((row as usize) < rows.len());
+    // SAFETY: the high half of a product with the number of rows is below it.
+    let row = unsafe { rows.get_unchecked(row as usize) };
+    select_unpredictable(coin < row.probability, row.slot, row.alias)
+}
+
+/// Goes on drawing for a slot other than `one`; gives it and the row that was looked at last.
+#[inline(never)]
+fn draw_another(rows: &[Row], random: &mut Random, one: u32, mut last_row: u32) -> (u32, u32) {
+    for _ in 0..REDRAWS {
+        let draw = random.row_and_coin(rows.len() as u32);
+        last_row = draw.0;
+        let slot = drawn(rows, draw);
+        if slot != one {
+            return (slot, last_row);
+        }
+    }
+    let mut seen = Seen::new();
+    seen.add(one);
+    // A group whose rows are all of one slot has only that.
+    step_to_another(rows, last_row, &seen).unwrap_or((one, last_row))
+}
+
+/// From the row after `last_row` on and around, the first row's own slot that is no candidate
+/// yet, and that row.
+fn step_to_another(rows: &[Row], last_row: u32, seen: &Seen) -> Option<(u32, u32)> {
+    from_row(last_row + 1, rows.len() as u32)
+        .map(|row| (rows[row as usize].slot, row))
+        .find(|(slot, _)| !seen.has(*slot))
+}
+
 impl View<'_> {
     /// The best candidate of a group.
-    #[inline(always)]
     pub(crate) fn best(
         &self,
         branch: &Branch,
         random: &mut Random,
         observer: &mut impl Observer,
     ) -> Winner {
-        let plain = self.request.exclude.is_empty() & self.process.is_none();
-        if branch.kind == Kind::Two && plain {
-            return self.best_of_two(branch, random, observer);
-        }
-        self.best_of_any(branch, random, observer)
-    }
-
-    /// The same as `best_of_several` for two candidates and nothing excluded, written for the
-    /// branch predictor: mispredictions fall from 0.62 to 0.14 a pick.
-    #[inline(always)]
-    fn best_of_two(
-        &self,
-        branch: &Branch,
-        random: &mut Random,
-        observer: &mut impl Observer,
-    ) -> Winner {
-        let first = random.row_and_coin(branch.rows);
-        let second = random.row_and_coin(branch.rows);
-        let mut last_row = second.0;
-        let one = self.drawn(branch, first);
-        let mut other = self.drawn(branch, second);
-        if one == other {
-            (other, last_row) = self.draw_another(branch, random, one, last_row);
-        }
-        let (score_of_one, score_of_other) = (self.plain_score(one), self.plain_score(other));
-        observer.candidate(one, score_of_one);
-        observer.candidate(other, score_of_other);
-        let (lowest, challenger) = (score_of_one.effective(), score_of_other.effective());
-        let lower = challenger < lowest;
-        Winner {
-            slot: std::hint::select_unpredictable(lower, other, one),
-            score: std::hint::select_unpredictable(lower, challenger, lowest),
-            last_row,
-        }
-    }
-
-    /// Goes on drawing for a slot other than `one`; gives it and the row that was looked at last.
-    #[inline(never)]
-    fn draw_another(
-        &self,
-        branch: &Branch,
-        random: &mut Random,
-        one: u32,
-        mut last_row: u32,
-    ) -> (u32, u32) {
-        for _ in 0..REDRAWS {
-            let draw = random.row_and_coin(branch.rows);
-            last_row = draw.0;
-            let slot = self.drawn(branch, draw);
-            if slot != one {
-                return (slot, last_row);
-            }
-        }
-        let mut seen = Seen::new();
-        seen.add(one);
-        // A group whose rows are all of one slot has only that.
-        self.step_to_another(branch, last_row, &seen).unwrap_or((one, last_row))
-    }
-
-    /// From the row after `last_row` on and around, the first row's own slot that is no candidate
-    /// yet, and that row.
-    fn step_to_another(&self, branch: &Branch, last_row: u32, seen: &Seen) -> Option<(u32, u32)> {
-        from_row(last_row + 1, branch.rows)
-            .map(|row| (self.row(branch, row).slot, row))
-            .find(|(slot, _)| !seen.has(*slot))
-    }
-
-    #[inline(never)]
-    pub(crate) fn best_of_any(
-        &self,
-        branch: &Branch,
-        random: &mut Random,
-        observer: &mut impl Observer,
-    ) -> Winner {
         match branch.kind {
+            Kind::Nothing => Winner::NONE,
             Kind::All => self.best_of_all(branch, random, observer),
             Kind::Two | Kind::Several => self.best_of_several(branch, random, observer),
             Kind::Hashed => self.first_of_hashed(branch, random, observer),
@@ -132,16 +153,16 @@ impl View<'_> {
         observer: &mut impl Observer,
     ) -> Winner {
         let mut winner = Winner { last_row: branch.rows - 1, ..Winner::NONE };
+        let rows = self.plan.rows(branch);
         let mut first = None;
         if branch.rows > 1 {
-            let slot = self.drawn(branch, random.row_and_coin(branch.rows));
+            let slot = drawn(rows, random.row_and_coin(branch.rows));
             self.compare(slot, &mut winner, observer);
             first = Some(slot);
         }
-        for row in 0..branch.rows {
-            let slot = self.row(branch, row).slot;
-            if Some(slot) != first {
-                self.compare(slot, &mut winner, observer);
+        for row in rows {
+            if Some(row.slot) != first {
+                self.compare(row.slot, &mut winner, observer);
             }
         }
         winner
@@ -153,6 +174,7 @@ impl View<'_> {
         random: &mut Random,
         observer: &mut impl Observer,
     ) -> Winner {
+        let rows = self.plan.rows(branch);
         let mut winner = Winner::NONE;
         let mut seen = Seen::new();
         for _ in 0..branch.choices {
@@ -160,14 +182,13 @@ impl View<'_> {
             for _ in 0..=REDRAWS {
                 let draw = random.row_and_coin(branch.rows);
                 winner.last_row = draw.0;
-                let slot = self.drawn(branch, draw);
+                let slot = drawn(rows, draw);
                 if !seen.has(slot) {
                     distinct = Some((slot, draw.0));
                     break;
                 }
             }
-            let distinct =
-                distinct.or_else(|| self.step_to_another(branch, winner.last_row, &seen));
+            let distinct = distinct.or_else(|| step_to_another(rows, winner.last_row, &seen));
             let Some((slot, row)) = distinct else { break };
             winner.last_row = row;
             seen.add(slot);
@@ -191,7 +212,7 @@ impl View<'_> {
         let mut winner = Winner { last_row: start, ..Winner::NONE };
         let mut seen = Seen::new();
         for row in from_row(start, branch.rows) {
-            let slot = self.plan.structure.ring[(branch.first_row + row) as usize];
+            let slot = self.plan.ring(branch)[row as usize];
             if seen.has(slot) {
                 continue;
             }
@@ -212,7 +233,7 @@ impl View<'_> {
     }
 }
 
-/// All rows of a group once, from one of them on and around.
+/// All rows of a group once, from one of them on and around; from the first after the last.
 pub(crate) fn from_row(row: u32, rows: u32) -> impl Iterator<Item = u32> {
-    (row..rows).chain(0..row)
+    (row..rows).chain(0..row.min(rows))
 }

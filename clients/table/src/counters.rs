@@ -7,19 +7,20 @@
 //! sums over shards mean something.
 //!
 //! The pages. Page 0 belongs to the service: after the header, for each shard a block of whole
-//! cache lines with what is counted once per service. Then, for each shard, four kinds of pages of
-//! four fields each: 16 words of header, then one run of 252 words per field. So:
+//! cache lines with what is counted once per service. Then, for each shard, eight kinds of pages of
+//! two fields each: 16 words of header, then a run of 504 words for each field. So:
 //! - each field is dense, and its runs are 16-byte aligned and whole numbers of 16 bytes, which is
-//!   what a sweep of baseline vector loads wants (63 of them per run, nothing left over);
-//! - started and ended of 252 slots stand in one page. Sweeping 1,000 slots for what is in flight
-//!   touches 4 pages of a process, not 16 as with all 16 fields in one page: 200 processes' pages
-//!   still fit the second-level TLB;
-//! - a slot's page is one division by a constant, and its index `slot + 772 x page`;
-//! - the kinds that a client never uses (server reports) cost no memory.
+//!   what a sweep of baseline vector loads wants (126 of them per run, nothing left over);
+//! - started and ended of 504 slots fill a page. Sweeping 1,000 slots for what is in flight
+//!   touches 2 pages of a process, not 16 as with all 16 fields in one page: those of 200
+//!   processes fit the second-level TLB;
+//! - a slot's page is one division by a constant, and its index `slot + 520 x page`;
+//! - a kind that a client does not use (extra cost, server reports) costs neither memory nor time.
 //!
-//! The header of a page begins with a canary: it is not zero once the shard is in use, and zero
-//! again if the client punched a hole into its file. A shard's canaries are set by the first
-//! thread that takes it, before its activity word, so that unused shards cost no memory.
+//! The header of a page begins with a canary: it is not zero once the pages of its kind are in
+//! use, and zero again if the client punched a hole into its file. A client that first uses a kind
+//! in a shard writes the canaries of its pages, then sets the kind's bit in the shard's `USED`
+//! word, then counts.
 
 use std::sync::{
     Arc,
@@ -43,19 +44,17 @@ use crate::{layout::BANKS_AT, memory, table::AttachError, table::AttachedHeader}
 /// More shards are of no use: what is left of contention at eight is small.
 pub const MAX_SHARDS: u32 = 8;
 /// Slots in a page.
-pub(crate) const RUN: usize = if cfg!(loom) { 1 } else { 252 };
+pub(crate) const RUN: usize = if cfg!(loom) { 1 } else { 504 };
 /// Fields in a page.
-pub(crate) const FIELDS_PER_PAGE: usize = 4;
+pub(crate) const FIELDS_PER_PAGE: usize = 2;
 /// Words of a page.
 pub(crate) const PAGE: usize = LINE + FIELDS_PER_PAGE * RUN;
 /// Kinds of pages.
-pub(crate) const KINDS: usize = 4;
+pub(crate) const KINDS: usize = 8;
 
 /// What a canary is while nobody has punched a hole.
 pub(crate) const CANARY: u32 = 0x5afe_5afe;
 pub(crate) const CANARY_AT: usize = 0;
-/// In the header of a page of flow: whether extra cost was ever counted in it.
-pub(crate) const EXTRA_USED_AT: usize = 1;
 
 // The header of page 0.
 const MAGIC_AT: usize = 1;
@@ -71,6 +70,8 @@ pub(crate) const RETRIED: usize = 1;
 pub(crate) const UNREACHABLE_TOTAL: usize = 2;
 /// How many server reports were written, over all slots.
 pub(crate) const REPORTS_TOTAL: usize = 3;
+/// A bit for each kind of pages that is in use.
+pub(crate) const USED: usize = 4;
 pub(crate) const HISTOGRAM: usize = LINE;
 pub(crate) const BLOCK: usize = LINE + BUCKETS.next_multiple_of(LINE);
 
@@ -105,38 +106,45 @@ pub fn bucket_start_us(bucket: usize) -> u64 {
     }
 }
 
-/// A field: its kind of page, and its place among the four there.
+/// A field: its kind of page, and which of the two runs there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Field {
     pub(crate) kind: usize,
-    pub(crate) lane: usize,
+    pub(crate) run: usize,
 }
 
-const fn field(kind: usize, lane: usize) -> Field {
-    Field { kind, lane }
+const fn field(kind: usize, run: usize) -> Field {
+    Field { kind, run }
 }
 
-/// The flow through a slot: all that a pick and its end change.
+/// What every pick and every end changes.
 pub(crate) const FLOW: usize = 0;
 pub(crate) const STARTED: Field = field(FLOW, 0);
 pub(crate) const ENDED: Field = field(FLOW, 1);
-pub(crate) const EXTRA_STARTED: Field = field(FLOW, 2);
-pub(crate) const EXTRA_ENDED: Field = field(FLOW, 3);
-pub(crate) const JUDGED: usize = 1;
-pub(crate) const TIMED: Field = field(JUDGED, 0);
-pub(crate) const LATENCY_SUM: Field = field(JUDGED, 1);
-pub(crate) const FAILED: Field = field(JUDGED, 2);
-pub(crate) const EXPIRED: Field = field(JUDGED, 3);
-pub(crate) const REFUSED: usize = 2;
+/// Cost beyond 1.
+pub(crate) const EXTRA: usize = 1;
+pub(crate) const EXTRA_STARTED: Field = field(EXTRA, 0);
+pub(crate) const EXTRA_ENDED: Field = field(EXTRA, 1);
+/// Latency.
+pub(crate) const TIMES: usize = 2;
+pub(crate) const TIMED: Field = field(TIMES, 0);
+pub(crate) const LATENCY_SUM: Field = field(TIMES, 1);
+/// Requests that the endpoint took and did not answer well.
+pub(crate) const BAD: usize = 3;
+pub(crate) const FAILED: Field = field(BAD, 0);
+pub(crate) const EXPIRED: Field = field(BAD, 1);
+/// Requests that it did not take.
+pub(crate) const REFUSED: usize = 4;
 pub(crate) const UNREACHABLE: Field = field(REFUSED, 0);
 pub(crate) const REJECTED: Field = field(REFUSED, 1);
-pub(crate) const SEQUENCE_A: Field = field(REFUSED, 2);
-pub(crate) const SEQUENCE_B: Field = field(REFUSED, 3);
-pub(crate) const REPORTED: usize = 3;
-pub(crate) const UTILIZATION: Field = field(REPORTED, 0);
-pub(crate) const REPORTED_IN_FLIGHT: Field = field(REPORTED, 1);
-pub(crate) const QPS: Field = field(REPORTED, 2);
-pub(crate) const EPS: Field = field(REPORTED, 3);
+/// The server's last report, between two sequence words.
+pub(crate) const REPORT: usize = 5;
+pub(crate) const SEQUENCE_A: Field = field(REPORT, 0);
+pub(crate) const SEQUENCE_B: Field = field(REPORT, 1);
+pub(crate) const UTILIZATION: Field = field(6, 0);
+pub(crate) const REPORTED_IN_FLIGHT: Field = field(6, 1);
+pub(crate) const QPS: Field = field(7, 0);
+pub(crate) const EPS: Field = field(7, 1);
 
 /// The index of a slot's first field in the pages of one kind of one shard.
 #[inline(always)]
@@ -278,8 +286,8 @@ impl Counters {
     }
 
     pub(crate) fn value(&self, shard: u32, field: Field, slot: u32, order: Ordering) -> u32 {
-        let page = self.kind_at(shard, field.kind);
-        self.words.at(page + field.lane * RUN + slot_index(slot)).load(order)
+        let pages = self.kind_at(shard, field.kind);
+        self.words.at(pages + field.run * RUN + slot_index(slot)).load(order)
     }
 
     pub(crate) fn words(&self) -> &Words {
@@ -300,17 +308,19 @@ impl Counters {
         SERVICE_PAGE + (shard as usize * KINDS + kind) * self.pages_per_kind * PAGE
     }
 
-    /// Makes a shard ready for use: canaries first, so that whoever sees it active sees them.
-    pub(crate) fn claim(&self, shard: u32, activity: u32) {
-        let word = self.words.at(self.block_at(shard) + ACTIVITY);
-        if word.load(Acquire) != 0 {
+    /// Makes a kind of pages of a shard ready for use: canaries first, so that whoever sees the
+    /// kind in use sees them.
+    #[cold]
+    pub(crate) fn claim(&self, shard: u32, kind: usize) {
+        let used = self.words.at(self.block_at(shard) + USED);
+        if used.load(Acquire) & (1 << kind) != 0 {
             return;
         }
-        for page in 0..KINDS * self.pages_per_kind {
-            let page = self.kind_at(shard, 0) + page * PAGE;
+        for page in 0..self.pages_per_kind {
+            let page = self.kind_at(shard, kind) + page * PAGE;
             self.words.at(page + CANARY_AT).store(CANARY, Relaxed);
         }
-        word.store(activity, Release);
+        used.fetch_or(1 << kind, Release);
     }
 }
 
@@ -345,13 +355,13 @@ mod tests {
 
     #[test]
     fn every_slot_has_its_own_words_within_the_pages() {
-        let counters = Counters::on_heap(600, 2);
+        let counters = Counters::on_heap(1100, 2);
         let mut seen = std::collections::HashSet::new();
         for shard in 0..2 {
             for kind in 0..KINDS {
-                for lane in 0..FIELDS_PER_PAGE {
-                    for slot in 0..600 {
-                        let at = counters.kind_at(shard, kind) + lane * RUN + slot_index(slot);
+                for run in 0..FIELDS_PER_PAGE {
+                    for slot in 0..1100 {
+                        let at = counters.kind_at(shard, kind) + run * RUN + slot_index(slot);
                         assert!(at % PAGE >= LINE, "in a header");
                         assert!(at < counters.words().len());
                         assert!(seen.insert(at), "twice");

@@ -10,8 +10,6 @@ use crate::{
 
 impl View<'_> {
     /// Ends a pick whose group has no winner, or one that is too loaded.
-    #[cold]
-    #[inline(never)]
     pub(crate) fn settle(
         &self,
         branch: &Branch,
@@ -56,8 +54,8 @@ impl View<'_> {
         let mut winner = Winner { last_row, ..Winner::NONE };
         for row in from_row(last_row, branch.rows) {
             let slot = match branch.kind {
-                Kind::Hashed => self.plan.structure.ring[(branch.first_row + row) as usize],
-                _ => self.row(branch, row).slot,
+                Kind::Hashed => self.plan.ring(branch)[row as usize],
+                _ => self.plan.rows(branch)[row as usize].slot,
             };
             self.compare(slot, &mut winner, observer);
             if winner.is_some() {
@@ -93,10 +91,13 @@ impl View<'_> {
     /// Any row of any group, from a drawn one on: always beginning with the first would send
     /// every caller to the same endpoint.
     fn anywhere(&self, random: &mut Random, observer: &mut impl Observer) -> Option<u32> {
-        observer.anywhere();
         let structure = &self.plan.structure;
         let weighted = structure.rows.len() as u32;
         let all = weighted + structure.ring.len() as u32;
+        if all == 0 {
+            return None;
+        }
+        observer.anywhere();
         let start = random.row_and_coin(all).0;
         let mut winner = Winner::NONE;
         from_row(start, all).find_map(|row| {

@@ -14,16 +14,17 @@ use std::{
 
 use crate::{
     atomic::{Acquire, Relaxed, fence},
+    candidates::Pair,
     counters::Counters,
     layout::{ASLEEP_AT, BANKS_AT, GENERATION_AT, Layout, PUBLICATION_AT},
     memory::Words,
     observe::{Explanation, Observer, Recorder},
-    plan::Plan,
+    plan::{Kind, Plan},
     random::Random,
     shard::{Atomic, Form, Outcome, ServerLoad, Shard},
     structure::{EndpointRecord, Structure},
     table::{Cell, Table},
-    view::{Own, View},
+    view::{Load, Own, View, Winner},
     wake::Waker,
 };
 
@@ -73,7 +74,6 @@ pub struct Picker<F: Form = Atomic> {
     random: Random,
     waker: Option<Waker>,
     table: Arc<Table>,
-    counters: Arc<Counters>,
     exclude: Vec<u32>,
     form: PhantomData<F>,
 }
@@ -89,8 +89,8 @@ impl<F: Form> Picker<F> {
         waker: Option<Waker>,
     ) -> Self {
         let ticket = counters.take_ticket();
-        let shard = Shard::take(&counters, ticket % counters.shards(), ticket);
-        Self::over(table, counters, seed, waker, shard)
+        let shard = ticket % counters.shards();
+        Self::over(table, seed, waker, Shard::take(counters, shard, ticket))
     }
 
     /// As `new`, in a certain shard; panics if there is no such shard.
@@ -102,19 +102,12 @@ impl<F: Form> Picker<F> {
         shard: u32,
     ) -> Self {
         let ticket = counters.take_ticket();
-        let shard = Shard::take(&counters, shard, ticket);
-        Self::over(table, counters, seed, waker, shard)
+        Self::over(table, seed, waker, Shard::take(counters, shard, ticket))
     }
 
-    fn over(
-        table: Arc<Table>,
-        counters: Arc<Counters>,
-        seed: u32,
-        waker: Option<Waker>,
-        shard: Shard,
-    ) -> Self {
+    fn over(table: Arc<Table>, seed: u32, waker: Option<Waker>, shard: Shard) -> Self {
         let slots = table.capacity().slots;
-        assert!(counters.slots() >= slots, "counters for fewer slots than the table has");
+        assert!(shard.counters().slots() >= slots, "counters for fewer slots than the table has");
         let mut picker = Self {
             header: table.header(),
             cells: table.cells(),
@@ -127,7 +120,6 @@ impl<F: Form> Picker<F> {
             random: Random::new(seed),
             waker,
             table,
-            counters,
             exclude: Vec::new(),
             form: PhantomData,
         };
@@ -147,7 +139,11 @@ impl<F: Form> Picker<F> {
         let pick = self.pick_observed(request, &mut recorder);
         let generation = self.plan.generation;
         let publication = self.header.at(PUBLICATION_AT).load(Relaxed);
-        Explanation { pick, generation, publication, ..recorder.explanation }
+        let mut explanation = recorder.explanation;
+        if self.plan.structure.groups.is_empty() {
+            explanation.group = None;
+        }
+        Explanation { pick, generation, publication, ..explanation }
     }
 
     /// Picks up to `count` distinct endpoints into `picks`, which is cleared. The first is started;
@@ -246,6 +242,8 @@ impl<F: Form> Picker<F> {
     /// To attach again, make a new picker of the new table.
     pub fn detach(&mut self) {
         self.look();
+        // The way of two candidates knows nothing of a process's own load.
+        self.plan = Arc::new(self.plan.without_shortcut());
         let own_load = |cell: Cell| Cell {
             slope: cell.slope,
             limit: if cell.limit == 0 { 0 } else { i32::MAX },
@@ -315,29 +313,61 @@ impl<F: Form> Picker<F> {
         request: &Request<'_>,
         observer: &mut impl Observer,
     ) -> Option<u32> {
-        let view = View {
-            plan: &self.plan,
-            cells: &self.cells,
-            own: &self.own,
-            publication,
-            request,
-            process: self.detached.then_some(&*self.counters),
-        };
-        let random = &mut self.random;
-        let branches = &view.plan.branches;
+        let plan = &*self.plan;
         let mut group = 0;
-        if branches.len() > 1 {
-            let draw = random.draw();
-            group = branches.iter().position(|branch| branch.takes(draw)).unwrap_or(0);
+        if plan.branches.len() > 1 {
+            let draw = self.random.draw();
+            group = plan.branches.iter().position(|branch| branch.takes(draw)).unwrap_or(0);
         }
-        let branch = branches.get(group)?;
+        debug_assert!(group < plan.branches.len());
+        // SAFETY: there is always a first, and the position of another is one.
+        let branch = unsafe { plan.branches.get_unchecked(group) };
         observer.group(group);
-        let winner = view.best(branch, random, observer);
-        // No winner is a score of infinity, which is never below.
-        if winner.score < branch.spill_at {
-            return Some(winner.slot);
+        if branch.kind == Kind::Two && request.exclude.is_empty() {
+            let load = Load { cells: &self.cells, own: &self.own, publication };
+            let pair = Pair::draw(plan.rows(branch), load, &mut self.random, observer);
+            if pair.settles(branch) {
+                return Some(pair.slot());
+            }
+            return self.choose_further(group, pair.winner(), publication, request, observer);
         }
-        view.settle(branch, winner, random, observer)
+        self.choose_slowly(group, publication, request, observer)
+    }
+
+    #[inline(never)]
+    fn choose_slowly(
+        &mut self,
+        group: usize,
+        publication: u32,
+        request: &Request<'_>,
+        observer: &mut impl Observer,
+    ) -> Option<u32> {
+        let (view, random) = self.view(publication, request);
+        let winner = view.best(&view.plan.branches[group], random, observer);
+        self.choose_further(group, winner, publication, request, observer)
+    }
+
+    #[inline(never)]
+    fn choose_further(
+        &mut self,
+        group: usize,
+        winner: Winner,
+        publication: u32,
+        request: &Request<'_>,
+        observer: &mut impl Observer,
+    ) -> Option<u32> {
+        let (view, random) = self.view(publication, request);
+        view.settle(&view.plan.branches[group], winner, random, observer)
+    }
+
+    fn view<'a>(
+        &'a mut self,
+        publication: u32,
+        request: &'a Request<'a>,
+    ) -> (View<'a>, &'a mut Random) {
+        let load = Load { cells: &self.cells, own: &self.own, publication };
+        let process = self.detached.then_some(self.shard.counters());
+        (View { plan: &self.plan, load, request, process }, &mut self.random)
     }
 
     /// # Safety

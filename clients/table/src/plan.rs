@@ -2,7 +2,7 @@
 
 use crate::{
     layout::{NONE, WHOLE},
-    structure::{EndpointRecord, Mode, Structure},
+    structure::{EndpointRecord, Mode, Row, Structure},
 };
 
 /// A decoded generation, shared by the pickers of a process.
@@ -14,6 +14,7 @@ use crate::{
 pub(crate) struct Plan {
     pub(crate) generation: u32,
     pub(crate) structure: Structure,
+    /// One for each group, and one of nothing if there is none: never empty.
     pub(crate) branches: Vec<Branch>,
     /// Of each slot the index of its endpoint, or `NONE`.
     endpoint_of: Vec<u32>,
@@ -41,12 +42,14 @@ pub(crate) struct Branch {
 pub(crate) enum Kind {
     /// Two of more than two: nearly every pick.
     Two,
-    /// Any other number, fewer than there are rows.
+    /// Any other number, fewer than there are rows; and two, where they can't be had cheaply.
     Several,
     /// No more rows than choices: all of them.
     All,
     /// From the key's row onward.
     Hashed,
+    /// There is no group.
+    Nothing,
 }
 
 impl Plan {
@@ -59,13 +62,44 @@ impl Plan {
     pub(crate) fn new(generation: u32, structure: Structure, slots: u32) -> Self {
         debug_assert_eq!(structure.check(slots), Ok(()));
         let branches = (0..structure.groups.len()).map(|index| Branch::of(&structure, index));
-        let branches = branches.collect();
+        let mut branches: Vec<_> = branches.collect();
+        if branches.is_empty() {
+            branches.push(Branch::NOTHING);
+        }
         let highest = structure.endpoints.iter().map(|endpoint| endpoint.slot as usize + 1).max();
         let mut endpoint_of = vec![NONE; highest.unwrap_or(0)];
         for (index, endpoint) in structure.endpoints.iter().enumerate() {
             endpoint_of[endpoint.slot as usize] = index as u32;
         }
         Self { generation, structure, branches, endpoint_of }
+    }
+
+    /// The same plan for a picker to whom two candidates are nothing special.
+    pub(crate) fn without_shortcut(&self) -> Self {
+        let mut branches = self.branches.clone();
+        for branch in &mut branches {
+            if branch.kind == Kind::Two {
+                branch.kind = Kind::Several;
+            }
+        }
+        let structure = self.structure.clone();
+        Self { structure, branches, endpoint_of: self.endpoint_of.clone(), ..*self }
+    }
+
+    /// The alias rows of a weighted group.
+    #[inline(always)]
+    pub(crate) fn rows(&self, branch: &Branch) -> &[Row] {
+        debug_assert_ne!(branch.kind, Kind::Hashed);
+        let rows = branch.first_row as usize..(branch.first_row + branch.rows) as usize;
+        debug_assert!(self.structure.rows.get(rows.clone()).is_some());
+        // SAFETY: a plan's weighted groups have all of their rows within `rows`.
+        unsafe { self.structure.rows.get_unchecked(rows) }
+    }
+
+    /// The ring of a hashed group.
+    pub(crate) fn ring(&self, branch: &Branch) -> &[u32] {
+        debug_assert_eq!(branch.kind, Kind::Hashed);
+        &self.structure.ring[branch.first_row as usize..][..branch.rows as usize]
     }
 
     pub(crate) fn endpoint(&self, slot: u32) -> Option<&EndpointRecord> {
@@ -75,6 +109,18 @@ impl Plan {
 }
 
 impl Branch {
+    const NOTHING: Self = Self {
+        threshold: WHOLE,
+        first_row: 0,
+        rows: 0,
+        choices: 0,
+        kind: Kind::Nothing,
+        spill_at: f32::INFINITY,
+        spill_margin: 0.0,
+        overflow: NONE,
+        reach: 0,
+    };
+
     fn of(structure: &Structure, index: usize) -> Self {
         let group = &structure.groups[index];
         let kind = match (group.mode, group.choices) {

@@ -1,8 +1,8 @@
-//! Copying a run of counters out of shared memory, 16 bytes at a time.
+//! Adding up runs of counters in shared memory, 16 bytes at a time.
 //!
 //! A sweep of 200 processes x 1,000 slots reads 400,000 counters. Atomic loads are never combined
-//! by the compiler, which makes that 190 us instead of 20; plain loads of memory that others
-//! write are undefined to it. So the loads are written out: to the compiler an opaque block that
+//! by the compiler, which makes that some five times slower; plain loads of memory that others
+//! write are undefined to it. So the loop is written out: to the compiler an opaque block that
 //! reads memory, to the processor vector loads whose 32-bit lanes are never torn, as the runs are
 //! aligned to 16 bytes.
 
@@ -10,36 +10,63 @@
 use crate::atomic::Relaxed;
 use crate::{counters::RUN, memory::Words};
 
-/// One field of one page.
-pub(crate) type Run = [u32; RUN];
+/// Sums of one field of one page.
+#[repr(align(64))]
+pub(crate) struct Run([u32; RUN]);
 
-/// Copies the run that begins at `from`; panics if it is not all there. As relaxed loads: whoever
-/// needs an order puts a fence behind it.
-#[inline]
-pub(crate) fn copy(words: &Words, from: usize, to: &mut Run) {
-    assert!(from <= words.len() && RUN <= words.len() - from, "outside the counters");
-    #[cfg(any(loom, miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
-    for (index, word) in to.iter_mut().enumerate() {
-        *word = words.at(from + index).load(Relaxed);
+/// Words that are added at a time: seven vectors of 16 bytes.
+const STEP: usize = if cfg!(loom) { 1 } else { 28 };
+const _: () = assert!(RUN.is_multiple_of(STEP));
+
+impl Run {
+    pub(crate) fn new() -> Self {
+        Self([0; RUN])
     }
-    #[cfg(not(any(loom, miri, not(any(target_arch = "x86_64", target_arch = "aarch64")))))]
-    // SAFETY: the whole run is within the memory, as just checked, and aligned to 16 bytes, as
-    // pages and runs are multiples of that; `to` is as long.
-    unsafe {
-        vectors(words.at_unchecked(from).as_ptr(), to.as_mut_ptr());
+
+    /// The first `count` sums.
+    pub(crate) fn first(&self, count: usize) -> &[u32] {
+        &self.0[..count]
+    }
+
+    /// 0 for at least the first `count`.
+    #[inline]
+    pub(crate) fn clear(&mut self, count: usize) {
+        self.0[..steps(count) * STEP].fill(0);
+    }
+
+    /// Adds at least the first `count` counters of the run that begins at `from`; panics if the run
+    /// is not all there. As relaxed loads: whoever needs an order puts a fence behind it.
+    #[inline]
+    pub(crate) fn add(&mut self, words: &Words, from: usize, count: usize) {
+        assert!(from <= words.len() && RUN <= words.len() - from, "outside the counters");
+        let steps = steps(count);
+        if steps == 0 {
+            return;
+        }
+        #[cfg(any(loom, miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+        for (index, sum) in self.0[..steps * STEP].iter_mut().enumerate() {
+            *sum = sum.wrapping_add(words.at(from + index).load(Relaxed));
+        }
+        #[cfg(not(any(loom, miri, not(any(target_arch = "x86_64", target_arch = "aarch64")))))]
+        // SAFETY: the whole run is within the memory, as just checked, and aligned to 16 bytes, as
+        // pages and runs are multiples of that; the sums are as many and aligned too.
+        unsafe {
+            add_steps(words.at_unchecked(from).as_ptr(), self.0.as_mut_ptr(), steps);
+        }
     }
 }
 
-/// The vectors that a run is made of: nine times seven.
-#[cfg(not(loom))]
-const _: () = assert!(RUN == 4 * 7 * 9);
+fn steps(count: usize) -> usize {
+    count.min(RUN).div_ceil(STEP)
+}
 
 /// # Safety
-/// `from` is aligned to 16 bytes; 63 vectors can be read from it and written to `to`.
+/// Both are aligned to 16 bytes; `steps` times 28 words, which is not none, can be read from
+/// `from`, and read from and written to `sums`.
 #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
 #[inline]
-unsafe fn vectors(from: *const u32, to: *mut u32) {
-    debug_assert_eq!(from.addr() % 16, 0);
+unsafe fn add_steps(from: *const u32, sums: *mut u32, steps: usize) {
+    debug_assert_eq!((from.addr() | sums.addr()) % 16, 0);
     // SAFETY: reads and writes what the caller promises, and clobbers only what is named.
     unsafe {
         std::arch::asm!(
@@ -51,20 +78,27 @@ unsafe fn vectors(from: *const u32, to: *mut u32) {
             "movdqa {e}, [{from} + 64]",
             "movdqa {f}, [{from} + 80]",
             "movdqa {g}, [{from} + 96]",
-            "movdqu [{to}], {a}",
-            "movdqu [{to} + 16], {b}",
-            "movdqu [{to} + 32], {c}",
-            "movdqu [{to} + 48], {d}",
-            "movdqu [{to} + 64], {e}",
-            "movdqu [{to} + 80], {f}",
-            "movdqu [{to} + 96], {g}",
+            "paddd {a}, [{sums}]",
+            "paddd {b}, [{sums} + 16]",
+            "paddd {c}, [{sums} + 32]",
+            "paddd {d}, [{sums} + 48]",
+            "paddd {e}, [{sums} + 64]",
+            "paddd {f}, [{sums} + 80]",
+            "paddd {g}, [{sums} + 96]",
+            "movdqa [{sums}], {a}",
+            "movdqa [{sums} + 16], {b}",
+            "movdqa [{sums} + 32], {c}",
+            "movdqa [{sums} + 48], {d}",
+            "movdqa [{sums} + 64], {e}",
+            "movdqa [{sums} + 80], {f}",
+            "movdqa [{sums} + 96], {g}",
             "add {from}, 112",
-            "add {to}, 112",
-            "dec {left:e}",
+            "add {sums}, 112",
+            "dec {left}",
             "jnz 2b",
             from = inout(reg) from => _,
-            to = inout(reg) to => _,
-            left = inout(reg) 9_u32 => _,
+            sums = inout(reg) sums => _,
+            left = inout(reg) steps => _,
             a = out(xmm_reg) _,
             b = out(xmm_reg) _,
             c = out(xmm_reg) _,
@@ -78,24 +112,58 @@ unsafe fn vectors(from: *const u32, to: *mut u32) {
 }
 
 /// # Safety
-/// `from` is aligned to 16 bytes; 63 vectors can be read from it and written to `to`.
+/// Both are aligned to 16 bytes; `steps` times 28 words, which is not none, can be read from
+/// `from`, and read from and written to `sums`.
 #[cfg(all(target_arch = "aarch64", not(any(loom, miri))))]
 #[inline]
-unsafe fn vectors(from: *const u32, to: *mut u32) {
-    debug_assert_eq!(from.addr() % 16, 0);
+unsafe fn add_steps(from: *const u32, sums: *mut u32, steps: usize) {
+    debug_assert_eq!((from.addr() | sums.addr()) % 16, 0);
     // SAFETY: reads and writes what the caller promises, and clobbers only what is named.
     unsafe {
         std::arch::asm!(
             "2:",
             "ldr {a:q}, [{from}], #16",
-            "str {a:q}, [{to}], #16",
-            "subs {left:w}, {left:w}, #1",
+            "ldr {b:q}, [{sums}]",
+            "add {b:v}.4s, {b:v}.4s, {a:v}.4s",
+            "str {b:q}, [{sums}], #16",
+            "subs {left}, {left}, #1",
             "b.ne 2b",
             from = inout(reg) from => _,
-            to = inout(reg) to => _,
-            left = inout(reg) 63_u32 => _,
+            sums = inout(reg) sums => _,
+            left = inout(reg) steps * STEP / 4 => _,
             a = out(vreg) _,
+            b = out(vreg) _,
             options(nostack),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::atomic::Relaxed;
+
+    #[test]
+    fn a_run_is_added_as_far_as_asked_and_in_whole_steps() {
+        let words = Words::on_heap(1024);
+        for index in 0..1024 {
+            words.at(index).store(index as u32, Relaxed);
+        }
+        for count in [0, 1, 28, 29, RUN] {
+            let mut run = Run([u32::MAX; RUN]);
+            run.add(&words, 16, count);
+            for (index, sum) in run.0.iter().enumerate() {
+                let added = if index < count.div_ceil(STEP) * STEP { index as u32 + 16 } else { 0 };
+                assert_eq!(*sum, added.wrapping_sub(1), "{index} of {count}");
+            }
+            run.clear(RUN);
+            assert!(run.first(RUN).iter().all(|sum| *sum == 0));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "outside the counters")]
+    fn a_run_that_is_not_all_there_is_refused() {
+        Run::new().add(&Words::on_heap(RUN), 1, 1);
     }
 }

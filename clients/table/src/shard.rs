@@ -1,15 +1,17 @@
 //! One shard of the counters, as a picker counts in it.
 
-use std::fmt::Debug;
+use std::{
+    fmt::Debug,
+    sync::{Arc, atomic::Ordering},
+};
 
 use crate::{
     atomic::{Acquire, AtomicU32, Relaxed, Release, add_unshared, fence},
     counters::{
-        ACTIVITY, BLOCK, Counters, ENDED, EPS, EXPIRED, EXTRA_ENDED, EXTRA_STARTED, EXTRA_USED_AT,
-        FAILED, FLOW, Field, HISTOGRAM, JUDGED, KINDS, LATENCY_CAP_US, LATENCY_SUM, PAGE, QPS,
-        REFUSED, REJECTED, REPORTED, REPORTED_IN_FLIGHT, REPORTS_TOTAL, RETRIED, RUN, SEQUENCE_A,
-        SEQUENCE_B, STARTED, TIMED, UNREACHABLE, UNREACHABLE_TOTAL, UTILIZATION, bucket,
-        slot_index,
+        ACTIVITY, BLOCK, Counters, ENDED, EPS, EXPIRED, EXTRA_ENDED, EXTRA_STARTED, FAILED, FLOW,
+        Field, HISTOGRAM, LATENCY_CAP_US, LATENCY_SUM, PAGE, QPS, REJECTED, REPORTED_IN_FLIGHT,
+        REPORTS_TOTAL, RETRIED, RUN, SEQUENCE_A, SEQUENCE_B, STARTED, TIMED, TIMES, UNREACHABLE,
+        UNREACHABLE_TOTAL, UTILIZATION, bucket, slot_index,
     },
     memory::Words,
 };
@@ -44,7 +46,7 @@ impl Form for SingleWriter {}
 impl sealed::Add for Atomic {
     #[inline(always)]
     #[allow(private_interfaces)]
-    fn add(word: &AtomicU32, amount: u32, order: std::sync::atomic::Ordering) {
+    fn add(word: &AtomicU32, amount: u32, order: Ordering) {
         word.fetch_add(amount, order);
     }
 }
@@ -52,7 +54,7 @@ impl sealed::Add for Atomic {
 impl sealed::Add for SingleWriter {
     #[inline(always)]
     #[allow(private_interfaces)]
-    fn add(word: &AtomicU32, amount: u32, order: std::sync::atomic::Ordering) {
+    fn add(word: &AtomicU32, amount: u32, order: Ordering) {
         add_unshared(word, amount, order);
     }
 }
@@ -97,53 +99,53 @@ pub struct ServerLoad {
 /// A shard, with each kind of page at hand.
 #[derive(Debug)]
 pub(crate) struct Shard {
+    counters: Arc<Counters>,
+    shard: u32,
     /// The shard's block in page 0.
     block: Words,
-    kinds: [Words; KINDS],
-    slots: u32,
+    flow: Words,
+    times: Words,
     /// The last value of the activity word that came from here.
     activity: u32,
+    /// A bit for each kind of pages that is known to be claimed.
+    used: u32,
 }
 
 impl Shard {
     /// A shard, ready for use by whoever drew `ticket`; panics if there is no such shard.
-    pub(crate) fn take(counters: &Counters, shard: u32, ticket: u32) -> Self {
+    pub(crate) fn take(counters: Arc<Counters>, shard: u32, ticket: u32) -> Self {
         assert!(shard < counters.shards(), "no shard {shard} of {}", counters.shards());
-        // Odd, so never 0. Threads begin far apart, so that two that share a shard don't write
-        // the same values: a sweep would take the second for the first, seen already.
-        let activity = (ticket << 24) | 1;
-        counters.claim(shard, activity);
+        counters.claim(shard, FLOW);
         let words = counters.words();
         let kind_words = counters.pages_per_kind() * PAGE;
         Self {
             block: words.part(counters.block_at(shard), BLOCK),
-            kinds: std::array::from_fn(|kind| {
-                words.part(counters.kind_at(shard, kind), kind_words)
-            }),
-            slots: counters.slots(),
-            activity,
+            flow: words.part(counters.kind_at(shard, FLOW), kind_words),
+            times: words.part(counters.kind_at(shard, TIMES), kind_words),
+            counters,
+            shard,
+            // Odd, so never 0. Threads begin far apart, so that two that share a shard don't
+            // write the same values: a sweep would take the second for the first, seen already.
+            activity: (ticket << 24) | 1,
+            used: 1 << FLOW,
         }
     }
 
-    /// # Safety
-    /// `slot` is below `slots`.
-    #[inline(always)]
-    unsafe fn word<const KIND: usize>(&self, field: Field, slot: u32) -> &AtomicU32 {
-        debug_assert!(field.kind == KIND && slot < self.slots);
-        // SAFETY: `slots` slots have their fields within the pages of each kind.
-        unsafe { self.kinds[KIND].at_unchecked(slot_index(slot) + field.lane * RUN) }
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Counts the start of a request.
     ///
     /// # Safety
-    /// `slot` is below `slots`.
+    /// `slot` is below the counters' slots.
     #[inline(always)]
     pub(crate) unsafe fn start<F: Form>(&mut self, slot: u32, cost: u32) {
-        // SAFETY: the caller's promise.
-        F::add(unsafe { self.word::<FLOW>(STARTED, slot) }, 1, Relaxed);
+        // SAFETY: the caller's promise: the slot has its words within the pages.
+        let started = unsafe { self.flow.at_unchecked(slot_index(slot) + STARTED.run * RUN) };
+        F::add(started, 1, Relaxed);
         if cost > 1 {
-            self.extra::<F>(EXTRA_STARTED, slot, cost - 1, Relaxed);
+            self.count::<F>(EXTRA_STARTED, slot, cost - 1, Relaxed);
         }
         self.touch();
     }
@@ -152,7 +154,7 @@ impl Shard {
     /// sees the request's start, and what else is counted of it.
     ///
     /// # Safety
-    /// `slot` is below `slots`.
+    /// `slot` is below the counters' slots.
     #[inline(always)]
     pub(crate) unsafe fn end<F: Form>(
         &mut self,
@@ -161,31 +163,44 @@ impl Shard {
         outcome: Outcome,
         latency_us: Option<u32>,
     ) {
-        if let Some(latency) = latency_us
-            && outcome.is_timed()
-        {
+        if let Some(latency) = latency_us {
             // SAFETY: the caller's promise.
-            F::add(unsafe { self.word::<JUDGED>(TIMED, slot) }, 1, Relaxed);
-            let capped = latency.min(LATENCY_CAP_US);
-            // SAFETY: the caller's promise.
-            F::add(unsafe { self.word::<JUDGED>(LATENCY_SUM, slot) }, capped, Relaxed);
-            // SAFETY: every bucket is within the block.
-            F::add(unsafe { self.block.at_unchecked(HISTOGRAM + bucket(latency)) }, 1, Relaxed);
+            unsafe { self.time::<F>(slot, outcome, latency) };
         }
         if outcome != Outcome::Success {
             self.judge::<F>(slot, outcome);
         }
         if cost > 1 {
-            self.extra::<F>(EXTRA_ENDED, slot, cost - 1, ENDS);
+            self.count::<F>(EXTRA_ENDED, slot, cost - 1, ENDS);
         }
-        // SAFETY: the caller's promise.
-        F::add(unsafe { self.word::<FLOW>(ENDED, slot) }, 1, ENDS);
+        // SAFETY: the caller's promise: the slot has its words within the pages.
+        let ended = unsafe { self.flow.at_unchecked(slot_index(slot) + ENDED.run * RUN) };
+        F::add(ended, 1, ENDS);
         self.touch();
+    }
+
+    /// # Safety
+    /// `slot` is below the counters' slots.
+    #[inline(always)]
+    unsafe fn time<F: Form>(&mut self, slot: u32, outcome: Outcome, latency: u32) {
+        if !outcome.is_timed() {
+            return;
+        }
+        self.claim(TIMES);
+        let timed = slot_index(slot) + TIMED.run * RUN;
+        let sum = slot_index(slot) + LATENCY_SUM.run * RUN;
+        // SAFETY: the caller's promise: the slot has its words within the pages, and every bucket
+        // is within the block.
+        unsafe {
+            F::add(self.times.at_unchecked(timed), 1, Relaxed);
+            F::add(self.times.at_unchecked(sum), latency.min(LATENCY_CAP_US), Relaxed);
+            F::add(self.block.at_unchecked(HISTOGRAM + bucket(latency)), 1, Relaxed);
+        }
     }
 
     #[cold]
     #[inline(never)]
-    fn judge<F: Form>(&self, slot: u32, outcome: Outcome) {
+    fn judge<F: Form>(&mut self, slot: u32, outcome: Outcome) {
         let field = match outcome {
             Outcome::Success | Outcome::Cancelled => return,
             Outcome::Failure => FAILED,
@@ -193,27 +208,31 @@ impl Shard {
             Outcome::Rejected => REJECTED,
             Outcome::Unreachable => UNREACHABLE,
         };
-        F::add(self.kinds[field.kind].at(slot_index(slot) + field.lane * RUN), 1, Relaxed);
+        self.count::<F>(field, slot, 1, Relaxed);
         if outcome == Outcome::Unreachable {
             F::add(self.block.at(UNREACHABLE_TOTAL), 1, Relaxed);
         }
     }
 
-    #[cold]
+    /// Adds to a field that is not of every pick.
     #[inline(never)]
-    fn extra<F: Form>(
-        &self,
-        field: Field,
-        slot: u32,
-        amount: u32,
-        order: std::sync::atomic::Ordering,
-    ) {
-        let pages = &self.kinds[FLOW];
-        let used = pages.at(slot as usize / RUN * PAGE + EXTRA_USED_AT);
-        if used.load(Relaxed) == 0 {
-            used.store(1, Relaxed);
+    fn count<F: Form>(&mut self, field: Field, slot: u32, amount: u32, order: Ordering) {
+        self.claim(field.kind);
+        F::add(self.word(field, slot), amount, order);
+    }
+
+    /// Makes sure that a kind of pages is ready for use.
+    #[inline(always)]
+    fn claim(&mut self, kind: usize) {
+        if self.used & (1 << kind) == 0 {
+            self.counters.claim(self.shard, kind);
+            self.used |= 1 << kind;
         }
-        F::add(pages.at(slot_index(slot) + field.lane * RUN), amount, order);
+    }
+
+    fn word(&self, field: Field, slot: u32) -> &AtomicU32 {
+        let pages = self.counters.kind_at(self.shard, field.kind);
+        self.counters.words().at(pages + slot_index(slot) + field.run * RUN)
     }
 
     /// Shows the sweep that something changed; after the change, so that it finds it.
@@ -233,13 +252,16 @@ impl Shard {
     /// Keeps the last report of a server. Of threads that share the shard one writes at a time;
     /// the report of another that comes meanwhile is dropped.
     pub(crate) fn report<F: Form>(&mut self, slot: u32, load: &ServerLoad) {
-        if slot >= self.slots {
+        if slot >= self.counters.slots() {
             return;
         }
-        let word = |field: Field| self.kinds[field.kind].at(slot_index(slot) + field.lane * RUN);
-        let sequence = word(SEQUENCE_B).load(Acquire);
+        for field in [SEQUENCE_A, UTILIZATION, QPS] {
+            self.claim(field.kind);
+        }
+        let sequence = self.word(SEQUENCE_B, slot).load(Acquire);
         let next = sequence.wrapping_add(1);
-        if word(SEQUENCE_A).compare_exchange(sequence, next, Relaxed, Relaxed).is_err() {
+        let begin = self.word(SEQUENCE_A, slot);
+        if begin.compare_exchange(sequence, next, Relaxed, Relaxed).is_err() {
             return;
         }
         fence(Release);
@@ -249,15 +271,13 @@ impl Shard {
             (QPS, load.qps.to_bits()),
             (EPS, load.eps.to_bits()),
         ] {
-            debug_assert_eq!(field.kind, REPORTED);
-            word(field).store(value, Relaxed);
+            self.word(field, slot).store(value, Relaxed);
         }
-        debug_assert_eq!(SEQUENCE_A.kind, REFUSED);
-        word(SEQUENCE_B).store(next, Release);
+        self.word(SEQUENCE_B, slot).store(next, Release);
         F::add(self.block.at(REPORTS_TOTAL), 1, Relaxed);
         self.touch();
     }
 }
 
 /// With a weaker order an end may be seen without its start: in flight of -1.
-const ENDS: std::sync::atomic::Ordering = if cfg!(relaxed_end) { Relaxed } else { Release };
+const ENDS: Ordering = if cfg!(relaxed_end) { Relaxed } else { Release };

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use crate::{
     atomic::{Acquire, Relaxed, fence},
     counters::{
-        ACTIVITY, BUCKETS, CANARY_AT, Counters, ENDED, EPS, EXPIRED, EXTRA_ENDED, EXTRA_STARTED,
-        EXTRA_USED_AT, FAILED, FLOW, Field, HISTOGRAM, JUDGED, LATENCY_SUM, MAX_SHARDS, PAGE, QPS,
-        REFUSED, REJECTED, REPORTED_IN_FLIGHT, REPORTS_TOTAL, RETRIED, RUN, SEQUENCE_A, SEQUENCE_B,
-        STARTED, TIMED, UNREACHABLE, UNREACHABLE_TOTAL, UTILIZATION,
+        ACTIVITY, BAD, BUCKETS, CANARY_AT, Counters, ENDED, EPS, EXPIRED, EXTRA, EXTRA_ENDED,
+        EXTRA_STARTED, FAILED, FLOW, Field, HISTOGRAM, LATENCY_SUM, MAX_SHARDS, PAGE, QPS, REFUSED,
+        REJECTED, REPORTED_IN_FLIGHT, REPORTS_TOTAL, RETRIED, RUN, SEQUENCE_A, SEQUENCE_B, STARTED,
+        TIMED, TIMES, UNREACHABLE, UNREACHABLE_TOTAL, USED, UTILIZATION,
     },
     layout::LINE,
-    run::{self, Run},
+    run::Run,
     shard::ServerLoad,
 };
 
@@ -111,7 +111,7 @@ const COUNTED: [Field; 7] = [FAILED, UNREACHABLE, REJECTED, EXPIRED, TIMED, LATE
 #[derive(Debug)]
 pub struct Sweep {
     counters: Arc<Counters>,
-    cap: u32,
+    cap: i32,
     /// The activity word of each shard at the last `in_flight`; 0: unused so far.
     activity: [u32; MAX_SHARDS as usize],
     unreachable: u32,
@@ -133,12 +133,12 @@ pub struct Sweep {
 impl Sweep {
     /// Begins with what the process has counted so far taken as seen only if it is nothing: to be
     /// made before the process counts. `cap`: the most that it may have in flight at a slot, in
-    /// units of cost; what it claims beyond is not believed.
+    /// units of cost and at most 2^20; what it claims beyond is not believed.
     pub fn new(counters: Arc<Counters>, cap: u32) -> Self {
         let slots = counters.slots() as usize;
         Self {
             counters,
-            cap,
+            cap: cap.min(1 << 20).cast_signed(),
             activity: [0; MAX_SHARDS as usize],
             unreachable: 0,
             in_flight: vec![0; slots],
@@ -163,14 +163,14 @@ impl Sweep {
     }
 
     /// Adds what the process has in flight at each slot to `sums`, in units of cost. A process
-    /// that counted nothing since the last visit is not read again.
-    ///
-    /// Panics if `sums` has fewer entries than the counters have slots.
+    /// that counted nothing since the last visit is not read again, and slots beyond `sums` (that
+    /// no endpoint has had yet) never are.
     ///
     /// # Errors
     /// [`Punched`]; nothing of the process is to be believed, `sums` included.
     pub fn in_flight(&mut self, sums: &mut [u32]) -> Result<Visit, Punched> {
-        let sums = &mut sums[..self.counters.slots() as usize];
+        let slots = sums.len().min(self.in_flight.len());
+        let sums = &mut sums[..slots];
         let activity = self.activity_now()?;
         let moved = activity != self.activity;
         let mut unreachable = false;
@@ -182,17 +182,15 @@ impl Sweep {
             self.total = self.visit(sums)?;
         } else if self.total > 0 {
             for (sum, own) in sums.iter_mut().zip(&self.in_flight) {
-                *sum = sum.saturating_add(*own);
+                *sum = sum.wrapping_add(*own);
             }
         }
         Ok(Visit { in_flight: self.total, moved, unreachable })
     }
 
     /// Adds what ended since the last call to `sums`. `elapsed_us`: since that call; after more
-    /// than a second the latencies of it are left out, since their sum may have wrapped. Gives
-    /// back whether there was anything.
-    ///
-    /// Panics if `sums` is for fewer slots than the counters have.
+    /// than a second the latencies of it are left out, since their sum may have wrapped. Slots
+    /// beyond those of `sums` are not read. Gives back whether there was anything.
     ///
     /// # Errors
     /// [`Punched`]; nothing of the process is to be believed, `sums` included.
@@ -219,16 +217,16 @@ impl Sweep {
 
         let slots = self.counters.slots() as usize;
         self.seen.resize(COUNTED.len() * slots, 0);
-        let mut counts = [0; RUN];
-        for page in 0..self.counters.pages_per_kind() {
-            let (first, count) = self.slots_of(page);
-            for kind in [JUDGED, REFUSED, FLOW] {
-                self.check_canaries(kind, page)?;
-            }
+        let mut counts = Run::new();
+        let wanted = sums.ended.len().min(slots);
+        for page in 0..wanted.div_ceil(RUN) {
+            let (first, count) = slots_of(page, wanted);
+            self.check_canaries(&[FLOW, TIMES, BAD, REFUSED], page)?;
             for (index, field) in COUNTED.into_iter().enumerate() {
-                self.sum_shards(field, page, &mut counts);
+                counts.clear(count);
+                self.add_shards(field, page, count, &mut counts);
                 let seen = &mut self.seen[index * slots + first..][..count];
-                let counts = &counts[..count];
+                let counts = counts.first(count);
                 let mut into = |of: &mut [u32]| difference(counts, seen, &mut of[first..][..count]);
                 match field {
                     FAILED => into(&mut sums.failed),
@@ -298,7 +296,7 @@ impl Sweep {
         let mut now = [0; MAX_SHARDS as usize];
         for shard in 0..self.counters.shards() {
             let word = self.block(shard, ACTIVITY, Acquire);
-            if word == 0 && self.is_used(shard) {
+            if word == 0 && self.is_active(shard) {
                 return Err(Punched { shard });
             }
             now[shard as usize] = word;
@@ -308,87 +306,71 @@ impl Sweep {
 
     fn visit(&mut self, sums: &mut [u32]) -> Result<u64, Punched> {
         let mut total = 0;
-        let (mut ended, mut started) = ([0; RUN], [0; RUN]);
-        for page in 0..self.counters.pages_per_kind() {
-            self.check_canaries(FLOW, page)?;
+        let (mut ended, mut started) = (Run::new(), Run::new());
+        for page in 0..sums.len().div_ceil(RUN) {
+            let (first, count) = slots_of(page, sums.len());
+            self.check_canaries(&[FLOW, EXTRA], page)?;
             // Every shard's ends before any shard's starts: a request may start in one and end in
             // another, and an end that is seen has a start that is seen.
-            self.sum_flow(ENDED, EXTRA_ENDED, page, &mut ended);
+            self.sum_flow(ENDED, EXTRA_ENDED, page, count, &mut ended);
             fence(Acquire);
-            self.sum_flow(STARTED, EXTRA_STARTED, page, &mut started);
-            let (first, count) = self.slots_of(page);
+            self.sum_flow(STARTED, EXTRA_STARTED, page, count, &mut started);
             let sums = &mut sums[first..][..count];
             let own = &mut self.in_flight[first..][..count];
-            let mut page_total = 0;
-            for ((sum, own), (started, ended)) in
-                sums.iter_mut().zip(own).zip(started.iter().zip(&ended))
-            {
-                let open = started.wrapping_sub(*ended).cast_signed().max(0).cast_unsigned();
-                let open = open.min(self.cap);
+            let flow = started.first(count).iter().zip(ended.first(count));
+            // Below the cap of 2^20 a page's sum fits.
+            let mut open_in_page = 0_u32;
+            for ((sum, own), (started, ended)) in sums.iter_mut().zip(own).zip(flow) {
+                let open = started.wrapping_sub(*ended).cast_signed();
+                let open = open.max(0).min(self.cap).cast_unsigned();
                 *own = open;
-                *sum = sum.saturating_add(open);
-                page_total += u64::from(open);
+                *sum = sum.wrapping_add(open);
+                open_in_page = open_in_page.wrapping_add(open);
             }
-            total += page_total;
+            total += u64::from(open_in_page);
         }
         Ok(total)
     }
 
-    /// Sums a field of the flow and its extra, where extra cost was ever counted.
-    fn sum_flow(&self, field: Field, extra: Field, page: usize, into: &mut Run) {
-        self.sum_shards(field, page, into);
-        let mut counts = [0; RUN];
-        for shard in self.used() {
-            let at = self.counters.kind_at(shard, FLOW) + page * PAGE;
-            if self.counters.words().at(at + EXTRA_USED_AT).load(Relaxed) != 0 {
-                self.copy(shard, extra, page, &mut counts);
-                add(into, &counts);
-            }
+    /// Sums a field of the flow and its extra over the shards.
+    fn sum_flow(&self, field: Field, extra: Field, page: usize, count: usize, into: &mut Run) {
+        into.clear(count);
+        self.add_shards(field, page, count, into);
+        self.add_shards(extra, page, count, into);
+    }
+
+    fn add_shards(&self, field: Field, page: usize, count: usize, into: &mut Run) {
+        for shard in self.using(field.kind) {
+            let page = self.counters.kind_at(shard, field.kind) + page * PAGE;
+            into.add(self.counters.words(), page + LINE + field.run * RUN, count);
         }
     }
 
-    /// Sums a field over the shards in use.
-    fn sum_shards(&self, field: Field, page: usize, into: &mut Run) {
-        let mut used = self.used();
-        match used.next() {
-            Some(shard) => self.copy(shard, field, page, into),
-            None => into.fill(0),
-        }
-        let mut counts = [0; RUN];
-        for shard in used {
-            self.copy(shard, field, page, &mut counts);
-            add(into, &counts);
-        }
-    }
-
-    fn copy(&self, shard: u32, field: Field, page: usize, into: &mut Run) {
-        let page = self.counters.kind_at(shard, field.kind) + page * PAGE;
-        run::copy(self.counters.words(), page + LINE + field.lane * RUN, into);
-    }
-
-    fn check_canaries(&self, kind: usize, page: usize) -> Result<(), Punched> {
-        for shard in self.used() {
-            let at = self.counters.kind_at(shard, kind) + page * PAGE + CANARY_AT;
-            if self.counters.words().at(at).load(Relaxed) == 0 {
-                return Err(Punched { shard });
+    fn check_canaries(&self, kinds: &[usize], page: usize) -> Result<(), Punched> {
+        for &kind in kinds {
+            for shard in self.using(kind) {
+                let at = self.counters.kind_at(shard, kind) + page * PAGE + CANARY_AT;
+                if self.counters.words().at(at).load(Relaxed) == 0 {
+                    return Err(Punched { shard });
+                }
             }
         }
         Ok(())
     }
 
+    /// The shards that use a kind of pages, as far as can be seen now. None begins to between a
+    /// check of the canaries and a sum but one whose canaries were set before.
+    fn using(&self, kind: usize) -> impl Iterator<Item = u32> {
+        self.active().filter(move |&shard| self.block(shard, USED, Acquire) & (1 << kind) != 0)
+    }
+
     /// The shards that were ever active.
-    fn used(&self) -> impl Iterator<Item = u32> {
-        (0..self.counters.shards()).filter(|&shard| self.is_used(shard))
+    fn active(&self) -> impl Iterator<Item = u32> {
+        (0..self.counters.shards()).filter(|&shard| self.is_active(shard))
     }
 
-    fn is_used(&self, shard: u32) -> bool {
+    fn is_active(&self, shard: u32) -> bool {
         self.activity[shard as usize] | self.differed[shard as usize] != 0
-    }
-
-    /// The first slot of a page, and how many it has.
-    fn slots_of(&self, page: usize) -> (usize, usize) {
-        let first = page * RUN;
-        (first, RUN.min(self.counters.slots() as usize - first))
     }
 
     fn block(&self, shard: u32, word: usize, order: std::sync::atomic::Ordering) -> u32 {
@@ -396,21 +378,20 @@ impl Sweep {
     }
 
     fn sum_block(&self, word: usize) -> u32 {
-        self.used().fold(0, |sum, shard| sum.wrapping_add(self.block(shard, word, Relaxed)))
+        self.active().fold(0, |sum, shard| sum.wrapping_add(self.block(shard, word, Relaxed)))
     }
 }
 
-#[inline]
-fn add(into: &mut Run, counts: &Run) {
-    for (sum, count) in into.iter_mut().zip(counts) {
-        *sum = sum.wrapping_add(*count);
-    }
+/// The first slot of a page, and how many of the first `slots` it has.
+fn slots_of(page: usize, slots: usize) -> (usize, usize) {
+    let first = page * RUN;
+    (first, RUN.min(slots - first))
 }
 
 #[inline]
 fn difference(counts: &[u32], seen: &mut [u32], into: &mut [u32]) {
     for ((sum, now), seen) in into.iter_mut().zip(counts).zip(seen) {
-        *sum = sum.saturating_add(now.wrapping_sub(*seen));
+        *sum = sum.wrapping_add(now.wrapping_sub(*seen));
         *seen = *now;
     }
 }

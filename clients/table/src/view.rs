@@ -1,5 +1,4 @@
-//! What one pick sees: a plan, the cells, what the picker has of its own, and the request.
-//! Here is the score; it changes nothing.
+//! What one pick sees, and the score that it gives a slot. It changes nothing.
 
 use std::hint::select_unpredictable;
 
@@ -9,8 +8,7 @@ use crate::{
     layout::{CELL_BASE, CELL_HOT_BASE, CELL_HOT_SLOPE, CELL_KNEE, CELL_LIMIT, CELL_SLOPE, Layout},
     memory::Words,
     picker::Request,
-    plan::{Branch, Plan},
-    structure::Row,
+    plan::Plan,
 };
 
 /// What a picker started less what it ended at a slot since a publication, in units of cost.
@@ -39,7 +37,10 @@ impl Score {
     /// The score, or infinity: what may not be picked loses against everything.
     #[inline(always)]
     pub(crate) fn effective(self) -> f32 {
-        select_unpredictable(self.eligible, self.value, f32::INFINITY)
+        // As bits, since processors select those without a branch, and floats not.
+        let bits =
+            select_unpredictable(self.eligible, self.value.to_bits(), f32::INFINITY.to_bits());
+        f32::from_bits(bits)
     }
 }
 
@@ -69,54 +70,25 @@ impl Winner {
     }
 }
 
-/// See the module. `cells` and `own` have an entry for every slot that `plan` names.
+/// What a slot's score is made of, besides the request: the cells, and what the picker has of its
+/// own. Both have an entry for every slot that the plan names.
 #[derive(Clone, Copy)]
-pub(crate) struct View<'a> {
-    pub(crate) plan: &'a Plan,
+pub(crate) struct Load<'a> {
     pub(crate) cells: &'a Words,
     pub(crate) own: &'a [Own],
     pub(crate) publication: u32,
-    pub(crate) request: &'a Request<'a>,
-    /// Set while detached: own is then what the whole process has in flight.
-    pub(crate) process: Option<&'a Counters>,
 }
 
-impl View<'_> {
-    /// A weighted group's row, counted from its first.
+impl Load<'_> {
+    /// The score of a slot that the plan names. Without a branch on what it reads: which one of
+    /// two candidates is hot, closed or touched before can't be predicted, and a wrong guess costs
+    /// as much as half a pick.
     #[inline(always)]
-    pub(crate) fn row(&self, branch: &Branch, row: u32) -> Row {
-        debug_assert!(row < branch.rows);
-        // SAFETY: a plan's weighted groups have all of their rows within `rows`.
-        unsafe { *self.plan.structure.rows.get_unchecked((branch.first_row + row) as usize) }
-    }
-
-    /// The slot that a draw gives.
-    #[inline(always)]
-    pub(crate) fn drawn(&self, branch: &Branch, (row, coin): (u32, u32)) -> u32 {
-        let row = self.row(branch, row);
-        select_unpredictable(coin < row.probability, row.slot, row.alias)
-    }
-
-    /// The score of a slot that the plan names, for a request that excludes nothing while
-    /// attached. Without a branch on what it reads: which one of two candidates is hot, closed or
-    /// touched before can't be predicted, and a wrong guess costs as much as half a pick.
-    #[inline(always)]
-    pub(crate) fn plain_score(&self, slot: u32) -> Score {
+    pub(crate) fn score(&self, slot: u32) -> Score {
         debug_assert!((slot as usize) < self.own.len());
         // SAFETY: `own` has an entry for every slot that the plan names.
         let own = unsafe { self.own.get_unchecked(slot as usize) };
         self.score_with(slot, own.since(self.publication))
-    }
-
-    /// The score of any slot that the plan names, for any request.
-    pub(crate) fn score(&self, slot: u32) -> Score {
-        let own = match self.process {
-            None => self.own[slot as usize].since(self.publication),
-            Some(counters) => counters.in_flight(slot),
-        };
-        let mut score = self.score_with(slot, own);
-        score.eligible &= !self.request.exclude.contains(&slot);
-        score
     }
 
     #[inline(always)]
@@ -124,15 +96,39 @@ impl View<'_> {
         let cell = Layout::cell(slot);
         // SAFETY: `cells` has a cell for every slot that the plan names.
         let word = |at: usize| unsafe { self.cells.at_unchecked(cell + at) }.load(Relaxed);
-        let number = |at: usize| f32::from_bits(word(at));
         let limit = word(CELL_LIMIT) as i32;
-        // Two roundings, never a fused multiply-add: every language has to find the same winner.
         let counted = own as f32;
-        let value = if counted < number(CELL_KNEE) {
-            number(CELL_BASE) + number(CELL_SLOPE) * counted
+        let number = |at: usize| f32::from_bits(word(at));
+        let (base, slope) = if counted < number(CELL_KNEE) {
+            (number(CELL_BASE), number(CELL_SLOPE))
         } else {
-            number(CELL_HOT_BASE) + number(CELL_HOT_SLOPE) * counted
+            (number(CELL_HOT_BASE), number(CELL_HOT_SLOPE))
         };
-        Score { value, eligible: (limit != 0) & (own < limit) }
+        // Two roundings, never a fused multiply-add: every language has to find the same winner.
+        Score { value: base + slope * counted, eligible: (limit != 0) & (own < limit) }
+    }
+}
+
+const _: () = assert!(CELL_HOT_SLOPE - CELL_SLOPE == CELL_HOT_BASE - CELL_BASE);
+
+/// All that a pick sees, for its rarer ways.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) load: Load<'a>,
+    pub(crate) request: &'a Request<'a>,
+    /// Set while detached: own is then what the whole process has in flight.
+    pub(crate) process: Option<&'a Counters>,
+}
+
+impl View<'_> {
+    /// The score of a slot that the plan names, for this request.
+    pub(crate) fn score(&self, slot: u32) -> Score {
+        let mut score = match self.process {
+            None => self.load.score(slot),
+            Some(counters) => self.load.score_with(slot, counters.in_flight(slot)),
+        };
+        score.eligible &= !self.request.exclude.contains(&slot);
+        score
     }
 }

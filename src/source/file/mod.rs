@@ -1,44 +1,86 @@
-//! A services file, or a folder of such files and of Kubernetes manifests.
+//! A services file, or a folder of such files and of Kubernetes manifests; read again whenever it
+//! changes.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use super::{Status, document, problem::Problem};
+use super::{Problem, Status};
 use crate::{
-    catalog::{Catalog, Change, Service, SourceId},
+    catalog::{Catalog, Change, SourceId},
     clock,
 };
 
+mod content;
+mod load;
 mod services;
+mod watch;
+
+#[cfg(test)]
+mod tests;
 
 /// The JSON Schema of a services file.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(services::ServicesFile).to_value()
 }
 
+/// Keeps the catalog true to a path, for ever.
 pub(super) async fn run(
     path: PathBuf,
-    _node: Option<Arc<str>>,
+    node: Option<Arc<str>>,
+    source: SourceId,
+    catalog: Arc<Catalog>,
+    status: Status,
+) {
+    let file = path.display().to_string().into();
+    let mut watch = watch::Watch::new(path.clone());
+    let mut loader = load::Loader::new(path, node);
+    let mut told = BTreeSet::new();
+    loop {
+        let (of_look, status_of_look) = (catalog.clone(), status.clone());
+        // Reading may take a while, and other tasks share this thread.
+        let look = tokio::task::spawn_blocking(move || {
+            watch.aim();
+            let problems = look(&mut loader, source, &of_look, &status_of_look);
+            (watch, loader, problems)
+        });
+        let Ok((same_watch, same_loader, problems)) = look.await else {
+            let what = "reading it failed within the agent; what was last good stays in force, \
+                        and changes are no longer read: restart the agent and report this";
+            let problem = Problem::of_file(&file, what);
+            tracing::error!("{problem}");
+            return status.read(false, vec![problem]);
+        };
+        (watch, loader) = (same_watch, same_loader);
+        told = tell(told, problems);
+        watch.changed().await;
+    }
+}
+
+/// Reads what is there and hands it on.
+fn look(
+    loader: &mut load::Loader,
     source: SourceId,
     catalog: &Catalog,
     status: &Status,
-) {
-    match load_file(&path) {
-        Ok(services) => {
-            catalog.apply(source, Change::Replace(services), clock::now());
-            catalog.apply(source, Change::Synced, clock::now());
-            status.read(true, Vec::new());
-        }
-        Err(problem) => status.read(false, vec![problem]),
+) -> Vec<Problem> {
+    let loaded = loader.load(|service| catalog.share(service));
+    if let Some(services) = loaded.services {
+        catalog.apply(source, Change::Replace(services), clock::now());
     }
-    std::future::pending::<()>().await;
+    if loaded.complete && !status.synced() {
+        catalog.apply(source, Change::Synced, clock::now());
+    }
+    status.read(loaded.complete, loaded.problems.clone());
+    loaded.problems
 }
 
-fn load_file(path: &Path) -> Result<Vec<Service>, Problem> {
-    let file: Arc<str> = path.display().to_string().into();
-    let bytes = std::fs::read(path).map_err(|error| Problem::of_file(&file, error))?;
-    let text = document::text(&file, &bytes)?;
-    services::services(&file, document::read(&file, text)?)
+/// Logs each problem once, and that it is gone.
+fn tell(told: BTreeSet<Problem>, now: Vec<Problem>) -> BTreeSet<Problem> {
+    let now: BTreeSet<Problem> = now.into_iter().collect();
+    for problem in now.difference(&told) {
+        tracing::warn!("{problem}");
+    }
+    for problem in told.difference(&now) {
+        tracing::info!("no longer: {problem}");
+    }
+    now
 }

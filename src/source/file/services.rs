@@ -11,8 +11,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
+use super::content::Content;
 use crate::{
-    catalog::{Endpoint, Health, Port, Service, ServiceName},
+    catalog::{
+        Endpoint, Health, Port, Service, ServiceName,
+        near::{did_you_mean, near},
+    },
     source::{
         document,
         policy_block::{PolicyBlock, PolicyShape},
@@ -41,9 +45,8 @@ struct ServiceEntry {
     #[serde(default)]
     ports: Vec<PortEntry>,
     /// How it is balanced.
-    #[serde(default)]
     #[schemars(with = "Option<PolicyShape>")]
-    policy: PolicyBlock,
+    policy: Option<PolicyBlock>,
     /// Where it runs.
     endpoints: Vec<EndpointEntry>,
 }
@@ -134,16 +137,18 @@ document::from_text!(Address(IpOrSocket), |text| {
     })
 });
 
-/// The services of a file. Err: all of it is refused.
-pub(super) fn services(file: &Arc<str>, parsed: ServicesFile) -> Result<Vec<Service>, Problem> {
+/// The services of a file, and settings that are wrong but cost nothing else. Err: all of it is
+/// refused.
+pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, Problem> {
     let source: Arc<str> = format!("file {file}").into();
     let mut lines: HashMap<ServiceName, Location> = HashMap::new();
-    let mut services = Vec::with_capacity(parsed.services.len());
+    let mut content = Content::default();
     for (index, entry) in parsed.services.into_iter().enumerate() {
         let at = entry.name.referenced;
+        let place = document::place(file, at);
         if let Some(first) = lines.insert(entry.name.value.0.clone(), at) {
             return Err(Problem {
-                place: document::place(file, at),
+                place,
                 field: format!("services[{index}].name"),
                 what: format!(
                     "\"{}\" is already in line {}: join their endpoints, or rename one",
@@ -152,25 +157,24 @@ pub(super) fn services(file: &Arc<str>, parsed: ServicesFile) -> Result<Vec<Serv
                 ),
             });
         }
-        services.push(entry.service(file, &source, index)?);
-    }
-    Ok(services)
-}
-
-impl ServiceEntry {
-    fn service(self, file: &Arc<str>, source: &Arc<str>, index: usize) -> Result<Service, Problem> {
-        let ports = self.ports(file, index)?;
-        Ok(Service {
-            settings: self.policy.settings("services file", file),
-            name: self.name.value.0,
+        let ports = entry.ports(file, index)?;
+        let policy = entry.policy.unwrap_or_default();
+        content.warnings.extend(policy.problems(file, &format!("services[{index}].policy")));
+        let service = Service {
+            settings: policy.settings("services file", file),
+            name: entry.name.value.0,
             ports,
             source: source.clone(),
             version: 0,
             stale: false,
             notes: Vec::new(),
-        })
+        };
+        content.services.push((service, place));
     }
+    Ok(content)
+}
 
+impl ServiceEntry {
     fn ports(&self, file: &Arc<str>, index: usize) -> Result<Vec<Port>, Problem> {
         let wrong = |at: Location, field: String, what: String| Problem {
             place: document::place(file, at),
@@ -207,7 +211,9 @@ impl ServiceEntry {
             for (name, number) in &entry.ports {
                 if !self.ports.iter().any(|port| port.name.as_deref() == Some(name)) {
                     let field = format!("endpoints[{nth}].ports.{name}");
-                    let what = format!("the service has no port named \"{name}\"");
+                    let names = self.ports.iter().filter_map(|port| port.name.as_deref());
+                    let hint = did_you_mean(&near(name, names));
+                    let what = format!("the service has no port named \"{name}\"{hint}");
                     return Err(wrong(number.referenced, field, what));
                 }
             }

@@ -1,0 +1,19 @@
+# `make test` is all that has to pass. The rest is for working on it.
+.PHONY: help test check demo bench
+
+help: ## What there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+test: ## Everything that has to pass, from nothing; installs what it needs
+	@scripts/test
+
+check: ## Format, lints and unit tests, while writing
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --workspace --lib --locked
+
+demo: ## What a pick per request is worth, measured here in half a minute
+	cargo run --release --locked -- demo
+
+bench: ## Every bench with its goals, on an otherwise idle machine
+	@scripts/bench

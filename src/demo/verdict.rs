@@ -1,0 +1,61 @@
+//! What the demo claims, as bounds that a run meets or misses.
+//!
+//! Both are ratios to the arm that chooses at random per request, measured at the same time on
+//! equal back-ends: whatever slows this machine slows both. A picker that is random itself has
+//! about 1 in each, so it misses them.
+
+use super::{scene::Arm, tally::Tally};
+
+/// Largest p99 of the pick arm, in those of random choice.
+const P99: f64 = 0.6;
+
+/// Largest time-averaged max/mean of requests in flight, in those of random choice.
+const MAX_OVER_MEAN: f64 = 0.7;
+
+/// One bound.
+pub(crate) struct Bound {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) value: f64,
+    /// The same of the random arm.
+    pub(crate) floor: f64,
+    /// Largest value over floor that meets it.
+    pub(crate) most: f64,
+}
+
+impl Bound {
+    pub(crate) fn ratio(&self) -> f64 {
+        self.value / self.floor
+    }
+
+    /// Not met where nothing was measured: a ratio that is no number is not small.
+    pub(crate) fn met(&self) -> bool {
+        self.ratio() <= self.most
+    }
+}
+
+/// The bounds of a run.
+pub(crate) fn bounds(tally: &Tally) -> [Bound; 2] {
+    let [pick, random] = [Arm::Pick, Arm::Random].map(|arm| &tally.whole[arm as usize]);
+    let p99 = |arm: &super::tally::ArmTally| arm.quantile(0.99).as_secs_f64() * 1e3;
+    [
+        Bound { name: "p99", unit: "ms", value: p99(pick), floor: p99(random), most: P99 },
+        Bound {
+            name: "max/mean in flight",
+            unit: "",
+            value: pick.spread.max_over_mean,
+            floor: random.spread.max_over_mean,
+            most: MAX_OVER_MEAN,
+        },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_measured_meets_no_bound() {
+        assert!(bounds(&Tally::new()).iter().all(|bound| !bound.met()));
+    }
+}

@@ -1,0 +1,253 @@
+//! From a path to services: every file's last good content, and what is wrong.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::content::{self, Content, Object};
+use crate::{
+    catalog::{Service, ServiceName},
+    source::{
+        join::Join,
+        problem::{Place, Problem},
+    },
+};
+
+/// Largest file read: a hundred thousand endpoints take about 20 MB, and a device or a mistaken
+/// path must not fill the node's memory.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// The end of a problem that costs nothing yet.
+const STAYS: &str = " (what was last good stays in force)";
+
+/// Which files of a folder are read.
+const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// What is known of a path, from one load to the next.
+#[derive(Debug)]
+pub(super) struct Loader {
+    path: PathBuf,
+    node: Option<Arc<str>>,
+    source: Arc<str>,
+    files: BTreeMap<PathBuf, File>,
+}
+
+/// One file.
+#[derive(Debug, Default)]
+struct File {
+    /// Of what was read last, good or bad.
+    seen: Option<u64>,
+    good: Option<Content>,
+    problem: Option<Problem>,
+}
+
+/// What a load came to.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// All services; none where nothing can be said of them, so that what was stays.
+    pub(super) services: Option<Vec<Service>>,
+    /// Every file was good at least once.
+    pub(super) complete: bool,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// A file a folder may contribute: by its name, as editors leave others beside it.
+pub(super) fn is_candidate(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    !hidden && extension.is_some_and(|extension| EXTENSIONS.contains(&extension))
+}
+
+impl Loader {
+    pub(super) fn new(path: PathBuf, node: Option<Arc<str>>) -> Self {
+        let source = format!("file {}", path.display()).into();
+        Self { path, node, source, files: BTreeMap::new() }
+    }
+
+    /// Reads what is there now; `share` as [`crate::catalog::Catalog::share`].
+    pub(super) fn load(&mut self, share: impl Fn(&mut Service)) -> Loaded {
+        let paths = match self.list() {
+            Ok(paths) => paths,
+            Err(error) => {
+                // Removing a file is no way to say that its services are gone: an editor does so
+                // for a moment, and a volume may be unmounted.
+                let known = self.files.values().any(|file| file.good.is_some());
+                let rest = if known { STAYS } else { " (nothing is known of it yet)" };
+                let problem =
+                    Problem::of_file(&name(&self.path), format!("{}{rest}", explain(&error)));
+                return Loaded { services: None, complete: false, problems: vec![problem] };
+            }
+        };
+        self.files.retain(|path, _| paths.contains(path));
+        for path in paths {
+            self.files.entry(path.clone()).or_default().read(&path, &share);
+        }
+        let (services, mut problems) = self.services();
+        let of_files = self.files.values().flat_map(File::problems);
+        problems.extend(of_files);
+        problems.sort();
+        Loaded {
+            services: Some(services),
+            complete: self.files.values().all(|file| file.good.is_some()),
+            problems,
+        }
+    }
+
+    fn list(&self) -> io::Result<Vec<PathBuf>> {
+        if !fs::metadata(&self.path)?.is_dir() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            // A folder inside is none of its files, whatever it is called.
+            if is_candidate(&path) && !path.is_dir() {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
+    }
+
+    /// All that the files say together. Of two that say the same thing the first by name counts,
+    /// and a services file before manifests.
+    fn services(&self) -> (Vec<Service>, Vec<Problem>) {
+        let mut known: HashMap<ServiceName, Place> = HashMap::new();
+        let mut services = Vec::new();
+        let mut problems = Vec::new();
+        let contents = || self.files.values().filter_map(|file| file.good.as_ref());
+        for (service, place) in contents().flat_map(|content| &content.services) {
+            match known.get(&service.name) {
+                Some(first) => problems.push(twice(place, "service", &service.name, first)),
+                None => {
+                    known.insert(service.name.clone(), place.clone());
+                    services.push(service.clone());
+                }
+            }
+        }
+        let (join, places) = self.join(&mut problems);
+        for name in join.names() {
+            let place = places.get(&name).cloned().unwrap_or_default();
+            match known.get(&name) {
+                Some(first) => problems.push(twice(&place, "service", &name, first)),
+                None => services.extend(join.service(&name, &self.source)),
+            }
+        }
+        (services, problems)
+    }
+
+    fn join(&self, problems: &mut Vec<Problem>) -> (Join, HashMap<ServiceName, Place>) {
+        let mut join = Join::new(self.node.clone());
+        let mut seen: HashMap<(&str, String), Place> = HashMap::new();
+        let mut places = HashMap::new();
+        let contents = self.files.values().filter_map(|file| file.good.as_ref());
+        for (object, place) in contents.flat_map(|content| &content.objects) {
+            let (kind, name, service) = match object {
+                Object::Service(it) => ("Service", it.name.to_string(), &it.name),
+                Object::Slice(it) => {
+                    let name = format!("{}.{}", it.name, it.service.namespace);
+                    ("EndpointSlice", name, &it.service)
+                }
+            };
+            if let Some(first) = seen.get(&(kind, name.clone())) {
+                problems.push(twice(place, kind, &name, first));
+                continue;
+            }
+            seen.insert((kind, name), place.clone());
+            places.entry(service.clone()).or_insert_with(|| place.clone());
+            match object {
+                Object::Service(service) => {
+                    join.put_service(service.clone());
+                }
+                Object::Slice(slice) => {
+                    join.put_slice(slice.clone());
+                }
+            }
+        }
+        (join, places)
+    }
+}
+
+impl File {
+    fn read(&mut self, path: &Path, share: impl Fn(&mut Service)) {
+        let file = name(path);
+        let read = bytes(path).map_err(|error| Problem::of_file(&file, explain(&error)));
+        let bytes = match read {
+            Ok(bytes) => bytes,
+            Err(problem) => {
+                self.seen = None;
+                self.problem = Some(problem);
+                return;
+            }
+        };
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        let seen = Some(hasher.finish());
+        if self.seen == seen {
+            return;
+        }
+        self.seen = seen;
+        match content::read(&file, &bytes) {
+            Ok(mut content) => {
+                content.services.iter_mut().for_each(|(service, _)| share(service));
+                self.good = Some(content);
+                self.problem = None;
+            }
+            Err(problem) => self.problem = Some(problem),
+        }
+    }
+
+    /// What is wrong with what is served of it, or why it is not read.
+    fn problems(&self) -> Vec<Problem> {
+        match (&self.problem, &self.good) {
+            (Some(problem), Some(_)) => {
+                let what = format!("{}{STAYS}", problem.what);
+                vec![Problem { what, ..problem.clone() }]
+            }
+            (Some(problem), None) => vec![problem.clone()],
+            (None, good) => good.iter().flat_map(|content| content.warnings.clone()).collect(),
+        }
+    }
+}
+
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    // Reading a pipe or a device might never end.
+    if !metadata.is_file() {
+        return Err(io::Error::other("this is no ordinary file"));
+    }
+    if metadata.len() > MOST_BYTES {
+        let most = MOST_BYTES >> 20;
+        return Err(io::Error::other(format!("the file is larger than {most} MiB: split it")));
+    }
+    fs::read(path)
+}
+
+fn name(path: &Path) -> Arc<str> {
+    path.display().to_string().into()
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "the agent may not read it: give its user permission".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn twice(place: &Place, what: &str, name: impl std::fmt::Display, first: &Place) -> Problem {
+    Problem {
+        place: place.clone(),
+        field: String::new(),
+        what: format!("{what} \"{name}\" is already in {first}, which counts: remove one of them"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

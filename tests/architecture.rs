@@ -1,0 +1,174 @@
+//! What ARCHITECTURE.md says of the code, held against the code.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The list in src/lib.rs: what is known first, who asks last. Modules of one line stand equal.
+fn order() -> Vec<Vec<String>> {
+    let text = read("src/lib.rs");
+    let lines = text.lines().filter_map(|line| line.strip_prefix("//! - [`"));
+    lines.map(|line| names(line.split_once("`]: ").expect("`- [`name`]: what it is`").0)).collect()
+}
+
+/// "agent`], [`cli" -> agent, cli
+fn names(list: &str) -> Vec<String> {
+    list.split("`], [`").map(str::to_owned).collect()
+}
+
+fn modules() -> BTreeSet<String> {
+    let text = read("src/lib.rs");
+    let declared = text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    declared.map(str::to_owned).collect()
+}
+
+#[test]
+fn dependencies_point_up_the_list_of_lib_rs() {
+    let order = order();
+    let rank = |module: &str| order.iter().position(|line| line.iter().any(|name| name == module));
+    let modules = modules();
+    let mut wrong = Vec::new();
+    for module in &modules {
+        for file in sources(module) {
+            for used in used_modules(&read(&file), &modules) {
+                let fine = used == *module
+                    || match (rank(module), rank(&used)) {
+                        (Some(user), Some(used)) => used < user,
+                        // What is not in the list stands under all of it, and uses nothing.
+                        (Some(_), None) => true,
+                        (None, _) => false,
+                    };
+                if !fine {
+                    wrong.push(format!("{}: {module} uses {used}", file.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "against the order in src/lib.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_list_names_modules_that_exist() {
+    let modules = modules();
+    for name in order().iter().flatten() {
+        assert!(modules.contains(name), "src/lib.rs lists {name}, and declares no such module");
+    }
+}
+
+#[test]
+fn architecture_md_has_the_list_of_lib_rs() {
+    let page = read("ARCHITECTURE.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `src/")?.split_once('`'));
+    let listed: Vec<&str> =
+        rows.map(|(name, _)| name.trim_end_matches('/').trim_end_matches(".rs")).collect();
+    let expected: Vec<String> = order().concat();
+    assert_eq!(listed, expected, "the modules of ARCHITECTURE.md and of src/lib.rs, in order");
+}
+
+#[test]
+fn every_path_that_a_page_names_exists() {
+    let mut missing = Vec::new();
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        for path in paths(&read(page)) {
+            if !root().join(&path).exists() {
+                missing.push(format!("{page}: {path}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+/// Links to this tree, and code spans that start with one of its folders.
+fn paths(page: &str) -> BTreeSet<String> {
+    let links = page.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    let links = links.map(|(target, _)| target.split_once('#').map_or(target, |(path, _)| path));
+    let links = links.filter(|target| !target.is_empty() && !target.contains("://"));
+    let code = page.split('`').skip(1).step_by(2).filter(|code| {
+        let folders = ["src/", "docs/", "scripts/", "clients/", "tests/", "proto/", ".ci/"];
+        folders.iter().any(|folder| code.starts_with(folder)) && !code.contains([' ', '*', '\n'])
+    });
+    links.chain(code).map(str::to_owned).collect()
+}
+
+/// Top-level modules in paths that start at the crate.
+fn used_modules(source: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    let code: String = source.lines().map(|line| line.split("//").next().unwrap_or("")).collect();
+    let mut used = BTreeSet::new();
+    for rest in code.split("crate::").skip(1) {
+        used.extend(heads(rest).into_iter().filter(|head| modules.contains(*head)));
+    }
+    used.into_iter().map(str::to_owned).collect()
+}
+
+/// The first names of a path, or of each path in braces.
+fn heads(path: &str) -> Vec<&str> {
+    let Some(group) = path.strip_prefix('{') else { return vec![head(path)] };
+    let (mut depth, mut heads, mut start) = (0, Vec::new(), 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            ',' if depth == 0 => {
+                heads.push(head(&group[start..at]));
+                start = at + 1;
+            }
+            '}' if depth == 0 => {
+                heads.push(head(&group[start..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    heads
+}
+
+fn head(path: &str) -> &str {
+    let path = path.trim_start();
+    let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
+    &path[..end]
+}
+
+#[test]
+fn paths_in_braces_are_found_at_any_depth() {
+    let modules = ["load", "plan", "policy"].map(str::to_owned).into();
+    let source =
+        "use crate::{\n  plan::{Plan, load},\n  policy,\n}; // crate::load\ncrate::load::x()";
+    let found = used_modules(source, &modules);
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["load", "plan", "policy"]);
+    let inner = used_modules("use crate::{plan::{load, Plan}};", &modules);
+    assert_eq!(inner.into_iter().collect::<Vec<_>>(), ["plan"]);
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The files of a top-level module.
+fn sources(module: &str) -> Vec<PathBuf> {
+    let folder = root().join("src").join(module);
+    let mut found = Vec::new();
+    let mut folders = vec![folder.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("an entry of src").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let file = folder.with_extension("rs");
+    if file.exists() {
+        found.push(file);
+    }
+    assert!(!found.is_empty(), "no source of {module}");
+    found
+}
