@@ -1,6 +1,6 @@
 //! The command line against a real agent.
 
-use std::process::Command;
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Command};
 
 use serde_json::Value;
 
@@ -37,6 +37,37 @@ async fn each_failure_has_its_exit_code() {
     assert_eq!(waiting.code, 6);
     assert!(waiting.stderr.contains("waited 50ms"), "{waiting:?}");
     assert_eq!(silent.cli(&["services"]).code, 6);
+}
+
+#[test]
+fn arguments_that_can_not_be_right_are_wrong_usage() {
+    let usage = |arguments: &[&OsStr], right: &str| {
+        let mut command = Command::new(POINTSMAN);
+        let ran: Ran = command.args(arguments).env("NO_COLOR", "1").output().unwrap().into();
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains(right), "{ran:?}");
+    };
+    let pick = OsStr::new("pick");
+    usage(&[pick, OsStr::from_bytes(b"ca\xffrt.shop")], "UTF-8");
+    let with =
+        |option, value| [pick, OsStr::new("cart.shop"), OsStr::new(option), OsStr::new(value)];
+    usage(&with("--wait", "soon"), "write 30ms, 1.5s, 2m or 1h");
+    usage(&with("--wait", "-1s"), "write 30ms");
+    usage(&with("--selector", "shard"), "write LABEL=VALUE");
+    usage(&with("--socket", "http://x"), "unix:///run/pointsman/agent.sock");
+    usage(&with("--cost", "-1"), "--cost");
+}
+
+#[test]
+fn a_socket_variable_that_can_not_be_right_is_named() {
+    let ran: Ran = Command::new(POINTSMAN)
+        .args(["agent", "--source", "file:services.yaml"])
+        .env("POINTSMAN_SOCKET", "tcp://127.0.0.1:80")
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("$POINTSMAN_SOCKET: scheme \"tcp\""), "{ran:?}");
 }
 
 #[tokio::test]

@@ -59,6 +59,24 @@ async fn a_near_miss_is_in_the_message_and_the_details() {
 }
 
 #[tokio::test]
+async fn a_field_that_can_not_be_right_is_in_the_details() {
+    let agent = Agent::with(SHOP);
+    let mut client = agent.grpc().await;
+    let request = PickRequest { count: u32::MAX, ..pick("cart.shop") };
+    let status = client.pick(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let violation = &status.get_details_bad_request().unwrap().field_violations[0];
+    assert_eq!(violation.field, "count");
+    assert_eq!(violation.description, "is 4294967295: it must be at most 64");
+    let negative = pbjson_types::Duration { seconds: -1, nanos: -5 };
+    let report =
+        Report { lease: "x".to_owned(), outcome: 1, latency: Some(negative), ..Default::default() };
+    let status = client.report(ReportRequest { reports: vec![report] }).await.unwrap_err();
+    let violation = &status.get_details_bad_request().unwrap().field_violations[0];
+    assert_eq!(violation.field, "reports[0].latency");
+}
+
+#[tokio::test]
 async fn a_service_without_a_ready_endpoint_is_unavailable_and_says_why() {
     let services = SHOP.replace("labels", "health: unready, labels");
     let agent = Agent::with(&services);

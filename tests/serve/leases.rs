@@ -1,6 +1,11 @@
 //! Leases over connections and identities.
 
-use std::{os::unix::process::CommandExt, process::Command, time::Duration};
+use std::{
+    fs::Permissions,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::Command,
+    time::Duration,
+};
 
 use pointsman::api::v1::PickRequest;
 use tokio::{io::AsyncWriteExt, net::UnixStream};
@@ -99,7 +104,7 @@ async fn another_users_lease_is_unknown() {
     let agent = Agent::with(SHOP);
     let (_, lease) = agent.http().await.pick("cart.shop").await;
     // Where anyone can run it.
-    let open = std::fs::Permissions::from(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+    let open = Permissions::from_mode(0o755);
     std::fs::set_permissions(agent.folder.path(), open).unwrap();
     let program = agent.folder.path().join("pointsman");
     std::fs::copy(POINTSMAN, &program).unwrap();
