@@ -45,8 +45,13 @@ async fn an_idle_agent_wakes_at_most_four_times_a_second() {
     let mut http = agent.http().await;
     let (_, lease) = http.pick("cart.shop").await;
     http.report(&lease, "SUCCESS").await;
-    // Until the tables sleep.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asleep = |metrics: String| {
+        metrics.lines().any(|line| line == "pointsman_publishing_period_seconds 0.0")
+    };
+    while !asleep(agent.admin_page("/metrics").await.1) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let before = wakeups(agent.pid());
     tokio::time::sleep(Duration::from_secs(4)).await;
     let woken = wakeups(agent.pid()) - before;
