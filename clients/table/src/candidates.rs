@@ -89,8 +89,9 @@ impl Pair {
     }
 
     pub(crate) fn winner(&self) -> Winner {
-        let score = self.score().effective();
-        Winner { slot: self.slot(), score, last_row: self.last_row }
+        let score = self.score();
+        let best = score.eligible.then_some((self.slot(), score.value));
+        Winner { best, last_row: self.last_row }
     }
 }
 
@@ -137,7 +138,7 @@ impl View<'_> {
         observer: &mut impl Observer,
     ) -> Winner {
         match branch.kind {
-            Kind::Nothing => Winner::NONE,
+            Kind::Nothing => Winner::none(0),
             Kind::All => self.best_of_all(branch, observer),
             Kind::Two | Kind::Several => self.best_of_several(branch, random, observer),
             Kind::Hashed => self.first_of_hashed(branch, random, observer),
@@ -145,7 +146,7 @@ impl View<'_> {
     }
 
     fn best_of_all(&self, branch: &Branch, observer: &mut impl Observer) -> Winner {
-        let mut winner = Winner { last_row: branch.rows - 1, ..Winner::NONE };
+        let mut winner = Winner::none(branch.rows - 1);
         for row in self.plan.rows(branch) {
             self.compare(row.slot, &mut winner, observer);
         }
@@ -159,7 +160,7 @@ impl View<'_> {
         observer: &mut impl Observer,
     ) -> Winner {
         let rows = self.plan.rows(branch);
-        let mut winner = Winner::NONE;
+        let mut winner = Winner::none(0);
         let mut seen = Seen::new();
         for _ in 0..branch.choices {
             let mut distinct = None;
@@ -193,7 +194,7 @@ impl View<'_> {
             Some(key) => xxhash_rust::xxh32::xxh32(key, 0) % branch.rows,
             None => random.row_and_coin(branch.rows).0,
         };
-        let mut winner = Winner { last_row: start, ..Winner::NONE };
+        let mut winner = Winner::none(start);
         let mut seen = Seen::new();
         for row in from_row(start, branch.rows) {
             let slot = self.plan.ring(branch)[row as usize];
@@ -203,7 +204,7 @@ impl View<'_> {
             winner.last_row = row;
             self.compare(slot, &mut winner, observer);
             seen.add(slot);
-            if winner.is_some() || seen.count == branch.choices as usize {
+            if winner.best.is_some() || seen.count == branch.choices as usize {
                 break;
             }
         }
@@ -213,7 +214,7 @@ impl View<'_> {
     pub(crate) fn compare(&self, slot: u32, winner: &mut Winner, observer: &mut impl Observer) {
         let score = self.score(slot);
         observer.candidate(slot, score);
-        winner.consider(slot, score.effective());
+        winner.consider(slot, score);
     }
 }
 
