@@ -146,7 +146,7 @@ fn endpoints(backends: &[Backend]) -> Vec<EndpointRef> {
             ready_since: None,
             server_name: None,
             braked: false,
-            hints: None,
+            hints: Default::default(),
         })
         .collect();
     EndpointRef::all(&list).collect()

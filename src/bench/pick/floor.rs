@@ -20,7 +20,7 @@ const ASLEEP: usize = 18;
 const PUBLICATION: usize = 32;
 
 // Counters stand in pages, each with a few runs of consecutive slots.
-const RUN: usize = 252;
+const RUN: usize = 504;
 const PAGE: usize = 1024;
 
 fn counter(slot: usize) -> usize {
@@ -141,10 +141,11 @@ impl<A: Add> Floor<A> {
         }
     }
 
-    /// The slot of a row at random; its alias is loaded too, and its probability.
+    /// A weighted draw: it says which cells are loaded.
     #[inline(always)]
     fn draw(&mut self, rows: &[Row]) -> usize {
-        let row = &rows[((u64::from(self.random.draw()) * rows.len() as u64) >> 32) as usize];
-        select_unpredictable(row.probability == 0, row.alias, row.slot) as usize
+        let product = u64::from(self.random.draw()) * rows.len() as u64;
+        let row = &rows[(product >> 32) as usize];
+        select_unpredictable((product as u32) < row.probability, row.slot, row.alias) as usize
     }
 }
