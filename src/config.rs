@@ -214,3 +214,6 @@ fn policies(file: &Arc<str>, written: &PoliciesBlock) -> Result<ConfigPolicies, 
             .collect::<Result<_, Problem>>()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,38 +1,61 @@
 //! The demo's comparison: it holds, and it fails when the picker is random.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
-fn demo(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    command.args(["demo", "--seconds", "12", "--output", "json"]).args(arguments);
-    command.output().expect("the built program")
+use serde_json::Value;
+
+/// Arrivals later than this at p99, in milliseconds: something else had the processors, and the
+/// run says nothing.
+const LATE: f64 = 50.0;
+
+struct Demo {
+    code: Option<i32>,
+    rows: Vec<Value>,
 }
 
-/// Name, value and whether the goal was met, of the rows that have one.
-fn judged(output: &Output) -> Vec<(String, f64, bool)> {
-    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    let goals = rows.iter().filter(|row| row["goal"].is_string());
-    goals
-        .map(|row| {
-            let name = row["name"].as_str().expect("a name").to_owned();
-            let value = row["value"].as_f64().expect("a value");
-            (name, value, row["met"].as_bool().expect("met or not"))
-        })
-        .collect()
+impl Demo {
+    /// Runs it, again if the machine was too busy to tell anything.
+    fn run(arguments: &[&str]) -> Self {
+        let mut demo = Self::once(arguments);
+        for _ in 0..2 {
+            if demo.value("arrivals late, p99") > LATE {
+                demo = Self::once(arguments);
+            }
+        }
+        demo
+    }
+
+    fn once(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        command.args(["demo", "--seconds", "12", "--output", "json"]).args(arguments);
+        let output = command.output().expect("the built program");
+        let rows = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        Self { code: output.status.code(), rows }
+    }
+
+    fn value(&self, name: &str) -> f64 {
+        let row = self.rows.iter().find(|row| row["name"] == name).expect(name);
+        row["value"].as_f64().expect("a number")
+    }
+
+    /// The rows with a goal, and whether each met it.
+    fn judged(&self) -> Vec<(&str, bool)> {
+        let goals = self.rows.iter().filter(|row| row["goal"].is_string());
+        goals.map(|row| (row["name"].as_str().unwrap(), row["met"].as_bool().unwrap())).collect()
+    }
 }
 
 /// One test, since two demos at a time would slow each other.
 #[test]
 fn the_comparison_holds_and_fails_with_a_random_picker() {
-    let output = demo(&[]);
-    let rows = judged(&output);
-    assert_eq!(output.status.code(), Some(0), "{rows:?}");
-    assert_eq!(rows.len(), 2);
-    assert!(rows.iter().all(|(_, _, met)| *met), "{rows:?}");
+    let demo = Demo::run(&[]);
+    let expected = [("p99", true), ("max/mean in flight", true)];
+    assert_eq!(demo.judged(), expected, "{:#?}", demo.rows);
+    assert_eq!(demo.code, Some(0));
 
-    let output = demo(&["--random"]);
-    let rows = judged(&output);
-    assert_eq!(output.status.code(), Some(1), "{rows:?}");
-    assert!(rows.iter().all(|(_, _, met)| !met), "random choice meets a bound: {rows:?}");
+    let random = Demo::run(&["--random"]);
+    let expected = [("p99", false), ("max/mean in flight", false)];
+    assert_eq!(random.judged(), expected, "random choice meets a bound: {:#?}", random.rows);
+    assert_eq!(random.code, Some(1));
 }

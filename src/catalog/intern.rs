@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use super::{
     hints::Hints,
-    model::{Labels, Port, Service},
+    model::{Endpoint, Labels, Port, Service},
 };
 
 /// Below this many strings a sweep isn't worth its time.
@@ -41,7 +41,10 @@ impl Interner {
 
     fn share_port(&mut self, port: &mut Port) {
         self.optional(&mut port.name);
-        // A source hands over what it just made, so that this copies only in tests.
+        // A source that keeps what it said has shared it before: a copy would keep it twice.
+        if port.endpoints.iter().all(|endpoint| self.is_shared(endpoint)) {
+            return;
+        }
         for endpoint in Arc::make_mut(&mut port.endpoints) {
             self.optional(&mut endpoint.region);
             self.optional(&mut endpoint.zone);
@@ -57,6 +60,18 @@ impl Interner {
                 }
             }
         }
+    }
+
+    fn is_shared(&self, endpoint: &Endpoint) -> bool {
+        let Endpoint { region, zone, node, server_name, labels, hints, .. } = endpoint;
+        [region, zone, node, server_name]
+            .into_iter()
+            .flatten()
+            .all(|text| self.texts.get(text).is_some_and(|known| Arc::ptr_eq(known, text)))
+            && self.labels.get(labels).is_some_and(|known| Arc::ptr_eq(known, labels))
+            && hints
+                .iter()
+                .all(|hints| self.hints.get(hints).is_some_and(|known| Arc::ptr_eq(known, hints)))
     }
 
     fn label_set(&mut self, labels: &mut Arc<Labels>) {

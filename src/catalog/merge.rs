@@ -64,6 +64,11 @@ impl Merge {
         }
     }
 
+    /// Lets a service share what it has in common with others.
+    pub(super) fn share(&mut self, service: &mut Service) {
+        self.interner.share(service);
+    }
+
     fn replace(&mut self, source: usize, services: Vec<Service>) -> Vec<Touched> {
         let mut old = std::mem::take(&mut self.sources[source].known);
         let mut touched = Vec::new();

@@ -109,6 +109,12 @@ impl Catalog {
         self.announce(&changed, newly_synced);
     }
 
+    /// Lets a service share its strings with the catalog's: for a source that keeps what it says.
+    /// What [`Self::apply`] takes in needs it not.
+    pub fn share(&self, service: &mut Service) {
+        self.writer().merge.share(service);
+    }
+
     /// Ends what the brake held long enough, and says when to come again; [`Self::end_holds`]
     /// does both at the right times.
     pub fn tick(&self, now: Duration) -> Option<Duration> {
@@ -165,16 +171,15 @@ impl Catalog {
 
     /// The service and port that a name means, as they are now.
     pub fn lookup(&self, asked: &ServiceRef) -> Result<Found, LookupError> {
+        // In this order: a source says what it knows before it says that this was all.
+        let unsynced = self.unsynced.load();
         let snapshot = self.snapshot.load();
         match snapshot.get(&asked.service) {
             Some(service) => lookup::port(service, asked.port.as_ref()),
-            None => {
-                let unsynced = self.unsynced.load();
-                if unsynced.is_empty() {
-                    return Err(lookup::no_such_service(&asked.service, snapshot.keys()));
-                }
-                Err(LookupError::NotSynced { sources: unsynced.to_vec() })
+            None if unsynced.is_empty() => {
+                Err(lookup::no_such_service(&asked.service, snapshot.keys()))
             }
+            None => Err(LookupError::NotSynced { sources: unsynced.to_vec() }),
         }
     }
 

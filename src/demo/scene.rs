@@ -68,13 +68,13 @@ pub(crate) const AT_START: usize = 9;
 pub(crate) const WORKERS: usize = 4;
 
 /// Mean of the exponential work of a request. Long against the millisecond that timers round to.
-pub(crate) const MEAN_WORK: Duration = Duration::from_millis(40);
+pub(crate) const MEAN_WORK: Duration = Duration::from_millis(60);
 
 /// Callers give up then; long against any wait of an even load.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Requests per second of one arm: 60% of what nine back-ends of mean speed 1 can do.
-pub(crate) const RATE: f64 = 540.0;
+pub(crate) const RATE: f64 = 360.0;
 
 /// Client processes per zone. Each has one connection in the arm that keeps one.
 pub(crate) const CALLERS_PER_ZONE: usize = 4;

@@ -3,14 +3,22 @@
 //! Both are ratios to the arm that chooses at random per request, measured at the same time on
 //! equal back-ends: whatever slows this machine slows both. A picker that is random itself has
 //! about 1 in each, so it misses them.
+//!
+//! The bounds lie between what ten runs of twelve seconds gave with the shipped picker and ten with
+//! one that is random (`--random`), seeds 1 to 10, on two cores that others kept busy:
+//!
+//! | | shipped | random | bound |
+//! |---|---|---|---|
+//! | p99 | 0.11 to 0.14 | 1.00 | 0.3 |
+//! | max/mean in flight | 0.29 to 0.33 | 0.79 to 0.98 | 0.5 |
 
 use super::{scene::Arm, tally::Tally};
 
 /// Largest p99 of the pick arm, in those of random choice.
-const P99: f64 = 0.6;
+const P99: f64 = 0.3;
 
 /// Largest time-averaged max/mean of requests in flight, in those of random choice.
-const MAX_OVER_MEAN: f64 = 0.7;
+const MAX_OVER_MEAN: f64 = 0.5;
 
 /// One bound.
 pub(crate) struct Bound {

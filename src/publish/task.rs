@@ -188,16 +188,22 @@ impl Shared {
             .cloned()
             .collect();
         for live in affected {
-            let updated = match self.find(live.target()) {
+            // Under the lock, so that a service that comes back meanwhile is not left without.
+            let found = {
+                let mut all = lock(&self.live);
+                let found = self.find(live.target());
+                if found.is_none() {
+                    all.remove(live.target());
+                }
+                found
+            };
+            let updated = match found {
                 Some((service, port)) => live.update(
                     selected(&port, live.target()),
                     Some(self.policy(&service)),
                     service.stale,
                 ),
-                None => {
-                    lock(&self.live).remove(live.target());
-                    live.update(Vec::new(), None, false)
-                }
+                None => live.update(Vec::new(), None, false),
             };
             if let Err(error) = updated {
                 error!(service = %live.target(), %error, "kept the endpoints before");

@@ -4,7 +4,7 @@
 //! - [`problem`]: what was wrong, where, and what would be right
 //! - [`policy_block`]: the `policy:` block of a file
 //! - [`endpoint_slice`], [`kube_service`]: what Kubernetes' objects say; [`join`]: services of them
-//! - [`file`]: a services file, or a folder of such files and Kubernetes manifests
+//! - [`mod@file`]: a services file, or a folder of such files and Kubernetes manifests
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 

@@ -188,8 +188,7 @@ pub(crate) struct PolicyShape {
     choices: Option<u32>,
     /// What the caller's own zone means.
     zone: Option<ZoneShape>,
-    /// Share of the ready endpoints that must be left after the agent's own judgements; below it
-    /// they are undone.
+    /// Below this share of ready endpoints the agent's own judgements are undone.
     #[schemars(range(min = 0.0, max = 1.0))]
     panic_below: Option<f64>,
     /// Steering away from errors.

@@ -121,8 +121,10 @@ fn an_unknown_setting_names_what_was_probably_meant_and_costs_nothing() {
 #[test]
 fn a_value_out_of_range_names_the_range_and_leaves_the_next_sources_value() {
     let carried = annotated(&[("choices", "3")]);
-    let mut config = ConfigPolicies::default();
-    config.default = vec![setting("choices", "9", "configuration agent.yaml:3")];
+    let config = ConfigPolicies {
+        default: vec![setting("choices", "9", "configuration agent.yaml:3")],
+        ..Default::default()
+    };
     let resolved = resolve(&config, &carried);
     assert_eq!(resolved.policy.choices, 3);
     assert_eq!(origin(&resolved, "choices").1, "annotation pointsman.dev/choices");

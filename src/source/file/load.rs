@@ -23,7 +23,7 @@ use crate::{
 const MOST_BYTES: u64 = 256 << 20;
 
 /// The end of a problem that costs nothing yet.
-const STAYS: &str = "; what was last good stays in force";
+const STAYS: &str = " (what was last good stays in force)";
 
 /// Which files of a folder are read.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
@@ -69,15 +69,15 @@ impl Loader {
         Self { path, node, source, files: BTreeMap::new() }
     }
 
-    /// Reads what is there now.
-    pub(super) fn load(&mut self) -> Loaded {
+    /// Reads what is there now; `share` as [`crate::catalog::Catalog::share`].
+    pub(super) fn load(&mut self, share: impl Fn(&mut Service)) -> Loaded {
         let paths = match self.list() {
             Ok(paths) => paths,
             Err(error) => {
                 // Removing a file is no way to say that its services are gone: an editor does so
                 // for a moment, and a volume may be unmounted.
                 let known = self.files.values().any(|file| file.good.is_some());
-                let rest = if known { STAYS } else { "; nothing is known of it yet" };
+                let rest = if known { STAYS } else { " (nothing is known of it yet)" };
                 let problem =
                     Problem::of_file(&name(&self.path), format!("{}{rest}", explain(&error)));
                 return Loaded { services: None, complete: false, problems: vec![problem] };
@@ -85,7 +85,7 @@ impl Loader {
         };
         self.files.retain(|path, _| paths.contains(path));
         for path in paths {
-            self.files.entry(path.clone()).or_default().read(&path);
+            self.files.entry(path.clone()).or_default().read(&path, &share);
         }
         let (services, mut problems) = self.services();
         let of_files = self.files.values().flat_map(File::problems);
@@ -173,7 +173,7 @@ impl Loader {
 }
 
 impl File {
-    fn read(&mut self, path: &Path) {
+    fn read(&mut self, path: &Path, share: impl Fn(&mut Service)) {
         let file = name(path);
         let read = bytes(path).map_err(|error| Problem::of_file(&file, explain(&error)));
         let bytes = match read {
@@ -192,7 +192,8 @@ impl File {
         }
         self.seen = seen;
         match content::read(&file, &bytes) {
-            Ok(content) => {
+            Ok(mut content) => {
+                content.services.iter_mut().for_each(|(service, _)| share(service));
                 self.good = Some(content);
                 self.problem = None;
             }

@@ -30,29 +30,24 @@ pub(super) async fn run(
     catalog: Arc<Catalog>,
     status: Status,
 ) {
-    let watch = watch::Watch::new(path.clone());
-    follow(watch, load::Loader::new(path, node), source, catalog, status).await;
-}
-
-async fn follow(
-    mut watch: watch::Watch,
-    mut loader: load::Loader,
-    source: SourceId,
-    catalog: Arc<Catalog>,
-    status: Status,
-) {
+    let file = path.display().to_string().into();
+    let mut watch = watch::Watch::new(path.clone());
+    let mut loader = load::Loader::new(path, node);
     let mut told = BTreeSet::new();
     loop {
-        let (catalog, status) = (catalog.clone(), status.clone());
+        let (of_look, status_of_look) = (catalog.clone(), status.clone());
         // Reading may take a while, and other tasks share this thread.
         let look = tokio::task::spawn_blocking(move || {
             watch.aim();
-            let problems = look(&mut loader, source, &catalog, &status);
+            let problems = look(&mut loader, source, &of_look, &status_of_look);
             (watch, loader, problems)
         });
         let Ok((same_watch, same_loader, problems)) = look.await else {
-            tracing::error!("the file source ended by a panic; what it said last stays in force");
-            return;
+            let what = "reading it failed within the agent; what was last good stays in force, \
+                        and changes are no longer read: restart the agent and report this";
+            let problem = Problem::of_file(&file, what);
+            tracing::error!("{problem}");
+            return status.read(false, vec![problem]);
         };
         (watch, loader) = (same_watch, same_loader);
         told = tell(told, problems);
@@ -67,7 +62,7 @@ fn look(
     catalog: &Catalog,
     status: &Status,
 ) -> Vec<Problem> {
-    let loaded = loader.load();
+    let loaded = loader.load(|service| catalog.share(service));
     if let Some(services) = loaded.services {
         catalog.apply(source, Change::Replace(services), clock::now());
     }

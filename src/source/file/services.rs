@@ -45,9 +45,8 @@ struct ServiceEntry {
     #[serde(default)]
     ports: Vec<PortEntry>,
     /// How it is balanced.
-    #[serde(default)]
     #[schemars(with = "Option<PolicyShape>")]
-    policy: PolicyBlock,
+    policy: Option<PolicyBlock>,
     /// Where it runs.
     endpoints: Vec<EndpointEntry>,
 }
@@ -158,10 +157,11 @@ pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, 
                 ),
             });
         }
-        content.warnings.extend(entry.policy.problems(file, &format!("services[{index}].policy")));
         let ports = entry.ports(file, index)?;
+        let policy = entry.policy.unwrap_or_default();
+        content.warnings.extend(policy.problems(file, &format!("services[{index}].policy")));
         let service = Service {
-            settings: entry.policy.settings("services file", file),
+            settings: policy.settings("services file", file),
             name: entry.name.value.0,
             ports,
             source: source.clone(),

@@ -77,6 +77,8 @@ struct State {
 struct Interest {
     /// Folders to watch.
     watched: BTreeSet<PathBuf>,
+    /// Those of them without which nothing would be learned.
+    needed: BTreeSet<PathBuf>,
     /// Entries of those that count.
     entries: BTreeSet<PathBuf>,
     /// The folder whose manifests all count.
@@ -99,24 +101,29 @@ impl Watch {
     /// ends [`Self::changed`].
     pub(super) fn aim(&mut self) {
         for _ in 0..FOLLOW_TRIES {
-            if self.refused {
-                return;
-            }
             let interest = Interest::of(&self.path);
             let lost = std::mem::take(&mut self.signal.lock().lost);
             if !lost && self.watching.as_ref().is_some_and(|(_, known)| *known == interest) {
                 return;
             }
-            if let Err(error) = self.watch(interest) {
-                tracing::warn!(
-                    path = %self.path.display(),
-                    %error,
-                    "changes are not told of: looking every {} s instead",
-                    self.poll.as_secs_f32()
-                );
-                self.refused = true;
-                self.watching = None;
+            let refused = self.watch(interest).err();
+            self.tell(refused.as_ref());
+            self.refused = refused.is_some();
+            if self.refused {
+                return;
             }
+        }
+    }
+
+    fn tell(&self, refused: Option<&notify::Error>) {
+        let path = self.path.display();
+        match refused {
+            Some(error) if !self.refused => tracing::warn!(
+                "{path}: nothing tells of its changes ({error}): looking every {} s instead",
+                self.poll.as_secs_f32()
+            ),
+            None if self.refused => tracing::info!("{path}: its changes are told of again"),
+            _ => {}
         }
     }
 
@@ -129,6 +136,8 @@ impl Watch {
             match watcher.watch(folder, RecursiveMode::NonRecursive) {
                 // It went just now: the next round sees that.
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+                // Who may not list the folders above still learns of the file.
+                Err(_) if !interest.needed.contains(folder) => {}
                 watched => watched?,
             }
         }
@@ -187,6 +196,9 @@ impl Interest {
         let there = path.ancestors().filter(|it| it.parent().is_some_and(Path::exists));
         for part in there.take(2) {
             interest.add(part);
+            if interest.needed.is_empty() {
+                interest.needed.clone_from(&interest.watched);
+            }
         }
         let Ok(target) = fs::canonicalize(path) else { return interest };
         if !target.is_dir() {
@@ -197,13 +209,15 @@ impl Interest {
             return interest;
         }
         interest.watched.insert(target.clone());
+        interest.needed = [target.clone()].into();
         interest.folder = Some(target.clone());
         for entry in fs::read_dir(&target).into_iter().flatten().flatten() {
             let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-            if linked && is_candidate(&entry.path()) {
-                if let Ok(target) = fs::canonicalize(entry.path()) {
-                    interest.add(&target);
-                }
+            if linked
+                && is_candidate(&entry.path())
+                && let Ok(target) = fs::canonicalize(entry.path())
+            {
+                interest.add(&target);
             }
         }
         interest

@@ -230,9 +230,24 @@ fn an_empty_file_is_refused_since_it_may_be_half_written() {
 }
 
 #[test]
-fn half_a_file_is_refused() {
+fn half_a_file_is_refused_or_at_least_harmless() {
     let whole = endpoint("address: '10.1.2.3:80', zone: a");
     assert!(read(&file(), &whole.as_bytes()[..whole.len() - 5]).is_err());
+    for end in 0..whole.len() {
+        drop(read(&file(), &whole.as_bytes()[..end]));
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(0_u8.., 0..200)) {
+        drop(read(&file(), &bytes));
+    }
+
+    #[test]
+    fn no_yaml_makes_the_reader_panic(text in "([a-z{}\\[\\]:,'\"&*!|>#% \n-]|services:|kind: ){0,60}") {
+        drop(read(&file(), text.as_bytes()));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use tempfile::TempDir;
 
 use super::{Loaded, Loader};
-use crate::catalog::Service;
+use crate::catalog::{Catalog, Change, Service, SourceId};
 
 const SLICE: &str = "\
 apiVersion: discovery.k8s.io/v1
@@ -61,7 +61,7 @@ fn a_folder_is_all_of_its_files() {
     put(&folder, "notes.txt", "{");
     put(&folder, ".b.yml.swp", "{");
     fs::create_dir(folder.path().join("sub.yaml")).unwrap();
-    let loaded = loader(folder.path()).load();
+    let loaded = loader(folder.path()).load(|_| {});
     assert_eq!(
         read(&loaded),
         ["a.shop 10.0.0.1:80", "b.shop 10.0.0.2:80", "cart.shop 10.0.0.3:80 10.0.0.4:80"]
@@ -76,19 +76,19 @@ fn a_bad_file_keeps_its_own_last_good_and_others_go_on() {
     put(&folder, "a.yaml", services(&["a.shop"], "10.0.0.1:80"));
     put(&folder, "b.yaml", services(&["b.shop"], "10.0.0.2:80"));
     let mut loader = loader(folder.path());
-    loader.load();
+    loader.load(|_| {});
     put(&folder, "a.yaml", "services:\n  - name: a\n    endpoints: []\n");
     put(&folder, "b.yaml", services(&["b.shop"], "10.0.0.9:80"));
-    let loaded = loader.load();
+    let loaded = loader.load(|_| {});
     assert_eq!(read(&loaded), ["a.shop 10.0.0.1:80", "b.shop 10.0.0.9:80"]);
     assert!(loaded.complete);
     let problems = problems(&loaded, &folder);
     assert!(problems[0].starts_with("a.yaml:2:11: services[0].name: \"a\": names are"));
-    assert!(problems[0].ends_with("what was last good stays in force"));
+    assert!(problems[0].ends_with(" (what was last good stays in force)"));
     // Looking again at the same bytes tells the same.
-    assert_eq!(self::problems(&loader.load(), &folder), problems);
+    assert_eq!(self::problems(&loader.load(|_| {}), &folder), problems);
     put(&folder, "a.yaml", services(&["a.shop"], "10.0.0.3:80"));
-    let loaded = loader.load();
+    let loaded = loader.load(|_| {});
     assert_eq!(read(&loaded), ["a.shop 10.0.0.3:80", "b.shop 10.0.0.9:80"]);
     assert!(loaded.problems.is_empty());
 }
@@ -99,12 +99,12 @@ fn a_folder_is_complete_only_once_every_file_was_good() {
     put(&folder, "a.yaml", services(&["a.shop"], "10.0.0.1:80"));
     put(&folder, "b.yaml", "service: []\n");
     let mut loader = loader(folder.path());
-    let loaded = loader.load();
+    let loaded = loader.load(|_| {});
     assert_eq!(read(&loaded), ["a.shop 10.0.0.1:80"]);
     assert!(!loaded.complete);
     assert!(problems(&loaded, &folder)[0].contains("did you mean \"services\"?"));
     put(&folder, "b.yaml", "services: []\n");
-    assert!(loader.load().complete);
+    assert!(loader.load(|_| {}).complete);
 }
 
 #[test]
@@ -113,11 +113,11 @@ fn a_file_that_is_removed_from_a_folder_takes_its_services_along() {
     put(&folder, "a.yaml", services(&["a.shop"], "10.0.0.1:80"));
     put(&folder, "b.yaml", services(&["b.shop"], "10.0.0.2:80"));
     let mut loader = loader(folder.path());
-    loader.load();
+    loader.load(|_| {});
     fs::remove_file(folder.path().join("b.yaml")).unwrap();
-    assert_eq!(read(&loader.load()), ["a.shop 10.0.0.1:80"]);
+    assert_eq!(read(&loader.load(|_| {})), ["a.shop 10.0.0.1:80"]);
     fs::remove_file(folder.path().join("a.yaml")).unwrap();
-    let loaded = loader.load();
+    let loaded = loader.load(|_| {});
     assert!(read(&loaded).is_empty() && loaded.complete);
 }
 
@@ -126,20 +126,20 @@ fn of_a_path_that_is_not_there_nothing_can_be_said() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("services.yaml");
     let mut loader = loader(&path);
-    let loaded = loader.load();
+    let loaded = loader.load(|_| {});
     assert!(loaded.services.is_none() && !loaded.complete);
     assert_eq!(
         problems(&loaded, &folder),
-        ["services.yaml: there is no such file or folder; nothing is known of it yet"]
+        ["services.yaml: there is no such file or folder (nothing is known of it yet)"]
     );
     put(&folder, "services.yaml", services(&["a.shop"], "10.0.0.1:80"));
-    assert_eq!(read(&loader.load()), ["a.shop 10.0.0.1:80"]);
+    assert_eq!(read(&loader.load(|_| {})), ["a.shop 10.0.0.1:80"]);
     fs::remove_file(&path).unwrap();
-    let loaded = loader.load();
+    let loaded = loader.load(|_| {});
     assert!(loaded.services.is_none());
     assert_eq!(
         problems(&loaded, &folder),
-        ["services.yaml: there is no such file or folder; what was last good stays in force"]
+        ["services.yaml: there is no such file or folder (what was last good stays in force)"]
     );
 }
 
@@ -148,13 +148,13 @@ fn a_file_that_may_not_be_read_keeps_its_last_good() {
     let folder = TempDir::new().unwrap();
     put(&folder, "a.yaml", services(&["a.shop"], "10.0.0.1:80"));
     let mut loader = loader(folder.path());
-    loader.load();
+    loader.load(|_| {});
     let path = folder.path().join("a.yaml");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&path).is_ok() {
         return; // root reads everything
     }
-    let loaded = loader.load();
+    let loaded = loader.load(|_| {});
     assert_eq!(read(&loaded), ["a.shop 10.0.0.1:80"]);
     assert!(problems(&loaded, &folder)[0].contains("may not read it: give its user permission"));
 }
@@ -163,7 +163,7 @@ fn a_file_that_may_not_be_read_keeps_its_last_good() {
 fn what_is_no_ordinary_file_is_not_read() {
     let folder = TempDir::new().unwrap();
     std::os::unix::fs::symlink("/dev/zero", folder.path().join("a.yaml")).unwrap();
-    let loaded = loader(folder.path()).load();
+    let loaded = loader(folder.path()).load(|_| {});
     assert_eq!(problems(&loaded, &folder), ["a.yaml: this is no ordinary file"]);
     assert!(!loaded.complete);
 }
@@ -174,7 +174,7 @@ fn of_two_files_with_one_service_the_first_by_name_counts() {
     put(&folder, "a.yaml", services(&["cart.shop", "a.shop"], "10.0.0.1:80"));
     put(&folder, "b.yaml", services(&["b.shop", "cart.shop"], "10.0.0.2:80"));
     put(&folder, "c.yaml", slice("cart-1", "10.0.0.3"));
-    let loaded = loader(folder.path()).load();
+    let loaded = loader(folder.path()).load(|_| {});
     assert_eq!(
         read(&loaded),
         ["a.shop 10.0.0.1:80", "b.shop 10.0.0.2:80", "cart.shop 10.0.0.1:80"]
@@ -193,7 +193,7 @@ fn of_two_files_with_one_slice_the_first_by_name_counts() {
     let folder = TempDir::new().unwrap();
     put(&folder, "a.yaml", slice("cart-1", "10.0.0.1"));
     put(&folder, "b.yaml", slice("cart-1", "10.0.0.2"));
-    let loaded = loader(folder.path()).load();
+    let loaded = loader(folder.path()).load(|_| {});
     assert_eq!(read(&loaded), ["cart.shop 10.0.0.1:80"]);
     assert!(
         problems(&loaded, &folder)[0]
@@ -207,9 +207,25 @@ fn a_path_may_turn_from_a_file_into_a_folder() {
     put(&folder, "services.yaml", services(&["a.shop"], "10.0.0.1:80"));
     let path = folder.path().join("services.yaml");
     let mut loader = loader(&path);
-    loader.load();
+    loader.load(|_| {});
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     fs::write(path.join("b.yaml"), services(&["b.shop"], "10.0.0.2:80")).unwrap();
-    assert_eq!(read(&loader.load()), ["b.shop 10.0.0.2:80"]);
+    assert_eq!(read(&loader.load(|_| {})), ["b.shop 10.0.0.2:80"]);
+}
+
+#[test]
+fn what_is_kept_of_a_file_is_kept_once() {
+    let folder = TempDir::new().unwrap();
+    let text = "services:\n  - name: a.shop\n    endpoints:\n      - {address: '10.0.0.1:80', zone: \
+                a, labels: {v: a}}\n      - {address: '10.0.0.2:80', zone: a, labels: {v: a}}\n";
+    put(&folder, "a.yaml", text);
+    let mut loader = loader(folder.path());
+    let catalog = Catalog::new(["test"]);
+    let services = loader.load(|service| catalog.share(service)).services.unwrap();
+    let kept = services[0].ports[0].endpoints.clone();
+    catalog.apply(SourceId(0), Change::Replace(services), std::time::Duration::ZERO);
+    let served = catalog.list(None)[0].ports[0].endpoints.clone();
+    assert!(std::sync::Arc::ptr_eq(&kept, &served));
+    assert!(std::sync::Arc::ptr_eq(&kept[0].labels, &kept[1].labels));
 }
