@@ -228,7 +228,7 @@ impl Counters {
         let slots = header.words.at(SLOTS_AT).load(Relaxed);
         let shards = header.words.at(SHARDS_AT).load(Relaxed);
         if shards != whole_shards(shards) {
-            return Err(AttachError::TooLarge);
+            return Err(AttachError::Shards { found: shards });
         }
         let words = words_for(slots, shards).ok_or(AttachError::TooLarge)?;
         header.expect_words(words)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pointsman_table::{
     Atomic, Capacity, Cell, Counters, Group, Mode, Outcome, Picker, Request, Row, SingleWriter,
-    Structure, TableWriter, alias_rows,
+    Structure, Sweep, Table, TableWriter, Waker, alias_rows,
 };
 
 const CAPACITY: Capacity =
@@ -74,6 +74,19 @@ fn shares(picker: &mut Picker, slots: usize, picks: usize) -> Vec<f64> {
         picker.end(slot, 1, Outcome::Success, None);
     }
     picked.iter().map(|count| f64::from(*count) / picks as f64).collect()
+}
+
+#[test]
+fn a_picker_may_move_between_threads_and_the_rest_be_shared() {
+    fn send<T: Send + 'static>() {}
+    fn sync<T: Send + Sync + 'static>() {}
+    send::<Picker<Atomic>>();
+    send::<Picker<SingleWriter>>();
+    send::<TableWriter>();
+    send::<Sweep>();
+    sync::<Table>();
+    sync::<Counters>();
+    sync::<Waker>();
 }
 
 #[test]
