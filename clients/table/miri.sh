@@ -9,7 +9,7 @@ if ! cargo +nightly miri --version >/dev/null 2>&1; then
 fi
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-../../target}/miri
 # A case takes a second where it takes a millisecond otherwise.
-export PROPTEST_CASES=${PROPTEST_CASES:-3}
+export PROPTEST_CASES=${PROPTEST_CASES:-2}
 # Seeds and the number of cases come from outside.
 export MIRIFLAGS="-Zmiri-disable-isolation ${MIRIFLAGS:-}"
 cargo +nightly miri test -p pointsman-table --lib --test picks --test sweeps --test agreement --test properties "$@"
