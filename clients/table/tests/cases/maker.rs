@@ -17,6 +17,10 @@ pub(crate) fn idle() -> Cell {
     Cell { slope: 1.0, ..Cell::default() }
 }
 
+pub(crate) fn flat(base: f32) -> Cell {
+    Cell { base, slope: 0.0, ..idle() }
+}
+
 pub(crate) struct Maker {
     writer: TableWriter,
     structure: Structure,
