@@ -29,7 +29,7 @@ use crate::{
         front::Front,
         listener,
     },
-    source::{self, Spec},
+    source::{self, Spec, Status},
 };
 
 pub mod logs;
@@ -121,20 +121,19 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let (end, ending) = watch::channel(false);
     let (listen, listening) = watch::channel(false);
     let catalog = Arc::new(Catalog::new(options.sources.iter().map(Spec::to_string)));
-    {
-        let _guard = runtime.enter();
-        start_sources(&options, &catalog, &ending);
-    }
+    let sources = start_sources(&options, &catalog, &ending, &runtime);
     let tables =
         Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
             .map_err(system("the publishing thread"))?;
     let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.policies.clone()));
     let leases = agent.leases().clone();
     runtime.spawn(async move { leases.run().await });
+    runtime.spawn(tell_when_ready(catalog.clone()));
     runtime.spawn(async move { catalog.end_holds().await });
     let told = admin::Told {
         agent: agent.clone(),
         tables: tables.clone(),
+        sources,
         listening,
         socket: options.socket.to_string(),
     };
@@ -181,15 +180,20 @@ fn seed() -> u32 {
     })
 }
 
-fn start_sources(options: &Options, catalog: &Arc<Catalog>, ending: &watch::Receiver<bool>) {
-    for (index, spec) in options.sources.iter().enumerate() {
-        let status = source::Status::default();
+fn start_sources(
+    options: &Options,
+    catalog: &Arc<Catalog>,
+    ending: &watch::Receiver<bool>,
+    runtime: &Runtime,
+) -> Vec<(Spec, Status)> {
+    let start = |(index, spec): (usize, &Spec)| {
+        let status = Status::default();
         let mut ending = ending.clone();
         let cancelled = async move {
             // An error means that the sender is gone, which is an end as well.
             ending.wait_for(|&ending| ending).await.ok();
         };
-        tokio::spawn(source::run(
+        runtime.spawn(source::run(
             spec.clone(),
             options.here.node.clone(),
             SourceId(index),
@@ -197,17 +201,16 @@ fn start_sources(options: &Options, catalog: &Arc<Catalog>, ending: &watch::Rece
             status.clone(),
             cancelled,
         ));
-        let spec = spec.clone();
-        tokio::spawn(async move {
-            match status.first_read().await {
-                Ok(()) => info!(source = %spec, "answered"),
-                Err(problems) => {
-                    for problem in problems {
-                        error!(source = %spec, "{problem}");
-                    }
-                }
-            }
-        });
+        (spec.clone(), status)
+    };
+    options.sources.iter().enumerate().map(start).collect()
+}
+
+/// Says when every source has answered; what is wrong with one it says itself.
+async fn tell_when_ready(catalog: Arc<Catalog>) {
+    // The sender lives in the catalog, so that waiting can't fail.
+    if catalog.changes().wait_for(|_| catalog.synced()).await.is_ok() {
+        info!(services = catalog.list(None).len(), "every source has answered");
     }
 }
 

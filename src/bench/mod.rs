@@ -1,1 +1,53 @@
-//! (to come)
+//! What proves the effect: each bench measures, in the same run, the bare thing beside ours.
+//!
+//! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
+//! - [`pick`]: what a pick and its end cost a caller
+//! - [`balance`]: how evenly and how fast, simulated, and with real processes
+//!
+//! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
+
+use std::process::ExitCode;
+
+pub mod balance;
+pub mod pick;
+pub mod report;
+
+/// Arguments of `pointsman bench`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+    /// How to print.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: report::Output,
+    /// A few seconds only, no goals judged: whether it runs at all.
+    #[arg(long, global = true)]
+    smoke: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Time, instructions and allocations of a pick with its end, beside a bare loop of the same
+    /// loads and counter updates.
+    Pick(pick::Args),
+    /// How evenly and how fast requests are spread, beside random choice, own counts only and
+    /// exact counts (simulated, then with real processes).
+    Balance(balance::Args),
+}
+
+/// Runs one bench and prints its report.
+pub fn run(args: Args) -> ExitCode {
+    let report = match args.what {
+        What::Pick(pick) => pick::run(&pick, args.smoke),
+        What::Balance(balance) => balance::run(&balance, args.smoke),
+    };
+    let judged = |report: report::Report| if args.smoke { report.unjudged() } else { report };
+    match report.map(judged).and_then(|report| report.print(args.output).map(|()| report)) {
+        Ok(report) if report.missed() == 0 => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("pointsman bench: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

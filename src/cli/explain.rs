@@ -47,6 +47,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return output::print_json(&response);
     }
     let mut page = Page::new(args.output);
+    // It is for people even in a pipe: into a file, a pager, a chat. Scripts have JSON.
+    page.aligned = true;
     write(&mut page, &response, clock::wall());
     page.print()
 }

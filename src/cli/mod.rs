@@ -40,6 +40,7 @@ enum Command {
     Endpoints(endpoints::Args),
     Explain(explain::Args),
     Demo(crate::demo::Args),
+    Bench(crate::bench::Args),
 }
 
 /// Runs the command line of this process.
@@ -52,6 +53,7 @@ pub fn run() -> ExitCode {
         Command::Endpoints(args) => endpoints::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => return crate::demo::run(args),
+        Command::Bench(args) => return crate::bench::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

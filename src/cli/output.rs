@@ -46,8 +46,8 @@ pub struct Options {
 #[derive(Debug)]
 pub struct Page {
     text: String,
-    /// Columns are aligned; a pipe gets tabs.
-    pub terminal: bool,
+    /// Columns are aligned by spaces; otherwise parted by tabs.
+    pub aligned: bool,
     colour: bool,
 }
 
@@ -62,13 +62,13 @@ impl Page {
             // See no-color.org: set to anything but nothing.
             Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
-        Self { text: String::new(), terminal, colour }
+        Self { text: String::new(), aligned: terminal, colour }
     }
 
     /// A page as it would look somewhere.
     #[must_use]
     pub fn for_test(terminal: bool, colour: bool) -> Self {
-        Self { text: String::new(), terminal, colour }
+        Self { text: String::new(), aligned: terminal, colour }
     }
 
     /// Adds a line.

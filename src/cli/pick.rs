@@ -28,19 +28,19 @@ pub struct Args {
     #[arg(long, value_name = "IP:PORT")]
     exclude: Vec<String>,
     /// How many distinct endpoints, best first.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
     count: u32,
     /// What the request weighs against others.
-    #[arg(long, default_value_t = 1, value_name = "N")]
+    #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
     cost: u32,
     /// Requests with the same key go to the same endpoint where the service hashes.
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
     /// How long to wait for the source's first answer [default: 1s].
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
     wait: Option<Duration>,
     /// How long the pick counts as in flight without a report [default: 60s].
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
     lease_ttl: Option<Duration>,
     #[command(flatten)]
     client: client::Options,

@@ -103,7 +103,7 @@ impl Table {
     }
 
     fn line(&self, page: &mut Page, cells: &[Cell], used: &[bool], widths: &[usize]) {
-        if !page.terminal {
+        if !page.aligned {
             let texts: Vec<String> =
                 cells.iter().map(|cell| page.paint(cell.style, &cell.text)).collect();
             page.line(texts.join("\t"));

@@ -461,7 +461,11 @@ fn cell(
         return CLOSED;
     }
     let in_flight_shrunk = in_flight as f32 * shrink as f32;
-    let score = strategy.score(&Observed { weight: planned.weight, in_flight: in_flight_shrunk });
+    let score = strategy.score(&Observed {
+        weight: planned.weight,
+        in_flight: in_flight_shrunk,
+        shrink: shrink as f32,
+    });
     let limit = match planned.limit {
         i32::MAX => i32::MAX,
         bound => bound.saturating_sub_unsigned(in_flight).max(0),

@@ -15,7 +15,10 @@ use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use tokio::sync::watch;
 
 use super::{Agent, metrics};
-use crate::publish::Tables;
+use crate::{
+    publish::Tables,
+    source::{Spec, Status},
+};
 
 /// What OpenMetrics text is called; Prometheus reads it as it is.
 const OPEN_METRICS: HeaderValue =
@@ -28,6 +31,8 @@ pub struct Told {
     pub agent: Arc<Agent>,
     /// The publishing.
     pub tables: Tables,
+    /// The sources and how they fare.
+    pub sources: Vec<(Spec, Status)>,
     /// Whether the socket takes calls.
     pub listening: watch::Receiver<bool>,
     /// Where it is, for a person.
@@ -99,7 +104,16 @@ async fn readyz(State(told): State<Told>) -> (StatusCode, String) {
 /// What an agent that is not ready waits for.
 fn missing(told: &Told) -> Vec<String> {
     let unsynced = told.agent.names().catalog().unsynced();
-    let sources = unsynced.iter().map(|source| format!("no answer so far from {source}"));
+    let sources = unsynced.iter().map(|source| {
+        let of = |(spec, _): &&(Spec, Status)| spec.to_string() == **source;
+        let problems = told.sources.iter().find(of).map(|(_, status)| status.problems());
+        let problems: Vec<_> =
+            problems.unwrap_or_default().iter().map(ToString::to_string).collect();
+        match problems.is_empty() {
+            true => format!("no answer so far from {source}"),
+            false => format!("no answer so far from {source}: {}", problems.join("; ")),
+        }
+    });
     let socket = (!*told.listening.borrow()).then(|| "the socket does not take calls".to_owned());
     sources.chain(socket).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{metrics::Metrics, names::Names};
+use super::{delivery::Line, metrics::Metrics, names::Names};
 use crate::{
     catalog::Catalog,
     policy::ConfigPolicies,
@@ -27,8 +27,10 @@ pub struct Agent {
 pub struct Caller {
     /// Who may report the leases of this call.
     pub identity: Identity,
-    /// The connection it came by.
+    /// The connection it came by, for leases that end with it.
     pub connection: Arc<Connection>,
+    /// The same, for answers that may not arrive.
+    pub line: Arc<Line>,
 }
 
 impl Caller {

@@ -9,8 +9,8 @@ use hyper_util::{
 };
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{Caller, front::Front};
-use crate::publish::leases::{Connection, Identity, Leases};
+use super::{Caller, delivery::Wire, front::Front, metrics::Connected};
+use crate::publish::leases::{Identity, Leases};
 
 /// How long requests may take to finish once the agent is told to end. A pick waits for a source
 /// for 5 s at most; Kubernetes kills after 30 s.
@@ -52,13 +52,19 @@ fn accept(stream: UnixStream, front: &Front, connections: &GracefulShutdown) {
             return;
         }
     };
-    let open = Open::new(front.agent().leases().clone(), front.agent().metrics().connected());
-    let caller = Caller { identity, connection: open.connection.clone() };
+    let agent = front.agent();
+    let caller = Caller { identity, connection: Arc::default(), line: Arc::default() };
+    let open = Open {
+        caller: caller.clone(),
+        leases: agent.leases().clone(),
+        _counted: agent.metrics().connected(),
+    };
+    let wire = Wire::new(stream, caller.line.clone());
     let front = front.clone();
     let service = service_fn(move |request| front.clone().answer(caller.clone(), request));
     let protocol = auto::Builder::new(TokioExecutor::new());
     let served =
-        connections.watch(protocol.serve_connection(TokioIo::new(stream), service).into_owned());
+        connections.watch(protocol.serve_connection(TokioIo::new(wire), service).into_owned());
     tokio::spawn(async move {
         let _open = open;
         if let Err(error) = served.await {
@@ -70,19 +76,14 @@ fn accept(stream: UnixStream, front: &Front, connections: &GracefulShutdown) {
 
 /// A connection in use; its leases are let go when it is dropped, however it ended.
 struct Open {
-    connection: Arc<Connection>,
+    caller: Caller,
     leases: Arc<Leases>,
-    _counted: super::metrics::Connected,
-}
-
-impl Open {
-    fn new(leases: Arc<Leases>, counted: super::metrics::Connected) -> Self {
-        Self { connection: Arc::default(), leases, _counted: counted }
-    }
+    _counted: Connected,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.leases.close(&self.connection);
+        self.caller.line.over();
+        self.leases.close(&self.caller.connection);
     }
 }

@@ -1,16 +1,28 @@
 //! What becomes of a pick whose answer gets lost.
 //!
-//! The endpoint counts as busy from the moment of the pick. If the caller hangs up before the
-//! answer is on its way, nobody will ever report the lease: it must not count until its time is
-//! over. So the leases of an answer end with its body, unless the protocol took the body's bytes.
+//! The endpoint counts as busy from the moment of the pick. If the caller hangs up before it has
+//! the answer, nobody will ever report the lease: it must not count until its time is over. So the
+//! leases of an answer end unused
+//! - with its body, unless the protocol took the body's bytes;
+//! - over HTTP/1.1, whose leases don't end with their connection, if the connection turns out to
+//!   be broken while the answer is the last one on it.
 
 use std::{
+    io,
     pin::Pin,
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::UnixStream,
+};
 
 use crate::publish::leases::Undelivered;
 
@@ -19,12 +31,13 @@ use crate::publish::leases::Undelivered;
 pub struct Delivered<B> {
     body: B,
     leases: Option<Undelivered>,
+    line: Option<Arc<Line>>,
 }
 
 impl<B> Delivered<B> {
-    /// Guards the leases that this body tells of, if any.
-    pub fn new(body: B, leases: Option<Undelivered>) -> Self {
-        Self { body, leases }
+    /// Guards the leases that this body tells of, if any. Over `line` it is the last answer.
+    pub fn new(body: B, leases: Option<Undelivered>, line: Option<Arc<Line>>) -> Self {
+        Self { body, leases, line }
     }
 }
 
@@ -36,13 +49,16 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Delivered<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         // The one frame of data of a unary answer is the whole answer.
         if let Some(Ok(frame)) = &frame
             && frame.is_data()
             && let Some(leases) = self.leases.take()
         {
-            leases.delivered();
+            match &self.line {
+                Some(line) => *line.last() = Some(leases),
+                None => leases.delivered(),
+            }
         }
         Poll::Ready(frame)
     }
@@ -53,5 +69,101 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Delivered<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// An HTTP/1.1 connection's way to its caller.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// Written, but nothing heard of the caller since.
+    last: Mutex<Option<Undelivered>>,
+    broken: AtomicBool,
+}
+
+impl Line {
+    /// The caller sent another request, so that it has the answer to the one before.
+    pub fn heard(&self) {
+        let last = self.last().take();
+        if let Some(leases) = last {
+            leases.delivered();
+        }
+    }
+
+    /// The connection is over: if it broke, its last answer did not arrive.
+    pub fn over(&self) {
+        let last = self.last().take();
+        match last {
+            Some(leases) if !self.broken.load(Relaxed) => leases.delivered(),
+            lost => drop(lost),
+        }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Undelivered>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A caller's stream that notes on its line how it broke.
+#[derive(Debug)]
+pub struct Wire {
+    stream: UnixStream,
+    line: Arc<Line>,
+}
+
+impl Wire {
+    /// This stream, on this line.
+    pub fn new(stream: UnixStream, line: Arc<Line>) -> Self {
+        Self { stream, line }
+    }
+
+    fn noted<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if matches!(done, Poll::Ready(Err(_))) {
+            self.line.broken.store(true, Relaxed);
+        }
+        done
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Reset, not closed: there was something that the caller had not read.
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.noted(read)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.noted(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.noted(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

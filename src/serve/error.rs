@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tonic::Code;
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
@@ -192,7 +193,7 @@ impl Error {
 
     /// The body as HTTP has it.
     #[must_use]
-    pub fn json(&self) -> Value {
+    pub fn json(&self) -> Body {
         let metadata: serde_json::Map<String, Value> = self
             .metadata()
             .into_iter()
@@ -215,8 +216,22 @@ impl Error {
             }));
         }
         let code = code_name(self.code());
-        json!({ "error": { "code": code, "message": self.to_string(), "details": details } })
+        Body { error: BodyError { code, message: self.to_string(), details } }
     }
+}
+
+/// What an error's answer holds over HTTP.
+#[derive(Debug, Serialize)]
+pub struct Body {
+    error: BodyError,
+}
+
+#[derive(Debug, Serialize)]
+struct BodyError {
+    code: &'static str,
+    message: String,
+    /// As proto3 JSON writes `google.protobuf.Any`.
+    details: Vec<Value>,
 }
 
 /// A code as its protocol writes it.
@@ -256,7 +271,7 @@ mod tests {
         let info = status.get_details_error_info().unwrap();
         assert_eq!((status.code(), info.reason.as_str()), (Code::NotFound, "NO_SUCH_SERVICE"));
         assert_eq!(info.metadata["near"], "cart.shop");
-        let body = error.json();
+        let body = serde_json::to_value(error.json()).unwrap();
         assert_eq!(body["error"]["code"], "NOT_FOUND");
         assert_eq!(body["error"]["details"][0]["metadata"]["near"], "cart.shop");
         assert_eq!(error.http_status(), 404);
@@ -271,7 +286,8 @@ mod tests {
         assert_eq!(error.to_string(), "count: must be at most 64; wait: must not be negative");
         let bad = error.status().get_details_bad_request().unwrap();
         assert_eq!(bad.field_violations[1].field, "wait");
-        assert_eq!(error.json()["error"]["details"][1]["fieldViolations"][0]["field"], "count");
+        let body = serde_json::to_value(error.json()).unwrap();
+        assert_eq!(body["error"]["details"][1]["fieldViolations"][0]["field"], "count");
     }
 
     #[test]

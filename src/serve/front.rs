@@ -3,7 +3,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{Router, body::Body};
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tower::Service;
 
@@ -40,6 +40,9 @@ impl Front {
     ) -> Result<Response<Body>, Infallible> {
         if grpc::is_grpc(request.headers()) {
             return Ok(grpc::answer(&self.agent, &caller, request).await);
+        }
+        if request.version() <= Version::HTTP_11 {
+            caller.line.heard();
         }
         request.extensions_mut().insert(caller);
         self.routes.call(request).await

@@ -130,7 +130,7 @@ fn send<T: Message>(message: T, leases: Option<Undelivered>) -> Response<axum::b
     }
     let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
     let body = Full::new(frame.freeze()).with_trailers(ready(Some(Ok(trailers))));
-    let mut response = Response::new(axum::body::Body::new(Delivered::new(body, leases)));
+    let mut response = Response::new(axum::body::Body::new(Delivered::new(body, leases, None)));
     response.headers_mut().insert(CONTENT_TYPE, CONTENT);
     response
 }

@@ -13,13 +13,13 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Uri, header::CONTENT_TYPE};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::{
     Agent, Caller, Error, Violation,
-    delivery::Delivered,
+    delivery::{Delivered, Line},
     json, limits,
     metrics::{Call, Protocol},
 };
@@ -49,12 +49,19 @@ async fn pick(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Response {
+    // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
+    let line = (request.version() <= Version::HTTP_11).then(|| caller.line.clone());
     let answer = async {
         let message: v1::PickRequest = json::read(&body(request).await?)?;
         agent.pick(&caller.on_any_connection(), &message, None).await
     };
-    let answer = answer.await.map(|(picked, leases)| (picked, Some(leases)));
-    respond(&agent, Call::Pick, answer)
+    match answer.await {
+        Ok((picked, leases)) => {
+            agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
+            send(StatusCode::OK, &picked, Some(leases), line)
+        }
+        Err(error) => refuse(&agent, Call::Pick, &error),
+    }
 }
 
 async fn report(
@@ -64,7 +71,7 @@ async fn report(
 ) -> Response {
     let answer = async {
         let message: v1::ReportRequest = json::read(&body(request).await?)?;
-        Ok((agent.report(caller.identity, message)?, None))
+        agent.report(caller.identity, message)
     };
     respond(&agent, Call::Report, answer.await)
 }
@@ -83,7 +90,7 @@ async fn list(State(agent): State<Arc<Agent>>, Query(mut query): Query) -> Respo
             page_token: query.take("pageToken").unwrap_or_default(),
         };
         query.end("namespace, pageSize and pageToken")?;
-        Ok((agent.list_services(&request, None).await?, None))
+        agent.list_services(&request, None).await
     };
     respond(&agent, Call::ListServices, answer.await)
 }
@@ -96,7 +103,7 @@ async fn one(
     let answer = async {
         query.end("nothing")?;
         let request = v1::GetServiceRequest { service: service? };
-        Ok((agent.get_service(&request, None).await?, None))
+        agent.get_service(&request, None).await
     };
     respond(&agent, Call::GetService, answer.await)
 }
@@ -110,48 +117,52 @@ async fn explain(
         let selector = query.take_below("selector.");
         query.end("selector.LABEL")?;
         let request = v1::ExplainRequest { service: service?, selector };
-        Ok((agent.explain(&request, None).await?, None))
+        agent.explain(&request, None).await
     };
     respond(&agent, Call::Explain, answer.await)
 }
 
 async fn no_such_path(State(agent): State<Arc<Agent>>, uri: Uri) -> Response {
     agent.metrics.misdirected();
-    error(&Error::NoSuchPath { path: limits::quoted(uri.path()) })
+    tell(&Error::NoSuchPath { path: limits::quoted(uri.path()) })
 }
 
 async fn no_such_method(State(agent): State<Arc<Agent>>, method: Method, uri: Uri) -> Response {
     agent.metrics.misdirected();
     let path = uri.path().to_owned();
-    error(&Error::NoSuchMethod { path, method: method.to_string() })
+    tell(&Error::NoSuchMethod { path, method: method.to_string() })
 }
 
-fn respond<T: Serialize>(
-    agent: &Agent,
-    call: Call,
-    answer: Result<(T, Option<Undelivered>), Error>,
-) -> Response {
+fn respond<T: Serialize>(agent: &Agent, call: Call, answer: Result<T, Error>) -> Response {
     match answer {
-        Ok((message, leases)) => {
+        Ok(message) => {
             agent.metrics.answered(call, Protocol::Http, tonic::Code::Ok);
-            // A message of strings and numbers always has a JSON form.
-            send(StatusCode::OK, serde_json::to_vec(&message).unwrap_or_default(), leases)
+            send(StatusCode::OK, &message, None, None)
         }
-        Err(wrong) => {
-            agent.metrics.answered(call, Protocol::Http, wrong.code());
-            error(&wrong)
-        }
+        Err(error) => refuse(agent, call, &error),
     }
 }
 
-fn error(error: &Error) -> Response {
-    send(error.http_status(), error.json().to_string().into_bytes(), None)
+fn refuse(agent: &Agent, call: Call, error: &Error) -> Response {
+    agent.metrics.answered(call, Protocol::Http, error.code());
+    tell(error)
 }
 
-fn send(status: StatusCode, mut body: Vec<u8>, leases: Option<Undelivered>) -> Response {
+fn tell(error: &Error) -> Response {
+    send(error.http_status(), &error.json(), None, None)
+}
+
+fn send(
+    status: StatusCode,
+    message: &impl Serialize,
+    leases: Option<Undelivered>,
+    line: Option<Arc<Line>>,
+) -> Response {
+    // A message of strings and numbers always has a JSON form.
+    let mut body = serde_json::to_vec(message).unwrap_or_default();
     // For whoever reads it in a terminal.
     body.push(b'\n');
-    let body = Delivered::new(Full::new(Bytes::from(body)), leases);
+    let body = Delivered::new(Full::new(Bytes::from(body)), leases, line);
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

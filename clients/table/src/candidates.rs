@@ -89,8 +89,9 @@ impl Pair {
     }
 
     pub(crate) fn winner(&self) -> Winner {
-        let score = self.score().effective();
-        Winner { slot: self.slot(), score, last_row: self.last_row }
+        let score = self.score();
+        let best = score.eligible.then_some((self.slot(), score.value));
+        Winner { best, last_row: self.last_row }
     }
 }
 
@@ -137,33 +138,30 @@ impl View<'_> {
         observer: &mut impl Observer,
     ) -> Winner {
         match branch.kind {
-            Kind::Nothing => Winner::NONE,
+            Kind::Nothing => Winner::none(0),
             Kind::All => self.best_of_all(branch, random, observer),
             Kind::Two | Kind::Several => self.best_of_several(branch, random, observer),
             Kind::Hashed => self.first_of_hashed(branch, random, observer),
         }
     }
 
-    /// All of them, beginning with a drawn one: ties go to the first, and two idle replicas would
-    /// otherwise leave every request of a quiet caller to the same one of them.
+    /// All of them, beginning with the row of a drawn slot: ties go to the first, and two idle
+    /// replicas would otherwise leave every request of a quiet caller to the same one of them.
     fn best_of_all(
         &self,
         branch: &Branch,
         random: &mut Random,
         observer: &mut impl Observer,
     ) -> Winner {
-        let mut winner = Winner { last_row: branch.rows - 1, ..Winner::NONE };
         let rows = self.plan.rows(branch);
-        let mut first = None;
+        let mut first = 0;
         if branch.rows > 1 {
             let slot = drawn(rows, random.row_and_coin(branch.rows));
-            self.compare(slot, &mut winner, observer);
-            first = Some(slot);
+            first = rows.iter().position(|row| row.slot == slot).unwrap_or(0) as u32;
         }
-        for row in rows {
-            if Some(row.slot) != first {
-                self.compare(row.slot, &mut winner, observer);
-            }
+        let mut winner = Winner::none(branch.rows - 1);
+        for row in from_row(first, branch.rows) {
+            self.compare(rows[row as usize].slot, &mut winner, observer);
         }
         winner
     }
@@ -175,7 +173,7 @@ impl View<'_> {
         observer: &mut impl Observer,
     ) -> Winner {
         let rows = self.plan.rows(branch);
-        let mut winner = Winner::NONE;
+        let mut winner = Winner::none(0);
         let mut seen = Seen::new();
         for _ in 0..branch.choices {
             let mut distinct = None;
@@ -209,7 +207,7 @@ impl View<'_> {
             Some(key) => xxhash_rust::xxh32::xxh32(key, 0) % branch.rows,
             None => random.row_and_coin(branch.rows).0,
         };
-        let mut winner = Winner { last_row: start, ..Winner::NONE };
+        let mut winner = Winner::none(start);
         let mut seen = Seen::new();
         for row in from_row(start, branch.rows) {
             let slot = self.plan.ring(branch)[row as usize];
@@ -219,7 +217,7 @@ impl View<'_> {
             winner.last_row = row;
             self.compare(slot, &mut winner, observer);
             seen.add(slot);
-            if winner.is_some() || seen.count == branch.choices as usize {
+            if winner.best.is_some() || seen.count == branch.choices as usize {
                 break;
             }
         }
@@ -229,7 +227,7 @@ impl View<'_> {
     pub(crate) fn compare(&self, slot: u32, winner: &mut Winner, observer: &mut impl Observer) {
         let score = self.score(slot);
         observer.candidate(slot, score);
-        winner.consider(slot, score.effective());
+        winner.consider(slot, score);
     }
 }
 

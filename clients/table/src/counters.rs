@@ -267,6 +267,12 @@ impl Counters {
         self.ticket.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The bytes of the segment as they are now.
+    pub fn image(&self) -> Vec<u8> {
+        let words = &self.words;
+        (0..words.len()).flat_map(|word| words.at(word).load(Relaxed).to_le_bytes()).collect()
+    }
+
     /// What this process has in flight at a slot, in units of cost, over all shards. Some 350 ns
     /// with eight of them. 0 for a slot that is not there.
     pub fn in_flight(&self, slot: u32) -> i32 {

@@ -2,6 +2,7 @@
 
 use crate::{
     candidates::from_row,
+    layout::NONE,
     observe::Observer,
     plan::{Branch, Kind},
     random::Random,
@@ -17,16 +18,14 @@ impl View<'_> {
         random: &mut Random,
         observer: &mut impl Observer,
     ) -> Option<u32> {
-        if !winner.is_some() {
+        if winner.best.is_none() && branch.kind != Kind::All {
             winner = self.scan(branch, winner.last_row, observer);
         }
-        if !winner.is_some() {
-            return self.elsewhere(branch, random, observer);
+        match winner.best {
+            None => self.elsewhere(branch, random, observer),
+            Some((slot, score)) if branch.overflow == NONE || score < branch.spill_at => Some(slot),
+            Some(best) => Some(self.spill(branch, best, random, observer)),
         }
-        if winner.score < branch.spill_at {
-            return Some(winner.slot);
-        }
-        Some(self.spill(branch, winner, random, observer))
     }
 
     /// The group's winner scores `spill_at` or more: the overflow group's winner is taken if it is
@@ -35,30 +34,31 @@ impl View<'_> {
     fn spill(
         &self,
         branch: &Branch,
-        winner: Winner,
+        (slot, score): (u32, f32),
         random: &mut Random,
         observer: &mut impl Observer,
     ) -> u32 {
         observer.group(branch.overflow as usize);
         let overflow = &self.plan.branches[branch.overflow as usize];
-        let other = self.best(overflow, random, observer);
-        if other.is_some() && winner.score - other.score > branch.spill_margin {
-            observer.overflowed();
-            return other.slot;
+        match self.best(overflow, random, observer).best {
+            Some((other, other_score)) if score - other_score > branch.spill_margin => {
+                observer.overflowed();
+                other
+            }
+            _ => slot,
         }
-        winner.slot
     }
 
     /// The rest of a group, from the row that was looked at last: the first that may be picked.
     fn scan(&self, branch: &Branch, last_row: u32, observer: &mut impl Observer) -> Winner {
-        let mut winner = Winner { last_row, ..Winner::NONE };
+        let mut winner = Winner::none(last_row);
         for row in from_row(last_row, branch.rows) {
             let slot = match branch.kind {
                 Kind::Hashed => self.plan.ring(branch)[row as usize],
                 _ => self.plan.rows(branch)[row as usize].slot,
             };
             self.compare(slot, &mut winner, observer);
-            if winner.is_some() {
+            if winner.best.is_some() {
                 break;
             }
         }
@@ -78,11 +78,11 @@ impl View<'_> {
             observer.group(branch.overflow as usize);
             branch = &self.plan.branches[branch.overflow as usize];
             let mut winner = self.best(branch, random, observer);
-            if !winner.is_some() {
+            if winner.best.is_none() {
                 winner = self.scan(branch, winner.last_row, observer);
             }
-            if winner.is_some() {
-                return Some(winner.slot);
+            if let Some((slot, _)) = winner.best {
+                return Some(slot);
             }
         }
         self.anywhere(random, observer)
@@ -99,14 +99,14 @@ impl View<'_> {
         }
         observer.anywhere();
         let start = random.row_and_coin(all).0;
-        let mut winner = Winner::NONE;
+        let mut winner = Winner::none(0);
         from_row(start, all).find_map(|row| {
             let slot = match row.checked_sub(weighted) {
                 None => structure.rows[row as usize].slot,
                 Some(row) => structure.ring[row as usize],
             };
             self.compare(slot, &mut winner, observer);
-            winner.is_some().then_some(slot)
+            winner.best.map(|(slot, _)| slot)
         })
     }
 }

@@ -101,6 +101,7 @@ impl Capacity {
         [self.groups, self.rows, self.ring, self.slots, self.endpoints, self.text]
     }
 
+    #[cfg(not(loom))]
     pub(crate) fn from_words(words: [u32; 6]) -> Self {
         let [groups, rows, ring, slots, endpoints, text] = words;
         Self { groups, rows, ring, slots, endpoints, text }

@@ -8,6 +8,9 @@ use crate::{picker::Pick, view::Score};
 
 /// What a pick reports.
 pub(crate) trait Observer {
+    /// The load is that of this publication, or later.
+    #[inline(always)]
+    fn begin(&mut self, _publication: u32) {}
     /// A group was drawn, or is looked into.
     #[inline(always)]
     fn group(&mut self, _group: usize) {}
@@ -62,6 +65,10 @@ pub(crate) struct Recorder {
 }
 
 impl Observer for Recorder {
+    fn begin(&mut self, publication: u32) {
+        self.explanation.publication = publication;
+    }
+
     fn group(&mut self, group: usize) {
         let group = Some(group as u32);
         self.looking_into = group;

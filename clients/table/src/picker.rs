@@ -138,12 +138,11 @@ impl<F: Form> Picker<F> {
         let mut recorder = Recorder::default();
         let pick = self.pick_observed(request, &mut recorder);
         let generation = self.plan.generation;
-        let publication = self.header.at(PUBLICATION_AT).load(Relaxed);
         let mut explanation = recorder.explanation;
         if self.plan.structure.groups.is_empty() {
             explanation.group = None;
         }
-        Explanation { pick, generation, publication, ..explanation }
+        Explanation { pick, generation, ..explanation }
     }
 
     /// Picks up to `count` distinct endpoints into `picks`, which is cleared. The first is started;
@@ -276,6 +275,7 @@ impl<F: Form> Picker<F> {
         observer: &mut impl Observer,
     ) -> Option<Pick> {
         let publication = self.look();
+        observer.begin(publication);
         let slot = self.choose(publication, request, observer)?;
         let cost = request.cost.max(1);
         // SAFETY: the plan names only slots of its table.

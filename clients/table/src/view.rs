@@ -33,39 +33,23 @@ pub(crate) struct Score {
     pub(crate) eligible: bool,
 }
 
-impl Score {
-    /// The score, or infinity: what may not be picked loses against everything.
-    #[inline(always)]
-    pub(crate) fn effective(self) -> f32 {
-        // As bits, since processors select those without a branch, and floats not.
-        let bits =
-            select_unpredictable(self.eligible, self.value.to_bits(), f32::INFINITY.to_bits());
-        f32::from_bits(bits)
-    }
-}
-
-/// The best of some candidates. A score of infinity: none of them may be picked.
+/// The best of some candidates, if any may be picked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Winner {
-    pub(crate) slot: u32,
-    pub(crate) score: f32,
+    pub(crate) best: Option<(u32, f32)>,
     /// The row, counted from the group's first, that was looked at last.
     pub(crate) last_row: u32,
 }
 
 impl Winner {
-    pub(crate) const NONE: Self = Self { slot: 0, score: f32::INFINITY, last_row: 0 };
-
-    #[inline(always)]
-    pub(crate) fn is_some(&self) -> bool {
-        self.score < f32::INFINITY
+    pub(crate) fn none(last_row: u32) -> Self {
+        Self { best: None, last_row }
     }
 
     /// The better of the two; of equals the one that was there first.
-    #[inline(always)]
-    pub(crate) fn consider(&mut self, slot: u32, score: f32) {
-        if score < self.score {
-            (self.slot, self.score) = (slot, score);
+    pub(crate) fn consider(&mut self, slot: u32, score: Score) {
+        if score.eligible && self.best.is_none_or(|(_, lowest)| score.value < lowest) {
+            self.best = Some((slot, score.value));
         }
     }
 }

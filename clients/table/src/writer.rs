@@ -213,6 +213,30 @@ impl TableWriter {
         (0..words.len()).flat_map(|word| words.at(word).load(Relaxed).to_le_bytes()).collect()
     }
 
+    /// Puts an image in the place of the table's bytes, generation and publication last, and goes
+    /// on from its numbers: to replay what was recorded, as conformance tests do.
+    ///
+    /// # Errors
+    /// [`AttachError`](crate::AttachError): it is no image of a table of this capacity.
+    #[cfg(not(loom))]
+    pub fn overwrite(&mut self, image: &[u8]) -> Result<(), crate::AttachError> {
+        let other = Table::from_image(image)?;
+        let (words, ours) = (other.words(), self.table.words());
+        if other.capacity() != self.table.capacity() {
+            let bytes = |words: &Words| words.len() as u64 * 4;
+            return Err(crate::AttachError::Size { found: bytes(words), expected: bytes(ours) });
+        }
+        let last = [PUBLICATION_AT, GENERATION_AT];
+        for word in (0..words.len()).filter(|word| !last.contains(word)) {
+            self.store(word, words.at(word).load(Relaxed));
+        }
+        for word in last {
+            ours.at(word).store(words.at(word).load(Relaxed), Release);
+        }
+        (self.generation, self.publication) = (other.generation(), other.publication());
+        Ok(())
+    }
+
     /// Whether `structure` would fit into a table of `capacity`, so that a larger one can be made
     /// before anything is written.
     ///

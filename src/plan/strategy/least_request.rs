@@ -21,6 +21,17 @@ impl Strategy for LeastRequest {
 
     fn score(&self, observed: &Observed) -> Cell {
         let slope = (1.0 / observed.weight) as f32;
-        Cell { base: observed.in_flight * slope, slope, ..Cell::default() }
+        let base = observed.in_flight * slope;
+        // What a caller ended since is part of what was published, so it is shrunk alike: an
+        // endpoint whose only request ended is idle, not better than idle. What a caller started
+        // since is certain, and counts in full.
+        Cell {
+            base,
+            slope: slope * observed.shrink,
+            knee: 0.0,
+            hot_base: base,
+            hot_slope: slope,
+            ..Cell::default()
+        }
     }
 }

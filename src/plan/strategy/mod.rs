@@ -18,6 +18,8 @@ pub struct Observed {
     pub weight: f64,
     /// In flight from this node, in cost units, shrunk for its age.
     pub in_flight: f32,
+    /// By what it was shrunk, 0 to 1.
+    pub shrink: f32,
 }
 
 /// How scores are made.

@@ -1,0 +1,133 @@
+//! The conformance vectors: how they look in their files, and how they are made.
+//!
+//! What is expected comes from the reference picker, not from the one that ships.
+#![allow(dead_code, reason = "the example writes them, the test reads them")]
+
+mod all;
+mod maker;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use all::all;
+
+/// A file of `vectors/`; its fields are explained in `vectors/README.md`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) about: String,
+    pub(crate) seed: u32,
+    pub(crate) image: String,
+    pub(crate) steps: Vec<Step>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) counters: Option<Counted>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Step {
+    Pick {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exclude: Vec<u32>,
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        cost: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        expect: Vec<Option<u32>>,
+    },
+    Start {
+        slot: u32,
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        cost: u32,
+    },
+    End {
+        slot: u32,
+        #[serde(default = "one", skip_serializing_if = "is_one")]
+        cost: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<Outcome>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        latency_us: Option<u32>,
+    },
+    Cell {
+        slot: u32,
+        base: f32,
+        slope: f32,
+        knee: f32,
+        hot_base: f32,
+        hot_slope: f32,
+        limit: i32,
+    },
+    Publish {
+        publication: u32,
+    },
+    Image {
+        image: String,
+    },
+    Retried,
+    Report {
+        slot: u32,
+        utilization: f32,
+        in_flight: u32,
+        qps: f32,
+        eps: f32,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Success,
+    Failure,
+    Unreachable,
+    Expired,
+    Cancelled,
+    Rejected,
+}
+
+/// What has to stand in the counters at the end.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Counted {
+    pub(crate) slots: u32,
+    pub(crate) shards: u32,
+    /// Words whose value is up to the implementation, as long as it is not 0.
+    pub(crate) not_zero: Vec<usize>,
+    /// All other words that are not 0.
+    pub(crate) words: BTreeMap<usize, u32>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(cost: &u32) -> bool {
+    *cost == 1
+}
+
+impl Case {
+    /// The file's text: a step to a line.
+    pub(crate) fn to_json(&self) -> String {
+        fn json(of: &impl Serialize) -> String {
+            serde_json::to_string(of).unwrap()
+        }
+        let steps: Vec<_> = self.steps.iter().map(|step| format!("    {}", json(step))).collect();
+        let counters =
+            self.counters.iter().map(|counted| format!(",\n  \"counters\": {}", json(counted)));
+        format!(
+            "{{\n  \"name\": {},\n  \"about\": {},\n  \"seed\": {},\n  \"image\": {},\n  \
+             \"steps\": [\n{}\n  ]{}\n}}\n",
+            json(&self.name),
+            json(&self.about),
+            self.seed,
+            json(&self.image),
+            steps.join(",\n"),
+            counters.collect::<String>()
+        )
+    }
+}
+
+/// Files by name, as they stand in `vectors/`.
+pub(crate) fn files() -> BTreeMap<String, Vec<u8>> {
+    all().into_iter().flatten().collect()
+}

@@ -1,0 +1,185 @@
+//! The orders of memory, by exhaustion: each model runs every interleaving, with every value that
+//! a load may see, of the code that ships. `loom.sh` runs them, and shows that they fail when an
+//! order that they are about is taken away.
+#![cfg(loom)]
+
+use std::sync::Arc;
+
+use loom::{
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
+    thread,
+};
+use pointsman_table::{
+    Capacity, Cell, Counters, Group, Picker, Request, Row, Structure, Sweep, TableWriter,
+};
+
+const CAPACITY: Capacity =
+    Capacity { groups: 1, rows: 1, ring: 2, slots: 4, endpoints: 0, text: 0 };
+
+fn model(run: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    // Every known failure of these needs two switches at most where none has to happen.
+    builder.preemption_bound = Some(3);
+    builder.check(run);
+}
+
+fn open() -> Cell {
+    Cell { slope: 1.0, ..Cell::default() }
+}
+
+/// A structure of which every part says the same number.
+fn marked(mark: u32) -> Structure {
+    Structure { ring: vec![mark, mark], ..Structure::default() }
+}
+
+/// One group of one slot.
+fn of_slot(slot: u32) -> Structure {
+    Structure {
+        groups: vec![Group { rows: 1, ..Group::default() }],
+        rows: vec![Row { probability: u32::MAX, alias: slot, slot }],
+        ..Structure::default()
+    }
+}
+
+/// The writer is two generations ahead, back in the bank that the reader is copying.
+#[test]
+fn a_structure_is_read_whole_or_not_at_all() {
+    model(|| {
+        let mut writer = TableWriter::on_heap(CAPACITY);
+        writer.write_structure(&marked(1)).unwrap();
+        let table = writer.table();
+        let counters = Counters::on_heap(CAPACITY.slots, 1);
+        let writing = thread::spawn(move || {
+            for mark in [2, 3] {
+                writer.write_structure(&marked(mark)).unwrap();
+            }
+        });
+        let picker: Picker = Picker::new(table, counters, 1, None);
+        let generation = picker.generation();
+        let expected = if generation == 0 { Structure::default() } else { marked(generation) };
+        assert_eq!(picker.structure(), &expected, "in generation {generation}");
+        writing.join().unwrap();
+    });
+}
+
+/// A cell that was never written is closed: a pick that knows the slot but not its cell has none.
+#[test]
+fn the_cell_of_a_new_slot_is_seen_with_the_generation_that_names_it() {
+    model(|| {
+        let mut writer = TableWriter::on_heap(CAPACITY);
+        writer.write_cell(0, &open());
+        writer.write_structure(&of_slot(0)).unwrap();
+        let counters = Counters::on_heap(CAPACITY.slots, 1);
+        let mut picker: Picker = Picker::new(writer.table(), counters, 1, None);
+        let writing = thread::spawn(move || {
+            writer.write_cell(1, &open());
+            writer.write_structure(&of_slot(1)).unwrap();
+        });
+        assert!(picker.pick(&Request::default()).is_some());
+        writing.join().unwrap();
+    });
+}
+
+/// A pick that takes its own requests to be in the published load finds them there.
+#[test]
+fn the_load_of_a_publication_is_seen_with_its_number() {
+    model(|| {
+        let mut writer = TableWriter::on_heap(CAPACITY);
+        writer.write_cell(0, &open());
+        writer.write_structure(&of_slot(0)).unwrap();
+        let counters = Counters::on_heap(CAPACITY.slots, 1);
+        let mut picker: Picker = Picker::new(writer.table(), counters, 1, None);
+        let writing = thread::spawn(move || {
+            writer.write_cell(0, &Cell { base: 5.0, ..open() });
+            writer.publish();
+        });
+        let explained = picker.explained(&Request::default());
+        let score = explained.candidates[0].score;
+        assert!(score == 5.0 || explained.publication == 0, "{score}");
+        writing.join().unwrap();
+    });
+}
+
+/// One request is in flight all the time, and another starts on one thread and ends on the other:
+/// a sweep that sees the end without the start finds none in flight.
+#[test]
+fn an_end_is_never_seen_without_its_start() {
+    model(|| {
+        let writer = TableWriter::on_heap(CAPACITY);
+        let counters = Counters::on_heap(CAPACITY.slots, 2);
+        let thread = || -> Picker { Picker::new(writer.table(), counters.clone(), 1, None) };
+        let (mut starts, mut ends) = (thread(), thread());
+        starts.start(0, 1);
+        let mut sweep = Sweep::new(counters.clone(), 100);
+        let mut sums = [0; 4];
+        sweep.in_flight(&mut sums).unwrap();
+        assert_eq!(sums[0], 1);
+
+        let handed_over = Arc::new(AtomicBool::new(false));
+        let received = handed_over.clone();
+        let starting = thread::spawn(move || {
+            starts.start(0, 1);
+            handed_over.store(true, Release);
+        });
+        let ending = thread::spawn(move || {
+            // Something else that makes the sweep look into this shard.
+            ends.start(1, 1);
+            if received.load(Acquire) {
+                ends.end(0, 1, pointsman_table::Outcome::Success, None);
+            }
+        });
+        let mut sums = [0; 4];
+        sweep.in_flight(&mut sums).unwrap();
+        assert!(sums[0] >= 1, "{} in flight", sums[0]);
+        starting.join().unwrap();
+        ending.join().unwrap();
+    });
+}
+
+/// The same for the sum that a detached picker goes by.
+#[test]
+fn the_processs_own_sum_is_never_negative() {
+    model(|| {
+        let writer = TableWriter::on_heap(CAPACITY);
+        let counters = Counters::on_heap(CAPACITY.slots, 2);
+        let thread = || -> Picker { Picker::new(writer.table(), counters.clone(), 1, None) };
+        let (mut starts, mut ends) = (thread(), thread());
+        let handed_over = Arc::new(AtomicBool::new(false));
+        let received = handed_over.clone();
+        let starting = thread::spawn(move || {
+            starts.start(0, 1);
+            handed_over.store(true, Release);
+        });
+        let ending = thread::spawn(move || {
+            if received.load(Acquire) {
+                ends.end(0, 1, pointsman_table::Outcome::Success, None);
+            }
+        });
+        assert!(counters.in_flight(0) >= 0);
+        starting.join().unwrap();
+        ending.join().unwrap();
+    });
+}
+
+/// What a thread counted last is found by a sweep that begins after it, whatever was seen before.
+#[test]
+fn a_sweep_that_sees_activity_sees_what_was_counted() {
+    model(|| {
+        let writer = TableWriter::on_heap(CAPACITY);
+        let counters = Counters::on_heap(CAPACITY.slots, 1);
+        let mut picker: Picker = Picker::new(writer.table(), counters.clone(), 1, None);
+        let mut sweep = Sweep::new(counters, 100);
+        let counting = thread::spawn(move || {
+            picker.start(0, 1);
+            picker.start(0, 3);
+        });
+        sweep.in_flight(&mut [0; 4]).unwrap();
+        counting.join().unwrap();
+        let mut sums = [0; 4];
+        sweep.in_flight(&mut sums).unwrap();
+        assert_eq!(sums[0], 4);
+    });
+}

@@ -1,0 +1,96 @@
+//! Instructions and allocations of a pick with its end, counted by valgrind: two runs of different
+//! length, so that all but the picks cancels.
+
+use std::{env, io, process::Command};
+
+use super::{ENDPOINTS, INSTRUCTIONS_ALIKE};
+use crate::bench::report::{Goal, Report, Row};
+
+const PICKS: u32 = 100_000;
+/// The size that the others are held against.
+const USUAL: u32 = 100;
+
+pub(super) fn section(smoke: bool, report: &mut Report) -> io::Result<()> {
+    let picks = if smoke { PICKS / 100 } else { PICKS };
+    let mut rows = Vec::new();
+    let name = |endpoints| format!("instructions of pick + done, {endpoints} endpoints");
+    let mut unavailable = None;
+    let usual = count(Tool::Instructions, USUAL, picks)?;
+    for endpoints in ENDPOINTS {
+        let row = match (usual, count(Tool::Instructions, endpoints, picks)?) {
+            (Some(usual), Some(count)) => Row::value(name(endpoints), count, "").over(usual),
+            _ => {
+                unavailable = Some("Not counted: there is no valgrind here.".to_owned());
+                Row::unmeasured(name(endpoints), "")
+            }
+        };
+        rows.push(row.goal(Goal::ratio_at_most(INSTRUCTIONS_ALIKE)));
+    }
+    let name = format!("allocations of pick + done, {USUAL} endpoints");
+    let row = match count(Tool::Allocations, USUAL, picks)? {
+        Some(count) => Row::value(name, count, ""),
+        None => Row::unmeasured(name, ""),
+    };
+    rows.push(row.goal(Goal::value_at_most(0.0)));
+    report
+        .section(format!("Counted by valgrind, over those at {USUAL} endpoints"), rows)
+        .notes
+        .extend(unavailable);
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+enum Tool {
+    Instructions,
+    Allocations,
+}
+
+/// How many a pick, None where there is no valgrind.
+fn count(tool: Tool, endpoints: u32, picks: u32) -> io::Result<Option<f64>> {
+    let (Some(once), Some(twice)) =
+        (total(tool, endpoints, picks)?, total(tool, endpoints, 2 * picks)?)
+    else {
+        return Ok(None);
+    };
+    Ok(Some((twice as f64 - once as f64) / f64::from(picks)))
+}
+
+fn total(tool: Tool, endpoints: u32, picks: u32) -> io::Result<Option<u64>> {
+    let mut valgrind = Command::new("valgrind");
+    match tool {
+        Tool::Instructions => valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]),
+        Tool::Allocations => valgrind.args(["--tool=memcheck"]),
+    };
+    valgrind.arg(env::current_exe()?).args(["bench", "pick", "--bare"]);
+    valgrind.args([endpoints.to_string(), picks.to_string()]);
+    let output = match valgrind.output() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        output => output?,
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    let number = match tool {
+        Tool::Instructions => number_after(&said, "Collected : "),
+        Tool::Allocations => number_after(&said, "total heap usage: "),
+    };
+    number.map(Some).ok_or_else(|| io::Error::other(format!("valgrind did not count: {said}")))
+}
+
+/// The number that follows `label`, which valgrind writes with commas.
+fn number_after(text: &str, label: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(label)?;
+    let number = rest.split(|c: char| !c.is_ascii_digit() && c != ',').next()?;
+    number.replace(',', "").parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number_after;
+
+    #[test]
+    fn valgrind_s_numbers_are_read_with_their_commas() {
+        let said = "==7== total heap usage: 1,234 allocs, 1,200 frees\n==7== Collected : 98765\n";
+        assert_eq!(number_after(said, "total heap usage: "), Some(1_234));
+        assert_eq!(number_after(said, "Collected : "), Some(98_765));
+        assert_eq!(number_after(said, "Refs: "), None);
+    }
+}

@@ -1,0 +1,220 @@
+//! What a pick and its end cost a caller.
+//!
+//! - [`floor`]: the same loads and counter updates without the logic, in turn with ours, so that
+//!   whatever else runs on the machine meets both
+//! - [`counted`]: instructions and allocations, which no noise can touch, by valgrind
+
+use std::{
+    hint::black_box,
+    io,
+    sync::{Arc, Barrier, Mutex},
+    time::Duration,
+};
+
+use pointsman_table::{
+    Atomic, Capacity, Cell, Counters, EndpointRecord, Form, Group, Outcome, Pick, Picker, Random,
+    Request, SingleWriter, Structure, TableWriter, alias_rows,
+};
+
+use self::floor::{Add, Floor, Memory, PlainAdd, SharedAdd};
+use super::report::{Goal, Report, Row};
+use crate::{clock, sim::batch::Spread};
+
+mod counted;
+mod floor;
+
+const ENDPOINTS: [u32; 3] = [3, 100, 10_000];
+/// Picks and ends between two readings of the clock: a millisecond or so.
+const BATCH: usize = 20_000;
+const BATCHES: usize = 500;
+/// Requests that a thread has under way.
+const UNDER_WAY: usize = 16;
+/// One request in eight is timed: the clock itself costs as much as a pick.
+const TIMED_EVERY: usize = 8;
+
+const OVER_FLOOR: f64 = 1.5;
+/// Few endpoints are drawn twice more often, which costs a redraw; no more than that may differ.
+const INSTRUCTIONS_ALIKE: f64 = 1.1;
+
+/// Arguments of `pointsman bench pick`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Nothing but so many picks among so many endpoints: what valgrind counts.
+    #[arg(long, hide = true, num_args = 2, value_names = ["ENDPOINTS", "PICKS"])]
+    bare: Option<Vec<u32>>,
+}
+
+/// Measures, or does the bare picks that are asked for.
+pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
+    let mut report = Report::default();
+    if let Some([endpoints, picks]) = args.bare.as_deref() {
+        bare(*endpoints, *picks);
+        return Ok(report);
+    }
+    let batches = if smoke { 3 } else { BATCHES };
+    let mut rows = Vec::new();
+    for endpoints in ENDPOINTS {
+        for threads in [1, 2] {
+            let name = format!("pick + done, {endpoints} endpoints, {}", said(threads));
+            rows.push(
+                measured::<Atomic, SharedAdd>(endpoints, threads, batches)
+                    .row(name)
+                    .goal(Goal::ratio_at_most(OVER_FLOOR)),
+            );
+        }
+        let name = format!("pick + done, {endpoints} endpoints, single writer");
+        rows.push(measured::<SingleWriter, PlainAdd>(endpoints, 1, batches).row(name));
+    }
+    report.section("Time of a pick and its end, over the same loads and counts alone", rows);
+    counted::section(smoke, &mut report)?;
+    Ok(report)
+}
+
+fn said(threads: usize) -> &'static str {
+    if threads == 1 { "1 thread" } else { "2 threads" }
+}
+
+/// A service with load on it.
+struct Service {
+    writer: TableWriter,
+    counters: Arc<Counters>,
+}
+
+impl Service {
+    /// Weights from 1 to 7 and loads from 0 to 7, in no order, so that neither a comparison nor a
+    /// memory access can be guessed.
+    fn new(endpoints: u32, shards: u32) -> Self {
+        let mut random = Random::new(9);
+        let mut draw = |bound: u32| ((u64::from(random.draw()) * u64::from(bound)) >> 32) as u32;
+        let mut weights: Vec<(u32, f64)> =
+            (0..endpoints).map(|slot| (slot, f64::from(1 + slot % 7))).collect();
+        for last in (1..weights.len()).rev() {
+            weights.swap(last, draw(last as u32 + 1) as usize);
+        }
+        let mut writer = TableWriter::on_heap(Capacity::for_endpoints(endpoints));
+        for slot in 0..endpoints {
+            let base = draw(8) as f32;
+            writer.write_cell(slot, &Cell { base, slope: 1.0, ..Cell::default() });
+        }
+        let rows = alias_rows(&weights);
+        let address = ([127, 0, 0, 1], 80).into();
+        let structure = Structure {
+            groups: vec![Group { rows: rows.len() as u32, ..Group::default() }],
+            rows,
+            ring: Vec::new(),
+            endpoints: (0..endpoints).map(|slot| EndpointRecord::new(slot, address)).collect(),
+        };
+        writer.write_structure(&structure).expect("the table was made for so many endpoints");
+        writer.publish();
+        let counters = Counters::on_heap(writer.table().capacity().slots, shards);
+        Self { writer, counters }
+    }
+
+    fn picker<F: Form>(&self, seed: u32) -> Picker<F> {
+        Picker::new(self.writer.table(), self.counters.clone(), seed, None)
+    }
+}
+
+/// A picker with its requests under way.
+struct Ours<F: Form> {
+    picker: Picker<F>,
+    under_way: [Pick; UNDER_WAY],
+}
+
+impl<F: Form> Ours<F> {
+    fn new(mut picker: Picker<F>) -> Self {
+        let under_way = std::array::from_fn(|_| {
+            picker.pick(&Request::default()).expect("every endpoint is open")
+        });
+        Self { picker, under_way }
+    }
+
+    fn turn(&mut self, picks: usize) {
+        let request = Request::default();
+        for index in 0..picks {
+            let oldest = &mut self.under_way[index % UNDER_WAY];
+            let latency = index.is_multiple_of(TIMED_EVERY).then_some(1_234);
+            self.picker.end(oldest.slot, oldest.cost, Outcome::Success, latency);
+            *oldest = self.picker.pick(black_box(&request)).expect("every endpoint is open");
+        }
+    }
+}
+
+fn bare(endpoints: u32, picks: u32) {
+    let service = Service::new(endpoints, 1);
+    Ours::<Atomic>::new(service.picker(7)).turn(picks as usize);
+}
+
+/// Nanoseconds of a pick with its end, ours and the floor's, a pair of neighbouring batches each.
+struct Measured {
+    pairs: Vec<(f64, f64)>,
+}
+
+impl Measured {
+    /// Medians: a batch that lost the processor to somebody else says nothing of either. The
+    /// ratio is the median of those of neighbours, which met the same frequency and neighbours.
+    fn row(&self, name: String) -> Row {
+        let ours = median(self.pairs.iter().map(|pair| pair.0));
+        let floor = median(self.pairs.iter().map(|pair| pair.1));
+        let ratios = || self.pairs.iter().map(|(ours, floor)| ours / floor);
+        let mean = median(ratios());
+        // Of a median, from the median distance to it (normal: 1.48 of it is the deviation).
+        let distance = median(ratios().map(|ratio| (ratio - mean).abs()));
+        let error = 1.48 * 1.25 * distance / (self.pairs.len() as f64).sqrt();
+        Row::value(name, ours, "ns").over(floor).paired(Spread { mean, error })
+    }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn measured<F: Form, A: Add>(endpoints: u32, threads: usize, batches: usize) -> Measured {
+    let service = Service::new(endpoints, threads as u32);
+    let pickers: Vec<Picker<F>> = (0..threads as u32).map(|t| service.picker(7 + t)).collect();
+    let floor_memory = Arc::new(Memory::new(&service));
+    let floors: Vec<Floor<A>> =
+        (0..threads as u32).map(|t| Floor::new(&floor_memory, 77 + t)).collect();
+    let writer = Mutex::new(service.writer);
+    let together = Barrier::new(threads);
+    let begin = || {
+        // One of them publishes, so that the pickers' own counts begin anew now and then.
+        if together.wait().is_leader() {
+            writer.lock().expect("nobody panicked").publish();
+        }
+        together.wait();
+    };
+    let pairs = std::thread::scope(|scope| {
+        let running: Vec<_> = pickers
+            .into_iter()
+            .zip(floors)
+            .map(|(picker, floor)| scope.spawn(|| in_turn(picker, floor, batches, &begin)))
+            .collect();
+        running.into_iter().flat_map(|thread| thread.join().expect("nobody panicked")).collect()
+    });
+    Measured { pairs }
+}
+
+/// Ours and the floor's in turn; `begin` lets all threads begin a batch at once.
+fn in_turn<F: Form, A: Add>(
+    picker: Picker<F>,
+    mut floor: Floor<A>,
+    batches: usize,
+    begin: &impl Fn(),
+) -> Vec<(f64, f64)> {
+    let per_pick = |took: Duration| took.as_nanos() as f64 / BATCH as f64;
+    let mut ours = Ours::new(picker);
+    let pair = |_| {
+        begin();
+        let start = clock::now();
+        ours.turn(BATCH);
+        let ours_took = clock::now() - start;
+        begin();
+        let start = clock::now();
+        floor.turn(BATCH);
+        (per_pick(ours_took), per_pick(clock::now() - start))
+    };
+    (0..batches).map(pair).collect()
+}

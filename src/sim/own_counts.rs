@@ -1,0 +1,74 @@
+//! What a caller can do alone: the shipped picker on a table in which no load is ever published.
+//!
+//! It is the same code as with an agent, so that the difference is what the agent knows.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use pointsman_table::{
+    Capacity, Cell, Counters, EndpointRecord, Group, Outcome, Picker, Request, Structure,
+    TableWriter, alias_rows,
+};
+
+use super::{
+    chance::{Purpose, Stream},
+    chooser::Chooser,
+    queue::Nanos,
+    scenario::Scenario,
+    server::Server,
+};
+
+/// Each caller chooses the less loaded of two by its own requests alone.
+pub struct OwnCounts {
+    callers: Vec<Picker>,
+}
+
+impl OwnCounts {
+    /// One picker for each caller of the scenario.
+    pub fn new(scenario: &Scenario, seed: u64) -> Self {
+        let slots = scenario.backends.len() as u32;
+        let mut writer = TableWriter::on_heap(Capacity::for_endpoints(slots));
+        let mean =
+            scenario.backends.iter().map(|b| f64::from(b.weight)).sum::<f64>() / f64::from(slots);
+        let weights: Vec<(u32, f64)> =
+            (0..).zip(scenario.backends.iter().map(|b| f64::from(b.weight) / mean)).collect();
+        for &(slot, weight) in &weights {
+            writer.write_cell(slot, &Cell { slope: (1.0 / weight) as f32, ..Cell::default() });
+        }
+        let rows = alias_rows(&weights);
+        let structure = Structure {
+            groups: vec![Group { rows: rows.len() as u32, ..Group::default() }],
+            rows,
+            ring: Vec::new(),
+            endpoints: (0..slots).map(|slot| EndpointRecord::new(slot, address(slot))).collect(),
+        };
+        writer.write_structure(&structure).expect("the table was made for so many endpoints");
+        // Once: what is a caller's own counts from here on.
+        writer.publish();
+        let table = writer.table();
+        let mut seeds = Stream::new(seed, Purpose::Choice);
+        let counters = Counters::on_heap(table.capacity().slots, 1);
+        let callers = scenario
+            .callers
+            .iter()
+            .map(|_| Picker::new(table.clone(), counters.clone(), seeds.seed(), None));
+        Self { callers: callers.collect() }
+    }
+}
+
+impl Chooser for OwnCounts {
+    type Ticket = u32;
+
+    fn choose(&mut self, caller: usize, _: &[Server], _: Nanos) -> Option<(usize, u32)> {
+        let pick = self.callers[caller].pick(&Request::default())?;
+        Some((pick.slot as usize, pick.slot))
+    }
+
+    fn ended(&mut self, caller: usize, slot: u32, _: Nanos, _: Nanos) {
+        self.callers[caller].end(slot, 1, Outcome::Success, None);
+    }
+}
+
+/// An address for each simulated endpoint; nothing is ever sent there.
+pub(super) fn address(index: u32) -> SocketAddr {
+    (Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 0, 0, 1)) + index), 80).into()
+}

@@ -1,0 +1,89 @@
+//! One queue of events over virtual time.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+};
+
+/// Virtual time since the start of a run. Whole numbers, so that sums never depend on their order.
+pub type Nanos = u64;
+
+/// One millisecond.
+pub const MILLISECOND: Nanos = 1_000_000;
+
+/// One second.
+pub const SECOND: Nanos = 1_000_000_000;
+
+/// What is to happen, soonest first; what falls on the same instant happens in the order of asking,
+/// so that a run is the same on every machine.
+pub struct EventQueue<E> {
+    heap: BinaryHeap<Reverse<Entry<E>>>,
+    asked: u64,
+}
+
+struct Entry<E> {
+    /// Time in the high half, order of asking in the low one: a single comparison.
+    key: u128,
+    event: E,
+}
+
+impl<E> EventQueue<E> {
+    /// Nothing to happen yet.
+    pub fn new() -> Self {
+        Self { heap: BinaryHeap::new(), asked: 0 }
+    }
+
+    /// Asks for `event` to happen at `at`.
+    pub fn at(&mut self, at: Nanos, event: E) {
+        let key = u128::from(at) << 64 | u128::from(self.asked);
+        self.asked += 1;
+        self.heap.push(Reverse(Entry { key, event }));
+    }
+
+    /// The next event and its time.
+    pub fn pop(&mut self) -> Option<(Nanos, E)> {
+        let Reverse(entry) = self.heap.pop()?;
+        Some(((entry.key >> 64) as Nanos, entry.event))
+    }
+}
+
+impl<E> Default for EventQueue<E> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<E> Eq for Entry<E> {}
+
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> Ord for Entry<E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_by_time_and_at_one_instant_in_the_order_of_asking() {
+        let mut queue = EventQueue::new();
+        for (at, event) in [(5, "d"), (1, "a"), (3, "b"), (3, "c"), (5, "e")] {
+            queue.at(at, event);
+        }
+        let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!(order, [(1, "a"), (3, "b"), (3, "c"), (5, "d"), (5, "e")]);
+    }
+}

@@ -1,0 +1,153 @@
+//! What is shipped, on virtual time: planner, publisher, picker and counters as they are.
+//!
+//! The simulator stands in for the publishing thread's timer and for the callers; nothing else.
+
+use std::{sync::Arc, time::Duration};
+
+use pointsman_table::{Counters, Outcome, Pick, Picker, Request};
+
+use super::{
+    arm::Pointsman,
+    chance::{Purpose, Stream},
+    chooser::Chooser,
+    own_counts::address,
+    queue::Nanos,
+    scenario::{Scenario, nanos},
+    server::{Backend, Server},
+};
+use crate::{
+    catalog::{Endpoint, EndpointRef, Health},
+    plan::Here,
+    publish::{Memory, ServicePublisher, Setup},
+};
+
+/// Clients time one request in so many: the clock costs as much as a pick.
+const TIMED_EVERY: u32 = 8;
+
+/// Agents and their callers.
+pub struct Shipped {
+    agents: Vec<Agent>,
+    callers: Vec<Caller>,
+    /// The backend of each slot, the same at every agent.
+    backend_of: Vec<usize>,
+}
+
+struct Agent {
+    publisher: ServicePublisher,
+    period: Duration,
+}
+
+struct Caller {
+    picker: Picker,
+    until_timed: u32,
+}
+
+impl Shipped {
+    /// The agents of a scenario, each with the processes of its zone that are its own, and a
+    /// picker for each caller.
+    pub fn new(scenario: &Scenario, setup: &Pointsman, seed: u64) -> Self {
+        let zones = 1 + scenario.callers.iter().map(|c| c.zone).max().unwrap_or(0);
+        let endpoints = endpoints(&scenario.backends);
+        let policy = Arc::new(setup.policy.clone());
+        let agent = |index: usize| {
+            let publisher = ServicePublisher::new(Setup {
+                name: "simulated".into(),
+                policy: policy.clone(),
+                here: Here { zone: Some(zone_name(index % zones)), ..Here::default() },
+                memory: Memory::Heap,
+                endpoints: endpoints.clone(),
+                now: Duration::ZERO,
+            })
+            .expect("memory on the heap");
+            let period = publisher.wanted_period();
+            Agent { publisher, period }
+        };
+        let mut agents: Vec<Agent> = (0..zones * setup.agents_a_zone).map(agent).collect();
+
+        // A process belongs to one agent of its zone; those of a zone take turns.
+        let mut seeds = Stream::new(seed, Purpose::Choice);
+        let mut processes: Vec<(usize, usize, Arc<Counters>)> = Vec::new();
+        let mut in_zone = vec![0; zones];
+        let callers = scenario.callers.iter().map(|caller| {
+            let known = processes.iter().find(|(process, ..)| *process == caller.process);
+            let (agent, counters) = match known {
+                Some((_, agent, counters)) => (*agent, counters.clone()),
+                None => {
+                    let turn = in_zone[caller.zone] % setup.agents_a_zone;
+                    in_zone[caller.zone] += 1;
+                    let agent = turn * zones + caller.zone;
+                    let publisher = &mut agents[agent].publisher;
+                    let counters = publisher.new_counters(1).expect("memory on the heap");
+                    publisher.attach(counters.clone());
+                    processes.push((caller.process, agent, counters.clone()));
+                    (agent, counters)
+                }
+            };
+            let table = agents[agent].publisher.table();
+            let picker = Picker::new(table, counters, seeds.seed(), None);
+            Caller { picker, until_timed: seeds.below(TIMED_EVERY as usize) as u32 }
+        });
+        let callers = callers.collect();
+
+        let slots = agents[0].publisher.slots();
+        let mut backend_of = vec![0; slots.len()];
+        for (backend, slot) in slots.iter().enumerate() {
+            backend_of[*slot as usize] = backend;
+        }
+        Self { agents, callers, backend_of }
+    }
+}
+
+impl Chooser for Shipped {
+    type Ticket = Pick;
+
+    fn choose(&mut self, caller: usize, _: &[Server], _: Nanos) -> Option<(usize, Pick)> {
+        let pick = self.callers[caller].picker.pick(&Request::default())?;
+        Some((self.backend_of[pick.slot as usize], pick))
+    }
+
+    fn ended(&mut self, caller: usize, pick: Pick, latency: Nanos, _: Nanos) {
+        let Caller { picker, until_timed } = &mut self.callers[caller];
+        let timed = *until_timed == 0;
+        *until_timed = if timed { TIMED_EVERY - 1 } else { *until_timed - 1 };
+        let latency_us = timed.then(|| u32::try_from(latency / 1_000).unwrap_or(u32::MAX));
+        picker.end(pick.slot, pick.cost, Outcome::Success, latency_us);
+    }
+
+    fn timers(&self) -> Vec<Nanos> {
+        // Agents of different nodes do not publish at the same instant.
+        let count = self.agents.len() as u64;
+        (1..).zip(&self.agents).map(|(n, agent)| nanos(agent.period) * n / count).collect()
+    }
+
+    fn tick(&mut self, timer: usize, now: Nanos) -> Nanos {
+        let Agent { publisher, period } = &mut self.agents[timer];
+        publisher.pass(Duration::from_nanos(now), *period);
+        *period = publisher.wanted_period();
+        now + nanos(*period)
+    }
+}
+
+fn zone_name(zone: usize) -> Arc<str> {
+    format!("zone-{zone}").into()
+}
+
+fn endpoints(backends: &[Backend]) -> Vec<EndpointRef> {
+    let list: Arc<[Endpoint]> = (0..)
+        .zip(backends)
+        .map(|(index, backend)| Endpoint {
+            address: address(index),
+            region: None,
+            zone: Some(zone_name(backend.zone)),
+            node: None,
+            weight: backend.weight,
+            health: Health::Ready,
+            labels: Arc::default(),
+            ready_since: None,
+            server_name: None,
+            braked: false,
+            hints: Default::default(),
+        })
+        .collect();
+    EndpointRef::all(&list).collect()
+}

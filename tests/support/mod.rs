@@ -1,0 +1,336 @@
+//! A real agent on a socket of its own, and real clients for it.
+
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+#![allow(unreachable_pub, reason = "a test binary has no outside")]
+
+use std::{
+    io::{BufRead, BufReader},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pointsman::api::v1::agent_client::AgentClient;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+/// The program under test.
+pub const POINTSMAN: &str = env!("CARGO_BIN_EXE_pointsman");
+
+/// Two services: one with one port and three endpoints, one with two ports.
+pub const SHOP: &str = "
+services:
+  - name: cart.shop
+    endpoints:
+      - {address: '10.1.2.3:8080', zone: a, labels: {shard: '1'}}
+      - {address: '10.1.2.4:8080', zone: b, labels: {shard: '2'}}
+      - {address: '10.1.2.5:8080', zone: a, labels: {shard: '1'}}
+  - name: pay.shop
+    ports: [{name: grpc, port: 9090}, {name: http, port: 80}]
+    endpoints: [{address: 10.2.0.1}, {address: 10.2.0.2}]
+";
+
+/// How long anything may take that takes milliseconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running agent; killed when dropped.
+pub struct Agent {
+    process: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    /// Where its socket and files are.
+    pub folder: TempDir,
+}
+
+impl Agent {
+    /// Serves these services.
+    pub fn with(services: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("services.yaml"), services).unwrap();
+        let agent = Self::in_folder(folder, &[]);
+        agent.logs("answered");
+        agent
+    }
+
+    /// An agent whose only source never answers.
+    pub fn with_silent_source() -> Self {
+        Self::in_folder(tempfile::tempdir().unwrap(), &[])
+    }
+
+    /// Started with these arguments as well; its services are `services.yaml` in the folder.
+    pub fn in_folder(folder: TempDir, arguments: &[&str]) -> Self {
+        let mut process = command(folder.path());
+        let mut process = process.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let keep = log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                keep.lock().unwrap().push(line);
+            }
+        });
+        let agent = Self { process, log, folder };
+        agent.logs("listening");
+        agent
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("agent.sock")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits for a line in its log.
+    pub fn logs(&self, part: &str) -> String {
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            if let Some(line) = self.log.lock().unwrap().iter().find(|line| line.contains(part)) {
+                return line.clone();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("no {part:?} in the log: {:#?}", self.log.lock().unwrap());
+    }
+
+    /// The address of its admin pages.
+    pub fn admin(&self) -> String {
+        let line = self.logs("listening");
+        line.split("admin=").nth(1).unwrap().split_whitespace().next().unwrap().to_owned()
+    }
+
+    /// The status and text of one of its admin pages.
+    pub async fn admin_page(&self, path: &str) -> (StatusCode, String) {
+        let stream = tokio::net::TcpStream::connect(self.admin()).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        let request = Request::get(path).header("host", "x").body(Full::<Bytes>::default());
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(&mut self) -> ExitStatus {
+        for _ in 0..PATIENCE.as_millis() / 5 {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it has not ended: {:#?}", self.log.lock().unwrap());
+    }
+
+    /// Kills it and hands its folder to whoever comes next.
+    pub fn kill(mut self) -> TempDir {
+        self.process.kill().unwrap();
+        assert_eq!(self.process.wait().unwrap().signal(), Some(9));
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// Runs a command of the command line against it.
+    pub fn cli(&self, arguments: &[&str]) -> Ran {
+        Command::new(POINTSMAN)
+            .args(arguments)
+            .env("POINTSMAN_SOCKET", self.socket())
+            .output()
+            .unwrap()
+            .into()
+    }
+
+    /// A gRPC client on a connection of its own.
+    pub async fn grpc(&self) -> AgentClient<Channel> {
+        let socket = self.socket();
+        let connect = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        let endpoint = Endpoint::from_static("http://localhost");
+        AgentClient::new(endpoint.connect_with_connector(connect).await.unwrap())
+    }
+
+    /// An HTTP/1.1 client on a connection of its own.
+    pub async fn http(&self) -> Http {
+        let stream = UnixStream::connect(self.socket()).await.unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Http(sender)
+    }
+
+    /// One HTTP/2 request on a connection of its own, by prior knowledge; the answer as a whole.
+    pub async fn http2(&self, request: Request<Full<Bytes>>) -> (Response<Bytes>, HeaderMap) {
+        let stream = UnixStream::connect(self.socket()).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+                .await
+                .unwrap();
+        tokio::spawn(connection);
+        let response = sender.send_request(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap();
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        (Response::from_parts(head, body.to_bytes()), trailers)
+    }
+
+    /// One gRPC call of raw bytes: the code and message it answers.
+    pub async fn grpc_raw(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        headers: &[(&str, &str)],
+    ) -> (i32, String) {
+        let mut request = Request::post(format!("http://localhost{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (response, trailers) =
+            self.http2(request.body(Full::new(Bytes::from(body))).unwrap()).await;
+        assert_eq!(response.status(), 200, "gRPC has its own codes");
+        let field = |name: &str| {
+            let value = trailers.get(name).or_else(|| response.headers().get(name));
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let code = field("grpc-status").unwrap().parse().unwrap();
+        (code, field("grpc-message").unwrap_or_default())
+    }
+
+    /// In flight to all endpoints of a service, as the agent sees it.
+    pub async fn in_flight(&self, service: &str) -> u64 {
+        let (_, body) = self.http().await.get(&format!("/v1/services/{service}")).await;
+        let endpoints = body["endpoints"].as_array().unwrap().iter();
+        endpoints.map(|endpoint| endpoint["inFlight"].as_u64().unwrap_or(0)).sum()
+    }
+
+    /// Waits until so many are in flight.
+    pub async fn in_flight_is(&self, service: &str, expected: u64) {
+        let mut seen = 0;
+        for _ in 0..PATIENCE.as_millis() / 10 {
+            seen = self.in_flight(service).await;
+            if seen == expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{seen} in flight, not {expected}");
+    }
+
+    /// Whatever was sent to it, it goes on serving.
+    pub async fn still_serves(&self) {
+        let pick = serde_json::json!({ "service": "cart.shop" });
+        let (status, body) = self.http().await.post("/v1/pick", pick.to_string()).await;
+        assert_eq!(status, 200, "{body}");
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// An agent's command line in a folder, not yet run.
+pub fn command(folder: &Path) -> Command {
+    command_at(&folder.join("agent.sock"), "127.0.0.1:0")
+}
+
+/// An agent's command line, with its services beside the socket.
+pub fn command_at(socket: &Path, admin: &str) -> Command {
+    let services = socket.with_file_name("services.yaml");
+    let mut command = Command::new(POINTSMAN);
+    command
+        .arg("agent")
+        .arg("--source")
+        .arg(format!("file:{}", services.display()))
+        .arg("--socket")
+        .arg(socket)
+        .args(["--admin", admin])
+        .stdin(Stdio::null());
+    command
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+/// A connection that speaks HTTP/1.1.
+pub struct Http(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
+
+impl Http {
+    pub async fn get(&mut self, path: &str) -> (StatusCode, Value) {
+        let (status, _, body) = self.send(Method::GET, path, Vec::new()).await;
+        (status, body)
+    }
+
+    pub async fn post(&mut self, path: &str, body: impl Into<Vec<u8>>) -> (StatusCode, Value) {
+        let (status, _, body) = self.send(Method::POST, path, body.into()).await;
+        (status, body)
+    }
+
+    pub async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> (StatusCode, HeaderMap, Value) {
+        let request = Request::builder().method(method).uri(path).header("host", "localhost");
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let (head, body) = self.0.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&body).unwrap_or_else(|error| {
+            panic!("{error}: {:?}", String::from_utf8_lossy(&body));
+        });
+        (head.status, head.headers, body)
+    }
+
+    /// Picks from a service; returns the address and the lease.
+    pub async fn pick(&mut self, service: &str) -> (String, String) {
+        let request = serde_json::json!({ "service": service }).to_string();
+        let (status, body) = self.post("/v1/pick", request).await;
+        assert_eq!(status, 200, "{body}");
+        let pick = &body["picks"][0];
+        let text = |name: &str| pick[name].as_str().unwrap().to_owned();
+        (format!("{}:{}", text("address"), pick["port"]), text("lease"))
+    }
+
+    /// Reports one lease; says whether it was known.
+    pub async fn report(&mut self, lease: &str, outcome: &str) -> bool {
+        let report = serde_json::json!({ "reports": [{ "lease": lease, "outcome": outcome }] });
+        let (status, body) = self.post("/v1/report", report.to_string()).await;
+        assert_eq!(status, 200, "{body}");
+        body["accepted"] == 1
+    }
+}
