@@ -2,6 +2,7 @@
 //!
 //! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
 //! - [`pick`]: what a pick and its end cost a caller
+//! - [`publish`]: what publishing costs the node
 //! - [`balance`]: how evenly and how fast, simulated, and with real processes
 //!
 //! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 pub mod balance;
 pub mod pick;
+pub mod publish;
 pub mod report;
 
 /// Arguments of `pointsman bench`.
@@ -30,6 +32,8 @@ enum What {
     /// Time, instructions and allocations of a pick with its end, beside a bare loop of the same
     /// loads and counter updates.
     Pick(pick::Args),
+    /// One publishing pass over 200 processes x 1,000 slots, and its share of a core.
+    Publish,
     /// How evenly and how fast requests are spread, beside random choice, own counts only and
     /// exact counts (simulated, then with real processes).
     Balance(balance::Args),
@@ -39,6 +43,7 @@ enum What {
 pub fn run(args: Args) -> ExitCode {
     let report = match args.what {
         What::Pick(pick) => pick::run(&pick, args.smoke),
+        What::Publish => publish::run(args.smoke),
         What::Balance(balance) => balance::run(&balance, args.smoke),
     };
     let judged = |report: report::Report| if args.smoke { report.unjudged() } else { report };

@@ -146,7 +146,7 @@ fn endpoints(backends: &[Backend]) -> Vec<EndpointRef> {
             ready_since: None,
             server_name: None,
             braked: false,
-            hints: Default::default(),
+            hints: None,
         })
         .collect();
     EndpointRef::all(&list).collect()

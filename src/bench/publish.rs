@@ -1,0 +1,224 @@
+//! What publishing costs: one service of 1,000 endpoints, in which 200 processes count.
+//!
+//! The passes are those of the shipped publisher, over shared memory, at the period that the
+//! publishing thread would choose: it follows the service time, and stretches as far as its share
+//! of a core needs.
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicU32, atomic::Ordering},
+    time::Duration,
+};
+
+use pointsman_table::{Outcome, Pick, Picker, Request};
+
+use super::report::{Goal, Report, Row};
+use crate::{
+    catalog::{Endpoint, EndpointRef, Health},
+    plan::Here,
+    policy::Policy,
+    publish::{Memory, ServicePublisher, Setup, period},
+};
+
+const PROCESSES: usize = 200;
+const SLOTS: u32 = 1_000;
+/// Requests that a process starts and ends between two passes.
+const PICKS: usize = 5;
+/// Requests that a process has under way.
+const UNDER_WAY: usize = 50;
+/// What each timed request is said to have taken.
+const LATENCY_US: u32 = 10_000;
+const PASSES: u32 = 1_000;
+
+/// Runs it busy, then idle.
+pub fn run(smoke: bool) -> io::Result<Report> {
+    let passes = if smoke { 20 } else { PASSES };
+    let shards = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+    let mut stage = Stage::new(shards)?;
+    let mut report = Report::default();
+    let busy = stage.passes(passes, true);
+    stage.end_all();
+    // What ended last has to be seen before nothing is left to see.
+    stage.passes(10, false);
+    let idle = stage.passes(passes, false);
+    let floor = bare_sum(shards as usize, passes);
+    let mut rows = busy.rows("busy", Some(floor));
+    rows.extend(idle.rows("idle", None));
+    report
+        .section(
+            format!("One pass over {PROCESSES} processes x {SLOTS} slots x {shards} shards"),
+            rows,
+        )
+        .notes
+        .push("The floor is the sum of as many started and ended counters, and no more.".into());
+    Ok(report)
+}
+
+struct Process {
+    picker: Picker,
+    under_way: Vec<Pick>,
+}
+
+struct Stage {
+    publisher: ServicePublisher,
+    processes: Vec<Process>,
+    /// Virtual: the publisher is told that a period went by, whatever the picks took.
+    now: Duration,
+    period: Duration,
+    cost: Duration,
+}
+
+/// What so many passes took.
+struct Passed {
+    costs: Vec<Duration>,
+    period: Duration,
+    elapsed: Duration,
+}
+
+impl Stage {
+    fn new(shards: u32) -> io::Result<Self> {
+        let mut publisher = ServicePublisher::new(Setup {
+            name: "bench".into(),
+            policy: Arc::new(Policy::default()),
+            here: Here::default(),
+            memory: Memory::Shared,
+            endpoints: endpoints(),
+            now: Duration::ZERO,
+        })?;
+        let mut processes = Vec::with_capacity(PROCESSES);
+        for seed in 0..PROCESSES as u32 {
+            let counters = publisher.new_counters(shards)?;
+            counters.close_fd();
+            publisher.attach(counters.clone());
+            // A thread in every shard: all of them are swept.
+            for shard in 1..shards {
+                drop(Picker::<pointsman_table::Atomic>::with_shard(
+                    publisher.table(),
+                    counters.clone(),
+                    seed,
+                    None,
+                    shard,
+                ));
+            }
+            let mut picker = Picker::with_shard(publisher.table(), counters, seed, None, 0);
+            let pick = |_| picker.pick(&Request::default()).expect("every endpoint is open");
+            let under_way = (0..UNDER_WAY).map(pick).collect();
+            processes.push(Process { picker, under_way });
+        }
+        let period = publisher.wanted_period();
+        Ok(Self { publisher, processes, now: Duration::ZERO, period, cost: Duration::ZERO })
+    }
+
+    fn passes(&mut self, passes: u32, busy: bool) -> Passed {
+        let from = self.now;
+        let mut costs = Vec::with_capacity(passes as usize);
+        for pass in 0..passes {
+            if busy {
+                self.processes.iter_mut().for_each(|process| process.work(pass as usize));
+            }
+            let start = processor_time();
+            self.publisher.pass(self.now, self.period);
+            let cost = processor_time() - start;
+            costs.push(cost);
+            // As the publishing thread does it.
+            self.cost = (self.cost * 7 + cost) / 8;
+            self.period = period::affordable(self.publisher.wanted_period(), self.cost);
+            self.now += self.period;
+        }
+        Passed { costs, period: self.period, elapsed: self.now - from }
+    }
+
+    fn end_all(&mut self) {
+        for Process { picker, under_way } in &mut self.processes {
+            for pick in under_way.drain(..) {
+                picker.end(pick.slot, pick.cost, Outcome::Success, None);
+            }
+        }
+    }
+}
+
+impl Process {
+    fn work(&mut self, turn: usize) {
+        for index in 0..PICKS {
+            let oldest = &mut self.under_way[(turn * PICKS + index) % UNDER_WAY];
+            let latency = (index == 0).then_some(LATENCY_US);
+            self.picker.end(oldest.slot, oldest.cost, Outcome::Success, latency);
+            *oldest = self.picker.pick(&Request::default()).expect("every endpoint is open");
+        }
+    }
+}
+
+impl Passed {
+    fn rows(&self, when: &str, floor: Option<f64>) -> Vec<Row> {
+        let micros = |duration: Duration| duration.as_nanos() as f64 / 1e3;
+        let mut sorted = self.costs.clone();
+        sorted.sort();
+        let pass =
+            Row::value(format!("{when}: a pass, median"), micros(sorted[sorted.len() / 2]), "us");
+        let spent: Duration = self.costs.iter().sum();
+        let share = 100.0 * spent.as_secs_f64() / self.elapsed.as_secs_f64();
+        vec![
+            match floor {
+                Some(floor) => pass.over(floor),
+                None => pass,
+            },
+            Row::value(
+                format!("{when}: slowest of {}", sorted.len()),
+                micros(*sorted.last().expect("passes")),
+                "us",
+            ),
+            Row::value(format!("{when}: period"), micros(self.period) / 1e3, "ms"),
+            Row::value(format!("{when}: share of a core"), share, "%")
+                .goal(Goal::value_at_most(100.0 * period::MOST_OF_A_CORE)),
+        ]
+    }
+}
+
+/// What this thread had of a processor: a share of a core must not depend on who else wants it.
+fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Median microseconds of adding up as many counters.
+fn bare_sum(shards: usize, rounds: u32) -> f64 {
+    let counters = |_| (0..2 * SLOTS).map(AtomicU32::new).collect::<Vec<_>>();
+    let all: Vec<Vec<AtomicU32>> = (0..PROCESSES * shards).map(counters).collect();
+    let mut times: Vec<f64> = (0..rounds)
+        .map(|_| {
+            let mut sums = vec![0u32; SLOTS as usize];
+            let start = processor_time();
+            for counters in &all {
+                let (started, ended) = counters.split_at(SLOTS as usize);
+                for ((sum, started), ended) in sums.iter_mut().zip(started).zip(ended) {
+                    let ended = ended.load(Ordering::Relaxed);
+                    let in_flight = started.load(Ordering::Relaxed).wrapping_sub(ended);
+                    *sum = sum.wrapping_add(in_flight);
+                }
+            }
+            std::hint::black_box(&sums);
+            (processor_time() - start).as_nanos() as f64 / 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn endpoints() -> Vec<EndpointRef> {
+    let list: Arc<[Endpoint]> = (0..SLOTS)
+        .map(|index| Endpoint {
+            address: ([10, 0, (index >> 8) as u8, index as u8], 80).into(),
+            region: None,
+            zone: None,
+            node: None,
+            weight: 1,
+            health: Health::Ready,
+            labels: Arc::default(),
+            ready_since: None,
+            server_name: None,
+            braked: false,
+            hints: None,
+        })
+        .collect();
+    EndpointRef::all(&list).collect()
+}
