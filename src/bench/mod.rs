@@ -3,7 +3,7 @@
 //! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
 //! - [`pick`]: what a pick and its end cost a caller
 //! - [`publish`]: what publishing costs the node
-//! - [`balance`]: how evenly and how fast, simulated, and with real processes
+//! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
 //!
 //! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
 
@@ -12,6 +12,7 @@ use std::process::ExitCode;
 pub mod balance;
 pub mod pick;
 pub mod publish;
+pub mod real_processes;
 pub mod report;
 
 /// Arguments of `pointsman bench`.

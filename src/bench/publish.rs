@@ -14,10 +14,11 @@ use pointsman_table::{Outcome, Pick, Picker, Request};
 
 use super::report::{Goal, Report, Row};
 use crate::{
-    catalog::{Endpoint, EndpointRef, Health},
+    catalog::EndpointRef,
     plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup, period},
+    sim::shipped::endpoint,
 };
 
 const PROCESSES: usize = 200;
@@ -205,20 +206,7 @@ fn bare_sum(shards: usize, rounds: u32) -> f64 {
 }
 
 fn endpoints() -> Vec<EndpointRef> {
-    let list: Arc<[Endpoint]> = (0..SLOTS)
-        .map(|index| Endpoint {
-            address: ([10, 0, (index >> 8) as u8, index as u8], 80).into(),
-            region: None,
-            zone: None,
-            node: None,
-            weight: 1,
-            health: Health::Ready,
-            labels: Arc::default(),
-            ready_since: None,
-            server_name: None,
-            braked: false,
-            hints: None,
-        })
-        .collect();
+    let address = |index: u32| ([10, 0, (index >> 8) as u8, index as u8], 80).into();
+    let list: Arc<[_]> = (0..SLOTS).map(|index| endpoint(address(index), 1)).collect();
     EndpointRef::all(&list).collect()
 }

@@ -232,6 +232,8 @@ impl Report {
     pub fn print(&self, output: Output) -> io::Result<()> {
         let mut to = io::stdout().lock();
         match output {
+            // A run that only does what another one measures.
+            _ if self.sections.is_empty() => Ok(()),
             Output::Table => write!(to, "{self}"),
             Output::Json => {
                 let rows: Vec<&Row> = self.rows().collect();

@@ -3,7 +3,9 @@
 //! A slot never goes to another endpoint during the life of a table. When the slots run out a new
 //! segment supersedes this one, which lives on until nothing is in flight in it.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration,
+};
 
 use pointsman_table::{
     Capacity, Cell, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
@@ -76,6 +78,10 @@ impl Segment {
 
     pub(super) fn table(&self) -> Arc<Table> {
         self.writer.table()
+    }
+
+    pub(super) fn reader_fd(&self) -> io::Result<OwnedFd> {
+        self.writer.reader_fd()
     }
 
     pub(super) fn writer(&mut self) -> &mut TableWriter {

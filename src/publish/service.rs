@@ -3,7 +3,9 @@
 //! It takes `now` as an argument and owns all it writes, so that the simulator runs it on virtual
 //! time just as the publishing thread runs it on the clock.
 
-use std::{collections::HashMap, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration,
+};
 
 use pointsman_table::{Cell, Counters, Differences, Table, counters::bucket_start_us};
 use tracing::debug;
@@ -129,6 +131,14 @@ impl ServicePublisher {
     /// The table that callers read; another one after an [`update`](Self::update) that says so.
     pub fn table(&self) -> Arc<Table> {
         self.segment.table()
+    }
+
+    /// The table for another process, which can only read it.
+    ///
+    /// # Errors
+    /// The system's, and `Unsupported` on the heap.
+    pub fn table_fd(&self) -> io::Result<OwnedFd> {
+        self.segment.reader_fd()
     }
 
     /// A process whose counters count from now on.

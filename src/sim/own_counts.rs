@@ -27,23 +27,9 @@ impl OwnCounts {
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let slots = scenario.backends.len() as u32;
         let mut writer = TableWriter::on_heap(Capacity::for_endpoints(slots));
-        let mean =
-            scenario.backends.iter().map(|b| f64::from(b.weight)).sum::<f64>() / f64::from(slots);
-        let weights: Vec<(u32, f64)> =
-            (0..).zip(scenario.backends.iter().map(|b| f64::from(b.weight) / mean)).collect();
-        for &(slot, weight) in &weights {
-            writer.write_cell(slot, &Cell { slope: (1.0 / weight) as f32, ..Cell::default() });
-        }
-        let rows = alias_rows(&weights);
-        let structure = Structure {
-            groups: vec![Group { rows: rows.len() as u32, ..Group::default() }],
-            rows,
-            ring: Vec::new(),
-            endpoints: (0..slots).map(|slot| EndpointRecord::new(slot, address(slot))).collect(),
-        };
-        writer.write_structure(&structure).expect("the table was made for so many endpoints");
-        // Once: what is a caller's own counts from here on.
-        writer.publish();
+        let endpoints: Vec<(SocketAddr, u32)> =
+            (0..slots).map(address).zip(scenario.backends.iter().map(|b| b.weight)).collect();
+        unpublished(&mut writer, &endpoints, 2);
         let table = writer.table();
         let mut seeds = Stream::new(seed, Purpose::Choice);
         let counters = Counters::on_heap(table.capacity().slots, 1);
@@ -66,6 +52,29 @@ impl Chooser for OwnCounts {
     fn ended(&mut self, caller: usize, slot: u32, _: Nanos, _: Nanos) {
         self.callers[caller].end(slot, 1, Outcome::Success, None);
     }
+}
+
+/// Makes a table of these addresses and weights in which no load is ever published.
+pub fn unpublished(writer: &mut TableWriter, endpoints: &[(SocketAddr, u32)], choices: u32) {
+    let sum: f64 = endpoints.iter().map(|(_, weight)| f64::from(*weight)).sum();
+    let mean = sum / endpoints.len() as f64;
+    let weights: Vec<(u32, f64)> =
+        (0..).zip(endpoints.iter().map(|(_, weight)| f64::from(*weight) / mean)).collect();
+    for &(slot, weight) in &weights {
+        writer.write_cell(slot, &Cell { slope: (1.0 / weight) as f32, ..Cell::default() });
+    }
+    let rows = alias_rows(&weights);
+    let record =
+        |(slot, (address, _)): (u32, &(SocketAddr, u32))| EndpointRecord::new(slot, *address);
+    let structure = Structure {
+        groups: vec![Group { rows: rows.len() as u32, choices, ..Group::default() }],
+        rows,
+        ring: Vec::new(),
+        endpoints: (0..).zip(endpoints).map(record).collect(),
+    };
+    writer.write_structure(&structure).expect("the table was made for so many endpoints");
+    // Once: what is a caller's own counts from here on.
+    writer.publish();
 }
 
 /// An address for each simulated endpoint; nothing is ever sent there.

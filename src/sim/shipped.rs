@@ -2,7 +2,7 @@
 //!
 //! The simulator stands in for the publishing thread's timer and for the callers; nothing else.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use pointsman_table::{Counters, Outcome, Pick, Picker, Request};
 
@@ -136,18 +136,26 @@ fn endpoints(backends: &[Backend]) -> Vec<EndpointRef> {
     let list: Arc<[Endpoint]> = (0..)
         .zip(backends)
         .map(|(index, backend)| Endpoint {
-            address: address(index),
-            region: None,
             zone: Some(zone_name(backend.zone)),
-            node: None,
-            weight: backend.weight,
-            health: Health::Ready,
-            labels: Arc::default(),
-            ready_since: None,
-            server_name: None,
-            braked: false,
-            hints: None,
+            ..endpoint(address(index), backend.weight)
         })
         .collect();
     EndpointRef::all(&list).collect()
+}
+
+/// A ready endpoint of which nothing else is known.
+pub fn endpoint(address: SocketAddr, weight: u32) -> Endpoint {
+    Endpoint {
+        address,
+        region: None,
+        zone: None,
+        node: None,
+        weight,
+        health: Health::Ready,
+        labels: Arc::default(),
+        ready_since: None,
+        server_name: None,
+        braked: false,
+        hints: None,
+    }
 }

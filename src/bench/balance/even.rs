@@ -16,32 +16,39 @@ use crate::{
     },
 };
 
-const ENDPOINTS: usize = 20;
-const WORKERS: usize = 4;
-const LOAD: f64 = 0.8;
-const SLOWER: Nanos = 3;
+/// How many there are.
+pub const ENDPOINTS: usize = 20;
+/// Of each endpoint.
+pub const WORKERS: usize = 4;
+/// Of the capacity that is there.
+pub const LOAD: f64 = 0.8;
+/// The slow endpoint, by this factor.
+pub const SLOWER: Nanos = 3;
 const SERVICES_MS: [Nanos; 3] = [1, 10, 100];
 
 /// Beyond this a p99 is no longer that of exact counts; random choice must be beyond it too.
 const WITHIN_EXACT: f64 = 1.08;
 /// From this service time on. Below, counts are older than the requests they count.
 const EXACT_FROM_MS: Nanos = 10;
-const OF_OWN_COUNTS_WITH_SLOW: f64 = 0.4;
+/// With a slow endpoint the p99 is at most this part of own counts only's.
+pub const OF_OWN_COUNTS_WITH_SLOW: f64 = 0.4;
 
 /// With these the standard error of a ratio is under 1%.
 const SEEDS: u64 = 5;
 const REQUESTS: usize = 300_000;
 
 /// Whether all endpoints are alike.
-#[derive(Clone, Copy, PartialEq)]
-enum Shape {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shape {
+    /// They are.
     Equal,
+    /// One is slower.
     OneSlow,
 }
 
 /// Who calls.
-#[derive(Clone, Copy, PartialEq)]
-enum Callers {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Callers {
     /// One process with 64 threads, which share counters.
     OneProcess,
     /// 50 processes of one thread each.
@@ -67,7 +74,7 @@ impl fmt::Display for Callers {
 }
 
 /// The scenario of both this bench and of its real counterpart.
-fn scenario(service_ms: Nanos, shape: Shape, callers: Callers, effort: &Effort) -> Scenario {
+pub fn scenario(service_ms: Nanos, shape: Shape, callers: Callers, effort: &Effort) -> Scenario {
     let service = service_ms * MILLISECOND;
     let mut backends = vec![Backend { zone: 0, weight: 1, workers: WORKERS, service }; ENDPOINTS];
     if shape == Shape::OneSlow {

@@ -9,7 +9,7 @@
 
 use std::{io, time::Duration};
 
-use super::report::Report;
+use super::{real_processes, report::Report};
 use crate::sim::{
     arm::{self, Arm},
     batch,
@@ -30,6 +30,9 @@ pub struct Args {
     /// Runs of each point with seeds of their own.
     #[arg(long)]
     seeds: Option<u64>,
+    /// A calling process, by its order.
+    #[arg(long, hide = true)]
+    caller: Option<String>,
 }
 
 /// What can be asked for by itself.
@@ -41,11 +44,17 @@ enum Part {
     Weights,
     /// Own zone first.
     Zones,
+    /// With real processes.
+    Real,
 }
 
 /// Runs what is asked for.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
+    if let Some(order) = &args.caller {
+        real_processes::call(order)?;
+        return Ok(report);
+    }
     let wanted = |part| args.only.is_empty() || args.only.contains(&part);
     let effort = Effort { smoke, seeds: args.seeds };
     if wanted(Part::Even) {
@@ -56,6 +65,9 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     }
     if wanted(Part::Zones) {
         zones::run(&effort, &mut report);
+    }
+    if wanted(Part::Real) {
+        real_processes::run(&effort, smoke, &mut report)?;
     }
     Ok(report)
 }

@@ -1,0 +1,71 @@
+//! What callers and servers say to each other, and what parent and callers do.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A request, and as it is its answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Message {
+    /// The caller's own number for it.
+    pub(super) id: u32,
+    /// What it takes a usual server.
+    pub(super) work: Duration,
+}
+
+impl Message {
+    pub(super) const BYTES: usize = 12;
+
+    pub(super) fn write(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..4].copy_from_slice(&self.id.to_le_bytes());
+        bytes[4..].copy_from_slice(&(self.work.as_nanos() as u64).to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+        let (id, work) = bytes.split_first_chunk::<4>()?;
+        let work = u64::from_le_bytes(work.try_into().ok()?);
+        Some(Self { id: u32::from_le_bytes(*id), work: Duration::from_nanos(work) })
+    }
+}
+
+/// What a caller is to do; an argument of its process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    /// Where the table can be opened.
+    pub(super) table: String,
+    /// Where its own counters can be opened.
+    pub(super) counters: String,
+    /// Requests per second.
+    pub(super) rate: f64,
+    /// Mean work of a request.
+    pub(super) work: Duration,
+    /// Not measured.
+    pub(super) warm_up: Duration,
+    /// Measured.
+    pub(super) measured: Duration,
+    /// Of its gaps, its work and its picks.
+    pub(super) seed: u64,
+}
+
+/// What it saw; a line on its standard output.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Seen {
+    /// Latencies of measured requests, in microseconds.
+    pub(super) latencies_us: Vec<u32>,
+    /// Measured requests that never came back.
+    pub(super) lost: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_as_it_was_written() {
+        let message = Message { id: 7, work: Duration::from_nanos(123_456_789_012) };
+        assert_eq!(Message::read(&message.write()), Some(message));
+        assert_eq!(Message::read(&[1, 2, 3]), None);
+    }
+}
