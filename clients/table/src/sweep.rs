@@ -269,7 +269,8 @@ impl Sweep {
                 let seen = &mut self.sequences[(shard * slots + slot) as usize];
                 let value = |field, order| counters.value(shard, field, slot, order);
                 let sequence = value(SEQUENCE_B, Acquire);
-                if sequence == *seen {
+                // 0: never written, or erased.
+                if sequence == *seen || sequence == 0 {
                     continue;
                 }
                 let load = ServerLoad {

@@ -40,6 +40,7 @@ pub(crate) fn all() -> Vec<Files> {
         eight_choices(),
         random(),
         numbers::wrapped(),
+        numbers::boundaries(),
         numbers::rounding(),
         numbers::large_scores(),
         numbers::no_structure(),
@@ -110,7 +111,8 @@ fn share_0() -> Files {
         "share-0",
         5,
         "The second and the last group have no share: their thresholds are those before them. \
-         The second is reached by overflow alone, the last not at all.",
+         The second is reached by overflow alone, the last not at all. In the second structure the \
+         first group has it all; the draw is made all the same.",
     )
     .group(
         &[(0, 1.0), (1, 1.0), (2, 1.0)],
@@ -121,6 +123,11 @@ fn share_0() -> Files {
     .group(&[(7, 1.0)], share(u32::MAX))
     .image()
     .picks(60)
+    .restructure()
+    .group(&EVEN, share(u32::MAX))
+    .group(&[(7, 1.0)], share(u32::MAX))
+    .image()
+    .picks(10)
     .files()
 }
 
@@ -322,6 +329,14 @@ fn fallback() -> Files {
     .picks(2)
     .cells((0..8).map(|slot| (slot, idle())))
     .picks(5)
+    .restructure()
+    .group(&[(0, 1.0), (1, 1.0), (2, 1.0)], to(Some(1), u32::MAX))
+    .group(&[(3, 1.0)], to(Some(2), u32::MAX))
+    .group(&[(4, 1.0), (5, 1.0), (6, 1.0)], to(Some(1), u32::MAX))
+    .group(&[(7, 1.0)], share(u32::MAX))
+    .image()
+    .cells((0..4).map(|slot| (slot, closed())))
+    .picks(12)
     .files()
 }
 

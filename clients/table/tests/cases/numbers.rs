@@ -1,6 +1,6 @@
 //! Cases at the edges of numbers: wrapped, rounded, too large, none.
 
-use pointsman_table::{Cell, Group, Random};
+use pointsman_table::{Cell, Group, Random, Row};
 
 use super::{
     all::EVEN,
@@ -29,6 +29,41 @@ pub(crate) fn wrapped() -> Files {
     .image()
     .picks(10)
     .files()
+}
+
+pub(crate) fn boundaries() -> Files {
+    // Its second draw is 2^32-1.
+    const SEED: u32 = 2_503_788_945;
+    let mut random = Random::new(SEED);
+    let draws = [random.draw(), random.draw(), random.draw(), random.draw()];
+    assert_eq!(draws[1], u32::MAX);
+    let product = u64::from(draws[3]) * 3;
+    let (row, coin) = (product >> 32, product as u32);
+    let share = |threshold| Group { threshold, ..Group::default() };
+
+    let mut maker = Maker::new(
+        "boundaries",
+        SEED,
+        "The first draw is the first group's threshold, which it is not below. The second is \
+         2^32-1, which is the second group's and not the third's, that has no share. The fourth's \
+         coin is its row's probability, which it is not below: the alias.",
+    );
+    maker
+        .group(&[(0, 1.0)], share(draws[0]))
+        .group(&[(1, 1.0)], share(u32::MAX))
+        .group(&[(2, 1.0)], share(u32::MAX))
+        .image()
+        .picks(3);
+    assert_eq!(maker.last()[..2], [Some(1), Some(1)]);
+    maker
+        .restructure()
+        .group(&[(3, 1.0), (4, 1.0), (5, 1.0)], Group { choices: 1, ..Group::default() })
+        .row(row as usize, |row| Row { probability: coin, alias: 7, ..row })
+        .cell(7, idle())
+        .image()
+        .picks(1);
+    assert_eq!(maker.last(), [Some(7)]);
+    maker.files()
 }
 
 /// Looks for numbers at which another arithmetic makes another pick.
