@@ -2,7 +2,7 @@
 //!
 //! Three zones of real HTTP back-ends of unequal speed, an agent per zone as on three nodes, and a
 //! dozen client processes. Each arrival is sent three times at once, with the same work, to three
-//! equal sets of back-ends, and the arms differ in the choice alone ([`scene::Arm`]). Meanwhile one
+//! equal sets of back-ends, and the arms differ in the choice alone (`scene::Arm`). Meanwhile one
 //! back-end turns slow, one starts failing, one is added and one removed.
 //!
 //! - `scene`: what is there, and what happens to it

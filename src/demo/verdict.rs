@@ -9,16 +9,19 @@
 //!
 //! | | shipped | random | bound |
 //! |---|---|---|---|
-//! | p99 | 0.11 to 0.14 | 1.00 | 0.3 |
-//! | max/mean in flight | 0.29 to 0.33 | 0.79 to 0.98 | 0.5 |
+//! | p99 | 0.18 to 0.21 | 1.00 | 0.45 |
+//! | max/mean in flight | 0.31 to 0.39 | 0.77 to 1.09 | 0.55 |
+//!
+//! Each bound is about the geometric mean of the two nearest runs. Random choice has its p99 at the
+//! deadline, so that the true ratio is smaller.
 
 use super::{scene::Arm, tally::Tally};
 
 /// Largest p99 of the pick arm, in those of random choice.
-const P99: f64 = 0.3;
+const P99: f64 = 0.45;
 
 /// Largest time-averaged max/mean of requests in flight, in those of random choice.
-const MAX_OVER_MEAN: f64 = 0.5;
+const MAX_OVER_MEAN: f64 = 0.55;
 
 /// One bound.
 pub(crate) struct Bound {

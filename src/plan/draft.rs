@@ -32,15 +32,8 @@ impl Draft {
             .endpoints
             .iter()
             .enumerate()
-            .map(|(index, endpoint)| Planned {
-                endpoint: endpoint.clone(),
-                group: None,
-                state: State::Serving,
-                weight: 1.0,
-                draw: 0.0,
-                limit: i32::MAX,
-                factors: Vec::new(),
-                standing: standings.get(index, endpoint.address),
+            .map(|(index, endpoint)| {
+                Planned::new(endpoint.clone(), standings.get(index, endpoint.address))
             })
             .collect();
         Self { endpoints, ..Self::default() }
@@ -130,10 +123,10 @@ impl<'a> Standings<'a> {
     fn get(&self, index: usize, address: SocketAddr) -> Standing {
         let Some(previous) = self.previous else { return Standing::default() };
         match previous.endpoints.get(index) {
-            Some(planned) if planned.endpoint.address == address => planned.standing,
+            Some(planned) if planned.endpoint.address == address => planned.standing(),
             _ => {
                 let by_address = self.by_address.get_or_init(|| {
-                    previous.endpoints.iter().map(|p| (p.endpoint.address, p.standing)).collect()
+                    previous.endpoints.iter().map(|p| (p.endpoint.address, p.standing())).collect()
                 });
                 by_address.get(&address).copied().unwrap_or_default()
             }

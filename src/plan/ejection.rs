@@ -63,14 +63,14 @@ fn aside(draft: &Draft) -> usize {
     draft
         .endpoints
         .iter()
-        .filter(|e| e.state != State::Out && e.standing.phase != Phase::Clear)
+        .filter(|e| e.state != State::Out && e.standing().phase != Phase::Clear)
         .count()
 }
 
 /// What time and probes alone change.
 fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     let (now, total) = (inputs.now, inputs.loads[index].total);
-    let standing = &mut draft.endpoints[index].standing;
+    let mut standing = draft.endpoints[index].standing();
     match standing.phase {
         Phase::Clear => {
             if standing.times > 0 && now >= standing.since + standing.last * FORGET_AFTER {
@@ -84,32 +84,34 @@ fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
         }
         Phase::Probing { succeeded, failed } => {
             if total.failed > failed {
-                again(inputs, draft, index);
+                return again(inputs, draft, index);
             } else if total.succeeded >= succeeded + PROBES {
                 standing.phase = Phase::Clear;
                 standing.since = now;
             }
         }
     }
+    draft.endpoints[index].stand(standing);
 }
 
 fn again(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
-    let last = draft.endpoints[index].standing.last;
+    let last = draft.endpoints[index].standing().last;
     put_aside(inputs, draft, index, last * 2);
 }
 
 fn put_aside(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, length: Duration) {
-    let standing = &mut draft.endpoints[index].standing;
+    let mut standing = draft.endpoints[index].standing();
     standing.times += 1;
     standing.last = length.min(inputs.policy.outlier.max_ejection);
     standing.phase = Phase::Ejected { until: inputs.now + standing.last };
     standing.since = inputs.now + standing.last;
     standing.unreachable_seen = inputs.loads[index].total.unreachable;
+    draft.endpoints[index].stand(standing);
 }
 
 fn eject(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, why: &Why) {
     let policy = &inputs.policy.outlier;
-    let standing = &draft.endpoints[index].standing;
+    let standing = draft.endpoints[index].standing();
     let base = match why {
         Why::Unreachable => UNREACHABLE_EJECTION.min(policy.base_ejection),
         Why::Failures { .. } => policy.base_ejection,
@@ -143,10 +145,10 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     let usual = Usual::of(&seen);
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
     for (index, planned) in draft.endpoints.iter().enumerate() {
-        if planned.state == State::Out || planned.standing.phase != Phase::Clear {
+        if planned.state == State::Out || planned.standing().phase != Phase::Clear {
             continue;
         }
-        if inputs.loads[index].total.unreachable > planned.standing.unreachable_seen {
+        if inputs.loads[index].total.unreachable > planned.standing().unreachable_seen {
             bad.push((index, 2.0, Why::Unreachable));
             continue;
         }
@@ -170,7 +172,7 @@ fn show(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     if draft.endpoints[index].state == State::Out {
         return;
     }
-    let standing = draft.endpoints[index].standing;
+    let standing = draft.endpoints[index].standing();
     match standing.phase {
         Phase::Clear => {
             if standing.times > 0 {

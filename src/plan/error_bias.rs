@@ -55,7 +55,7 @@ pub(super) fn judged(inputs: &Inputs<'_>, draft: &Draft) -> Vec<Counts> {
         .loads
         .iter()
         .zip(&draft.endpoints)
-        .map(|(load, planned)| load.ring.sum(inputs.now, planned.standing.since))
+        .map(|(load, planned)| load.ring.sum(inputs.now, planned.standing().since))
         .collect()
 }
 

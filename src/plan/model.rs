@@ -87,8 +87,35 @@ pub struct Planned {
     pub limit: i32,
     /// Why; what is as usual is not listed.
     pub factors: Vec<Factor>,
+    standing: Option<Box<Standing>>,
+}
+
+impl Planned {
+    /// Serving, with nothing said about it yet.
+    pub fn new(endpoint: EndpointRef, standing: Standing) -> Self {
+        let mut planned = Self {
+            endpoint,
+            group: None,
+            state: State::Serving,
+            weight: 1.0,
+            draw: 0.0,
+            limit: i32::MAX,
+            factors: Vec::new(),
+            standing: None,
+        };
+        planned.stand(standing);
+        planned
+    }
+
     /// What must be remembered of its errors.
-    pub standing: Standing,
+    pub fn standing(&self) -> Standing {
+        self.standing.as_deref().copied().unwrap_or_default()
+    }
+
+    /// Remembers it; most endpoints have nothing to remember, and take no memory for it.
+    pub fn stand(&mut self, standing: Standing) {
+        self.standing = (standing != Standing::default()).then(|| Box::new(standing));
+    }
 }
 
 /// An endpoint's state in a word.

@@ -1,7 +1,6 @@
 //! The callers of the socket: one process in the counters, one picker, and what it handed out.
 
 use std::{
-    collections::HashMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,7 +14,14 @@ use super::{
     live::Want,
     samples::{Sample, Samples},
 };
-use crate::{catalog::EndpointRef, clock};
+use crate::{
+    catalog::EndpointRef,
+    clock,
+    plan::{Plan, Planned},
+};
+
+/// The index of a slot that the plan has no endpoint for.
+const NOWHERE: u32 = u32::MAX;
 
 /// A longer request is a stream: it counts in flight, but its latency says nothing.
 const STREAM: Duration = Duration::from_secs(30);
@@ -81,9 +87,9 @@ pub(super) struct Callers {
 #[derive(Debug)]
 pub(super) struct Counting {
     picker: Picker,
-    /// By slot: the endpoint and its group.
-    endpoints: Vec<Option<(EndpointRef, u32)>>,
-    slot_of: HashMap<SocketAddr, u32>,
+    plan: Arc<Plan>,
+    /// Of each slot the index of its endpoint in the plan, or [`NOWHERE`].
+    index_of: Vec<u32>,
     samples: Samples,
     many: Vec<Pick>,
     exclude: Vec<u32>,
@@ -101,8 +107,8 @@ impl Callers {
         publisher.attach(counters.clone());
         let mut counting = Counting {
             picker: Picker::new(publisher.table(), counters, seed, Some(waker.clone())),
-            endpoints: Vec::new(),
-            slot_of: HashMap::new(),
+            plan: Arc::default(),
+            index_of: Vec::new(),
             samples: Samples::default(),
             many: Vec::new(),
             exclude: Vec::new(),
@@ -119,8 +125,7 @@ impl Callers {
     pub(super) fn pick(self: &Arc<Self>, want: &Want<'_>) -> Vec<Held> {
         let mut guard = self.lock();
         let counting = &mut *guard;
-        counting.exclude.clear();
-        counting.exclude.extend(want.exclude.iter().filter_map(|a| counting.slot_of.get(a)));
+        counting.exclude_slots(want.exclude);
         let request = Request { exclude: &counting.exclude, cost: want.cost, key: want.key };
         counting.many.clear();
         if want.count > 1 {
@@ -135,14 +140,13 @@ impl Callers {
         }
         let mut held = Vec::with_capacity(counting.many.len());
         for (index, pick) in counting.many.iter().enumerate() {
-            let Some(Some((endpoint, priority))) = counting.endpoints.get(pick.slot as usize)
-            else {
+            let Some(planned) = counting.planned(pick.slot) else {
                 debug_assert!(false, "slot {} was named before it was learnt", pick.slot);
                 continue;
             };
             held.push(Held {
-                endpoint: endpoint.clone(),
-                priority: *priority,
+                endpoint: planned.endpoint.clone(),
+                priority: planned.group.unwrap_or_default() as u32,
                 callers: self.clone(),
                 pick: *pick,
                 started: index == 0,
@@ -160,23 +164,36 @@ impl Callers {
 impl Counting {
     /// Takes in the endpoints behind the slots.
     pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
-        self.slot_of.clear();
-        for (planned, slot) in publisher.plan().endpoints.iter().zip(publisher.slots()) {
-            let at = *slot as usize;
-            if self.endpoints.len() <= at {
-                self.endpoints.resize(at + 1, None);
-            }
-            let group = planned.group.unwrap_or_default() as u32;
-            self.endpoints[at] = Some((planned.endpoint.clone(), group));
-            self.slot_of.insert(planned.endpoint.address, *slot);
+        self.plan = publisher.plan().clone();
+        let slots = publisher.slots();
+        let most = slots.iter().max().map_or(0, |slot| *slot as usize + 1);
+        self.index_of.clear();
+        self.index_of.resize(most, NOWHERE);
+        for (index, slot) in slots.iter().enumerate() {
+            self.index_of[*slot as usize] = index as u32;
         }
     }
 
+    fn planned(&self, slot: u32) -> Option<&Planned> {
+        let index = *self.index_of.get(slot as usize)?;
+        self.plan.endpoints.get(index as usize)
+    }
+
+    /// The slots of these addresses; a search, since few requests exclude anything.
+    fn exclude_slots(&mut self, addresses: &[SocketAddr]) {
+        self.exclude.clear();
+        if addresses.is_empty() {
+            return;
+        }
+        let excluded = (0..self.index_of.len() as u32).filter(|slot| {
+            self.planned(*slot).is_some_and(|p| addresses.contains(&p.endpoint.address))
+        });
+        let mut slots: Vec<u32> = excluded.collect();
+        self.exclude.append(&mut slots);
+    }
+
     fn sample(&self, explained: &Explanation) -> Sample {
-        let address = |slot: u32| {
-            let known = self.endpoints.get(slot as usize)?.as_ref()?;
-            Some(known.0.address)
-        };
+        let address = |slot: u32| Some(self.planned(slot)?.endpoint.address);
         Sample {
             at: clock::wall(),
             group: explained.group,

@@ -3,9 +3,7 @@
 //! A slot never goes to another endpoint during the life of a table. When the slots run out a new
 //! segment supersedes this one, which lives on until nothing is in flight in it.
 
-use std::{
-    collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use pointsman_table::{
     Capacity, Cell, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
@@ -43,8 +41,9 @@ pub(super) struct Segment {
     memory: Memory,
     writer: TableWriter,
     slots: u32,
-    slot_of: HashMap<SocketAddr, u32>,
-    addresses: Vec<SocketAddr>,
+    next_slot: u32,
+    /// Once superseded: where to look for what is still in flight.
+    retired: HashMap<SocketAddr, u32>,
     attachments: Vec<Sweep>,
     in_flight: Vec<u32>,
     differences: Option<Box<Differences>>,
@@ -53,10 +52,6 @@ pub(super) struct Segment {
 /// The cell of a slot that takes no picks.
 pub(super) const CLOSED: Cell =
     Cell { base: 0.0, slope: 0.0, knee: f32::MAX, hot_base: 0.0, hot_slope: 0.0, limit: 0 };
-
-/// There are no slots left: a new segment has to supersede this one.
-#[derive(Debug)]
-pub(super) struct Full;
 
 impl Segment {
     /// With room for `endpoints` and as many again that come later.
@@ -71,8 +66,8 @@ impl Segment {
             memory,
             writer,
             slots: capacity.slots,
-            slot_of: HashMap::new(),
-            addresses: Vec::new(),
+            next_slot: 0,
+            retired: HashMap::new(),
             attachments: Vec::new(),
             in_flight: Vec::new(),
             differences: None,
@@ -106,26 +101,33 @@ impl Segment {
         self.attachments.retain(|sweep| !Arc::ptr_eq(sweep.counters(), counters));
     }
 
-    /// The slot of an address, a new one at its first call.
-    pub(super) fn slot(&mut self, address: SocketAddr) -> Result<u32, Full> {
-        if let Some(slot) = self.slot_of.get(&address) {
-            return Ok(*slot);
-        }
-        let slot = self.addresses.len() as u32;
-        if slot >= self.slots {
-            return Err(Full);
-        }
-        self.addresses.push(address);
-        self.slot_of.insert(address, slot);
-        Ok(slot)
+    /// Whether a structure of so many endpoints has no room.
+    pub(super) fn is_short_of(&self, endpoints: usize) -> bool {
+        endpoints > self.writer.table().capacity().endpoints as usize
     }
 
-    /// The address leaves. Its slot is closed for callers whose copy of the structure still names
-    /// it; should it come back, it is another endpoint and gets another slot.
-    pub(super) fn forget(&mut self, address: SocketAddr) {
-        if let Some(slot) = self.slot_of.remove(&address) {
-            self.writer.write_cell(slot, &CLOSED);
-        }
+    /// How many slots were never given.
+    pub(super) fn free(&self) -> usize {
+        (self.slots - self.next_slot) as usize
+    }
+
+    /// A slot that no endpoint had before; there must be one [`free`](Self::free).
+    pub(super) fn take_slot(&mut self) -> u32 {
+        debug_assert!(self.next_slot < self.slots);
+        self.next_slot += 1;
+        self.next_slot - 1
+    }
+
+    /// The endpoint of a slot leaves: it is closed for callers whose copy of the structure still
+    /// names it. Should the address come back, it is another endpoint and gets another slot.
+    pub(super) fn close(&mut self, slot: u32) {
+        self.writer.write_cell(slot, &CLOSED);
+    }
+
+    /// Another segment takes the place of this one, which goes on with what is in flight in it.
+    pub(super) fn retire(&mut self, slots: HashMap<SocketAddr, u32>) {
+        self.retired = slots;
+        self.writer.supersede();
     }
 
     pub(super) fn write_structure(&mut self, structure: &Structure) -> Result<u32, StructureError> {
@@ -164,9 +166,9 @@ impl Segment {
         self.in_flight.get(slot as usize).copied().unwrap_or(0)
     }
 
-    /// The slot that an address holds, if it has one here.
-    pub(super) fn slot_of(&self, address: SocketAddr) -> Option<u32> {
-        self.slot_of.get(&address).copied()
+    /// The slot that an address had when this segment was superseded.
+    pub(super) fn retired_slot(&self, address: SocketAddr) -> Option<u32> {
+        self.retired.get(&address).copied()
     }
 
     /// What ended since the last call, or None if nothing did.
@@ -197,10 +199,18 @@ impl Segment {
     }
 }
 
-/// Slots are not reused, so twice the endpoints and some; text is what zones and labels take.
+/// Slots are not reused, so there are half as many again and some; every page that is touched
+/// counts, so the areas of a bank lie close together.
 fn capacity(endpoints: u32) -> Capacity {
-    /// Endpoints that a small service may grow to before its table is superseded.
-    const SMALL: u32 = 16;
-    let endpoints = endpoints.max(SMALL);
-    Capacity { slots: endpoints * 2 + SMALL, ..Capacity::for_endpoints(endpoints + endpoints / 2) }
+    /// Endpoints that a small service may grow by before its table is superseded.
+    const ROOM: u32 = 16;
+    /// The own zone, the region, the others, the brake's; the rest for strategies to come.
+    const GROUPS: u32 = 8;
+    let room = endpoints + endpoints / 8 + ROOM;
+    Capacity {
+        groups: GROUPS,
+        rows: room,
+        slots: endpoints + endpoints / 2 + ROOM,
+        ..Capacity::for_endpoints(room)
+    }
 }

@@ -3,18 +3,16 @@
 //! It takes `now` as an argument and owns all it writes, so that the simulator runs it on virtual
 //! time just as the publishing thread runs it on the clock.
 
-use std::{
-    collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use pointsman_table::{Cell, Counters, Differences, Structure, Table, counters::bucket_start_us};
+use pointsman_table::{Cell, Counters, Differences, Table, counters::bucket_start_us};
 use tracing::debug;
 
 use super::{
     period,
     retry::Retries,
     segment::{CLOSED, Memory, Segment},
-    structure::structure,
+    structure::{Fingerprint, fingerprint, structure},
 };
 use crate::{
     catalog::EndpointRef,
@@ -76,7 +74,8 @@ pub struct ServicePublisher {
     service: ServiceLoad,
     retries: Retries,
     plan: Arc<Plan>,
-    written: Structure,
+    /// Of the structure in the table.
+    written: Option<Fingerprint>,
     /// What each endpoint's cell was last made from; None: to be written.
     scored: Vec<Option<u32>>,
     segment: Segment,
@@ -109,7 +108,7 @@ impl ServicePublisher {
             service: ServiceLoad::default(),
             retries: Retries::default(),
             plan: Arc::default(),
-            written: Structure::default(),
+            written: None,
             scored: Vec::new(),
             segment,
             draining: Vec::new(),
@@ -121,7 +120,7 @@ impl ServicePublisher {
             idle_passes: 0,
             asleep: false,
         };
-        publisher.give_slots()?;
+        publisher.give_slots(vec![None; publisher.endpoints.len()])?;
         publisher.decide(setup.now);
         publisher.publish(setup.now, period::SHORTEST);
         Ok(publisher)
@@ -167,16 +166,23 @@ impl ServicePublisher {
         policy: Arc<Policy>,
         now: Duration,
     ) -> io::Result<bool> {
-        let mut known: HashMap<SocketAddr, EndpointLoad> =
-            self.endpoints.iter().map(|e| e.address).zip(std::mem::take(&mut self.loads)).collect();
-        self.loads =
-            endpoints.iter().map(|e| known.remove(&e.address).unwrap_or_default()).collect();
-        for gone in known.keys() {
-            self.segment.forget(*gone);
+        let loads = std::mem::take(&mut self.loads);
+        let mut known: HashMap<SocketAddr, (EndpointLoad, u32)> = (self.endpoints.iter())
+            .zip(loads.into_iter().zip(self.slots.drain(..)))
+            .map(|(endpoint, known)| (endpoint.address, known))
+            .collect();
+        let mut slots = Vec::with_capacity(endpoints.len());
+        for endpoint in &endpoints {
+            let known = known.remove(&endpoint.address);
+            slots.push(known.as_ref().map(|(_, slot)| *slot));
+            self.loads.push(known.map(|(load, _)| load).unwrap_or_default());
+        }
+        for (_, slot) in known.values() {
+            self.segment.close(*slot);
         }
         self.endpoints = endpoints;
         self.policy = policy;
-        let superseded = self.give_slots()?;
+        let superseded = self.give_slots(slots)?;
         self.decide(now);
         self.publish(now, self.period);
         Ok(superseded)
@@ -287,31 +293,26 @@ impl ServicePublisher {
         self.segment.sweep().moved
     }
 
-    /// Gives every endpoint its slot, in a larger segment if need be; true if so.
-    fn give_slots(&mut self) -> io::Result<bool> {
-        let mut superseded = false;
-        loop {
-            let slots: Result<Vec<u32>, _> =
-                self.endpoints.iter().map(|e| self.segment.slot(e.address)).collect();
-            match slots {
-                Ok(slots) => {
-                    self.slots = slots;
-                    self.scored = vec![None; self.slots.len()];
-                    return Ok(superseded);
-                }
-                Err(_full) => self.supersede()?,
-            }
-            superseded = true;
+    /// Gives a slot to every endpoint that has none, all of them new ones in a larger segment if
+    /// too few are left; true if so.
+    fn give_slots(&mut self, mut slots: Vec<Option<u32>>) -> io::Result<bool> {
+        let missing = slots.iter().filter(|slot| slot.is_none()).count();
+        let superseded = missing > self.segment.free() || self.segment.is_short_of(slots.len());
+        if superseded {
+            let larger = Segment::new(&self.name, self.memory, self.endpoints.len())?;
+            let mut old = std::mem::replace(&mut self.segment, larger);
+            let held = (self.endpoints.iter().zip(&slots))
+                .filter_map(|(endpoint, slot)| Some((endpoint.address, (*slot)?)));
+            old.retire(held.collect());
+            self.draining.push(old);
+            self.written = None;
+            slots.fill(None);
         }
-    }
-
-    fn supersede(&mut self) -> io::Result<()> {
-        let larger = Segment::new(&self.name, self.memory, self.endpoints.len())?;
-        let mut old = std::mem::replace(&mut self.segment, larger);
-        old.writer().supersede();
-        self.draining.push(old);
-        self.written = Structure::default();
-        Ok(())
+        let segment = &mut self.segment;
+        self.slots =
+            slots.into_iter().map(|slot| slot.unwrap_or_else(|| segment.take_slot())).collect();
+        self.scored = vec![None; self.slots.len()];
+        Ok(superseded)
     }
 
     /// Takes in what ended since the last time; gives the braked endpoints that are lost.
@@ -327,7 +328,7 @@ impl ServicePublisher {
         }
         for old in &mut self.draining {
             let slots: Vec<(usize, u32)> = (self.endpoints.iter().enumerate())
-                .filter_map(|(index, e)| Some((index, old.slot_of(e.address)?)))
+                .filter_map(|(index, e)| Some((index, old.retired_slot(e.address)?)))
                 .collect();
             if let Some(new) = old.differences(elapsed) {
                 add(new, &slots, &mut ended);
@@ -390,7 +391,7 @@ impl ServicePublisher {
     /// Writes the structure if a number of it changed, then load in one short pass.
     fn publish(&mut self, now: Duration, period: Duration) {
         let shrink = period::shrink(self.service.service_time.median(), period, self.shrink);
-        if shrink != self.shrink || period != self.period || self.written == Structure::default() {
+        if shrink != self.shrink || period != self.period || self.written.is_none() {
             (self.shrink, self.period) = (shrink, period);
             self.scored.fill(None);
             let detach_after = DETACH_AFTER.max(period * DETACH_PERIODS);
@@ -413,11 +414,12 @@ impl ServicePublisher {
     fn write_all(&mut self) {
         self.write_changed();
         let structure = structure(&self.plan, &self.slots, self.shrink);
-        if structure == self.written {
+        let fingerprint = fingerprint(&structure);
+        if self.written == Some(fingerprint) {
             return;
         }
         match self.segment.write_structure(&structure) {
-            Ok(_) => self.written = structure,
+            Ok(_) => self.written = Some(fingerprint),
             Err(error) => {
                 // Room for endpoints was made with their slots; what is left is a longer text.
                 tracing::error!(service = %self.name, %error, "kept the structure before");
@@ -431,7 +433,9 @@ impl ServicePublisher {
             let slot = self.slots[index];
             let in_flight = self.segment.in_flight(slot)
                 + (self.draining.iter())
-                    .filter_map(|old| Some(old.in_flight(old.slot_of(planned.endpoint.address)?)))
+                    .filter_map(|old| {
+                        Some(old.in_flight(old.retired_slot(planned.endpoint.address)?))
+                    })
                     .sum::<u32>();
             if self.scored[index] == Some(in_flight) {
                 continue;

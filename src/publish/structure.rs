@@ -1,5 +1,7 @@
 //! From a plan to the structure of a table: shares to thresholds, draws to alias rows.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use pointsman_table::{EndpointRecord, Group, Mode, Structure, alias_rows};
 
 use crate::plan::Plan;
@@ -57,6 +59,29 @@ pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
         })
         .collect();
     structure
+}
+
+/// Tells structures apart without keeping one: that would double what an endpoint costs.
+pub type Fingerprint = u64;
+
+/// The fingerprint of all that a structure says.
+pub fn fingerprint(structure: &Structure) -> Fingerprint {
+    let mut hasher = DefaultHasher::new();
+    for group in &structure.groups {
+        let spill = (group.spill_at.to_bits(), group.spill_margin.to_bits());
+        let rows = (group.first_row, group.rows);
+        (group.threshold, group.choices, group.mode == Mode::Hashed).hash(&mut hasher);
+        (group.overflow, spill, rows).hash(&mut hasher);
+    }
+    for row in &structure.rows {
+        (row.probability, row.alias, row.slot).hash(&mut hasher);
+    }
+    structure.ring.hash(&mut hasher);
+    for endpoint in &structure.endpoints {
+        (endpoint.slot, endpoint.address, &endpoint.zone).hash(&mut hasher);
+        (endpoint.weight.to_bits(), endpoint.incarnation, &endpoint.labels).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 fn threshold(cumulative: f64) -> u32 {

@@ -228,7 +228,7 @@ impl Counters {
         let slots = header.words.at(SLOTS_AT).load(Relaxed);
         let shards = header.words.at(SHARDS_AT).load(Relaxed);
         if shards != whole_shards(shards) {
-            return Err(AttachError::TooLarge);
+            return Err(AttachError::Shards { found: shards });
         }
         let words = words_for(slots, shards).ok_or(AttachError::TooLarge)?;
         header.expect_words(words)?;
@@ -366,7 +366,7 @@ mod tests {
         for shard in 0..2 {
             for kind in 0..KINDS {
                 for run in 0..FIELDS_PER_PAGE {
-                    for slot in 0..1100 {
+                    for slot in (0..1100).step_by(if cfg!(miri) { 101 } else { 1 }) {
                         let at = counters.kind_at(shard, kind) + run * RUN + slot_index(slot);
                         assert!(at % PAGE >= LINE, "in a header");
                         assert!(at < counters.words().len());

@@ -2,8 +2,8 @@
 //!
 //! The agent writes a table for each service; programs map it, pick an endpoint per request
 //! without a system call, and count what they do in counters of their own, which the agent adds up
-//! into the next publication of load. The format and the protocol are in the repository's
-//! `docs`; the conformance vectors in `vectors/` hold for every language.
+//! into the next publication of load. `vectors/README.md` has the layout word by word, and tables
+//! and seeds with the picks that every language has to make of them.
 //!
 //! ```
 //! use pointsman_table::{

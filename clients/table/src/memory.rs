@@ -40,7 +40,12 @@ pub(crate) struct Words {
 
 enum Memory {
     /// Made and freed here, zeroed, aligned to a cache line.
-    Heap { start: NonNull<AtomicU32>, layout: alloc::Layout, len: usize },
+    Heap {
+        start: NonNull<AtomicU32>,
+        layout: alloc::Layout,
+        #[cfg(loom)]
+        len: usize,
+    },
     /// A mapping of `bytes` bytes from `start`.
     #[cfg(not(loom))]
     Mapped { start: NonNull<AtomicU32>, bytes: usize },
@@ -67,12 +72,19 @@ impl Words {
         let Some(start) = NonNull::new(allocated.cast::<AtomicU32>()) else {
             handle_alloc_error(layout)
         };
+        // The standard library's atomics are their bits, so zeroed memory is them; loom's are more.
+        #[cfg(loom)]
         for word in 0..len {
-            // SAFETY: within the allocation, which nothing else knows yet. (Loom's atomics are
-            // more than their bits, so zeroed memory is not enough for them.)
+            // SAFETY: within the allocation, which nothing else knows yet.
             unsafe { start.add(word).write(AtomicU32::new(0)) };
         }
-        Self { start, len, memory: Arc::new(Memory::Heap { start, layout, len }) }
+        let memory = Memory::Heap {
+            start,
+            layout,
+            #[cfg(loom)]
+            len,
+        };
+        Self { start, len, memory: Arc::new(memory) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -121,7 +133,13 @@ impl fmt::Debug for Words {
 impl Drop for Memory {
     fn drop(&mut self) {
         match *self {
-            Self::Heap { start, layout, len } => {
+            Self::Heap {
+                start,
+                layout,
+                #[cfg(loom)]
+                len,
+            } => {
+                #[cfg(loom)]
                 for word in 0..len {
                     // SAFETY: initialised by `on_heap`, and the last reference is gone.
                     unsafe { start.add(word).drop_in_place() };

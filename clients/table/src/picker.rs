@@ -241,8 +241,6 @@ impl<F: Form> Picker<F> {
     /// To attach again, make a new picker of the new table.
     pub fn detach(&mut self) {
         self.look();
-        // The way of two candidates knows nothing of a process's own load.
-        self.plan = Arc::new(self.plan.without_shortcut());
         let own_load = |cell: Cell| Cell {
             slope: cell.slope,
             limit: if cell.limit == 0 { 0 } else { i32::MAX },
@@ -323,7 +321,8 @@ impl<F: Form> Picker<F> {
         // SAFETY: there is always a first, and the position of another is one.
         let branch = unsafe { plan.branches.get_unchecked(group) };
         observer.group(group);
-        if branch.kind == Kind::Two && request.exclude.is_empty() {
+        // The usual case knows nothing of excluded slots, nor of a whole process's own load.
+        if branch.kind == Kind::Two && request.exclude.is_empty() && !self.detached {
             let load = Load { cells: &self.cells, own: &self.own, publication };
             let pair = Pair::draw(plan.rows(branch), load, &mut self.random, observer);
             if pair.settles(branch) {

@@ -41,7 +41,7 @@ pub(crate) struct Branch {
 pub(crate) enum Kind {
     /// Two of more than two: nearly every pick.
     Two,
-    /// Any other number, fewer than there are rows; and two, where they can't be had cheaply.
+    /// Any other number, fewer than there are rows.
     Several,
     /// No more rows than choices: all of them.
     All,
@@ -71,18 +71,6 @@ impl Plan {
             endpoint_of[endpoint.slot as usize] = index as u32;
         }
         Self { generation, structure, branches, endpoint_of }
-    }
-
-    /// The same plan for a picker to whom two candidates are nothing special.
-    pub(crate) fn without_shortcut(&self) -> Self {
-        let mut branches = self.branches.clone();
-        for branch in &mut branches {
-            if branch.kind == Kind::Two {
-                branch.kind = Kind::Several;
-            }
-        }
-        let structure = self.structure.clone();
-        Self { structure, branches, endpoint_of: self.endpoint_of.clone(), ..*self }
     }
 
     /// The alias rows of a weighted group.

@@ -166,6 +166,10 @@ impl Sweep {
     /// that counted nothing since the last visit is not read again, and slots beyond `sums` (that
     /// no endpoint has had yet) never are.
     ///
+    /// Ends are read before starts, so what ends in between seems to be in flight still. That is
+    /// nothing in the microseconds that a visit takes, and much where the agent lost its processor
+    /// in the middle: a caller whose clock says so does better to visit again than to publish.
+    ///
     /// # Errors
     /// [`Punched`]; nothing of the process is to be believed, `sums` included.
     pub fn in_flight(&mut self, sums: &mut [u32]) -> Result<Visit, Punched> {
@@ -265,7 +269,8 @@ impl Sweep {
                 let seen = &mut self.sequences[(shard * slots + slot) as usize];
                 let value = |field, order| counters.value(shard, field, slot, order);
                 let sequence = value(SEQUENCE_B, Acquire);
-                if sequence == *seen {
+                // 0: never written, or erased.
+                if sequence == *seen || sequence == 0 {
                     continue;
                 }
                 let load = ServerLoad {

@@ -296,6 +296,12 @@ pub enum AttachError {
     /// The header asks for more than any segment may have.
     #[error("its header asks for more memory than any table may have")]
     TooLarge,
+    /// Counters with a number of shards that there can't be.
+    #[error("its header says {found} shards; there can be 1, 2, 4 or 8")]
+    Shards {
+        /// In the header.
+        found: u32,
+    },
     /// It could be changed under us.
     #[error("it lacks the seals {missing}")]
     Unsealed {

@@ -11,6 +11,8 @@ use pointsman_table::{
 use proptest::prelude::*;
 use reference::{Published, Question, Reference};
 
+const OPERATIONS: usize = if cfg!(miri) { 12 } else { 60 };
+
 /// The agent's numbers, written to a table and kept beside for the reference.
 struct Agent {
     writer: TableWriter,
@@ -88,7 +90,7 @@ proptest! {
         structure in structure(),
         cells in prop::collection::vec(cell(), SLOTS as usize),
         seed in any::<u32>(),
-        operations in prop::collection::vec(operation(), 1..60),
+        operations in prop::collection::vec(operation(), 1..OPERATIONS),
         explain in any::<bool>(),
     ) {
         let mut agent = Agent::new(structure, cells);
@@ -100,7 +102,7 @@ proptest! {
         structure in structure(),
         cells in prop::collection::vec(cell(), SLOTS as usize),
         seed in any::<u32>(),
-        operations in prop::collection::vec(operation(), 1..40),
+        operations in prop::collection::vec(operation(), 1..OPERATIONS),
     ) {
         let mut agent = Agent::new(structure, cells);
         agree::<SingleWriter>(&mut agent, seed, &operations, false)?;

@@ -81,7 +81,7 @@ proptest! {
     fn candidates_are_distinct_members_of_their_group(structure in structure(), seed: u32) {
         let writer = writer(&structure);
         let mut picker = picker(&writer, seed);
-        for _ in 0..20 {
+        for _ in 0..if cfg!(miri) { 2 } else { 20 } {
             let explained = picker.explained(&Request::default());
             let group = explained.group.unwrap();
             let candidates: Vec<_> = (explained.candidates.iter())
@@ -132,7 +132,7 @@ proptest! {
             Request { exclude: &exclude, ..Request::default() },
             Request { key: Some(b"key"), cost: u32::MAX, ..Request::default() },
         ] {
-            for _ in 0..10 {
+            for _ in 0..if cfg!(miri) { 2 } else { 10 } {
                 let picked = picker.explained(&request).pick.or_else(|| picker.pick(&request));
                 if let Some(pick) = picked {
                     prop_assert!(pick.slot < slots);

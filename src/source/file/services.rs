@@ -91,7 +91,7 @@ struct EndpointEntry {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, std::num::NonZeroU16>")]
     ports: BTreeMap<String, Spanned<PortNumber>>,
-    /// When it became ready, such as 2026-01-01T00:00:00Z: a fresh endpoint starts slowly.
+    /// When it became ready, such as 2026-01-01T00:00:00Z.
     #[schemars(with = "Option<String>")]
     ready_since: Option<Time>,
     /// The name to verify a certificate against.

@@ -1,22 +1,17 @@
-//! Every case that the format's page names, and some that its reading needed.
+//! Every case that the format's page names, and some that its reading needed; here those of
+//! drawing and choosing.
 
-use std::collections::BTreeMap;
-
-use pointsman_table::{Capacity, Cell, EndpointRecord, Group, Random, layout};
+use pointsman_table::{Cell, Group};
 
 use super::{
-    Counted, Outcome, Step,
-    maker::{Files, Maker, SMALL, idle},
+    maker::{Files, Maker, flat, idle},
+    numbers, segments,
 };
 
-const EVEN: [(u32, f64); 5] = [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)];
+pub(crate) const EVEN: [(u32, f64); 5] = [(0, 1.0), (1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0)];
 
 fn closed() -> Cell {
     Cell { limit: 0, ..idle() }
-}
-
-fn flat(base: f32) -> Cell {
-    Cell { base, slope: 0.0, ..idle() }
 }
 
 fn share(threshold: u32) -> Group {
@@ -44,12 +39,13 @@ pub(crate) fn all() -> Vec<Files> {
         four_choices(),
         eight_choices(),
         random(),
-        wrapped(),
-        rounding(),
-        large_scores(),
-        no_structure(),
-        endpoints(),
-        counting(),
+        numbers::wrapped(),
+        numbers::boundaries(),
+        numbers::rounding(),
+        numbers::large_scores(),
+        numbers::no_structure(),
+        segments::endpoints(),
+        segments::counting(),
     ]
 }
 
@@ -115,7 +111,8 @@ fn share_0() -> Files {
         "share-0",
         5,
         "The second and the last group have no share: their thresholds are those before them. \
-         The second is reached by overflow alone, the last not at all.",
+         The second is reached by overflow alone, the last not at all. In the second structure the \
+         first group has it all; the draw is made all the same.",
     )
     .group(
         &[(0, 1.0), (1, 1.0), (2, 1.0)],
@@ -126,6 +123,11 @@ fn share_0() -> Files {
     .group(&[(7, 1.0)], share(u32::MAX))
     .image()
     .picks(60)
+    .restructure()
+    .group(&EVEN, share(u32::MAX))
+    .group(&[(7, 1.0)], share(u32::MAX))
+    .image()
+    .picks(10)
     .files()
 }
 
@@ -327,6 +329,14 @@ fn fallback() -> Files {
     .picks(2)
     .cells((0..8).map(|slot| (slot, idle())))
     .picks(5)
+    .restructure()
+    .group(&[(0, 1.0), (1, 1.0), (2, 1.0)], to(Some(1), u32::MAX))
+    .group(&[(3, 1.0)], to(Some(2), u32::MAX))
+    .group(&[(4, 1.0), (5, 1.0), (6, 1.0)], to(Some(1), u32::MAX))
+    .group(&[(7, 1.0)], share(u32::MAX))
+    .image()
+    .cells((0..4).map(|slot| (slot, closed())))
+    .picks(12)
     .files()
 }
 
@@ -364,180 +374,4 @@ fn random() -> Files {
         .cell(2, closed())
         .picks(10)
         .files()
-}
-
-fn wrapped() -> Files {
-    let weights = |slots: [u32; 3]| slots.map(|slot| (slot, 1.0));
-    Maker::with(
-        SMALL,
-        (u32::MAX - 1, u32::MAX - 1),
-        "wrapped",
-        20,
-        "Generation and publication 2^32-1, then generation 2 (in the other bank: 0 is never \
-         published, and 1 would be in the same) and publication 1.",
-    )
-    .group(&weights([0, 1, 2]), Group::default())
-    .image()
-    .picks(10)
-    .restructure()
-    .group(&weights([3, 4, 5]), Group::default())
-    .image()
-    .picks(10)
-    .restructure()
-    .group(&weights([5, 6, 7]), Group::default())
-    .image()
-    .picks(10)
-    .files()
-}
-
-/// Looks for numbers at which another arithmetic makes another pick.
-fn rounding() -> Files {
-    let mut maker = Maker::new(
-        "rounding",
-        21,
-        "Each step is rounded to an f32. The second slot's base is the first's score to the bit, so \
-         that the first wins the tie; a fused multiply-add, or arithmetic in f64, makes it higher \
-         and picks the second.",
-    );
-    // By these weights the comparison all but always begins with the first slot.
-    maker.group(&[(0, 1e9), (1, 1.0)], Group::default()).image().start(0, 3);
-    let mut random = Random::new(21);
-    let mut number = || (random.draw() % 1_000_000) as f32 / 131_071.0;
-    let mut found = 0;
-    while found < 6 {
-        let (base, slope) = (number(), number());
-        let rounded = base + slope * 3.0;
-        let fused = slope.mul_add(3.0, base);
-        let wide = f64::from(base) + f64::from(slope) * 3.0;
-        if fused > rounded && wide > f64::from(rounded) {
-            found += 1;
-            maker.cell(0, Cell { base, slope, ..idle() });
-            maker.cell(1, flat(rounded)).picks(1).end(0, 1);
-            assert_eq!(maker.last(), [Some(0)]);
-        }
-    }
-    maker.files()
-}
-
-fn large_scores() -> Files {
-    Maker::new(
-        "large-scores",
-        22,
-        "Scores may become infinite by addition, and are compared as such: a tie of two goes to \
-         the first. Own is turned into an f32 before it is held against the knee.",
-    )
-    .group(&[(0, 1.0), (1, 1.0)], Group::default())
-    .cells([0, 1].map(|slot| (slot, Cell { base: f32::MAX, slope: f32::MAX, ..idle() })))
-    .image()
-    .picks(5)
-    // 16,777,219 is 16,777,220 as an f32, which is not below the knee.
-    .cell(0, Cell { base: 0.0, slope: 1.0, knee: 16_777_220.0, hot_base: 3.0, ..idle() })
-    .cell(1, flat(4.0))
-    .publish()
-    .start(0, 16_777_218)
-    .picks(1)
-    .start(0, 1)
-    .picks(2)
-    .files()
-}
-
-fn no_structure() -> Files {
-    Maker::new("no-structure", 23, "A structure without groups: none, and nothing is drawn.")
-        .image()
-        .picks(2)
-        .group(&EVEN, Group::default())
-        .image()
-        .picks(5)
-        .files()
-}
-
-fn endpoints() -> Files {
-    let record = |slot, address: &str, zone: &str| EndpointRecord {
-        zone: zone.into(),
-        ..EndpointRecord::new(slot, address.parse().unwrap())
-    };
-    let mut labelled = record(2, "[2001:db8::7]:65535", "zone-b");
-    labelled.weight = 2.5;
-    labelled.incarnation = 7;
-    labelled.labels = vec![("shard".into(), "3".into()), ("empty".into(), "".into())];
-    Maker::new(
-        "endpoints",
-        24,
-        "Records of endpoints: 0 is 10.0.0.1:80 in zone-a, 1 is 10.0.0.2:8080 in zone-a, 2 is \
-         [2001:db8::7]:65535 in zone-b with weight 2.5, incarnation 7 and the labels shard=3 and \
-         empty=; 3 is 10.0.0.4:1 and has neither zone nor labels. Zones stand in the text once.",
-    )
-    .group(&[(0, 1.0), (1, 1.0), (2, 2.5), (3, 1.0)], Group::default())
-    .endpoint(record(0, "10.0.0.1:80", "zone-a"))
-    .endpoint(record(1, "10.0.0.2:8080", "zone-a"))
-    .endpoint(labelled)
-    .endpoint(record(3, "10.0.0.4:1", ""))
-    .image()
-    .picks(10)
-    .files()
-}
-
-/// Expected words are worked out here from the page's formula, not by the crate.
-fn counting() -> Files {
-    const SLOTS: u32 = 510;
-    let capacity = Capacity { groups: 1, rows: 4, ring: 0, slots: SLOTS, endpoints: 0, text: 0 };
-    let mut maker = Maker::with(
-        capacity,
-        (0, 0),
-        "counting",
-        25,
-        "What stands in the counters at the end, of a process with one thread in shard 0 of 2. The \
-         first use of a kind of pages sets their canaries and the kind's bit in the block's USED \
-         word. Latencies count for success, failure and expired, capped at 10 s in the sum.",
-    );
-    maker.group(&[(505, 1.0)], Group::default()).image().picks(2).of_cost(100, 1);
-    maker.end_as(505, 1, Outcome::Success, Some(1_500));
-    maker.end_as(505, 1, Outcome::Failure, Some(20_000_000));
-    maker.end_as(505, 100, Outcome::Expired, None);
-    maker.start(0, 1).end_as(0, 1, Outcome::Unreachable, Some(3));
-    maker.start(1, 1).end_as(1, 1, Outcome::Rejected, None);
-    maker.start(1, 5).end_as(1, 5, Outcome::Cancelled, Some(3));
-    maker.start(503, 1).start(504, 1).step(Step::Retried);
-    let report = |slot, qps| Step::Report { slot, utilization: 0.75, in_flight: 9, qps, eps: 0.5 };
-    maker.step(report(509, 10.0)).step(report(509, 12.5));
-
-    let mut words = BTreeMap::new();
-    let canary = 0x5afe_5afe;
-    let header = [canary, layout::COUNTERS_MAGIC, layout::VERSION, SLOTS, 2];
-    words.extend((0..).zip(header));
-    // Two pages of each kind, and every kind is used.
-    words.extend((0..8 * 2).map(|page| ((1 + page) * 1024, canary)));
-    let block = 16;
-    let (activity, retried, unreachable, reports, used) =
-        (block, block + 1, block + 2, block + 3, block + 4);
-    words.extend([(retried, 1), (unreachable, 1), (reports, 2), (used, 0xff)]);
-    // 1,500 us is in [1,024, 1,536): 2^10, first half. 20 s is in [2^24, 1.5 x 2^24).
-    words.extend([(block + 16 + 20, 1), (block + 16 + 48, 1)]);
-    let mut at = |slot: usize, kind: usize, run: usize, value: u32| {
-        let page = 1 + kind * 2 + slot / 504;
-        words.insert(page * 1024 + 16 + run * 504 + slot % 504, value);
-    };
-    for (slot, started, ended) in [(505, 3, 3), (0, 1, 1), (1, 2, 2), (503, 1, 0), (504, 1, 0)] {
-        at(slot, 0, 0, started);
-        if ended > 0 {
-            at(slot, 0, 1, ended);
-        }
-    }
-    for (slot, extra) in [(505, 99), (1, 4)] {
-        at(slot, 1, 0, extra);
-        at(slot, 1, 1, extra);
-    }
-    at(505, 2, 0, 2);
-    at(505, 2, 1, 10_001_500);
-    at(505, 3, 0, 1);
-    at(505, 3, 1, 1);
-    at(0, 4, 0, 1);
-    at(1, 4, 1, 1);
-    at(509, 5, 0, 2);
-    at(509, 5, 1, 2);
-    at(509, 6, 0, 0.75_f32.to_bits());
-    at(509, 6, 1, 9);
-    at(509, 7, 0, 12.5_f32.to_bits());
-    at(509, 7, 1, 0.5_f32.to_bits());
-    maker.counters(Counted { slots: SLOTS, shards: 2, not_zero: vec![activity], words }).files()
 }

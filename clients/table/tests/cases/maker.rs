@@ -1,7 +1,7 @@
 //! Puts a case together: writes images with the writer, and asks the reference what to expect.
 
 use pointsman_table::{
-    Capacity, Cell, EndpointRecord, Group, Mode, Structure, TableWriter, alias_rows,
+    Capacity, Cell, EndpointRecord, Group, Mode, Row, Structure, TableWriter, alias_rows,
 };
 
 use super::{Case, Counted, Outcome, Step};
@@ -15,6 +15,10 @@ pub(crate) type Files = Vec<(String, Vec<u8>)>;
 
 pub(crate) fn idle() -> Cell {
     Cell { slope: 1.0, ..Cell::default() }
+}
+
+pub(crate) fn flat(base: f32) -> Cell {
+    Cell { base, slope: 0.0, ..idle() }
 }
 
 pub(crate) struct Maker {
@@ -72,6 +76,13 @@ impl Maker {
         for (slot, _) in weights {
             self.cell(*slot, idle());
         }
+        self
+    }
+
+    /// Changes a row.
+    pub(crate) fn row(&mut self, row: usize, change: impl FnOnce(Row) -> Row) -> &mut Self {
+        let row = &mut self.structure.rows[row];
+        *row = change(*row);
         self
     }
 

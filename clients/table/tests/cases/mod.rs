@@ -5,6 +5,8 @@
 
 mod all;
 mod maker;
+mod numbers;
+mod segments;
 
 use std::collections::BTreeMap;
 
