@@ -3,13 +3,17 @@
 //! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
 //! - [`pick`]: what a pick and its end cost a caller
 //! - [`publish`]: what publishing costs the node
+//! - [`memory`], [`idle`]: what a real agent holds, and what it costs at rest
 //! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
 //!
 //! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
 
 use std::process::ExitCode;
 
+mod agent_process;
 pub mod balance;
+pub mod idle;
+pub mod memory;
 pub mod pick;
 pub mod publish;
 pub mod real_processes;
@@ -38,6 +42,10 @@ enum What {
     /// How evenly and how fast requests are spread, beside random choice, own counts only and
     /// exact counts (simulated, then with real processes).
     Balance(balance::Args),
+    /// What the agent holds: empty, and with 1,000 services of 100 endpoints.
+    Memory,
+    /// How often the agent wakes while nothing happens, and whether it sleeps through a pick.
+    Idle,
 }
 
 /// Runs one bench and prints its report.
@@ -46,6 +54,8 @@ pub fn run(args: Args) -> ExitCode {
         What::Pick(pick) => pick::run(&pick, args.smoke),
         What::Publish => publish::run(args.smoke),
         What::Balance(balance) => balance::run(&balance, args.smoke),
+        What::Memory => memory::run(args.smoke),
+        What::Idle => idle::run(args.smoke),
     };
     let judged = |report: report::Report| if args.smoke { report.unjudged() } else { report };
     match report.map(judged).and_then(|report| report.print(args.output).map(|()| report)) {

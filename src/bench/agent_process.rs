@@ -1,0 +1,153 @@
+//! The real agent as a process of its own, on generated services, asked over its socket.
+
+use std::{
+    env,
+    fmt::Write as _,
+    fs, io,
+    path::PathBuf,
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
+};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{
+    api::v1::{PickRequest, Report, ReportRequest, agent_client::AgentClient},
+    clock,
+};
+
+/// How long it may take to read its services and to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Endpoints of a service.
+pub(super) const ENDPOINTS: usize = 100;
+
+/// A running agent; killed, and its folder removed, when dropped.
+pub(super) struct AgentProcess {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl AgentProcess {
+    /// On so many services of [`ENDPOINTS`] endpoints each.
+    pub(super) fn start(services: usize) -> io::Result<Self> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pointsman-bench-{}-{number}", process::id());
+        let folder = env::temp_dir().join(name);
+        fs::create_dir(&folder)?;
+        fs::write(folder.join("services.yaml"), services_file(services))?;
+        let log = fs::File::create(folder.join("agent.log"))?;
+        let process = Command::new(env::current_exe()?)
+            .arg("agent")
+            .arg(format!("--source=file:{}", folder.join("services.yaml").display()))
+            .arg(format!("--socket={}", folder.join("agent.sock").display()))
+            .arg("--admin=127.0.0.1:0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        let process = process.inspect_err(|_| _ = fs::remove_dir_all(&folder))?;
+        let mut agent = Self { process, folder };
+        agent.wait_for_socket()?;
+        Ok(agent)
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn wait_for_socket(&mut self) -> io::Result<()> {
+        let start = clock::now();
+        while std::os::unix::net::UnixStream::connect(self.folder.join("agent.sock")).is_err() {
+            if clock::now() - start > PATIENCE || self.process.try_wait()?.is_some() {
+                let log = fs::read_to_string(self.folder.join("agent.log"))?;
+                return Err(io::Error::other(format!("the agent did not start:\n{log}")));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    /// Picks once from each of the first so many services, and reports the end of each.
+    pub(super) fn pick_from(&self, services: usize) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let socket = self.folder.join("agent.sock");
+            let connect = tower::service_fn(move |_| {
+                let socket = socket.clone();
+                async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+            });
+            let channel = Endpoint::from_static("http://localhost").timeout(PATIENCE);
+            let channel =
+                channel.connect_with_connector(connect).await.map_err(io::Error::other)?;
+            let mut client = AgentClient::new(channel);
+            for service in 0..services {
+                pick_and_report(&mut client, service_name(service)).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn pick_and_report(client: &mut AgentClient<Channel>, service: String) -> io::Result<()> {
+    let request = PickRequest { service, ..PickRequest::default() };
+    let answer = client.pick(request).await.map_err(io::Error::other)?.into_inner();
+    let ended = |lease| Report { lease, ..Report::default() };
+    let reports = answer.picks.into_iter().map(|pick| ended(pick.lease)).collect();
+    client.report(ReportRequest { reports }).await.map_err(io::Error::other)?;
+    Ok(())
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing more to do about it.
+        self.process.kill().ok();
+        self.process.wait().ok();
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+fn service_name(service: usize) -> String {
+    format!("s{service}.bench")
+}
+
+/// As a cluster's: each endpoint has a zone and a node.
+fn services_file(services: usize) -> String {
+    let mut yaml = String::from("services:\n");
+    if services == 0 {
+        return "services: []\n".to_owned();
+    }
+    for service in 0..services {
+        let name = service_name(service);
+        writeln!(yaml, "  - name: {name}\n    endpoints:").expect("a string takes it");
+        for endpoint in 0..ENDPOINTS {
+            let (high, low, zone) = (service / 256, service % 256, endpoint % 3);
+            writeln!(
+                yaml,
+                "      - {{address: '10.{high}.{low}.{endpoint}:80', zone: z{zone}, node: n{endpoint}}}"
+            )
+            .expect("a string takes it");
+        }
+    }
+    yaml
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_services_file_names_every_service_and_endpoint_once() {
+        let yaml = services_file(300);
+        assert_eq!(yaml.matches("name: ").count(), 300);
+        let mut addresses: Vec<&str> =
+            yaml.lines().filter_map(|line| line.split('\'').nth(1)).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(addresses.len(), 300 * ENDPOINTS);
+    }
+}
