@@ -18,7 +18,7 @@ pub(crate) struct Services {
     path: PathBuf,
     random: bool,
     addresses: Vec<SocketAddr>,
-    /// When those became ready that were not there from the start: they start slowly.
+    /// When those became ready that were not there from the start.
     ready_since: BTreeMap<usize, String>,
 }
 
