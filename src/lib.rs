@@ -13,7 +13,7 @@
 //! - [`serve`]: who asks: gRPC and HTTP on the socket, the admin pages
 //! - [`agent`]: wires a process: start-up order, readiness, shutdown
 //! - [`sim`]: the shipped planner, publisher and picker on virtual time
-//! - [`bench`], [`demo`]: what proves the effect
+//! - [`mod@bench`], [`demo`]: what proves the effect
 //! - [`cli`]: arguments and printing
 //!
 //! The table, the counters and the picker are a crate of their own, `pointsman-table`.

@@ -13,9 +13,9 @@ fn order() -> Vec<Vec<String>> {
     lines.map(|line| names(line.split_once("`]: ").expect("`- [`name`]: what it is`").0)).collect()
 }
 
-/// "agent`], [`cli" -> agent, cli
+/// "mod@agent`], [`cli" -> agent, cli
 fn names(list: &str) -> Vec<String> {
-    list.split("`], [`").map(str::to_owned).collect()
+    list.split("`], [`").map(|name| name.trim_start_matches("mod@").to_owned()).collect()
 }
 
 fn modules() -> BTreeSet<String> {

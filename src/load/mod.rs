@@ -57,7 +57,7 @@ pub struct ServiceLoad {
     pub busy: BusyWorkers,
     /// The last ten seconds of all endpoints together.
     pub ring: Ring,
-    /// Mean in flight of the whole service, smoothed over [`CONCURRENCY_SMOOTHING`].
+    /// Mean in flight of the whole service, smoothed over two seconds.
     pub concurrency: Concurrency,
 }
 

@@ -7,7 +7,7 @@
 //! - [`draft`]: a plan in the making, which factors change one after the other
 //! - factors, in the order they apply: [`health`], [`capacity`], [`zone::StrictZone`],
 //!   [`error_bias`], [`ejection`],
-//!   [`panic`]
+//!   [`mod@panic`]
 //! - [`zone`]: which endpoints one pick compares
 //! - [`draw`]: draw weights, corrected so that shares come out as asked
 //! - [`strategy`]: how scores are made
@@ -51,7 +51,7 @@ pub struct Inputs<'a> {
 }
 
 /// One influence on weights and states. A new one is a file beside the others and a line in
-/// [`FACTORS`].
+/// `FACTORS`.
 pub trait Influence: Sync {
     /// Changes the draft and says why.
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft);

@@ -3,9 +3,7 @@
 //! A slot never goes to another endpoint during the life of a table. When the slots run out a new
 //! segment supersedes this one, which lives on until nothing is in flight in it.
 
-use std::{
-    collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use pointsman_table::{
     Capacity, Cell, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,

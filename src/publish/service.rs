@@ -3,9 +3,7 @@
 //! It takes `now` as an argument and owns all it writes, so that the simulator runs it on virtual
 //! time just as the publishing thread runs it on the clock.
 
-use std::{
-    collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use pointsman_table::{Cell, Counters, Differences, Table, counters::bucket_start_us};
 use tracing::debug;

@@ -1,8 +1,8 @@
 //! What a pick and its end cost a caller.
 //!
-//! - [`floor`]: the same loads and counter updates without the logic, in turn with ours, so that
+//! - `floor`: the same loads and counter updates without the logic, in turn with ours, so that
 //!   whatever else runs on the machine meets both
-//! - [`counted`]: instructions and allocations, which no noise can touch, by valgrind
+//! - `counted`: instructions and allocations, which no noise can touch, by valgrind
 
 use std::{
     hint::black_box,

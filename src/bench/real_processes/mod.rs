@@ -4,9 +4,9 @@
 //! The callers are processes of their own, which map the table and count in shared memory; the
 //! servers sleep for a request's work, so that two cores carry hundreds of requests at a time.
 //!
-//! - [`servers`]: endpoints with workers and a queue, as threads of this process
-//! - [`caller`]: a calling process
-//! - [`message`]: what they say to each other
+//! - `servers`: endpoints with workers and a queue, as threads of this process
+//! - `caller`: a calling process
+//! - `message`: what they say to each other
 
 use std::{
     env,
