@@ -65,7 +65,10 @@ impl Pair {
         }
         let scores = [load.score(one), load.score(other)];
         observer.candidate(one, scores[0]);
-        observer.candidate(other, scores[1]);
+        // Rows that all have one slot of their own may have no other to offer.
+        if other != one {
+            observer.candidate(other, scores[1]);
+        }
         let lower = scores[1].value < scores[0].value;
         let other_wins = scores[1].eligible & (lower | !scores[0].eligible);
         Self { slots: [one, other], scores, other_wins, last_row }

@@ -10,8 +10,8 @@ use std::{
 
 use arbitrary::{CAPACITY, SLOTS, cases, cell, structure};
 use pointsman_table::{
-    Capacity, Cell, Counters, EndpointRecord, Mode, Outcome, Picker, Random, Request, Structure,
-    StructureError, Table, TableWriter, alias_rows,
+    Capacity, Cell, Counters, EndpointRecord, Group, Mode, Outcome, Picker, Random, Request, Row,
+    Structure, StructureError, Table, TableWriter, alias_rows,
 };
 use proptest::prelude::*;
 
@@ -211,5 +211,22 @@ proptest! {
             let found = f64::from(*drawn) / f64::from(DRAWS);
             prop_assert!((found - share).abs() <= tolerance, "{} for {}", found, share);
         }
+    }
+}
+
+/// Found by the property above: redraws may never meet the aliases, and no row has another slot.
+#[test]
+fn rows_of_one_slot_of_their_own_offer_it_once() {
+    let rows = [642_423_895, 2_188_193_778, 809_265_899];
+    let structure = Structure {
+        groups: vec![Group { rows: 3, ..Group::default() }],
+        rows: rows.map(|probability| Row { probability, alias: 0, slot: 11 }).to_vec(),
+        ..Structure::default()
+    };
+    let writer = writer(&structure);
+    for seed in 0..1_000 {
+        let candidates = picker(&writer, seed).explained(&Request::default()).candidates;
+        let distinct: HashSet<_> = candidates.iter().map(|candidate| candidate.slot).collect();
+        assert_eq!(distinct.len(), candidates.len(), "seed {seed}: {candidates:?}");
     }
 }
