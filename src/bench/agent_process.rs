@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
-    api::v1::{PickRequest, Report, ReportRequest, agent_client::AgentClient},
+    api::v1::{Outcome, PickRequest, Report, ReportRequest, agent_client::AgentClient},
     clock,
 };
 
@@ -96,7 +96,8 @@ impl AgentProcess {
 async fn pick_and_report(client: &mut AgentClient<Channel>, service: String) -> io::Result<()> {
     let request = PickRequest { service, ..PickRequest::default() };
     let answer = client.pick(request).await.map_err(io::Error::other)?.into_inner();
-    let ended = |lease| Report { lease, ..Report::default() };
+    let outcome = Outcome::Success.into();
+    let ended = |lease| Report { lease, outcome, ..Report::default() };
     let reports = answer.picks.into_iter().map(|pick| ended(pick.lease)).collect();
     client.report(ReportRequest { reports }).await.map_err(io::Error::other)?;
     Ok(())
