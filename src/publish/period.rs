@@ -15,6 +15,11 @@ pub const LONGEST: Duration = Duration::from_millis(5);
 const PART_OF_SERVICE_TIME: u32 = 10;
 /// Most of a core that publishing may take; the period grows as far as that needs.
 pub const MOST_OF_A_CORE: f64 = 0.02;
+/// A period that has to be longer is made so much longer at once, and kept until it is this much
+/// longer than it has to be: each change of the period is a change of every score, whose writing
+/// costs as much as a pass and would ask for the next change.
+const SPARE: f64 = 1.25;
+const TOO_MUCH_TO_SPARE: f64 = 1.6;
 /// From this period on, counts say nothing about requests that are still in flight.
 const TOO_OLD: Duration = Duration::from_secs(2);
 /// Steps of the shrink factor, so that noise makes no new generation.
@@ -25,9 +30,16 @@ pub fn wanted(median: Option<Duration>) -> Duration {
     median.map_or(SHORTEST, |s| s / PART_OF_SERVICE_TIME).clamp(SHORTEST, LONGEST)
 }
 
-/// The period that keeps a pass of this cost within [`MOST_OF_A_CORE`].
-pub fn affordable(wanted: Duration, pass: Duration) -> Duration {
-    wanted.max(pass.div_f64(MOST_OF_A_CORE))
+/// The period that keeps a pass of this cost within [`MOST_OF_A_CORE`]. `steady` is the period in
+/// force.
+pub fn affordable(wanted: Duration, pass: Duration, steady: Duration) -> Duration {
+    let needed = pass.div_f64(MOST_OF_A_CORE);
+    let least = wanted.max(needed);
+    if steady >= least && steady <= least.mul_f64(TOO_MUCH_TO_SPARE) {
+        steady
+    } else {
+        wanted.max(needed.mul_f64(SPARE))
+    }
 }
 
 /// By what in-flight terms are multiplied, 0 to 1. `steady` is the factor in force, kept while
@@ -58,9 +70,20 @@ mod tests {
     }
 
     #[test]
-    fn a_costly_pass_stretches_the_period_to_two_percent_of_a_core() {
-        assert_eq!(affordable(ms(1), Duration::from_micros(10)), ms(1));
-        assert_eq!(affordable(ms(1), ms(1)), ms(50));
+    fn a_costly_pass_stretches_the_period_to_two_percent_of_a_core_and_some() {
+        assert_eq!(affordable(ms(1), Duration::from_micros(10), ms(1)), ms(1));
+        assert_eq!(affordable(ms(1), ms(1), ms(1)), Duration::from_micros(62_500));
+    }
+
+    #[test]
+    fn a_period_that_fits_is_left_alone() {
+        let affordable =
+            |pass_us, steady| affordable(ms(2), Duration::from_micros(pass_us), steady);
+        assert_eq!(affordable(200, ms(12)), ms(12), "it need be 10");
+        assert_eq!(affordable(200, ms(9)), Duration::from_micros(12_500));
+        assert_eq!(affordable(200, ms(17)), Duration::from_micros(12_500));
+        assert_eq!(affordable(1, ms(3)), ms(3), "near enough to what is wanted");
+        assert_eq!(affordable(1, ms(4)), ms(2));
     }
 
     #[test]

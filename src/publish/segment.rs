@@ -137,7 +137,8 @@ impl Segment {
     /// Adds up what is in flight; a process that erased its counters is dropped and named.
     pub(super) fn sweep(&mut self) -> Seen {
         self.in_flight.clear();
-        self.in_flight.resize(self.slots as usize, 0);
+        // Slots that no endpoint has had yet are not looked at.
+        self.in_flight.resize(self.next_slot as usize, 0);
         let mut seen = Seen::default();
         let (name, in_flight) = (&self.name, &mut self.in_flight);
         let mut erased = false;
@@ -173,8 +174,11 @@ impl Segment {
 
     /// What ended since the last call, or None if nothing did.
     pub(super) fn differences(&mut self, elapsed: Duration) -> Option<&Differences> {
-        let slots = self.slots;
+        let slots = self.next_slot;
         let sums = self.differences.get_or_insert_with(|| Box::new(Differences::new(slots)));
+        if sums.ended.len() < slots as usize {
+            **sums = Differences::new(slots);
+        }
         sums.clear();
         let elapsed_us = elapsed.as_micros() as u64;
         let mut any = false;

@@ -295,7 +295,7 @@ impl Cycle {
         let cost = clock::now().saturating_sub(start);
         // An eighth of each new cycle: a single preempted one should not stretch the period.
         self.cost = (self.cost * 7 + cost) / 8;
-        let period = period::affordable(wanted, self.cost);
+        let period = period::affordable(wanted, self.cost, period);
         self.shared.numbers.period_ns.store(period.as_nanos() as u64, Relaxed);
         self.lie_down(&idle) || awake
     }

@@ -97,8 +97,9 @@ fn nothing_is_picked_before_the_first_structure() {
     assert_eq!(picker.generation(), 0);
 }
 
+/// Counts more draws than Miri makes in a minute.
 #[test]
-#[cfg_attr(miri, ignore = "counts more draws than Miri makes in a minute")]
+#[cfg(not(miri))]
 fn idle_endpoints_are_picked_by_weight() {
     let writer = table(&[1.0, 2.0, 3.0, 4.0]);
     let shares = shares(&mut picker(&writer), 4, 100_000);
@@ -107,8 +108,9 @@ fn idle_endpoints_are_picked_by_weight() {
     }
 }
 
+/// Counts more draws than Miri makes in a minute.
 #[test]
-#[cfg_attr(miri, ignore = "counts more draws than Miri makes in a minute")]
+#[cfg(not(miri))]
 fn the_less_loaded_of_the_candidates_is_picked() {
     let mut writer = table(&[1.0; 3]);
     writer.write_cell(1, &Cell { base: 9.0, ..idle() });
@@ -205,15 +207,18 @@ fn cost_weighs_as_so_many_requests() {
     assert!((0..98).all(|_| pick(&mut picker) == Some(costly.slot)));
 }
 
+/// Counts more draws than Miri makes in a minute.
 #[test]
+#[cfg(not(miri))]
 fn a_quiet_caller_uses_all_of_a_small_group_by_weight() {
     let writer = table(&[1.0, 3.0]);
     let shares = shares(&mut picker(&writer), 2, 100_000);
     assert!((shares[0] - 0.25).abs() < 0.01, "{shares:?}");
 }
 
+/// Counts more draws than Miri makes in a minute.
 #[test]
-#[cfg_attr(miri, ignore = "counts more draws than Miri makes in a minute")]
+#[cfg(not(miri))]
 fn groups_are_drawn_by_their_share() {
     let quarter = Group { threshold: 1 << 30, ..Group::default() };
     let none = Group { threshold: 1 << 30, ..Group::default() };
