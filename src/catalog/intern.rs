@@ -12,7 +12,7 @@ const SWEEP_FROM: usize = 4096;
 
 /// The strings and label sets in use, each once.
 #[derive(Debug)]
-pub(super) struct Interner {
+pub(crate) struct Interner {
     texts: HashSet<Arc<str>>,
     labels: HashSet<Arc<Labels>>,
     hints: HashSet<Arc<Hints>>,
@@ -20,7 +20,7 @@ pub(super) struct Interner {
 }
 
 impl Interner {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             texts: HashSet::new(),
             labels: HashSet::new(),
@@ -39,7 +39,8 @@ impl Interner {
         self.sweep();
     }
 
-    fn share_port(&mut self, port: &mut Port) {
+    /// Lets the port's endpoints share what they have in common with others.
+    pub(crate) fn share_port(&mut self, port: &mut Port) {
         self.optional(&mut port.name);
         // A source that keeps what it said has shared it before: a copy would keep it twice.
         if port.endpoints.iter().all(|endpoint| self.is_shared(endpoint)) {

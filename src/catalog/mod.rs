@@ -23,6 +23,7 @@ mod validate;
 
 pub use endpoint_ref::EndpointRef;
 pub use hints::Hints;
+pub(crate) use intern::Interner;
 pub use lookup::{Found, LookupError};
 pub use model::{Endpoint, Health, Labels, Port, Service, Setting};
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};

@@ -46,7 +46,6 @@ pub(super) struct Segment {
     retired: HashMap<SocketAddr, u32>,
     attachments: Vec<Sweep>,
     in_flight: Vec<u32>,
-    differences: Option<Box<Differences>>,
 }
 
 /// The cell of a slot that takes no picks.
@@ -58,7 +57,11 @@ impl Segment {
     pub(super) fn new(name: &str, memory: Memory, endpoints: usize) -> io::Result<Self> {
         let capacity = capacity(endpoints as u32);
         let writer = match memory {
-            Memory::Shared => TableWriter::create(capacity, name)?,
+            Memory::Shared => {
+                let writer = TableWriter::create(capacity, name)?;
+                writer.table().read_slots_only();
+                writer
+            }
             Memory::Heap => TableWriter::on_heap(capacity),
         };
         Ok(Self {
@@ -70,7 +73,6 @@ impl Segment {
             retired: HashMap::new(),
             attachments: Vec::new(),
             in_flight: Vec::new(),
-            differences: None,
         })
     }
 
@@ -173,17 +175,12 @@ impl Segment {
     }
 
     /// What ended since the last call, or None if nothing did.
-    pub(super) fn differences(&mut self, elapsed: Duration) -> Option<&Differences> {
-        let slots = self.next_slot;
-        let sums = self.differences.get_or_insert_with(|| Box::new(Differences::new(slots)));
-        if sums.ended.len() < slots as usize {
-            **sums = Differences::new(slots);
-        }
-        sums.clear();
+    pub(super) fn differences(&mut self, elapsed: Duration) -> Option<Differences> {
+        let mut sums = Differences::new(self.next_slot);
         let elapsed_us = elapsed.as_micros() as u64;
         let mut any = false;
         let name = &self.name;
-        self.attachments.retain_mut(|sweep| match sweep.differences(elapsed_us, sums) {
+        self.attachments.retain_mut(|sweep| match sweep.differences(elapsed_us, &mut sums) {
             Ok(moved) => {
                 any |= moved;
                 true
@@ -193,12 +190,11 @@ impl Segment {
                 false
             }
         });
-        any.then_some(&**sums)
+        any.then_some(sums)
     }
 
     /// Gives back what an idle segment need not hold.
     pub(super) fn release(&mut self) {
-        self.differences = None;
         self.in_flight = Vec::new();
     }
 }

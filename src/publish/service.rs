@@ -325,7 +325,7 @@ impl ServicePublisher {
         let mut ended = vec![Counts::default(); self.endpoints.len()];
         let slots: Vec<(usize, u32)> = self.slots.iter().copied().enumerate().collect();
         if let Some(new) = self.segment.differences(elapsed) {
-            add(new, &slots, &mut ended);
+            add(&new, &slots, &mut ended);
             self.service.service_time.observe(&new.histogram, |b| bucket_start_us(b + 1));
             self.retries.observe(now, new.retried as u32);
         }
@@ -334,7 +334,7 @@ impl ServicePublisher {
                 .filter_map(|(index, e)| Some((index, old.retired_slot(e.address)?)))
                 .collect();
             if let Some(new) = old.differences(elapsed) {
-                add(new, &slots, &mut ended);
+                add(&new, &slots, &mut ended);
                 self.service.service_time.observe(&new.histogram, |b| bucket_start_us(b + 1));
                 self.retries.observe(now, new.retried as u32);
             }

@@ -291,6 +291,18 @@ mod tests {
     }
 
     #[test]
+    fn endpoints_are_left_out_where_slots_are_enough() {
+        let mut writer = TableWriter::on_heap(Capacity::for_endpoints(1));
+        let endpoints = vec![labelled(0, "zone")];
+        let structure = Structure { endpoints, ..Structure::default() };
+        writer.table().read_slots_only();
+        writer.write_structure(&structure).unwrap();
+        let latest = writer.table().latest(true).unwrap();
+        assert_eq!(latest.plan.structure, Structure::default());
+        assert_eq!(latest.plan.endpoint(0), None);
+    }
+
+    #[test]
     fn text_that_is_said_twice_takes_room_once() {
         let endpoints: Vec<_> = (0..10).map(|slot| labelled(slot, "zone")).collect();
         let labels = label_bytes(&endpoints[0].labels).len() as u32;

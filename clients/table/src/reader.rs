@@ -56,12 +56,15 @@ fn copy(table: &Table, generation: u32) -> Copied {
     let load = |offset: usize| table.words().at(bank + offset).load(Relaxed);
     let count = |index: usize, capacity: u32| load(index).min(capacity) as usize;
     let run = |start: usize, len: usize| (start..start + len).map(load).collect::<Vec<_>>();
-    let text_len = count(4, capacity.text);
+    let (endpoints, text_len) = match table.reads_slots_only() {
+        true => (0, 0),
+        false => (count(3, capacity.endpoints), count(4, capacity.text)),
+    };
     Copied {
         groups: run(COUNTS, count(0, capacity.groups) * GROUP_WORDS),
         rows: run(layout.rows, count(1, capacity.rows) * ROW_WORDS),
         ring: run(layout.ring, count(2, capacity.ring)),
-        endpoints: run(layout.endpoints, count(3, capacity.endpoints) * ENDPOINT_WORDS),
+        endpoints: run(layout.endpoints, endpoints * ENDPOINT_WORDS),
         text: run(layout.text, text_len.div_ceil(4)),
         text_len,
     }

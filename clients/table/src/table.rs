@@ -4,7 +4,10 @@
 use std::{io, os::fd::OwnedFd};
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError, TryLockError},
+    sync::{
+        Arc, Mutex, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 #[cfg(not(loom))]
@@ -97,6 +100,7 @@ pub struct Table {
     layout: Layout,
     /// The last structure that was read: decoded once for all pickers, since it may be large.
     latest: Mutex<Latest>,
+    slots_only: AtomicBool,
 }
 
 /// The plan to pick by, and the generation that was looked at to know so. They differ where that
@@ -111,7 +115,8 @@ impl Table {
     pub(crate) fn over(words: Words, layout: Layout) -> Self {
         assert_eq!(words.len(), layout.words);
         let plan = Arc::new(Plan::nothing(layout.capacity.slots));
-        Self { words, layout, latest: Mutex::new(Latest { examined: 0, plan }) }
+        let latest = Mutex::new(Latest { examined: 0, plan });
+        Self { words, layout, latest, slots_only: AtomicBool::new(false) }
     }
 
     /// Maps the table behind a descriptor that the agent handed over, read-only. The descriptor is
@@ -146,6 +151,16 @@ impl Table {
         let header = AttachedHeader { words: copy, bytes: length };
         let layout = header.expect_table()?;
         Ok(Arc::new(Self::over(header.words, layout)))
+    }
+
+    /// Leaves the endpoints out of the structures that are read from now on. For a process that
+    /// knows by itself what is behind the slots, as the agent does; they are most of a structure.
+    pub fn read_slots_only(&self) {
+        self.slots_only.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn reads_slots_only(&self) -> bool {
+        self.slots_only.load(Ordering::Relaxed)
     }
 
     /// What it has room for.

@@ -14,7 +14,7 @@ use serde_saphyr::{Location, Spanned};
 use super::content::Content;
 use crate::{
     catalog::{
-        Endpoint, Health, Port, Service, ServiceName,
+        Endpoint, Health, Interner, Port, Service, ServiceName,
         near::{did_you_mean, near},
     },
     source::{
@@ -30,7 +30,27 @@ use crate::{
 #[schemars(title = "Pointsman services file")]
 pub(super) struct ServicesFile {
     /// The services; an empty list is valid, an empty file is not.
-    services: Vec<ServiceEntry>,
+    #[schemars(with = "Vec<ServiceEntry>")]
+    services: Vec<ServiceRead>,
+}
+
+/// A service as far as it is understood without the file around it. Each entry becomes one as soon
+/// as it is read: all entries of a large file at a time would leave holes behind that are larger
+/// than what is kept.
+#[derive(Deserialize)]
+#[serde(from = "ServiceEntry")]
+struct ServiceRead {
+    name: Spanned<Name>,
+    policy: Option<PolicyBlock>,
+    ports: Result<Vec<Port>, Wrong>,
+}
+
+/// Something wrong within a service's entry.
+struct Wrong {
+    at: Location,
+    /// From the service on, such as `endpoints[2].address`.
+    field: String,
+    what: String,
 }
 
 /// One service.
@@ -157,7 +177,11 @@ pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, 
                 ),
             });
         }
-        let ports = entry.ports(file, index)?;
+        let ports = entry.ports.map_err(|Wrong { at, field, what }| Problem {
+            place: document::place(file, at),
+            field: format!("services[{index}].{field}"),
+            what,
+        })?;
         let policy = entry.policy.unwrap_or_default();
         content.warnings.extend(policy.problems(file, &format!("services[{index}].policy")));
         let service = Service {
@@ -174,13 +198,20 @@ pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, 
     Ok(content)
 }
 
+impl From<ServiceEntry> for ServiceRead {
+    fn from(entry: ServiceEntry) -> Self {
+        let mut ports = entry.ports();
+        let mut interner = Interner::new();
+        for port in ports.iter_mut().flatten() {
+            interner.share_port(port);
+        }
+        Self { name: entry.name, policy: entry.policy, ports }
+    }
+}
+
 impl ServiceEntry {
-    fn ports(&self, file: &Arc<str>, index: usize) -> Result<Vec<Port>, Problem> {
-        let wrong = |at: Location, field: String, what: String| Problem {
-            place: document::place(file, at),
-            field: format!("services[{index}].{field}"),
-            what,
-        };
+    fn ports(&self) -> Result<Vec<Port>, Wrong> {
+        let wrong = |at, field, what| Wrong { at, field, what };
         let endpoints = |port: Option<&PortEntry>| {
             self.endpoints
                 .iter()
@@ -191,7 +222,7 @@ impl ServiceEntry {
                         .at(port)
                         .map_err(|what| wrong(at, format!("endpoints[{nth}].address"), what))
                 })
-                .collect::<Result<Arc<[Endpoint]>, Problem>>()
+                .collect::<Result<Arc<[Endpoint]>, Wrong>>()
         };
         for (nth, port) in self.ports.iter().enumerate() {
             let at = port.port.referenced;
