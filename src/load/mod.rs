@@ -13,7 +13,7 @@ pub mod service_time;
 use std::time::Duration;
 
 pub use busy::BusyWorkers;
-pub use ring::{Counts, Ring};
+pub use ring::{BUCKETS, Counts, Newest, Ring};
 pub use service_time::ServiceTime;
 
 /// What happened at one endpoint.

@@ -63,6 +63,15 @@ impl Counts {
     }
 }
 
+/// What ended of late, as far back as it takes for enough requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// The sum.
+    pub counts: Counts,
+    /// How many seconds, the current one included, it goes back.
+    pub seconds: u64,
+}
+
 /// The last ten seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Ring {
@@ -97,11 +106,32 @@ impl Ring {
         if self.buckets.is_empty() {
             return Counts::default();
         }
+        self.span(now, since).fold(Counts::default(), Counts::plus)
+    }
+
+    /// The sum of the newest buckets that together judge `requests`, and from when on they are;
+    /// None where all of [`sum`](Self::sum) judges fewer.
+    pub fn newest(&self, now: Duration, since: Duration, requests: u32) -> Option<Newest> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let mut counts = Counts::default();
+        let behind = u64::max(number(now), self.newest) - self.newest;
+        for (bucket, seconds) in self.span(now, since).rev().zip(behind + 1..) {
+            counts = counts.plus(bucket);
+            if counts.judged() >= requests {
+                return Some(Newest { counts, seconds });
+            }
+        }
+        None
+    }
+
+    /// The buckets of the last ten seconds but those before `since`, the oldest first.
+    fn span(&self, now: Duration, since: Duration) -> impl DoubleEndedIterator<Item = &Counts> {
         let first = (number(now) + 1).saturating_sub(BUCKETS as u64).max(number(since));
         let oldest = (self.newest + 1).saturating_sub(BUCKETS as u64);
-        (first.max(oldest)..=self.newest)
-            .map(|number| &self.buckets[(number % BUCKETS as u64) as usize])
-            .fold(Counts::default(), Counts::plus)
+        let bucket = |number| &self.buckets[(number % BUCKETS as u64) as usize];
+        (first.max(oldest)..self.newest + 1).map(bucket)
     }
 }
 
@@ -115,6 +145,25 @@ mod tests {
 
     fn ended(n: u32) -> Counts {
         Counts { ended: n, ..Counts::default() }
+    }
+
+    #[test]
+    fn the_newest_buckets_are_as_many_as_it_takes() {
+        let mut ring = Ring::default();
+        ring.add(seconds(3), &ended(100));
+        ring.add(seconds(8), &ended(15));
+        ring.add(seconds(9), &ended(5));
+        let newest = |now, since, requests| {
+            let newest = ring.newest(seconds(now), seconds(since), requests)?;
+            Some((newest.counts.ended, newest.seconds))
+        };
+        assert_eq!(newest(9, 0, 5), Some((5, 1)));
+        assert_eq!(newest(9, 0, 20), Some((20, 2)));
+        assert_eq!(newest(9, 0, 21), Some((120, 7)));
+        assert_eq!(newest(11, 0, 20), Some((20, 4)), "nothing came since");
+        assert_eq!(newest(9, 9, 20), None, "less than that since then");
+        assert_eq!(newest(13, 0, 21), None, "the hundred are ten seconds old");
+        assert_eq!(Ring::default().newest(seconds(1), seconds(0), 0), None);
     }
 
     #[test]

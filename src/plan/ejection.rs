@@ -1,9 +1,10 @@
 //! Ejection of endpoints that fail far more than the others, and their return, one probe at a
 //! time.
 //!
-//! Judged by samples of the last ten seconds against the rest of the service; an endpoint that
-//! can't be connected to goes at once. Never more than the policy's share of the ready ones: what
-//! looks like many bad endpoints is more often a bad network here.
+//! Judged by samples of the last ten seconds against the rest of the service, and by fewer where
+//! they are much worse: who has just begun to fail is not saved by how well it was before. An
+//! endpoint that can't be connected to goes at once. Never more than the policy's share of the
+//! ready ones: what looks like many bad endpoints is more often a bad network here.
 
 use std::time::Duration;
 
@@ -12,8 +13,15 @@ use super::{
     error_bias::{Usual, judged},
     model::Phase,
 };
+use crate::load::{BUCKETS, Newest};
+
 /// Ejected when its success rate is below this part of the others'.
 const WORSE_THAN_OTHERS: f64 = 0.5;
+/// So many of its newest requests may speak against all of its others...
+const NEWEST: u32 = 20;
+/// ...where their success rate is below this part of the others'. Where half of all requests fail,
+/// so many of twenty fail by chance once in 5,000 times.
+const FAR_WORSE: f64 = 0.25;
 /// Fewest failures that eject: two can be bad luck.
 const FAILURES: u32 = 3;
 /// First ejection of an endpoint that refused a connection: short, since most are restarts.
@@ -123,16 +131,16 @@ fn eject(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, why: &Why) {
 /// Why an endpoint should go.
 enum Why {
     Unreachable,
-    Failures { failed: u32, of: u32, others: f64 },
+    Failures { failed: u32, of: u32, seconds: u64, others: f64 },
 }
 
 impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable => write!(f, "a connection to it failed"),
-            Self::Failures { failed, of, others } => write!(
+            Self::Failures { failed, of, seconds, others } => write!(
                 f,
-                "{failed} of {of} requests failed in 10 s, {:.1}% of the others'",
+                "{failed} of {of} requests failed in {seconds} s, {:.1}% of the others'",
                 (1.0 - others) * 100.0
             ),
         }
@@ -152,19 +160,27 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
             bad.push((index, 2.0, Why::Unreachable));
             continue;
         }
-        let own = &seen[index];
-        let of = own.judged();
-        if of < inputs.policy.outlier.min_requests || own.failed < FAILURES {
-            continue;
-        }
-        let rate = own.success_rate().unwrap_or(1.0);
-        let others = usual.for_others_than(own);
-        if rate < others * WORSE_THAN_OTHERS {
-            bad.push((index, 1.0 - rate, Why::Failures { failed: own.failed, of, others }));
+        let others = usual.for_others_than(&seen[index]);
+        let newest = inputs.loads[index].ring.newest(inputs.now, planned.standing().since, NEWEST);
+        let whole = Newest { counts: seen[index], seconds: BUCKETS as u64 };
+        let requests = inputs.policy.outlier.min_requests;
+        let why = newest
+            .and_then(|newest| failures(&newest, NEWEST, others, FAR_WORSE))
+            .or_else(|| failures(&whole, requests, others, WORSE_THAN_OTHERS));
+        if let Some((rate, why)) = why {
+            bad.push((index, 1.0 - rate, why));
         }
     }
     bad.sort_by(|a, b| b.1.total_cmp(&a.1));
     bad.into_iter().map(|(index, _, why)| (index, why)).collect()
+}
+
+/// The success rate of at least so many requests, where it is below that part of the others'.
+fn failures(window: &Newest, requests: u32, others: f64, part: f64) -> Option<(f64, Why)> {
+    let (of, failed) = (window.counts.judged(), window.counts.failed);
+    let rate = window.counts.success_rate()?;
+    let bad = of >= requests && failed >= FAILURES && rate < others * part;
+    bad.then_some((rate, Why::Failures { failed, of, seconds: window.seconds, others }))
 }
 
 /// The standing's effect on the plan.

@@ -197,6 +197,30 @@ fn a_failing_endpoint_is_ejected_after_a_handful_of_requests() {
 }
 
 #[test]
+fn who_begins_to_fail_is_not_saved_by_how_well_it_was() {
+    let mut bench = Bench::new("aaaa");
+    (0..4).for_each(|i| bench.ended(i, 1_000, 0));
+    bench.now += Duration::from_secs(1);
+    bench.ended(0, 19, 19);
+    (1..4).for_each(|i| bench.ended(i, 100, 0));
+    bench.plan();
+    assert_eq!(bench.states()[0], Serving, "too few to speak against a thousand");
+    bench.ended(0, 2, 1);
+    bench.plan();
+    assert_eq!(bench.states(), [Ejected, Serving, Serving, Serving]);
+}
+
+#[test]
+fn a_few_of_the_newest_requests_speak_only_when_they_are_far_worse() {
+    let mut bench = Bench::new("aaaa");
+    (0..4).for_each(|i| bench.ended(i, 1_000, 0));
+    bench.now += Duration::from_secs(1);
+    bench.ended(0, 30, 20);
+    bench.plan();
+    assert_eq!(bench.states()[0], Serving);
+}
+
+#[test]
 fn a_failure_that_all_share_ejects_and_biases_nobody() {
     let mut bench = Bench::new("aaaa");
     (0..4).for_each(|i| bench.ended(i, 100, 60));

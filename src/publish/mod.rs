@@ -5,11 +5,12 @@
 //!   [`explanation`]: why a pick was made, or none
 //! - [`service`]: [`ServicePublisher`], one service's cycle; also runs on virtual time
 //! - [`segment`]: a table with its slots and attached counters
-//! - [`structure`]: a plan as a table's structure; [`period`]: how often, how much is believed;
+//! - [`structure`]: a plan as a table's structure; `cell`: an endpoint's scores; [`period`]: how often, how much is believed;
 //!   [`retry`]: the retry budget; [`samples`]: the last picks
 //! - [`leases`]: the names by which callers say how their picks went
 
 mod callers;
+mod cell;
 pub mod explanation;
 pub mod leases;
 pub mod live;

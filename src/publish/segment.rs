@@ -6,13 +6,19 @@
 use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use pointsman_table::{
-    Capacity, Cell, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
+    Capacity, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
 };
 use tracing::warn;
+
+use super::cell::CLOSED;
+use crate::clock;
 
 /// Most that one process may have in flight at an endpoint before it is no longer believed, in
 /// cost units: far above any real client, far below what would drown all others.
 const MOST_CREDIBLE: u32 = 100_000;
+
+/// A sweep that took longer was interrupted: one of 200 busy processes takes a quarter of it.
+const PREEMPTED: Duration = Duration::from_millis(1);
 
 /// Where a table lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,10 +53,6 @@ pub(super) struct Segment {
     attachments: Vec<Sweep>,
     in_flight: Vec<u32>,
 }
-
-/// The cell of a slot that takes no picks.
-pub(super) const CLOSED: Cell =
-    Cell { base: 0.0, slope: 0.0, knee: f32::MAX, hot_base: 0.0, hot_slope: 0.0, limit: 0 };
 
 impl Segment {
     /// With room for `endpoints` and as many again that come later.
@@ -137,7 +139,23 @@ impl Segment {
     }
 
     /// Adds up what is in flight; a process that erased its counters is dropped and named.
+    ///
+    /// What ends while it is added up seems to be in flight still: once more, if that took long.
     pub(super) fn sweep(&mut self) -> Seen {
+        let start = clock::now();
+        let first = self.sweep_once();
+        if clock::now().saturating_sub(start) < PREEMPTED {
+            return first;
+        }
+        let second = self.sweep_once();
+        Seen {
+            moved: first.moved || second.moved,
+            unreachable: first.unreachable || second.unreachable,
+            in_flight: second.in_flight,
+        }
+    }
+
+    fn sweep_once(&mut self) -> Seen {
         self.in_flight.clear();
         // Slots that no endpoint has had yet are not looked at.
         self.in_flight.resize(self.next_slot as usize, 0);
@@ -159,7 +177,7 @@ impl Segment {
         });
         if erased {
             // What was added of it can't be told from the rest: once more without it.
-            return Seen { moved: true, ..self.sweep() };
+            return Seen { moved: true, ..self.sweep_once() };
         }
         seen
     }

@@ -5,22 +5,20 @@
 
 use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use pointsman_table::{Cell, Counters, Differences, Table, counters::bucket_start_us};
+use pointsman_table::{Counters, Differences, Table, counters::bucket_start_us};
 use tracing::debug;
 
 use super::{
+    cell::cell,
     period,
     retry::Retries,
-    segment::{CLOSED, Memory, Segment},
+    segment::{Memory, Segment},
     structure::{Fingerprint, fingerprint, structure},
 };
 use crate::{
     catalog::EndpointRef,
     load::{Counts, EndpointLoad, ServiceLoad},
-    plan::{
-        Here, Inputs, Plan, State,
-        strategy::{self, Observed},
-    },
+    plan::{Here, Inputs, Plan, strategy},
     policy::Policy,
 };
 
@@ -467,28 +465,4 @@ fn add(new: &Differences, slots: &[(usize, u32)], ended: &mut [Counts]) {
             latency_us: u32::try_from(new.latency_us[slot]).unwrap_or(u32::MAX),
         });
     }
-}
-
-/// The numbers of an endpoint's slot. Out of the plan it is closed, for callers whose copy of the
-/// structure still names it.
-fn cell(
-    strategy: &dyn strategy::Strategy,
-    planned: &crate::plan::Planned,
-    in_flight: u32,
-    shrink: f64,
-) -> Cell {
-    if matches!(planned.state, State::Out | State::Ejected) {
-        return CLOSED;
-    }
-    let in_flight_shrunk = in_flight as f32 * shrink as f32;
-    let score = strategy.score(&Observed {
-        weight: planned.weight,
-        in_flight: in_flight_shrunk,
-        shrink: shrink as f32,
-    });
-    let limit = match planned.limit {
-        i32::MAX => i32::MAX,
-        bound => bound.saturating_sub_unsigned(in_flight).max(0),
-    };
-    Cell { limit, ..score }
 }

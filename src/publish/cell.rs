@@ -1,0 +1,36 @@
+//! What a caller scores an endpoint by: from its part in the plan and what is in flight there.
+
+use pointsman_table::Cell;
+
+use crate::plan::{
+    Planned, State,
+    strategy::{Observed, Strategy},
+};
+
+/// The cell of a slot that takes no picks.
+pub(super) const CLOSED: Cell =
+    Cell { base: 0.0, slope: 0.0, knee: f32::MAX, hot_base: 0.0, hot_slope: 0.0, limit: 0 };
+
+/// The numbers of an endpoint's slot. Out of the plan it is closed, for callers whose copy of the
+/// structure still names it.
+pub(super) fn cell(
+    strategy: &dyn Strategy,
+    planned: &Planned,
+    in_flight: u32,
+    shrink: f64,
+) -> Cell {
+    if matches!(planned.state, State::Out | State::Ejected) {
+        return CLOSED;
+    }
+    let in_flight_shrunk = in_flight as f32 * shrink as f32;
+    let score = strategy.score(&Observed {
+        weight: planned.weight,
+        in_flight: in_flight_shrunk,
+        shrink: shrink as f32,
+    });
+    let limit = match planned.limit {
+        i32::MAX => i32::MAX,
+        bound => bound.saturating_sub_unsigned(in_flight).max(0),
+    };
+    Cell { limit, ..score }
+}
