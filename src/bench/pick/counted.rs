@@ -13,64 +13,67 @@ const USUAL: u32 = 100;
 pub(super) fn section(smoke: bool, report: &mut Report) -> io::Result<()> {
     let picks = if smoke { PICKS / 100 } else { PICKS };
     let mut rows = Vec::new();
-    let name = |endpoints| format!("instructions of pick + done, {endpoints} endpoints");
     let mut unavailable = None;
-    let usual = count(Tool::Instructions, USUAL, picks)?;
+    let usual = count(Counted::Instructions, USUAL, picks)?;
     for endpoints in ENDPOINTS {
-        let row = match (usual, count(Tool::Instructions, endpoints, picks)?) {
-            (Some(usual), Some(count)) => Row::value(name(endpoints), count, "").over(usual),
-            _ => {
-                unavailable = Some("Not counted: there is no valgrind here.".to_owned());
-                Row::unmeasured(name(endpoints), "")
-            }
+        let name = format!("instructions of pick + done, {endpoints} endpoints");
+        let ours = count(Counted::Instructions, endpoints, picks)?;
+        let floor = count(Counted::FloorInstructions, endpoints, picks)?;
+        let (Some(ours), Some(floor), Some(usual)) = (ours, floor, usual) else {
+            unavailable = Some("Not counted: there is no valgrind here.".to_owned());
+            rows.push(Row::unmeasured(name, ""));
+            continue;
         };
-        rows.push(row.goal(Goal::ratio_at_most(INSTRUCTIONS_ALIKE)));
+        rows.push(Row::value(&name, ours, "").over(floor));
+        let alike = Goal::ratio_at_most(INSTRUCTIONS_ALIKE);
+        rows.push(Row::value(format!("  over those at {USUAL}"), ours, "").over(usual).goal(alike));
     }
     let name = format!("allocations of pick + done, {USUAL} endpoints");
-    let row = match count(Tool::Allocations, USUAL, picks)? {
+    let row = match count(Counted::Allocations, USUAL, picks)? {
         Some(count) => Row::value(name, count, ""),
         None => Row::unmeasured(name, ""),
     };
     rows.push(row.goal(Goal::value_at_most(0.0)));
-    report
-        .section(format!("Counted by valgrind, over those at {USUAL} endpoints"), rows)
-        .notes
-        .extend(unavailable);
+    report.section("Counted by valgrind, over the floor's", rows).notes.extend(unavailable);
     Ok(())
 }
 
-#[derive(Clone, Copy)]
-enum Tool {
+#[derive(Clone, Copy, PartialEq)]
+enum Counted {
     Instructions,
+    FloorInstructions,
     Allocations,
 }
 
 /// How many a pick, None where there is no valgrind.
-fn count(tool: Tool, endpoints: u32, picks: u32) -> io::Result<Option<f64>> {
+fn count(counted: Counted, endpoints: u32, picks: u32) -> io::Result<Option<f64>> {
     let (Some(once), Some(twice)) =
-        (total(tool, endpoints, picks)?, total(tool, endpoints, 2 * picks)?)
+        (total(counted, endpoints, picks)?, total(counted, endpoints, 2 * picks)?)
     else {
         return Ok(None);
     };
     Ok(Some((twice as f64 - once as f64) / f64::from(picks)))
 }
 
-fn total(tool: Tool, endpoints: u32, picks: u32) -> io::Result<Option<u64>> {
+fn total(counted: Counted, endpoints: u32, picks: u32) -> io::Result<Option<u64>> {
     let mut valgrind = Command::new("valgrind");
-    match tool {
-        Tool::Instructions => valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]),
-        Tool::Allocations => valgrind.args(["--tool=memcheck"]),
+    match counted {
+        Counted::Allocations => valgrind.args(["--tool=memcheck"]),
+        _ => valgrind.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]),
     };
     valgrind.arg(env::current_exe()?).args(["bench", "pick", "--bare"]);
     valgrind.args([endpoints.to_string(), picks.to_string()]);
+    if counted == Counted::FloorInstructions {
+        valgrind.arg("--floor");
+    }
     let output = match valgrind.output() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         output => output?,
     };
     let said = String::from_utf8_lossy(&output.stderr);
-    let number = match tool {
-        Tool::Instructions => number_after(&said, "Collected : "),
-        Tool::Allocations => number_after(&said, "total heap usage: "),
+    let number = match counted {
+        Counted::Allocations => number_after(&said, "total heap usage: "),
+        _ => number_after(&said, "Collected : "),
     };
     number.map(Some).ok_or_else(|| io::Error::other(format!("valgrind did not count: {said}")))
 }

@@ -23,6 +23,9 @@ const PUBLICATION: usize = 32;
 const RUN: usize = 504;
 const PAGE: usize = 1024;
 
+/// As often as a pick draws again.
+const REDRAWS: usize = 4;
+
 fn counter(slot: usize) -> usize {
     slot + slot / RUN * (PAGE - RUN)
 }
@@ -125,7 +128,7 @@ impl<A: Add> Floor<A> {
 
             let generation = header[GENERATION].load(Ordering::Acquire);
             let publication = header[PUBLICATION].load(Ordering::Acquire);
-            let (one, other) = (self.draw(rows), self.draw(rows));
+            let (one, other) = self.draw_two(rows);
             // All that was loaded is waited for; what it says decides nothing.
             let loaded = |slot: usize| {
                 let word = |index: usize| cells[slot][index].load(Ordering::Relaxed);
@@ -139,6 +142,20 @@ impl<A: Add> Floor<A> {
             black_box(generation ^ header[ASLEEP].load(Ordering::Relaxed));
             self.under_way[index % UNDER_WAY] = slot as u32;
         }
+    }
+
+    /// Two slots, as far as a few more draws give another than the first: which ones are loaded
+    /// does not depend on what was loaded before.
+    #[inline(always)]
+    fn draw_two(&mut self, rows: &[Row]) -> (usize, usize) {
+        let (one, mut other) = (self.draw(rows), self.draw(rows));
+        for _ in 0..REDRAWS {
+            if other != one {
+                break;
+            }
+            other = self.draw(rows);
+        }
+        (one, other)
     }
 
     /// A weighted draw: it says which cells are loaded.

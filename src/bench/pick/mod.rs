@@ -42,13 +42,16 @@ pub struct Args {
     /// Nothing but so many picks among so many endpoints: what valgrind counts.
     #[arg(long, hide = true, num_args = 2, value_names = ["ENDPOINTS", "PICKS"])]
     bare: Option<Vec<u32>>,
+    /// The floor's in their place.
+    #[arg(long, hide = true, requires = "bare")]
+    floor: bool,
 }
 
 /// Measures, or does the bare picks that are asked for.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
     if let Some([endpoints, picks]) = args.bare.as_deref() {
-        bare(*endpoints, *picks);
+        bare(*endpoints, *picks, args.floor);
         return Ok(report);
     }
     let batches = if smoke { 3 } else { BATCHES };
@@ -140,9 +143,13 @@ impl<F: Form> Ours<F> {
     }
 }
 
-fn bare(endpoints: u32, picks: u32) {
+fn bare(endpoints: u32, picks: u32, floor: bool) {
     let service = Service::new(endpoints, 1);
-    Ours::<Atomic>::new(service.picker(7)).turn(picks as usize);
+    if floor {
+        Floor::<SharedAdd>::new(&Arc::new(Memory::new(&service)), 77).turn(picks as usize);
+    } else {
+        Ours::<Atomic>::new(service.picker(7)).turn(picks as usize);
+    }
 }
 
 /// Nanoseconds of a pick with its end, ours and the floor's, a pair of neighbouring batches each.
