@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{delivery::Line, metrics::Metrics, names::Names};
+use super::{access::Access, delivery::Line, metrics::Metrics, names::Names};
 use crate::{
     catalog::Catalog,
     policy::ConfigPolicies,
@@ -48,8 +48,13 @@ impl Caller {
 impl Agent {
     /// Answers from this catalog and these tables.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, tables: Tables, policies: ConfigPolicies) -> Self {
-        let names = Names::new(catalog, tables);
+    pub fn new(
+        catalog: Arc<Catalog>,
+        tables: Tables,
+        policies: ConfigPolicies,
+        access: Access,
+    ) -> Self {
+        let names = Names::new(catalog, tables, access);
         Self { names, leases: Leases::new(), metrics: Arc::default(), policies }
     }
 

@@ -38,6 +38,7 @@ impl Front {
         caller: Caller,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
+        caller.line.begun();
         if grpc::is_grpc(request.headers()) {
             return Ok(grpc::answer(&self.agent, &caller, request).await);
         }

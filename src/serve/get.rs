@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Agent, Error, list::summary, names};
+use super::{Agent, Error, list::summary};
 use crate::{
     api::v1,
-    catalog::{Found, Health, Labels, LookupError, Port, ServiceRef},
-    publish::EndpointStatus,
+    catalog::{Found, Health, Labels, LookupError, Port},
+    publish::{EndpointStatus, leases::Identity},
 };
 
 impl Agent {
@@ -16,11 +16,12 @@ impl Agent {
     /// When the name is malformed or leads nowhere.
     pub async fn get_service(
         &self,
+        identity: Identity,
         request: &v1::GetServiceRequest,
         deadline: Option<Duration>,
     ) -> Result<v1::GetServiceResponse, Error> {
         let wait = super::calls::wait(None, deadline);
-        let asked: ServiceRef = request.service.parse()?;
+        let asked = self.names.asked(identity, &request.service)?;
         let catalog = self.names.catalog();
         let (service, ports) = match catalog.lookup_wait(&asked, wait).await {
             Ok(Found { service, port }) => (service, port..port + 1),
@@ -30,8 +31,8 @@ impl Agent {
                     LookupError::PortNeeded { service, .. } => catalog.get(service),
                     _ => None,
                 };
-                let service =
-                    several.ok_or_else(|| names::not_found(&request.service, error, wait))?;
+                let service = several
+                    .ok_or_else(|| self.names.not_found(identity, &request.service, error, wait))?;
                 let ports = 0..service.ports.len();
                 (service, ports)
             }
@@ -43,7 +44,7 @@ impl Agent {
         let mut endpoints = Vec::new();
         for port in ports {
             let found = Found { service: service.clone(), port };
-            let live = self.names.open(&request.service, &found, Labels::new())?;
+            let live = self.names.open(identity, &request.service, &found, Labels::new())?;
             endpoints.extend(live.endpoints().iter().map(endpoint));
         }
         Ok(v1::GetServiceResponse { service: Some(summary(&service)), port, endpoints })

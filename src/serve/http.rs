@@ -76,7 +76,11 @@ async fn report(
     respond(&agent, Call::Report, answer.await)
 }
 
-async fn list(State(agent): State<Arc<Agent>>, Query(mut query): Query) -> Response {
+async fn list(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    Query(mut query): Query,
+) -> Response {
     let answer = async {
         let request = v1::ListServicesRequest {
             namespace: query.take("namespace").unwrap_or_default(),
@@ -90,26 +94,28 @@ async fn list(State(agent): State<Arc<Agent>>, Query(mut query): Query) -> Respo
             page_token: query.take("pageToken").unwrap_or_default(),
         };
         query.end("namespace, pageSize and pageToken")?;
-        agent.list_services(&request, None).await
+        agent.list_services(caller.identity, &request, None).await
     };
     respond(&agent, Call::ListServices, answer.await)
 }
 
 async fn one(
     State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
     Name(service): Name,
     Query(query): Query,
 ) -> Response {
     let answer = async {
         query.end("nothing")?;
         let request = v1::GetServiceRequest { service: service? };
-        agent.get_service(&request, None).await
+        agent.get_service(caller.identity, &request, None).await
     };
     respond(&agent, Call::GetService, answer.await)
 }
 
 async fn explain(
     State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
     Name(service): Name,
     Query(mut query): Query,
 ) -> Response {
@@ -117,7 +123,7 @@ async fn explain(
         let selector = query.take_below("selector.");
         query.end("selector.LABEL")?;
         let request = v1::ExplainRequest { service: service?, selector };
-        agent.explain(&request, None).await
+        agent.explain(caller.identity, &request, None).await
     };
     respond(&agent, Call::Explain, answer.await)
 }
@@ -170,7 +176,11 @@ fn send(
 }
 
 async fn body(request: Request) -> Result<Bytes, Error> {
-    match Limited::new(request.into_body(), limits::MAX_REQUEST).collect().await {
+    let collected = Limited::new(request.into_body(), limits::MAX_REQUEST).collect();
+    let Ok(collected) = tokio::time::timeout(limits::BODY_TIME, collected).await else {
+        return Err(Error::TooSlow { limit: limits::BODY_TIME });
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Error::TooLarge { limit: limits::MAX_REQUEST })

@@ -6,9 +6,11 @@
 //! - [`delivery`]: what becomes of a pick whose answer gets lost
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
 //!   `list`, `get`, `explain`; [`limits`]: what they may ask for; [`error`]: what they hear if not
-//! - [`names`]: from a name to its live table
+//! - [`names`]: from a name to its live table; `narrowed`: those for some labels;
+//!   [`access`]: who may ask for what
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
+pub mod access;
 pub mod address;
 pub mod admin;
 pub mod calls;
@@ -28,6 +30,7 @@ mod list;
 pub mod listener;
 pub mod metrics;
 pub mod names;
+mod narrowed;
 mod pick;
 mod report;
 
