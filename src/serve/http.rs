@@ -13,7 +13,10 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Method, StatusCode, Uri, Version,
+    header::{CONTENT_TYPE, SERVER},
+};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde::Serialize;
 
@@ -28,6 +31,10 @@ use crate::{api::v1, publish::leases::Undelivered};
 /// What is served, for whoever asked for something else.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
      GET /v1/services/{service}, GET /v1/services/{service}/explain";
+
+/// Who answers, for `pointsman check` and for people.
+pub const PRODUCT: HeaderValue =
+    HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -172,6 +179,7 @@ fn send(
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(SERVER, PRODUCT);
     response
 }
 

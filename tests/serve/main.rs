@@ -6,6 +6,7 @@ mod support;
 mod admin;
 mod bad_calls;
 mod bad_names;
+mod check;
 mod command_line;
 mod floods;
 mod grpc;
