@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{access::Access, delivery::Line, metrics::Metrics, names::Names};
+use super::{access::Access, delivery::Line, limits, metrics::Metrics, names::Names};
 use crate::{
     catalog::Catalog,
     policy::ConfigPolicies,
@@ -10,6 +10,7 @@ use crate::{
         Tables,
         leases::{Connection, Holder, Identity, Leases},
     },
+    quota::Quota,
 };
 
 /// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
@@ -18,6 +19,8 @@ pub struct Agent {
     pub(super) names: Names,
     pub(super) leases: Arc<Leases>,
     pub(super) metrics: Arc<Metrics>,
+    /// Who holds how many.
+    pub(super) connections: Arc<Quota<Identity>>,
     /// What the agent's configuration says of policies: explains where a setting came from.
     pub(super) policies: ConfigPolicies,
 }
@@ -55,12 +58,18 @@ impl Agent {
         access: Access,
     ) -> Self {
         let names = Names::new(catalog, tables, access);
-        Self { names, leases: Leases::new(), metrics: Arc::default(), policies }
+        let connections = Quota::new("connections", limits::most_connections());
+        Self { names, leases: Leases::new(), metrics: Arc::default(), connections, policies }
     }
 
     /// The open leases.
     pub fn leases(&self) -> &Arc<Leases> {
         &self.leases
+    }
+
+    /// Whose the connections are, and how many there may be.
+    pub fn connections(&self) -> &Arc<Quota<Identity>> {
+        &self.connections
     }
 
     /// What is counted of the calls.

@@ -47,6 +47,13 @@ pub const MAX_LATENCY: Duration = Duration::from_secs(24 * 3600);
 /// Reports in one batch.
 pub const MAX_REPORTS: usize = 10_000;
 
+/// Half of the files that may be open: the others are for tables and whatever else there is.
+pub fn most_connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = files.map_or(MAX_CONNECTIONS, |files| (files / 2) as usize);
+    half.clamp(1, MAX_CONNECTIONS)
+}
+
 /// A duration between nothing and `most`, or what is wrong with it.
 pub(super) fn duration(
     field: impl Fn() -> String,
