@@ -11,4 +11,5 @@ mod grpc;
 mod http;
 mod leases;
 mod lifetime;
+mod session;
 mod socket;
