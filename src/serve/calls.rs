@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{delivery::Line, ending::Ending, metrics::Metrics, names::Names};
+use super::{delivery::Line, ending::Ending, metrics::Metrics, names::Names, watch::Life};
 use crate::{
     catalog::Catalog,
     policy::ConfigPolicies,
@@ -21,6 +21,7 @@ pub struct Agent {
     /// What the agent's configuration says of policies: explains where a setting came from.
     pub(super) policies: ConfigPolicies,
     pub(super) ending: Ending,
+    pub(super) life: Life,
 }
 
 /// Who is calling, and over which connection.
@@ -57,6 +58,7 @@ impl Agent {
             metrics: Arc::default(),
             policies,
             ending: Ending::default(),
+            life: Life::new(),
         }
     }
 

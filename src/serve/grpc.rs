@@ -19,6 +19,7 @@ use tonic::{
 use super::{
     Agent, Caller, Error, Violation,
     delivery::Delivered,
+    events::Events,
     limits,
     metrics::{Call, Protocol},
     session::Session,
@@ -71,6 +72,17 @@ where
             let requests = messages(body);
             // Counted at its end.
             return stream(Session::new(agent, caller, requests));
+        }
+        Call::WatchService => {
+            let begun = match read(body).await {
+                Ok(message) => agent.watch_service(message, deadline).await,
+                Err(status) => return refuse(agent, Some(call), &status),
+            };
+            match begun {
+                // Counted at its end.
+                Ok(watcher) => return stream(Events::new(agent, watcher, Protocol::Grpc)),
+                Err(error) => Err(error.status()),
+            }
         }
         Call::ListServices => match read(body).await {
             Ok(message) => unary(agent.list_services(&message, deadline).await),

@@ -39,18 +39,21 @@ pub enum Call {
     ListServices,
     /// `GetService`
     GetService,
+    /// `WatchService`
+    WatchService,
     /// `Explain`
     Explain,
 }
 
 impl Call {
     /// All of them, in the order of the counters.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Pick,
         Self::Report,
         Self::Session,
         Self::ListServices,
         Self::GetService,
+        Self::WatchService,
         Self::Explain,
     ];
 
@@ -63,6 +66,7 @@ impl Call {
             Self::Session => "Session",
             Self::ListServices => "ListServices",
             Self::GetService => "GetService",
+            Self::WatchService => "WatchService",
             Self::Explain => "Explain",
         }
     }

@@ -13,3 +13,4 @@ mod leases;
 mod lifetime;
 mod session;
 mod socket;
+mod watch;
