@@ -8,6 +8,7 @@
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
 //!   `list`, `get`, `explain`; `session`, a stream of picks and reports; `watch` and, as a body, its
 //!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
+//! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`names`]: from a name to its live table
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
@@ -35,6 +36,7 @@ pub mod names;
 mod pick;
 mod report;
 mod session;
+mod standard;
 mod watch;
 
 pub use calls::{Agent, Caller};

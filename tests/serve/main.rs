@@ -13,4 +13,5 @@ mod leases;
 mod lifetime;
 mod session;
 mod socket;
+mod standard;
 mod watch;
