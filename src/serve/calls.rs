@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{access::Access, delivery::Line, limits, metrics::Metrics, names::Names};
+use super::{
+    access::Access, delivery::Line, ending::Ending, limits, metrics::Metrics, names::Names,
+    watch::Life,
+};
 use crate::{
     catalog::Catalog,
     policy::ConfigPolicies,
@@ -23,6 +26,8 @@ pub struct Agent {
     pub(super) connections: Arc<Quota<Identity>>,
     /// What the agent's configuration says of policies: explains where a setting came from.
     pub(super) policies: ConfigPolicies,
+    pub(super) ending: Ending,
+    pub(super) life: Life,
 }
 
 /// Who is calling, and over which connection.
@@ -57,9 +62,15 @@ impl Agent {
         policies: ConfigPolicies,
         access: Access,
     ) -> Self {
-        let names = Names::new(catalog, tables, access);
-        let connections = Quota::new("connections", limits::most_connections());
-        Self { names, leases: Leases::new(), metrics: Arc::default(), connections, policies }
+        Self {
+            names: Names::new(catalog, tables, access),
+            leases: Leases::new(),
+            metrics: Arc::default(),
+            connections: Quota::new("connections", limits::most_connections()),
+            policies,
+            ending: Ending::default(),
+            life: Life::new(),
+        }
     }
 
     /// The open leases.
@@ -75,6 +86,11 @@ impl Agent {
     /// What is counted of the calls.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Ends the calls that would go on for ever.
+    pub fn ending(&self) -> &Ending {
+        &self.ending
     }
 
     /// The names resolved.

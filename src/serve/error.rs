@@ -39,6 +39,17 @@ pub enum Error {
         /// For how long.
         waited: Duration,
     },
+    /// More at a time than one caller can mean.
+    #[error("these are more than {limit} {what}: send the rest when those are answered")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The most of it.
+        limit: usize,
+    },
+    /// The agent is about to end.
+    #[error("the agent is ending: call again, and its successor answers")]
+    Ending,
     /// The configuration lets this caller not ask for the service.
     #[error(
         "{caller} may not ask for services of namespace \"{namespace}\": see access in the agent's configuration"
@@ -139,11 +150,13 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => Code::NotFound,
-            Self::NoEndpoint(_) => Code::Unavailable,
+            Self::NoEndpoint(_) | Self::Ending => Code::Unavailable,
             Self::NotAnswered { .. } => Code::DeadlineExceeded,
             Self::NoTable(_) => Code::Internal,
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::TooLarge { .. } | Self::Exhausted { .. } => Code::ResourceExhausted,
+            Self::TooLarge { .. } | Self::TooMany { .. } | Self::Exhausted { .. } => {
+                Code::ResourceExhausted
+            }
             Self::Forbidden { .. } => Code::PermissionDenied,
             Self::TooSlow { .. } => Code::DeadlineExceeded,
             Self::NoSuchMethod { .. } => Code::Unimplemented,
@@ -161,6 +174,8 @@ impl Error {
             Self::NoTable(_) => "NO_TABLE",
             Self::Invalid(_) => "INVALID_REQUEST",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
+            Self::TooMany { .. } => "TOO_MANY_AT_ONCE",
+            Self::Ending => "AGENT_ENDING",
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::Exhausted { .. } => "QUOTA_EXHAUSTED",
             Self::TooSlow { .. } => "REQUEST_TOO_SLOW",
@@ -185,7 +200,9 @@ impl Error {
                 vec![("service", target.clone()), ("why", why.clone())]
             }
             Self::NotAnswered { what, .. } => vec![("what", what.clone())],
-            Self::TooLarge { limit } => vec![("limit", limit.to_string())],
+            Self::TooLarge { limit } | Self::TooMany { limit, .. } => {
+                vec![("limit", limit.to_string())]
+            }
             Self::Forbidden { namespace, .. } => vec![("namespace", namespace.clone())],
             Self::Exhausted { exhausted, .. } => vec![
                 ("quota", exhausted.name.to_owned()),
@@ -218,13 +235,13 @@ impl Error {
     pub fn http_status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => StatusCode::NOT_FOUND,
-            Self::NoEndpoint(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint(_) | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAnswered { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NoTable(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Forbidden { .. } => StatusCode::FORBIDDEN,
-            Self::Exhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany { .. } | Self::Exhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         }

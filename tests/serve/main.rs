@@ -14,4 +14,7 @@ mod http;
 mod leases;
 mod lifetime;
 mod quotas;
+mod session;
 mod socket;
+mod standard;
+mod watch;
