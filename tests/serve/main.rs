@@ -13,6 +13,7 @@ mod grpc;
 mod http;
 mod leases;
 mod lifetime;
+mod openapi;
 mod quotas;
 mod session;
 mod socket;
