@@ -7,6 +7,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::{conn::auto, graceful::GracefulShutdown},
 };
+use mend_authority::Mended;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Caller, delivery::Wire, front::Front, metrics::Connected};
@@ -59,7 +60,8 @@ fn accept(stream: UnixStream, front: &Front, connections: &GracefulShutdown) {
         leases: agent.leases().clone(),
         _counted: agent.metrics().connected(),
     };
-    let wire = Wire::new(stream, caller.line.clone());
+    // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
+    let wire = Mended::new(Wire::new(stream, caller.line.clone()));
     let front = front.clone();
     let service = service_fn(move |request| front.clone().answer(caller.clone(), request));
     let protocol = auto::Builder::new(TokioExecutor::new());
