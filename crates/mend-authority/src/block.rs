@@ -123,9 +123,10 @@ mod tests {
     #[test]
     fn it_is_found_behind_and_before_anything_else() {
         let behind: &[&[u8]] = &[
-            b"\x20\x3f\xe1\x1f",         // the dynamic table's size: 0, 4096
+            b"\x20\x2f\x3f\xe1\x1f",     // the dynamic table's size: 0, 15, 4096
             b"\x83\x86\xbe\xff\x80\x01", // fields of a table: 3, 6, 62, 255
             b"\x44\x02/%",               // :path
+            b"\xff\x80\x80\x80\x00",     // an integer as long as h2 takes one: 127
             b"\x0f\x2f\x01/",            // a name of the dynamic table: 62
             b"\x00\x01a\x01/",           // names and values written out
             b"\x10\x01a\x00",

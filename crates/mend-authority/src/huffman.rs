@@ -281,8 +281,9 @@ mod tests {
     fn a_malformed_value_stays() {
         let slash = coded(b"/");
         for was in [
-            // Padding of zeros, padding of a whole octet, the end of a string.
+            // Padding of zeros, padding of an octet or more, the end of a string.
             vec![slash[0] & !1],
+            [coded(b"////"), vec![0xff]].concat(),
             [slash.clone(), vec![0xff]].concat(),
             [slash, vec![0xff; 4]].concat(),
         ] {
