@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{delivery::Line, metrics::Metrics, names::Names};
+use super::{delivery::Line, ending::Ending, metrics::Metrics, names::Names, watch::Life};
 use crate::{
     catalog::Catalog,
     policy::ConfigPolicies,
@@ -20,6 +20,8 @@ pub struct Agent {
     pub(super) metrics: Arc<Metrics>,
     /// What the agent's configuration says of policies: explains where a setting came from.
     pub(super) policies: ConfigPolicies,
+    pub(super) ending: Ending,
+    pub(super) life: Life,
 }
 
 /// Who is calling, and over which connection.
@@ -50,7 +52,14 @@ impl Agent {
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, tables: Tables, policies: ConfigPolicies) -> Self {
         let names = Names::new(catalog, tables);
-        Self { names, leases: Leases::new(), metrics: Arc::default(), policies }
+        Self {
+            names,
+            leases: Leases::new(),
+            metrics: Arc::default(),
+            policies,
+            ending: Ending::default(),
+            life: Life::new(),
+        }
     }
 
     /// The open leases.
@@ -61,6 +70,11 @@ impl Agent {
     /// What is counted of the calls.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Ends the calls that would go on for ever.
+    pub fn ending(&self) -> &Ending {
+        &self.ending
     }
 
     /// The names resolved.

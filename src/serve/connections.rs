@@ -39,6 +39,7 @@ pub async fn serve(listener: UnixListener, front: Front, ending: impl Future<Out
     }
     // Whoever connects from here on is refused, and may come back to the next agent.
     drop(listener);
+    front.agent().ending().begin();
     let open = connections.count();
     if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
         tracing::warn!(connections = open, "requests took too long to finish; ending anyway");

@@ -38,6 +38,17 @@ pub enum Error {
         /// For how long.
         waited: Duration,
     },
+    /// More at a time than one caller can mean.
+    #[error("these are more than {limit} {what}: send the rest when those are answered")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The most of it.
+        limit: usize,
+    },
+    /// The agent is about to end.
+    #[error("the agent is ending: call again, and its successor answers")]
+    Ending,
     /// The system gives no memory for a service's table.
     #[error("no table could be made: {0}")]
     NoTable(std::io::Error),
@@ -114,11 +125,11 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => Code::NotFound,
-            Self::NoEndpoint(_) => Code::Unavailable,
+            Self::NoEndpoint(_) | Self::Ending => Code::Unavailable,
             Self::NotAnswered { .. } => Code::DeadlineExceeded,
             Self::NoTable(_) => Code::Internal,
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::TooLarge { .. } => Code::ResourceExhausted,
+            Self::TooLarge { .. } | Self::TooMany { .. } => Code::ResourceExhausted,
             Self::NoSuchMethod { .. } => Code::Unimplemented,
         }
     }
@@ -134,6 +145,8 @@ impl Error {
             Self::NoTable(_) => "NO_TABLE",
             Self::Invalid(_) => "INVALID_REQUEST",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
+            Self::TooMany { .. } => "TOO_MANY_AT_ONCE",
+            Self::Ending => "AGENT_ENDING",
             Self::NoSuchPath { .. } => "NO_SUCH_PATH",
             Self::NoSuchMethod { .. } => "NO_SUCH_METHOD",
         }
@@ -155,7 +168,9 @@ impl Error {
                 vec![("service", target.clone()), ("why", why.clone())]
             }
             Self::NotAnswered { what, .. } => vec![("what", what.clone())],
-            Self::TooLarge { limit } => vec![("limit", limit.to_string())],
+            Self::TooLarge { limit } | Self::TooMany { limit, .. } => {
+                vec![("limit", limit.to_string())]
+            }
             _ => Vec::new(),
         }
     }
@@ -182,11 +197,12 @@ impl Error {
     pub fn http_status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => StatusCode::NOT_FOUND,
-            Self::NoEndpoint(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint(_) | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAnswered { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NoTable(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         }
     }

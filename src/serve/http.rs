@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::{
     Agent, Caller, Error, Violation,
     delivery::{Delivered, Line},
+    events::Events,
     json, limits,
     metrics::{Call, Protocol},
 };
@@ -30,6 +31,8 @@ pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
      GET /v1/services/{service}, GET /v1/services/{service}/explain";
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A message a line, for as long as it goes.
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// The routes; each request needs a [`Caller`] in its extensions.
 pub fn router(agent: Arc<Agent>) -> Router {
@@ -98,14 +101,44 @@ async fn list(State(agent): State<Arc<Agent>>, Query(mut query): Query) -> Respo
 async fn one(
     State(agent): State<Arc<Agent>>,
     Name(service): Name,
-    Query(query): Query,
+    Query(mut query): Query,
 ) -> Response {
+    let watch = match query.take("watch").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(text) => {
+            let wrong = format!("is {}: it is true or false", limits::quoted(text));
+            Err(Violation::new("watch", wrong))
+        }
+    };
+    if let Ok(true) = watch {
+        return watched(agent, service, query).await;
+    }
     let answer = async {
-        query.end("nothing")?;
+        watch?;
+        query.end("watch, and since with watch=true,")?;
         let request = v1::GetServiceRequest { service: service? };
         agent.get_service(&request, None).await
     };
     respond(&agent, Call::GetService, answer.await)
+}
+
+async fn watched(agent: Arc<Agent>, service: Result<String, Error>, mut query: Asked) -> Response {
+    let answer = async {
+        let since = query.take("since").unwrap_or_default();
+        query.end("watch and since")?;
+        let request = v1::WatchServiceRequest { service: service?, since };
+        agent.watch_service(request, None).await
+    };
+    match answer.await {
+        Ok(watcher) => {
+            let mut response =
+                Response::new(Body::new(Events::new(&agent, watcher, Protocol::Http)));
+            response.headers_mut().insert(CONTENT_TYPE, LINES);
+            response
+        }
+        Err(error) => refuse(&agent, Call::WatchService, &error),
+    }
 }
 
 async fn explain(
@@ -158,11 +191,7 @@ fn send(
     leases: Option<Undelivered>,
     line: Option<Arc<Line>>,
 ) -> Response {
-    // A message of strings and numbers always has a JSON form.
-    let mut body = serde_json::to_vec(message).unwrap_or_default();
-    // For whoever reads it in a terminal.
-    body.push(b'\n');
-    let body = Delivered::new(Full::new(Bytes::from(body)), leases, line);
+    let body = Delivered::new(Full::new(json::line(message)), leases, line);
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -30,6 +30,10 @@ pub const MAX_WAIT: Duration = Duration::from_secs(5);
 pub const MAX_LATENCY: Duration = Duration::from_secs(24 * 3600);
 /// Reports in one batch.
 pub const MAX_REPORTS: usize = 10_000;
+/// Calls in one message of a session.
+pub const MAX_SESSION_CALLS: usize = 1000;
+/// Picks of one session that wait for a source at a time.
+pub const MAX_SESSION_WAITING: usize = 256;
 
 /// A duration between nothing and `most`, or what is wrong with it.
 pub(super) fn duration(

@@ -33,18 +33,29 @@ pub enum Call {
     Pick,
     /// `Report`
     Report,
+    /// `Session`
+    Session,
     /// `ListServices`
     ListServices,
     /// `GetService`
     GetService,
+    /// `WatchService`
+    WatchService,
     /// `Explain`
     Explain,
 }
 
 impl Call {
     /// All of them, in the order of the counters.
-    pub const ALL: [Self; 5] =
-        [Self::Pick, Self::Report, Self::ListServices, Self::GetService, Self::Explain];
+    pub const ALL: [Self; 7] = [
+        Self::Pick,
+        Self::Report,
+        Self::Session,
+        Self::ListServices,
+        Self::GetService,
+        Self::WatchService,
+        Self::Explain,
+    ];
 
     /// As its protocol writes it.
     #[must_use]
@@ -52,8 +63,10 @@ impl Call {
         match self {
             Self::Pick => "Pick",
             Self::Report => "Report",
+            Self::Session => "Session",
             Self::ListServices => "ListServices",
             Self::GetService => "GetService",
+            Self::WatchService => "WatchService",
             Self::Explain => "Explain",
         }
     }
@@ -72,7 +85,13 @@ pub enum Protocol {
     Grpc,
     /// HTTP and JSON
     Http,
+    /// A gRPC session, itself counted as a call when it ends.
+    Session,
 }
+
+/// As metrics call them, in the order of the counters.
+const PROTOCOLS: [(Protocol, &str); 3] =
+    [(Protocol::Grpc, "grpc"), (Protocol::Http, "http"), (Protocol::Session, "session")];
 
 /// Services told one by one, those picked from first; the others are told as [`OTHERS`], so that
 /// a cluster of 20,000 services does not become 200,000 time series on each node.
@@ -87,7 +106,7 @@ const CODES: usize = 17;
 /// What is counted of the calls.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    calls: [[[AtomicU64; CODES]; 2]; Call::ALL.len()],
+    calls: [[[AtomicU64; CODES]; PROTOCOLS.len()]; Call::ALL.len()],
     misdirected: AtomicU64,
     reports_accepted: AtomicU64,
     reports_unknown: AtomicU64,
@@ -174,7 +193,7 @@ impl Told {
         let mut calls =
             counters(to, "calls", "Calls answered, by call, protocol and gRPC status code")?;
         for call in Call::ALL {
-            for (protocol, name) in [(Protocol::Grpc, "grpc"), (Protocol::Http, "http")] {
+            for (protocol, name) in PROTOCOLS {
                 for (code, count) in
                     metrics.calls[call as usize][protocol as usize].iter().enumerate()
                 {

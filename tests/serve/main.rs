@@ -12,4 +12,7 @@ mod grpc;
 mod http;
 mod leases;
 mod lifetime;
+mod session;
 mod socket;
+mod standard;
+mod watch;

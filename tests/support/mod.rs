@@ -155,13 +155,18 @@ impl Agent {
 
     /// A gRPC client on a connection of its own.
     pub async fn grpc(&self) -> AgentClient<Channel> {
+        AgentClient::new(self.channel().await)
+    }
+
+    /// A connection for gRPC clients.
+    pub async fn channel(&self) -> Channel {
         let socket = self.socket();
         let connect = tower::service_fn(move |_| {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
         let endpoint = Endpoint::from_static("http://localhost");
-        AgentClient::new(endpoint.connect_with_connector(connect).await.unwrap())
+        endpoint.connect_with_connector(connect).await.unwrap()
     }
 
     /// An HTTP/1.1 client on a connection of its own.
