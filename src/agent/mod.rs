@@ -12,6 +12,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{runtime::Runtime, signal::unix, sync::watch};
 use tracing::{error, info, warn};
 
@@ -22,6 +23,7 @@ use crate::{
     publish::Tables,
     serve::{
         Agent,
+        access::Access,
         address::SocketAddress,
         admin,
         claim::{Claim, ClaimError},
@@ -57,6 +59,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// What was configured of services' policies.
     pub policies: ConfigPolicies,
+    /// Who may ask for what.
+    pub access: Access,
 }
 
 /// Why an agent could not start.
@@ -100,6 +104,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 /// # Errors
 /// When something needed is missing or taken; nothing was served then.
 pub fn run(options: Options) -> Result<(), StartError> {
+    let files = allow_more_files();
     let claim = Claim::take(&options.socket)?;
     if let Some(folder) = &options.state {
         std::fs::create_dir_all(folder)
@@ -115,6 +120,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         pid = std::process::id(),
         zone = options.here.zone.as_deref(),
         seed,
+        files,
         "starting"
     );
 
@@ -125,7 +131,12 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let tables =
         Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
             .map_err(system("the publishing thread"))?;
-    let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.policies.clone()));
+    let agent = Arc::new(Agent::new(
+        catalog.clone(),
+        tables.clone(),
+        options.policies.clone(),
+        options.access.clone(),
+    ));
     let leases = agent.leases().clone();
     runtime.spawn(async move { leases.run().await });
     runtime.spawn(tell_when_ready(catalog.clone()));
@@ -170,6 +181,16 @@ fn runtime() -> io::Result<Runtime> {
         .thread_name("serve")
         .enable_all()
         .build()
+}
+
+/// As many files as the system lets this process have: connections and tables each take some.
+fn allow_more_files() -> Option<u64> {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, files) {
+        warn!(%error, "the limit on open files stays");
+    }
+    getrlimit(Resource::Nofile).current
 }
 
 /// Of all picks; logged, so that a run can be repeated.

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     plan::Here,
     serve::{
+        access::Access,
         address::{self, SocketAddress},
         group,
         listener::DEFAULT_MODE,
@@ -124,6 +125,7 @@ fn options(args: Args, config: Config) -> Result<Options, Failure> {
         },
         state: args.state.or(config.state),
         policies: config.policies,
+        access: Access(config.access),
     })
 }
 

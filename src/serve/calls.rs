@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{delivery::Line, ending::Ending, metrics::Metrics, names::Names, watch::Life};
+use super::{
+    access::Access, delivery::Line, ending::Ending, metrics::Metrics, names::Names, watch::Life,
+};
 use crate::{
     catalog::Catalog,
     policy::ConfigPolicies,
@@ -50,10 +52,14 @@ impl Caller {
 impl Agent {
     /// Answers from this catalog and these tables.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, tables: Tables, policies: ConfigPolicies) -> Self {
-        let names = Names::new(catalog, tables);
+    pub fn new(
+        catalog: Arc<Catalog>,
+        tables: Tables,
+        policies: ConfigPolicies,
+        access: Access,
+    ) -> Self {
         Self {
-            names,
+            names: Names::new(catalog, tables, access),
             leases: Leases::new(),
             metrics: Arc::default(),
             policies,

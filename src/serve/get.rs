@@ -6,11 +6,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, Error, list::summary, names};
+use super::{Agent, Error, list::summary};
 use crate::{
     api::v1,
-    catalog::{Catalog, Endpoint, Found, Health, Labels, LookupError, Port, Service, ServiceRef},
-    publish::EndpointStatus,
+    catalog::{Catalog, Endpoint, Found, Health, Labels, LookupError, Port, Service},
+    publish::{EndpointStatus, leases::Identity},
 };
 
 impl Agent {
@@ -20,14 +20,15 @@ impl Agent {
     /// When the name is malformed or leads nowhere.
     pub async fn get_service(
         &self,
+        identity: Identity,
         request: &v1::GetServiceRequest,
         deadline: Option<Duration>,
     ) -> Result<v1::GetServiceResponse, Error> {
         let wait = super::calls::wait(None, deadline);
-        let asked: ServiceRef = request.service.parse()?;
+        let asked = self.names.asked(identity, &request.service)?;
         let catalog = self.names.catalog();
         let (service, ports) = all_ports(catalog, catalog.lookup_wait(&asked, wait).await)
-            .map_err(|error| names::not_found(&request.service, error, wait))?;
+            .map_err(|error| self.names.not_found(identity, &request.service, error, wait))?;
         let port = match ports.len() {
             1 => service.ports.get(ports.start).map(port_name).unwrap_or_default(),
             _ => String::new(),
@@ -35,7 +36,7 @@ impl Agent {
         let mut endpoints = Vec::new();
         for port in ports {
             let found = Found { service: service.clone(), port };
-            let live = self.names.open(&request.service, &found, Labels::new())?;
+            let live = self.names.open(identity, &request.service, &found, Labels::new())?;
             endpoints.extend(live.endpoints().iter().map(endpoint));
         }
         Ok(v1::GetServiceResponse { service: Some(summary(&service)), port, endpoints })

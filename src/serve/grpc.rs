@@ -75,7 +75,7 @@ where
         }
         Call::WatchService => {
             let begun = match read(body).await {
-                Ok(message) => agent.watch_service(message, deadline).await,
+                Ok(message) => agent.watch_service(caller.identity, message, deadline).await,
                 Err(status) => return refuse(agent, Some(call), &status),
             };
             match begun {
@@ -85,15 +85,15 @@ where
             }
         }
         Call::ListServices => match read(body).await {
-            Ok(message) => unary(agent.list_services(&message, deadline).await),
+            Ok(message) => unary(agent.list_services(caller.identity, &message, deadline).await),
             Err(status) => Err(status),
         },
         Call::GetService => match read(body).await {
-            Ok(message) => unary(agent.get_service(&message, deadline).await),
+            Ok(message) => unary(agent.get_service(caller.identity, &message, deadline).await),
             Err(status) => Err(status),
         },
         Call::Explain => match read(body).await {
-            Ok(message) => unary(agent.explain(&message, deadline).await),
+            Ok(message) => unary(agent.explain(caller.identity, &message, deadline).await),
             Err(status) => Err(status),
         },
     };
@@ -110,14 +110,25 @@ fn unary<T: Message>(answer: Result<T, Error>) -> Result<Response<axum::body::Bo
     answer.map(|message| send(message, None)).map_err(|error| error.status())
 }
 
-/// The one message of a unary request.
+/// The one message of a unary request, in the time it may take.
 async fn read<T, B>(body: B) -> Result<T, Status>
 where
     T: Message + Default + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let mut messages = messages(body);
+    let limit = limits::BODY_TIME;
+    let read = tokio::time::timeout(limit, one_message(body)).await;
+    read.unwrap_or_else(|_| Err(Error::TooSlow { limit }.status()))
+}
+
+async fn one_message<T, B>(body: B) -> Result<T, Status>
+where
+    T: Message + Default + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError> + Send,
+{
+    let mut messages = messages::<T, _>(body);
     let message = match messages.message().await {
         Ok(Some(message)) => message,
         Ok(None) => {

@@ -21,9 +21,12 @@ use prometheus_client::{
 use tonic::Code;
 
 use super::{Agent, error::code_name};
-use crate::publish::{
-    Outcome, Tables,
-    leases::{OUTCOMES, Tally},
+use crate::{
+    clock,
+    publish::{
+        Outcome, Tables,
+        leases::{OUTCOMES, Tally},
+    },
 };
 
 /// The calls of the service.
@@ -112,6 +115,9 @@ pub struct Metrics {
     reports_unknown: AtomicU64,
     connections_accepted: AtomicU64,
     connections_ended: AtomicU64,
+    connections_refused: AtomicU64,
+    /// The second in which a refusal was last told of.
+    refusal_told: AtomicU64,
 }
 
 /// Counts a connection as open until it is dropped.
@@ -142,6 +148,14 @@ impl Metrics {
     pub fn reported(&self, accepted: u32, unknown: usize) {
         self.reports_accepted.fetch_add(accepted.into(), Relaxed);
         self.reports_unknown.fetch_add(unknown as u64, Relaxed);
+    }
+
+    /// A caller was hung up on for want of a connection. Whether that is worth a line: one a second
+    /// is.
+    pub fn connection_refused(&self) -> bool {
+        self.connections_refused.fetch_add(1, Relaxed);
+        let now = clock::now().as_secs() + 1;
+        self.refusal_told.swap(now, Relaxed) != now
     }
 
     /// A connection was accepted.
@@ -216,6 +230,9 @@ impl Told {
         let mut accepted = counters(to, "connections", "Connections accepted on the socket")?;
         let ever = metrics.connections_accepted.load(Relaxed);
         count_alone(&mut accepted, ever)?;
+        let mut refused =
+            counters(to, "connections_refused", "Callers hung up on for want of a connection")?;
+        count_alone(&mut refused, metrics.connections_refused.load(Relaxed))?;
         let ended = metrics.connections_ended.load(Relaxed);
         gauge(to, "connections_open", "Connections open on the socket", ever.saturating_sub(ended))
     }

@@ -1,17 +1,19 @@
 //! Who asks: gRPC and HTTP/JSON on one Unix socket, and the admin pages beside it.
 //!
 //! - [`address`], [`claim`], [`listener`], [`group`]: where the socket is, whose it is, how it appears
-//! - [`connections`]: accepts, says who called, ends in good order; [`ending`]: what
-//!   streams hear of it
+//! - [`connections`]: accepts, says who called, ends in good order;
+//!   [`ending`]: what streams hear of it
 //! - [`front`]: which protocol a request speaks; [`grpc`], [`http`]: the two there are
 //! - [`delivery`]: what becomes of a pick whose answer gets lost
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
 //!   `list`, `get`, `explain`; `session`, a stream of picks and reports; `watch` and, as a body, its
 //!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
-//! - [`names`]: from a name to its live table
+//! - [`names`]: from a name to its live table; `narrowed`: those for some labels;
+//!   [`access`]: who may ask for what
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
+pub mod access;
 pub mod address;
 pub mod admin;
 pub mod calls;
@@ -33,6 +35,7 @@ mod list;
 pub mod listener;
 pub mod metrics;
 pub mod names;
+mod narrowed;
 mod pick;
 mod report;
 mod session;

@@ -24,7 +24,15 @@ impl Agent {
     ) -> Result<(v1::PickResponse, Undelivered), Error> {
         let asked = Asked::check(request)?;
         let wait = wait(asked.wait, deadline);
-        let resolved = self.names.resolve(&request.service, asked.selector, wait).await?;
+        let resolved =
+            self.names.resolve(holder.identity, &request.service, asked.selector, wait).await?;
+        let permits: Vec<_> = (0..asked.count)
+            .map(|_| self.leases.permit(holder.identity))
+            .collect::<Result<_, _>>()
+            .map_err(|exhausted| Error::Exhausted {
+                exhausted,
+                right: "report leases when their requests end, or pick with a shorter lease_ttl",
+            })?;
         let picked = resolved.live.pick(&Want {
             exclude: &asked.exclude,
             key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
@@ -35,10 +43,11 @@ impl Agent {
 
         let mut picks = Vec::with_capacity(picked.picks.len());
         let mut leases = Vec::with_capacity(picked.picks.len());
-        for (index, held) in picked.picks.into_iter().enumerate() {
+        for ((index, held), permit) in picked.picks.into_iter().enumerate().zip(permits) {
             let mut pick = describe(&held);
             let in_flight = index == 0;
-            let lease = self.leases.give(held, in_flight, holder, asked.lease_ttl, &resolved.tally);
+            let ttl = asked.lease_ttl;
+            let lease = self.leases.give(permit, held, in_flight, holder, ttl, &resolved.tally);
             pick.lease = lease.to_string();
             leases.push(lease);
             picks.push(pick);

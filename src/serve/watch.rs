@@ -11,11 +11,12 @@ use super::{
     Agent, Error, Violation,
     ending::Ended,
     get::{all_ports, endpoint_of_source},
-    limits, names,
+    limits,
 };
 use crate::{
     api::v1::{self, watch_event::Type},
     catalog::{Endpoint, LookupError, Service, ServiceRef},
+    publish::leases::Identity,
 };
 
 /// From one event to the next, while nothing changes: a caller that hears nothing for twice as
@@ -61,6 +62,7 @@ impl Life {
 /// A caller's view of a service.
 pub(super) struct Watcher {
     agent: Arc<Agent>,
+    identity: Identity,
     /// As the caller called it.
     name: String,
     asked: ServiceRef,
@@ -84,6 +86,7 @@ impl Agent {
     /// When a field can't be right or the name leads nowhere.
     pub(super) async fn watch_service(
         self: &Arc<Self>,
+        identity: Identity,
         request: v1::WatchServiceRequest,
         deadline: Option<Duration>,
     ) -> Result<Watcher, Error> {
@@ -91,15 +94,16 @@ impl Agent {
             "" => None,
             since => self.life.number(since)?,
         };
-        let asked: ServiceRef = request.service.parse()?;
+        let asked = self.names.asked(identity, &request.service)?;
         let catalog = self.names.catalog();
         let changes = catalog.changes();
         let wait = super::calls::wait(None, deadline);
         // What there is to see is looked at once more when the first event is asked for.
         all_ports(catalog, catalog.lookup_wait(&asked, wait).await)
-            .map_err(|error| names::not_found(&request.service, error, wait))?;
+            .map_err(|error| self.names.not_found(identity, &request.service, error, wait))?;
         Ok(Watcher {
             agent: Arc::clone(self),
+            identity,
             name: request.service,
             asked,
             changes,
@@ -136,8 +140,9 @@ impl Watcher {
 
     /// What differs from what was told last, if anything does.
     fn look(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
-        let now = State::of(&self.agent, &self.asked)
-            .map_err(|error| names::not_found(&self.name, error, Duration::ZERO))?;
+        let now = State::of(&self.agent, &self.asked).map_err(|error| {
+            self.agent.names.not_found(self.identity, &self.name, error, Duration::ZERO)
+        })?;
         let known = self.told.as_ref().map(|told| told.service.version).or(self.since);
         if known == Some(now.service.version) {
             let first = self.told.is_none();

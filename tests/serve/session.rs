@@ -332,7 +332,8 @@ async fn a_session_that_reads_no_answer_is_not_listened_to() {
     drop(responses);
 }
 
-#[tokio::test]
+// On other threads the client hears of the end while this one waits for the process.
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_ends_says_so_and_waits_for_no_session() {
     let mut agent = Agent::with(SHOP);
     let mut session = Session::with(&agent).await;

@@ -49,7 +49,8 @@ async fn the_health_of_an_unknown_service_is_not_found_and_when_watched_unknown(
     assert_eq!(first.status(), ServingStatus::ServiceUnknown);
 }
 
-#[tokio::test]
+// On other threads the client hears of the end while this one waits for the process.
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_ends_waits_for_no_watcher_of_its_health() {
     let mut agent = Agent::with(SHOP);
     let mut health = HealthClient::new(agent.channel().await);

@@ -184,7 +184,8 @@ async fn a_watcher_that_does_not_read_gets_the_latest_state_when_it_does() {
     assert_eq!(zones.len(), 3000);
 }
 
-#[tokio::test]
+// On other threads the client hears of the end while this one waits for the process.
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_ends_waits_for_no_watcher() {
     let mut agent = Agent::with(SHOP);
     let mut events = watch(&agent, "cart.shop").await;

@@ -66,8 +66,22 @@ impl Agent {
 
     /// Started with these arguments as well; its services are `services.yaml` in the folder.
     pub fn in_folder(folder: TempDir, arguments: &[&str]) -> Self {
-        let mut process = command(folder.path());
-        let mut process = process.args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut command = command(folder.path());
+        command.args(arguments);
+        Self::run(folder, command)
+    }
+
+    /// Started by a program whose arguments end with the agent's whole command line.
+    pub fn in_folder_by(folder: TempDir, starter: &[&str]) -> Self {
+        let started = command(folder.path());
+        let mut command = Command::new(starter[0]);
+        command.args(&starter[1..]).arg(started.get_program()).args(started.get_args());
+        command.stdin(Stdio::null());
+        Self::run(folder, command)
+    }
+
+    fn run(folder: TempDir, mut command: Command) -> Self {
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let keep = log.clone();

@@ -87,7 +87,7 @@ mod tests {
                 strings.extend(longer);
             }
         }
-        assert_eq!(strings.len(), (0..=6).map(|n| 8_usize.pow(n)).sum());
+        assert_eq!(strings.len(), (0..=6).map(|n| 8_usize.pow(n)).sum::<usize>());
         for text in strings.iter().filter(|text| !text.is_empty()) {
             let http = Authority::try_from(text.as_slice()).is_ok();
             assert_eq!(accepted(text), http, "{text:?}");

@@ -9,6 +9,7 @@ use crate::{
     plan::Here,
     policy::ConfigPolicies,
     publish::Tables,
+    serve::access::Access,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,8 +27,12 @@ impl World {
         catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
         let tables =
             Tables::start(catalog.clone(), ConfigPolicies::default(), Here::default(), 1).unwrap();
-        let agent =
-            Arc::new(Agent::new(catalog.clone(), tables.clone(), ConfigPolicies::default()));
+        let agent = Arc::new(Agent::new(
+            catalog.clone(),
+            tables.clone(),
+            ConfigPolicies::default(),
+            Access::default(),
+        ));
         Self { agent, catalog, tables }
     }
 
@@ -37,7 +42,9 @@ impl World {
 
     async fn watch(&self, service: &str, since: &str) -> Result<Watcher, Error> {
         let (service, since) = (service.to_owned(), since.to_owned());
-        self.agent.watch_service(v1::WatchServiceRequest { service, since }, None).await
+        self.agent
+            .watch_service(Identity::Uid(0), v1::WatchServiceRequest { service, since }, None)
+            .await
     }
 }
 
