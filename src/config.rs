@@ -53,6 +53,8 @@ pub struct Config {
     pub policies: ConfigPolicies,
     /// Who may ask for what; the first entry that fits a caller holds.
     pub access: Vec<AccessEntry>,
+    /// Whether there are metrics of single endpoints.
+    pub endpoint_metrics: bool,
     /// What is logged, such as `info` or `info,pointsman::source=debug`.
     pub log: Option<String>,
 }
@@ -91,6 +93,8 @@ struct ConfigFile {
     /// caller holds. Without entries everyone may ask for everything; with some, whom none fits may
     /// ask for nothing.
     access: Vec<AccessBlock>,
+    /// Whether there are metrics of single endpoints, of at most 10,000.
+    endpoint_metrics: bool,
     /// What is logged, such as info or info,pointsman::source=debug.
     #[schemars(with = "Option<String>")]
     log: Option<LogFilter>,
@@ -174,6 +178,7 @@ impl Config {
             state: written.state,
             policies,
             access: written.access.into_iter().map(Into::into).collect(),
+            endpoint_metrics: written.endpoint_metrics,
             log: written.log.map(|it| it.0),
         })
     }

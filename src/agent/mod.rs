@@ -30,6 +30,7 @@ use crate::{
         connections,
         front::Front,
         listener,
+        metrics::Series,
     },
     source::{self, Spec, Status},
 };
@@ -61,6 +62,8 @@ pub struct Options {
     pub policies: ConfigPolicies,
     /// Who may ask for what.
     pub access: Access,
+    /// Whether there are metrics of single endpoints.
+    pub endpoint_metrics: bool,
 }
 
 /// Why an agent could not start.
@@ -146,7 +149,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
         tables: tables.clone(),
         sources,
         listening,
-        socket: options.socket.to_string(),
+        settings: settings(&options),
+        series: Series { endpoints: options.endpoint_metrics },
     };
     let pages = admin::spawn(admin, told, ending).map_err(system("the admin thread"))?;
 
@@ -173,6 +177,37 @@ pub fn run(options: Options) -> Result<(), StartError> {
     // At last: from here on another agent may have the socket.
     drop(claim);
     served.inspect(|()| info!("ended"))
+}
+
+/// As the admin page shows them.
+fn settings(options: &Options) -> Vec<(&'static str, String)> {
+    let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or("not set").to_owned();
+    let sources: Vec<_> = options.sources.iter().map(Spec::to_string).collect();
+    let state = options.state.as_ref().map(|folder| folder.display().to_string());
+    vec![
+        ("socket", format!("{}, mode {:04o}", options.socket, options.socket_mode)),
+        ("sources", sources.join(", ")),
+        ("zone", text(&options.here.zone)),
+        ("region", text(&options.here.region)),
+        ("node", text(&options.here.node)),
+        ("state", state.unwrap_or_else(|| "not kept".to_owned())),
+        (
+            "access",
+            match options.access.0.len() {
+                0 => "everyone, all namespaces".to_owned(),
+                entries => format!("{entries} entries"),
+            },
+        ),
+        (
+            "policies",
+            format!(
+                "{} services, {} namespaces",
+                options.policies.services.len(),
+                options.policies.namespaces.len()
+            ),
+        ),
+        ("process", std::process::id().to_string()),
+    ]
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -72,6 +72,10 @@ impl AgentProcess {
         Ok(())
     }
 
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.join("agent.sock")
+    }
+
     /// A gRPC client on a connection of its own.
     pub(super) async fn connect(&self) -> io::Result<AgentClient<Channel>> {
         let socket = self.folder.join("agent.sock");

@@ -2,7 +2,7 @@
 //!
 //! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
 //! - [`pick`]: what a pick and its end cost a caller
-//! - [`socket`]: what the socket gives a caller with many requests under way
+//! - [`socket`]: what a call over the socket costs
 //! - [`publish`]: what publishing costs the node
 //! - [`memory`], [`idle`]: what a real agent holds, and what it costs at rest
 //! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
@@ -39,8 +39,8 @@ enum What {
     /// Time, instructions and allocations of a pick with its end, beside a bare loop of the same
     /// loads and counter updates.
     Pick(pick::Args),
-    /// Picks a second of one caller with 64 under way, by gRPC calls and by a session.
-    Socket,
+    /// Picks and reports over the socket, beside bare servers of the same framing and bytes.
+    Socket(socket::Args),
     /// One publishing pass over 200 processes x 1,000 slots, and its share of a core.
     Publish,
     /// How evenly and how fast requests are spread, beside random choice, own counts only and
@@ -56,7 +56,7 @@ enum What {
 pub fn run(args: Args) -> ExitCode {
     let report = match args.what {
         What::Pick(pick) => pick::run(&pick, args.smoke),
-        What::Socket => socket::run(args.smoke),
+        What::Socket(socket) => socket::run(&socket, args.smoke),
         What::Publish => publish::run(args.smoke),
         What::Balance(balance) => balance::run(&balance, args.smoke),
         What::Memory => memory::run(args.smoke),

@@ -65,6 +65,9 @@ pub struct Args {
     /// A folder for what outlives the agent.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Have metrics of single endpoints, too.
+    #[arg(long)]
+    endpoint_metrics: bool,
     /// What to log, such as debug or info,pointsman::source=debug [default: warn,pointsman=info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -126,6 +129,7 @@ fn options(args: Args, config: Config) -> Result<Options, Failure> {
         state: args.state.or(config.state),
         policies: config.policies,
         access: Access(config.access),
+        endpoint_metrics: args.endpoint_metrics || config.endpoint_metrics,
     })
 }
 

@@ -152,10 +152,10 @@ impl Leases {
         self.quota.take(identity)
     }
 
-    /// By whom how many are open, the most first.
+    /// Whose they are, and how many there may be.
     #[must_use]
-    pub fn holders(&self) -> Vec<(Identity, usize)> {
-        self.quota.holders()
+    pub fn quota(&self) -> &Quota<Identity> {
+        &self.quota
     }
 
     /// A lease for this pick. `in_flight`: it counts already, and needs no [`Event::Started`].

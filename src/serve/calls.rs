@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    access::Access, delivery::Line, ending::Ending, metrics::Metrics, names::Names, watch::Life,
+    access::Access, delivery::Line, ending::Ending, limits, metrics::Metrics, names::Names,
+    watch::Life,
 };
 use crate::{
     catalog::Catalog,
@@ -12,6 +13,7 @@ use crate::{
         Tables,
         leases::{Connection, Holder, Identity, Leases},
     },
+    quota::Quota,
 };
 
 /// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
@@ -20,6 +22,8 @@ pub struct Agent {
     pub(super) names: Names,
     pub(super) leases: Arc<Leases>,
     pub(super) metrics: Arc<Metrics>,
+    /// Who holds how many.
+    pub(super) connections: Arc<Quota<Identity>>,
     /// What the agent's configuration says of policies: explains where a setting came from.
     pub(super) policies: ConfigPolicies,
     pub(super) ending: Ending,
@@ -62,6 +66,7 @@ impl Agent {
             names: Names::new(catalog, tables, access),
             leases: Leases::new(),
             metrics: Arc::default(),
+            connections: Quota::new("connections", limits::most_connections()),
             policies,
             ending: Ending::default(),
             life: Life::new(),
@@ -71,6 +76,11 @@ impl Agent {
     /// The open leases.
     pub fn leases(&self) -> &Arc<Leases> {
         &self.leases
+    }
+
+    /// Whose the connections are, and how many there may be.
+    pub fn connections(&self) -> &Arc<Quota<Identity>> {
+        &self.connections
     }
 
     /// What is counted of the calls.

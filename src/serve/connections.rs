@@ -13,7 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::{Caller, delivery::Wire, front::Front, limits, metrics::Connected};
 use crate::{
     publish::leases::{Identity, Leases},
-    quota::{Permit, Quota},
+    quota::Permit,
 };
 
 /// How long requests may take to finish once the agent is told to end. A pick waits for a source
@@ -26,7 +26,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves the socket until `ending` is done; then lets requests finish, for [`GRACE`] at most.
 pub async fn serve(listener: UnixListener, front: Front, ending: impl Future<Output = ()>) {
     let connections = GracefulShutdown::new();
-    let quota = Quota::new("connections", most_connections());
     let mut ending = std::pin::pin!(ending);
     loop {
         let accepted = tokio::select! {
@@ -34,7 +33,7 @@ pub async fn serve(listener: UnixListener, front: Front, ending: impl Future<Out
             () = &mut ending => break,
         };
         match accepted {
-            Ok((stream, _)) => accept(stream, &front, &quota, &connections),
+            Ok((stream, _)) => accept(stream, &front, &connections),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -50,19 +49,7 @@ pub async fn serve(listener: UnixListener, front: Front, ending: impl Future<Out
     }
 }
 
-/// Half of the files that may be open: the others are for tables and whatever else there is.
-fn most_connections() -> usize {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let half = files.map_or(limits::MAX_CONNECTIONS, |files| (files / 2) as usize);
-    half.clamp(1, limits::MAX_CONNECTIONS)
-}
-
-fn accept(
-    stream: UnixStream,
-    front: &Front,
-    quota: &Arc<Quota<Identity>>,
-    connections: &GracefulShutdown,
-) {
+fn accept(stream: UnixStream, front: &Front, connections: &GracefulShutdown) {
     let identity = match stream.peer_cred() {
         Ok(peer) => Identity::Uid(peer.uid()),
         Err(error) => {
@@ -71,7 +58,7 @@ fn accept(
         }
     };
     let agent = front.agent();
-    let permit = match quota.take(identity) {
+    let permit = match agent.connections().take(identity) {
         Ok(permit) => permit,
         Err(exhausted) => {
             // Which protocol it speaks is not known yet: there is no way to tell it why.

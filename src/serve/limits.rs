@@ -51,6 +51,13 @@ pub const MAX_SESSION_CALLS: usize = 1000;
 /// Picks of one session that wait for a source at a time.
 pub const MAX_SESSION_WAITING: usize = 256;
 
+/// Half of the files that may be open: the others are for tables and whatever else there is.
+pub fn most_connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = files.map_or(MAX_CONNECTIONS, |files| (files / 2) as usize);
+    half.clamp(1, MAX_CONNECTIONS)
+}
+
 /// A duration between nothing and `most`, or what is wrong with it.
 pub(super) fn duration(
     field: impl Fn() -> String,

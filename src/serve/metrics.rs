@@ -29,6 +29,8 @@ use crate::{
     },
 };
 
+mod endpoints;
+
 /// The calls of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -165,11 +167,18 @@ impl Metrics {
     }
 }
 
+/// Which series a scrape has beside those that are always there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Series {
+    /// One of each kind for each endpoint.
+    pub endpoints: bool,
+}
+
 /// Everything that can be told of an agent, as text.
 #[must_use]
-pub fn scrape(agent: &Arc<Agent>, tables: &Tables) -> String {
+pub fn scrape(agent: &Arc<Agent>, tables: &Tables, series: Series) -> String {
     let mut registry = Registry::with_prefix("pointsman");
-    let told = Told { agent: Arc::clone(agent), tables: tables.clone() };
+    let told = Told { agent: Arc::clone(agent), tables: tables.clone(), series };
     registry.register_collector(Box::new(told));
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
@@ -182,6 +191,7 @@ pub fn scrape(agent: &Arc<Agent>, tables: &Tables) -> String {
 struct Told {
     agent: Arc<Agent>,
     tables: Tables,
+    series: Series,
 }
 
 impl fmt::Debug for Told {
@@ -197,7 +207,11 @@ impl Collector for Told {
         self.services(&mut to)?;
         self.leases(&mut to)?;
         self.sources(&mut to)?;
-        self.publishing(&mut to)
+        self.publishing(&mut to)?;
+        match self.series.endpoints {
+            true => endpoints::tell(&self.tables, &mut to),
+            false => Ok(()),
+        }
     }
 }
 

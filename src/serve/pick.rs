@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::debug;
+
 use super::{Agent, Error, calls::wait, limits};
 use crate::{
     api::v1,
@@ -10,6 +12,9 @@ use crate::{
         leases::{Holder, Undelivered},
     },
 };
+
+/// Logs that follow single requests; not written unless asked for (`--log pointsman::request=debug`).
+pub(super) const REQUESTS: &str = "pointsman::request";
 
 impl Agent {
     /// Chooses endpoints. The leases end unused unless the answer is said to be delivered.
@@ -53,6 +58,17 @@ impl Agent {
             picks.push(pick);
         }
         resolved.tally.picked(picks.len() as u64);
+        for pick in &picks {
+            debug!(
+                target: REQUESTS,
+                caller = %holder.identity,
+                service = request.service,
+                endpoint = format_args!("{}:{}", pick.address, pick.port),
+                lease = pick.lease,
+                plan = picked.plan,
+                "picked"
+            );
+        }
         let response = v1::PickResponse { picks, plan: picked.plan, stale: picked.stale };
         Ok((response, Undelivered::new(self.leases.clone(), leases)))
     }

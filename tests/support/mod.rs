@@ -52,9 +52,14 @@ pub struct Agent {
 impl Agent {
     /// Serves these services.
     pub fn with(services: &str) -> Self {
+        Self::with_arguments(services, &[])
+    }
+
+    /// Serves these services, started with these arguments as well.
+    pub fn with_arguments(services: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("services.yaml"), services).unwrap();
-        let agent = Self::in_folder(folder, &[]);
+        let agent = Self::in_folder(folder, arguments);
         agent.logs("answered");
         agent
     }
