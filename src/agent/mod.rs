@@ -30,6 +30,7 @@ use crate::{
         listener,
     },
     source::{self, Spec, Status},
+    state::{Keeper, Origins},
 };
 
 pub mod logs;
@@ -73,14 +74,6 @@ pub enum StartError {
         /// As the kernel says.
         reason: io::Error,
     },
-    /// The state folder can't be used.
-    #[error("state folder {folder}: {reason}")]
-    State {
-        /// The folder.
-        folder: PathBuf,
-        /// As the kernel says.
-        reason: io::Error,
-    },
     /// The system gave no thread, signal or descriptor.
     #[error("starting {what}: {reason}")]
     System {
@@ -101,10 +94,6 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 /// When something needed is missing or taken; nothing was served then.
 pub fn run(options: Options) -> Result<(), StartError> {
     let claim = Claim::take(&options.socket)?;
-    if let Some(folder) = &options.state {
-        std::fs::create_dir_all(folder)
-            .map_err(|reason| StartError::State { folder: folder.clone(), reason })?;
-    }
     let admin = admin::bind(options.admin)
         .map_err(|reason| StartError::Admin { address: options.admin, reason })?;
     let admin_address = admin.local_addr().map_err(system("the admin pages"))?;
@@ -121,14 +110,25 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let (end, ending) = watch::channel(false);
     let (listen, listening) = watch::channel(false);
     let catalog = Arc::new(Catalog::new(options.sources.iter().map(Spec::to_string)));
-    let sources = start_sources(&options, &catalog, &ending, &runtime);
     let tables =
         Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
             .map_err(system("the publishing thread"))?;
-    let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.policies.clone()));
+    let keeper = options.state.as_deref().map(|folder| {
+        let sources = options.sources.iter().map(Spec::to_string).collect();
+        Keeper::load(
+            folder,
+            Origins { sources, catalog: catalog.clone(), tables: tables.clone() },
+        )
+    });
+    // Before the first source speaks, so that it has the last word.
+    let sources = start_sources(&options, &catalog, &ending, &runtime);
+    let agent = Arc::new(Agent::new(catalog.clone(), tables.clone()));
     let leases = agent.leases().clone();
     runtime.spawn(async move { leases.run().await });
     runtime.spawn(tell_when_ready(catalog.clone()));
+    if let Some(keeper) = keeper.clone() {
+        runtime.spawn(async move { keeper.run().await });
+    }
     runtime.spawn(async move { catalog.end_holds().await });
     let told = admin::Told {
         agent: agent.clone(),
@@ -156,6 +156,9 @@ pub fn run(options: Options) -> Result<(), StartError> {
     // What is still running now has had its time.
     runtime.shutdown_background();
     tables.stop();
+    if let Some(keeper) = keeper {
+        keeper.write();
+    }
     if pages.join().is_err() {
         error!("the admin thread panicked");
     }

@@ -1,6 +1,7 @@
 //! A target with a table, as the socket sees it: picks, and what explains them.
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +17,7 @@ use super::{
     explanation::{EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     target::Target,
 };
-use crate::{catalog::EndpointRef, clock, policy::Policy};
+use crate::{catalog::EndpointRef, clock, plan::Standing, policy::Policy};
 
 /// What one pick wants.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +157,11 @@ impl Live {
                 }
             })
             .collect()
+    }
+
+    /// What must be remembered of its endpoints' errors.
+    pub fn standings(&self) -> HashMap<SocketAddr, Standing> {
+        self.publisher().plan().standings().collect()
     }
 
     /// All that explains a pick.

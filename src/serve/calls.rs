@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use super::{delivery::Line, metrics::Metrics, names::Names};
 use crate::{
     catalog::Catalog,
-    policy::ConfigPolicies,
     publish::{
         Tables,
         leases::{Connection, Holder, Identity, Leases},
@@ -18,8 +17,6 @@ pub struct Agent {
     pub(super) names: Names,
     pub(super) leases: Arc<Leases>,
     pub(super) metrics: Arc<Metrics>,
-    /// What the agent's configuration says of policies: explains where a setting came from.
-    pub(super) policies: ConfigPolicies,
 }
 
 /// Who is calling, and over which connection.
@@ -48,9 +45,9 @@ impl Caller {
 impl Agent {
     /// Answers from this catalog and these tables.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, tables: Tables, policies: ConfigPolicies) -> Self {
+    pub fn new(catalog: Arc<Catalog>, tables: Tables) -> Self {
         let names = Names::new(catalog, tables);
-        Self { names, leases: Leases::new(), metrics: Arc::default(), policies }
+        Self { names, leases: Leases::new(), metrics: Arc::default() }
     }
 
     /// The open leases.

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::error::{Error, Violation};
 use crate::{
     catalog::{Catalog, Found, Labels, LookupError, ServiceName, ServiceRef},
+    policy::ConfigPolicies,
     publish::{Live, Tables, Target, leases::Tally},
 };
 
@@ -119,6 +120,11 @@ impl Names {
                 LookupError::NoSuchService { asked: found.service.name.clone(), near: Vec::new() };
             not_found(name, gone, Duration::ZERO)
         })
+    }
+
+    /// What was configured of services' policies: explains where a setting came from.
+    pub(super) fn policies(&self) -> Arc<ConfigPolicies> {
+        self.tables.policies()
     }
 
     /// What is known.

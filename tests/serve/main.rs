@@ -12,3 +12,4 @@ mod http;
 mod leases;
 mod lifetime;
 mod socket;
+mod state;

@@ -334,3 +334,28 @@ impl Http {
         body["accepted"] == 1
     }
 }
+
+/// Reports failures of one endpoint, and successes of all others, until it is put aside.
+pub async fn eject(agent: &Agent, service: &str, bad: &str) {
+    let mut http = agent.http().await;
+    for _ in 0..2000 {
+        let (address, lease) = http.pick(service).await;
+        let outcome = if address == bad { "FAILURE" } else { "SUCCESS" };
+        http.report(&lease, outcome).await;
+        if state_of(agent, service, bad).await == "ejected" {
+            return;
+        }
+    }
+    panic!("{bad} is {}", state_of(agent, service, bad).await);
+}
+
+/// An endpoint's state in a word.
+pub async fn state_of(agent: &Agent, service: &str, address: &str) -> String {
+    let (_, body) = agent.http().await.get(&format!("/v1/services/{service}")).await;
+    let endpoints = body["endpoints"].as_array().unwrap_or_else(|| panic!("{body}"));
+    let is_it = |it: &&Value| {
+        format!("{}:{}", it["address"].as_str().unwrap_or_default(), it["port"]) == address
+    };
+    let found = endpoints.iter().find(is_it).unwrap_or_else(|| panic!("{address}: {body}"));
+    found["state"].as_str().unwrap_or_else(|| panic!("{found}")).to_owned()
+}
