@@ -70,7 +70,7 @@ impl Live {
         seed: u32,
         waker: Waker,
     ) -> io::Result<Self> {
-        let callers = Callers::attach(&mut publisher, seed, &waker)?;
+        let callers = Callers::attach(&target, &mut publisher, seed, &waker)?;
         let shown = Shown { plan: publisher.plan().version, stale };
         Ok(Self {
             target,
@@ -105,7 +105,12 @@ impl Live {
         let mut counting = callers.lock();
         let superseded = publisher.update(endpoints, policy, clock::now())?;
         if superseded {
-            self.callers.store(Callers::attach(&mut publisher, self.seed, &self.waker)?);
+            self.callers.store(Callers::attach(
+                &self.target,
+                &mut publisher,
+                self.seed,
+                &self.waker,
+            )?);
         } else {
             counting.learn(&publisher);
         }
@@ -131,6 +136,11 @@ impl Live {
         }
         let shown = **self.shown.load();
         Ok(Picked { picks, plan: shown.plan, stale: shown.stale })
+    }
+
+    /// Counts what an earlier agent picked; none where the endpoint is gone.
+    pub fn adopt(&self, address: SocketAddr, cost: u32, in_flight: bool) -> Option<Held> {
+        self.callers.load_full().adopt(address, cost, in_flight)
     }
 
     #[cold]

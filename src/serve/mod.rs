@@ -7,10 +7,12 @@
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
 //!   `list`, `get`, `explain`; [`limits`]: what they may ask for; [`error`]: what they hear if not
 //! - [`names`]: from a name to its live table
+//! - `adopt`: what an agent before this one tells of its leases
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
 pub mod address;
 pub mod admin;
+mod adopt;
 pub mod calls;
 pub mod claim;
 pub mod connections;

@@ -122,6 +122,14 @@ impl Names {
         })
     }
 
+    /// The live table of a target, as another agent names it. None: the catalog has no such port.
+    ///
+    /// # Errors
+    /// The system gives no shared memory.
+    pub(super) fn table(&self, target: &Target) -> std::io::Result<Option<Arc<Live>>> {
+        self.tables.open(target)
+    }
+
     /// What was configured of services' policies: explains where a setting came from.
     pub(super) fn policies(&self) -> Arc<ConfigPolicies> {
         self.tables.policies()
@@ -132,7 +140,7 @@ impl Names {
         &self.catalog
     }
 
-    fn tally(&self, service: &ServiceName) -> Arc<Tally> {
+    pub(super) fn tally(&self, service: &ServiceName) -> Arc<Tally> {
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tally) = tallies.by_name.get(service) {
             return Arc::clone(tally);

@@ -11,5 +11,7 @@ mod grpc;
 mod http;
 mod leases;
 mod lifetime;
+mod signals;
 mod socket;
 mod state;
+mod takeover;

@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +23,8 @@ fn with_state(services: &str) -> Agent {
     agent
 }
 
-fn again(folder: TempDir) -> Agent {
+fn again(folder: impl Into<Arc<TempDir>>) -> Agent {
+    let folder = folder.into();
     let state = state_folder(folder.path());
     Agent::in_folder(folder, &["--state", state.to_str().unwrap()])
 }
@@ -43,7 +45,7 @@ async fn written(folder: &Path, right: impl Fn(&pointsman::state::record::State)
 }
 
 /// An agent that knew its services, was killed, and has lost their file.
-async fn left_behind() -> TempDir {
+async fn left_behind() -> Arc<TempDir> {
     let agent = with_state(SHOP);
     written(agent.folder.path(), |state| state.services.len() == 2).await;
     let folder = agent.kill();
@@ -116,8 +118,7 @@ async fn an_ejected_endpoint_stays_ejected_over_an_end_and_over_a_kill() {
     let mut agent = agent;
     agent.terminate();
     assert_eq!(agent.ended().code(), Some(0));
-    let folder = std::mem::replace(&mut agent.folder, tempfile::tempdir().unwrap());
-    let agent = again(folder);
+    let agent = again(agent.folder.clone());
     assert_eq!(state_of(&agent, "cart.shop", bad).await, "ejected");
     let (_, body) = agent.http().await.get("/v1/services/cart.shop/explain").await;
     assert!(body.to_string().contains("time 1 in a row"), "{body}");
