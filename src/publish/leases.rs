@@ -237,15 +237,22 @@ impl Leases {
 
     /// Takes a report of `identity` about a lease.
     pub fn report(&self, identity: Identity, id: LeaseId, report: &Report) -> Reported {
-        let now = Instant::now();
+        let known = self.take_report(identity, id, report);
+        // After it counts here: a successor that does not hear of it now finds it counted.
         let told = self.tell_of(id, identity, report);
+        // A lease that only the successor knows may well be reported to who went before it.
+        match known == Reported::Accepted || told || self.keep_early(id, identity, report) {
+            true => Reported::Accepted,
+            false => Reported::Unknown,
+        }
+    }
+
+    fn take_report(&self, identity: Identity, id: LeaseId, report: &Report) -> Reported {
+        let now = Instant::now();
         let mut shard = self.shard(id);
         let Some(open) = shard.open.get_mut(&id).filter(|open| open.holder.identity == identity)
         else {
-            // A lease that only the successor knows may well be reported to who went before it.
-            let known = told || shard.ended.remembers(id, identity, now);
-            drop(shard);
-            return match known || self.keep_early(id, identity, report) {
+            return match shard.ended.remembers(id, identity, now) {
                 true => Reported::Accepted,
                 false => Reported::Unknown,
             };
@@ -286,7 +293,11 @@ impl Leases {
 
     #[cold]
     fn keep_early(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
-        lock(&self.early).as_mut().is_some_and(|early| early.keep(id, identity, report))
+        let mut early = lock(&self.early);
+        let Some(early) = &mut *early else { return false };
+        // Under this lock: news that is taken in meanwhile finds it, or is found.
+        self.take_report(identity, id, report) == Reported::Accepted
+            || early.keep(id, identity, report)
     }
 
     /// Tells a successor of a lease, after it is open: who began to listen just before has it from
