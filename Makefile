@@ -1,5 +1,5 @@
 # `make test` is all that has to pass. The rest is for working on it.
-.PHONY: help test check demo bench
+.PHONY: help test check demo bench fuzz
 
 help: ## What there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,3 +17,7 @@ demo: ## What a pick per request is worth, measured here in half a minute
 
 bench: ## Every bench with its goals, on an otherwise idle machine
 	@scripts/bench
+
+SECONDS = 20
+fuzz: ## Every fuzz target, SECONDS each (20 unless told otherwise)
+	@scripts/fuzz $(SECONDS)

@@ -5,6 +5,8 @@ use std::{env, error::Error, fs, path::PathBuf};
 
 use prost_build::Config;
 
+const SESSION: &str = ".pointsman.v1.Session";
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(["pointsman/v1/agent.proto"], ["proto"])?;
@@ -13,8 +15,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("pointsman.v1.descriptors"), &encoded)?;
 
     let mut config = Config::new();
-    config.compile_well_known_types().extern_path(".google.protobuf", "::pbjson_types");
+    config
+        .compile_well_known_types()
+        .extern_path(".google.protobuf", "::pbjson_types")
+        .extern_path(".google.rpc", "::tonic_types::pb");
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
-    pbjson_build::Builder::new().register_descriptors(&encoded)?.build(&[".pointsman.v1"])?;
+    pbjson_build::Builder::new()
+        .register_descriptors(&encoded)?
+        // Sessions are gRPC's alone.
+        .exclude(["Request", "Call", "Response", "Answer"].map(|name| format!("{SESSION}{name}")))
+        .build(&[".pointsman.v1"])?;
     Ok(())
 }

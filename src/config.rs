@@ -11,6 +11,8 @@ use std::{
     sync::Arc,
 };
 
+use access::AccessBlock;
+pub use access::AccessEntry;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -23,6 +25,8 @@ use crate::{
         policy_block::{PolicyBlock, PolicyShape},
     },
 };
+
+mod access;
 
 /// What a configuration file says; none where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,6 +51,10 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// Policies of services.
     pub policies: ConfigPolicies,
+    /// Who may ask for what; the first entry that fits a caller holds.
+    pub access: Vec<AccessEntry>,
+    /// Whether there are metrics of single endpoints.
+    pub endpoint_metrics: bool,
     /// What is logged, such as `info` or `info,pointsman::source=debug`.
     pub log: Option<String>,
 }
@@ -81,6 +89,12 @@ struct ConfigFile {
     state: Option<PathBuf>,
     /// Policies of services; they win over what the services themselves carry.
     policies: PoliciesBlock,
+    /// Which callers may list and pick services of which namespaces; the first entry that fits a
+    /// caller holds. Without entries everyone may ask for everything; with some, whom none fits may
+    /// ask for nothing.
+    access: Vec<AccessBlock>,
+    /// Whether there are metrics of single endpoints, of at most 10,000.
+    endpoint_metrics: bool,
     /// What is logged, such as info or info,pointsman::source=debug.
     #[schemars(with = "Option<String>")]
     log: Option<LogFilter>,
@@ -163,6 +177,8 @@ impl Config {
             node: written.node,
             state: written.state,
             policies,
+            access: written.access.into_iter().map(Into::into).collect(),
+            endpoint_metrics: written.endpoint_metrics,
             log: written.log.map(|it| it.0),
         })
     }

@@ -31,6 +31,7 @@ pub mod load;
 pub mod plan;
 pub mod policy;
 pub mod publish;
+pub mod quota;
 pub mod serve;
 pub mod sim;
 pub mod source;

@@ -25,6 +25,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{net::UnixListener, runtime::Runtime, sync::watch};
 use tracing::{error, info, warn};
 
@@ -42,11 +43,13 @@ use crate::{
     publish::Tables,
     serve::{
         Agent,
+        access::Access,
         address::SocketAddress,
         admin,
         claim::{Claim, ClaimError},
         connections::{Connections, GRACE, Leave},
         front::Front,
+        metrics::Series,
     },
     source::{self, Spec, Status},
     state::{Keeper, Origins},
@@ -87,6 +90,10 @@ pub struct Options {
     pub policies: ConfigPolicies,
     /// What is logged.
     pub log: String,
+    /// Who may ask for what.
+    pub access: Access,
+    /// Whether there are metrics of single endpoints.
+    pub endpoint_metrics: bool,
 }
 
 /// Why an agent could not start.
@@ -134,6 +141,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 /// # Errors
 /// When something needed is missing or taken; nothing was served then.
 pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(), StartError> {
+    let files = allow_more_files();
     if let Some(passed) = passed.as_ref().filter(|passed| passed.path != options.socket.path()) {
         let (passed, asked) = (passed.path.clone(), options.socket);
         return Err(StartError::AnotherSocket { passed, asked });
@@ -160,6 +168,7 @@ pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(
         pid = std::process::id(),
         zone = options.here.zone.as_deref(),
         seed,
+        files,
         "starting"
     );
 
@@ -224,7 +233,7 @@ impl Parts {
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
         // Before the first source speaks, so that it has the last word.
         let sources = start_sources(&options, &catalog, &ending, runtime);
-        let agent = Arc::new(Agent::new(catalog.clone(), tables.clone()));
+        let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.access.clone()));
         let (leases, holds) = (agent.leases().clone(), catalog.clone());
         runtime.spawn(async move { leases.run().await });
         runtime.spawn(async move { holds.end_holds().await });
@@ -269,7 +278,8 @@ impl Serving {
             tables: parts.tables.clone(),
             sources: parts.sources.clone(),
             listening: listens.clone(),
-            socket: options.socket.to_string(),
+            settings: settings(options),
+            series: Series { endpoints: options.endpoint_metrics },
         };
         let same = admin.try_clone().map_err(system("the admin pages"))?;
         let pages = admin::spawn(same, told, ending).map_err(system("the admin thread"))?;
@@ -428,12 +438,53 @@ fn inherited(address: SocketAddr, heir: Option<&mut Heir>) -> Result<TcpListener
     }
 }
 
+/// As the admin page shows them.
+fn settings(options: &Options) -> Vec<(&'static str, String)> {
+    let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or("not set").to_owned();
+    let sources: Vec<_> = options.sources.iter().map(Spec::to_string).collect();
+    let state = options.state.as_ref().map(|folder| folder.display().to_string());
+    vec![
+        ("socket", format!("{}, mode {:04o}", options.socket, options.socket_mode)),
+        ("sources", sources.join(", ")),
+        ("zone", text(&options.here.zone)),
+        ("region", text(&options.here.region)),
+        ("node", text(&options.here.node)),
+        ("state", state.unwrap_or_else(|| "not kept".to_owned())),
+        (
+            "access",
+            match options.access.0.len() {
+                0 => "everyone, all namespaces".to_owned(),
+                entries => format!("{entries} entries"),
+            },
+        ),
+        (
+            "policies",
+            format!(
+                "{} services, {} namespaces",
+                options.policies.services.len(),
+                options.policies.namespaces.len()
+            ),
+        ),
+        ("process", std::process::id().to_string()),
+    ]
+}
+
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("serve")
         .enable_all()
         .build()
+}
+
+/// As many files as the system lets this process have: connections and tables each take some.
+fn allow_more_files() -> Option<u64> {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, files) {
+        warn!(%error, "the limit on open files stays");
+    }
+    getrlimit(Resource::Nofile).current
 }
 
 /// Of all picks; logged, so that a run can be repeated.

@@ -47,6 +47,8 @@ impl Reload {
             ("admin", now.admin != new.admin),
             ("zone, region or node", now.here != new.here),
             ("state", now.state != new.state),
+            ("access", now.access != new.access),
+            ("endpoint-metrics", now.endpoint_metrics != new.endpoint_metrics),
         ];
         for (name, _) in fixed.into_iter().filter(|(_, differs)| *differs) {
             warn!("{name} has changed: it takes effect with the next start, or a take-over");

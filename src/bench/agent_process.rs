@@ -72,19 +72,27 @@ impl AgentProcess {
         Ok(())
     }
 
+    pub(super) fn socket(&self) -> PathBuf {
+        self.folder.join("agent.sock")
+    }
+
+    /// A gRPC client on a connection of its own.
+    pub(super) async fn connect(&self) -> io::Result<AgentClient<Channel>> {
+        let socket = self.folder.join("agent.sock");
+        let connect = tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        });
+        let endpoint = Endpoint::from_static("http://localhost").timeout(PATIENCE);
+        let channel = endpoint.connect_with_connector(connect).await.map_err(io::Error::other)?;
+        Ok(AgentClient::new(channel))
+    }
+
     /// Picks once from each of the first so many services, and reports the end of each.
     pub(super) fn pick_from(&self, services: usize) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let socket = self.folder.join("agent.sock");
-            let connect = tower::service_fn(move |_| {
-                let socket = socket.clone();
-                async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-            });
-            let channel = Endpoint::from_static("http://localhost").timeout(PATIENCE);
-            let channel =
-                channel.connect_with_connector(connect).await.map_err(io::Error::other)?;
-            let mut client = AgentClient::new(channel);
+            let mut client = self.connect().await?;
             for service in 0..services {
                 pick_and_report(&mut client, service_name(service)).await?;
             }
@@ -112,7 +120,7 @@ impl Drop for AgentProcess {
     }
 }
 
-fn service_name(service: usize) -> String {
+pub(super) fn service_name(service: usize) -> String {
     format!("s{service}.bench")
 }
 

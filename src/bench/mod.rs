@@ -2,6 +2,7 @@
 //!
 //! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
 //! - [`pick`]: what a pick and its end cost a caller
+//! - [`socket`]: what a call over the socket costs
 //! - [`publish`]: what publishing costs the node
 //! - [`memory`], [`idle`]: what a real agent holds, and what it costs at rest
 //! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
@@ -18,6 +19,7 @@ pub mod pick;
 pub mod publish;
 pub mod real_processes;
 pub mod report;
+pub mod socket;
 
 /// Arguments of `pointsman bench`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +39,8 @@ enum What {
     /// Time, instructions and allocations of a pick with its end, beside a bare loop of the same
     /// loads and counter updates.
     Pick(pick::Args),
+    /// Picks and reports over the socket, beside bare servers of the same framing and bytes.
+    Socket(socket::Args),
     /// One publishing pass over 200 processes x 1,000 slots, and its share of a core.
     Publish,
     /// How evenly and how fast requests are spread, beside random choice, own counts only and
@@ -52,6 +56,7 @@ enum What {
 pub fn run(args: Args) -> ExitCode {
     let report = match args.what {
         What::Pick(pick) => pick::run(&pick, args.smoke),
+        What::Socket(socket) => socket::run(&socket, args.smoke),
         What::Publish => publish::run(args.smoke),
         What::Balance(balance) => balance::run(&balance, args.smoke),
         What::Memory => memory::run(args.smoke),

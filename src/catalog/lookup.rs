@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     model::{Port, Service},
     name::{PortRef, ServiceName},
-    near::{did_you_mean, near, near_services},
+    near::{did_you_mean, near},
 };
 
 /// What a caller's name led to.
@@ -25,7 +25,7 @@ pub enum LookupError {
     NoSuchService {
         /// What was asked for.
         asked: ServiceName,
-        /// What was probably meant, best first.
+        /// What was probably meant, best first, as far as somebody looked: see `Catalog::near`.
         near: Vec<String>,
     },
     /// The service has no such port.
@@ -95,14 +95,6 @@ pub(super) fn port(service: &Arc<Service>, asked: Option<&PortRef>) -> Result<Fo
             near: near_ports(service, asked),
         }),
     }
-}
-
-/// Nothing of that name, and all sources have answered.
-pub(super) fn no_such_service<'a>(
-    asked: &ServiceName,
-    known: impl IntoIterator<Item = &'a ServiceName>,
-) -> LookupError {
-    LookupError::NoSuchService { asked: asked.clone(), near: near_services(asked, known) }
 }
 
 fn named(service: &Service, name: &str) -> Option<usize> {

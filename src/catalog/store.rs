@@ -24,6 +24,7 @@ use super::{
     merge::{Merge, Touched},
     model::Service,
     name::{ServiceName, ServiceRef},
+    near::near_services,
 };
 
 /// Which of the catalog's sources, in the order of [`Catalog::new`].
@@ -196,7 +197,7 @@ impl Catalog {
         match snapshot.get(&asked.service) {
             Some(service) => lookup::port(service, asked.port.as_ref()),
             None if unsynced.is_empty() => {
-                Err(lookup::no_such_service(&asked.service, snapshot.keys()))
+                Err(LookupError::NoSuchService { asked: asked.service.clone(), near: Vec::new() })
             }
             None => Err(LookupError::NotSynced { sources: unsynced.to_vec() }),
         }
@@ -221,6 +222,13 @@ impl Catalog {
             }
         };
         tokio::time::timeout(at_most, settled).await.unwrap_or_else(|_| self.lookup(asked))
+    }
+
+    /// What was probably meant by a name that nothing has, of the services that `visible` lets
+    /// through. It looks at every service there is: a millisecond or so for a thousand of them.
+    pub fn near(&self, asked: &ServiceName, visible: impl Fn(&ServiceName) -> bool) -> Vec<String> {
+        let snapshot = self.snapshot.load();
+        near_services(asked, snapshot.keys().filter(|name| visible(name)))
     }
 
     /// The service as it is now.

@@ -19,6 +19,7 @@ use crate::{
     config::Config,
     plan::Here,
     serve::{
+        access::Access,
         address::{self, SocketAddress},
         group,
         listener::DEFAULT_MODE,
@@ -71,6 +72,9 @@ pub struct Args {
     /// Take the socket over from the agent that serves it, once the sources have answered.
     #[arg(long)]
     takeover: bool,
+    /// Have metrics of single endpoints, too.
+    #[arg(long)]
+    endpoint_metrics: bool,
     /// What to log, such as debug or info,pointsman::source=debug [default: warn,pointsman=info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -145,6 +149,8 @@ fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options,
         takeover: args.takeover,
         policies: config.policies,
         log: args.log.or(config.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+        access: Access(config.access),
+        endpoint_metrics: args.endpoint_metrics || config.endpoint_metrics,
     })
 }
 

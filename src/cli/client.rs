@@ -59,12 +59,46 @@ pub fn escape(part: &str) -> String {
     escaped.collect()
 }
 
+/// What an agent answered.
+#[derive(Debug)]
+pub struct Answer {
+    /// Whether it went well, and what was said beside the body.
+    pub head: http::response::Parts,
+    /// A message, or an error.
+    pub body: Bytes,
+}
+
+/// Asks for something that has a path, whatever is answered.
+///
+/// # Errors
+/// When the agent can't be reached.
+pub fn ask(options: &Options, path: &str) -> Result<Answer, Failure> {
+    exchange_in_time(options, Method::GET, path, Vec::new())
+}
+
 fn call<T: DeserializeOwned>(
     options: &Options,
     method: Method,
     path: &str,
     body: Vec<u8>,
 ) -> Result<T, Failure> {
+    let Answer { head, body } = exchange_in_time(options, method, path, body)?;
+    let unreadable = |error| {
+        let socket = &options.socket;
+        Failure::other(format!("{socket} answers, but not as an agent does: {error}"))
+    };
+    match head.status.is_success() {
+        true => serde_json::from_slice(&body).map_err(unreadable),
+        false => Err(Failure::told(&serde_json::from_slice(&body).map_err(unreadable)?)),
+    }
+}
+
+fn exchange_in_time(
+    options: &Options,
+    method: Method,
+    path: &str,
+    body: Vec<u8>,
+) -> Result<Answer, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -73,28 +107,19 @@ fn call<T: DeserializeOwned>(
         let exchange = exchange(&options.socket, method, path, body);
         tokio::time::timeout(PATIENCE, exchange).await
     });
-    let (good, body) = exchange.unwrap_or_else(|_| {
+    exchange.unwrap_or_else(|_| {
         let waited = humantime::format_duration(PATIENCE);
         let message = format!("the agent at {} has not answered for {waited}", options.socket);
         Err(Failure::new(Kind::NoAgent, message))
-    })?;
-    let unreadable = |error| {
-        let socket = &options.socket;
-        Failure::other(format!("{socket} answers, but not as an agent does: {error}"))
-    };
-    match good {
-        true => serde_json::from_slice(&body).map_err(unreadable),
-        false => Err(Failure::told(&serde_json::from_slice(&body).map_err(unreadable)?)),
-    }
+    })
 }
 
-/// Whether it went well, and what was said.
 async fn exchange(
     socket: &SocketAddress,
     method: Method,
     path: &str,
     body: Vec<u8>,
-) -> Result<(bool, Bytes), Failure> {
+) -> Result<Answer, Failure> {
     let stream = UnixStream::connect(socket.path()).await.map_err(|error| {
         let why = match error.kind() {
             ErrorKind::NotFound => "there is no such socket: is the agent running here?".to_owned(),
@@ -120,9 +145,9 @@ async fn exchange(
         .body(Full::new(Bytes::from(body)))
         .map_err(Failure::other)?;
     let response = sender.send_request(request).await.map_err(broken)?;
-    let good = response.status().is_success();
-    let body = response.into_body().collect().await.map_err(broken)?.to_bytes();
-    Ok((good, body))
+    let (head, body) = response.into_parts();
+    let body = body.collect().await.map_err(broken)?.to_bytes();
+    Ok(Answer { head, body })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The command line: what a person types, and how the answers look.
 //!
 //! - a file per subcommand: [`agent`], [`pick`], [`report`], [`services`], [`endpoints`],
-//!   [`explain`]
+//!   [`explain`], [`check`]
 //! - [`client`]: asks the agent over its socket, in HTTP and JSON
 //! - [`exit`]: what failed, as a message and an exit code
 //! - [`output`], [`table`], [`words`]: terminals and pipes, columns, numbers that people read
@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub mod agent;
+pub mod check;
 pub mod client;
 pub mod endpoints;
 pub mod exit;
@@ -39,6 +40,7 @@ enum Command {
     Services(services::Args),
     Endpoints(endpoints::Args),
     Explain(explain::Args),
+    Check(check::Args),
     Demo(crate::demo::Args),
     Bench(crate::bench::Args),
 }
@@ -52,6 +54,7 @@ pub fn run() -> ExitCode {
         Command::Services(args) => services::run(&args),
         Command::Endpoints(args) => endpoints::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Demo(args) => return crate::demo::run(args),
         Command::Bench(args) => return crate::bench::run(args),
     };

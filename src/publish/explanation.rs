@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use super::{ServicePublisher, samples::Sample, target::Target};
 use crate::{
     catalog::{EndpointRef, Health},
+    load::Totals,
     plan::{Plan, State},
     policy::Policy,
 };
@@ -36,6 +37,8 @@ pub struct EndpointStatus {
     pub failures: u32,
     /// Of these, the mean of the timed ones.
     pub mean_latency: Option<Duration>,
+    /// Outcomes since the agent first saw it.
+    pub total: Totals,
 }
 
 /// All that explains a pick.

@@ -32,6 +32,7 @@ use memory::Ended;
 pub use tally::{OUTCOMES, Tally};
 
 use super::{Held, Outcome, ServerLoad};
+use crate::quota::{Exhausted, Permit, Quota};
 
 mod connection;
 pub mod handed;
@@ -46,6 +47,10 @@ pub const MAX_TTL: Duration = Duration::from_secs(3600);
 /// A lease bound to a connection outlives it by this, for a report already on its way elsewhere.
 pub const AFTER_CONNECTION: Duration = Duration::from_secs(5);
 
+/// Open ones of all callers. At 300 bytes each they take 75 MiB at the most; a node with 20,000
+/// requests a second of half a second each has 10,000.
+const MOST: usize = 1 << 18;
+
 /// A power of two; with two worker threads a clash of locks is rare at 16.
 const SHARDS: usize = 16;
 
@@ -54,6 +59,14 @@ const SHARDS: usize = 16;
 pub enum Identity {
     /// The user of the process at the other end of the socket.
     Uid(u32),
+}
+
+impl std::fmt::Display for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+        }
+    }
 }
 
 /// Whose a new lease is.
@@ -107,6 +120,7 @@ pub struct Leases {
     early: Mutex<Option<Early>>,
     /// Who is told of all leases, once this agent hands over.
     successor: ArcSwapOption<Successor>,
+    quota: Arc<Quota<Identity>>,
 }
 
 #[derive(Default)]
@@ -122,6 +136,7 @@ struct Open {
     holder: Holder,
     deadline: Instant,
     tally: Arc<Tally>,
+    _permit: Permit<Identity>,
 }
 
 impl Leases {
@@ -135,12 +150,28 @@ impl Leases {
             start: Instant::now(),
             early: Mutex::default(),
             successor: ArcSwapOption::empty(),
+            quota: Quota::new("leases", MOST),
         })
+    }
+
+    /// The right to a lease.
+    ///
+    /// # Errors
+    /// This identity, or all of them, have too many open.
+    pub fn permit(&self, identity: Identity) -> Result<Permit<Identity>, Exhausted> {
+        self.quota.take(identity)
+    }
+
+    /// Whose they are, and how many there may be.
+    #[must_use]
+    pub fn quota(&self) -> &Quota<Identity> {
+        &self.quota
     }
 
     /// A lease for this pick. `in_flight`: it counts already, and needs no [`Event::Started`].
     pub fn give(
         &self,
+        permit: Permit<Identity>,
         held: Held,
         in_flight: bool,
         holder: &Holder,
@@ -148,7 +179,7 @@ impl Leases {
         tally: &Arc<Tally>,
     ) -> LeaseId {
         let id = LeaseId::random();
-        self.insert(id, held, in_flight, holder, ttl, tally);
+        self.insert(permit, id, held, in_flight, holder, ttl, tally);
         self.tell_given(id);
         id
     }
@@ -170,8 +201,10 @@ impl Leases {
         if known {
             return;
         }
-        let ttl = ttl.min(MAX_TTL);
-        self.insert(id, held, in_flight, &Holder { identity, connection: None }, ttl, tally);
+        // Who has too many open has them from both agents together.
+        let Ok(permit) = self.permit(identity) else { return };
+        let holder = Holder { identity, connection: None };
+        self.insert(permit, id, held, in_flight, &holder, ttl.min(MAX_TTL), tally);
         self.tell_given(id);
         let early = lock(&self.early).as_mut().and_then(|early| early.take(id, identity));
         if let Some(report) = early {
@@ -203,8 +236,10 @@ impl Leases {
         self.successor.store(None);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that a lease is made of")]
     fn insert(
         &self,
+        permit: Permit<Identity>,
         id: LeaseId,
         held: Held,
         in_flight: bool,
@@ -223,6 +258,7 @@ impl Leases {
                 holder: holder.clone(),
                 deadline,
                 tally: Arc::clone(tally),
+                _permit: permit,
             };
             shard.open.insert(id, open);
             deadline

@@ -164,6 +164,7 @@ impl Live {
                     requests: recent.ended,
                     failures: recent.failed,
                     mean_latency: recent.mean_latency(),
+                    total: load.total,
                 }
             })
             .collect()

@@ -214,8 +214,10 @@ impl ServicePublisher {
         self.concurrency.1 += 1;
         self.idle_passes = if seen.moved || seen.in_flight > 0 { 0 } else { self.idle_passes + 1 };
         let due = now.saturating_sub(self.planned_at) >= PLAN_EVERY.max(period * PASSES_A_PLAN);
+        // What ended last is taken in before it may fall asleep, which can be long.
+        let due = due && self.idle_passes < IDLE_PASSES || self.idle_passes == IDLE_PASSES;
         let mut lost = Vec::new();
-        if seen.unreachable || due && self.idle_passes < IDLE_PASSES || self.time_is_up(now) {
+        if seen.unreachable || due || self.time_is_up(now) {
             lost = self.observe(now);
             self.decide(now);
         }

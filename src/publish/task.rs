@@ -190,6 +190,16 @@ impl Tables {
         self.shared.waker.wake();
     }
 
+    /// Gives up the table of a target in which nothing is in flight; whether it is gone.
+    pub fn close(&self, target: &Target) -> bool {
+        let mut all = lock(&self.shared.live);
+        let unused = all.get(target).is_none_or(|live| live.publisher().is_asleep());
+        if unused {
+            all.remove(target);
+        }
+        unused
+    }
+
     /// Every live table.
     pub fn all(&self) -> Vec<Arc<Live>> {
         lock(&self.shared.live).values().cloned().collect()

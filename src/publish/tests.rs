@@ -223,6 +223,18 @@ fn it_is_idle_only_after_fifty_passes_without_anything_in_flight() {
 }
 
 #[test]
+fn what_ended_last_is_taken_in_before_it_falls_asleep() {
+    let mut stage = Stage::new(2);
+    let pick = stage.pick();
+    stage.end(pick, Outcome::Failure);
+    while !stage.publisher.is_idle() {
+        stage.pass();
+    }
+    let failed: u64 = stage.publisher.loads().iter().map(|load| load.total.failed).sum();
+    assert_eq!(failed, 1);
+}
+
+#[test]
 fn a_process_that_erases_its_counters_is_detached() {
     let mut stage = Stage::new(2);
     stage.publisher = ServicePublisher::new(Setup {

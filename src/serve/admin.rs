@@ -14,11 +14,16 @@ use axum::{Router, extract::State, response::Html, routing::get};
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use tokio::sync::watch;
 
-use super::{Agent, metrics};
+use super::{
+    Agent,
+    metrics::{self, Series},
+};
 use crate::{
     publish::Tables,
     source::{Spec, Status},
 };
+
+mod page;
 
 /// What OpenMetrics text is called; Prometheus reads it as it is.
 const OPEN_METRICS: HeaderValue =
@@ -35,8 +40,10 @@ pub struct Told {
     pub sources: Vec<(Spec, Status)>,
     /// Whether the socket takes calls.
     pub listening: watch::Receiver<bool>,
-    /// Where it is, for a person.
-    pub socket: String,
+    /// What the agent was told, for a person: each setting and its value.
+    pub settings: Vec<(&'static str, String)>,
+    /// What is scraped.
+    pub series: Series,
 }
 
 /// The thread that serves the pages; ends when `ending` says so.
@@ -119,28 +126,9 @@ fn missing(told: &Told) -> Vec<String> {
 }
 
 async fn scrape(State(told): State<Told>) -> ([(http::HeaderName, HeaderValue); 1], String) {
-    ([(CONTENT_TYPE, OPEN_METRICS)], metrics::scrape(&told.agent, &told.tables))
+    ([(CONTENT_TYPE, OPEN_METRICS)], metrics::scrape(&told.agent, &told.tables, told.series))
 }
 
 async fn front(State(told): State<Told>) -> Html<String> {
-    let missing = missing(&told);
-    let state = match missing.is_empty() {
-        true => "ready".to_owned(),
-        false => format!("not ready: {}", missing.join("; ")),
-    };
-    Html(format!(
-        "<!doctype html><title>pointsman</title><h1>pointsman {}</h1>\n\
-         <p>{}</p>\n<p>{} services, {} open leases, socket <code>{}</code></p>\n\
-         <ul><li><a href=/livez>/livez</a><li><a href=/readyz>/readyz</a>\
-         <li><a href=/metrics>/metrics</a></ul>\n",
-        env!("CARGO_PKG_VERSION"),
-        escape(&state),
-        told.agent.names().catalog().list(None).len(),
-        told.agent.leases().open(),
-        escape(&told.socket),
-    ))
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    Html(page::page(&told, &missing(&told)))
 }

@@ -7,7 +7,7 @@ impl Agent {
     /// Takes a lease over: its request counts in flight, and a report of it is known.
     pub fn adopt(&self, lease: Handed) {
         let Handed { id, identity, target, address, cost, in_flight, ttl } = lease;
-        let opened = self.names.table(&target);
+        let opened = self.names.table(identity, &target);
         // What is gone by now can't be counted, and a report of it is as harmless as unknown.
         let Some(live) = opened.ok().flatten() else { return };
         let Some(held) = live.adopt(address, cost, in_flight) else { return };

@@ -2,13 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{delivery::Line, metrics::Metrics, names::Names};
+use super::{
+    access::Access, delivery::Line, ending::Ending, limits, metrics::Metrics, names::Names,
+    watch::Life,
+};
 use crate::{
     catalog::Catalog,
     publish::{
         Tables,
         leases::{Connection, Holder, Identity, Leases},
     },
+    quota::Quota,
 };
 
 /// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
@@ -17,6 +21,10 @@ pub struct Agent {
     pub(super) names: Names,
     pub(super) leases: Arc<Leases>,
     pub(super) metrics: Arc<Metrics>,
+    /// Who holds how many.
+    pub(super) connections: Arc<Quota<Identity>>,
+    pub(super) ending: Ending,
+    pub(super) life: Life,
 }
 
 /// Who is calling, and over which connection.
@@ -45,9 +53,15 @@ impl Caller {
 impl Agent {
     /// Answers from this catalog and these tables.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, tables: Tables) -> Self {
-        let names = Names::new(catalog, tables);
-        Self { names, leases: Leases::new(), metrics: Arc::default() }
+    pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
+        Self {
+            names: Names::new(catalog, tables, access),
+            leases: Leases::new(),
+            metrics: Arc::default(),
+            connections: Quota::new("connections", limits::most_connections()),
+            ending: Ending::default(),
+            life: Life::new(),
+        }
     }
 
     /// The open leases.
@@ -55,9 +69,19 @@ impl Agent {
         &self.leases
     }
 
+    /// Whose the connections are, and how many there may be.
+    pub fn connections(&self) -> &Arc<Quota<Identity>> {
+        &self.connections
+    }
+
     /// What is counted of the calls.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Ends the calls that would go on for ever.
+    pub fn ending(&self) -> &Ending {
+        &self.ending
     }
 
     /// The names resolved.

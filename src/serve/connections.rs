@@ -12,7 +12,7 @@ use std::{
 use http::{HeaderValue, Request, Version, header::CONNECTION};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -20,8 +20,11 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use super::{Caller, delivery::Wire, front::Front, metrics::Connected};
-use crate::publish::leases::{Identity, Leases};
+use super::{Caller, delivery::Wire, front::Front, limits, metrics::Connected};
+use crate::{
+    publish::leases::{Identity, Leases},
+    quota::Permit,
+};
 
 /// How long requests may take to finish once the agent is told to end. A pick waits for a source
 /// for 5 s at most; Kubernetes kills after 30 s.
@@ -75,6 +78,8 @@ impl Connections {
     pub fn leave(&self, how: Leave) {
         self.leaving.store(how != Leave::Stay, SeqCst);
         self.leave.send_replace(how);
+        // Streams would go on for ever.
+        self.front.agent().ending().begin();
     }
 
     /// How many there are.
@@ -97,11 +102,22 @@ impl Connections {
             }
         };
         let agent = self.front.agent();
+        let permit = match agent.connections().take(identity) {
+            Ok(permit) => permit,
+            Err(exhausted) => {
+                // Which protocol it speaks is not known yet: there is no way to tell it why.
+                if agent.metrics().connection_refused() {
+                    tracing::warn!(%identity, "hung up on a caller: {exhausted}");
+                }
+                return;
+            }
+        };
         let caller = Caller { identity, connection: Arc::default(), line: Arc::default() };
         let open = Open {
             caller: caller.clone(),
             leases: agent.leases().clone(),
             _counted: agent.metrics().connected(),
+            _permit: permit,
         };
         let wire = Wire::new(stream, caller.line.clone());
         let talk = Arc::new(Talk::default());
@@ -124,8 +140,7 @@ impl Connections {
                 Ok::<_, std::convert::Infallible>(response)
             }
         });
-        let protocol = auto::Builder::new(TokioExecutor::new());
-        let served = protocol.serve_connection(TokioIo::new(wire), service).into_owned();
+        let served = protocols().serve_connection(TokioIo::new(wire), service).into_owned();
         let mut leave = self.leave.subscribe();
         tokio::spawn(async move {
             let _open = open;
@@ -187,16 +202,55 @@ impl Talk {
     }
 }
 
+fn protocols() -> auto::Builder<TokioExecutor> {
+    let mut protocols = auto::Builder::new(TokioExecutor::new());
+    protocols.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME);
+    protocols
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::MAX_STREAMS)
+        .max_header_list_size(limits::MAX_HEAD);
+    protocols
+}
+
 /// A connection in use; its leases are let go when it is dropped, however it ended.
 struct Open {
     caller: Caller,
     leases: Arc<Leases>,
     _counted: Connected,
+    _permit: Permit<Identity>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.caller.line.over();
         self.leases.close(&self.caller.connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use hyper::{Response, body::Incoming};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_head_is_given_up_after_its_time() {
+        let (mut caller, stream) = UnixStream::pair().unwrap();
+        let answer = |_: hyper::Request<Incoming>| async {
+            Ok::<_, Infallible>(Response::new(String::new()))
+        };
+        let served =
+            protocols().serve_connection(TokioIo::new(stream), service_fn(answer)).into_owned();
+        let served = tokio::spawn(served);
+        let begun = tokio::time::Instant::now();
+        caller.write_all(b"GET /v1/services HTTP/1.1\r\nhos").await.unwrap();
+        let mut rest = Vec::new();
+        caller.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(begun.elapsed().as_secs(), limits::HEAD_TIME.as_secs());
+        assert!(served.await.unwrap().is_err());
     }
 }

@@ -14,6 +14,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 use crate::{
     catalog::{LookupError, NameError},
     publish::NoEndpoint,
+    quota::Exhausted,
 };
 
 /// Who gives the reasons below, as `google.rpc.ErrorInfo` wants to know.
@@ -37,6 +38,41 @@ pub enum Error {
         why: String,
         /// For how long.
         waited: Duration,
+    },
+    /// More at a time than one caller can mean.
+    #[error("these are more than {limit} {what}: send the rest when those are answered")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// The most of it.
+        limit: usize,
+    },
+    /// The agent is about to end.
+    #[error("the agent is ending: call again, and its successor answers")]
+    Ending,
+    /// The configuration lets this caller not ask for the service.
+    #[error(
+        "{caller} may not ask for services of namespace \"{namespace}\": see access in the agent's configuration"
+    )]
+    Forbidden {
+        /// Who asked.
+        caller: String,
+        /// For what.
+        namespace: String,
+    },
+    /// The caller holds too much, or all callers together do.
+    #[error("{exhausted}; {right}")]
+    Exhausted {
+        /// Of what, and by whom.
+        exhausted: Exhausted,
+        /// What would be right.
+        right: &'static str,
+    },
+    /// The request's body came too slowly.
+    #[error("the request was not complete after {}", humantime::format_duration(*.limit))]
+    TooSlow {
+        /// How long it may take.
+        limit: Duration,
     },
     /// The system gives no memory for a service's table.
     #[error("no table could be made: {0}")]
@@ -114,11 +150,15 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => Code::NotFound,
-            Self::NoEndpoint(_) => Code::Unavailable,
+            Self::NoEndpoint(_) | Self::Ending => Code::Unavailable,
             Self::NotAnswered { .. } => Code::DeadlineExceeded,
             Self::NoTable(_) => Code::Internal,
             Self::Invalid(_) => Code::InvalidArgument,
-            Self::TooLarge { .. } => Code::ResourceExhausted,
+            Self::TooLarge { .. } | Self::TooMany { .. } | Self::Exhausted { .. } => {
+                Code::ResourceExhausted
+            }
+            Self::Forbidden { .. } => Code::PermissionDenied,
+            Self::TooSlow { .. } => Code::DeadlineExceeded,
             Self::NoSuchMethod { .. } => Code::Unimplemented,
         }
     }
@@ -134,6 +174,11 @@ impl Error {
             Self::NoTable(_) => "NO_TABLE",
             Self::Invalid(_) => "INVALID_REQUEST",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
+            Self::TooMany { .. } => "TOO_MANY_AT_ONCE",
+            Self::Ending => "AGENT_ENDING",
+            Self::Forbidden { .. } => "FORBIDDEN",
+            Self::Exhausted { .. } => "QUOTA_EXHAUSTED",
+            Self::TooSlow { .. } => "REQUEST_TOO_SLOW",
             Self::NoSuchPath { .. } => "NO_SUCH_PATH",
             Self::NoSuchMethod { .. } => "NO_SUCH_METHOD",
         }
@@ -155,7 +200,15 @@ impl Error {
                 vec![("service", target.clone()), ("why", why.clone())]
             }
             Self::NotAnswered { what, .. } => vec![("what", what.clone())],
-            Self::TooLarge { limit } => vec![("limit", limit.to_string())],
+            Self::TooLarge { limit } | Self::TooMany { limit, .. } => {
+                vec![("limit", limit.to_string())]
+            }
+            Self::Forbidden { namespace, .. } => vec![("namespace", namespace.clone())],
+            Self::Exhausted { exhausted, .. } => vec![
+                ("quota", exhausted.name.to_owned()),
+                ("held", exhausted.held.to_string()),
+                ("total", exhausted.total.to_string()),
+            ],
             _ => Vec::new(),
         }
     }
@@ -182,11 +235,14 @@ impl Error {
     pub fn http_status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => StatusCode::NOT_FOUND,
-            Self::NoEndpoint(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint(_) | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAnswered { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NoTable(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Forbidden { .. } => StatusCode::FORBIDDEN,
+            Self::TooMany { .. } | Self::Exhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::NoSuchMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -243,6 +299,7 @@ pub fn code_name(code: Code) -> &'static str {
         Code::InvalidArgument => "INVALID_ARGUMENT",
         Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
         Code::NotFound => "NOT_FOUND",
+        Code::PermissionDenied => "PERMISSION_DENIED",
         Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
         Code::Unimplemented => "UNIMPLEMENTED",
         Code::Internal => "INTERNAL",

@@ -7,7 +7,7 @@ use crate::{
     api::v1,
     plan::{Factor, Group, Plan, Planned},
     policy::resolve,
-    publish::{CellView, Explanation, Sample},
+    publish::{CellView, Explanation, Sample, leases::Identity},
 };
 
 impl Agent {
@@ -17,12 +17,13 @@ impl Agent {
     /// When a field can't be right or the name leads nowhere.
     pub async fn explain(
         &self,
+        identity: Identity,
         request: &v1::ExplainRequest,
         deadline: Option<Duration>,
     ) -> Result<v1::ExplainResponse, Error> {
         let selector = limits::selector(request.selector.iter())?;
-        let found = self.names.find(&request.service, wait(None, deadline)).await?;
-        let live = self.names.open(&request.service, &found, selector)?;
+        let found = self.names.find(identity, &request.service, wait(None, deadline)).await?;
+        let live = self.names.open(identity, &request.service, &found, selector)?;
         let resolved = resolve(&self.names.policies(), &found.service);
         let Explanation { target, plan, cells, samples, policy, retry_left, period } =
             live.explain();

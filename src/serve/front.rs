@@ -7,7 +7,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::{Agent, Caller, grpc, http as json};
+use super::{Agent, Caller, ending::UntilEnd, grpc, http as json, standard};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]
@@ -15,13 +15,19 @@ pub struct Front {
     agent: Arc<Agent>,
     /// Everything that is not gRPC.
     routes: Router,
+    /// What is gRPC, but not ours.
+    standard: Router,
 }
 
 impl Front {
     /// Serves this agent's calls.
     #[must_use]
     pub fn new(agent: Arc<Agent>) -> Self {
-        Self { routes: json::router(agent.clone()), agent }
+        Self {
+            routes: json::router(agent.clone()),
+            standard: standard::router(agent.clone()),
+            agent,
+        }
     }
 
     /// The agent behind it.
@@ -38,7 +44,12 @@ impl Front {
         caller: Caller,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
+        caller.line.begun();
         if grpc::is_grpc(request.headers()) {
+            if standard::serves(request.uri().path()) {
+                let response = self.standard.call(request).await?;
+                return Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))));
+            }
             return Ok(grpc::answer(&self.agent, &caller, request).await);
         }
         if request.version() <= Version::HTTP_11 {

@@ -1,12 +1,16 @@
 //! `GetService`: one service with its endpoints, as this node sees them.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    ops::Range,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use super::{Agent, Error, list::summary, names};
+use super::{Agent, Error, list::summary};
 use crate::{
     api::v1,
-    catalog::{Found, Health, Labels, LookupError, Port, ServiceRef},
-    publish::EndpointStatus,
+    catalog::{Catalog, Endpoint, Found, Health, Labels, LookupError, Port, Service},
+    publish::{EndpointStatus, leases::Identity},
 };
 
 impl Agent {
@@ -16,26 +20,15 @@ impl Agent {
     /// When the name is malformed or leads nowhere.
     pub async fn get_service(
         &self,
+        identity: Identity,
         request: &v1::GetServiceRequest,
         deadline: Option<Duration>,
     ) -> Result<v1::GetServiceResponse, Error> {
         let wait = super::calls::wait(None, deadline);
-        let asked: ServiceRef = request.service.parse()?;
+        let asked = self.names.asked(identity, &request.service)?;
         let catalog = self.names.catalog();
-        let (service, ports) = match catalog.lookup_wait(&asked, wait).await {
-            Ok(Found { service, port }) => (service, port..port + 1),
-            Err(error) => {
-                // To see a service one need not know its ports.
-                let several = match &error {
-                    LookupError::PortNeeded { service, .. } => catalog.get(service),
-                    _ => None,
-                };
-                let service =
-                    several.ok_or_else(|| names::not_found(&request.service, error, wait))?;
-                let ports = 0..service.ports.len();
-                (service, ports)
-            }
-        };
+        let (service, ports) = all_ports(catalog, catalog.lookup_wait(&asked, wait).await)
+            .map_err(|error| self.names.not_found(identity, &request.service, error, wait))?;
         let port = match ports.len() {
             1 => service.ports.get(ports.start).map(port_name).unwrap_or_default(),
             _ => String::new(),
@@ -43,11 +36,30 @@ impl Agent {
         let mut endpoints = Vec::new();
         for port in ports {
             let found = Found { service: service.clone(), port };
-            let live = self.names.open(&request.service, &found, Labels::new())?;
+            let live = self.names.open(identity, &request.service, &found, Labels::new())?;
             endpoints.extend(live.endpoints().iter().map(endpoint));
         }
         Ok(v1::GetServiceResponse { service: Some(summary(&service)), port, endpoints })
     }
+}
+
+/// The service and the port that was found; all of its ports, where none was named: to see a
+/// service one need not know them.
+pub(super) fn all_ports(
+    catalog: &Catalog,
+    found: Result<Found, LookupError>,
+) -> Result<(Arc<Service>, Range<usize>), LookupError> {
+    let error = match found {
+        Ok(Found { service, port }) => return Ok((service, port..port + 1)),
+        Err(error) => error,
+    };
+    let several = match &error {
+        LookupError::PortNeeded { service, .. } => catalog.get(service),
+        _ => None,
+    };
+    let service = several.ok_or(error)?;
+    let ports = 0..service.ports.len();
+    Ok((service, ports))
 }
 
 fn port_name(port: &Port) -> String {
@@ -59,23 +71,32 @@ fn port_name(port: &Port) -> String {
 }
 
 fn endpoint(status: &EndpointStatus) -> v1::Endpoint {
-    let endpoint = &status.endpoint;
-    let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    v1::Endpoint {
+        weight: status.weight,
+        state: status.state.as_str().to_owned(),
+        in_flight: status.in_flight,
+        requests: status.requests,
+        failures: status.failures,
+        mean_latency: status.mean_latency.map(Into::into),
+        ..endpoint_of_source(&status.endpoint)
+    }
+}
+
+/// What the source says of an endpoint, and nothing that this node observes.
+pub(super) fn endpoint_of_source(endpoint: &Endpoint) -> v1::Endpoint {
+    let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
     v1::Endpoint {
         address: endpoint.address.ip().to_string(),
         port: endpoint.address.port().into(),
         region: text(&endpoint.region),
         zone: text(&endpoint.zone),
         node: text(&endpoint.node),
-        weight: status.weight,
+        weight: endpoint.weight.into(),
         health: health(endpoint.health).to_owned(),
-        state: status.state.as_str().to_owned(),
-        in_flight: status.in_flight,
-        requests: status.requests,
-        failures: status.failures,
-        mean_latency: status.mean_latency.map(Into::into),
         labels: endpoint.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         ready_since: endpoint.ready_since.map(timestamp),
+        server_name: text(&endpoint.server_name),
+        ..v1::Endpoint::default()
     }
 }
 

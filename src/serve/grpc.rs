@@ -4,7 +4,7 @@
 //! generated server says INTERNAL to a message it can't read (here: INVALID_ARGUMENT and the
 //! field), and knows no answer that has something to undo when it gets lost.
 
-use std::{future::ready, marker::PhantomData, time::Duration};
+use std::{future::ready, marker::PhantomData, sync::Arc, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
@@ -19,15 +19,17 @@ use tonic::{
 use super::{
     Agent, Caller, Error, Violation,
     delivery::Delivered,
+    events::Events,
     limits,
     metrics::{Call, Protocol},
+    session::Session,
 };
 use crate::publish::leases::Undelivered;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Bytes before a message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// Whether a request speaks gRPC, by its content type.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
@@ -36,7 +38,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Answers one gRPC call.
 pub async fn answer<B>(
-    agent: &Agent,
+    agent: &Arc<Agent>,
     caller: &Caller,
     request: Request<B>,
 ) -> Response<axum::body::Body>
@@ -66,16 +68,32 @@ where
             let answer = agent.report(caller.identity, message);
             answer.map(|reported| send(reported, None)).map_err(|error| error.status())
         }),
+        Call::Session => {
+            let requests = messages(body);
+            // Counted at its end.
+            return stream(Session::new(agent, caller, requests));
+        }
+        Call::WatchService => {
+            let begun = match read(body).await {
+                Ok(message) => agent.watch_service(caller.identity, message, deadline).await,
+                Err(status) => return refuse(agent, Some(call), &status),
+            };
+            match begun {
+                // Counted at its end.
+                Ok(watcher) => return stream(Events::new(agent, watcher, Protocol::Grpc)),
+                Err(error) => Err(error.status()),
+            }
+        }
         Call::ListServices => match read(body).await {
-            Ok(message) => unary(agent.list_services(&message, deadline).await),
+            Ok(message) => unary(agent.list_services(caller.identity, &message, deadline).await),
             Err(status) => Err(status),
         },
         Call::GetService => match read(body).await {
-            Ok(message) => unary(agent.get_service(&message, deadline).await),
+            Ok(message) => unary(agent.get_service(caller.identity, &message, deadline).await),
             Err(status) => Err(status),
         },
         Call::Explain => match read(body).await {
-            Ok(message) => unary(agent.explain(&message, deadline).await),
+            Ok(message) => unary(agent.explain(caller.identity, &message, deadline).await),
             Err(status) => Err(status),
         },
     };
@@ -92,47 +110,98 @@ fn unary<T: Message>(answer: Result<T, Error>) -> Result<Response<axum::body::Bo
     answer.map(|message| send(message, None)).map_err(|error| error.status())
 }
 
-/// The one message of a unary request.
+/// The one message of a unary request, in the time it may take.
 async fn read<T, B>(body: B) -> Result<T, Status>
 where
     T: Message + Default + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let decoder = Strict(PhantomData);
-    let mut messages = Streaming::<T>::new_request(decoder, body, None, Some(limits::MAX_REQUEST));
+    let limit = limits::BODY_TIME;
+    let read = tokio::time::timeout(limit, one_message(body)).await;
+    read.unwrap_or_else(|_| Err(Error::TooSlow { limit }.status()))
+}
+
+async fn one_message<T, B>(body: B) -> Result<T, Status>
+where
+    T: Message + Default + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError> + Send,
+{
+    let mut messages = messages::<T, _>(body);
     let message = match messages.message().await {
         Ok(Some(message)) => message,
         Ok(None) => {
             let wrong = "has no message: a unary call sends exactly one";
             return Err(Error::from(Violation::new("", wrong)).status());
         }
-        // What tonic says of a message longer than it may be.
-        Err(status) if status.code() == Code::OutOfRange => {
-            return Err(Error::TooLarge { limit: limits::MAX_REQUEST }.status());
-        }
-        Err(status) => return Err(status),
+        Err(status) => return Err(said_of_message(status)),
     };
     // To the end, so that the stream closes as the client expects it to.
     messages.trailers().await?;
     Ok(message)
 }
 
-/// One length-prefixed message, and the trailers that say it was all.
-fn send<T: Message>(message: T, leases: Option<Undelivered>) -> Response<axum::body::Body> {
-    let length = message.encoded_len();
-    let mut frame = BytesMut::with_capacity(PREFIX + length);
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    if message.encode(&mut frame).is_err() {
-        // A buffer that grows has room for everything.
-        return Status::internal("the answer could not be written").into_http();
+/// The messages of a request.
+fn messages<T, B>(body: B) -> Streaming<T>
+where
+    T: Message + Default + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError> + Send,
+{
+    Streaming::new_request(Strict(PhantomData), body, None, Some(limits::MAX_REQUEST))
+}
+
+/// What a caller hears of a message that could not be read.
+pub(super) fn said_of_message(status: Status) -> Status {
+    match status.code() {
+        // What tonic says of a message longer than it may be.
+        Code::OutOfRange => Error::TooLarge { limit: limits::MAX_REQUEST }.status(),
+        _ => status,
     }
+}
+
+/// One message, and the trailers that say it was all.
+fn send<T: Message>(message: T, leases: Option<Undelivered>) -> Response<axum::body::Body> {
     let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
-    let body = Full::new(frame.freeze()).with_trailers(ready(Some(Ok(trailers))));
-    let mut response = Response::new(axum::body::Body::new(Delivered::new(body, leases, None)));
+    let body = Full::new(framed(&message)).with_trailers(ready(Some(Ok(trailers))));
+    stream(Delivered::new(body, leases, None))
+}
+
+/// A body that brings its own frames and trailers.
+fn stream<B>(body: B) -> Response<axum::body::Body>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    let mut response = Response::new(axum::body::Body::new(body));
     response.headers_mut().insert(CONTENT_TYPE, CONTENT);
     response
+}
+
+/// A message with what gRPC puts before it.
+pub(super) fn framed<T: Message>(message: &T) -> Bytes {
+    let mut frame = BytesMut::with_capacity(PREFIX + message.encoded_len());
+    frame.put_bytes(0, PREFIX);
+    message.encode(&mut frame).expect("a buffer that grows has room for everything");
+    complete(&mut frame);
+    frame.freeze()
+}
+
+/// Writes the length of a message before it, where room was left.
+pub(super) fn complete(frame: &mut BytesMut) {
+    let length = u32::try_from(frame.len() - PREFIX).expect("no answer has 4 GiB");
+    frame[1..PREFIX].copy_from_slice(&length.to_be_bytes());
+}
+
+/// The end of a stream.
+pub(super) fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    if status.add_header(&mut trailers).is_err() {
+        // Only where the message or a detail is no header's value, and both are encoded.
+        trailers.insert(GRPC_STATUS, HeaderValue::from(status.code() as i32));
+    }
+    trailers
 }
 
 fn refuse(agent: &Agent, call: Option<Call>, status: &Status) -> Response<axum::body::Body> {
@@ -193,7 +262,7 @@ impl<T: Message + Default> Decoder for Strict<T> {
 }
 
 /// prost says `failed to decode Protobuf message: PickRequest.service: invalid string value...`.
-fn malformed(error: &prost::DecodeError) -> Error {
+pub(super) fn malformed(error: &prost::DecodeError) -> Error {
     let text = error.to_string();
     let text = text.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&text);
     let field = text.split_once(": ").and_then(|(path, _)| path.split_once('.'));

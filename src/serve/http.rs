@@ -13,23 +13,36 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, Uri, Version, header::CONTENT_TYPE};
+use http::{
+    HeaderValue, Method, StatusCode, Uri, Version,
+    header::{CONTENT_TYPE, SERVER},
+};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use serde::Serialize;
 
 use super::{
     Agent, Caller, Error, Violation,
     delivery::{Delivered, Line},
+    events::Events,
     json, limits,
     metrics::{Call, Protocol},
 };
-use crate::{api::v1, publish::leases::Undelivered};
+use crate::{
+    api::v1,
+    publish::leases::{Identity, Undelivered},
+};
 
 /// What is served, for whoever asked for something else.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
      GET /v1/services/{service}, GET /v1/services/{service}/explain";
 
+/// Who answers, for `pointsman check` and for people.
+pub const PRODUCT: HeaderValue =
+    HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A message a line, for as long as it goes.
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// The routes; each request needs a [`Caller`] in its extensions.
 pub fn router(agent: Arc<Agent>) -> Router {
@@ -76,7 +89,11 @@ async fn report(
     respond(&agent, Call::Report, answer.await)
 }
 
-async fn list(State(agent): State<Arc<Agent>>, Query(mut query): Query) -> Response {
+async fn list(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    Query(mut query): Query,
+) -> Response {
     let answer = async {
         let request = v1::ListServicesRequest {
             namespace: query.take("namespace").unwrap_or_default(),
@@ -90,26 +107,63 @@ async fn list(State(agent): State<Arc<Agent>>, Query(mut query): Query) -> Respo
             page_token: query.take("pageToken").unwrap_or_default(),
         };
         query.end("namespace, pageSize and pageToken")?;
-        agent.list_services(&request, None).await
+        agent.list_services(caller.identity, &request, None).await
     };
     respond(&agent, Call::ListServices, answer.await)
 }
 
 async fn one(
     State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
     Name(service): Name,
-    Query(query): Query,
+    Query(mut query): Query,
 ) -> Response {
+    let watch = match query.take("watch").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(text) => {
+            let wrong = format!("is {}: it is true or false", limits::quoted(text));
+            Err(Violation::new("watch", wrong))
+        }
+    };
+    if let Ok(true) = watch {
+        return watched(agent, caller.identity, service, query).await;
+    }
     let answer = async {
-        query.end("nothing")?;
+        watch?;
+        query.end("watch, and since with watch=true,")?;
         let request = v1::GetServiceRequest { service: service? };
-        agent.get_service(&request, None).await
+        agent.get_service(caller.identity, &request, None).await
     };
     respond(&agent, Call::GetService, answer.await)
 }
 
+async fn watched(
+    agent: Arc<Agent>,
+    identity: Identity,
+    service: Result<String, Error>,
+    mut query: Asked,
+) -> Response {
+    let answer = async {
+        let since = query.take("since").unwrap_or_default();
+        query.end("watch and since")?;
+        let request = v1::WatchServiceRequest { service: service?, since };
+        agent.watch_service(identity, request, None).await
+    };
+    match answer.await {
+        Ok(watcher) => {
+            let mut response =
+                Response::new(Body::new(Events::new(&agent, watcher, Protocol::Http)));
+            response.headers_mut().insert(CONTENT_TYPE, LINES);
+            response
+        }
+        Err(error) => refuse(&agent, Call::WatchService, &error),
+    }
+}
+
 async fn explain(
     State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
     Name(service): Name,
     Query(mut query): Query,
 ) -> Response {
@@ -117,7 +171,7 @@ async fn explain(
         let selector = query.take_below("selector.");
         query.end("selector.LABEL")?;
         let request = v1::ExplainRequest { service: service?, selector };
-        agent.explain(&request, None).await
+        agent.explain(caller.identity, &request, None).await
     };
     respond(&agent, Call::Explain, answer.await)
 }
@@ -158,19 +212,20 @@ fn send(
     leases: Option<Undelivered>,
     line: Option<Arc<Line>>,
 ) -> Response {
-    // A message of strings and numbers always has a JSON form.
-    let mut body = serde_json::to_vec(message).unwrap_or_default();
-    // For whoever reads it in a terminal.
-    body.push(b'\n');
-    let body = Delivered::new(Full::new(Bytes::from(body)), leases, line);
+    let body = Delivered::new(Full::new(json::line(message)), leases, line);
     let mut response = Response::new(Body::new(body));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(SERVER, PRODUCT);
     response
 }
 
 async fn body(request: Request) -> Result<Bytes, Error> {
-    match Limited::new(request.into_body(), limits::MAX_REQUEST).collect().await {
+    let collected = Limited::new(request.into_body(), limits::MAX_REQUEST).collect();
+    let Ok(collected) = tokio::time::timeout(limits::BODY_TIME, collected).await else {
+        return Err(Error::TooSlow { limit: limits::BODY_TIME });
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(Error::TooLarge { limit: limits::MAX_REQUEST })

@@ -1,6 +1,7 @@
-//! Requests in proto3 JSON: read strictly, and told where they are wrong.
+//! Messages in proto3 JSON. Requests are read strictly, and told where they are wrong.
 
-use serde::de::DeserializeOwned;
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Error, Violation};
 
@@ -25,6 +26,14 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     })?;
     json.end().map_err(|error| wrong(String::new(), &error))?;
     Ok(message)
+}
+
+/// Writes a message; the end of the line is for whoever reads it in a terminal, or line by line.
+pub(super) fn line(message: &impl Serialize) -> Bytes {
+    // A message of strings and numbers always has a JSON form.
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line.into()
 }
 
 fn wrong(field: String, error: &serde_json::Error) -> Error {

@@ -10,6 +10,22 @@ use crate::{catalog::Labels, publish::leases};
 
 /// Bytes of one request, in either protocol.
 pub const MAX_REQUEST: usize = 1 << 20;
+/// How long a request's body may take once its head is there. On one machine a megabyte takes a
+/// millisecond.
+pub const BODY_TIME: Duration = Duration::from_secs(10);
+/// How long a connection may be open before its first request, its protocol's greeting included.
+pub const FIRST_REQUEST_TIME: Duration = Duration::from_secs(60);
+/// How long an HTTP/1.1 connection may take for the head of its next request; as long it may be
+/// idle. Servers' usual time to keep a connection (nginx: 75 s), which clients' pools know to
+/// live with.
+pub const HEAD_TIME: Duration = Duration::from_secs(75);
+/// Requests of one HTTP/2 connection at a time.
+pub const MAX_STREAMS: u32 = 256;
+/// Bytes of a request's head in HTTP/2, as its specification counts; HTTP/1.1's are bounded by its
+/// read buffer.
+pub const MAX_HEAD: u32 = 16 << 10;
+/// Connections of all callers, as far as the system's limit on open files allows.
+pub const MAX_CONNECTIONS: usize = 1 << 14;
 /// Distinct endpoints of one pick.
 pub const MAX_COUNT: u32 = 64;
 /// What one request may weigh against others: in flight is summed in 32 bits.
@@ -30,6 +46,17 @@ pub const MAX_WAIT: Duration = Duration::from_secs(5);
 pub const MAX_LATENCY: Duration = Duration::from_secs(24 * 3600);
 /// Reports in one batch.
 pub const MAX_REPORTS: usize = 10_000;
+/// Calls in one message of a session.
+pub const MAX_SESSION_CALLS: usize = 1000;
+/// Picks of one session that wait for a source at a time.
+pub const MAX_SESSION_WAITING: usize = 256;
+
+/// Half of the files that may be open: the others are for tables and whatever else there is.
+pub fn most_connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = files.map_or(MAX_CONNECTIONS, |files| (files / 2) as usize);
+    half.clamp(1, MAX_CONNECTIONS)
+}
 
 /// A duration between nothing and `most`, or what is wrong with it.
 pub(super) fn duration(

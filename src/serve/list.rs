@@ -6,6 +6,7 @@ use super::{Agent, Error, Violation, limits};
 use crate::{
     api::v1,
     catalog::{Health, Port, Service, ServiceName},
+    publish::leases::Identity,
 };
 
 /// Services of a page, where the caller names no number.
@@ -20,6 +21,7 @@ impl Agent {
     /// When a field can't be right, or no source has answered yet.
     pub async fn list_services(
         &self,
+        identity: Identity,
         request: &v1::ListServicesRequest,
         deadline: Option<std::time::Duration>,
     ) -> Result<v1::ListServicesResponse, Error> {
@@ -33,7 +35,8 @@ impl Agent {
         let synced = catalog.wait_synced(wait).await;
 
         let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
-        let services = catalog.list(namespace);
+        let mut services = catalog.list(namespace);
+        services.retain(|service| self.names.allows(identity, &service.name.namespace));
         if services.is_empty() && !synced {
             return Err(Error::NotAnswered {
                 what: "the list of services".to_owned(),

@@ -21,10 +21,15 @@ use prometheus_client::{
 use tonic::Code;
 
 use super::{Agent, error::code_name};
-use crate::publish::{
-    Outcome, Tables,
-    leases::{OUTCOMES, Tally},
+use crate::{
+    clock,
+    publish::{
+        Outcome, Tables,
+        leases::{OUTCOMES, Tally},
+    },
 };
+
+mod endpoints;
 
 /// The calls of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +38,29 @@ pub enum Call {
     Pick,
     /// `Report`
     Report,
+    /// `Session`
+    Session,
     /// `ListServices`
     ListServices,
     /// `GetService`
     GetService,
+    /// `WatchService`
+    WatchService,
     /// `Explain`
     Explain,
 }
 
 impl Call {
     /// All of them, in the order of the counters.
-    pub const ALL: [Self; 5] =
-        [Self::Pick, Self::Report, Self::ListServices, Self::GetService, Self::Explain];
+    pub const ALL: [Self; 7] = [
+        Self::Pick,
+        Self::Report,
+        Self::Session,
+        Self::ListServices,
+        Self::GetService,
+        Self::WatchService,
+        Self::Explain,
+    ];
 
     /// As its protocol writes it.
     #[must_use]
@@ -52,8 +68,10 @@ impl Call {
         match self {
             Self::Pick => "Pick",
             Self::Report => "Report",
+            Self::Session => "Session",
             Self::ListServices => "ListServices",
             Self::GetService => "GetService",
+            Self::WatchService => "WatchService",
             Self::Explain => "Explain",
         }
     }
@@ -72,7 +90,13 @@ pub enum Protocol {
     Grpc,
     /// HTTP and JSON
     Http,
+    /// A gRPC session, itself counted as a call when it ends.
+    Session,
 }
+
+/// As metrics call them, in the order of the counters.
+const PROTOCOLS: [(Protocol, &str); 3] =
+    [(Protocol::Grpc, "grpc"), (Protocol::Http, "http"), (Protocol::Session, "session")];
 
 /// Services told one by one, those picked from first; the others are told as [`OTHERS`], so that
 /// a cluster of 20,000 services does not become 200,000 time series on each node.
@@ -87,12 +111,15 @@ const CODES: usize = 17;
 /// What is counted of the calls.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    calls: [[[AtomicU64; CODES]; 2]; Call::ALL.len()],
+    calls: [[[AtomicU64; CODES]; PROTOCOLS.len()]; Call::ALL.len()],
     misdirected: AtomicU64,
     reports_accepted: AtomicU64,
     reports_unknown: AtomicU64,
     connections_accepted: AtomicU64,
     connections_ended: AtomicU64,
+    connections_refused: AtomicU64,
+    /// The second in which a refusal was last told of.
+    refusal_told: AtomicU64,
 }
 
 /// Counts a connection as open until it is dropped.
@@ -125,6 +152,14 @@ impl Metrics {
         self.reports_unknown.fetch_add(unknown as u64, Relaxed);
     }
 
+    /// A caller was hung up on for want of a connection. Whether that is worth a line: one a second
+    /// is.
+    pub fn connection_refused(&self) -> bool {
+        self.connections_refused.fetch_add(1, Relaxed);
+        let now = clock::now().as_secs() + 1;
+        self.refusal_told.swap(now, Relaxed) != now
+    }
+
     /// A connection was accepted.
     pub fn connected(self: &Arc<Self>) -> Connected {
         self.connections_accepted.fetch_add(1, Relaxed);
@@ -132,11 +167,18 @@ impl Metrics {
     }
 }
 
+/// Which series a scrape has beside those that are always there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Series {
+    /// One of each kind for each endpoint.
+    pub endpoints: bool,
+}
+
 /// Everything that can be told of an agent, as text.
 #[must_use]
-pub fn scrape(agent: &Arc<Agent>, tables: &Tables) -> String {
+pub fn scrape(agent: &Arc<Agent>, tables: &Tables, series: Series) -> String {
     let mut registry = Registry::with_prefix("pointsman");
-    let told = Told { agent: Arc::clone(agent), tables: tables.clone() };
+    let told = Told { agent: Arc::clone(agent), tables: tables.clone(), series };
     registry.register_collector(Box::new(told));
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
@@ -149,6 +191,7 @@ pub fn scrape(agent: &Arc<Agent>, tables: &Tables) -> String {
 struct Told {
     agent: Arc<Agent>,
     tables: Tables,
+    series: Series,
 }
 
 impl fmt::Debug for Told {
@@ -164,7 +207,11 @@ impl Collector for Told {
         self.services(&mut to)?;
         self.leases(&mut to)?;
         self.sources(&mut to)?;
-        self.publishing(&mut to)
+        self.publishing(&mut to)?;
+        match self.series.endpoints {
+            true => endpoints::tell(&self.tables, &mut to),
+            false => Ok(()),
+        }
     }
 }
 
@@ -174,7 +221,7 @@ impl Told {
         let mut calls =
             counters(to, "calls", "Calls answered, by call, protocol and gRPC status code")?;
         for call in Call::ALL {
-            for (protocol, name) in [(Protocol::Grpc, "grpc"), (Protocol::Http, "http")] {
+            for (protocol, name) in PROTOCOLS {
                 for (code, count) in
                     metrics.calls[call as usize][protocol as usize].iter().enumerate()
                 {
@@ -197,6 +244,9 @@ impl Told {
         let mut accepted = counters(to, "connections", "Connections accepted on the socket")?;
         let ever = metrics.connections_accepted.load(Relaxed);
         count_alone(&mut accepted, ever)?;
+        let mut refused =
+            counters(to, "connections_refused", "Callers hung up on for want of a connection")?;
+        count_alone(&mut refused, metrics.connections_refused.load(Relaxed))?;
         let ended = metrics.connections_ended.load(Relaxed);
         gauge(to, "connections_open", "Connections open on the socket", ever.saturating_sub(ended))
     }

@@ -1,15 +1,20 @@
 //! Who asks: gRPC and HTTP/JSON on one Unix socket, and the admin pages beside it.
 //!
 //! - [`address`], [`claim`], [`listener`], [`group`]: where the socket is, whose it is, how it appears
-//! - [`connections`]: accepts, says who called, ends in good order
+//! - [`connections`]: accepts, says who called, ends in good order;
+//!   [`ending`]: what streams hear of it
 //! - [`front`]: which protocol a request speaks; [`grpc`], [`http`]: the two there are
 //! - [`delivery`]: what becomes of a pick whose answer gets lost
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
-//!   `list`, `get`, `explain`; [`limits`]: what they may ask for; [`error`]: what they hear if not
-//! - [`names`]: from a name to its live table
+//!   `list`, `get`, `explain`; `session`, a stream of picks and reports; `watch` and, as a body, its
+//!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
+//! - `standard`: what gRPC's own tools ask of any server: health and reflection
+//! - [`names`]: from a name to its live table; `narrowed`: those for some labels;
+//!   [`access`]: who may ask for what
 //! - `adopt`: what an agent before this one tells of its leases
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
+pub mod access;
 pub mod address;
 pub mod admin;
 mod adopt;
@@ -17,7 +22,9 @@ pub mod calls;
 pub mod claim;
 pub mod connections;
 pub mod delivery;
+pub mod ending;
 pub mod error;
+mod events;
 mod explain;
 pub mod front;
 mod get;
@@ -30,8 +37,12 @@ mod list;
 pub mod listener;
 pub mod metrics;
 pub mod names;
+mod narrowed;
 mod pick;
 mod report;
+mod session;
+mod standard;
+mod watch;
 
 pub use calls::{Agent, Caller};
 pub use error::{Error, Violation};

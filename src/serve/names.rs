@@ -5,23 +5,38 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use dashmap::DashMap;
 use tokio::sync::watch;
 
-use super::error::{Error, Violation};
+use super::{
+    access::Access,
+    error::{Error, Violation},
+    narrowed::Narrowed,
+};
 use crate::{
     catalog::{Catalog, Found, Labels, LookupError, ServiceName, ServiceRef},
+    clock,
     policy::ConfigPolicies,
-    publish::{Live, Tables, Target, leases::Tally},
+    publish::{
+        Live, Tables, Target,
+        leases::{Identity, Tally},
+    },
 };
 
 /// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
 /// there must be a bound; a node's programs use far fewer.
 const KEPT: usize = 4096;
+
+/// Searches for what was probably meant in a second: each looks at all services, and someone who
+/// asks for a million names that are none must not have a core for it.
+const SEARCHES_A_SECOND: u64 = 50;
 
 /// What a name led to.
 #[derive(Clone)]
@@ -39,6 +54,9 @@ pub struct Names {
     changes: watch::Receiver<u64>,
     kept: DashMap<Box<str>, Kept>,
     tallies: Mutex<Tallies>,
+    access: Access,
+    narrowed: Narrowed,
+    searches: Searches,
 }
 
 /// Every service's counts; each stays for good, since a counter may not go back.
@@ -46,6 +64,22 @@ pub struct Names {
 struct Tallies {
     by_name: HashMap<ServiceName, Arc<Tally>>,
     in_order: Vec<Arc<Tally>>,
+}
+
+/// How often it was searched in the current second.
+#[derive(Default)]
+struct Searches(AtomicU64);
+
+impl Searches {
+    /// Whether there may be another.
+    fn one_more(&self, now: Duration) -> bool {
+        let begun = now.as_secs() * (SEARCHES_A_SECOND + 1);
+        let count = |before: u64| match before >= begun {
+            true => (before < begun + SEARCHES_A_SECOND).then_some(before + 1),
+            false => Some(begun + 1),
+        };
+        self.0.try_update(Relaxed, Relaxed, count).is_ok()
+    }
 }
 
 struct Kept {
@@ -57,18 +91,29 @@ struct Kept {
 impl Names {
     /// None resolved yet.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, tables: Tables) -> Self {
+    pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
         let changes = catalog.changes();
-        Self { catalog, tables, changes, kept: DashMap::new(), tallies: Mutex::default() }
+        Self {
+            catalog,
+            changes,
+            kept: DashMap::new(),
+            tallies: Mutex::default(),
+            access,
+            narrowed: Narrowed::new(tables.clone()),
+            searches: Searches::default(),
+            tables,
+        }
     }
 
     /// The live table of what is called so, narrowed by labels; waits for the sources' first
     /// answer, at most so long.
     ///
     /// # Errors
-    /// When the name is malformed, leads nowhere, or may yet lead somewhere.
+    /// When the name is malformed, leads nowhere, or may yet lead somewhere; when this caller may
+    /// not ask for it.
     pub async fn resolve(
         &self,
+        identity: Identity,
         name: &str,
         selector: Labels,
         wait: Duration,
@@ -76,14 +121,15 @@ impl Names {
         // Read before the lookup: a change in between makes the entry old, never wrong.
         let as_of = *self.changes.borrow();
         if selector.is_empty()
+            && self.access.is_open()
             && let Some(kept) = self.kept.get(name)
             && kept.as_of == as_of
         {
             return Ok(kept.resolved.clone());
         }
         let keep = selector.is_empty();
-        let found = self.find(name, wait).await?;
-        let live = self.open(name, &found, selector)?;
+        let found = self.find(identity, name, wait).await?;
+        let live = self.open(identity, name, &found, selector)?;
         let resolved = Resolved { live, tally: self.tally(&found.service.name) };
         if keep {
             if self.kept.len() >= KEPT {
@@ -98,36 +144,72 @@ impl Names {
     ///
     /// # Errors
     /// As [`Names::resolve`].
-    pub async fn find(&self, name: &str, wait: Duration) -> Result<Found, Error> {
+    pub async fn find(
+        &self,
+        identity: Identity,
+        name: &str,
+        wait: Duration,
+    ) -> Result<Found, Error> {
+        let asked = self.asked(identity, name)?;
+        let found = self.catalog.lookup_wait(&asked, wait).await;
+        found.map_err(|error| self.not_found(identity, name, error, wait))
+    }
+
+    /// What a name says, if this caller may ask for it.
+    ///
+    /// # Errors
+    /// It is malformed, or not for this caller.
+    pub fn asked(&self, identity: Identity, name: &str) -> Result<ServiceRef, Error> {
         let asked: ServiceRef = name.parse()?;
-        self.catalog.lookup_wait(&asked, wait).await.map_err(|error| not_found(name, error, wait))
+        if self.access.allows(identity, &asked.service.namespace) {
+            return Ok(asked);
+        }
+        let namespace = asked.service.namespace.to_string();
+        Err(Error::Forbidden { caller: identity.to_string(), namespace })
+    }
+
+    /// Whether this caller may know of services in this namespace.
+    pub fn allows(&self, identity: Identity, namespace: &str) -> bool {
+        self.access.allows(identity, namespace)
     }
 
     /// The live table of a port.
     ///
     /// # Errors
     /// When the catalog has lost it meanwhile.
-    pub fn open(&self, name: &str, found: &Found, selector: Labels) -> Result<Arc<Live>, Error> {
+    pub fn open(
+        &self,
+        identity: Identity,
+        name: &str,
+        found: &Found,
+        selector: Labels,
+    ) -> Result<Arc<Live>, Error> {
         let port = &found.service.ports[found.port];
         let target = Target {
             service: found.service.name.clone(),
             port: (port.name.clone(), port.number),
             selector,
         };
-        let opened = self.tables.open(&target).map_err(Error::NoTable)?;
-        opened.ok_or_else(|| {
+        self.table(identity, &target)?.ok_or_else(|| {
             let gone =
                 LookupError::NoSuchService { asked: found.service.name.clone(), near: Vec::new() };
-            not_found(name, gone, Duration::ZERO)
+            self.not_found(identity, name, gone, Duration::ZERO)
         })
     }
 
     /// The live table of a target, as another agent names it. None: the catalog has no such port.
     ///
     /// # Errors
-    /// The system gives no shared memory.
-    pub(super) fn table(&self, target: &Target) -> std::io::Result<Option<Arc<Live>>> {
-        self.tables.open(target)
+    /// The system gives no shared memory, or this caller has too many.
+    pub(super) fn table(
+        &self,
+        identity: Identity,
+        target: &Target,
+    ) -> Result<Option<Arc<Live>>, Error> {
+        match target.selector.is_empty() {
+            true => self.tables.open(target).map_err(Error::NoTable),
+            false => self.narrowed.open(identity, target),
+        }
     }
 
     /// What was configured of services' policies: explains where a setting came from.
@@ -138,6 +220,30 @@ impl Names {
     /// What is known.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// What this caller hears of a name that led nowhere.
+    pub(super) fn not_found(
+        &self,
+        identity: Identity,
+        name: &str,
+        error: LookupError,
+        waited: Duration,
+    ) -> Error {
+        match error {
+            LookupError::NotSynced { .. } => {
+                Error::NotAnswered { what: name.to_owned(), why: error.to_string(), waited }
+            }
+            LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),
+            LookupError::NoSuchService { asked, .. } => {
+                let near = match self.searches.one_more(clock::now()) {
+                    true => self.catalog.near(&asked, |s| self.allows(identity, &s.namespace)),
+                    false => Vec::new(),
+                };
+                Error::NotFound(LookupError::NoSuchService { asked, near })
+            }
+            error => Error::NotFound(error),
+        }
     }
 
     pub(super) fn tally(&self, service: &ServiceName) -> Arc<Tally> {
@@ -157,19 +263,23 @@ impl Names {
     }
 }
 
-/// What a caller hears of a name that led nowhere.
-pub(super) fn not_found(name: &str, error: LookupError, waited: Duration) -> Error {
-    match error {
-        LookupError::NotSynced { .. } => {
-            Error::NotAnswered { what: name.to_owned(), why: error.to_string(), waited }
-        }
-        LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),
-        error => Error::NotFound(error),
-    }
-}
-
 impl std::fmt::Debug for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Names").field("kept", &self.kept.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_searches_a_second_and_no_more() {
+        let searches = Searches::default();
+        let in_second = |second: u64| {
+            let now = Duration::from_millis(second * 1000 + 500);
+            (0..1000).filter(|_| searches.one_more(now)).count() as u64
+        };
+        assert_eq!([0, 7, 7, 8].map(in_second), [50_u64, 50, 0, 50]);
     }
 }

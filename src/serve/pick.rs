@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::debug;
+
 use super::{Agent, Error, calls::wait, limits};
 use crate::{
     api::v1,
@@ -10,6 +12,9 @@ use crate::{
         leases::{Holder, Undelivered},
     },
 };
+
+/// Logs that follow single requests; not written unless asked for (`--log pointsman::request=debug`).
+pub(super) const REQUESTS: &str = "pointsman::request";
 
 impl Agent {
     /// Chooses endpoints. The leases end unused unless the answer is said to be delivered.
@@ -24,7 +29,15 @@ impl Agent {
     ) -> Result<(v1::PickResponse, Undelivered), Error> {
         let asked = Asked::check(request)?;
         let wait = wait(asked.wait, deadline);
-        let resolved = self.names.resolve(&request.service, asked.selector, wait).await?;
+        let resolved =
+            self.names.resolve(holder.identity, &request.service, asked.selector, wait).await?;
+        let permits: Vec<_> = (0..asked.count)
+            .map(|_| self.leases.permit(holder.identity))
+            .collect::<Result<_, _>>()
+            .map_err(|exhausted| Error::Exhausted {
+                exhausted,
+                right: "report leases when their requests end, or pick with a shorter lease_ttl",
+            })?;
         let picked = resolved.live.pick(&Want {
             exclude: &asked.exclude,
             key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
@@ -35,15 +48,27 @@ impl Agent {
 
         let mut picks = Vec::with_capacity(picked.picks.len());
         let mut leases = Vec::with_capacity(picked.picks.len());
-        for (index, held) in picked.picks.into_iter().enumerate() {
+        for ((index, held), permit) in picked.picks.into_iter().enumerate().zip(permits) {
             let mut pick = describe(&held);
             let in_flight = index == 0;
-            let lease = self.leases.give(held, in_flight, holder, asked.lease_ttl, &resolved.tally);
+            let ttl = asked.lease_ttl;
+            let lease = self.leases.give(permit, held, in_flight, holder, ttl, &resolved.tally);
             pick.lease = lease.to_string();
             leases.push(lease);
             picks.push(pick);
         }
         resolved.tally.picked(picks.len() as u64);
+        for pick in &picks {
+            debug!(
+                target: REQUESTS,
+                caller = %holder.identity,
+                service = request.service,
+                endpoint = format_args!("{}:{}", pick.address, pick.port),
+                lease = pick.lease,
+                plan = picked.plan,
+                "picked"
+            );
+        }
         let response = v1::PickResponse { picks, plan: picked.plan, stale: picked.stale };
         Ok((response, Undelivered::new(self.leases.clone(), leases)))
     }

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use super::{Agent, Error, Violation, limits};
+use tracing::debug;
+
+use super::{Agent, Error, Violation, limits, pick::REQUESTS};
 use crate::{
     api::v1,
     publish::{
@@ -37,6 +39,14 @@ impl Agent {
         for (sent, report) in request.reports.into_iter().zip(&reports) {
             let known = LeaseId::parse(&sent.lease)
                 .map_or(Reported::Unknown, |lease| self.leases.report(identity, lease, report));
+            debug!(
+                target: REQUESTS,
+                caller = %identity,
+                lease = sent.lease,
+                known = known == Reported::Accepted,
+                event = ?report.event,
+                "reported"
+            );
             match known {
                 Reported::Accepted => response.accepted += 1,
                 Reported::Unknown => response.unknown.push(sent.lease),

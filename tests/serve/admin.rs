@@ -26,9 +26,16 @@ async fn the_front_page_says_what_this_is_and_where_to_look() {
     let agent = Agent::with(SHOP);
     let (status, text) = agent.admin_page("/").await;
     assert_eq!(status, 200);
-    for part in ["pointsman", "ready", "2 services", "/metrics", "agent.sock"] {
+    for part in ["pointsman", "ready", "2 services", "/metrics", "agent.sock", "asleep"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    let (_address, _lease) = agent.http().await.pick("cart.shop").await;
+    let (_, text) = agent.admin_page("/").await;
+    let uid = rustix::process::geteuid().as_raw();
+    assert!(
+        text.contains(&format!("<tr><td>uid {uid}<td>1\n<tr><td>all<td>1 of 262144")),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -57,7 +64,7 @@ async fn calls_are_counted_by_code_and_service() {
 
 #[tokio::test]
 async fn every_metric_is_documented_and_every_documented_one_is_there() {
-    let agent = Agent::with(SHOP);
+    let agent = Agent::with_arguments(SHOP, &["--endpoint-metrics"]);
     agent.http().await.pick("cart.shop").await;
     let (_, text) = agent.admin_page("/metrics").await;
     let shown: BTreeSet<&str> =
@@ -69,4 +76,41 @@ async fn every_metric_is_documented_and_every_documented_one_is_there() {
         .map(|name| name.split('{').next().unwrap().trim_end_matches("_total"))
         .collect();
     assert_eq!(shown, documented);
+}
+
+#[tokio::test]
+async fn single_endpoints_are_told_to_whoever_asks_for_them() {
+    let agent = Agent::with_arguments(SHOP, &["--endpoint-metrics"]);
+    let mut http = agent.http().await;
+    let (address, lease) = http.pick("cart.shop").await;
+    http.report(&lease, "FAILURE").await;
+    let labels = format!("service=\"cart.shop\",endpoint=\"{address}\"");
+    let failed = format!("pointsman_endpoint_requests_total{{{labels},outcome=\"failed\"}} 1");
+    for _ in 0..500 {
+        let (_, text) = agent.admin_page("/metrics").await;
+        assert!(text.contains(&format!("pointsman_endpoint_in_flight{{{labels}}}")), "{text}");
+        if text.lines().any(|line| line == failed) {
+            let (_, text) = Agent::with(SHOP).admin_page("/metrics").await;
+            assert!(!text.contains("pointsman_endpoint_"), "not unless asked for: {text}");
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("never {failed}: {}", agent.admin_page("/metrics").await.1);
+}
+
+#[tokio::test]
+async fn single_requests_are_logged_to_whoever_asks_for_it() {
+    let log = ["--log", "info,pointsman::request=debug", "--log-format", "json"];
+    let agent = Agent::with_arguments(SHOP, &log);
+    let mut http = agent.http().await;
+    let (address, lease) = http.pick("cart.shop").await;
+    http.report(&lease, "SUCCESS").await;
+    let line = |message: &str| -> serde_json::Value {
+        serde_json::from_str(&agent.logs(&format!("\"message\":\"{message}\""))).unwrap()
+    };
+    let (picked, reported) = (line("picked"), line("reported"));
+    assert_eq!((&picked["lease"], &reported["lease"]), (&lease.as_str().into(), &picked["lease"]));
+    assert_eq!((&picked["endpoint"], &picked["service"]), (&address.into(), &"cart.shop".into()));
+    assert_eq!(reported["known"], true);
 }

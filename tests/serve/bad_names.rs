@@ -84,7 +84,7 @@ async fn parameters_that_there_are_not_are_refused() {
         ("/v1/services?pageSize=-1", "pageSize"),
         ("/v1/services?pageSize=1001", "page_size"),
         ("/v1/services?pageToken=!", "page_token"),
-        ("/v1/services/cart.shop?watch=maybe", r#""watch""#),
+        ("/v1/services/cart.shop?watch=maybe", "watch"),
         ("/v1/services/cart.shop/explain?shard=1", r#""shard""#),
         ("/v1/services?namespace=a&namespace=b", r#""namespace""#),
     ] {

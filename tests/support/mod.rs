@@ -53,9 +53,14 @@ pub struct Agent {
 impl Agent {
     /// Serves these services.
     pub fn with(services: &str) -> Self {
+        Self::with_arguments(services, &[])
+    }
+
+    /// Serves these services, started with these arguments as well.
+    pub fn with_arguments(services: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("services.yaml"), services).unwrap();
-        let agent = Self::in_folder(folder, &[]);
+        let agent = Self::in_folder(folder, arguments);
         agent.logs("answered");
         agent
     }
@@ -70,6 +75,19 @@ impl Agent {
         let folder = folder.into();
         let mut command = command(folder.path());
         command.args(arguments);
+        Self::run(folder, command)
+    }
+
+    /// Started by a program whose arguments end with the agent's whole command line.
+    pub fn in_folder_by(folder: TempDir, starter: &[&str]) -> Self {
+        let started = command(folder.path());
+        let mut command = Command::new(starter[0]);
+        command.args(&starter[1..]).arg(started.get_program()).args(started.get_args());
+        command.stdin(Stdio::null());
+        Self::run(folder, command)
+    }
+
+    fn run(folder: impl Into<Arc<TempDir>>, command: Command) -> Self {
         let agent = Self::spawn(folder, command);
         agent.logs("listening");
         agent
@@ -172,13 +190,18 @@ impl Agent {
 
     /// A gRPC client on a connection of its own.
     pub async fn grpc(&self) -> AgentClient<Channel> {
+        AgentClient::new(self.channel().await)
+    }
+
+    /// A connection for gRPC clients.
+    pub async fn channel(&self) -> Channel {
         let socket = self.socket();
         let connect = tower::service_fn(move |_| {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
         let endpoint = Endpoint::from_static("http://localhost");
-        AgentClient::new(endpoint.connect_with_connector(connect).await.unwrap())
+        endpoint.connect_with_connector(connect).await.unwrap()
     }
 
     /// An HTTP/1.1 client on a connection of its own.

@@ -126,13 +126,13 @@ fn services_are_listed_by_name_and_by_namespace() {
 }
 
 #[test]
-fn an_unknown_service_is_answered_with_what_was_probably_meant() {
+fn what_was_probably_meant_is_looked_for_among_what_is_visible() {
     let catalog = synced(vec![service("cart.shop", []), service("users.shop", [])]);
-    assert_eq!(
-        message(&catalog, "crat.shop"),
-        r#"no service "crat.shop"; did you mean "cart.shop"?"#
-    );
-    assert_eq!(message(&catalog, "ledger.bank"), r#"no service "ledger.bank""#);
+    assert_eq!(message(&catalog, "crat.shop"), r#"no service "crat.shop""#);
+    let near = |text: &str| catalog.near(&text.parse().unwrap(), |name| *name.name != *"users");
+    assert_eq!(near("crat.shop"), ["cart.shop"]);
+    assert!(near("ledger.bank").is_empty());
+    assert!(near("user.shop").is_empty(), "not visible");
 }
 
 #[test]

@@ -74,7 +74,10 @@ impl World {
     fn pick_many(&self, holder: &Holder, ttl: Duration, count: u32) -> Vec<LeaseId> {
         let want = Want { exclude: &[], key: None, count, cost: 1 };
         let picked = self.live.pick(&want).unwrap();
-        let give = |(index, held)| self.leases.give(held, index == 0, holder, ttl, &self.tally);
+        let give = |(index, held)| {
+            let permit = self.leases.permit(holder.identity).unwrap();
+            self.leases.give(permit, held, index == 0, holder, ttl, &self.tally)
+        };
         picked.picks.into_iter().enumerate().map(give).collect()
     }
 

@@ -1,0 +1,137 @@
+//! What a call over the socket costs beside a bare server of the same framing and bytes.
+//!
+//! - `floor`: those servers, as processes of their own: tonic and hyper with canned answers
+//! - `load`: callers that keep so many calls under way, over each protocol
+//!
+//! Each way is measured in turns, ours and the floor's, so that whatever else runs on the machine
+//! meets both.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use hdrhistogram::Histogram;
+
+use self::{floor::FloorProcess, load::Load};
+use super::{
+    agent_process::AgentProcess,
+    report::{Goal, Report, Row},
+};
+
+mod floor;
+mod load;
+
+/// How long a turn takes, and how many there are.
+const TURN: Duration = Duration::from_secs(1);
+const TURNS: u32 = 5;
+/// Most that p50 may be over the floor's, and the floor's throughput over ours.
+const OVER_FLOOR: f64 = 1.25;
+/// A session at 64 in flight, a pick a message, over calls of their own.
+const SESSION_GAIN: f64 = 3.0;
+/// The many that are in flight at a time.
+const MANY: usize = 64;
+
+/// Arguments of `pointsman bench socket`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Nothing but the bare server at this path: what the floor's process runs.
+    #[arg(long, hide = true, value_name = "PATH")]
+    floor: Option<PathBuf>,
+}
+
+/// How calls travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A gRPC call each, on one connection.
+    Unary,
+    /// On one stream, a call a message.
+    Session,
+    /// On one stream, all that are in flight in one message.
+    Batches,
+    /// HTTP/1.1 with keep-alive, a connection for each in flight.
+    Http,
+}
+
+/// What a caller saw: picks and reports in turn.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// From a call to its answer, in nanoseconds.
+    pub(super) took: Histogram<u64>,
+    pub(super) calls: u64,
+    pub(super) elapsed: Duration,
+}
+
+impl Seen {
+    pub(super) fn nothing() -> Self {
+        let took = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("sound bounds");
+        Self { took, calls: 0, elapsed: Duration::ZERO }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.took.add(&other.took).expect("the same bounds");
+        self.calls += other.calls;
+        self.elapsed += other.elapsed;
+    }
+
+    fn p50(&self) -> f64 {
+        self.took.value_at_quantile(0.5) as f64 / 1e3
+    }
+
+    fn a_second(&self) -> f64 {
+        self.calls as f64 / self.elapsed.as_secs_f64()
+    }
+}
+
+/// Measures every way, or serves as the floor.
+pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
+    if let Some(path) = &args.floor {
+        floor::serve(path)?;
+        return Ok(Report::default());
+    }
+    let (turn, turns) = if smoke { (TURN / 20, 1) } else { (TURN, TURNS) };
+    let agent = AgentProcess::start(1)?;
+    let bare = FloorProcess::start()?;
+    let ours = Load::new(agent.socket(), agent.socket())?;
+    let floor = Load::new(bare.grpc(), bare.http())?;
+    let mut report = Report::default();
+    let mut unary_at_many = 0.0;
+    let mut session_at_many = 0.0;
+    for (way, title) in [
+        (Way::Unary, "gRPC, a call each"),
+        (Way::Session, "gRPC, a session, a call a message"),
+        (Way::Batches, "gRPC, a session, all in one message"),
+        (Way::Http, "HTTP/1.1 and JSON, kept alive"),
+    ] {
+        let mut rows = Vec::new();
+        for in_flight in [1, MANY] {
+            let (mut own, mut bare) = (Seen::nothing(), Seen::nothing());
+            for _ in 0..turns {
+                own.add(&ours.run(way, in_flight, turn)?);
+                bare.add(&floor.run(way, in_flight, turn)?);
+            }
+            match (way, in_flight) {
+                (Way::Unary, MANY) => unary_at_many = own.a_second(),
+                (Way::Session, MANY) => session_at_many = own.a_second(),
+                _ => {}
+            }
+            let name = |what: &str| format!("{in_flight} in flight: {what}");
+            rows.push(
+                Row::value(name("p50"), own.p50(), "us")
+                    .over(bare.p50())
+                    .goal(Goal::ratio_at_most(OVER_FLOOR)),
+            );
+            rows.push(
+                Row::value(name("calls"), own.a_second(), "/s")
+                    .over(bare.a_second())
+                    .goal(Goal::ratio_above(1.0 / OVER_FLOOR)),
+            );
+        }
+        report.section(title.to_owned(), rows);
+    }
+    let gain = Row::value("a session's calls over calls of their own", session_at_many, "/s")
+        .over(unary_at_many)
+        .goal(Goal::ratio_above(SESSION_GAIN));
+    report
+        .section(format!("{MANY} in flight, a call a message"), vec![gain])
+        .notes
+        .push("The floors are tonic and hyper with canned answers of the same bytes.".into());
+    Ok(report)
+}

@@ -1,0 +1,157 @@
+//! Which agent answers, and whether it knows what is current.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header};
+
+use super::Finding;
+use crate::{
+    api::v1,
+    cli::client::{self, Answer},
+    clock,
+};
+
+/// Clocks that are further apart would show in every time that is printed.
+const CLOCKS_APART: Duration = Duration::from_secs(2);
+/// Names that a finding lists.
+const NAMED: usize = 3;
+
+pub(super) fn check(options: &client::Options) -> Vec<Finding> {
+    let answer = match client::ask(options, "/v1/services?pageSize=1000") {
+        Ok(answer) => answer,
+        Err(failure) => {
+            let right = "see what the agent logs";
+            return vec![Finding::wrong("agent", failure.to_string(), right)];
+        }
+    };
+    let mut findings =
+        vec![version(&answer.head.headers), time(&answer.head.headers, clock::wall())];
+    findings.extend(sources(&answer));
+    findings
+}
+
+fn version(headers: &HeaderMap) -> Finding {
+    let own = env!("CARGO_PKG_VERSION");
+    let product = headers.get(header::SERVER).and_then(|value| value.to_str().ok());
+    match product.and_then(|product| product.strip_prefix("pointsman/")) {
+        Some(version) if version == own => {
+            Finding::good("version", format!("the agent and this command are {own}"))
+        }
+        Some(version) => Finding::doubtful(
+            "version",
+            format!("the agent is {version}, this command {own}"),
+            "they understand each other within a major version; look at the agent with its own",
+        ),
+        None => Finding::wrong(
+            "version",
+            format!("whoever answers is {}", product.unwrap_or("somebody who does not say")),
+            "name the agent's socket with --socket or $POINTSMAN_SOCKET",
+        ),
+    }
+}
+
+/// The agent's time is that of its answer, to a second.
+fn time(headers: &HeaderMap, now: SystemTime) -> Finding {
+    let told = headers.get(header::DATE).and_then(|value| value.to_str().ok());
+    let Some(agent) = told.and_then(|date| httpdate::parse_http_date(date).ok()) else {
+        return Finding::doubtful("clock", "the agent does not say its time", "upgrade it");
+    };
+    let apart = now.duration_since(agent).unwrap_or_else(|ahead| ahead.duration());
+    match apart {
+        apart if apart <= CLOCKS_APART => Finding::good("clock", "the agent's is ours"),
+        apart => Finding::doubtful(
+            "clock",
+            format!("the agent's differs from ours by {} s", apart.as_secs()),
+            "ready times and logs are told by the agent's: look for a time namespace or a faked \
+             clock",
+        ),
+    }
+}
+
+fn sources(answer: &Answer) -> Vec<Finding> {
+    if !answer.head.status.is_success() {
+        let error: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let message = error["error"]["message"].as_str().unwrap_or("it gave no reason").to_owned();
+        let right = "see /readyz on the agent's admin address and what it logs of its sources";
+        return vec![Finding::wrong("sources", message, right)];
+    }
+    match serde_json::from_slice::<v1::ListServicesResponse>(&answer.body) {
+        Ok(list) => known(&list.services, list.next_page_token.is_empty()),
+        Err(error) => {
+            let seen = format!("the list of services is not readable: {error}");
+            vec![Finding::wrong("sources", seen, "compare the versions")]
+        }
+    }
+}
+
+fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
+    let more = if all { "" } else { " of those looked at" };
+    let named = |of: Vec<&v1::ServiceSummary>| {
+        let names: Vec<_> = of.iter().take(NAMED).map(|one| one.service.as_str()).collect();
+        let rest = if of.len() > NAMED { ", ..." } else { "" };
+        format!("{} of {} services{more}: {}{rest}", of.len(), services.len(), names.join(", "))
+    };
+    let stale: Vec<_> = services.iter().filter(|service| service.stale).collect();
+    let nobody = |service: &&v1::ServiceSummary| service.ports.iter().all(|port| port.ready == 0);
+    let empty: Vec<_> = services.iter().filter(nobody).collect();
+    let mut findings = Vec::new();
+    if services.is_empty() {
+        let right = "compare its --source, and access in its configuration, with what you expect";
+        findings.push(Finding::doubtful("sources", "the agent knows no services", right));
+    } else if stale.is_empty() {
+        findings.push(Finding::good("sources", format!("{} services{more}", services.len())));
+    } else {
+        let right = "their source has been silent for over 10 minutes: see what the agent logs";
+        findings.push(Finding::doubtful("sources", format!("stale: {}", named(stale)), right));
+    }
+    if !empty.is_empty() {
+        let right = "see pointsman endpoints SERVICE";
+        let seen = format!("none ready: {}", named(empty));
+        findings.push(Finding::doubtful("endpoints", seen, right));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::cli::check::Verdict;
+
+    fn service(name: &str, ready: u32, stale: bool) -> v1::ServiceSummary {
+        let port = v1::PortSummary { endpoints: 3, ready, ..Default::default() };
+        v1::ServiceSummary { service: name.into(), stale, ports: vec![port], ..Default::default() }
+    }
+
+    #[test]
+    fn stale_services_and_those_without_endpoints_are_named() {
+        let services =
+            [service("a.x", 1, true), service("b.x", 0, false), service("c.x", 2, false)];
+        let findings = known(&services, true);
+        assert_eq!(findings[0].seen, "stale: 1 of 3 services: a.x");
+        assert_eq!(findings[1].seen, "none ready: 1 of 3 services: b.x");
+        assert!(findings.iter().all(|finding| finding.verdict == Verdict::Doubtful));
+        assert_eq!(known(&services[2..], false)[0].seen, "1 services of those looked at");
+    }
+
+    #[test]
+    fn another_version_is_doubtful_and_another_program_wrong() {
+        let version = |product: &str| {
+            let value = HeaderValue::from_str(product).unwrap();
+            version(&HeaderMap::from_iter([(header::SERVER, value)])).verdict
+        };
+        assert_eq!(version(concat!("pointsman/", env!("CARGO_PKG_VERSION"))), Verdict::Good);
+        assert_eq!(version("pointsman/99.0.0"), Verdict::Doubtful);
+        assert_eq!(version("nginx"), Verdict::Wrong);
+    }
+
+    #[test]
+    fn a_clock_that_differs_is_told_by_how_much() {
+        let date = HeaderValue::from_static("Thu, 01 Jan 1970 00:01:00 GMT");
+        let headers = HeaderMap::from_iter([(header::DATE, date)]);
+        let at = |second| time(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+        assert_eq!(at(61).verdict, Verdict::Good);
+        assert_eq!(at(20).seen, "the agent's differs from ours by 40 s");
+    }
+}

@@ -1,0 +1,151 @@
+//! How much of something one holder may have, so that none can take it from all the others.
+//!
+//! Most of it is for whoever comes first. The last quarter is a reserve: it goes only to holders
+//! that have little so far. One that runs away with connections or leases is stopped there, and
+//! whoever comes next is served as if nothing had happened.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// This part of the whole is the reserve.
+const RESERVE: usize = 4;
+/// Holders that the reserve has room for, each with an equal part of it.
+const HOLDERS: usize = 64;
+
+/// Something of which there is so much.
+#[derive(Debug)]
+pub struct Quota<K> {
+    name: &'static str,
+    total: usize,
+    held: Mutex<Held<K>>,
+}
+
+#[derive(Debug)]
+struct Held<K> {
+    all: usize,
+    by: HashMap<K, usize>,
+}
+
+/// One of it, until it is dropped.
+#[derive(Debug)]
+pub struct Permit<K: Copy + Debug + Eq + Hash> {
+    quota: Arc<Quota<K>>,
+    holder: K,
+}
+
+/// There is no more for this holder.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{held} {name} are held by this caller and {all} of {total} by all: no more for now")]
+pub struct Exhausted {
+    /// What there is no more of: "leases".
+    pub name: &'static str,
+    /// By the one who asked.
+    pub held: usize,
+    /// By everyone.
+    pub all: usize,
+    /// How many there are.
+    pub total: usize,
+}
+
+impl<K: Copy + Debug + Eq + Hash> Quota<K> {
+    /// So many of what errors call `name`.
+    pub fn new(name: &'static str, total: usize) -> Arc<Self> {
+        Arc::new(Self { name, total, held: Mutex::new(Held { all: 0, by: HashMap::new() }) })
+    }
+
+    /// One for this holder.
+    ///
+    /// # Errors
+    /// All are held, or the rest is kept for those that hold less.
+    pub fn take(self: &Arc<Self>, holder: K) -> Result<Permit<K>, Exhausted> {
+        let mut held = self.held();
+        let own = held.by.get(&holder).copied().unwrap_or(0);
+        let reserve = self.total / RESERVE;
+        let fair = (reserve / HOLDERS).max(1);
+        let room = held.all < self.total - reserve || (held.all < self.total && own < fair);
+        if !room {
+            let (name, all, total) = (self.name, held.all, self.total);
+            return Err(Exhausted { name, held: own, all, total });
+        }
+        held.all += 1;
+        held.by.insert(holder, own + 1);
+        Ok(Permit { quota: Arc::clone(self), holder })
+    }
+
+    /// By whom how many are held, the most first.
+    pub fn holders(&self) -> Vec<(K, usize)> {
+        let mut holders: Vec<_> = self.held().by.iter().map(|(k, n)| (*k, *n)).collect();
+        holders.sort_by_key(|(_, held)| std::cmp::Reverse(*held));
+        holders
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held<K>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Copy + Debug + Eq + Hash> Drop for Permit<K> {
+    fn drop(&mut self) {
+        let mut held = self.quota.held();
+        held.all -= 1;
+        if let Some(own) = held.by.get_mut(&self.holder) {
+            *own -= 1;
+            if *own == 0 {
+                held.by.remove(&self.holder);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_can_not_take_the_reserve() {
+        let quota = Quota::new("leases", 400);
+        let greedy: Vec<_> = std::iter::from_fn(|| quota.take("greedy").ok()).collect();
+        assert_eq!(greedy.len(), 300);
+        let another = quota.take("another").expect("there is a reserve");
+        assert_eq!(
+            quota.take("another").unwrap_err().to_string(),
+            "1 leases are held by this caller and 301 of 400 by all: no more for now"
+        );
+        drop(another);
+        drop(greedy);
+        assert!(quota.holders().is_empty());
+    }
+
+    #[test]
+    fn the_reserve_is_for_many_who_hold_little() {
+        let quota = Quota::new("connections", 4096);
+        let _greedy: Vec<_> = (0..3072).map(|_| quota.take(0).unwrap()).collect();
+        let modest: Vec<_> = (1..=64)
+            .flat_map(|holder| (0..16).map(move |_| holder))
+            .map(|holder| quota.take(holder).unwrap())
+            .collect();
+        assert_eq!(modest.len(), 1024);
+        assert_eq!(quota.take(99).unwrap_err().all, 4096);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again() {
+        let quota = Quota::new("leases", 4);
+        let mut held: Vec<_> = (0..3).map(|_| quota.take(1).unwrap()).collect();
+        assert!(quota.take(1).is_err());
+        held.pop();
+        assert_eq!(quota.holders(), [(1, 2)]);
+        held.push(quota.take(1).unwrap());
+        assert_eq!(quota.holders(), [(1, 3)]);
+        assert_eq!(quota.total(), 4);
+    }
+}

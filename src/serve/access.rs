@@ -1,0 +1,59 @@
+//! Which services an identity may ask for, by namespace.
+
+use crate::{config::AccessEntry, publish::leases::Identity};
+
+/// What the configuration allows whom; the first entry that fits a caller holds. Without entries
+/// everyone may ask for everything; with some, whom none fits may ask for nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access(pub Vec<AccessEntry>);
+
+impl Access {
+    /// Whether everyone may ask for everything.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this caller may know of services in this namespace.
+    #[must_use]
+    pub fn allows(&self, identity: Identity, namespace: &str) -> bool {
+        let Identity::Uid(uid) = identity;
+        if self.is_open() {
+            return true;
+        }
+        let entry = self.0.iter().find(|entry| entry.uids.contains(&uid));
+        entry.is_some_and(|entry| {
+            entry.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ops::RangeInclusive, sync::Arc};
+
+    use super::*;
+
+    fn entry(uids: RangeInclusive<u32>, namespaces: &[&str]) -> AccessEntry {
+        AccessEntry {
+            uids,
+            namespaces: Some(namespaces.iter().map(|name| Arc::from(*name)).collect()),
+        }
+    }
+
+    #[test]
+    fn without_entries_everyone_may_ask_for_everything() {
+        assert!(Access::default().allows(Identity::Uid(7), "shop"));
+    }
+
+    #[test]
+    fn the_first_entry_that_fits_holds_and_whom_none_fits_gets_nothing() {
+        let all = AccessEntry { uids: 0..=0, namespaces: None };
+        let access =
+            Access(vec![entry(1000..=1999, &["shop"]), entry(1500..=1500, &["bank"]), all]);
+        let allows = |uid, namespace| access.allows(Identity::Uid(uid), namespace);
+        assert!(allows(1500, "shop") && !allows(1500, "bank"));
+        assert!(allows(0, "anything"));
+        assert!(!allows(2000, "shop"));
+    }
+}

@@ -1,0 +1,91 @@
+//! The front page: what this agent was told, what it knows, who holds what of it, how it publishes.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use super::Told;
+use crate::{publish::leases::Identity, quota::Quota};
+
+/// Holders that are listed.
+const LISTED: usize = 20;
+
+const HEAD: &str = "<!doctype html><meta charset=utf-8><title>pointsman</title><style>\
+     body{font:14px/1.5 system-ui,sans-serif;margin:2em;max-width:60em;color-scheme:light dark}\
+     table{border-collapse:collapse}td,th{text-align:left;padding:0 1.5em 0 0;vertical-align:top}\
+     .bad{color:#c30}</style>\n";
+
+pub(super) fn page(told: &Told, missing: &[String]) -> String {
+    let mut page = String::from(HEAD);
+    let state = match missing {
+        [] => "<b>ready</b>".to_owned(),
+        missing => format!("<b class=bad>not ready</b>: {}", escape(&missing.join("; "))),
+    };
+    let agent = &told.agent;
+    let services = agent.names().catalog().list(None);
+    let stale = services.iter().filter(|service| service.stale).count();
+    let mut put = |line: String| page.push_str(&line);
+    put(format!("<h1>pointsman {}</h1>\n<p>{state}</p>\n", env!("CARGO_PKG_VERSION")));
+    put(format!(
+        "<p>{} services, {stale} of them stale; {} open leases. <a href=/livez>/livez</a> \
+         <a href=/readyz>/readyz</a> <a href=/metrics>/metrics</a></p>\n",
+        services.len(),
+        agent.leases().open(),
+    ));
+
+    let settings = told.settings.iter().map(|(name, value)| [(*name).to_owned(), value.clone()]);
+    put(table("Settings", ["", ""], settings));
+    let sources = told.sources.iter().map(|(spec, status)| {
+        let problems = status.problems();
+        let said = match (status.synced(), problems.is_empty()) {
+            (true, true) => "answered".to_owned(),
+            (synced, _) => {
+                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+                let kept = if synced { "what was last good is served: " } else { "no answer: " };
+                format!("{kept}{}", problems.join("; "))
+            }
+        };
+        [spec.to_string(), said]
+    });
+    put(table("Sources", ["source", ""], sources));
+    put(table("Connections", ["caller", "open"], holders(agent.connections())));
+    put(table("Leases", ["caller", "open"], holders(agent.leases().quota())));
+
+    let numbers = told.tables.numbers();
+    let period = match numbers.period_ns.load(Relaxed) {
+        0 => "asleep: nothing is in flight".to_owned(),
+        period => format!("{:?}", Duration::from_nanos(period)),
+    };
+    let publishing = [
+        ("tables", told.tables.all().len().to_string()),
+        ("period", period),
+        ("publications", numbers.passes.load(Relaxed).to_string()),
+        ("overruns", numbers.overruns.load(Relaxed).to_string()),
+        ("late wake-ups (each one is a bug)", numbers.late_wakeups.load(Relaxed).to_string()),
+    ];
+    let publishing = publishing.map(|(name, value)| [name.to_owned(), value]);
+    put(table("Publishing", ["", ""], publishing.into_iter()));
+    page
+}
+
+fn holders(quota: &Quota<Identity>) -> impl Iterator<Item = [String; 2]> {
+    let all = quota.holders();
+    let held: usize = all.iter().map(|(_, held)| held).sum();
+    let listed =
+        all.into_iter().take(LISTED).map(|(who, held)| [who.to_string(), held.to_string()]);
+    listed.chain([["all".to_owned(), format!("{held} of {}", quota.total())]])
+}
+
+fn table(title: &str, heads: [&str; 2], rows: impl Iterator<Item = [String; 2]>) -> String {
+    let mut table = format!("<h2>{title}</h2>\n<table>");
+    if heads != ["", ""] {
+        table += &format!("<tr><th>{}<th>{}", heads[0], heads[1]);
+    }
+    for row in rows {
+        let [one, other] = row.map(|cell| escape(&cell));
+        table += &format!("\n<tr><td>{one}<td>{other}");
+    }
+    table + "</table>\n"
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,71 @@
+//! `pointsman check` against a real agent, and against what goes wrong with one.
+
+use serde_json::Value;
+
+use crate::support::{Agent, SHOP};
+
+fn findings(agent: &Agent, arguments: &[&str]) -> (i32, Vec<Value>) {
+    let ran = agent.cli(&[&["check", "-o", "json"], arguments].concat());
+    let findings = serde_json::from_str(&ran.stdout).unwrap_or_else(|error| {
+        panic!("{error}: {ran:?}");
+    });
+    (ran.code, findings)
+}
+
+fn found<'a>(findings: &'a [Value], what: &str) -> &'a Value {
+    let of = |finding: &&Value| finding["what"] == what;
+    findings.iter().find(of).unwrap_or_else(|| panic!("no {what} in {findings:?}"))
+}
+
+#[tokio::test]
+async fn all_is_well_with_a_fresh_agent() {
+    let agent = Agent::with(SHOP);
+    let (code, findings) = findings(&agent, &[]);
+    assert_eq!(code, 0, "{findings:?}");
+    for what in ["socket", "mount", "permission", "version", "clock", "sources"] {
+        assert_eq!(found(&findings, what)["verdict"], "good", "{findings:?}");
+    }
+    let ran = agent.cli(&["check"]);
+    assert!(ran.stdout.contains("\tsources\t2 services\n"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_source_that_has_not_answered_is_wrong() {
+    let agent = Agent::with_silent_source();
+    let (code, findings) = findings(&agent, &[]);
+    assert_eq!(code, 1, "{findings:?}");
+    let sources = found(&findings, "sources");
+    assert_eq!(sources["verdict"], "wrong");
+    assert!(sources["seen"].as_str().unwrap().contains("no answer so far from file:"), "{sources}");
+    assert!(sources["right"].as_str().unwrap().contains("/readyz"), "{sources}");
+}
+
+#[tokio::test]
+async fn an_agent_that_is_not_there_is_code_5_and_the_kernel_is_looked_at_all_the_same() {
+    let agent = Agent::with(SHOP);
+    let (code, findings) = findings(&agent, &["--socket", "/nowhere/agent.sock"]);
+    assert_eq!(code, 5, "{findings:?}");
+    let socket = found(&findings, "socket");
+    assert!(socket["right"].as_str().unwrap().contains("start the agent on this node"), "{socket}");
+    assert_eq!(found(&findings, "shared memory")["verdict"], "good");
+}
+
+#[tokio::test]
+async fn who_may_not_connect_hears_why() {
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+    if !rustix::process::geteuid().is_root() {
+        return; // may not become somebody else
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    let agent = Agent::in_folder(folder, &["--socket-mode", "0600"]);
+    let program = agent.folder.path().join("pointsman");
+    std::fs::copy(crate::support::POINTSMAN, &program).unwrap();
+    let mut stranger = std::process::Command::new(program);
+    stranger.args(["check", "--socket"]).arg(agent.socket()).uid(65534);
+    let ran: crate::support::Ran = stranger.output().unwrap().into();
+    assert_eq!(ran.code, 5, "{ran:?}");
+    assert!(ran.stdout.contains("uid 65534 may not connect"), "{ran:?}");
+    assert!(ran.stdout.contains("--socket-mode 0666"), "{ran:?}");
+}
