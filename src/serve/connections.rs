@@ -15,6 +15,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
+use mend_authority::Mended;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{Notify, watch},
@@ -119,7 +120,8 @@ impl Connections {
             _counted: agent.metrics().connected(),
             _permit: permit,
         };
-        let wire = Wire::new(stream, caller.line.clone());
+        // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
+        let wire = Mended::new(Wire::new(stream, caller.line.clone()));
         let talk = Arc::new(Talk::default());
         let (front, leaving, heard) = (self.front.clone(), self.leaving.clone(), talk.clone());
         let service = service_fn(move |request: Request<Incoming>| {

@@ -290,6 +290,18 @@ struct BodyError {
     details: Vec<Value>,
 }
 
+/// Every code that an [`Error`] may have.
+pub const CODES: [Code; 8] = [
+    Code::InvalidArgument,
+    Code::DeadlineExceeded,
+    Code::NotFound,
+    Code::PermissionDenied,
+    Code::ResourceExhausted,
+    Code::Unimplemented,
+    Code::Internal,
+    Code::Unavailable,
+];
+
 /// A code as its protocol writes it.
 #[must_use]
 pub fn code_name(code: Code) -> &'static str {

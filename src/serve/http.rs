@@ -26,6 +26,7 @@ use super::{
     events::Events,
     json, limits,
     metrics::{Call, Protocol},
+    openapi,
 };
 use crate::{
     api::v1,
@@ -34,7 +35,7 @@ use crate::{
 
 /// What is served, for whoever asked for something else.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
-     GET /v1/services/{service}, GET /v1/services/{service}/explain";
+     GET /v1/services/{service}, GET /v1/services/{service}/explain, GET /openapi.json";
 
 /// Who answers, for `pointsman check` and for people.
 pub const PRODUCT: HeaderValue =
@@ -52,6 +53,7 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/services", get(list))
         .route("/v1/services/{service}", get(one))
         .route("/v1/services/{service}/explain", get(explain))
+        .route("/openapi.json", get(described))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(agent)
@@ -144,18 +146,16 @@ async fn watched(
     service: Result<String, Error>,
     mut query: Asked,
 ) -> Response {
-    let answer = async {
+    let begun = async {
         let since = query.take("since").unwrap_or_default();
         query.end("watch and since")?;
         let request = v1::WatchServiceRequest { service: service?, since };
         agent.watch_service(identity, request, None).await
     };
-    match answer.await {
+    match begun.await {
         Ok(watcher) => {
-            let mut response =
-                Response::new(Body::new(Events::new(&agent, watcher, Protocol::Http)));
-            response.headers_mut().insert(CONTENT_TYPE, LINES);
-            response
+            let events = Events::new(&agent, watcher, Protocol::Http);
+            answer(StatusCode::OK, LINES, Body::new(events))
         }
         Err(error) => refuse(&agent, Call::WatchService, &error),
     }
@@ -174,6 +174,10 @@ async fn explain(
         agent.explain(caller.identity, &request, None).await
     };
     respond(&agent, Call::Explain, answer.await)
+}
+
+async fn described() -> Response {
+    answer(StatusCode::OK, JSON, Body::from(openapi::document()))
 }
 
 async fn no_such_path(State(agent): State<Arc<Agent>>, uri: Uri) -> Response {
@@ -213,9 +217,13 @@ fn send(
     line: Option<Arc<Line>>,
 ) -> Response {
     let body = Delivered::new(Full::new(json::line(message)), leases, line);
-    let mut response = Response::new(Body::new(body));
+    answer(status, JSON, Body::new(body))
+}
+
+fn answer(status: StatusCode, content: HeaderValue, body: Body) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CONTENT_TYPE, content);
     response.headers_mut().insert(SERVER, PRODUCT);
     response
 }

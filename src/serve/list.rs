@@ -12,7 +12,7 @@ use crate::{
 /// Services of a page, where the caller names no number.
 const DEFAULT_PAGE: u32 = 100;
 /// The most services of a page.
-const MAX_PAGE: u32 = 1000;
+pub(super) const MAX_PAGE: u32 = 1000;
 
 impl Agent {
     /// The services known, by name.

@@ -3,7 +3,8 @@
 //! - [`address`], [`claim`], [`listener`], [`group`]: where the socket is, whose it is, how it appears
 //! - [`connections`]: accepts, says who called, ends in good order;
 //!   [`ending`]: what streams hear of it
-//! - [`front`]: which protocol a request speaks; [`grpc`], [`http`]: the two there are
+//! - [`front`]: which protocol a request speaks; [`grpc`], [`http`]: the two there are; `openapi`:
+//!   how HTTP has them, described
 //! - [`delivery`]: what becomes of a pick whose answer gets lost
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
 //!   `list`, `get`, `explain`; `session`, a stream of picks and reports; `watch` and, as a body, its
@@ -38,6 +39,7 @@ pub mod listener;
 pub mod metrics;
 pub mod names;
 mod narrowed;
+mod openapi;
 mod pick;
 mod report;
 mod session;

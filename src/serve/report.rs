@@ -62,11 +62,13 @@ fn check(index: usize, report: &v1::Report) -> Result<Report, Violation> {
     if report.lease.is_empty() {
         return Err(Violation::new(field("lease"), "is missing: say the lease that the pick gave"));
     }
-    let ttl = || limits::lease_ttl(|| field("lease_ttl"), report.lease_ttl.as_ref());
+    // Also where the event has no use for them: what can't be right is a mistake in the caller.
+    let ttl = limits::lease_ttl(|| field("lease_ttl"), report.lease_ttl.as_ref())?;
+    let latency = latency(&field, report)?;
     let event = match v1::Event::try_from(report.event) {
-        Ok(v1::Event::Ended) => Event::Ended(outcome(&field, report)?, latency(&field, report)?),
-        Ok(v1::Event::Started) => Event::Started(ttl()?),
-        Ok(v1::Event::Renewed) => Event::Renewed(ttl()?),
+        Ok(v1::Event::Ended) => Event::Ended(outcome(&field, report)?, latency),
+        Ok(v1::Event::Started) => Event::Started(ttl),
+        Ok(v1::Event::Renewed) => Event::Renewed(ttl),
         Err(_) => {
             let wrong = format!("is {}: it is ENDED, STARTED or RENEWED", report.event);
             return Err(Violation::new(field("event"), wrong));

@@ -4,6 +4,7 @@
 mod support;
 
 mod admin;
+mod authority;
 mod bad_calls;
 mod bad_names;
 mod check;
@@ -13,6 +14,7 @@ mod grpc;
 mod http;
 mod leases;
 mod lifetime;
+mod openapi;
 mod quotas;
 mod session;
 mod signals;

@@ -177,14 +177,23 @@ pub(crate) fn create(
     mode: Mode,
 ) -> io::Result<(Words, OwnedFd)> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let name = shown(name);
     // Kernels before 6.3 don't know the flag and say so.
-    let file = rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL)
-        .or_else(|_unknown| rustix::fs::memfd_create(name, flags))?;
+    let file = rustix::fs::memfd_create(&*name, flags | MemfdFlags::NOEXEC_SEAL)
+        .or_else(|_unknown| rustix::fs::memfd_create(&*name, flags))?;
     rustix::fs::ftruncate(&file, words as u64 * 4)?;
     let memory = map(&file, words, true)?;
     rustix::fs::fchmod(&file, mode)?;
     rustix::fs::fcntl_add_seals(&file, seals)?;
     Ok((memory, file))
+}
+
+/// A name as the kernel takes it: of at most 249 bytes, none of them NUL. It tells nothing apart.
+#[cfg(not(loom))]
+fn shown(name: &str) -> String {
+    let mut shown = name.replace(char::is_control, " ");
+    shown.truncate(shown.floor_char_boundary(249));
+    shown
 }
 
 /// A descriptor of the same memory that can only be read.
@@ -215,4 +224,18 @@ pub(crate) fn size_and_seals(file: impl AsFd) -> io::Result<(u64, SealFlags)> {
     let size = rustix::fs::fstat(&file)?.st_size;
     let seals = rustix::fs::fcntl_get_seals(&file)?;
     Ok((u64::try_from(size).unwrap_or(0), seals))
+}
+
+#[cfg(all(test, not(loom), not(miri)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_any_length_and_any_characters_will_do() {
+        for name in ["", "cart.shop shard=\0", &"ä".repeat(300), &"x".repeat(10_000)] {
+            create(name, 1, TABLE_SEALS, Mode::RUSR).unwrap();
+        }
+        assert_eq!(shown(&"ä".repeat(300)).len(), 248);
+        assert_eq!(shown("a\nb\0c"), "a b c");
+    }
 }
