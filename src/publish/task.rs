@@ -161,6 +161,7 @@ impl Tables {
     /// Takes over what an earlier agent had judged, for tables opened from now on.
     pub fn remember(&self, judgements: Judgements) {
         *lock(&self.shared.remembered) = judgements;
+        self.shared.judged.send_modify(|changes| *changes += 1);
     }
 
     /// What must outlive this agent: who is put aside, and how often.

@@ -217,6 +217,31 @@ mod tests {
     }
 
     #[test]
+    fn whoever_takes_over_finds_the_way_however_long_the_path_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "x".repeat(LONGEST_PATH - folder.path().as_os_str().len() - 1);
+        for name in ["agent.sock", &name] {
+            let path = folder.path().join(name);
+            let claim = Claim::take(&SocketAddress::from_path(&path).unwrap()).unwrap();
+            let _door = bind_takeover(&claim).unwrap();
+            let door = takeover_path(&path);
+            assert_eq!(fs::metadata(&door).unwrap().mode() & 0o777, OWNER_ONLY);
+            connect(&door).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_socket_that_another_was_renamed_over_is_no_longer_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let _first = listen(&path, DEFAULT_MODE);
+        let first = Inode::of(&path).unwrap();
+        assert!(is_at(&path, &first));
+        let _second = bind_to(&path, DEFAULT_MODE, None).unwrap();
+        assert!(!is_at(&path, &first));
+    }
+
+    #[test]
     fn a_group_of_ones_own_can_be_given() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");

@@ -41,10 +41,16 @@ impl Origins {
     /// All that outlives the agent, as of now.
     #[must_use]
     pub fn record(&self) -> record::State {
-        let moment = Moment::read();
-        let mut state = services::write(&self.catalog.last_good(), &self.sources, moment.wall);
-        state.judgements = judgements::write(&self.tables.judgements(), moment);
+        let kept = self.catalog.last_good();
+        let mut state = services::write(&kept, &self.sources, crate::clock::wall());
+        state.judgements = self.judgements();
         state
+    }
+
+    /// Who is put aside, as of now.
+    #[must_use]
+    pub fn judgements(&self) -> Vec<record::Judgement> {
+        judgements::write(&self.tables.judgements(), Moment::read())
     }
 
     /// Gives who is put aside to the tables.
@@ -54,6 +60,11 @@ impl Origins {
     pub fn remember(&self, written: &[record::Judgement]) -> Result<(), record::Nonsense> {
         self.tables.remember(judgements::read(written, Moment::read())?);
         Ok(())
+    }
+
+    /// Numbers that grow with every change of either.
+    fn changes(&self) -> (u64, u64) {
+        (*self.catalog.changes().borrow(), *self.tables.judged().borrow())
     }
 
     /// Gives a record to the catalog and the tables.
@@ -77,6 +88,8 @@ pub struct Keeper {
 struct Shared {
     folder: PathBuf,
     origins: Origins,
+    /// What had changed, of services and of judgements, when the state was loaded.
+    loaded: (u64, u64),
     /// Held while it writes.
     writing: Mutex<Writing>,
 }
@@ -108,14 +121,18 @@ impl Keeper {
                 warn!("state {}: {error}; starting without it, and writing it anew", path.display())
             }
         }
-        let writing = Mutex::default();
-        Self { shared: Arc::new(Shared { folder: folder.to_owned(), origins, writing }) }
+        let loaded = origins.changes();
+        let (folder, writing) = (folder.to_owned(), Mutex::default());
+        Self { shared: Arc::new(Shared { folder, origins, loaded, writing }) }
     }
 
-    /// Writes after changes, for ever.
+    /// Writes after changes since it was loaded, for ever.
     pub async fn run(&self) {
         let Origins { catalog, tables, .. } = &self.shared.origins;
         let (mut known, mut judged) = (catalog.changes(), tables.judged());
+        if self.shared.origins.changes() != self.shared.loaded {
+            known.mark_changed();
+        }
         loop {
             tokio::select! {
                 // Both senders live in `self`, so that waiting can't fail.
@@ -134,7 +151,7 @@ impl Keeper {
 
     /// Writes what is known now, unless another agent does.
     pub fn write(&self) {
-        let Shared { folder, origins, writing } = &*self.shared;
+        let Shared { folder, origins, writing, .. } = &*self.shared;
         let mut writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
         if writing.stands_back {
             return;

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use pointsman::state::file;
+use pointsman::{
+    catalog::{Endpoint, Health, Labels, LastGood, Port, Service, SourceId},
+    clock,
+    state::file,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -164,6 +168,54 @@ async fn garbage_for_a_state_is_named_and_passed_over() {
     let last = state.len() - 1;
     state[last] ^= 1;
     serves_without(&state, "its checksum is wrong").await;
+}
+
+/// How long a start may take by a debug build, on a machine that has other work; a release build
+/// needs a tenth.
+const SOON: Duration = Duration::from_secs(5);
+
+#[tokio::test]
+async fn a_hundred_thousand_endpoints_are_served_soon_after_a_start() {
+    let endpoint = |service: u8, of: u8, last: u8| Endpoint {
+        address: ([10, of, service, last], 8080).into(),
+        region: None,
+        zone: Some("a".into()),
+        node: None,
+        weight: 1,
+        health: Health::Ready,
+        labels: Arc::new(Labels::from([("shard".into(), (last % 4).to_string().into())])),
+        ready_since: None,
+        server_name: None,
+        braked: false,
+        hints: None,
+    };
+    let service = |of: u8, service: u8| Service {
+        name: format!("cart{service}.shop{of}").parse().unwrap(),
+        ports: vec![Port {
+            name: None,
+            number: None,
+            endpoints: (0..100).map(|last| endpoint(service, of, last)).collect(),
+        }],
+        settings: Vec::new(),
+        source: "file".into(),
+        version: 0,
+        stale: false,
+        notes: Vec::new(),
+    };
+    let services = (0..10).flat_map(|of| (0..100).map(move |each| service(of, each)));
+    let kept: Vec<LastGood> = services
+        .map(|it| LastGood { service: Arc::new(it), source: SourceId(0), confirmed: None })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let source = format!("file:{}", folder.path().join("services.yaml").display());
+    let record = pointsman::state::services::write(&kept, &[source], clock::wall());
+    file::write(&state_folder(folder.path()), &record).unwrap();
+    let begun = clock::now();
+    let agent = again(folder);
+    assert_eq!(pick(&agent, "cart99.shop9").await.0, 200);
+    let took = clock::now() - begun;
+    eprintln!("from the process's start to the first pick: {took:?}");
+    assert!(took < SOON, "{took:?}");
 }
 
 /// A small file system of its own, for who may mount one.

@@ -103,7 +103,7 @@ impl Giver<'_> {
         }
         let offer = Offer {
             with_socket: self.sockets.passed.is_some(),
-            judgements: self.origins.record().judgements,
+            judgements: self.origins.judgements(),
         };
         let mut descriptors = vec![self.claim.lock(), self.admin.as_fd()];
         descriptors.extend(self.sockets.passed.as_ref().map(StdUnixListener::as_fd));

@@ -319,3 +319,69 @@ async fn reports_renewals_and_ends_from_many_threads_count_each_lease_once() {
     assert_eq!(world.leases.shards.iter().map(|s| lock(s).deadlines.len()).sum::<usize>(), 0);
     world.in_flight_is(0);
 }
+
+/// What a successor makes of a lease.
+fn adopt(world: &World, successor: &Leases, lease: Handed) {
+    let Handed { id, identity, address, cost, in_flight, ttl, .. } = lease;
+    let held = world.live.adopt(address, cost, in_flight).unwrap();
+    successor.adopt(id, held, in_flight, identity, ttl, &world.tally);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_has_the_open_leases_and_hears_of_later_ones_and_of_reports() {
+    let world = World::new();
+    let before = world.pick(&on_any_connection(), DEFAULT_TTL);
+    tokio::time::sleep(10 * SECOND).await;
+    let (mut open, mut news) = world.leases.hand_over();
+    let lease = open.remove(0);
+    assert_eq!((lease.id, lease.ttl, lease.in_flight), (before, 50 * SECOND, true));
+    assert!(open.is_empty());
+    let connection = Arc::default();
+    let after = world.pick(&on(&connection), DEFAULT_TTL);
+    world.report(ME, before, SUCCESS);
+    world.leases.withdraw(&[after]);
+    assert!(matches!(news.recv().await, Some(News::Given(given)) if given.id == after));
+    let mut reported = |lease, event| {
+        let told = News::Reported { id: lease, identity: ME, event, retry: false };
+        assert_eq!(news.try_recv().unwrap(), told);
+    };
+    reported(before, SUCCESS);
+    reported(after, Event::Ended(Outcome::Cancelled, None));
+    world.leases.keep();
+    assert_eq!(news.recv().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adopted_lease_counts_is_known_by_its_name_and_ends_by_its_time() {
+    let world = World::new();
+    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let (open, _news) = world.leases.hand_over();
+    let successor = Leases::new();
+    adopt(&world, &successor, open[0].clone());
+    // Told twice, it counts once.
+    adopt(&world, &successor, open[0].clone());
+    world.in_flight_is(2);
+    let report = Report { event: SUCCESS, load: None, retry: false };
+    assert_eq!(successor.report(OTHER, lease, &report), Reported::Unknown);
+    assert_eq!(successor.report(ME, lease, &report), Reported::Accepted);
+    world.in_flight_is(1);
+    // Late news of what is over here.
+    adopt(&world, &successor, open[0].clone());
+    assert_eq!(successor.open(), 0);
+    world.in_flight_is(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_overtakes_the_news_of_its_lease_counts_when_that_comes() {
+    let world = World::new();
+    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let (open, _news) = world.leases.hand_over();
+    let successor = Leases::new();
+    let report = Report { event: SUCCESS, load: None, retry: false };
+    assert_eq!(successor.report(ME, lease, &report), Reported::Unknown, "nothing is awaited");
+    successor.expect_news(true);
+    assert_eq!(successor.report(ME, lease, &report), Reported::Accepted);
+    adopt(&world, &successor, open[0].clone());
+    assert_eq!((successor.open(), world.ended(Outcome::Success)), (0, 1));
+    world.in_flight_is(1);
+}
