@@ -7,6 +7,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
+use mend_authority::Mended;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Caller, delivery::Wire, front::Front, limits, metrics::Connected};
@@ -74,7 +75,8 @@ fn accept(stream: UnixStream, front: &Front, connections: &GracefulShutdown) {
         _counted: agent.metrics().connected(),
         _permit: permit,
     };
-    let wire = Wire::new(stream, caller.line.clone());
+    // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
+    let wire = Mended::new(Wire::new(stream, caller.line.clone()));
     let front = front.clone();
     let service = service_fn(move |request| front.clone().answer(caller.clone(), request));
     let served =

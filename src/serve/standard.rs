@@ -37,6 +37,8 @@ pub(super) fn router(agent: Arc<Agent>) -> Router {
         Builder::configure()
             .register_encoded_file_descriptor_set(api::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What errors carry: without it grpcurl shows the details as octets.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     const MADE_BY_THE_COMPILER: &str = "descriptors that were made by the compiler";
     let health = HealthServer::new(Health { agent });

@@ -4,6 +4,7 @@
 mod support;
 
 mod admin;
+mod authority;
 mod bad_calls;
 mod bad_names;
 mod check;

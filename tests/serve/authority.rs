@@ -1,0 +1,78 @@
+//! What gRPC clients of the socket send as `:authority`, which h2 by itself refuses.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+};
+
+use crate::support::{Agent, SHOP};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const END_STREAM_AND_HEADERS: u8 = 0x1 | 0x4;
+/// `:status 200` as every HTTP/2 server may write it: an index of the static table.
+const STATUS_200: u8 = 0x88;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// A text as HPACK has it without Huffman's code.
+fn literal(text: &str) -> Vec<u8> {
+    let mut literal = vec![u8::try_from(text.len()).unwrap()];
+    literal.extend(text.as_bytes());
+    literal
+}
+
+/// `GET /v1/services`, its authority under the name that these octets stand for.
+fn get(name: &[u8], authority: &str) -> Vec<u8> {
+    let mut block = vec![0x82, 0x86, 0x04];
+    block.extend(literal("/v1/services"));
+    block.extend(name);
+    block.extend(literal(authority));
+    block
+}
+
+/// Sends these requests on one connection; the kind and first octet of each answer's first frame.
+async fn answers(agent: &Agent, requests: &[Vec<u8>]) -> Vec<(u8, u8)> {
+    let mut stream = UnixStream::connect(agent.socket()).await.unwrap();
+    stream.write_all(PREFACE).await.unwrap();
+    stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+    let mut answers = Vec::new();
+    for (id, block) in (1..).step_by(2).zip(requests) {
+        stream.write_all(&frame(HEADERS, END_STREAM_AND_HEADERS, id, block)).await.unwrap();
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+            stream.read_exact(&mut payload).await.unwrap();
+            if head[5..] == u32::to_be_bytes(id) {
+                answers.push((head[3], payload[0]));
+                break;
+            }
+        }
+    }
+    answers
+}
+
+#[tokio::test]
+async fn a_socket_path_as_the_authority_is_served() {
+    let agent = Agent::with(SHOP);
+    let new_name = [&[0x40][..], &literal(":authority")].concat();
+    let requests = [
+        // C-core, dialing unix:///run/pointsman/agent.sock; again, from its dynamic table.
+        get(&new_name, "run%2Fpointsman%2Fagent.sock"),
+        [&[0x82, 0x86, 0x04][..], &literal("/v1/services"), &[0xbe]].concat(),
+        // Java.
+        get(&[0x41], "/run/pointsman/agent.sock"),
+        // Go, Node, tonic.
+        get(&[0x41], "localhost"),
+    ];
+    assert_eq!(answers(&agent, &requests).await, [(HEADERS, STATUS_200); 4]);
+}
