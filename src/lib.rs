@@ -9,6 +9,7 @@
 //! - [`source`]: where services come from: files today
 //! - [`config`]: the agent's configuration file
 //! - [`publish`]: the task that adds counters up and writes tables; leases; wake-up
+//! - [`state`]: what outlives an agent: services last known good, endpoints put aside
 //! - [`api`]: the messages of `proto/pointsman/v1`
 //! - [`serve`]: who asks: gRPC and HTTP on the socket, the admin pages
 //! - [`agent`]: wires a process: start-up order, readiness, shutdown
@@ -34,3 +35,4 @@ pub mod quota;
 pub mod serve;
 pub mod sim;
 pub mod source;
+pub mod state;

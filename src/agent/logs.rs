@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+};
 
 /// How it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -19,16 +21,35 @@ pub enum Format {
 ///
 /// # Errors
 /// When the filter can't be read.
-pub fn start(filter: &str, format: Format) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|error| format!("--log {filter:?}: {error}; write info or debug"))?;
+pub fn start(filter: &str, format: Format) -> Result<Filter, String> {
+    let (filter, handle) = reload::Layer::new(parse(filter)?);
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(io::stderr);
     match format {
         Format::Text => registry.with(lines.with_ansi(coloured()).with_target(false)).try_init(),
         Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     }
-    .map_err(|error| error.to_string())
+    .map_err(|error| error.to_string())?;
+    Ok(Filter(handle))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter)
+        .map_err(|error| format!("--log {filter:?}: {error}; write info or debug"))
+}
+
+/// What is let through, as long as it runs.
+#[derive(Debug)]
+pub struct Filter(reload::Handle<EnvFilter, Registry>);
+
+impl Filter {
+    /// Lets something else through.
+    ///
+    /// # Errors
+    /// When the filter can't be read.
+    pub fn set(&self, filter: &str) -> Result<(), String> {
+        self.0.reload(parse(filter)?).map_err(|error| error.to_string())
+    }
 }
 
 fn coloured() -> bool {

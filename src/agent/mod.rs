@@ -2,20 +2,40 @@
 //!
 //! | thread | what it does |
 //! |---|---|
-//! | main | starts everything, waits for the signal to end |
+//! | main | starts everything, accepts connections, hears signals and who takes over |
 //! | tokio, two workers | the socket's calls, leases' ends, sources |
 //! | publish | adds counters up, writes tables; real time, so no async task beside it |
 //! | admin | the pages for Kubernetes and Prometheus, on a runtime of their own |
 //!
 //! Order: the socket's lock first, since whoever lacks it must not touch anything; then the admin
-//! address, the sources, the publishing; at last the socket, so that whoever can connect is served.
+//! address, the publishing, what was last known good, the sources; at last the socket, so that
+//! whoever can connect is served. An agent that takes over has the lock handed to it, once its
+//! sources have answered.
+//!
+//! - [`activation`]: a listening socket that was passed; `sockets`: those that are made
+//! - [`takeover`]: one agent after another, without a pick that fails
+//! - [`signals`], [`reload`]: what is told while it runs; [`manager`]: what it tells systemd
+//! - [`logs`]: what it says
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    thread::JoinHandle,
+};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::{runtime::Runtime, signal::unix, sync::watch};
+use tokio::{net::UnixListener, runtime::Runtime, sync::watch};
 use tracing::{error, info, warn};
 
+use self::{
+    activation::Passed,
+    reload::Reload,
+    signals::{Signals, Told},
+    sockets::Sockets,
+    takeover::{Giver, Hearing, Heir, Successor, TakeoverError},
+};
 use crate::{
     catalog::{Catalog, SourceId},
     plan::Here,
@@ -27,15 +47,21 @@ use crate::{
         address::SocketAddress,
         admin,
         claim::{Claim, ClaimError},
-        connections,
+        connections::{Connections, GRACE, Leave},
         front::Front,
-        listener,
         metrics::Series,
     },
     source::{self, Spec, Status},
+    state::{Keeper, Origins},
 };
 
+pub mod activation;
 pub mod logs;
+pub mod manager;
+pub mod reload;
+pub mod signals;
+mod sockets;
+pub mod takeover;
 
 /// Threads for the socket's calls. A pick takes microseconds; more threads would only take cores
 /// from the programs that this node is there for.
@@ -58,8 +84,12 @@ pub struct Options {
     pub here: Here,
     /// Folder for what outlives the agent.
     pub state: Option<PathBuf>,
+    /// Take the socket over from the agent that serves it.
+    pub takeover: bool,
     /// What was configured of services' policies.
     pub policies: ConfigPolicies,
+    /// What is logged.
+    pub log: String,
     /// Who may ask for what.
     pub access: Access,
     /// Whether there are metrics of single endpoints.
@@ -80,14 +110,17 @@ pub enum StartError {
         /// As the kernel says.
         reason: io::Error,
     },
-    /// The state folder can't be used.
-    #[error("state folder {folder}: {reason}")]
-    State {
-        /// The folder.
-        folder: PathBuf,
-        /// As the kernel says.
-        reason: io::Error,
+    /// What was passed is another socket.
+    #[error("the socket that was passed ($LISTEN_FDS) is {passed}, and --socket says {asked}")]
+    AnotherSocket {
+        /// The socket that was passed.
+        passed: PathBuf,
+        /// The socket to serve.
+        asked: SocketAddress,
     },
+    /// The agent that serves it does not hand over.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// The system gave no thread, signal or descriptor.
     #[error("starting {what}: {reason}")]
     System {
@@ -102,20 +135,32 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |reason| StartError::System { what, reason }
 }
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT, or until another agent has taken over. `passed`: a listening
+/// socket of who started it.
 ///
 /// # Errors
 /// When something needed is missing or taken; nothing was served then.
-pub fn run(options: Options) -> Result<(), StartError> {
+pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(), StartError> {
     let files = allow_more_files();
-    let claim = Claim::take(&options.socket)?;
-    if let Some(folder) = &options.state {
-        std::fs::create_dir_all(folder)
-            .map_err(|reason| StartError::State { folder: folder.clone(), reason })?;
+    if let Some(passed) = passed.as_ref().filter(|passed| passed.path != options.socket.path()) {
+        let (passed, asked) = (passed.path.clone(), options.socket);
+        return Err(StartError::AnotherSocket { passed, asked });
     }
-    let admin = admin::bind(options.admin)
-        .map_err(|reason| StartError::Admin { address: options.admin, reason })?;
-    let admin_address = admin.local_addr().map_err(system("the admin pages"))?;
+    let right = match Claim::take_with(&options.socket, passed.is_some()) {
+        Ok(claim) => Right::Own(claim),
+        Err(ClaimError::Live { pid, .. }) if options.takeover => Right::Of(pid),
+        Err(error) => return Err(error.into()),
+    };
+    let admin = match admin::bind(options.admin) {
+        Ok(admin) => Some(admin),
+        // It is probably that of the agent before, which hands it on.
+        Err(reason)
+            if matches!(right, Right::Of(_)) && reason.kind() == io::ErrorKind::AddrInUse =>
+        {
+            None
+        }
+        Err(reason) => return Err(StartError::Admin { address: options.admin, reason }),
+    };
     let runtime = runtime().map_err(system("the runtime"))?;
     let seed = seed();
     info!(
@@ -128,55 +173,269 @@ pub fn run(options: Options) -> Result<(), StartError> {
     );
 
     let (end, ending) = watch::channel(false);
-    let (listen, listening) = watch::channel(false);
-    let catalog = Arc::new(Catalog::new(options.sources.iter().map(Spec::to_string)));
-    let sources = start_sources(&options, &catalog, &ending, &runtime);
-    let tables =
-        Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
-            .map_err(system("the publishing thread"))?;
-    let agent = Arc::new(Agent::new(
-        catalog.clone(),
-        tables.clone(),
-        options.policies.clone(),
-        options.access.clone(),
-    ));
-    let leases = agent.leases().clone();
-    runtime.spawn(async move { leases.run().await });
-    runtime.spawn(tell_when_ready(catalog.clone()));
-    runtime.spawn(async move { catalog.end_holds().await });
-    let told = admin::Told {
-        agent: agent.clone(),
-        tables: tables.clone(),
-        sources,
-        listening,
-        settings: settings(&options),
-        series: Series { endpoints: options.endpoint_metrics },
-    };
-    let pages = admin::spawn(admin, told, ending).map_err(system("the admin thread"))?;
-
+    let parts = Parts::start(options, reload, seed, ending, &runtime)?;
     let served = runtime.block_on(async {
-        let told_to_end = signals().map_err(system("the signal handlers"))?;
-        let socket = listener::bind(&claim, options.socket_mode, options.socket_group)?;
-        let socket = tokio::net::UnixListener::from_std(socket).map_err(system("the socket"))?;
-        listen.send_replace(true);
-        info!(socket = %options.socket, admin = %admin_address, "listening");
-        let ended = async {
-            told_to_end.await;
-            listen.send_replace(false);
+        let mut signals = Signals::listen().map_err(system("the signal handlers"))?;
+        let serving = tokio::select! {
+            serving = Serving::start(&parts, right, admin, passed) => serving?,
+            () = signals.end() => return Ok(None),
         };
-        connections::serve(socket, Front::new(agent), ended).await;
-        Ok(())
+        serving.serve(&parts, signals).await.map(Some)
     });
     end.send_replace(true);
     // What is still running now has had its time.
     runtime.shutdown_background();
-    tables.stop();
-    if pages.join().is_err() {
-        error!("the admin thread panicked");
+    parts.tables.stop();
+    let claim = served?;
+    if let (Some(keeper), Some(_)) = (&parts.keeper, &claim) {
+        keeper.write();
     }
     // At last: from here on another agent may have the socket.
     drop(claim);
-    served.inspect(|()| info!("ended"))
+    info!("ended");
+    Ok(())
+}
+
+/// Whose the socket is when the agent starts.
+enum Right {
+    /// This agent's.
+    Own(Claim),
+    /// That of another one, of this pid.
+    Of(String),
+}
+
+/// What runs whether it serves yet or not.
+struct Parts {
+    options: Options,
+    reload: Reload,
+    catalog: Arc<Catalog>,
+    tables: Tables,
+    agent: Arc<Agent>,
+    origins: Origins,
+    keeper: Option<Keeper>,
+    sources: Vec<(Spec, Status)>,
+}
+
+impl Parts {
+    fn start(
+        options: Options,
+        reload: Reload,
+        seed: u32,
+        ending: watch::Receiver<bool>,
+        runtime: &Runtime,
+    ) -> Result<Self, StartError> {
+        let names: Vec<String> = options.sources.iter().map(Spec::to_string).collect();
+        let catalog = Arc::new(Catalog::new(names.iter().cloned()));
+        let tables =
+            Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
+                .map_err(system("the publishing thread"))?;
+        let origins = Origins { sources: names, catalog: catalog.clone(), tables: tables.clone() };
+        let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
+        // Before the first source speaks, so that it has the last word.
+        let sources = start_sources(&options, &catalog, &ending, runtime);
+        let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.access.clone()));
+        let (leases, holds) = (agent.leases().clone(), catalog.clone());
+        runtime.spawn(async move { leases.run().await });
+        runtime.spawn(async move { holds.end_holds().await });
+        runtime.spawn(manager::watchdog());
+        Ok(Self { options, reload, catalog, tables, agent, origins, keeper, sources })
+    }
+}
+
+/// An agent that has the socket.
+struct Serving {
+    claim: Claim,
+    sockets: Sockets,
+    listener: watch::Sender<Arc<UnixListener>>,
+    door: UnixListener,
+    admin: TcpListener,
+    pages: JoinHandle<()>,
+    end_pages: watch::Sender<bool>,
+    listening: watch::Sender<bool>,
+    hearing: Option<Hearing>,
+}
+
+impl Serving {
+    async fn start(
+        parts: &Parts,
+        right: Right,
+        admin: Option<TcpListener>,
+        passed: Option<Passed>,
+    ) -> Result<Self, StartError> {
+        let Parts { options, agent, .. } = parts;
+        let (claim, mut heir) = match right {
+            Right::Own(claim) => (claim, None),
+            Right::Of(pid) => takeover::take(&options.socket, pid, &parts.origins, agent).await?,
+        };
+        let admin = match admin {
+            Some(admin) => admin,
+            None => inherited(options.admin, heir.as_mut())?,
+        };
+        let (listening, listens) = watch::channel(false);
+        let (end_pages, ending) = watch::channel(false);
+        let told = admin::Told {
+            agent: agent.clone(),
+            tables: parts.tables.clone(),
+            sources: parts.sources.clone(),
+            listening: listens.clone(),
+            settings: settings(options),
+            series: Series { endpoints: options.endpoint_metrics },
+        };
+        let same = admin.try_clone().map_err(system("the admin pages"))?;
+        let pages = admin::spawn(same, told, ending).map_err(system("the admin thread"))?;
+
+        let passed = passed.map(|passed| passed.listener);
+        let passed = passed.or_else(|| heir.as_mut().and_then(|heir| heir.socket.take()));
+        let sockets = Sockets::new(options.socket_mode, options.socket_group, passed);
+        let (made, door) = sockets.put_back(&claim)?;
+        let socket = match made {
+            Some(socket) => Some(socket),
+            None => sockets.passed()?,
+        };
+        let (Some(socket), Some(door)) = (socket, door) else {
+            let reason = io::Error::other("it is in place already");
+            return Err(StartError::System { what: "the socket", reason });
+        };
+        claim.sign()?;
+        listening.send_replace(true);
+        tokio::spawn(tell_when_ready(parts.catalog.clone(), listens));
+        let hearing = match heir {
+            Some(heir) => Some(heir.serves(agent.clone()).await),
+            None => None,
+        };
+        if let Some(keeper) = parts.keeper.clone() {
+            tokio::spawn(async move { keeper.run().await });
+        }
+        let admin_address = admin.local_addr().map_err(system("the admin pages"))?;
+        info!(socket = %options.socket, admin = %admin_address, "listening");
+        let listener = watch::Sender::new(Arc::new(socket));
+        Ok(Self { claim, sockets, listener, door, admin, pages, end_pages, listening, hearing })
+    }
+
+    /// Gives the claim back, unless another agent has it now.
+    async fn serve(self, parts: &Parts, mut signals: Signals) -> Result<Option<Claim>, StartError> {
+        let Self { claim, sockets, listener, door, admin, pages, end_pages, listening, hearing } =
+            self;
+        let connections = Connections::new(Front::new(parts.agent.clone()));
+        let successor = {
+            let giver = Giver {
+                claim: &claim,
+                sockets: &sockets,
+                admin: &admin,
+                keeper: parts.keeper.as_ref(),
+                origins: &parts.origins,
+                agent: &parts.agent,
+                listener: &listener,
+            };
+            let mut giving = std::pin::pin!(giver.give(door));
+            let mut accepting = std::pin::pin!(accept(&connections, listener.subscribe()));
+            loop {
+                tokio::select! {
+                    () = &mut accepting => {}
+                    told = signals.next() => match told {
+                        Told::End => break None,
+                        Told::Reload => {
+                            let sources = parts.sources.iter().map(|(_, status)| status);
+                            parts.reload.again(&parts.options, &parts.tables, sources);
+                        }
+                    },
+                    successor = &mut giving => break Some(successor),
+                }
+            }
+        };
+        listening.send_replace(false);
+        end_pages.send_replace(true);
+        let claim = match successor {
+            None => {
+                manager::stopping();
+                // Whoever connects from here on is refused, and may come back to the next agent.
+                drop((listener, sockets));
+                signals.then_at_once();
+                Some(claim)
+            }
+            Some(successor) => {
+                drop(claim);
+                let handed = Handed { successor, sockets: (listener, sockets), hearing };
+                handed.linger(&connections, &parts.agent, signals).await;
+                None
+            }
+        };
+        connections.leave(Leave::End);
+        let open = connections.count();
+        if tokio::time::timeout(GRACE, connections.gone()).await.is_err() {
+            warn!(connections = open, "requests took too long to finish; ending anyway");
+        }
+        if pages.join().is_err() {
+            error!("the admin thread panicked");
+        }
+        Ok(claim)
+    }
+}
+
+/// Accepts on whichever socket is in place.
+async fn accept(connections: &Connections, mut listener: watch::Receiver<Arc<UnixListener>>) {
+    loop {
+        let current = listener.borrow_and_update().clone();
+        tokio::select! {
+            () = connections.accept(&current) => {}
+            changed = listener.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// An agent whose socket another one has.
+struct Handed {
+    successor: Successor,
+    sockets: (watch::Sender<Arc<UnixListener>>, Sockets),
+    /// What the agent before this one still tells; it is passed on.
+    hearing: Option<Hearing>,
+}
+
+impl Handed {
+    /// Sends those who are connected over to the successor, and serves them until they go.
+    async fn linger(self, connections: &Connections, agent: &Agent, mut signals: Signals) {
+        let Self { successor, sockets, hearing } = self;
+        info!(
+            successor = successor.pid,
+            connections = connections.count(),
+            "handed over; serving who is connected until they go"
+        );
+        if let Some(pid) = successor.pid {
+            manager::succeeded_by(pid);
+        }
+        let telling = tokio::spawn(successor.tell());
+        connections.leave(Leave::Move);
+        let last = sockets.0.borrow().clone();
+        // They may have come before the other socket was there, and find this one's end otherwise.
+        tokio::time::timeout(takeover::LAST_CALLERS, connections.accept(&last)).await.ok();
+        drop((last, sockets));
+        let gone = async {
+            connections.gone().await;
+            if let Some(hearing) = hearing {
+                hearing.await.ok();
+            }
+            // What is not said by now will not be.
+            agent.leases().keep();
+            telling.await.ok();
+        };
+        tokio::select! {
+            gone = tokio::time::timeout(takeover::LINGER, gone) => if gone.is_err() {
+                warn!(connections = connections.count(), "they stay connected; ending all the same");
+            },
+            () = signals.end() => {}
+        }
+        signals.then_at_once();
+    }
+}
+
+/// The admin address, as the agent before hands it on.
+fn inherited(address: SocketAddr, heir: Option<&mut Heir>) -> Result<TcpListener, StartError> {
+    let handed = heir.and_then(|heir| heir.admin.take());
+    match handed.filter(|admin| admin.local_addr().is_ok_and(|its| its == address)) {
+        Some(admin) => Ok(admin),
+        // Whoever had it may be gone by now.
+        None => admin::bind(address).map_err(|reason| StartError::Admin { address, reason }),
+    }
 }
 
 /// As the admin page shows them.
@@ -263,30 +522,12 @@ fn start_sources(
 }
 
 /// Says when every source has answered; what is wrong with one it says itself.
-async fn tell_when_ready(catalog: Arc<Catalog>) {
+async fn tell_when_ready(catalog: Arc<Catalog>, mut listening: watch::Receiver<bool>) {
     // The sender lives in the catalog, so that waiting can't fail.
     if catalog.changes().wait_for(|_| catalog.synced()).await.is_ok() {
         info!(services = catalog.list(None).len(), "every source has answered");
     }
-}
-
-/// Done with the first signal to end; a second one ends the process where it stands.
-fn signals() -> io::Result<impl Future<Output = ()>> {
-    let mut terminate = unix::signal(unix::SignalKind::terminate())?;
-    let mut interrupt = unix::signal(unix::SignalKind::interrupt())?;
-    Ok(async move {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        info!(signal = name, "ending: no more calls are taken, those under way may finish");
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            warn!("told to end twice: ending at once");
-            std::process::exit(1);
-        });
-    })
+    if listening.wait_for(|&listening| listening).await.is_ok() {
+        manager::ready();
+    }
 }

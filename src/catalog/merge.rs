@@ -3,11 +3,17 @@
 //! The first source that knows a service owns all of its endpoints: a mixture would be a fleet
 //! that nobody configured.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     brake::Brake,
     intern::Interner,
+    last_good::{LastGood, Unconfirmed},
     model::Service,
     name::ServiceName,
     store::{Change, SourceId},
@@ -26,6 +32,8 @@ struct Source {
     name: Arc<str>,
     synced: bool,
     known: HashMap<ServiceName, Arc<Service>>,
+    /// Those of the known that it has not said in this run.
+    unconfirmed: Unconfirmed,
 }
 
 /// A service that may have changed.
@@ -43,8 +51,12 @@ impl Touched {
 
 impl Merge {
     pub(super) fn new(source_names: impl Iterator<Item = Arc<str>>) -> Self {
-        let sources =
-            source_names.map(|name| Source { name, synced: false, known: HashMap::new() });
+        let sources = source_names.map(|name| Source {
+            name,
+            synced: false,
+            known: HashMap::new(),
+            unconfirmed: Unconfirmed::default(),
+        });
         Self { sources: sources.collect(), brakes: HashMap::new(), interner: Interner::new() }
     }
 
@@ -54,14 +66,62 @@ impl Merge {
             Change::Replace(services) => self.replace(source.0, services),
             Change::Upsert(service) => self.upsert(source.0, service).into_iter().collect(),
             Change::Remove(name) => {
-                self.sources[source.0].known.remove(&name);
+                let source = &mut self.sources[source.0];
+                source.known.remove(&name);
+                source.unconfirmed.settle(&name);
                 vec![Touched::by_removal(name)]
             }
             Change::Synced => {
-                self.sources[source.0].synced = true;
-                Vec::new()
+                let source = &mut self.sources[source.0];
+                source.synced = true;
+                let gone = source.unconfirmed.drain();
+                gone.iter().for_each(|name| drop(source.known.remove(name)));
+                gone.into_iter().map(Touched::by_removal).collect()
             }
         }
+    }
+
+    /// Takes in services of an earlier run, where their source has not spoken yet. `wall`: the
+    /// clock by which they were confirmed.
+    pub(super) fn restore(
+        &mut self,
+        services: Vec<LastGood>,
+        wall: SystemTime,
+        now: Duration,
+    ) -> Vec<Touched> {
+        let mut touched = Vec::with_capacity(services.len());
+        for LastGood { service, source, confirmed } in services {
+            let source = &mut self.sources[source.0];
+            if source.synced || source.known.contains_key(&service.name) {
+                continue;
+            }
+            let mut service = Arc::unwrap_or_clone(service);
+            validate::mend(&mut service);
+            self.interner.share(&mut service);
+            let name = service.name.clone();
+            let confirmed = confirmed.unwrap_or(wall);
+            // A clock that was set back makes nothing younger than it is now.
+            let age = wall.duration_since(confirmed).unwrap_or_default();
+            source.unconfirmed.add(name.clone(), confirmed, age, now);
+            source.known.insert(name.clone(), Arc::new(service));
+            touched.push(Touched::by_removal(name));
+        }
+        touched
+    }
+
+    /// What is to be kept for the next run: each service as its owner says it.
+    pub(super) fn last_good(&self) -> Vec<LastGood> {
+        let mut kept: HashMap<&ServiceName, LastGood> = HashMap::new();
+        for (index, source) in self.sources.iter().enumerate() {
+            for (name, service) in &source.known {
+                kept.entry(name).or_insert_with(|| LastGood {
+                    service: service.clone(),
+                    source: SourceId(index),
+                    confirmed: source.unconfirmed.confirmed(name),
+                });
+            }
+        }
+        kept.into_values().collect()
     }
 
     /// Lets a service share what it has in common with others.
@@ -79,14 +139,24 @@ impl Merge {
             }
             touched.extend(self.upsert(source, service));
         }
-        touched.extend(old.into_keys().map(Touched::by_removal));
+        let source = &mut self.sources[source];
+        for (name, before) in old {
+            // Half of what it knows (one file of two can't be read) is no word on the other half.
+            if !source.synced && source.unconfirmed.contains(&name) {
+                source.known.insert(name, before);
+            } else {
+                source.unconfirmed.settle(&name);
+                touched.push(Touched::by_removal(name));
+            }
+        }
         touched
     }
 
     fn upsert(&mut self, source: usize, mut service: Service) -> Option<Touched> {
         validate::mend(&mut service);
+        let unconfirmed = self.sources[source].unconfirmed.settle(&service.name);
         let known = &mut self.sources[source].known;
-        let before = known.get(&service.name).cloned();
+        let before = known.get(&service.name).cloned().filter(|_| !unconfirmed);
         if before.as_ref().is_some_and(|before| **before == service) {
             return None;
         }
@@ -111,7 +181,8 @@ impl Merge {
             let (_, brake) = self.brakes.entry(name.clone()).or_insert((owner, Brake::default()));
             triggered = brake.observe(before, service, now);
         }
-        let service = (**service).clone();
+        let mut service = (**service).clone();
+        service.stale |= self.sources[owner].unconfirmed.is_stale(name);
         match self.brakes.get(name) {
             Some((_, brake)) => (Some(brake.hold(service)), triggered),
             None => (Some(service), triggered),
@@ -127,14 +198,13 @@ impl Merge {
         self.sources.iter().filter(|s| !s.synced).map(|s| s.name.clone()).collect()
     }
 
-    /// Ends the holds that are over.
+    /// Ends the holds that are over, and marks what has become stale.
     pub(super) fn tick(&mut self, now: Duration) -> Vec<Touched> {
-        self.brakes
-            .iter_mut()
-            .filter_map(|(name, (_, brake))| {
-                brake.tick(now).then(|| Touched::by_removal(name.clone()))
-            })
-            .collect()
+        let over = self.brakes.iter_mut().filter_map(|(name, (_, brake))| {
+            brake.tick(now).then(|| Touched::by_removal(name.clone()))
+        });
+        let stale = self.sources.iter_mut().flat_map(|source| source.unconfirmed.tick(now));
+        over.chain(stale.map(Touched::by_removal)).collect()
     }
 
     /// A connection to this endpoint failed.
@@ -147,10 +217,12 @@ impl Merge {
         brake.connection_failed(address).then(|| Touched::by_removal(name.clone()))
     }
 
-    /// Endpoints held by the brake, and when the next hold ends.
+    /// Endpoints held by the brake, and when the next hold ends or service becomes stale.
     pub(super) fn held(&mut self) -> (usize, Option<Duration>) {
         self.brakes.retain(|_, (_, brake)| !brake.is_empty());
         let brakes = || self.brakes.values().map(|(_, brake)| brake);
-        (brakes().map(Brake::held).sum(), brakes().filter_map(Brake::deadline).min())
+        let stale = self.sources.iter().filter_map(|source| source.unconfirmed.deadline());
+        let deadline = brakes().filter_map(Brake::deadline).chain(stale).min();
+        (brakes().map(Brake::held).sum(), deadline)
     }
 }

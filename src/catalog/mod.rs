@@ -6,11 +6,13 @@
 //! - [`lookup`]: from a caller's name to a service and a port
 //! - [`hints`]: from where a source would like an endpoint to be used
 //! - [`brake`]: a wrong line or selector doesn't empty a service at once
+//! - [`last_good`]: services of an earlier run, until their source has its say
 
 pub mod brake;
 pub mod endpoint_ref;
 pub mod hints;
 mod intern;
+pub mod last_good;
 pub mod lookup;
 mod merge;
 pub mod model;
@@ -24,6 +26,7 @@ mod validate;
 pub use endpoint_ref::EndpointRef;
 pub use hints::Hints;
 pub(crate) use intern::Interner;
+pub use last_good::LastGood;
 pub use lookup::{Found, LookupError};
 pub use model::{Endpoint, Health, Labels, Port, Service, Setting};
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};

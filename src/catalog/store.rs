@@ -12,13 +12,14 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
+    last_good::LastGood,
     lookup::{self, Found, LookupError},
     merge::{Merge, Touched},
     model::Service,
@@ -62,7 +63,7 @@ pub struct Catalog {
     listeners: Mutex<Vec<Listener>>,
     /// Counts every change, for those who wait for one.
     generation: watch::Sender<u64>,
-    /// When the next hold of the brake ends.
+    /// When the next hold of the brake ends, or a service becomes stale.
     deadline: watch::Sender<Option<Duration>>,
     /// Names of the sources that have not yet said all they know.
     unsynced: ArcSwap<Vec<Arc<str>>>,
@@ -108,6 +109,24 @@ impl Catalog {
         let changed = self.settle(&mut writer, touched, now);
         drop(writer);
         self.announce(&changed, newly_synced);
+    }
+
+    /// Takes in services of an earlier run, where their source has not spoken yet. `wall`: the
+    /// clock by which they were confirmed.
+    ///
+    /// # Panics
+    /// If the catalog was made without such a source.
+    pub fn restore(&self, services: Vec<LastGood>, wall: SystemTime, now: Duration) {
+        let mut writer = self.writer();
+        let touched = writer.merge.restore(services, wall, now);
+        let changed = self.settle(&mut writer, touched, now);
+        drop(writer);
+        self.announce(&changed, false);
+    }
+
+    /// What is to be kept for the next run.
+    pub fn last_good(&self) -> Vec<LastGood> {
+        self.writer().merge.last_good()
     }
 
     /// Lets a service share its strings with the catalog's: for a source that keeps what it says.

@@ -1,7 +1,11 @@
 //! `pointsman agent`: serves a node. What the command line says wins over the configuration file,
 //! that over the environment, that over the defaults.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::ValueEnum;
 
@@ -11,7 +15,7 @@ use super::{
     output,
 };
 use crate::{
-    agent::{self, Options, logs},
+    agent::{self, Options, logs, reload::Reload},
     config::Config,
     plan::Here,
     serve::{
@@ -31,7 +35,7 @@ const DEFAULT_ADMIN: SocketAddr =
 const DEFAULT_LOG: &str = "warn,pointsman=info";
 
 /// Serve this node: tell any program, per request, which endpoint to use.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where services come from, such as file:services.yaml; may be given several times: the first
     /// that knows a service owns its endpoints.
@@ -65,6 +69,9 @@ pub struct Args {
     /// A folder for what outlives the agent.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// Take the socket over from the agent that serves it, once the sources have answered.
+    #[arg(long)]
+    takeover: bool,
     /// Have metrics of single endpoints, too.
     #[arg(long)]
     endpoint_metrics: bool,
@@ -95,16 +102,28 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(Schema::Config) => return output::print_json(&Config::schema()),
         None => {}
     }
-    let config = match &args.config {
-        Some(path) => Config::load(path).map_err(Failure::other)?,
-        None => Config::default(),
+    let passed = agent::activation::passed().map_err(Failure::other)?;
+    let passed_path = passed.as_ref().map(|passed| passed.path.clone());
+    let configured = config(&args)?;
+    let log = args.log.as_ref().or(configured.log.as_ref()).map_or(DEFAULT_LOG, String::as_str);
+    let filter = logs::start(log, args.log_format).map_err(usage)?;
+    let now = options(args.clone(), configured, passed_path.as_deref())?;
+    let read = move || {
+        let failed = |failure: Failure| failure.to_string();
+        let configured = config(&args).map_err(failed)?;
+        options(args.clone(), configured, passed_path.as_deref()).map_err(failed)
     };
-    let log = args.log.as_ref().or(config.log.as_ref()).map_or(DEFAULT_LOG, String::as_str);
-    logs::start(log, args.log_format).map_err(usage)?;
-    agent::run(options(args, config)?).map_err(Failure::other)
+    agent::run(now, passed, Reload { read: Box::new(read), filter }).map_err(Failure::other)
 }
 
-fn options(args: Args, config: Config) -> Result<Options, Failure> {
+fn config(args: &Args) -> Result<Config, Failure> {
+    match &args.config {
+        Some(path) => Config::load(path).map_err(Failure::other),
+        None => Ok(Config::default()),
+    }
+}
+
+fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options, Failure> {
     let sources = if args.sources.is_empty() { config.sources } else { args.sources };
     if sources.is_empty() {
         return Err(usage(
@@ -117,7 +136,7 @@ fn options(args: Args, config: Config) -> Result<Options, Failure> {
     };
     Ok(Options {
         sources,
-        socket: socket(args.socket, config.socket)?,
+        socket: socket(args.socket, config.socket, passed)?,
         socket_mode: args.socket_mode.or(config.socket_mode).unwrap_or(DEFAULT_MODE),
         socket_group: group,
         admin: args.admin.or(config.admin).unwrap_or(DEFAULT_ADMIN),
@@ -127,17 +146,23 @@ fn options(args: Args, config: Config) -> Result<Options, Failure> {
             node: args.node.or(config.node),
         },
         state: args.state.or(config.state),
+        takeover: args.takeover,
         policies: config.policies,
+        log: args.log.or(config.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
         access: Access(config.access),
         endpoint_metrics: args.endpoint_metrics || config.endpoint_metrics,
     })
 }
 
-fn socket(asked: Option<SocketAddress>, config: Option<PathBuf>) -> Result<SocketAddress, Failure> {
+fn socket(
+    asked: Option<SocketAddress>,
+    config: Option<PathBuf>,
+    passed: Option<&Path>,
+) -> Result<SocketAddress, Failure> {
     if let Some(asked) = asked {
         return Ok(asked);
     }
-    if let Some(path) = config {
+    if let Some(path) = config.or_else(|| passed.map(Path::to_owned)) {
         return SocketAddress::from_path(path).map_err(|error| usage(format!("socket: {error}")));
     }
     match std::env::var(SOCKET_VARIABLE) {

@@ -1,6 +1,6 @@
 //! The words of a plan.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::catalog::EndpointRef;
 
@@ -115,6 +115,14 @@ impl Planned {
     /// Remembers it; most endpoints have nothing to remember, and take no memory for it.
     pub fn stand(&mut self, standing: Standing) {
         self.standing = (standing != Standing::default()).then(|| Box::new(standing));
+    }
+}
+
+impl Plan {
+    /// What must be remembered of its endpoints' errors; most have nothing.
+    pub fn standings(&self) -> impl Iterator<Item = (SocketAddr, Standing)> + '_ {
+        let remembered = self.endpoints.iter().filter(|planned| planned.standing.is_some());
+        remembered.map(|planned| (planned.endpoint.address, planned.standing()))
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     Outcome, ServicePublisher,
     live::Want,
     samples::{Sample, Samples},
+    target::Target,
 };
 use crate::{
     catalog::EndpointRef,
@@ -39,6 +40,16 @@ pub struct Held {
 }
 
 impl Held {
+    /// Where it was picked.
+    pub fn target(&self) -> &Target {
+        &self.callers.target
+    }
+
+    /// What it counts.
+    pub fn cost(&self) -> u32 {
+        self.pick.cost
+    }
+
     /// Counts it in flight from now on, if it is not yet.
     pub fn start(&mut self) {
         if !self.started {
@@ -80,6 +91,7 @@ impl Drop for Held {
 /// as long as something is held of them.
 #[derive(Debug)]
 pub(super) struct Callers {
+    target: Target,
     counting: Mutex<Counting>,
 }
 
@@ -98,6 +110,7 @@ pub(super) struct Counting {
 impl Callers {
     /// Counters of their own in the publisher's table.
     pub(super) fn attach(
+        target: &Target,
         publisher: &mut ServicePublisher,
         seed: u32,
         waker: &Waker,
@@ -114,7 +127,7 @@ impl Callers {
             exclude: Vec::new(),
         };
         counting.learn(publisher);
-        Ok(Arc::new(Self { counting: Mutex::new(counting) }))
+        Ok(Arc::new(Self { target: target.clone(), counting: Mutex::new(counting) }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Counting> {
@@ -153,6 +166,33 @@ impl Callers {
             });
         }
         held
+    }
+
+    /// An endpoint that an earlier agent picked, where it is still one.
+    pub(super) fn adopt(
+        self: &Arc<Self>,
+        address: SocketAddr,
+        cost: u32,
+        in_flight: bool,
+    ) -> Option<Held> {
+        let counting = self.lock();
+        let mut slots = 0..counting.index_of.len() as u32;
+        let (slot, planned) = slots.find_map(|slot| {
+            let planned = counting.planned(slot)?;
+            (planned.endpoint.address == address).then_some((slot, planned))
+        })?;
+        let mut held = Held {
+            endpoint: planned.endpoint.clone(),
+            priority: planned.group.unwrap_or_default() as u32,
+            callers: self.clone(),
+            pick: Pick { slot, cost },
+            started: false,
+        };
+        drop(counting);
+        if in_flight {
+            held.start();
+        }
+        Some(held)
     }
 
     /// The last picks sampled.

@@ -21,9 +21,12 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use tokio::{sync::Notify, time::Instant};
 
 pub use connection::Connection;
+use handed::{Early, Successor};
+pub use handed::{Handed, Incoming, News};
 pub use id::LeaseId;
 use memory::Ended;
 pub use tally::{OUTCOMES, Tally};
@@ -32,6 +35,7 @@ use super::{Held, Outcome, ServerLoad};
 use crate::quota::{Exhausted, Permit, Quota};
 
 mod connection;
+pub mod handed;
 mod id;
 mod memory;
 mod tally;
@@ -112,6 +116,10 @@ pub struct Leases {
     next_look: AtomicU64,
     look_sooner: Notify,
     start: Instant,
+    /// Reports that overtook the news of their lease; while there may be news.
+    early: Mutex<Option<Early>>,
+    /// Who is told of all leases, once this agent hands over.
+    successor: ArcSwapOption<Successor>,
     quota: Arc<Quota<Identity>>,
 }
 
@@ -140,6 +148,8 @@ impl Leases {
             next_look: AtomicU64::new(u64::MAX),
             look_sooner: Notify::new(),
             start: Instant::now(),
+            early: Mutex::default(),
+            successor: ArcSwapOption::empty(),
             quota: Quota::new("leases", MOST),
         })
     }
@@ -169,6 +179,74 @@ impl Leases {
         tally: &Arc<Tally>,
     ) -> LeaseId {
         let id = LeaseId::random();
+        self.insert(permit, id, held, in_flight, holder, ttl, tally);
+        self.tell_given(id);
+        id
+    }
+
+    /// Takes over a lease of an agent before this one; not one that is known here by now.
+    pub fn adopt(
+        &self,
+        id: LeaseId,
+        held: Held,
+        in_flight: bool,
+        identity: Identity,
+        ttl: Duration,
+        tally: &Arc<Tally>,
+    ) {
+        let shard = self.shard(id);
+        let known =
+            shard.open.contains_key(&id) || shard.ended.remembers(id, identity, Instant::now());
+        drop(shard);
+        if known {
+            return;
+        }
+        // Who has too many open has them from both agents together.
+        let Ok(permit) = self.permit(identity) else { return };
+        let holder = Holder { identity, connection: None };
+        self.insert(permit, id, held, in_flight, &holder, ttl.min(MAX_TTL), tally);
+        self.tell_given(id);
+        let early = lock(&self.early).as_mut().and_then(|early| early.take(id, identity));
+        if let Some(report) = early {
+            self.report(identity, id, &report);
+        }
+    }
+
+    /// Whether an agent before this one may still tell of leases: until then a report of one that
+    /// is not known here may be ahead of the news.
+    pub fn expect_news(&self, expected: bool) {
+        *lock(&self.early) = expected.then(Early::default);
+    }
+
+    /// From now on a successor is told of all that becomes of leases; gives those open now.
+    pub fn hand_over(&self) -> (Vec<Handed>, Incoming) {
+        let (successor, incoming) = Successor::new();
+        // First the news, then what is: a lease may be told twice, never not at all.
+        self.successor.store(Some(Arc::new(successor)));
+        let now = Instant::now();
+        let mut open = Vec::new();
+        for shard in &self.shards {
+            open.extend(lock(shard).open.iter().map(|(id, open)| open.handed(*id, now)));
+        }
+        (open, incoming)
+    }
+
+    /// There is no successor after all.
+    pub fn keep(&self) {
+        self.successor.store(None);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "all that a lease is made of")]
+    fn insert(
+        &self,
+        permit: Permit<Identity>,
+        id: LeaseId,
+        held: Held,
+        in_flight: bool,
+        holder: &Holder,
+        ttl: Duration,
+        tally: &Arc<Tally>,
+    ) {
         let now = Instant::now();
         let insert = |ttl: Duration| {
             let deadline = now + ttl;
@@ -191,11 +269,21 @@ impl Leases {
             None => insert(ttl),
         };
         self.look_by(deadline);
-        id
     }
 
     /// Takes a report of `identity` about a lease.
     pub fn report(&self, identity: Identity, id: LeaseId, report: &Report) -> Reported {
+        let known = self.take_report(identity, id, report);
+        // After it counts here: a successor that does not hear of it now finds it counted.
+        let told = self.tell_of(id, identity, report);
+        // A lease that only the successor knows may well be reported to who went before it.
+        match known == Reported::Accepted || told || self.keep_early(id, identity, report) {
+            true => Reported::Accepted,
+            false => Reported::Unknown,
+        }
+    }
+
+    fn take_report(&self, identity: Identity, id: LeaseId, report: &Report) -> Reported {
         let now = Instant::now();
         let mut shard = self.shard(id);
         let Some(open) = shard.open.get_mut(&id).filter(|open| open.holder.identity == identity)
@@ -239,11 +327,42 @@ impl Leases {
         Reported::Accepted
     }
 
+    #[cold]
+    fn keep_early(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
+        let mut early = lock(&self.early);
+        let Some(early) = &mut *early else { return false };
+        // Under this lock: news that is taken in meanwhile finds it, or is found.
+        self.take_report(identity, id, report) == Reported::Accepted
+            || early.keep(id, identity, report)
+    }
+
+    /// Tells a successor of a lease, after it is open: who began to listen just before has it from
+    /// here, and who did just after finds it among the open ones.
+    fn tell_given(&self, id: LeaseId) {
+        if let Some(successor) = &*self.successor.load() {
+            let shard = self.shard(id);
+            if let Some(open) = shard.open.get(&id) {
+                successor.tell(News::Given(open.handed(id, Instant::now())));
+            }
+        }
+    }
+
+    /// Whether a successor is told of this report.
+    fn tell_of(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
+        self.successor.load().as_ref().is_some_and(|successor| {
+            let Report { event, retry, .. } = *report;
+            successor.tell(News::Reported { id, identity, event, retry })
+        })
+    }
+
     /// Ends leases whose answer never reached the caller, as if they had not been given.
     pub fn withdraw(&self, ids: &[LeaseId]) {
         for &id in ids {
             let open = self.shard(id).remove(id);
             if let Some(open) = open {
+                let event = Event::Ended(Outcome::Cancelled, None);
+                let report = Report { event, load: None, retry: false };
+                self.tell_of(id, open.holder.identity, &report);
                 open.end(id, Outcome::Cancelled, None);
             }
         }
@@ -375,6 +494,18 @@ impl Shard {
 }
 
 impl Open {
+    fn handed(&self, id: LeaseId, now: Instant) -> Handed {
+        Handed {
+            id,
+            identity: self.holder.identity,
+            target: self.held.target().clone(),
+            address: self.held.endpoint.address,
+            cost: self.held.cost(),
+            in_flight: self.in_flight,
+            ttl: self.deadline.saturating_duration_since(now),
+        }
+    }
+
     fn end(mut self, id: LeaseId, outcome: Outcome, latency: Option<Duration>) {
         if let Some(connection) = &self.holder.connection {
             connection.release(id);

@@ -1,6 +1,7 @@
 //! A target with a table, as the socket sees it: picks, and what explains them.
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -16,7 +17,7 @@ use super::{
     explanation::{EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     target::Target,
 };
-use crate::{catalog::EndpointRef, clock, policy::Policy};
+use crate::{catalog::EndpointRef, clock, plan::Standing, policy::Policy};
 
 /// What one pick wants.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +70,7 @@ impl Live {
         seed: u32,
         waker: Waker,
     ) -> io::Result<Self> {
-        let callers = Callers::attach(&mut publisher, seed, &waker)?;
+        let callers = Callers::attach(&target, &mut publisher, seed, &waker)?;
         let shown = Shown { plan: publisher.plan().version, stale };
         Ok(Self {
             target,
@@ -104,7 +105,12 @@ impl Live {
         let mut counting = callers.lock();
         let superseded = publisher.update(endpoints, policy, clock::now())?;
         if superseded {
-            self.callers.store(Callers::attach(&mut publisher, self.seed, &self.waker)?);
+            self.callers.store(Callers::attach(
+                &self.target,
+                &mut publisher,
+                self.seed,
+                &self.waker,
+            )?);
         } else {
             counting.learn(&publisher);
         }
@@ -132,6 +138,11 @@ impl Live {
         Ok(Picked { picks, plan: shown.plan, stale: shown.stale })
     }
 
+    /// Counts what an earlier agent picked; none where the endpoint is gone.
+    pub fn adopt(&self, address: SocketAddr, cost: u32, in_flight: bool) -> Option<Held> {
+        self.callers.load_full().adopt(address, cost, in_flight)
+    }
+
     #[cold]
     fn none(&self, want: &Want<'_>) -> NoEndpoint {
         let plan = self.publisher().plan().clone();
@@ -157,6 +168,11 @@ impl Live {
                 }
             })
             .collect()
+    }
+
+    /// What must be remembered of its endpoints' errors.
+    pub fn standings(&self) -> HashMap<SocketAddr, Standing> {
+        self.publisher().plan().standings().collect()
     }
 
     /// All that explains a pick.

@@ -31,7 +31,7 @@ pub use samples::Sample;
 pub use segment::Memory;
 pub use service::{Pass, ServicePublisher, Setup};
 pub use target::Target;
-pub use task::Tables;
+pub use task::{Judgements, Tables};
 
 #[cfg(test)]
 mod task_tests;

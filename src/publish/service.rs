@@ -18,7 +18,7 @@ use super::{
 use crate::{
     catalog::EndpointRef,
     load::{Counts, EndpointLoad, ServiceLoad},
-    plan::{Here, Inputs, Plan, strategy},
+    plan::{Here, Inputs, Plan, Standing, strategy},
     policy::Policy,
 };
 
@@ -125,6 +125,17 @@ impl ServicePublisher {
         publisher.decide(setup.now);
         publisher.publish(setup.now, period::SHORTEST);
         Ok(publisher)
+    }
+
+    /// Takes over what an earlier agent had judged of these endpoints.
+    pub fn remember(&mut self, standings: &HashMap<SocketAddr, Standing>, now: Duration) {
+        for planned in &mut Arc::make_mut(&mut self.plan).endpoints {
+            if let Some(standing) = standings.get(&planned.endpoint.address) {
+                planned.stand(*standing);
+            }
+        }
+        self.decide(now);
+        self.publish(now, self.period);
     }
 
     /// The table that callers read; another one after an [`update`](Self::update) that says so.

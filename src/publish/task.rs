@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -11,11 +12,13 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use pointsman_table::{Waker, wake};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
     fd::OwnedFd,
 };
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::{
@@ -28,7 +31,7 @@ use super::{
 use crate::{
     catalog::{Catalog, EndpointRef, Port, Service, ServiceName},
     clock,
-    plan::Here,
+    plan::{Here, Standing},
     policy::{ConfigPolicies, Policy, resolve},
 };
 
@@ -47,9 +50,13 @@ pub struct Tables {
 #[derive(Debug)]
 struct Shared {
     catalog: Arc<Catalog>,
-    policies: ConfigPolicies,
+    policies: ArcSwap<ConfigPolicies>,
     here: Here,
     seed: u32,
+    /// What an earlier agent had judged of targets that nobody has asked for yet.
+    remembered: Mutex<Judgements>,
+    /// Counts changes of what is judged.
+    judged: watch::Sender<u64>,
     live: Mutex<HashMap<Target, Arc<Live>>>,
     changed: Mutex<HashSet<ServiceName>>,
     stopping: AtomicBool,
@@ -58,6 +65,9 @@ struct Shared {
     numbers: Numbers,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// Where endpoints stand with their errors, by target and address.
+pub type Judgements = HashMap<Target, HashMap<SocketAddr, Standing>>;
 
 /// What metrics show of the publishing thread.
 #[derive(Debug, Default)]
@@ -90,9 +100,11 @@ impl Tables {
         let wake_up = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let shared = Arc::new(Shared {
             catalog: catalog.clone(),
-            policies,
+            policies: ArcSwap::from_pointee(policies),
             here,
             seed,
+            remembered: Mutex::default(),
+            judged: watch::Sender::new(0),
             live: Mutex::default(),
             changed: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -126,7 +138,7 @@ impl Tables {
             return Ok(Some(live.clone()));
         }
         let Some((service, port)) = shared.find(target) else { return Ok(None) };
-        let publisher = ServicePublisher::new(Setup {
+        let mut publisher = ServicePublisher::new(Setup {
             name: target.to_string(),
             policy: shared.policy(&service),
             here: shared.here.clone(),
@@ -134,6 +146,9 @@ impl Tables {
             endpoints: selected(&port, target),
             now: clock::now(),
         })?;
+        if let Some(standings) = lock(&shared.remembered).remove(target) {
+            publisher.remember(&standings, clock::now());
+        }
         let seed = shared.seed.wrapping_add(all.len() as u32);
         let live = Live::new(target.clone(), publisher, service.stale, seed, shared.waker.clone())?;
         let live = Arc::new(live);
@@ -141,6 +156,38 @@ impl Tables {
         drop(all);
         shared.waker.wake();
         Ok(Some(live))
+    }
+
+    /// Takes over what an earlier agent had judged, for tables opened from now on.
+    pub fn remember(&self, judgements: Judgements) {
+        *lock(&self.shared.remembered) = judgements;
+    }
+
+    /// What must outlive this agent: who is put aside, and how often.
+    pub fn judgements(&self) -> Judgements {
+        let live = self.all();
+        let mut judgements = lock(&self.shared.remembered).clone();
+        judgements.extend(live.iter().map(|live| (live.target().clone(), live.standings())));
+        judgements.retain(|_, standings| !standings.is_empty());
+        judgements
+    }
+
+    /// A number that grows with every change of [`Self::judgements`], to wait for.
+    pub fn judged(&self) -> watch::Receiver<u64> {
+        self.shared.judged.subscribe()
+    }
+
+    /// What was configured of services' policies.
+    pub fn policies(&self) -> Arc<ConfigPolicies> {
+        self.shared.policies.load_full()
+    }
+
+    /// Configures them anew; live tables follow at once.
+    pub fn configure(&self, policies: ConfigPolicies) {
+        self.shared.policies.store(Arc::new(policies));
+        let services = self.all().into_iter().map(|live| live.target().service.clone());
+        lock(&self.shared.changed).extend(services);
+        self.shared.waker.wake();
     }
 
     /// Gives up the table of a target in which nothing is in flight; whether it is gone.
@@ -187,7 +234,7 @@ impl Shared {
     }
 
     fn policy(&self, service: &Service) -> Arc<Policy> {
-        Arc::new(resolve(&self.policies, service).policy)
+        Arc::new(resolve(&self.policies.load(), service).policy)
     }
 
     /// Takes a changed service over into its live tables.
@@ -280,16 +327,18 @@ impl Cycle {
         let mut idle = Vec::new();
         let mut lost = Vec::new();
         let mut awake = false;
+        let mut judged = false;
         for each in live {
             let mut publisher = each.publisher();
             if publisher.is_asleep() {
                 continue;
             }
-            let version = publisher.plan().version;
+            let before = publisher.plan().clone();
             let pass = publisher.pass(start, period);
             lost.extend(pass.lost.into_iter().map(|address| (each.target(), address)));
-            if publisher.plan().version != version {
+            if publisher.plan().version != before.version {
                 each.show(&publisher);
+                judged |= !publisher.plan().standings().eq(before.standings());
             }
             if publisher.is_idle() {
                 idle.push(each);
@@ -297,6 +346,9 @@ impl Cycle {
                 awake = true;
                 wanted = wanted.min(publisher.wanted_period());
             }
+        }
+        if judged {
+            self.shared.judged.send_modify(|changes| *changes += 1);
         }
         for (target, address) in lost {
             self.shared.catalog.connection_failed(&target.service, address, start);

@@ -8,7 +8,6 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    policy::ConfigPolicies,
     publish::{
         Tables,
         leases::{Connection, Holder, Identity, Leases},
@@ -24,8 +23,6 @@ pub struct Agent {
     pub(super) metrics: Arc<Metrics>,
     /// Who holds how many.
     pub(super) connections: Arc<Quota<Identity>>,
-    /// What the agent's configuration says of policies: explains where a setting came from.
-    pub(super) policies: ConfigPolicies,
     pub(super) ending: Ending,
     pub(super) life: Life,
 }
@@ -56,18 +53,12 @@ impl Caller {
 impl Agent {
     /// Answers from this catalog and these tables.
     #[must_use]
-    pub fn new(
-        catalog: Arc<Catalog>,
-        tables: Tables,
-        policies: ConfigPolicies,
-        access: Access,
-    ) -> Self {
+    pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
         Self {
             names: Names::new(catalog, tables, access),
             leases: Leases::new(),
             metrics: Arc::default(),
             connections: Quota::new("connections", limits::most_connections()),
-            policies,
             ending: Ending::default(),
             life: Life::new(),
         }

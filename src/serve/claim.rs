@@ -6,8 +6,11 @@
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Read, Write},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    io::{self, ErrorKind, Read},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -80,8 +83,8 @@ pub enum ClaimError {
 #[derive(Debug)]
 pub struct Claim {
     address: SocketAddress,
-    /// Closed, it gives the lock up.
-    _lock: File,
+    /// Once this and all that were handed on are closed, the lock is free.
+    lock: File,
 }
 
 impl Claim {
@@ -90,6 +93,14 @@ impl Claim {
     /// # Errors
     /// See [`ClaimError`].
     pub fn take(address: &SocketAddress) -> Result<Self, ClaimError> {
+        Self::take_with(address, false)
+    }
+
+    /// As [`Self::take`]; `listening`: whoever listens there does so on this agent's behalf.
+    ///
+    /// # Errors
+    /// See [`ClaimError`].
+    pub fn take_with(address: &SocketAddress, listening: bool) -> Result<Self, ClaimError> {
         let socket = address.path();
         let is_socket = look(socket)?;
         let lock_path = beside(socket, ".lock");
@@ -104,14 +115,41 @@ impl Claim {
             }
         }
         // The lock says that no agent serves it; another program still may.
-        if is_socket && let Some(pid) = listener(socket) {
+        if is_socket
+            && !listening
+            && let Some(pid) = listener(socket)
+        {
             return Err(ClaimError::Foreign { socket: socket.into(), pid });
         }
+        let claim = Self { address: address.clone(), lock };
+        claim.sign()?;
+        Ok(claim)
+    }
+
+    /// The right that another agent handed on, with its lock.
+    #[must_use]
+    pub fn handed(address: &SocketAddress, lock: OwnedFd) -> Self {
+        Self { address: address.clone(), lock: lock.into() }
+    }
+
+    /// Writes down whose it is.
+    ///
+    /// # Errors
+    /// When the lock's file can't be written.
+    pub fn sign(&self) -> Result<(), ClaimError> {
         let pid = format!("{}\n", std::process::id());
-        lock.set_len(0)
-            .and_then(|()| lock.write_all(pid.as_bytes()))
-            .map_err(|reason| ClaimError::Io { doing: "writing", path: lock_path, reason })?;
-        Ok(Self { address: address.clone(), _lock: lock })
+        self.lock.set_len(0).and_then(|()| self.lock.write_all_at(pid.as_bytes(), 0)).map_err(
+            |reason| {
+                let path = beside(self.address.path(), ".lock");
+                ClaimError::Io { doing: "writing", path, reason }
+            },
+        )
+    }
+
+    /// The lock, to be handed on: it stays taken as long as either of the two agents lives.
+    #[must_use]
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// The socket it is for.
@@ -174,7 +212,7 @@ pub(super) fn folder(socket: &Path) -> &Path {
 }
 
 /// A file in the same folder, with a longer name.
-fn beside(socket: &Path, after: &str) -> PathBuf {
+pub(super) fn beside(socket: &Path, after: &str) -> PathBuf {
     let mut name = socket.file_name().unwrap_or_default().to_owned();
     name.push(after);
     folder(socket).join(name)

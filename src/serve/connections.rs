@@ -1,14 +1,25 @@
-//! Accepts connections and serves each until it ends, or until the agent does.
+//! Accepts connections and serves each until it ends, or until it is told to.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
-use hyper::service::service_fn;
+use http::{HeaderValue, Request, Version, header::CONNECTION};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
 use mend_authority::Mended;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{Notify, watch},
+};
 
 use super::{Caller, delivery::Wire, front::Front, limits, metrics::Connected};
 use crate::{
@@ -23,71 +34,174 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// The pause after a connection could not be accepted, which is for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the socket until `ending` is done; then lets requests finish, for [`GRACE`] at most.
-pub async fn serve(listener: UnixListener, front: Front, ending: impl Future<Output = ()>) {
-    let connections = GracefulShutdown::new();
-    let mut ending = std::pin::pin!(ending);
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = &mut ending => break,
-        };
-        match accepted {
-            Ok((stream, _)) => accept(stream, &front, &connections),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+/// What connections are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Go on.
+    Stay,
+    /// Go over to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
+    /// HTTP/1.1 with its next answer, since one that is closed at rest may just be in use again.
+    Move,
+    /// Finish what is under way, and end.
+    End,
+}
+
+/// All connections of the socket.
+#[derive(Debug)]
+pub struct Connections {
+    front: Front,
+    leave: watch::Sender<Leave>,
+    /// As `leave` is no longer [`Leave::Stay`]; cheaper to ask with each answer.
+    leaving: Arc<AtomicBool>,
+}
+
+impl Connections {
+    /// None yet; they will be answered by this.
+    #[must_use]
+    pub fn new(front: Front) -> Self {
+        Self { front, leave: watch::Sender::new(Leave::Stay), leaving: Arc::default() }
+    }
+
+    /// Serves whoever connects, for ever.
+    pub async fn accept(&self, listener: &UnixListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => self.attend(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
-    // Whoever connects from here on is refused, and may come back to the next agent.
-    drop(listener);
-    front.agent().ending().begin();
-    let open = connections.count();
-    if tokio::time::timeout(GRACE, connections.shutdown()).await.is_err() {
-        tracing::warn!(connections = open, "requests took too long to finish; ending anyway");
+
+    /// Tells all of them, and those still to come, to leave.
+    pub fn leave(&self, how: Leave) {
+        self.leaving.store(how != Leave::Stay, SeqCst);
+        self.leave.send_replace(how);
+        // Streams would go on for ever.
+        self.front.agent().ending().begin();
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.leave.receiver_count()
+    }
+
+    /// Waits until there are none.
+    pub async fn gone(&self) {
+        self.leave.closed().await;
+    }
+
+    fn attend(&self, stream: UnixStream) {
+        let identity = match stream.peer_cred() {
+            Ok(peer) => Identity::Uid(peer.uid()),
+            Err(error) => {
+                tracing::warn!(%error, "a caller's identity is unknown; hanging up");
+                return;
+            }
+        };
+        let agent = self.front.agent();
+        let permit = match agent.connections().take(identity) {
+            Ok(permit) => permit,
+            Err(exhausted) => {
+                // Which protocol it speaks is not known yet: there is no way to tell it why.
+                if agent.metrics().connection_refused() {
+                    tracing::warn!(%identity, "hung up on a caller: {exhausted}");
+                }
+                return;
+            }
+        };
+        let caller = Caller { identity, connection: Arc::default(), line: Arc::default() };
+        let open = Open {
+            caller: caller.clone(),
+            leases: agent.leases().clone(),
+            _counted: agent.metrics().connected(),
+            _permit: permit,
+        };
+        // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
+        let wire = Mended::new(Wire::new(stream, caller.line.clone()));
+        let talk = Arc::new(Talk::default());
+        let (front, leaving, heard) = (self.front.clone(), self.leaving.clone(), talk.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let multiplexed = heard.hear(&request);
+            let answer = front.clone().answer(caller.clone(), request);
+            let (leaving, heard) = (leaving.clone(), heard.clone());
+            async move {
+                let mut response = answer.await?;
+                if leaving.load(SeqCst) {
+                    match multiplexed {
+                        true => heard.over.notify_one(),
+                        false => {
+                            let close = HeaderValue::from_static("close");
+                            response.headers_mut().insert(CONNECTION, close);
+                        }
+                    }
+                }
+                Ok::<_, std::convert::Infallible>(response)
+            }
+        });
+        let served = protocols().serve_connection(TokioIo::new(wire), service).into_owned();
+        let mut leave = self.leave.subscribe();
+        tokio::spawn(async move {
+            let _open = open;
+            let mut served = std::pin::pin!(served);
+            let ended = tokio::select! {
+                ended = &mut served => ended,
+                () = talk.to_end(&mut leave) => {
+                    served.as_mut().graceful_shutdown();
+                    // What is done by now counts as gone only when it is: `leave` is still held.
+                    served.await
+                }
+            };
+            if let Err(error) = ended {
+                // Callers hang up as they please: that is no problem of this agent.
+                tracing::debug!(error, "a connection broke off");
+            }
+            drop(leave);
+        });
     }
 }
 
-fn accept(stream: UnixStream, front: &Front, connections: &GracefulShutdown) {
-    let identity = match stream.peer_cred() {
-        Ok(peer) => Identity::Uid(peer.uid()),
-        Err(error) => {
-            tracing::warn!(%error, "a caller's identity is unknown; hanging up");
-            return;
+/// What was heard on a connection.
+#[derive(Debug, Default)]
+struct Talk {
+    /// It speaks HTTP/2.
+    multiplexed: AtomicBool,
+    /// It does, and was answered while all are to leave.
+    over: Notify,
+}
+
+impl Talk {
+    fn hear<B>(&self, request: &Request<B>) -> bool {
+        let multiplexed = request.version() > Version::HTTP_11;
+        if multiplexed && !self.multiplexed.load(SeqCst) {
+            self.multiplexed.store(true, SeqCst);
         }
-    };
-    let agent = front.agent();
-    let permit = match agent.connections().take(identity) {
-        Ok(permit) => permit,
-        Err(exhausted) => {
-            // Which protocol it speaks is not known yet: there is no way to tell it why.
-            if agent.metrics().connection_refused() {
-                tracing::warn!(%identity, "hung up on a caller: {exhausted}");
+        multiplexed
+    }
+
+    /// Done when the connection is to be shut down in good order.
+    async fn to_end(&self, leave: &mut watch::Receiver<Leave>) {
+        loop {
+            let how = *leave.borrow_and_update();
+            let over = async {
+                match how {
+                    Leave::Stay => pending().await,
+                    Leave::Move if self.multiplexed.load(SeqCst) => {}
+                    // Until something is heard, or for good where it is HTTP/1.1, which closes
+                    // with its answer.
+                    Leave::Move => self.over.notified().await,
+                    Leave::End => {}
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                changed = leave.changed() => if changed.is_err() { return },
             }
-            return;
         }
-    };
-    let caller = Caller { identity, connection: Arc::default(), line: Arc::default() };
-    let open = Open {
-        caller: caller.clone(),
-        leases: agent.leases().clone(),
-        _counted: agent.metrics().connected(),
-        _permit: permit,
-    };
-    // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
-    let wire = Mended::new(Wire::new(stream, caller.line.clone()));
-    let front = front.clone();
-    let service = service_fn(move |request| front.clone().answer(caller.clone(), request));
-    let served =
-        connections.watch(protocols().serve_connection(TokioIo::new(wire), service).into_owned());
-    tokio::spawn(async move {
-        let _open = open;
-        if let Err(error) = served.await {
-            // Callers hang up as they please: that is no problem of this agent.
-            tracing::debug!(error, "a connection broke off");
-        }
-    });
+    }
 }
 
 fn protocols() -> auto::Builder<TokioExecutor> {

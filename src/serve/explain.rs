@@ -24,7 +24,7 @@ impl Agent {
         let selector = limits::selector(request.selector.iter())?;
         let found = self.names.find(identity, &request.service, wait(None, deadline)).await?;
         let live = self.names.open(identity, &request.service, &found, selector)?;
-        let resolved = resolve(&self.policies, &found.service);
+        let resolved = resolve(&self.names.policies(), &found.service);
         let Explanation { target, plan, cells, samples, policy, retry_left, period } =
             live.explain();
 

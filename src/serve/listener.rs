@@ -11,7 +11,10 @@ use std::{
     io,
     os::{
         fd::AsRawFd,
-        unix::{fs::PermissionsExt, net::UnixListener},
+        unix::{
+            fs::{MetadataExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
 };
@@ -20,7 +23,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::{
     address::LONGEST_PATH,
-    claim::{Claim, ClaimError, folder, folder_error},
+    claim::{Claim, ClaimError, beside, folder, folder_error},
 };
 
 /// Everyone on the node may ask by default: who may reach the folder may connect.
@@ -29,12 +32,67 @@ pub const DEFAULT_MODE: u32 = 0o666;
 /// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// The mode of a socket for the agent's own user alone.
+const OWNER_ONLY: u32 = 0o600;
+
 /// Binds the claimed socket with this mode and group.
 ///
 /// # Errors
 /// See [`ClaimError`].
 pub fn bind(claim: &Claim, mode: u32, group: Option<u32>) -> Result<UnixListener, ClaimError> {
-    let socket = claim.address().path();
+    bind_to(claim.address().path(), mode, group)
+}
+
+/// Binds the socket beside the claimed one by which a successor asks for it.
+///
+/// # Errors
+/// See [`ClaimError`].
+pub fn bind_takeover(claim: &Claim) -> Result<UnixListener, ClaimError> {
+    bind_to(&takeover_path(claim.address().path()), OWNER_ONLY, None)
+}
+
+/// The socket by which a successor asks for this one.
+#[must_use]
+pub fn takeover_path(socket: &Path) -> PathBuf {
+    beside(socket, ".takeover")
+}
+
+/// Connects to a socket, even where its path is longer than a socket's may be.
+///
+/// # Errors
+/// The system's.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let fd = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    at(path, |address| Ok(rustix::net::connect(&fd, address)?))?;
+    Ok(UnixStream::from(fd))
+}
+
+/// Whether the path leads to this listener, and not to one that was renamed over it.
+#[must_use]
+pub fn is_at(path: &Path, bound: &Inode) -> bool {
+    Inode::of(path).is_ok_and(|found| found == *bound)
+}
+
+/// Which file a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inode(u64, u64);
+
+impl Inode {
+    /// Of this path.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|it| Self(it.dev(), it.ino()))
+    }
+}
+
+fn bind_to(socket: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, ClaimError> {
     let temporary = temporary(socket);
     // Left by an agent that died between bind and rename: the claim makes it ours.
     match fs::remove_file(&temporary) {
@@ -73,7 +131,8 @@ fn prepare(
     let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(io::Error::from)
         .map_err(failed("making"))?;
-    bind_at(&fd, temporary).map_err(|reason| match reason.kind() {
+    let bound = at(temporary, |address| Ok(rustix::net::bind(&fd, address)?));
+    bound.map_err(|reason| match reason.kind() {
         io::ErrorKind::AddrInUse => {
             ClaimError::Io { doing: "binding", path: temporary.into(), reason }
         }
@@ -89,10 +148,11 @@ fn prepare(
     Ok(UnixListener::from(fd))
 }
 
-/// Binds even where the temporary name is too long while the socket's own is not.
-fn bind_at(fd: &impl std::os::fd::AsFd, path: &Path) -> io::Result<()> {
-    let address = if path.as_os_str().len() <= LONGEST_PATH {
-        SocketAddrUnix::new(path)?
+/// Does something with the address of a path, even where that is too long while the socket's own
+/// is not.
+fn at(path: &Path, what: impl FnOnce(&SocketAddrUnix) -> io::Result<()>) -> io::Result<()> {
+    if path.as_os_str().len() <= LONGEST_PATH {
+        what(&SocketAddrUnix::new(path)?)
     } else {
         let folder = fs::File::open(folder(path))?;
         let name = path.file_name().unwrap_or_default();
@@ -100,15 +160,12 @@ fn bind_at(fd: &impl std::os::fd::AsFd, path: &Path) -> io::Result<()> {
             ["/proc/self/fd".as_ref(), folder.as_raw_fd().to_string().as_ref(), name]
                 .iter()
                 .collect();
-        return Ok(rustix::net::bind(fd, &SocketAddrUnix::new(&through)?)?);
-    };
-    Ok(rustix::net::bind(fd, &address)?)
+        what(&SocketAddrUnix::new(&through)?)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::{fs::MetadataExt, net::UnixStream};
-
     use super::*;
     use crate::serve::address::SocketAddress;
 

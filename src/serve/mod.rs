@@ -12,11 +12,13 @@
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`names`]: from a name to its live table; `narrowed`: those for some labels;
 //!   [`access`]: who may ask for what
+//! - `adopt`: what an agent before this one tells of its leases
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
 pub mod access;
 pub mod address;
 pub mod admin;
+mod adopt;
 pub mod calls;
 pub mod claim;
 pub mod connections;

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Found, Labels, LookupError, ServiceName, ServiceRef},
     clock,
+    policy::ConfigPolicies,
     publish::{
         Live, Tables, Target,
         leases::{Identity, Tally},
@@ -189,15 +190,31 @@ impl Names {
             port: (port.name.clone(), port.number),
             selector,
         };
-        let opened = match target.selector.is_empty() {
-            true => self.tables.open(&target).map_err(Error::NoTable)?,
-            false => self.narrowed.open(identity, &target)?,
-        };
-        opened.ok_or_else(|| {
+        self.table(identity, &target)?.ok_or_else(|| {
             let gone =
                 LookupError::NoSuchService { asked: found.service.name.clone(), near: Vec::new() };
             self.not_found(identity, name, gone, Duration::ZERO)
         })
+    }
+
+    /// The live table of a target, as another agent names it. None: the catalog has no such port.
+    ///
+    /// # Errors
+    /// The system gives no shared memory, or this caller has too many.
+    pub(super) fn table(
+        &self,
+        identity: Identity,
+        target: &Target,
+    ) -> Result<Option<Arc<Live>>, Error> {
+        match target.selector.is_empty() {
+            true => self.tables.open(target).map_err(Error::NoTable),
+            false => self.narrowed.open(identity, target),
+        }
+    }
+
+    /// What was configured of services' policies: explains where a setting came from.
+    pub(super) fn policies(&self) -> Arc<ConfigPolicies> {
+        self.tables.policies()
     }
 
     /// What is known.
@@ -229,7 +246,7 @@ impl Names {
         }
     }
 
-    fn tally(&self, service: &ServiceName) -> Arc<Tally> {
+    pub(super) fn tally(&self, service: &ServiceName) -> Arc<Tally> {
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tally) = tallies.by_name.get(service) {
             return Arc::clone(tally);

@@ -8,7 +8,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub mod document;
 pub mod endpoint_slice;
@@ -67,6 +67,7 @@ impl fmt::Display for Spec {
 #[derive(Clone, Debug)]
 pub struct Status {
     state: Arc<watch::Sender<State>>,
+    again: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ struct State {
 
 impl Default for Status {
     fn default() -> Self {
-        Self { state: Arc::new(watch::Sender::new(State::default())) }
+        Self { state: Arc::new(watch::Sender::new(State::default())), again: Arc::default() }
     }
 }
 
@@ -105,6 +106,16 @@ impl Status {
             Err(_) => return Ok(()),
         };
         if state.synced { Ok(()) } else { Err(state.problems.clone()) }
+    }
+
+    /// Has the source read again, though nothing told of a change.
+    pub fn look_again(&self) {
+        self.again.notify_one();
+    }
+
+    /// Completes when the source is to read again.
+    pub(crate) async fn told_to_look(&self) {
+        self.again.notified().await;
     }
 
     /// A read is over: good enough to be served, and what was wrong in it.

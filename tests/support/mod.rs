@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pointsman::api::v1::agent_client::AgentClient;
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
@@ -45,8 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Agent {
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
-    /// Where its socket and files are.
-    pub folder: TempDir,
+    /// Where its socket and files are; others may follow it there.
+    pub folder: Arc<TempDir>,
 }
 
 impl Agent {
@@ -70,7 +71,8 @@ impl Agent {
     }
 
     /// Started with these arguments as well; its services are `services.yaml` in the folder.
-    pub fn in_folder(folder: TempDir, arguments: &[&str]) -> Self {
+    pub fn in_folder(folder: impl Into<Arc<TempDir>>, arguments: &[&str]) -> Self {
+        let folder = folder.into();
         let mut command = command(folder.path());
         command.args(arguments);
         Self::run(folder, command)
@@ -85,7 +87,14 @@ impl Agent {
         Self::run(folder, command)
     }
 
-    fn run(folder: TempDir, mut command: Command) -> Self {
+    fn run(folder: impl Into<Arc<TempDir>>, command: Command) -> Self {
+        let agent = Self::spawn(folder, command);
+        agent.logs("listening");
+        agent
+    }
+
+    /// Started by this command, which may fail.
+    pub fn spawn(folder: impl Into<Arc<TempDir>>, mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
@@ -95,9 +104,7 @@ impl Agent {
                 keep.lock().unwrap().push(line);
             }
         });
-        let agent = Self { process, log, folder };
-        agent.logs("listening");
-        agent
+        Self { process, log, folder: folder.into() }
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -140,8 +147,17 @@ impl Agent {
 
     /// Asks it to end.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Whether it said that.
+    pub fn has_logged(&self, part: &str) -> bool {
+        self.log.lock().unwrap().iter().any(|line| line.contains(part))
     }
 
     /// Waits until it has ended by itself.
@@ -156,10 +172,10 @@ impl Agent {
     }
 
     /// Kills it and hands its folder to whoever comes next.
-    pub fn kill(mut self) -> TempDir {
+    pub fn kill(mut self) -> Arc<TempDir> {
         self.process.kill().unwrap();
         assert_eq!(self.process.wait().unwrap().signal(), Some(9));
-        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+        self.folder.clone()
     }
 
     /// Runs a command of the command line against it.
@@ -340,6 +356,31 @@ impl Http {
         (head.status, head.headers, body)
     }
 
+    /// On a connection of its own.
+    pub async fn connect(socket: &Path) -> std::io::Result<Self> {
+        let stream = UnixStream::connect(socket).await?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(std::io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Self(sender))
+    }
+
+    /// As [`Self::post`] where the connection may end; says whether it ends with this answer.
+    pub async fn try_post(
+        &mut self,
+        path: &str,
+        body: String,
+    ) -> hyper::Result<(StatusCode, bool, Value)> {
+        self.0.ready().await?;
+        let request = Request::post(path).header("host", "localhost");
+        let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        let (head, body) = self.0.send_request(request).await?.into_parts();
+        let close = head.headers.get("connection").is_some_and(|value| value == "close");
+        let body = body.collect().await?.to_bytes();
+        Ok((head.status, close, serde_json::from_slice(&body).unwrap()))
+    }
+
     /// Picks from a service; returns the address and the lease.
     pub async fn pick(&mut self, service: &str) -> (String, String) {
         let request = serde_json::json!({ "service": service }).to_string();
@@ -357,4 +398,29 @@ impl Http {
         assert_eq!(status, 200, "{body}");
         body["accepted"] == 1
     }
+}
+
+/// Reports failures of one endpoint, and successes of all others, until it is put aside.
+pub async fn eject(agent: &Agent, service: &str, bad: &str) {
+    let mut http = agent.http().await;
+    for _ in 0..2000 {
+        let (address, lease) = http.pick(service).await;
+        let outcome = if address == bad { "FAILURE" } else { "SUCCESS" };
+        http.report(&lease, outcome).await;
+        if state_of(agent, service, bad).await == "ejected" {
+            return;
+        }
+    }
+    panic!("{bad} is {}", state_of(agent, service, bad).await);
+}
+
+/// An endpoint's state in a word.
+pub async fn state_of(agent: &Agent, service: &str, address: &str) -> String {
+    let (_, body) = agent.http().await.get(&format!("/v1/services/{service}")).await;
+    let endpoints = body["endpoints"].as_array().unwrap_or_else(|| panic!("{body}"));
+    let is_it = |it: &&Value| {
+        format!("{}:{}", it["address"].as_str().unwrap_or_default(), it["port"]) == address
+    };
+    let found = endpoints.iter().find(is_it).unwrap_or_else(|| panic!("{address}: {body}"));
+    found["state"].as_str().unwrap_or_else(|| panic!("{found}")).to_owned()
 }

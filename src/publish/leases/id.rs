@@ -44,6 +44,18 @@ impl LeaseId {
         }
     }
 
+    /// Of a lease that another agent gave.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// For another agent.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
     /// As random as the rest of it.
     pub(super) fn low_bits(self) -> usize {
         (self.0 & 0xffff) as usize

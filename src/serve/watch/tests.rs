@@ -27,12 +27,7 @@ impl World {
         catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
         let tables =
             Tables::start(catalog.clone(), ConfigPolicies::default(), Here::default(), 1).unwrap();
-        let agent = Arc::new(Agent::new(
-            catalog.clone(),
-            tables.clone(),
-            ConfigPolicies::default(),
-            Access::default(),
-        ));
+        let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), Access::default()));
         Self { agent, catalog, tables }
     }
 

@@ -51,7 +51,10 @@ pub(super) async fn run(
         };
         (watch, loader) = (same_watch, same_loader);
         told = tell(told, problems);
-        watch.changed().await;
+        tokio::select! {
+            () = watch.changed() => {}
+            () = status.told_to_look() => {}
+        }
     }
 }
 

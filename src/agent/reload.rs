@@ -1,0 +1,65 @@
+//! SIGHUP: the configuration file and the sources are read again.
+//!
+//! Policies and what is logged change while it runs; where it listens and what it reads does not.
+
+use tracing::{error, info, warn};
+
+use super::{Options, logs, manager};
+use crate::{publish::Tables, source::Status};
+
+/// What it takes to read the configuration again.
+pub struct Reload {
+    /// The options, as they would be if the agent started now.
+    pub read: Box<dyn Fn() -> Result<Options, String> + Send>,
+    /// What is logged.
+    pub filter: logs::Filter,
+}
+
+impl std::fmt::Debug for Reload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reload").finish_non_exhaustive()
+    }
+}
+
+impl Reload {
+    /// Reads all again. What is wrong changes nothing.
+    pub fn again<'a>(
+        &self,
+        now: &Options,
+        tables: &Tables,
+        sources: impl Iterator<Item = &'a Status>,
+    ) {
+        manager::reloading();
+        match (self.read)() {
+            Ok(new) => self.take_over(now, new, tables),
+            Err(why) => error!("the configuration stays as it was: {why}"),
+        }
+        sources.for_each(Status::look_again);
+        manager::ready();
+    }
+
+    fn take_over(&self, now: &Options, new: Options, tables: &Tables) {
+        let fixed = [
+            ("source", now.sources != new.sources),
+            ("socket", now.socket != new.socket),
+            ("socket-mode", now.socket_mode != new.socket_mode),
+            ("socket-group", now.socket_group != new.socket_group),
+            ("admin", now.admin != new.admin),
+            ("zone, region or node", now.here != new.here),
+            ("state", now.state != new.state),
+            ("access", now.access != new.access),
+            ("endpoint-metrics", now.endpoint_metrics != new.endpoint_metrics),
+        ];
+        for (name, _) in fixed.into_iter().filter(|(_, differs)| *differs) {
+            warn!("{name} has changed: it takes effect with the next start, or a take-over");
+        }
+        if let Err(why) = self.filter.set(&new.log) {
+            error!("what is logged stays as it was: {why}");
+        }
+        let changed = new.policies != *tables.policies();
+        if changed {
+            tables.configure(new.policies);
+        }
+        info!(policies_changed = changed, "read the configuration again");
+    }
+}

@@ -1,0 +1,67 @@
+//! The agent's two sockets, in place: the one that is served, and the one by which another agent
+//! takes over.
+
+use std::{os::unix::net::UnixListener as StdUnixListener, sync::Mutex};
+
+use tokio::net::UnixListener;
+
+use super::{StartError, system};
+use crate::serve::{
+    claim::Claim,
+    listener::{self, Inode},
+};
+
+/// How they are made, and which files they are.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    mode: u32,
+    group: Option<u32>,
+    /// The socket of who started the agent: it is served as it is, and handed on as it is.
+    pub(super) passed: Option<StdUnixListener>,
+    /// The socket, and the door.
+    files: Mutex<[Option<Inode>; 2]>,
+}
+
+impl Sockets {
+    pub(super) fn new(mode: u32, group: Option<u32>, passed: Option<StdUnixListener>) -> Self {
+        Self { mode, group, passed, files: Mutex::default() }
+    }
+
+    /// Puts both in place, where they are not; gives those that had to be.
+    pub(super) fn put_back(
+        &self,
+        claim: &Claim,
+    ) -> Result<(Option<UnixListener>, Option<UnixListener>), StartError> {
+        let mut files = self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let path = claim.address().path();
+        let door_path = listener::takeover_path(path);
+        let in_place = |path, file: &Option<Inode>| {
+            file.as_ref().is_some_and(|file| listener::is_at(path, file))
+        };
+        // The door first: whoever finds the new socket can ask for it.
+        let mut door = None;
+        if !in_place(&door_path, &files[1]) {
+            door = Some(of_tokio(listener::bind_takeover(claim)?)?);
+            files[1] = Inode::of(&door_path).ok();
+        }
+        let mut socket = None;
+        if self.passed.is_none() && !in_place(path, &files[0]) {
+            socket = Some(of_tokio(listener::bind(claim, self.mode, self.group)?)?);
+            files[0] = Inode::of(path).ok();
+        }
+        Ok((socket, door))
+    }
+
+    /// The socket that was passed.
+    pub(super) fn passed(&self) -> Result<Option<UnixListener>, StartError> {
+        let Some(passed) = &self.passed else { return Ok(None) };
+        let same = passed.try_clone().map_err(system("the socket"))?;
+        // Whoever passed it may have had other ideas.
+        same.set_nonblocking(true).map_err(system("the socket"))?;
+        of_tokio(same).map(Some)
+    }
+}
+
+fn of_tokio(listener: StdUnixListener) -> Result<UnixListener, StartError> {
+    UnixListener::from_std(listener).map_err(system("the socket"))
+}

@@ -1,0 +1,175 @@
+//! The old agent's side.
+
+use std::{
+    io,
+    net::TcpListener,
+    os::{fd::AsFd, unix::net::UnixListener as StdUnixListener},
+    sync::Arc,
+};
+
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::watch,
+    time::timeout,
+};
+use tracing::{error, info, warn};
+
+use super::{
+    super::sockets::Sockets,
+    ANSWER_LIMIT,
+    message::{Item, Lease, Leases, Offer, Refusal, Since, VERSION, What},
+    wire::Wire,
+};
+use crate::{
+    publish::leases::{Incoming, News},
+    serve::{self, claim::Claim},
+    state::{Keeper, Origins},
+};
+
+/// Leases in one message.
+const A_MESSAGE: usize = 1000;
+
+/// What it takes to hand over.
+pub(in crate::agent) struct Giver<'a> {
+    pub(in crate::agent) claim: &'a Claim,
+    pub(in crate::agent) sockets: &'a Sockets,
+    pub(in crate::agent) admin: &'a TcpListener,
+    pub(in crate::agent) keeper: Option<&'a Keeper>,
+    pub(in crate::agent) origins: &'a Origins,
+    pub(in crate::agent) agent: &'a Arc<serve::Agent>,
+    /// The socket in use; another one is put here if it has to be replaced.
+    pub(in crate::agent) listener: &'a watch::Sender<Arc<UnixListener>>,
+}
+
+/// Who serves from now on, and is to hear what becomes of the leases here.
+pub(in crate::agent) struct Successor {
+    /// Its process, as the kernel says; none where it is in a container that this one can't see.
+    pub(in crate::agent) pid: Option<u32>,
+    wire: Wire,
+    news: Incoming,
+}
+
+impl Giver<'_> {
+    /// Done when another agent serves.
+    pub(in crate::agent) async fn give(&self, mut door: UnixListener) -> Successor {
+        loop {
+            let stream = match door.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    warn!(%error, "who would take over could not be heard");
+                    tokio::time::sleep(ANSWER_LIMIT).await;
+                    continue;
+                }
+            };
+            let pid = match checked(&stream) {
+                Ok(pid) => pid,
+                Err(error) => {
+                    warn!(%error, "not handing over");
+                    continue;
+                }
+            };
+            let mut wire = Wire(stream);
+            match self.hand_over(&mut wire).await {
+                Ok(news) => return Successor { pid, wire, news },
+                Err(error) => {
+                    warn!(pid, %error, "an agent began to take over, and did not; serving on");
+                    if let Some(new_door) = self.carry_on() {
+                        door = new_door;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn hand_over(&self, wire: &mut Wire) -> io::Result<Incoming> {
+        let hello = timeout(ANSWER_LIMIT, wire.receive()).await??;
+        let (What::Hello(hello), _) = hello else {
+            return Err(io::Error::other("it did not say what it wants"));
+        };
+        if hello.version != VERSION {
+            let found = hello.version;
+            let why = format!(
+                "it speaks version {VERSION} of the take-over, not {found}; end it, and start \
+                 without --takeover"
+            );
+            wire.send(What::Refusal(Refusal { why: why.clone() })).await?;
+            return Err(io::Error::other(why));
+        }
+        info!(pid = hello.pid, "handing over to another agent");
+        if let Some(keeper) = self.keeper {
+            // It may be writing just now.
+            let keeper = keeper.clone();
+            tokio::task::spawn_blocking(move || keeper.stand_back()).await?;
+        }
+        let offer = Offer {
+            with_socket: self.sockets.passed.is_some(),
+            judgements: self.origins.record().judgements,
+        };
+        let mut descriptors = vec![self.claim.lock(), self.admin.as_fd()];
+        descriptors.extend(self.sockets.passed.as_ref().map(StdUnixListener::as_fd));
+        wire.send_with(What::Offer(offer), &descriptors).await?;
+        let (open, news) = self.agent.leases().hand_over();
+        let mut chunks = open.chunks(A_MESSAGE).peekable();
+        let mut last = false;
+        while !last {
+            let chunk = chunks.next().unwrap_or_default();
+            last = chunks.peek().is_none();
+            let leases = chunk.iter().map(Lease::write).collect();
+            wire.send(What::Leases(Leases { leases, last })).await?;
+        }
+        // However long that takes: as long as it lives it has the lock as well.
+        match wire.receive().await? {
+            (What::Serving(_), _) => Ok(news),
+            (other, _) => Err(io::Error::other(format!("it said {other:?}"))),
+        }
+    }
+
+    /// Back to what it was. A new door, where the old one was replaced.
+    fn carry_on(&self) -> Option<UnixListener> {
+        self.agent.leases().keep();
+        if let Some(keeper) = self.keeper {
+            keeper.carry_on();
+        }
+        if let Err(error) = self.claim.sign() {
+            warn!(%error, "the lock's file says another pid");
+        }
+        match self.sockets.put_back(self.claim) {
+            Ok((socket, door)) => {
+                if let Some(socket) = socket {
+                    self.listener.send_replace(Arc::new(socket));
+                }
+                door
+            }
+            Err(error) => {
+                error!(%error, "the socket could not be put back: new callers find no agent");
+                None
+            }
+        }
+    }
+}
+
+/// Whether it is this agent's own user, or root; gives its pid.
+fn checked(stream: &UnixStream) -> io::Result<Option<u32>> {
+    let peer = stream.peer_cred()?;
+    let own = rustix::process::geteuid().as_raw();
+    if peer.uid() != own && peer.uid() != 0 {
+        let uid = peer.uid();
+        return Err(io::Error::other(format!("uid {uid} asked, and this agent is uid {own}")));
+    }
+    // 0: of another pid namespace.
+    Ok(peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0))
+}
+
+impl Successor {
+    /// Tells what becomes of leases here, until the successor is gone.
+    pub(in crate::agent) async fn tell(mut self) {
+        let mut news: Vec<News> = Vec::with_capacity(A_MESSAGE);
+        while self.news.recv_many(&mut news, A_MESSAGE).await > 0 {
+            let since = Since { news: news.drain(..).map(|each| Item::write(&each)).collect() };
+            if let Err(error) = self.wire.send(What::Since(since)).await {
+                info!(%error, "the agent that took over is gone");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What two agents say to each other while one takes over from the other.
+
+use std::time::Duration;
+
+use crate::{
+    publish::leases::{Event, Handed, Identity, LeaseId, News, OUTCOMES},
+    state::{
+        judgements::{read_target, write_target},
+        record::{Judgement, Target},
+    },
+};
+
+/// Grows when an older agent could no longer follow; a new field is no such change.
+pub(super) const VERSION: u32 = 1;
+
+/// One message.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Frame {
+    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6")]
+    pub(super) what: Option<What>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum What {
+    /// The new one asks.
+    #[prost(message, tag = "1")]
+    Hello(Hello),
+    /// The old one does not hand over.
+    #[prost(message, tag = "2")]
+    Refusal(Refusal),
+    /// The old one hands over, with descriptors: its lock, its admin address, its socket where that
+    /// was passed to it. It serves on.
+    #[prost(message, tag = "3")]
+    Offer(Offer),
+    /// The old one's leases.
+    #[prost(message, tag = "4")]
+    Leases(Leases),
+    /// The new one has the socket: the old one may go.
+    #[prost(message, tag = "5")]
+    Serving(Serving),
+    /// What became of the old one's leases since.
+    #[prost(message, tag = "6")]
+    Since(Since),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Hello {
+    #[prost(uint32, tag = "1")]
+    pub(super) version: u32,
+    #[prost(uint32, tag = "2")]
+    pub(super) pid: u32,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Refusal {
+    #[prost(string, tag = "1")]
+    pub(super) why: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Offer {
+    /// The third descriptor is there.
+    #[prost(bool, tag = "1")]
+    pub(super) with_socket: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) judgements: Vec<Judgement>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Leases {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) leases: Vec<Lease>,
+    /// There are no more.
+    #[prost(bool, tag = "2")]
+    pub(super) last: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Serving {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Since {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) news: Vec<Item>,
+}
+
+/// One of [`News`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Item {
+    #[prost(message, optional, tag = "1")]
+    given: Option<Lease>,
+    #[prost(message, optional, tag = "2")]
+    reported: Option<Reported>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Lease {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    uid: u32,
+    #[prost(message, optional, tag = "3")]
+    target: Option<Target>,
+    #[prost(string, tag = "4")]
+    address: String,
+    #[prost(uint32, tag = "5")]
+    cost: u32,
+    #[prost(bool, tag = "6")]
+    in_flight: bool,
+    #[prost(uint64, tag = "7")]
+    ttl_ns: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Reported {
+    #[prost(bytes = "vec", tag = "1")]
+    id: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    uid: u32,
+    /// Its place in [`OUTCOMES`], where it ended.
+    #[prost(uint32, optional, tag = "3")]
+    outcome: Option<u32>,
+    #[prost(uint64, optional, tag = "4")]
+    latency_ns: Option<u64>,
+    /// It started, and lives so long; where neither this nor `outcome` is said, it was renewed.
+    #[prost(bool, tag = "5")]
+    started: bool,
+    #[prost(uint64, tag = "6")]
+    ttl_ns: u64,
+    #[prost(bool, tag = "7")]
+    retry: bool,
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn uid(identity: Identity) -> u32 {
+    match identity {
+        Identity::Uid(uid) => uid,
+    }
+}
+
+fn id(bytes: &[u8]) -> Option<LeaseId> {
+    bytes.try_into().ok().map(LeaseId::from_bytes)
+}
+
+impl Lease {
+    pub(super) fn write(lease: &Handed) -> Self {
+        Self {
+            id: lease.id.to_bytes().to_vec(),
+            uid: uid(lease.identity),
+            target: Some(write_target(&lease.target)),
+            address: lease.address.to_string(),
+            cost: lease.cost,
+            in_flight: lease.in_flight,
+            ttl_ns: nanoseconds(lease.ttl),
+        }
+    }
+
+    /// None where it makes no sense, which costs that lease and nothing else.
+    pub(super) fn read(&self) -> Option<Handed> {
+        Some(Handed {
+            id: id(&self.id)?,
+            identity: Identity::Uid(self.uid),
+            target: read_target(self.target.as_ref()?).ok()?,
+            address: self.address.parse().ok()?,
+            cost: self.cost,
+            in_flight: self.in_flight,
+            ttl: Duration::from_nanos(self.ttl_ns),
+        })
+    }
+}
+
+impl Item {
+    pub(super) fn write(news: &News) -> Self {
+        match news {
+            News::Given(lease) => Self { given: Some(Lease::write(lease)), reported: None },
+            News::Reported { id, identity, event, retry } => {
+                let mut reported = Reported {
+                    id: id.to_bytes().to_vec(),
+                    uid: uid(*identity),
+                    retry: *retry,
+                    ..Reported::default()
+                };
+                match *event {
+                    Event::Ended(outcome, latency) => {
+                        let place = OUTCOMES.iter().position(|each| *each == outcome);
+                        reported.outcome = place.map(|place| place as u32);
+                        reported.latency_ns = latency.map(nanoseconds);
+                    }
+                    Event::Started(ttl) => {
+                        (reported.started, reported.ttl_ns) = (true, nanoseconds(ttl));
+                    }
+                    Event::Renewed(ttl) => reported.ttl_ns = nanoseconds(ttl),
+                }
+                Self { given: None, reported: Some(reported) }
+            }
+        }
+    }
+
+    pub(super) fn read(&self) -> Option<News> {
+        if let Some(lease) = &self.given {
+            return lease.read().map(News::Given);
+        }
+        let reported = self.reported.as_ref()?;
+        let ttl = Duration::from_nanos(reported.ttl_ns);
+        Some(News::Reported {
+            id: id(&reported.id)?,
+            identity: Identity::Uid(reported.uid),
+            event: match reported.outcome {
+                Some(place) => Event::Ended(
+                    *OUTCOMES.get(place as usize)?,
+                    reported.latency_ns.map(Duration::from_nanos),
+                ),
+                None if reported.started => Event::Started(ttl),
+                None => Event::Renewed(ttl),
+            },
+            retry: reported.retry,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{catalog::Labels, publish::Target};
+
+    #[test]
+    fn news_of_leases_reads_back_as_it_was_written() {
+        let second = Duration::from_secs(1);
+        let given = News::Given(Handed {
+            id: LeaseId::random(),
+            identity: Identity::Uid(1000),
+            target: Target {
+                service: "cart.shop@west".parse().unwrap(),
+                port: (Some("grpc".into()), Some(9090)),
+                selector: Labels::from([("shard".into(), "1".into())]),
+            },
+            address: "[2001:db8::1]:443".parse().unwrap(),
+            cost: 3,
+            in_flight: true,
+            ttl: 60 * second,
+        });
+        let reported = |event| News::Reported {
+            id: LeaseId::random(),
+            identity: Identity::Uid(7),
+            event,
+            retry: true,
+        };
+        let ended = OUTCOMES.map(|outcome| reported(Event::Ended(outcome, Some(second))));
+        let others = [
+            given,
+            reported(Event::Ended(OUTCOMES[0], None)),
+            reported(Event::Started(second)),
+            reported(Event::Renewed(second)),
+        ];
+        for news in ended.into_iter().chain(others) {
+            assert_eq!(Item::write(&news).read(), Some(news));
+        }
+    }
+}

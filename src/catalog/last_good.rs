@@ -1,0 +1,95 @@
+//! What was last good: services from an earlier run, until their source has its say again.
+//!
+//! They serve at once, so that neither a restart nor a source that is away empties a node. They
+//! are no source's word, though: they don't make the agent ready, the brake takes no measure from
+//! them, and the first full answer of their source decides which of them stay.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::{model::Service, name::ServiceName, store::SourceId};
+
+/// A service whose source has not confirmed it for so long is marked stale. Range 1 min to 1 day.
+pub const STALE_AFTER: Duration = Duration::from_secs(600);
+
+/// A service as it outlives a run of the agent.
+#[derive(Clone, Debug)]
+pub struct LastGood {
+    /// The service as its source said it.
+    pub service: Arc<Service>,
+    /// Which source that was.
+    pub source: SourceId,
+    /// When the source last vouched for it; none: it does so now.
+    pub confirmed: Option<SystemTime>,
+}
+
+/// The services of one source that it has not confirmed in this run.
+#[derive(Debug, Default)]
+pub(super) struct Unconfirmed {
+    services: HashMap<ServiceName, Since>,
+}
+
+#[derive(Debug)]
+struct Since {
+    confirmed: SystemTime,
+    /// Monotonic.
+    stale_at: Duration,
+    stale: bool,
+}
+
+impl Unconfirmed {
+    /// `age`: how long ago it was confirmed.
+    pub(super) fn add(
+        &mut self,
+        name: ServiceName,
+        confirmed: SystemTime,
+        age: Duration,
+        now: Duration,
+    ) {
+        let stale_at = (now + STALE_AFTER).saturating_sub(age);
+        self.services.insert(name, Since { confirmed, stale_at, stale: stale_at <= now });
+    }
+
+    /// Its source had its say. True: it was one of these.
+    pub(super) fn settle(&mut self, name: &ServiceName) -> bool {
+        self.services.remove(name).is_some()
+    }
+
+    pub(super) fn contains(&self, name: &ServiceName) -> bool {
+        self.services.contains_key(name)
+    }
+
+    /// The source has said all it knows: these are none of it.
+    pub(super) fn drain(&mut self) -> Vec<ServiceName> {
+        self.services.drain().map(|(name, _)| name).collect()
+    }
+
+    pub(super) fn is_stale(&self, name: &ServiceName) -> bool {
+        self.services.get(name).is_some_and(|since| since.stale)
+    }
+
+    pub(super) fn confirmed(&self, name: &ServiceName) -> Option<SystemTime> {
+        self.services.get(name).map(|since| since.confirmed)
+    }
+
+    /// Those that have become stale by now.
+    pub(super) fn tick(&mut self, now: Duration) -> Vec<ServiceName> {
+        let turned = |(name, since): (&ServiceName, &mut Since)| {
+            let turns = !since.stale && since.stale_at <= now;
+            since.stale |= turns;
+            turns.then(|| name.clone())
+        };
+        self.services.iter_mut().filter_map(turned).collect()
+    }
+
+    /// When the next becomes stale.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        self.services.values().filter(|since| !since.stale).map(|since| since.stale_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

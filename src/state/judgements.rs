@@ -1,0 +1,193 @@
+//! Who is put aside, to and from its record.
+//!
+//! The agent counts time from its own start, so times are written by the wall clock. A restored
+//! ejection never lasts longer than it was meant to, however that clock was set meanwhile. Counts
+//! of requests begin anew with the agent: whoever was on probation begins that anew, too.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+use super::record::{self, Nonsense, nanoseconds, time};
+use crate::{
+    catalog::Labels,
+    plan::{Standing, model::Phase},
+    publish::{Judgements, Target},
+};
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// As [`crate::clock::now`].
+    pub now: Duration,
+    /// As [`crate::clock::wall`].
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// What both clocks say now.
+    #[must_use]
+    pub fn read() -> Self {
+        Self { now: crate::clock::now(), wall: crate::clock::wall() }
+    }
+
+    fn wall(&self, monotonic: Duration) -> i64 {
+        let wall = match monotonic.checked_sub(self.now) {
+            Some(ahead) => self.wall + ahead,
+            None => self.wall - (self.now - monotonic),
+        };
+        nanoseconds(wall)
+    }
+
+    fn monotonic(&self, wall: i64) -> Duration {
+        match time(wall).duration_since(self.wall) {
+            Ok(ahead) => self.now + ahead,
+            Err(past) => self.now.saturating_sub(past.duration()),
+        }
+    }
+}
+
+/// Writes judgements down.
+pub fn write(judgements: &Judgements, moment: Moment) -> Vec<record::Judgement> {
+    let of = |(target, standings): (&Target, &HashMap<SocketAddr, Standing>)| record::Judgement {
+        target: Some(write_target(target)),
+        standings: standings
+            .iter()
+            .map(|(address, standing)| record::Standing {
+                address: address.to_string(),
+                ejected_until: match standing.phase {
+                    Phase::Ejected { until } => Some(moment.wall(until)),
+                    _ => None,
+                },
+                probing: matches!(standing.phase, Phase::Probing { .. }),
+                times: standing.times,
+                last: u64::try_from(standing.last.as_nanos()).unwrap_or(u64::MAX),
+                since: moment.wall(standing.since),
+            })
+            .collect(),
+    };
+    judgements.iter().map(of).collect()
+}
+
+/// Reads judgements.
+///
+/// # Errors
+/// When the record can't be meant so.
+pub fn read(written: &[record::Judgement], moment: Moment) -> Result<Judgements, Nonsense> {
+    let mut judgements = Judgements::new();
+    for judgement in written {
+        let target = judgement.target.as_ref().ok_or_else(|| Nonsense::new("no target"))?;
+        let mut standings = HashMap::new();
+        for standing in &judgement.standings {
+            let address = standing.address.parse();
+            let address = address.map_err(|error| Nonsense::new(format!("{error}")))?;
+            standings.insert(address, read_standing(standing, moment));
+        }
+        judgements.insert(read_target(target)?, standings);
+    }
+    Ok(judgements)
+}
+
+fn read_standing(written: &record::Standing, moment: Moment) -> Standing {
+    let last = Duration::from_nanos(written.last);
+    let latest = moment.now + last;
+    Standing {
+        phase: match written.ejected_until {
+            Some(until) => Phase::Ejected { until: moment.monotonic(until).min(latest) },
+            None if written.probing => Phase::Probing { succeeded: 0, failed: 0 },
+            None => Phase::Clear,
+        },
+        times: written.times,
+        last,
+        since: moment.monotonic(written.since).min(latest),
+        unreachable_seen: 0,
+    }
+}
+
+/// Writes down what a table is made for.
+pub fn write_target(target: &Target) -> record::Target {
+    let (name, number) = &target.port;
+    record::Target {
+        service: target.service.to_string(),
+        port_name: name.as_deref().map(str::to_owned),
+        port_number: number.map(u32::from),
+        selector: target.selector.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+    }
+}
+
+/// Reads what a table is made for.
+///
+/// # Errors
+/// When the record can't be meant so.
+pub fn read_target(written: &record::Target) -> Result<Target, Nonsense> {
+    let service = written.service.parse();
+    let number = written.port_number.map(u16::try_from).transpose();
+    let selector = written.selector.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into()));
+    Ok(Target {
+        service: service.map_err(|error| Nonsense::new(format!("{error}")))?,
+        port: (
+            written.port_name.as_deref().map(Into::into),
+            number.map_err(|error| Nonsense::new(format!("a port: {error}")))?,
+        ),
+        selector: selector.collect::<Labels>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(now: u32, wall: u32) -> Moment {
+        Moment { now: now * SECOND, wall: SystemTime::UNIX_EPOCH + wall * SECOND }
+    }
+
+    fn target() -> Target {
+        Target {
+            service: "cart.shop".parse().unwrap(),
+            port: (Some("grpc".into()), Some(9090)),
+            selector: Labels::from([("shard".into(), "1".into())]),
+        }
+    }
+
+    fn ejected() -> Standing {
+        Standing {
+            phase: Phase::Ejected { until: 130 * SECOND },
+            times: 2,
+            last: 60 * SECOND,
+            since: 130 * SECOND,
+            unreachable_seen: 7,
+        }
+    }
+
+    fn restored(standing: Standing, later: Moment) -> Standing {
+        let address = "10.0.0.1:80".parse().unwrap();
+        let judgements = Judgements::from([(target(), HashMap::from([(address, standing)]))]);
+        let back = read(&write(&judgements, at(100, 5000)), later).unwrap();
+        back[&target()][&address]
+    }
+
+    #[test]
+    fn an_ejection_ends_when_it_was_meant_to_in_an_agent_that_counts_from_its_own_start() {
+        let back = restored(ejected(), at(0, 5010));
+        assert_eq!(back.phase, Phase::Ejected { until: 20 * SECOND });
+        assert_eq!((back.times, back.last, back.since), (2, 60 * SECOND, 20 * SECOND));
+        assert_eq!(back.unreachable_seen, 0);
+    }
+
+    #[test]
+    fn a_clock_set_back_makes_no_ejection_longer_than_it_was() {
+        let back = restored(ejected(), at(0, 10));
+        assert_eq!(back.phase, Phase::Ejected { until: 60 * SECOND });
+    }
+
+    #[test]
+    fn probation_begins_anew_with_the_counts() {
+        let phase = Phase::Probing { succeeded: 40, failed: 9 };
+        let back = restored(Standing { phase, ..ejected() }, at(3, 5010));
+        assert_eq!(back.phase, Phase::Probing { succeeded: 0, failed: 0 });
+    }
+}

@@ -1,0 +1,14 @@
+//! What outlives an agent: the services last known good, and which endpoints were put aside.
+//!
+//! - [`record`]: how it is written down: [`record::State`]
+//! - [`services`]: services to and from it; [`judgements`]: who is put aside, likewise
+//! - [`file`]: the file in the `--state` folder: complete or absent, never half
+//! - [`keeper`]: [`Keeper`], which loads it at the start and writes it as things change
+
+pub mod file;
+pub mod judgements;
+pub mod keeper;
+pub mod record;
+pub mod services;
+
+pub use keeper::{Keeper, Origins};
