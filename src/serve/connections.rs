@@ -10,9 +10,12 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Version, header::CONNECTION};
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
 use mend_authority::Mended;
@@ -21,7 +24,7 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use super::{Caller, delivery::Wire, front::Front, limits, metrics::Connected};
+use super::{Caller, delivery::Wire, front::Front, limits, metrics::Connected, patience::Patience};
 use crate::{
     publish::leases::{Identity, Leases},
     quota::Permit,
@@ -53,17 +56,26 @@ pub struct Connections {
     leave: watch::Sender<Leave>,
     /// As `leave` is no longer [`Leave::Stay`]; cheaper to ask with each answer.
     leaving: Arc<AtomicBool>,
+    patience: Patience,
 }
 
 impl Connections {
     /// None yet; they will be answered by this.
     #[must_use]
     pub fn new(front: Front) -> Self {
-        Self { front, leave: watch::Sender::new(Leave::Stay), leaving: Arc::default() }
+        let leave = watch::Sender::new(Leave::Stay);
+        Self { front, leave, leaving: Arc::default(), patience: Patience::new() }
     }
 
     /// Serves whoever connects, for ever.
     pub async fn accept(&self, listener: &UnixListener) {
+        tokio::select! {
+            () = self.accept_all(listener) => {}
+            () = self.patience.look() => {}
+        }
+    }
+
+    async fn accept_all(&self, listener: &UnixListener) {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => self.attend(stream),
@@ -124,12 +136,20 @@ impl Connections {
         let wire = Mended::new(Wire::new(stream, caller.line.clone()));
         let talk = Arc::new(Talk::default());
         let (front, leaving, heard) = (self.front.clone(), self.leaving.clone(), talk.clone());
+        let waiting = self.patience.wait();
+        let waited_for = waiting.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let multiplexed = heard.hear(&request);
+            waited_for.end();
             let answer = front.clone().answer(caller.clone(), request);
             let (leaving, heard) = (leaving.clone(), heard.clone());
+            let waited_for = waited_for.clone();
             async move {
                 let mut response = answer.await?;
+                // A stream's end is not known here; it is left alone.
+                if !multiplexed && response.body().size_hint().exact().is_some() {
+                    waited_for.begin();
+                }
                 if leaving.load(SeqCst) {
                     match multiplexed {
                         true => heard.over.notify_one(),
@@ -154,6 +174,8 @@ impl Connections {
                     // What is done by now counts as gone only when it is: `leave` is still held.
                     served.await
                 }
+                // Nothing is under way that could be finished.
+                () = waiting.over() => Ok(()),
             };
             if let Err(error) = ended {
                 // Callers hang up as they please: that is no problem of this agent.
@@ -206,10 +228,8 @@ impl Talk {
 
 fn protocols() -> auto::Builder<TokioExecutor> {
     let mut protocols = auto::Builder::new(TokioExecutor::new());
-    protocols.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEAD_TIME);
     protocols
         .http2()
-        .timer(TokioTimer::new())
         .max_concurrent_streams(limits::MAX_STREAMS)
         .max_header_list_size(limits::MAX_HEAD);
     protocols
@@ -227,32 +247,5 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.caller.line.over();
         self.leases.close(&self.caller.connection);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use hyper::{Response, body::Incoming};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn half_a_head_is_given_up_after_its_time() {
-        let (mut caller, stream) = UnixStream::pair().unwrap();
-        let answer = |_: hyper::Request<Incoming>| async {
-            Ok::<_, Infallible>(Response::new(String::new()))
-        };
-        let served =
-            protocols().serve_connection(TokioIo::new(stream), service_fn(answer)).into_owned();
-        let served = tokio::spawn(served);
-        let begun = tokio::time::Instant::now();
-        caller.write_all(b"GET /v1/services HTTP/1.1\r\nhos").await.unwrap();
-        let mut rest = Vec::new();
-        caller.read_to_end(&mut rest).await.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), limits::HEAD_TIME.as_secs());
-        assert!(served.await.unwrap().is_err());
     }
 }

@@ -22,10 +22,8 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::UnixStream,
-    time::{Sleep, sleep},
 };
 
-use super::limits::FIRST_REQUEST_TIME;
 use crate::publish::leases::Undelivered;
 
 /// A response's body that ends its leases if it is dropped unread.
@@ -80,15 +78,9 @@ pub struct Line {
     /// Written, but nothing heard of the caller since.
     last: Mutex<Option<Undelivered>>,
     broken: AtomicBool,
-    begun: AtomicBool,
 }
 
 impl Line {
-    /// The head of a request is there.
-    pub fn begun(&self) {
-        self.begun.store(true, Relaxed);
-    }
-
     /// The caller sent another request, so that it has the answer to the one before.
     pub fn heard(&self) {
         let last = self.last().take();
@@ -111,27 +103,17 @@ impl Line {
     }
 }
 
-/// A caller's stream that notes on its line how it broke, and breaks by itself if no request comes
-/// in time: neither protocol has a limit of its own before the first one.
+/// A caller's stream that notes on its line how it broke.
 #[derive(Debug)]
 pub struct Wire {
     stream: UnixStream,
     line: Arc<Line>,
-    first: Option<Pin<Box<Sleep>>>,
 }
 
 impl Wire {
     /// This stream, on this line.
     pub fn new(stream: UnixStream, line: Arc<Line>) -> Self {
-        Self { stream, line, first: Some(Box::pin(sleep(FIRST_REQUEST_TIME))) }
-    }
-
-    /// Whether the time for the first request is over; the task is woken when it is.
-    fn too_late(&mut self, context: &mut Context<'_>) -> bool {
-        if self.line.begun.load(Relaxed) {
-            self.first = None;
-        }
-        self.first.as_mut().is_some_and(|first| first.as_mut().poll(context).is_ready())
+        Self { stream, line }
     }
 
     fn noted<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -150,9 +132,6 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         // Reset, not closed: there was something that the caller had not read.
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_pending() && self.too_late(context) {
-            return self.noted(Poll::Ready(Err(io::ErrorKind::TimedOut.into())));
-        }
         self.noted(read)
     }
 }
@@ -186,39 +165,5 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_without_a_request_is_given_up_after_its_time() {
-        let (_silent, stream) = UnixStream::pair().unwrap();
-        let mut wire = Wire::new(stream, Arc::default());
-        let begun = tokio::time::Instant::now();
-        let error = wire.read_u8().await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(begun.elapsed().as_secs(), FIRST_REQUEST_TIME.as_secs());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_that_had_a_request_may_be_idle() {
-        let (mut caller, stream) = UnixStream::pair().unwrap();
-        let line = Arc::new(Line::default());
-        let mut wire = Wire::new(stream, line.clone());
-        caller.write_u8(1).await.unwrap();
-        assert_eq!(wire.read_u8().await.unwrap(), 1);
-        line.begun();
-        let idle = tokio::time::timeout(10 * FIRST_REQUEST_TIME, wire.read_u8()).await;
-        assert!(idle.is_err());
-        caller.write_u8(2).await.unwrap();
-        let next = tokio::time::timeout(Duration::from_secs(1), wire.read_u8()).await;
-        assert_eq!(next.unwrap().unwrap(), 2);
     }
 }

@@ -44,7 +44,6 @@ impl Front {
         caller: Caller,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
-        caller.line.begun();
         if grpc::is_grpc(request.headers()) {
             if standard::serves(request.uri().path()) {
                 let response = self.standard.call(request).await?;

@@ -13,12 +13,10 @@ pub const MAX_REQUEST: usize = 1 << 20;
 /// How long a request's body may take once its head is there. On one machine a megabyte takes a
 /// millisecond.
 pub const BODY_TIME: Duration = Duration::from_secs(10);
-/// How long a connection may be open before its first request, its protocol's greeting included.
-pub const FIRST_REQUEST_TIME: Duration = Duration::from_secs(60);
-/// How long an HTTP/1.1 connection may take for the head of its next request; as long it may be
-/// idle. Servers' usual time to keep a connection (nginx: 75 s), which clients' pools know to
-/// live with.
-pub const HEAD_TIME: Duration = Duration::from_secs(75);
+/// How long a connection may take for its first request, and over HTTP/1.1 for each after that:
+/// as long it may be idle. Servers' usual time (nginx: 75 s), which clients' pools know to live
+/// with.
+pub const WAIT_TIME: Duration = Duration::from_secs(75);
 /// Requests of one HTTP/2 connection at a time.
 pub const MAX_STREAMS: u32 = 256;
 /// Bytes of a request's head in HTTP/2, as its specification counts; HTTP/1.1's are bounded by its

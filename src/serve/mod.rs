@@ -5,7 +5,8 @@
 //!   [`ending`]: what streams hear of it
 //! - [`front`]: which protocol a request speaks; [`grpc`], [`http`]: the two there are; `openapi`:
 //!   how HTTP has them, described
-//! - [`delivery`]: what becomes of a pick whose answer gets lost
+//! - [`delivery`]: what becomes of a pick whose answer gets lost; `patience`: how long a request is
+//!   waited for
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
 //!   `list`, `get`, `explain`; `session`, a stream of picks and reports; `watch` and, as a body, its
 //!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
@@ -40,6 +41,7 @@ pub mod metrics;
 pub mod names;
 mod narrowed;
 mod openapi;
+mod patience;
 mod pick;
 mod report;
 mod session;

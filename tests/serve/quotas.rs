@@ -81,6 +81,9 @@ async fn with_few_files_the_last_connections_are_for_others() {
         assert_eq!(as_nobody(|| connect(&socket, 1)).len(), 1);
     }
     drop(flood);
+    while !agent.admin_page("/metrics").await.1.contains("pointsman_connections_open 0\n") {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     agent.still_serves().await;
     agent.terminate();
     assert!(agent.ended().success());

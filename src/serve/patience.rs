@@ -1,0 +1,138 @@
+//! Connections that keep the agent waiting for a request, and how long they may.
+//!
+//! HTTP/2 has no limit to that, and HTTP/1.1's is a timer for each request, which costs about as
+//! much as its answer: a timer that is sooner than all others wakes the thread that waits for
+//! them. So a connection only notes since when it is waited for, and every few seconds somebody
+//! looks at all of them.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior},
+};
+
+use super::limits::WAIT_TIME;
+
+/// How often somebody looks; a connection may take so much longer.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Waited for at no time.
+const NEVER: u64 = u64::MAX;
+
+/// All connections that may be waited for.
+#[derive(Debug)]
+pub(super) struct Patience {
+    start: Instant,
+    all: Mutex<Vec<Weak<Waiting>>>,
+}
+
+/// Since when one connection is waited for.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    start: Instant,
+    /// Milliseconds since `start`.
+    since: AtomicU64,
+    enough: Notify,
+}
+
+impl Patience {
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), all: Mutex::default() }
+    }
+
+    /// A new connection: from now on its first request is waited for.
+    pub(super) fn wait(&self) -> Arc<Waiting> {
+        let since = AtomicU64::new(NEVER);
+        let waiting = Arc::new(Waiting { start: self.start, since, enough: Notify::new() });
+        waiting.begin();
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&waiting));
+        waiting
+    }
+
+    /// Tells connections that took too long; never returns.
+    pub(super) async fn look(&self) {
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = looks.tick().await;
+            let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|waiting| match waiting.upgrade() {
+                Some(waiting) => !waiting.tell_if_over(now),
+                None => false,
+            });
+        }
+    }
+}
+
+impl Waiting {
+    /// The next request is waited for from now on.
+    pub(super) fn begin(&self) {
+        let since = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1);
+        self.since.store(since, Relaxed);
+    }
+
+    /// A request is there.
+    pub(super) fn end(&self) {
+        self.since.store(NEVER, Relaxed);
+    }
+
+    /// Done when it was waited for long enough.
+    pub(super) async fn over(&self) {
+        self.enough.notified().await;
+    }
+
+    fn tell_if_over(&self, now: Instant) -> bool {
+        let since = self.since.load(Relaxed);
+        let over = since != NEVER && now >= self.start + Duration::from_millis(since) + WAIT_TIME;
+        if over {
+            self.enough.notify_one();
+        }
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    async fn told(after: Duration) -> bool {
+        let patience = Arc::new(Patience::new());
+        let looks = patience.clone();
+        let looking = tokio::spawn(async move { looks.look().await });
+        let waiting = patience.wait();
+        let told = timeout(after, waiting.over()).await.is_ok();
+        looking.abort();
+        told
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_a_request_is_told_after_its_time_and_not_much_later() {
+        assert!(!told(WAIT_TIME).await);
+        assert!(told(WAIT_TIME + LOOK + LOOK).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_is_not_waited_for_while_it_has_a_request() {
+        let patience = Arc::new(Patience::new());
+        let looks = patience.clone();
+        tokio::spawn(async move { looks.look().await });
+        let waiting = patience.wait();
+        waiting.end();
+        sleep(10 * WAIT_TIME).await;
+        waiting.begin();
+        assert!(timeout(WAIT_TIME / 2, waiting.over()).await.is_err());
+        assert!(timeout(WAIT_TIME, waiting.over()).await.is_ok());
+        drop(waiting);
+        sleep(2 * LOOK).await;
+        assert!(patience.all.lock().unwrap().is_empty(), "who is gone is forgotten");
+    }
+}
