@@ -12,29 +12,20 @@
 //! whoever can connect is served. An agent that takes over has the lock handed to it, once its
 //! sources have answered.
 //!
+//! - `serving`: an agent that has the socket, up to its end
 //! - [`activation`]: a listening socket that was passed; `sockets`: those that are made
 //! - [`takeover`]: one agent after another, without a pick that fails
 //! - [`signals`], [`reload`]: what is told while it runs; [`manager`]: what it tells systemd
 //! - [`logs`]: what it says
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    path::PathBuf,
-    sync::Arc,
-    thread::JoinHandle,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::{net::UnixListener, runtime::Runtime, sync::watch};
-use tracing::{error, info, warn};
+use tokio::{runtime::Runtime, sync::watch};
+use tracing::{info, warn};
 
 use self::{
-    activation::Passed,
-    reload::Reload,
-    signals::{Signals, Told},
-    sockets::Sockets,
-    takeover::{Giver, Hearing, Heir, Successor, TakeoverError},
+    activation::Passed, reload::Reload, serving::Serving, signals::Signals, takeover::TakeoverError,
 };
 use crate::{
     catalog::{Catalog, SourceId},
@@ -47,9 +38,6 @@ use crate::{
         address::SocketAddress,
         admin,
         claim::{Claim, ClaimError},
-        connections::{Connections, GRACE, Leave},
-        front::Front,
-        metrics::Series,
     },
     source::{self, Spec, Status},
     state::{Keeper, Origins},
@@ -59,6 +47,7 @@ pub mod activation;
 pub mod logs;
 pub mod manager;
 pub mod reload;
+mod serving;
 pub mod signals;
 mod sockets;
 pub mod takeover;
@@ -242,202 +231,6 @@ impl Parts {
     }
 }
 
-/// An agent that has the socket.
-struct Serving {
-    claim: Claim,
-    sockets: Sockets,
-    listener: watch::Sender<Arc<UnixListener>>,
-    door: UnixListener,
-    admin: TcpListener,
-    pages: JoinHandle<()>,
-    end_pages: watch::Sender<bool>,
-    listening: watch::Sender<bool>,
-    hearing: Option<Hearing>,
-}
-
-impl Serving {
-    async fn start(
-        parts: &Parts,
-        right: Right,
-        admin: Option<TcpListener>,
-        passed: Option<Passed>,
-    ) -> Result<Self, StartError> {
-        let Parts { options, agent, .. } = parts;
-        let (claim, mut heir) = match right {
-            Right::Own(claim) => (claim, None),
-            Right::Of(pid) => takeover::take(&options.socket, pid, &parts.origins, agent).await?,
-        };
-        let admin = match admin {
-            Some(admin) => admin,
-            None => inherited(options.admin, heir.as_mut())?,
-        };
-        let (listening, listens) = watch::channel(false);
-        let (end_pages, ending) = watch::channel(false);
-        let told = admin::Told {
-            agent: agent.clone(),
-            tables: parts.tables.clone(),
-            sources: parts.sources.clone(),
-            listening: listens.clone(),
-            settings: settings(options),
-            series: Series { endpoints: options.endpoint_metrics },
-        };
-        let same = admin.try_clone().map_err(system("the admin pages"))?;
-        let pages = admin::spawn(same, told, ending).map_err(system("the admin thread"))?;
-
-        let passed = passed.map(|passed| passed.listener);
-        let passed = passed.or_else(|| heir.as_mut().and_then(|heir| heir.socket.take()));
-        let sockets = Sockets::new(options.socket_mode, options.socket_group, passed);
-        let (made, door) = sockets.put_back(&claim)?;
-        let socket = match made {
-            Some(socket) => Some(socket),
-            None => sockets.passed()?,
-        };
-        let (Some(socket), Some(door)) = (socket, door) else {
-            let reason = io::Error::other("it is in place already");
-            return Err(StartError::System { what: "the socket", reason });
-        };
-        claim.sign()?;
-        listening.send_replace(true);
-        tokio::spawn(tell_when_ready(parts.catalog.clone(), listens));
-        let hearing = match heir {
-            Some(heir) => Some(heir.serves(agent.clone()).await),
-            None => None,
-        };
-        if let Some(keeper) = parts.keeper.clone() {
-            tokio::spawn(async move { keeper.run().await });
-        }
-        let admin_address = admin.local_addr().map_err(system("the admin pages"))?;
-        info!(socket = %options.socket, admin = %admin_address, "listening");
-        let listener = watch::Sender::new(Arc::new(socket));
-        Ok(Self { claim, sockets, listener, door, admin, pages, end_pages, listening, hearing })
-    }
-
-    /// Gives the claim back, unless another agent has it now.
-    async fn serve(self, parts: &Parts, mut signals: Signals) -> Result<Option<Claim>, StartError> {
-        let Self { claim, sockets, listener, door, admin, pages, end_pages, listening, hearing } =
-            self;
-        let connections = Connections::new(Front::new(parts.agent.clone()));
-        let successor = {
-            let giver = Giver {
-                claim: &claim,
-                sockets: &sockets,
-                admin: &admin,
-                keeper: parts.keeper.as_ref(),
-                origins: &parts.origins,
-                agent: &parts.agent,
-                listener: &listener,
-            };
-            let mut giving = std::pin::pin!(giver.give(door));
-            let mut accepting = std::pin::pin!(accept(&connections, listener.subscribe()));
-            loop {
-                tokio::select! {
-                    () = &mut accepting => {}
-                    told = signals.next() => match told {
-                        Told::End => break None,
-                        Told::Reload => {
-                            let sources = parts.sources.iter().map(|(_, status)| status);
-                            parts.reload.again(&parts.options, &parts.tables, sources);
-                        }
-                    },
-                    successor = &mut giving => break Some(successor),
-                }
-            }
-        };
-        listening.send_replace(false);
-        end_pages.send_replace(true);
-        let claim = match successor {
-            None => {
-                manager::stopping();
-                // Whoever connects from here on is refused, and may come back to the next agent.
-                drop((listener, sockets));
-                signals.then_at_once();
-                Some(claim)
-            }
-            Some(successor) => {
-                drop(claim);
-                let handed = Handed { successor, sockets: (listener, sockets), hearing };
-                handed.linger(&connections, &parts.agent, signals).await;
-                None
-            }
-        };
-        connections.leave(Leave::End);
-        let open = connections.count();
-        if tokio::time::timeout(GRACE, connections.gone()).await.is_err() {
-            warn!(connections = open, "requests took too long to finish; ending anyway");
-        }
-        if pages.join().is_err() {
-            error!("the admin thread panicked");
-        }
-        Ok(claim)
-    }
-}
-
-/// Accepts on whichever socket is in place.
-async fn accept(connections: &Connections, mut listener: watch::Receiver<Arc<UnixListener>>) {
-    loop {
-        let current = listener.borrow_and_update().clone();
-        tokio::select! {
-            () = connections.accept(&current) => {}
-            changed = listener.changed() => if changed.is_err() { return },
-        }
-    }
-}
-
-/// An agent whose socket another one has.
-struct Handed {
-    successor: Successor,
-    sockets: (watch::Sender<Arc<UnixListener>>, Sockets),
-    /// What the agent before this one still tells; it is passed on.
-    hearing: Option<Hearing>,
-}
-
-impl Handed {
-    /// Sends those who are connected over to the successor, and serves them until they go.
-    async fn linger(self, connections: &Connections, agent: &Agent, mut signals: Signals) {
-        let Self { successor, sockets, hearing } = self;
-        info!(
-            successor = successor.pid,
-            connections = connections.count(),
-            "handed over; serving who is connected until they go"
-        );
-        if let Some(pid) = successor.pid {
-            manager::succeeded_by(pid);
-        }
-        let telling = tokio::spawn(successor.tell());
-        connections.leave(Leave::Move);
-        let last = sockets.0.borrow().clone();
-        // They may have come before the other socket was there, and find this one's end otherwise.
-        tokio::time::timeout(takeover::LAST_CALLERS, connections.accept(&last)).await.ok();
-        drop((last, sockets));
-        let gone = async {
-            connections.gone().await;
-            if let Some(hearing) = hearing {
-                hearing.await.ok();
-            }
-            // What is not said by now will not be.
-            agent.leases().keep();
-            telling.await.ok();
-        };
-        tokio::select! {
-            gone = tokio::time::timeout(takeover::LINGER, gone) => if gone.is_err() {
-                warn!(connections = connections.count(), "they stay connected; ending all the same");
-            },
-            () = signals.end() => {}
-        }
-        signals.then_at_once();
-    }
-}
-
-/// The admin address, as the agent before hands it on.
-fn inherited(address: SocketAddr, heir: Option<&mut Heir>) -> Result<TcpListener, StartError> {
-    let handed = heir.and_then(|heir| heir.admin.take());
-    match handed.filter(|admin| admin.local_addr().is_ok_and(|its| its == address)) {
-        Some(admin) => Ok(admin),
-        // Whoever had it may be gone by now.
-        None => admin::bind(address).map_err(|reason| StartError::Admin { address, reason }),
-    }
-}
-
 /// As the admin page shows them.
 fn settings(options: &Options) -> Vec<(&'static str, String)> {
     let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or("not set").to_owned();
@@ -519,15 +312,4 @@ fn start_sources(
         (spec.clone(), status)
     };
     options.sources.iter().enumerate().map(start).collect()
-}
-
-/// Says when every source has answered; what is wrong with one it says itself.
-async fn tell_when_ready(catalog: Arc<Catalog>, mut listening: watch::Receiver<bool>) {
-    // The sender lives in the catalog, so that waiting can't fail.
-    if catalog.changes().wait_for(|_| catalog.synced()).await.is_ok() {
-        info!(services = catalog.list(None).len(), "every source has answered");
-    }
-    if listening.wait_for(|&listening| listening).await.is_ok() {
-        manager::ready();
-    }
 }

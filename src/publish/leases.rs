@@ -184,58 +184,6 @@ impl Leases {
         id
     }
 
-    /// Takes over a lease of an agent before this one; not one that is known here by now.
-    pub fn adopt(
-        &self,
-        id: LeaseId,
-        held: Held,
-        in_flight: bool,
-        identity: Identity,
-        ttl: Duration,
-        tally: &Arc<Tally>,
-    ) {
-        let shard = self.shard(id);
-        let known =
-            shard.open.contains_key(&id) || shard.ended.remembers(id, identity, Instant::now());
-        drop(shard);
-        if known {
-            return;
-        }
-        // Who has too many open has them from both agents together.
-        let Ok(permit) = self.permit(identity) else { return };
-        let holder = Holder { identity, connection: None };
-        self.insert(permit, id, held, in_flight, &holder, ttl.min(MAX_TTL), tally);
-        self.tell_given(id);
-        let early = lock(&self.early).as_mut().and_then(|early| early.take(id, identity));
-        if let Some(report) = early {
-            self.report(identity, id, &report);
-        }
-    }
-
-    /// Whether an agent before this one may still tell of leases: until then a report of one that
-    /// is not known here may be ahead of the news.
-    pub fn expect_news(&self, expected: bool) {
-        *lock(&self.early) = expected.then(Early::default);
-    }
-
-    /// From now on a successor is told of all that becomes of leases; gives those open now.
-    pub fn hand_over(&self) -> (Vec<Handed>, Incoming) {
-        let (successor, incoming) = Successor::new();
-        // First the news, then what is: a lease may be told twice, never not at all.
-        self.successor.store(Some(Arc::new(successor)));
-        let now = Instant::now();
-        let mut open = Vec::new();
-        for shard in &self.shards {
-            open.extend(lock(shard).open.iter().map(|(id, open)| open.handed(*id, now)));
-        }
-        (open, incoming)
-    }
-
-    /// There is no successor after all.
-    pub fn keep(&self) {
-        self.successor.store(None);
-    }
-
     #[expect(clippy::too_many_arguments, reason = "all that a lease is made of")]
     fn insert(
         &self,
@@ -325,34 +273,6 @@ impl Leases {
             }
         }
         Reported::Accepted
-    }
-
-    #[cold]
-    fn keep_early(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
-        let mut early = lock(&self.early);
-        let Some(early) = &mut *early else { return false };
-        // Under this lock: news that is taken in meanwhile finds it, or is found.
-        self.take_report(identity, id, report) == Reported::Accepted
-            || early.keep(id, identity, report)
-    }
-
-    /// Tells a successor of a lease, after it is open: who began to listen just before has it from
-    /// here, and who did just after finds it among the open ones.
-    fn tell_given(&self, id: LeaseId) {
-        if let Some(successor) = &*self.successor.load() {
-            let shard = self.shard(id);
-            if let Some(open) = shard.open.get(&id) {
-                successor.tell(News::Given(open.handed(id, Instant::now())));
-            }
-        }
-    }
-
-    /// Whether a successor is told of this report.
-    fn tell_of(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
-        self.successor.load().as_ref().is_some_and(|successor| {
-            let Report { event, retry, .. } = *report;
-            successor.tell(News::Reported { id, identity, event, retry })
-        })
     }
 
     /// Ends leases whose answer never reached the caller, as if they had not been given.
@@ -494,18 +414,6 @@ impl Shard {
 }
 
 impl Open {
-    fn handed(&self, id: LeaseId, now: Instant) -> Handed {
-        Handed {
-            id,
-            identity: self.holder.identity,
-            target: self.held.target().clone(),
-            address: self.held.endpoint.address,
-            cost: self.held.cost(),
-            in_flight: self.in_flight,
-            ttl: self.deadline.saturating_duration_since(now),
-        }
-    }
-
     fn end(mut self, id: LeaseId, outcome: Outcome, latency: Option<Duration>) {
         if let Some(connection) = &self.holder.connection {
             connection.release(id);

@@ -12,6 +12,7 @@ use std::{
     os::{
         fd::AsRawFd,
         unix::{
+            ffi::OsStrExt,
             fs::{MetadataExt, PermissionsExt},
             net::{UnixListener, UnixStream},
         },
@@ -20,6 +21,7 @@ use std::{
 };
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     address::LONGEST_PATH,
@@ -51,10 +53,16 @@ pub fn bind_takeover(claim: &Claim) -> Result<UnixListener, ClaimError> {
     bind_to(&takeover_path(claim.address().path()), OWNER_ONLY, None)
 }
 
-/// The socket by which a successor asks for this one.
+/// The socket by which a successor asks for this one. Of a hidden name where the plain one would
+/// be too long for a socket: of a sum that every version makes alike.
 #[must_use]
 pub fn takeover_path(socket: &Path) -> PathBuf {
-    beside(socket, ".takeover")
+    let plain = beside(socket, ".takeover");
+    if plain.as_os_str().len() <= LONGEST_PATH {
+        return plain;
+    }
+    let sum = xxh3_64(socket.file_name().unwrap_or_default().as_bytes());
+    folder(socket).join(format!(".{sum:016x}.takeover"))
 }
 
 /// Connects to a socket, even where its path is longer than a socket's may be.

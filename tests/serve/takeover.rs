@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
-use pointsman::api::v1::{PickRequest, Report, ReportRequest, agent_client::AgentClient};
+use pointsman::api::v1::{
+    PickRequest, Report, ReportRequest, WatchServiceRequest, agent_client::AgentClient,
+};
 use pointsman::clock;
 use rustix::process::Signal;
 use serde_json::json;
@@ -110,6 +112,23 @@ async fn a_pick_and_a_report_across_the_change_find_each_other() {
     assert!(lasting_too.report(&lease, "SUCCESS").await);
     new.in_flight_is("cart.shop", 2).await;
     assert_eq!(old.ended().code(), Some(0), "nobody is connected any more");
+}
+
+#[tokio::test]
+async fn whoever_watches_is_told_to_begin_again_with_the_new_agent() {
+    let mut old = Agent::with(SHOP);
+    let request = WatchServiceRequest { service: "cart.shop".to_owned(), ..Default::default() };
+    let mut client = old.grpc().await;
+    let mut watched = client.watch_service(request.clone()).await.unwrap().into_inner();
+    watched.message().await.unwrap().expect("a snapshot");
+    let begun = clock::now();
+    let new = successor(&old);
+    // An end, or an error that says so; not silence until the old one has lingered long enough.
+    while watched.message().await.is_ok_and(|event| event.is_some()) {}
+    assert_eq!(old.ended().code(), Some(0));
+    assert!(clock::now() - begun < pointsman::agent::takeover::LINGER);
+    let mut again = new.grpc().await.watch_service(request).await.unwrap().into_inner();
+    again.message().await.unwrap().expect("a snapshot");
 }
 
 #[tokio::test]
