@@ -3,8 +3,9 @@
 use std::{
     env,
     fmt::Write as _,
-    fs, io,
-    path::PathBuf,
+    fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -40,20 +41,65 @@ impl AgentProcess {
         let folder = env::temp_dir().join(name);
         fs::create_dir(&folder)?;
         fs::write(folder.join("services.yaml"), services_file(services))?;
-        let log = fs::File::create(folder.join("agent.log"))?;
-        let process = Command::new(env::current_exe()?)
-            .arg("agent")
-            .arg(format!("--source=file:{}", folder.join("services.yaml").display()))
-            .arg(format!("--socket={}", folder.join("agent.sock").display()))
-            .arg("--admin=127.0.0.1:0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn();
+        let process = spawn(&folder, &[]);
         let process = process.inspect_err(|_| _ = fs::remove_dir_all(&folder))?;
         let mut agent = Self { process, folder };
         agent.wait_for_socket()?;
         Ok(agent)
+    }
+
+    /// The same, and what it knows is kept in its folder.
+    pub(super) fn start_with_state(services: usize) -> io::Result<Self> {
+        let mut agent = Self::start(services)?;
+        agent.end()?;
+        agent.process = spawn(&agent.folder, &[agent.state()])?;
+        agent.wait_for_socket()?;
+        Ok(agent)
+    }
+
+    /// Ends it and starts it again on its state alone; how long it took to a first pick.
+    pub(super) fn restart_without_source(&mut self) -> io::Result<Duration> {
+        self.end()?;
+        match fs::remove_file(self.folder.join("services.yaml")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let start = clock::now();
+        self.process = spawn(&self.folder, &[self.state()])?;
+        while !self.picks()? {
+            if clock::now() - start > PATIENCE {
+                return Err(io::Error::other("it never picked"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(clock::now() - start)
+    }
+
+    fn state(&self) -> String {
+        format!("--state={}", self.folder.join("state").display())
+    }
+
+    /// In good order, so that its state is written.
+    fn end(&mut self) -> io::Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.process.wait().map(drop)
+    }
+
+    /// Whether it is there and answers a pick.
+    fn picks(&self) -> io::Result<bool> {
+        let Ok(mut socket) = std::os::unix::net::UnixStream::connect(self.socket()) else {
+            return Ok(false);
+        };
+        let body = format!("{{\"service\":\"{}\"}}", service_name(0));
+        let length = body.len();
+        write!(
+            socket,
+            "POST /v1/pick HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}"
+        )?;
+        let mut status = [0; 12];
+        socket.read_exact(&mut status)?;
+        Ok(&status == b"HTTP/1.1 200")
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -101,8 +147,24 @@ impl AgentProcess {
     }
 }
 
+fn spawn(folder: &Path, arguments: &[String]) -> io::Result<Child> {
+    let log = fs::File::create(folder.join("agent.log"))?;
+    Command::new(env::current_exe()?)
+        .arg("agent")
+        .arg(format!("--source=file:{}", folder.join("services.yaml").display()))
+        .arg(format!("--socket={}", folder.join("agent.sock").display()))
+        .arg("--admin=127.0.0.1:0")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+}
+
 async fn pick_and_report(client: &mut AgentClient<Channel>, service: String) -> io::Result<()> {
-    let request = PickRequest { service, ..PickRequest::default() };
+    // Its source may still be reading.
+    let wait = Some(Duration::from_secs(5).into());
+    let request = PickRequest { service, wait, ..PickRequest::default() };
     let answer = client.pick(request).await.map_err(io::Error::other)?.into_inner();
     let outcome = Outcome::Success.into();
     let ended = |lease| Report { lease, outcome, ..Report::default() };

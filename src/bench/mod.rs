@@ -4,7 +4,8 @@
 //! - [`pick`]: what a pick and its end cost a caller
 //! - [`socket`]: what a call over the socket costs
 //! - [`publish`]: what publishing costs the node
-//! - [`memory`], [`idle`]: what a real agent holds, and what it costs at rest
+//! - [`memory`], [`idle`], [`start`]: what a real agent holds, what it costs at rest, and how soon
+//!   it picks after a restart
 //! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
 //!
 //! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
@@ -20,6 +21,7 @@ pub mod publish;
 pub mod real_processes;
 pub mod report;
 pub mod socket;
+pub mod start;
 
 /// Arguments of `pointsman bench`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +50,8 @@ enum What {
     Balance(balance::Args),
     /// What the agent holds: empty, and with 1,000 services of 100 endpoints.
     Memory,
+    /// How soon a restarted agent picks while its source is gone.
+    Start,
     /// How often the agent wakes while nothing happens, and whether it sleeps through a pick.
     Idle,
 }
@@ -60,6 +64,7 @@ pub fn run(args: Args) -> ExitCode {
         What::Publish => publish::run(args.smoke),
         What::Balance(balance) => balance::run(&balance, args.smoke),
         What::Memory => memory::run(args.smoke),
+        What::Start => start::run(args.smoke),
         What::Idle => idle::run(args.smoke),
     };
     let judged = |report: report::Report| if args.smoke { report.unjudged() } else { report };

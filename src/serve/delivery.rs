@@ -3,7 +3,7 @@
 //! The endpoint counts as busy from the moment of the pick. If the caller hangs up before it has
 //! the answer, nobody will ever report the lease: it must not count until its time is over. So the
 //! leases of an answer end unused
-//! - with its body, unless the protocol took the body's bytes;
+//! - with its body, unless the protocol took the body's bytes and has sent them on;
 //! - over HTTP/1.1, whose leases don't end with their connection, if the connection turns out to
 //!   be broken while the answer is the last one on it.
 
@@ -32,12 +32,14 @@ pub struct Delivered<B> {
     body: B,
     leases: Option<Undelivered>,
     line: Option<Arc<Line>>,
+    /// The protocol took the body's data.
+    told: bool,
 }
 
 impl<B> Delivered<B> {
     /// Guards the leases that this body tells of, if any. Over `line` it is the last answer.
     pub fn new(body: B, leases: Option<Undelivered>, line: Option<Arc<Line>>) -> Self {
-        Self { body, leases, line }
+        Self { body, leases, line, told: false }
     }
 }
 
@@ -49,22 +51,28 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Delivered<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        // Asked for more, so that what came before has gone out: over HTTP/2 it may have been kept
+        // for as long as the caller had no room for it, and given up with the stream.
+        if self.told
+            && let Some(leases) = self.leases.take()
+        {
+            leases.delivered();
+        }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
         // The one frame of data of a unary answer is the whole answer.
         if let Some(Ok(frame)) = &frame
             && frame.is_data()
-            && let Some(leases) = self.leases.take()
         {
-            match &self.line {
-                Some(line) => *line.last() = Some(leases),
-                None => leases.delivered(),
+            self.told = true;
+            if let Some(line) = self.line.take() {
+                *line.last() = self.leases.take();
             }
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.leases.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -20,7 +20,7 @@ use crate::api::v1;
 
 type Next = Pin<Box<dyn Future<Output = (Watcher, Result<v1::WatchEvent, Error>)> + Send>>;
 
-/// The events as a body: each is made when its caller has room for it.
+/// The events as a body: each is made when the one before has gone out.
 pub(super) struct Events {
     /// None after the last.
     next: Option<Next>,

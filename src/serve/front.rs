@@ -1,6 +1,9 @@
 //! Which protocol a request speaks: gRPC by its content type, HTTP/JSON otherwise.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+};
 
 use axum::{Router, body::Body};
 use http::{Request, Response, Version};
@@ -15,19 +18,15 @@ pub struct Front {
     agent: Arc<Agent>,
     /// Everything that is not gRPC.
     routes: Router,
-    /// What is gRPC, but not ours.
-    standard: Router,
+    /// What is gRPC, but not ours; made when somebody first asks, since descriptions take memory.
+    standard: Arc<OnceLock<Router>>,
 }
 
 impl Front {
     /// Serves this agent's calls.
     #[must_use]
     pub fn new(agent: Arc<Agent>) -> Self {
-        Self {
-            routes: json::router(agent.clone()),
-            standard: standard::router(agent.clone()),
-            agent,
-        }
+        Self { routes: json::router(agent.clone()), standard: Arc::default(), agent }
     }
 
     /// The agent behind it.
@@ -46,7 +45,8 @@ impl Front {
     ) -> Result<Response<Body>, Infallible> {
         if grpc::is_grpc(request.headers()) {
             if standard::serves(request.uri().path()) {
-                let response = self.standard.call(request).await?;
+                let standard = self.standard.get_or_init(|| standard::router(self.agent.clone()));
+                let response = standard.clone().call(request).await?;
                 return Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))));
             }
             return Ok(grpc::answer(&self.agent, &caller, request).await);

@@ -41,6 +41,11 @@ fn wrong(field: String, error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
+    // What pbjson's reader of numbers says of anything that is none.
+    let text = match text.ends_with("untagged enum Content") {
+        true => "it must be a number, without a fraction where it counts something",
+        false => text,
+    };
     let wrong = format!("line {} column {}: {text}", error.line(), error.column());
     Violation::new(field, wrong).into()
 }
@@ -84,7 +89,12 @@ mod tests {
 
     #[test]
     fn a_negative_count_is_refused_by_name() {
-        assert_eq!(violation::<PickRequest>(r#"{"service":"a.b","count":-1}"#).field, "count");
+        for count in ["-1", "1.5", "true", "[]"] {
+            let body = format!(r#"{{"service":"a.b","count":{count}}}"#);
+            let violation = violation::<PickRequest>(body);
+            assert_eq!(violation.field, "count");
+            assert!(violation.wrong.contains("must be a number"), "{violation:?}");
+        }
     }
 
     #[test]

@@ -65,6 +65,9 @@ fn check(index: usize, report: &v1::Report) -> Result<Report, Violation> {
     // Also where the event has no use for them: what can't be right is a mistake in the caller.
     let ttl = limits::lease_ttl(|| field("lease_ttl"), report.lease_ttl.as_ref())?;
     let latency = latency(&field, report)?;
+    if report.outcome != 0 {
+        outcome(&field, report)?;
+    }
     let event = match v1::Event::try_from(report.event) {
         Ok(v1::Event::Ended) => Event::Ended(outcome(&field, report)?, latency),
         Ok(v1::Event::Started) => Event::Started(ttl),
@@ -160,6 +163,25 @@ mod tests {
                 .unwrap_err()
                 .starts_with("reports[3].latency is negative")
         );
+    }
+
+    #[test]
+    fn a_field_is_checked_though_the_event_has_no_use_for_it() {
+        let renewed = |change: fn(&mut v1::Report)| {
+            report(|sent| {
+                sent.event = v1::Event::Renewed.into();
+                sent.outcome = 0;
+                change(sent);
+            })
+        };
+        renewed(|_| {}).unwrap();
+        assert!(renewed(|sent| sent.outcome = 99).unwrap_err().contains("outcome is 99"));
+        let negative = |sent: &mut v1::Report| {
+            sent.latency = Some(pbjson_types::Duration { seconds: -3, nanos: 0 });
+        };
+        assert!(renewed(negative).unwrap_err().contains("latency"));
+        let day = pbjson_types::Duration { seconds: 86_400, nanos: 0 };
+        assert!(report(|sent| sent.lease_ttl = Some(day)).unwrap_err().contains("lease_ttl"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `Session`: picks and reports on one stream, without a stream and headers for each.
 //!
-//! The answers are a body that hyper asks for only when its caller has room for more, and only
+//! The answers are a body that hyper asks for more only when what came before has gone out, and only
 //! then are requests read: a caller that reads nothing is not listened to either, and all that is
-//! held of it is one message and what the protocol's windows allow.
+//! held of it is one message each way and what the protocol's windows allow.
 //!
 //! A call is answered where it is read. Only a pick that waits for a source gets a task; so many
 //! of them at a time, and no more. What is ready together goes out in one message.

@@ -1,7 +1,7 @@
 //! `WatchService`: the endpoints of a service, and from then on what changes of them.
 //!
 //! Nothing is queued. A watcher keeps the one state that it told last, and looks for what differs
-//! when its caller has room for more: one that reads slowly hears less often, and then all of it.
+//! when that has gone out: one that reads slowly hears less often, and then all of it.
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 

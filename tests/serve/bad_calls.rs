@@ -178,7 +178,7 @@ async fn a_batch_with_a_mistake_counts_nothing_so_that_it_can_be_sent_again() {
     ]});
     let (status, _) = http.post("/v1/report", batch.to_string()).await;
     assert_eq!(status, 400);
-    assert_eq!(agent.in_flight("cart.shop").await, 1);
+    agent.in_flight_is("cart.shop", 1).await;
     assert!(http.report(&lease, "SUCCESS").await);
 }
 

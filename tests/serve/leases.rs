@@ -7,7 +7,15 @@ use std::{
     time::Duration,
 };
 
-use pointsman::api::v1::PickRequest;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use pointsman::api::v1::{
+    PickRequest, SessionCall, SessionRequest, session_call::Call as SessionPick,
+};
+use prost::Message;
+use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::UnixStream};
 
 use crate::support::{Agent, POINTSMAN, Ran, SHOP};
@@ -118,4 +126,139 @@ async fn another_users_lease_is_unknown() {
     assert_eq!(stranger.code, 1, "{stranger:?}");
     assert!(stranger.stderr.contains("unknown"), "{stranger:?}");
     assert!(agent.http().await.report(&lease, "SUCCESS").await);
+}
+
+/// Reports an event of one lease; says whether it was known.
+async fn event(agent: &Agent, lease: &str, event: &str, ttl: &str) -> bool {
+    let report = json!({ "reports": [{ "lease": lease, "event": event, "leaseTtl": ttl }] });
+    let (status, body) = agent.http().await.post("/v1/report", report.to_string()).await;
+    assert_eq!(status, 200, "{body}");
+    body["accepted"] == 1
+}
+
+#[tokio::test]
+async fn leases_of_a_pool_of_connections_are_reported_on_any_of_them() {
+    let agent = Agent::with(SHOP);
+    let mut pool = Vec::new();
+    for _ in 0..8 {
+        pool.push(agent.http().await);
+    }
+    let mut leases = Vec::new();
+    for turn in 0..40 {
+        leases.push(pool[turn % 8].pick("cart.shop").await.1);
+    }
+    agent.in_flight_is("cart.shop", 40).await;
+    // As pools do: some connections are closed, others opened.
+    pool.truncate(3);
+    pool.push(agent.http().await);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(agent.in_flight("cart.shop").await, 40, "a connection's end is no lease's");
+    for (turn, lease) in leases.iter().enumerate() {
+        assert!(pool[turn % 4].report(lease, "SUCCESS").await);
+    }
+    agent.in_flight_is("cart.shop", 0).await;
+}
+
+#[tokio::test]
+async fn a_renewed_lease_outlives_its_first_time_and_ends_by_the_next() {
+    let agent = Agent::with(SHOP);
+    let request = r#"{"service": "cart.shop", "leaseTtl": "1s"}"#;
+    let (_, picked) = agent.http().await.post("/v1/pick", request).await;
+    let lease = picked["picks"][0]["lease"].as_str().unwrap();
+    assert!(event(&agent, lease, "RENEWED", "3s").await);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(agent.in_flight("cart.shop").await, 1);
+    agent.in_flight_is("cart.shop", 0).await;
+    // It is still remembered, but lives no more.
+    assert!(event(&agent, lease, "RENEWED", "60s").await);
+    assert_eq!(agent.in_flight("cart.shop").await, 0);
+}
+
+#[tokio::test]
+async fn a_grpc_lease_can_be_renewed_but_not_past_its_connection() {
+    let agent = Agent::with(SHOP);
+    let mut client = agent.grpc().await;
+    let request = PickRequest { service: "cart.shop".to_owned(), ..Default::default() };
+    let picked = client.pick(request).await.unwrap().into_inner();
+    drop(client);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(event(&agent, &picked.picks[0].lease, "RENEWED", "60s").await);
+    agent.in_flight_is("cart.shop", 0).await;
+}
+
+#[tokio::test]
+async fn of_several_picks_the_others_are_in_flight_once_started() {
+    let agent = Agent::with(SHOP);
+    let request = r#"{"service": "cart.shop", "count": 3}"#;
+    let (_, picked) = agent.http().await.post("/v1/pick", request).await;
+    let lease = |index: usize| picked["picks"][index]["lease"].as_str().unwrap();
+    agent.in_flight_is("cart.shop", 1).await;
+    assert!(event(&agent, lease(1), "STARTED", "60s").await);
+    agent.in_flight_is("cart.shop", 2).await;
+    for index in 0..3 {
+        assert!(agent.http().await.report(lease(index), "CANCELLED").await);
+    }
+    agent.in_flight_is("cart.shop", 0).await;
+}
+
+/// A pick that waits for the source, as gRPC has it.
+fn waiting() -> PickRequest {
+    let wait = Some(Duration::from_secs(5).into());
+    PickRequest { service: "cart.shop".to_owned(), wait, ..Default::default() }
+}
+
+fn grpc(call: &str, message: &impl Message) -> Request<Full<Bytes>> {
+    let mut body = vec![0, 0, 0, 0, u8::try_from(message.encoded_len()).unwrap()];
+    body.extend(message.encode_to_vec());
+    Request::post(format!("http://localhost/pointsman.v1.Agent/{call}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Full::new(Bytes::from(body)))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_grpc_pick_that_is_cancelled_while_it_waits_picks_nothing() {
+    let agent = Agent::with_silent_source();
+    let mut client = agent.grpc().await;
+    let cancelled = tokio::time::timeout(Duration::from_millis(200), client.pick(waiting()));
+    assert!(cancelled.await.is_err());
+    let stream = UnixStream::connect(agent.socket()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let call = SessionCall { id: 1, call: Some(SessionPick::Pick(waiting())) };
+    let message = SessionRequest { calls: vec![call] };
+    sender.send_request(grpc("Session", &message)).await.unwrap();
+    connection.abort();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    std::fs::write(agent.folder.path().join("services.yaml"), SHOP).unwrap();
+    agent.logs("answered");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let (_, metrics) = agent.admin_page("/metrics").await;
+    assert!(!metrics.contains("pointsman_picks_total{"), "{metrics}");
+    // The connection of the first lives on.
+    assert_eq!(client.pick(waiting()).await.unwrap().into_inner().picks.len(), 1);
+}
+
+#[tokio::test]
+async fn a_grpc_answer_that_its_caller_never_takes_ends_its_pick_unused() {
+    let agent = Agent::with(SHOP);
+    let stream = UnixStream::connect(agent.socket()).await.unwrap();
+    // With no window the agent may send no byte of a body.
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(0)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let message = PickRequest { service: "cart.shop".to_owned(), ..Default::default() };
+    let response = sender.send_request(grpc("Pick", &message)).await.unwrap();
+    agent.in_flight_is("cart.shop", 1).await;
+    // Reset, while the connection lives on.
+    drop(response);
+    agent.in_flight_is("cart.shop", 0).await;
+    assert!(!sender.is_closed());
 }

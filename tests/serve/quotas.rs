@@ -161,8 +161,9 @@ async fn a_caller_may_know_of_its_own_namespaces_only() {
     assert_eq!((status.as_u16(), &body["error"]["code"]), (403, &json!("PERMISSION_DENIED")));
     let message = body["error"]["message"].as_str().unwrap();
     assert!(message.contains(&format!("uid {own} may not ask for services of namespace")));
-    for path in ["/v1/services/ledger.bank", "/v1/services/ledger.bank/explain"] {
-        assert_eq!(http.get(path).await.0, 403, "{path}");
+    for path in ["", "?watch=true", "/explain"] {
+        let path = format!("/v1/services/ledger.bank{path}");
+        assert_eq!(http.get(&path).await.0, 403, "{path}");
     }
     let (_, listed) = http.get("/v1/services").await;
     let names: Vec<_> =
