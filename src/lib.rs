@@ -12,7 +12,7 @@
 //! - [`state`]: what outlives an agent: services last known good, endpoints put aside
 //! - [`api`]: the messages of `proto/pointsman/v1`
 //! - [`serve`]: who asks: gRPC and HTTP on the socket, the admin pages
-//! - [`agent`]: wires a process: start-up order, readiness, shutdown
+//! - [`agent`]: wires a process: start-up order, readiness, take-over, shutdown
 //! - [`sim`]: the shipped planner, publisher and picker on virtual time
 //! - [`mod@bench`], [`demo`]: what proves the effect
 //! - [`cli`]: arguments and printing
