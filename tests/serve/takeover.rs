@@ -166,10 +166,13 @@ async fn only_the_agent_that_serves_writes_the_state() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let new = Agent::in_folder(folder.clone(), &arguments);
+    // The new one writes by itself: not while it is looked whether the old one does.
+    new.signal(Signal::STOP);
     fs::remove_dir_all(&state).unwrap();
     old.terminate();
     assert_eq!(old.ended().code(), Some(0));
     assert!(!state.exists(), "the old one wrote");
+    new.signal(Signal::CONT);
     new.terminate();
     let mut new = new;
     assert_eq!(new.ended().code(), Some(0));
