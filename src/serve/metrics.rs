@@ -1,35 +1,22 @@
-//! What is counted of the calls, and all metrics as Prometheus reads them.
+//! What is counted of the calls.
 //!
-//! A call adds one to one counter; names, labels and sums are made when somebody scrapes.
-//! `docs/metrics.md` lists every metric: a test holds the two together.
+//! A call adds one to one counter; names, labels and sums are made when somebody scrapes: `scrape`,
+//! and `endpoints` for whoever wants single ones. `docs/metrics.md` lists every metric: a test holds
+//! the two together.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, MetricEncoder},
-    metrics::MetricType,
-    registry::{Registry, Unit},
-};
 use tonic::Code;
 
-use super::{Agent, error::code_name};
-use crate::{
-    clock,
-    publish::{
-        Outcome, Tables,
-        leases::{OUTCOMES, Tally},
-    },
-};
+pub use scrape::{Series, scrape};
+
+use crate::clock;
 
 mod endpoints;
+mod scrape;
 
 /// The calls of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,13 +85,6 @@ pub enum Protocol {
 const PROTOCOLS: [(Protocol, &str); 3] =
     [(Protocol::Grpc, "grpc"), (Protocol::Http, "http"), (Protocol::Session, "session")];
 
-/// Services told one by one, those picked from first; the others are told as [`OTHERS`], so that
-/// a cluster of 20,000 services does not become 200,000 time series on each node.
-const COUNTED: usize = 1000;
-
-/// No service can have this name.
-const OTHERS: &str = "_other";
-
 /// gRPC counts its codes from 0 to 16.
 const CODES: usize = 17;
 
@@ -166,265 +146,3 @@ impl Metrics {
         Connected(Arc::clone(self))
     }
 }
-
-/// Which series a scrape has beside those that are always there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Series {
-    /// One of each kind for each endpoint.
-    pub endpoints: bool,
-}
-
-/// Everything that can be told of an agent, as text.
-#[must_use]
-pub fn scrape(agent: &Arc<Agent>, tables: &Tables, series: Series) -> String {
-    let mut registry = Registry::with_prefix("pointsman");
-    let told = Told { agent: Arc::clone(agent), tables: tables.clone(), series };
-    registry.register_collector(Box::new(told));
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => text,
-        // Writing to a string fails only where a collector says so, and this one doesn't.
-        Err(fmt::Error) => String::new(),
-    }
-}
-
-struct Told {
-    agent: Arc<Agent>,
-    tables: Tables,
-    series: Series,
-}
-
-impl fmt::Debug for Told {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Told").finish_non_exhaustive()
-    }
-}
-
-impl Collector for Told {
-    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
-        build(&mut to)?;
-        self.calls(&mut to)?;
-        self.services(&mut to)?;
-        self.leases(&mut to)?;
-        self.sources(&mut to)?;
-        self.publishing(&mut to)?;
-        match self.series.endpoints {
-            true => endpoints::tell(&self.tables, &mut to),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Told {
-    fn calls(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let metrics = &self.agent.metrics;
-        let mut calls =
-            counters(to, "calls", "Calls answered, by call, protocol and gRPC status code")?;
-        for call in Call::ALL {
-            for (protocol, name) in PROTOCOLS {
-                for (code, count) in
-                    metrics.calls[call as usize][protocol as usize].iter().enumerate()
-                {
-                    let count = count.load(Relaxed);
-                    if count > 0 {
-                        let code =
-                            code_name(Code::from_i32(i32::try_from(code).unwrap_or_default()));
-                        let labels = [("call", call.name()), ("protocol", name), ("code", code)];
-                        count_one(&mut calls, &labels, count)?;
-                    }
-                }
-            }
-        }
-        let mut misdirected = counters(
-            to,
-            "misdirected_requests",
-            "Requests for a path or method that there is not",
-        )?;
-        count_alone(&mut misdirected, metrics.misdirected.load(Relaxed))?;
-        let mut accepted = counters(to, "connections", "Connections accepted on the socket")?;
-        let ever = metrics.connections_accepted.load(Relaxed);
-        count_alone(&mut accepted, ever)?;
-        let mut refused =
-            counters(to, "connections_refused", "Callers hung up on for want of a connection")?;
-        count_alone(&mut refused, metrics.connections_refused.load(Relaxed))?;
-        let ended = metrics.connections_ended.load(Relaxed);
-        gauge(to, "connections_open", "Connections open on the socket", ever.saturating_sub(ended))
-    }
-
-    fn services(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let services = services(&self.agent.names.tallies());
-        let mut picks = counters(to, "picks", "Endpoints picked through the socket, by service")?;
-        for (service, counts) in &services {
-            count_one(&mut picks, &[("service", service)], counts.picked)?;
-        }
-        let mut none = counters(
-            to,
-            "picks_without_endpoint",
-            "Picks for which no endpoint could serve, by service",
-        )?;
-        for (service, counts) in &services {
-            count_one(&mut none, &[("service", service)], counts.none)?;
-        }
-        let mut ended = counters(
-            to,
-            "requests_ended",
-            "Picked requests that are over, by service and outcome; unreported ones as cancelled",
-        )?;
-        for (service, counts) in &services {
-            for (outcome, count) in OUTCOMES.into_iter().zip(counts.ended) {
-                let labels = [("service", service.as_str()), ("outcome", outcome_name(outcome))];
-                count_one(&mut ended, &labels, count)?;
-            }
-        }
-        let mut expired =
-            counters(to, "leases_expired", "Leases that nobody reported in time, by service")?;
-        for (service, counts) in &services {
-            count_one(&mut expired, &[("service", service)], counts.expired)?;
-        }
-        Ok(())
-    }
-
-    fn leases(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let metrics = &self.agent.metrics;
-        let leases = &self.agent.leases;
-        gauge(to, "leases_open", "Picked requests not yet reported", leases.open() as u64)?;
-        let remembered = leases.remembered() as u64;
-        gauge(to, "leases_remembered", "Leases that ended a short while ago", remembered)?;
-        let mut reports =
-            counters(to, "reports", "Reports taken, by whether their lease was known")?;
-        let accepted = metrics.reports_accepted.load(Relaxed);
-        count_one(&mut reports, &[("lease", "known")], accepted)?;
-        count_one(&mut reports, &[("lease", "unknown")], metrics.reports_unknown.load(Relaxed))
-    }
-
-    fn sources(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let catalog = self.agent.names.catalog();
-        let missing = catalog.unsynced().len() as u64;
-        gauge(to, "sources_unsynced", "Sources that have not yet answered", missing)?;
-        let services = catalog.list(None);
-        gauge(to, "services", "Services known", services.len() as u64)?;
-        let stale = services.iter().filter(|service| service.stale).count() as u64;
-        gauge(to, "services_stale", "Services not confirmed for over 10 minutes", stale)?;
-        let brake = catalog.brake_counts();
-        let mut braked = counters(
-            to,
-            "brake",
-            "Times that a service lost so many endpoints at once that they were kept",
-        )?;
-        count_alone(&mut braked, brake.triggered)?;
-        let held = brake.held as u64;
-        gauge(to, "brake_endpoints_held", "Endpoints kept though their source dropped them", held)
-    }
-
-    fn publishing(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let tables = self.tables.all().len() as u64;
-        gauge(to, "tables", "Live tables: one per service port and selector in use", tables)?;
-        let numbers = self.tables.numbers();
-        let mut passes = counters(to, "publications", "Publications of all tables that are awake")?;
-        count_alone(&mut passes, numbers.passes.load(Relaxed))?;
-        let period = Duration::from_nanos(numbers.period_ns.load(Relaxed)).as_secs_f64();
-        to.encode_descriptor(
-            "publishing_period",
-            "Time between two publications; 0 while all tables sleep",
-            Some(&Unit::Seconds),
-            MetricType::Gauge,
-        )?
-        .encode_gauge(&period)?;
-        let mut overruns =
-            counters(to, "publishing_overruns", "Publications that took longer than their period")?;
-        count_alone(&mut overruns, numbers.overruns.load(Relaxed))?;
-        let mut late = counters(
-            to,
-            "publishing_late_wakeups",
-            "Activity that only the backstop of 500 ms found: each one is a bug",
-        )?;
-        count_alone(&mut late, numbers.late_wakeups.load(Relaxed))
-    }
-}
-
-/// The counts of one service, or of all beyond [`COUNTED`].
-#[derive(Default)]
-struct Counts {
-    picked: u64,
-    none: u64,
-    expired: u64,
-    ended: [u64; OUTCOMES.len()],
-}
-
-fn services(tallies: &[Arc<Tally>]) -> Vec<(String, Counts)> {
-    let counted = tallies.iter().take(COUNTED);
-    let mut services: Vec<(String, Counts)> =
-        counted.map(|tally| (tally.service().to_string(), Counts::of([tally]))).collect();
-    services.sort_by(|a, b| a.0.cmp(&b.0));
-    if let Some(others) = tallies.get(COUNTED..).filter(|others| !others.is_empty()) {
-        services.push((OTHERS.to_owned(), Counts::of(others)));
-    }
-    services
-}
-
-impl Counts {
-    fn of<'t>(tallies: impl IntoIterator<Item = &'t Arc<Tally>>) -> Self {
-        let mut sum = Self::default();
-        for tally in tallies {
-            sum.picked += tally.count_picked();
-            sum.none += tally.count_none();
-            sum.expired += tally.count_expired();
-            for (sum, count) in sum.ended.iter_mut().zip(tally.count_ended()) {
-                *sum += count;
-            }
-        }
-        sum
-    }
-}
-
-fn build(to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let mut metric = to.encode_descriptor(
-        "build_info",
-        "The version of this agent; always 1",
-        None,
-        MetricType::Gauge,
-    )?;
-    let labels = [("version", env!("CARGO_PKG_VERSION"))];
-    metric.encode_family(&labels)?.encode_gauge(&1_u64)
-}
-
-/// The name as the API has it, in lower case.
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Success => "success",
-        Outcome::Failure => "failure",
-        Outcome::Unreachable => "unreachable",
-        Outcome::Expired => "expired",
-        Outcome::Cancelled => "cancelled",
-        Outcome::Rejected => "rejected",
-    }
-}
-
-fn counters<'e>(
-    to: &'e mut DescriptorEncoder<'_>,
-    name: &'e str,
-    help: &str,
-) -> Result<MetricEncoder<'e>, fmt::Error> {
-    to.encode_descriptor(name, help, None, MetricType::Counter)
-}
-
-fn count_one(metric: &mut MetricEncoder<'_>, labels: &[(&str, &str)], count: u64) -> fmt::Result {
-    match labels {
-        [a] => metric.encode_family(&[*a])?.encode_counter::<NoLabels, _, u64>(&count, None),
-        [a, b] => metric.encode_family(&[*a, *b])?.encode_counter::<NoLabels, _, u64>(&count, None),
-        [a, b, c] => {
-            metric.encode_family(&[*a, *b, *c])?.encode_counter::<NoLabels, _, u64>(&count, None)
-        }
-        _ => count_alone(metric, count),
-    }
-}
-
-fn count_alone(metric: &mut MetricEncoder<'_>, count: u64) -> fmt::Result {
-    metric.encode_counter::<NoLabels, _, u64>(&count, None)
-}
-
-fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
-    to.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?.encode_gauge(&value)
-}
-
-type NoLabels = prometheus_client::encoding::NoLabelSet;

@@ -2,7 +2,7 @@
 //!
 //! - [`record`]: how it is written down: [`record::State`]
 //! - [`services`]: services to and from it; [`judgements`]: who is put aside, likewise
-//! - [`file`]: the file in the `--state` folder: complete or absent, never half
+//! - [`mod@file`]: the file in the `--state` folder: complete or absent, never half
 //! - [`keeper`]: [`Keeper`], which loads it at the start and writes it as things change
 
 pub mod file;

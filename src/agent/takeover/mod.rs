@@ -1,6 +1,6 @@
 //! One agent takes over from another (`--takeover`), without a pick failing.
 //!
-//! | | the new one ([`take`]) | the old one ([`give`]) |
+//! | | the new one (`take`) | the old one (`give`) |
 //! |---|---|---|
 //! | 1 | waits until its own sources have answered | serves |
 //! | 2 | asks, on a socket that only the agent's user can open | |

@@ -2,7 +2,21 @@
 
 use std::{cell::RefCell, fmt, hash::Hasher};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    alphabet::Alphabet,
+    engine::general_purpose::{GeneralPurpose, NO_PAD},
+};
+
+/// As for URLs, but with a dot for the dash: a command line would take what begins with a dash for
+/// an option.
+const TEXT: GeneralPurpose = GeneralPurpose::new(
+    &match Alphabet::new("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._") {
+        Ok(alphabet) => alphabet,
+        Err(_) => panic!("64 characters"),
+    },
+    NO_PAD,
+);
 
 /// Random bytes are fetched for this many leases at a time: one system call for each would cost
 /// more than the rest of giving a lease.
@@ -38,7 +52,7 @@ impl LeaseId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 18];
-        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+        match TEXT.decode_slice(text, &mut bytes) {
             Ok(16) => bytes.first_chunk().map(|bytes| Self(u128::from_be_bytes(*bytes))),
             _ => None,
         }
@@ -78,9 +92,7 @@ impl std::hash::Hash for LeaseId {
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0; 22];
-        let length = URL_SAFE_NO_PAD
-            .encode_slice(self.0.to_be_bytes(), &mut text)
-            .map_err(|_| fmt::Error)?;
+        let length = TEXT.encode_slice(self.0.to_be_bytes(), &mut text).map_err(|_| fmt::Error)?;
         f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
     }
 }
@@ -118,6 +130,7 @@ mod tests {
             let lease = LeaseId::random();
             let text = lease.to_string();
             assert_eq!(text.len(), 22);
+            assert!(!text.contains('-'), "{text}");
             assert_eq!(LeaseId::parse(&text), Some(lease));
         }
     }

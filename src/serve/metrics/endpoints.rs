@@ -5,7 +5,7 @@ use std::fmt;
 
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
 
-use super::{count_one, counters};
+use super::scrape::{count_one, counters};
 use crate::publish::{EndpointStatus, Tables};
 
 /// Endpoints told one by one, of the services that come first by name; the others are left out.
