@@ -1,6 +1,8 @@
 //! What the agent costs while nothing happens, and whether it ever sleeps through a pick.
 
 use std::{
+    collections::HashMap,
+    ffi::OsString,
     fs, io,
     sync::{
         Arc,
@@ -52,10 +54,10 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     thread::sleep(SETTLE);
     let before = Rest::of(agent.pid())?;
     thread::sleep(watched);
-    let rest = Rest::of(agent.pid())?;
+    let (switches, ran) = Rest::of(agent.pid())?.since(&before);
     let seconds = watched.as_secs_f64();
-    let wake_ups = (rest.switches - before.switches) as f64 / seconds;
-    let processor = 1e-7 * (rest.ran - before.ran).as_nanos() as f64 / seconds;
+    let wake_ups = switches as f64 / seconds;
+    let processor = 100.0 * ran.as_secs_f64() / seconds;
     report.section(
         format!("The agent at rest, after a pick from each of {services} services"),
         vec![
@@ -82,28 +84,32 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What a process did up to a moment.
-struct Rest {
-    switches: u64,
-    ran: Duration,
-}
+/// What each thread of a process did up to a moment: times and time on a processor.
+struct Rest(HashMap<OsString, (u64, Duration)>);
 
 impl Rest {
-    /// Over all of its threads.
     fn of(pid: u32) -> io::Result<Self> {
-        let mut rest = Self { switches: 0, ran: Duration::ZERO };
+        let mut threads = HashMap::new();
         for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-            let thread = thread?.path();
+            let thread = thread?;
             // Time on a processor, time waiting for one, times on one.
-            let statistics = fs::read_to_string(thread.join("schedstat"))?;
+            let statistics = fs::read_to_string(thread.path().join("schedstat"))?;
             let mut numbers = statistics.split_whitespace().map(str::parse);
             let (Some(Ok(ran)), Some(Ok(switches))) = (numbers.next(), numbers.nth(1)) else {
                 return Err(io::Error::other(format!("schedstat says {statistics:?}")));
             };
-            rest.ran += Duration::from_nanos(ran);
-            rest.switches += switches;
+            threads.insert(thread.file_name(), (switches, Duration::from_nanos(ran)));
         }
-        Ok(rest)
+        Ok(Self(threads))
+    }
+
+    /// What all threads did since; one that ended meanwhile took what it did with it.
+    fn since(&self, before: &Self) -> (u64, Duration) {
+        let earlier = |thread| before.0.get(thread).copied().unwrap_or_default();
+        self.0.iter().fold((0, Duration::ZERO), |(switches, ran), (thread, now)| {
+            let then = earlier(thread);
+            (switches + now.0.saturating_sub(then.0), ran + now.1.saturating_sub(then.1))
+        })
     }
 }
 

@@ -14,19 +14,21 @@ pub(super) fn section(smoke: bool, report: &mut Report) -> io::Result<()> {
     let picks = if smoke { PICKS / 100 } else { PICKS };
     let mut rows = Vec::new();
     let mut unavailable = None;
-    let usual = count(Counted::Instructions, USUAL, picks)?;
+    let both = |endpoints| -> io::Result<Option<(f64, f64)>> {
+        let ours = count(Counted::Instructions, endpoints, picks)?;
+        Ok(ours.zip(count(Counted::FloorInstructions, endpoints, picks)?))
+    };
+    let usual = both(USUAL)?.map(|(ours, floor)| ours / floor);
     for endpoints in ENDPOINTS {
         let name = format!("instructions of pick + done, {endpoints} endpoints");
-        let ours = count(Counted::Instructions, endpoints, picks)?;
-        let floor = count(Counted::FloorInstructions, endpoints, picks)?;
-        let (Some(ours), Some(floor), Some(usual)) = (ours, floor, usual) else {
+        let (Some((ours, floor)), Some(usual)) = (both(endpoints)?, usual) else {
             unavailable = Some("Not counted: there is no valgrind here.".to_owned());
             rows.push(Row::unmeasured(name, ""));
             continue;
         };
         rows.push(Row::value(&name, ours, "").over(floor));
-        let alike = Goal::ratio_at_most(INSTRUCTIONS_ALIKE);
-        rows.push(Row::value(format!("  over those at {USUAL}"), ours, "").over(usual).goal(alike));
+        let row = Row::value(format!("  that ratio, over the one at {USUAL}"), ours / floor, "");
+        rows.push(row.over(usual).goal(Goal::ratio_at_most(INSTRUCTIONS_ALIKE)));
     }
     let name = format!("allocations of pick + done, {USUAL} endpoints");
     let row = match count(Counted::Allocations, USUAL, picks)? {

@@ -33,8 +33,9 @@ const UNDER_WAY: usize = 16;
 const TIMED_EVERY: usize = 8;
 
 const OVER_FLOOR: f64 = 1.5;
-/// Few endpoints are drawn twice more often, which costs a redraw; no more than that may differ.
-const INSTRUCTIONS_ALIKE: f64 = 1.1;
+/// Among how many endpoints it is may not matter, but for the redraws of few, which the floor makes
+/// as well.
+const INSTRUCTIONS_ALIKE: f64 = 1.05;
 
 /// Arguments of `pointsman bench pick`.
 #[derive(Debug, clap::Args)]
