@@ -15,7 +15,7 @@
 //! - `serving`: an agent that has the socket, up to its end
 //! - [`activation`]: a listening socket that was passed; `sockets`: those that are made
 //! - [`takeover`]: one agent after another, without a pick that fails
-//! - [`signals`], [`reload`]: what is told while it runs; [`manager`]: what it tells systemd
+//! - [`signals`], [`reload`]: what is told while it runs; [`systemd`]: what it tells
 //! - [`logs`]: what it says
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -45,11 +45,11 @@ use crate::{
 
 pub mod activation;
 pub mod logs;
-pub mod manager;
 pub mod reload;
 mod serving;
 pub mod signals;
 mod sockets;
+pub mod systemd;
 pub mod takeover;
 
 /// Threads for the socket's calls. A pick takes microseconds; more threads would only take cores
@@ -226,7 +226,7 @@ impl Parts {
         let (leases, holds) = (agent.leases().clone(), catalog.clone());
         runtime.spawn(async move { leases.run().await });
         runtime.spawn(async move { holds.end_holds().await });
-        runtime.spawn(manager::watchdog());
+        runtime.spawn(systemd::watchdog());
         Ok(Self { options, reload, catalog, tables, agent, origins, keeper, sources })
     }
 }

@@ -4,7 +4,7 @@
 
 use tracing::{error, info, warn};
 
-use super::{Options, logs, manager};
+use super::{Options, logs, systemd};
 use crate::{publish::Tables, source::Status};
 
 /// What it takes to read the configuration again.
@@ -29,13 +29,13 @@ impl Reload {
         tables: &Tables,
         sources: impl Iterator<Item = &'a Status>,
     ) {
-        manager::reloading();
+        systemd::reloading();
         match (self.read)() {
             Ok(new) => self.take_over(now, new, tables),
             Err(why) => error!("the configuration stays as it was: {why}"),
         }
         sources.for_each(Status::look_again);
-        manager::ready();
+        systemd::ready();
     }
 
     fn take_over(&self, now: &Options, new: Options, tables: &Tables) {

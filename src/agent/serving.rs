@@ -14,10 +14,10 @@ use tracing::{error, info, warn};
 use super::{
     Parts, Right, StartError,
     activation::Passed,
-    manager, settings,
+    settings,
     signals::{Signals, Told},
     sockets::Sockets,
-    system,
+    system, systemd,
     takeover::{self, Giver, Hearing, Heir, Successor},
 };
 use crate::{
@@ -140,7 +140,7 @@ impl Serving {
         end_pages.send_replace(true);
         let claim = match successor {
             None => {
-                manager::stopping();
+                systemd::stopping();
                 // Whoever connects from here on is refused, and may come back to the next agent.
                 drop((listener, sockets));
                 signals.then_at_once();
@@ -194,7 +194,7 @@ impl Handed {
             "handed over; serving who is connected until they go"
         );
         if let Some(pid) = successor.pid {
-            manager::succeeded_by(pid);
+            systemd::succeeded_by(pid);
         }
         let telling = tokio::spawn(successor.tell());
         connections.leave(Leave::Move);
@@ -238,6 +238,6 @@ async fn tell_when_ready(catalog: Arc<Catalog>, mut listening: watch::Receiver<b
         info!(services = catalog.list(None).len(), "every source has answered");
     }
     if listening.wait_for(|&listening| listening).await.is_ok() {
-        manager::ready();
+        systemd::ready();
     }
 }
