@@ -52,19 +52,11 @@ async fn an_agent_that_is_not_there_is_code_5_and_the_kernel_is_looked_at_all_th
 
 #[tokio::test]
 async fn who_may_not_connect_hears_why() {
-    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
     if !rustix::process::geteuid().is_root() {
         return; // may not become somebody else
     }
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    std::fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
-    let agent = Agent::in_folder(folder, &["--socket-mode", "0600"]);
-    let program = agent.folder.path().join("pointsman");
-    std::fs::copy(crate::support::POINTSMAN, &program).unwrap();
-    let mut stranger = std::process::Command::new(program);
-    stranger.args(["check", "--socket"]).arg(agent.socket()).uid(65534);
-    let ran: crate::support::Ran = stranger.output().unwrap().into();
+    let agent = Agent::with_arguments(SHOP, &["--socket-mode", "0600"]);
+    let ran = agent.cli_as_nobody(&["check"]);
     assert_eq!(ran.code, 5, "{ran:?}");
     assert!(ran.stdout.contains("uid 65534 may not connect"), "{ran:?}");
     assert!(ran.stdout.contains("--socket-mode 0666"), "{ran:?}");

@@ -1,11 +1,6 @@
 //! Leases over connections and identities.
 
-use std::{
-    fs::Permissions,
-    os::unix::{fs::PermissionsExt, process::CommandExt},
-    process::Command,
-    time::Duration,
-};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -18,7 +13,7 @@ use prost::Message;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::UnixStream};
 
-use crate::support::{Agent, POINTSMAN, Ran, SHOP};
+use crate::support::{Agent, SHOP};
 
 #[tokio::test]
 async fn an_http_lease_outlives_its_connection_and_is_reported_on_another() {
@@ -111,18 +106,7 @@ async fn another_users_lease_is_unknown() {
     }
     let agent = Agent::with(SHOP);
     let (_, lease) = agent.http().await.pick("cart.shop").await;
-    // Where anyone can run it.
-    let open = Permissions::from_mode(0o755);
-    std::fs::set_permissions(agent.folder.path(), open).unwrap();
-    let program = agent.folder.path().join("pointsman");
-    std::fs::copy(POINTSMAN, &program).unwrap();
-    let stranger: Ran = Command::new(&program)
-        .args(["report", &lease, "--outcome", "failure", "--socket"])
-        .arg(agent.socket())
-        .uid(65534)
-        .output()
-        .unwrap()
-        .into();
+    let stranger = agent.cli_as_nobody(&["report", &lease, "--outcome", "failure"]);
     assert_eq!(stranger.code, 1, "{stranger:?}");
     assert!(stranger.stderr.contains("unknown"), "{stranger:?}");
     assert!(agent.http().await.report(&lease, "SUCCESS").await);

@@ -6,13 +6,12 @@ use std::{
     io::{Read, Write},
     os::unix::net::UnixStream,
     path::Path,
-    process::{Command, Stdio},
     time::Duration,
 };
 
 use serde_json::json;
 
-use crate::support::{Agent, POINTSMAN, SHOP};
+use crate::support::{Agent, SHOP};
 
 /// What a thread does as somebody else, where it may become somebody else.
 fn as_nobody<T: Send>(what: impl FnOnce() -> T + Send) -> T {
@@ -49,10 +48,7 @@ async fn ten_thousand_connections_of_one_caller_leave_another_served() {
     open_more_files();
     let agent = Agent::with(SHOP);
     let socket = agent.socket();
-    let folder = std::fs::metadata(agent.folder.path()).unwrap();
-    let mut open = folder.permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut open, 0o755);
-    std::fs::set_permissions(agent.folder.path(), open).unwrap();
+    agent.open_folder();
     let flood = as_nobody(|| connect(&socket, 10_000));
     assert!(flood.len() > 1_000, "{} were served", flood.len());
     if rustix::process::geteuid().is_root() {
@@ -76,8 +72,7 @@ async fn with_few_files_the_last_connections_are_for_others() {
     let (_, metrics) = agent.admin_page("/metrics").await;
     assert!(metrics.contains("pointsman_connections_refused_total 150\n"), "{metrics}");
     if rustix::process::geteuid().is_root() {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(agent.folder.path(), mode).unwrap();
+        agent.open_folder();
         assert_eq!(as_nobody(|| connect(&socket, 1)).len(), 1);
     }
     drop(flood);
@@ -110,15 +105,8 @@ async fn who_hoards_leases_is_refused_with_the_quota_and_what_would_be_right() {
     assert_eq!(refused["error"]["code"], "RESOURCE_EXHAUSTED");
     assert_eq!(refused["error"]["details"][0]["metadata"]["quota"], "leases");
     if rustix::process::geteuid().is_root() {
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(agent.folder.path(), mode).unwrap();
-        let program = agent.folder.path().join("pointsman");
-        std::fs::copy(POINTSMAN, &program).unwrap();
-        let mut stranger = Command::new(program);
-        stranger.args(["pick", "cart.shop", "--socket"]).arg(agent.socket());
-        std::os::unix::process::CommandExt::uid(&mut stranger, 65534);
-        let picked = stranger.stderr(Stdio::inherit()).output().unwrap();
-        assert!(picked.status.success() && picked.stdout.starts_with(b"10.1.2."), "{picked:?}");
+        let picked = agent.cli_as_nobody(&["pick", "cart.shop"]);
+        assert!(picked.code == 0 && picked.stdout.starts_with("10.1.2."), "{picked:?}");
     }
 }
 

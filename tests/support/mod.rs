@@ -4,8 +4,12 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 use std::{
+    fs::Permissions,
     io::{BufRead, BufReader},
-    os::unix::process::ExitStatusExt,
+    os::unix::{
+        fs::PermissionsExt,
+        process::{CommandExt, ExitStatusExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex},
@@ -186,6 +190,22 @@ impl Agent {
             .output()
             .unwrap()
             .into()
+    }
+
+    /// Runs a command of the command line against it as user 65534, which takes root.
+    pub fn cli_as_nobody(&self, arguments: &[&str]) -> Ran {
+        self.open_folder();
+        let program = self.folder.path().join("pointsman");
+        std::fs::copy(POINTSMAN, &program).unwrap();
+        let mut command = Command::new(program);
+        command.args(arguments).env("POINTSMAN_SOCKET", self.socket());
+        command.uid(65534).output().unwrap().into()
+    }
+
+    /// Lets other users reach its socket.
+    pub fn open_folder(&self) {
+        let open = Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.folder.path(), open).unwrap();
     }
 
     /// A gRPC client on a connection of its own.
