@@ -5,9 +5,8 @@
 //! whoever comes next is served as if nothing had happened.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt::Debug,
-    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -27,12 +26,12 @@ pub struct Quota<K> {
 #[derive(Debug)]
 struct Held<K> {
     all: usize,
-    by: HashMap<K, usize>,
+    by: BTreeMap<K, usize>,
 }
 
 /// One of it, until it is dropped.
 #[derive(Debug)]
-pub struct Permit<K: Copy + Debug + Eq + Hash> {
+pub struct Permit<K: Copy + Debug + Ord> {
     quota: Arc<Quota<K>>,
     holder: K,
 }
@@ -51,10 +50,10 @@ pub struct Exhausted {
     pub total: usize,
 }
 
-impl<K: Copy + Debug + Eq + Hash> Quota<K> {
+impl<K: Copy + Debug + Ord> Quota<K> {
     /// So many of what errors call `name`.
     pub fn new(name: &'static str, total: usize) -> Arc<Self> {
-        Arc::new(Self { name, total, held: Mutex::new(Held { all: 0, by: HashMap::new() }) })
+        Arc::new(Self { name, total, held: Mutex::new(Held { all: 0, by: BTreeMap::new() }) })
     }
 
     /// One for this holder.
@@ -93,7 +92,7 @@ impl<K: Copy + Debug + Eq + Hash> Quota<K> {
     }
 }
 
-impl<K: Copy + Debug + Eq + Hash> Drop for Permit<K> {
+impl<K: Copy + Debug + Ord> Drop for Permit<K> {
     fn drop(&mut self) {
         let mut held = self.quota.held();
         held.all -= 1;

@@ -108,7 +108,7 @@ impl Leases {
         ttl: Duration,
         tally: &Arc<Tally>,
     ) {
-        let shard = self.shard(id);
+        let mut shard = self.shard(id);
         let known =
             shard.open.contains_key(&id) || shard.ended.remembers(id, identity, Instant::now());
         drop(shard);
