@@ -39,8 +39,8 @@ impl Front {
     /// # Errors
     /// Never; the protocols have their own way to say so.
     pub async fn answer(
-        mut self,
-        caller: Caller,
+        &self,
+        caller: &Caller,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         if grpc::is_grpc(request.headers()) {
@@ -49,12 +49,16 @@ impl Front {
                 let response = standard.clone().call(request).await?;
                 return Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))));
             }
-            return Ok(grpc::answer(&self.agent, &caller, request).await);
+            return Ok(grpc::answer(&self.agent, caller, request).await);
         }
         if request.version() <= Version::HTTP_11 {
             caller.line.heard();
         }
-        request.extensions_mut().insert(caller);
-        self.routes.call(request).await
+        // A way through the routes costs as much as the pick.
+        if let Some(often) = json::Often::of(&request) {
+            return Ok(often.answer(&self.agent, caller, request).await);
+        }
+        request.extensions_mut().insert(caller.clone());
+        self.routes.clone().call(request).await
     }
 }

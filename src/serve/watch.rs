@@ -133,7 +133,7 @@ impl Watcher {
                 () = tokio::time::sleep_until(bookmark) => {
                     return Ok(self.event(Type::Bookmark, Vec::new(), Vec::new()));
                 }
-                () = self.ended.as_mut() => return Err(Error::Ending),
+                () = &mut self.ended => return Err(Error::Ending),
             }
         }
     }
