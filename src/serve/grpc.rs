@@ -6,7 +6,7 @@
 
 use std::{future::ready, marker::PhantomData, sync::Arc, time::Duration};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
@@ -23,6 +23,7 @@ use super::{
     limits,
     metrics::{Call, Protocol},
     session::Session,
+    wire,
 };
 use crate::publish::leases::Undelivered;
 
@@ -60,22 +61,24 @@ where
             Ok(message) => agent
                 .pick(&caller.on_connection(), &message, deadline)
                 .await
-                .map(|(picked, leases)| send(picked, Some(leases)))
+                .map(|(picked, leases)| send(written(&picked), Some(leases)))
                 .map_err(|error| error.status()),
             Err(status) => Err(status),
         },
         Call::Report => read(body).await.and_then(|message| {
             let answer = agent.report(caller.identity, message);
-            answer.map(|reported| send(reported, None)).map_err(|error| error.status())
+            answer.map(|reported| send(framed(&reported), None)).map_err(|error| error.status())
         }),
         Call::Session => {
-            let requests = messages(body);
+            let requests = messages(Whole, body);
             // Counted at its end.
             return stream(Session::new(agent, caller, requests));
         }
         Call::WatchService => {
             let begun = match read(body).await {
-                Ok(message) => agent.watch_service(caller.identity, message, deadline).await,
+                Ok(message) => {
+                    Box::pin(agent.watch_service(caller.identity, message, deadline)).await
+                }
                 Err(status) => return refuse(agent, Some(call), &status),
             };
             match begun {
@@ -85,15 +88,21 @@ where
             }
         }
         Call::ListServices => match read(body).await {
-            Ok(message) => unary(agent.list_services(caller.identity, &message, deadline).await),
+            Ok(message) => {
+                unary(Box::pin(agent.list_services(caller.identity, &message, deadline)).await)
+            }
             Err(status) => Err(status),
         },
         Call::GetService => match read(body).await {
-            Ok(message) => unary(agent.get_service(caller.identity, &message, deadline).await),
+            Ok(message) => {
+                unary(Box::pin(agent.get_service(caller.identity, &message, deadline)).await)
+            }
             Err(status) => Err(status),
         },
         Call::Explain => match read(body).await {
-            Ok(message) => unary(agent.explain(caller.identity, &message, deadline).await),
+            Ok(message) => {
+                unary(Box::pin(agent.explain(caller.identity, &message, deadline)).await)
+            }
             Err(status) => Err(status),
         },
     };
@@ -107,7 +116,7 @@ where
 }
 
 fn unary<T: Message>(answer: Result<T, Error>) -> Result<Response<axum::body::Body>, Status> {
-    answer.map(|message| send(message, None)).map_err(|error| error.status())
+    answer.map(|message| send(framed(&message), None)).map_err(|error| error.status())
 }
 
 /// The one message of a unary request, in the time it may take.
@@ -128,7 +137,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let mut messages = messages::<T, _>(body);
+    let mut messages = messages(Strict(PhantomData), body);
     let message = match messages.message().await {
         Ok(Some(message)) => message,
         Ok(None) => {
@@ -143,13 +152,13 @@ where
 }
 
 /// The messages of a request.
-fn messages<T, B>(body: B) -> Streaming<T>
+fn messages<T, D, B>(decoder: D, body: B) -> Streaming<T>
 where
-    T: Message + Default + 'static,
+    D: Decoder<Item = T, Error = Status> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    Streaming::new_request(Strict(PhantomData), body, None, Some(limits::MAX_REQUEST))
+    Streaming::new_request(decoder, body, None, Some(limits::MAX_REQUEST))
 }
 
 /// What a caller hears of a message that could not be read.
@@ -162,9 +171,9 @@ pub(super) fn said_of_message(status: Status) -> Status {
 }
 
 /// One message, and the trailers that say it was all.
-fn send<T: Message>(message: T, leases: Option<Undelivered>) -> Response<axum::body::Body> {
+fn send(message: Bytes, leases: Option<Undelivered>) -> Response<axum::body::Body> {
     let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
-    let body = Full::new(framed(&message)).with_trailers(ready(Some(Ok(trailers))));
+    let body = Full::new(message).with_trailers(ready(Some(Ok(trailers))));
     stream(Delivered::new(body, leases, None))
 }
 
@@ -184,6 +193,15 @@ pub(super) fn framed<T: Message>(message: &T) -> Bytes {
     let mut frame = BytesMut::with_capacity(PREFIX + message.encoded_len());
     frame.put_bytes(0, PREFIX);
     message.encode(&mut frame).expect("a buffer that grows has room for everything");
+    complete(&mut frame);
+    frame.freeze()
+}
+
+/// The same of a message that was not generated.
+fn written(message: &impl wire::Fields) -> Bytes {
+    let mut frame = BytesMut::with_capacity(PREFIX + wire::length(message));
+    frame.put_bytes(0, PREFIX);
+    wire::write(message, &mut frame);
     complete(&mut frame);
     frame.freeze()
 }
@@ -258,6 +276,18 @@ impl<T: Message + Default> Decoder for Strict<T> {
 
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
         T::decode(bytes).map(Some).map_err(|error| malformed(&error).status())
+    }
+}
+
+/// Leaves a message as it came.
+struct Whole;
+
+impl Decoder for Whole {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(bytes.copy_to_bytes(bytes.remaining())))
     }
 }
 
