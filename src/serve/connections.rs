@@ -24,7 +24,10 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use super::{Caller, delivery::Wire, front::Front, limits, metrics::Connected, patience::Patience};
+use super::{
+    Caller, delivery::Wire, front::Front, halves::Halves, limits, metrics::Connected,
+    patience::Patience,
+};
 use crate::{
     publish::leases::{Identity, Leases},
     quota::Permit,
@@ -134,9 +137,10 @@ impl Connections {
         };
         // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
         let wire = Mended::new(Wire::new(stream, caller.line.clone()));
+        let waiting = self.patience.wait();
+        let wire = Halves::new(wire, waiting.clone());
         let talk = Arc::new(Talk::default());
         let (front, leaving, heard) = (self.front.clone(), self.leaving.clone(), talk.clone());
-        let waiting = self.patience.wait();
         let waited_for = waiting.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let multiplexed = heard.hear(&request);
@@ -174,7 +178,7 @@ impl Connections {
                     // What is done by now counts as gone only when it is: `leave` is still held.
                     served.await
                 }
-                // Nothing is under way that could be finished.
+                // Nothing is under way that could be finished, or nothing more of it can come.
                 () = waiting.over() => Ok(()),
             };
             if let Err(error) = ended {

@@ -23,6 +23,7 @@ use super::{
     limits,
     metrics::{Call, Protocol},
     session::Session,
+    timely::Timely,
 };
 use crate::publish::leases::Undelivered;
 
@@ -69,7 +70,7 @@ where
             answer.map(|reported| send(reported, None)).map_err(|error| error.status())
         }),
         Call::Session => {
-            let requests = messages(body);
+            let requests = messages(Timely::new(body));
             // Counted at its end.
             return stream(Session::new(agent, caller, requests));
         }

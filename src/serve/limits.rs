@@ -10,12 +10,12 @@ use crate::{catalog::Labels, publish::leases};
 
 /// Bytes of one request, in either protocol.
 pub const MAX_REQUEST: usize = 1 << 20;
-/// How long a request's body may take once its head is there. On one machine a megabyte takes a
-/// millisecond.
+/// How long a request's body may take once its head is there, and a message of a stream once it is
+/// begun. On one machine a megabyte takes a millisecond.
 pub const BODY_TIME: Duration = Duration::from_secs(10);
 /// How long a connection may take for its first request, and over HTTP/1.1 for each after that:
-/// as long it may be idle. Servers' usual time (nginx: 75 s), which clients' pools know to live
-/// with.
+/// as long it may be idle; over HTTP/2 for a frame once it is begun. Servers' usual time (nginx:
+/// 75 s), which clients' pools know to live with.
 pub const WAIT_TIME: Duration = Duration::from_secs(75);
 /// Requests of one HTTP/2 connection at a time.
 pub const MAX_STREAMS: u32 = 256;

@@ -6,7 +6,7 @@
 //! - [`front`]: which protocol a request speaks; [`grpc`], [`http`]: the two there are; `openapi`:
 //!   how HTTP has them, described
 //! - [`delivery`]: what becomes of a pick whose answer gets lost; `patience`: how long a request is
-//!   waited for
+//!   waited for; `halves`, `timely`: and the rest of a frame, and of a stream's message
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
 //!   `list`, `get`, `explain`; `session`, a stream of picks and reports; `watch` and, as a body, its
 //!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
@@ -32,6 +32,7 @@ pub mod front;
 mod get;
 pub mod group;
 pub mod grpc;
+mod halves;
 pub mod http;
 mod json;
 pub mod limits;
@@ -46,6 +47,7 @@ mod pick;
 mod report;
 mod session;
 mod standard;
+mod timely;
 mod watch;
 
 pub use calls::{Agent, Caller};
