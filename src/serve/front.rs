@@ -46,7 +46,8 @@ impl Front {
         if grpc::is_grpc(request.headers()) {
             if standard::serves(request.uri().path()) {
                 let standard = self.standard.get_or_init(|| standard::router(self.agent.clone()));
-                let request = request.map(Timely::new);
+                let mut request = request.map(Timely::new);
+                request.extensions_mut().insert(caller);
                 let response = standard.clone().call(request).await?;
                 return Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))));
             }

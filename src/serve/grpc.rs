@@ -70,9 +70,11 @@ where
             answer.map(|reported| send(reported, None)).map_err(|error| error.status())
         }),
         Call::Session => {
-            let requests = messages(Timely::new(body));
-            // Counted at its end.
-            return stream(Session::new(agent, caller, requests));
+            match Session::new(agent, caller, messages(Timely::new(body))) {
+                // Counted at its end.
+                Ok(session) => return stream(session),
+                Err(error) => Err(error.status()),
+            }
         }
         Call::WatchService => {
             let begun = match read(body).await {

@@ -24,6 +24,12 @@ pub const MAX_STREAMS: u32 = 256;
 pub const MAX_HEAD: u32 = 16 << 10;
 /// Connections of all callers, as far as the system's limit on open files allows.
 pub const MAX_CONNECTIONS: usize = 1 << 14;
+/// Sessions of all callers: one serves a whole process, of which a node has some hundreds. Each may
+/// have the agent hold as much as HTTP/2's windows allow, a megabyte or two.
+pub const MAX_SESSIONS: usize = 1 << 12;
+/// Watches of all callers, those of gRPC's health among them. Each is a few kilobytes, and some work
+/// when its service changes.
+pub const MAX_WATCHES: usize = 1 << 14;
 /// Distinct endpoints of one pick.
 pub const MAX_COUNT: u32 = 64;
 /// What one request may weigh against others: in flight is summed in 32 bits.

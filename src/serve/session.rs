@@ -30,7 +30,8 @@ use super::{
 };
 use crate::{
     api::v1::{self, session_answer::Answer, session_call::Call as Asked},
-    publish::leases::{Connection, Holder, Undelivered},
+    publish::leases::{Connection, Holder, Identity, Undelivered},
+    quota::Permit,
 };
 
 /// From so many bytes on a message of answers goes out: as many as an HTTP/2 frame has room for.
@@ -67,14 +68,24 @@ pub(super) struct Session {
     last: Option<Status>,
     /// The end has been told.
     over: bool,
+    _permit: Permit<Identity>,
 }
 
 impl Session {
     /// The answers to these requests.
-    pub(super) fn new(agent: &Arc<Agent>, caller: &Caller, requests: Streaming<Unread>) -> Self {
+    ///
+    /// # Errors
+    /// The caller, or all of them, have too many sessions.
+    pub(super) fn new(
+        agent: &Arc<Agent>,
+        caller: &Caller,
+        requests: Streaming<Unread>,
+    ) -> Result<Self, Error> {
+        let permit = agent.session_permit(caller.identity)?;
         // A connection of its own: the stream may end long before the caller's.
         let connection = Arc::<Connection>::default();
-        Self {
+        Ok(Self {
+            _permit: permit,
             holder: Holder { identity: caller.identity, connection: Some(connection) },
             requests,
             unread: Vec::new().into_iter(),
@@ -84,7 +95,7 @@ impl Session {
             last: None,
             over: false,
             agent: Arc::clone(agent),
-        }
+        })
     }
 
     /// Answers what can be answered now, until the message is full.
