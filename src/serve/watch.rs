@@ -144,6 +144,8 @@ impl Watcher {
 
     /// What differs from what was told last, if anything does.
     fn look(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
+        // What it may ask for can change while it watches.
+        self.agent.names.admit(self.identity, &self.asked)?;
         let now = State::of(&self.agent, &self.asked).map_err(|error| {
             self.agent.names.not_found(self.identity, &self.name, error, Duration::ZERO)
         })?;
