@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Agent, POINTSMAN, SHOP};
+use crate::support::{Agent, POINTSMAN, SHOP, root_is_here};
 
 fn findings(agent: &Agent, arguments: &[&str]) -> (i32, Vec<Value>) {
     let ran = agent.cli(&[&["check", "-o", "json"], arguments].concat());
@@ -69,8 +69,8 @@ async fn a_relative_path_is_on_the_mount_of_its_folder() {
 
 #[tokio::test]
 async fn who_may_not_connect_hears_why() {
-    if !rustix::process::geteuid().is_root() {
-        return; // may not become somebody else
+    if !root_is_here("asking as who may not connect") {
+        return;
     }
     let agent = Agent::with_arguments(SHOP, &["--socket-mode", "0600"]);
     let ran = agent.cli_as_nobody(&["check"]);

@@ -30,14 +30,14 @@ use tonic::{
 use crate::support::{Agent, SHOP};
 
 /// An open session.
-struct Session {
-    requests: mpsc::Sender<SessionRequest>,
-    responses: Streaming<SessionResponse>,
+pub(super) struct Session {
+    pub(super) requests: mpsc::Sender<SessionRequest>,
+    pub(super) responses: Streaming<SessionResponse>,
     unread: Vec<SessionAnswer>,
 }
 
 impl Session {
-    async fn with(agent: &Agent) -> Self {
+    pub(super) async fn with(agent: &Agent) -> Self {
         Self::over(&mut agent.grpc().await).await
     }
 
@@ -59,7 +59,7 @@ impl Session {
         (answer.id, answer.answer.expect("an answer that says something"))
     }
 
-    async fn ask(&mut self, call: SessionCall) -> Answer {
+    pub(super) async fn ask(&mut self, call: SessionCall) -> Answer {
         let id = call.id;
         self.send([call]).await;
         let (answered, answer) = self.answer().await;
@@ -68,7 +68,7 @@ impl Session {
     }
 }
 
-fn pick(id: u64, service: &str) -> SessionCall {
+pub(super) fn pick(id: u64, service: &str) -> SessionCall {
     let request = PickRequest { service: service.to_owned(), ..Default::default() };
     SessionCall { id, call: Some(Call::Pick(request)) }
 }
@@ -98,7 +98,7 @@ fn lease(answer: Answer) -> String {
 }
 
 /// The code and message of an error.
-fn error(answer: &Answer) -> (Code, &str) {
+pub(super) fn error(answer: &Answer) -> (Code, &str) {
     match answer {
         Answer::Error(status) => (Code::from_i32(status.code), &status.message),
         other => panic!("{other:?}"),
