@@ -82,6 +82,11 @@ impl<K: Copy + Debug + Ord> Quota<K> {
         holders
     }
 
+    /// How many are held by all.
+    pub fn in_use(&self) -> usize {
+        self.held().all
+    }
+
     /// How many there are.
     pub fn total(&self) -> usize {
         self.total
@@ -142,7 +147,7 @@ mod tests {
         let mut held: Vec<_> = (0..3).map(|_| quota.take(1).unwrap()).collect();
         assert!(quota.take(1).is_err());
         held.pop();
-        assert_eq!(quota.holders(), [(1, 2)]);
+        assert_eq!((quota.holders(), quota.in_use()), (vec![(1, 2)], 2));
         held.push(quota.take(1).unwrap());
         assert_eq!(quota.holders(), [(1, 3)]);
         assert_eq!(quota.total(), 4);

@@ -30,6 +30,7 @@ use super::{
     Caller,
     delivery::Wire,
     front::Front,
+    halves::Halves,
     limits,
     metrics::Connected,
     patience::{Patience, Waiting},
@@ -144,6 +145,7 @@ impl Connections {
         // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
         let wire = Mended::new(Wire::new(stream, caller.line.clone()));
         let waiting = self.patience.wait();
+        let wire = Halves::new(wire, waiting.clone());
         let talk = Arc::new(Talk {
             front: self.front.clone(),
             caller,
@@ -175,7 +177,7 @@ impl Connections {
                         // What is done by now counts as gone only when it is: `leave` is held.
                         served.await
                     }
-                    // Nothing is under way that could be finished.
+                    // Nothing is under way that could be finished, or nothing more of it can come.
                     Told::Enough => Ok(()),
                 },
             };

@@ -10,7 +10,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::{Agent, Caller, ending::UntilEnd, grpc, http as json, standard};
+use super::{Agent, Caller, ending::UntilEnd, grpc, http as json, standard, timely::Timely};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ impl Front {
         if grpc::is_grpc(request.headers()) {
             if standard::serves(request.uri().path()) {
                 let standard = self.standard.get_or_init(|| standard::router(self.agent.clone()));
+                let mut request = request.map(Timely::new);
+                request.extensions_mut().insert(caller.clone());
                 let response = standard.clone().call(request).await?;
                 return Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))));
             }

@@ -32,7 +32,8 @@ use super::{
 };
 use crate::{
     api::v1::{self, session_call::Call as Asked},
-    publish::leases::{Connection, Holder, Undelivered},
+    publish::leases::{Connection, Holder, Identity, Undelivered},
+    quota::Permit,
 };
 
 mod answers;
@@ -53,14 +54,24 @@ pub(super) struct Session {
     last: Option<Status>,
     /// The end has been told.
     over: bool,
+    _permit: Permit<Identity>,
 }
 
 impl Session {
     /// The answers to these requests.
-    pub(super) fn new(agent: &Arc<Agent>, caller: &Caller, requests: Streaming<Bytes>) -> Self {
+    ///
+    /// # Errors
+    /// The caller, or all of them, have too many sessions.
+    pub(super) fn new(
+        agent: &Arc<Agent>,
+        caller: &Caller,
+        requests: Streaming<Bytes>,
+    ) -> Result<Self, Error> {
+        let permit = agent.session_permit(caller.identity)?;
         // A connection of its own: the stream may end long before the caller's.
         let connection = Arc::<Connection>::default();
-        Self {
+        Ok(Self {
+            _permit: permit,
             holder: Holder { identity: caller.identity, connection: Some(connection) },
             requests,
             calls: Calls::default(),
@@ -69,7 +80,7 @@ impl Session {
             last: None,
             over: false,
             agent: Arc::clone(agent),
-        }
+        })
     }
 
     /// Answers what can be answered now, until the message is full.
