@@ -155,7 +155,7 @@ impl Connections {
             over: Notify::new(),
         });
         let heard = talk.clone();
-        let service = service_fn(move |request| heard.clone().answer(request));
+        let service = service_fn(move |request| Box::pin(heard.clone().answer(request)));
         let served = protocols().serve_connection(TokioIo::new(wire), service).into_owned();
         let mut leave = self.leave.subscribe();
         tokio::spawn(async move {

@@ -44,14 +44,10 @@ impl Front {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         if grpc::is_grpc(request.headers()) {
-            if standard::serves(request.uri().path()) {
-                let standard = self.standard.get_or_init(|| standard::router(self.agent.clone()));
-                let mut request = request.map(Timely::new);
-                request.extensions_mut().insert(caller.clone());
-                let response = standard.clone().call(request).await?;
-                return Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))));
-            }
-            return Ok(grpc::answer(&self.agent, caller, request).await);
+            return match standard::serves(request.uri().path()) {
+                true => Box::pin(self.answer_standard(caller, request)).await,
+                false => Ok(grpc::answer(&self.agent, caller, request).await),
+            };
         }
         if request.version() <= Version::HTTP_11 {
             caller.line.heard();
@@ -61,6 +57,18 @@ impl Front {
             return Ok(often.answer(&self.agent, caller, request).await);
         }
         request.extensions_mut().insert(caller.clone());
-        self.routes.clone().call(request).await
+        Box::pin(self.routes.clone().call(request)).await
+    }
+
+    async fn answer_standard(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let standard = self.standard.get_or_init(|| standard::router(self.agent.clone()));
+        let mut request = request.map(Timely::new);
+        request.extensions_mut().insert(caller.clone());
+        let response = standard.clone().call(request).await?;
+        Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))))
     }
 }

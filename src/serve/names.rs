@@ -128,7 +128,8 @@ impl Names {
             return Ok(kept.resolved.clone());
         }
         let keep = selector.is_empty();
-        let found = self.find(identity, name, wait).await?;
+        // Apart, so that what waits for it stays small: nearly all names are kept.
+        let found = Box::pin(self.find(identity, name, wait)).await?;
         let live = self.open(identity, name, &found, selector)?;
         let resolved = Resolved { live, tally: self.tally(&found.service.name) };
         if keep {
