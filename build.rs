@@ -1,4 +1,4 @@
-//! Generates the messages, the gRPC service and their proto3 JSON form from `proto/`.
+//! Generates the messages, the gRPC services and, of our own, the proto3 JSON form from `proto/`.
 //! protox compiles the files, so that no protoc has to be installed.
 
 use std::{env, error::Error, fs, path::PathBuf};
@@ -25,5 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Sessions are gRPC's alone.
         .exclude(["Request", "Call", "Response", "Answer"].map(|name| format!("{SESSION}{name}")))
         .build(&[".pointsman.v1"])?;
+
+    let kubelet = protox::compile(["kubelet/csi.proto", "kubelet/registration.proto"], ["proto"])?;
+    tonic_prost_build::configure().compile_fds(kubelet)?;
     Ok(())
 }

@@ -32,7 +32,7 @@ const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9909);
 
 /// What is logged, unless told otherwise: start, listening, problems.
-const DEFAULT_LOG: &str = "warn,pointsman=info";
+pub(super) const DEFAULT_LOG: &str = "warn,pointsman=info";
 
 /// Serve this node: tell any program, per request, which endpoint to use.
 #[derive(Clone, Debug, clap::Args)]

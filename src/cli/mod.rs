@@ -1,7 +1,7 @@
 //! The command line: what a person types, and how the answers look.
 //!
 //! - a file per subcommand: [`agent`], [`pick`], [`report`], [`services`], [`endpoints`],
-//!   [`explain`], [`check`]
+//!   [`explain`], [`check`], [`csi`]
 //! - [`client`]: asks the agent over its socket, in HTTP and JSON
 //! - [`exit`]: what failed, as a message and an exit code
 //! - [`output`], [`table`], [`words`]: terminals and pipes, columns, numbers that people read
@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 pub mod agent;
 pub mod check;
 pub mod client;
+pub mod csi;
 pub mod endpoints;
 pub mod exit;
 pub mod explain;
@@ -41,6 +42,7 @@ enum Command {
     Endpoints(endpoints::Args),
     Explain(explain::Args),
     Check(check::Args),
+    Csi(csi::Args),
     Demo(crate::demo::Args),
     Bench(crate::bench::Args),
 }
@@ -55,6 +57,7 @@ pub fn run() -> ExitCode {
         Command::Endpoints(args) => endpoints::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Csi(args) => csi::run(args),
         Command::Demo(args) => return crate::demo::run(args),
         Command::Bench(args) => return crate::bench::run(args),
     };

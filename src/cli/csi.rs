@@ -1,0 +1,37 @@
+//! `pointsman csi`: mounts the socket's folder into pods, for the kubelet.
+
+use std::path::PathBuf;
+
+use super::exit::Failure;
+use crate::{
+    agent::logs,
+    csi::{self, Options},
+};
+
+/// Give pods the agent's socket as a volume: a plugin of the kubelet, on every node.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// The folder that pods get: the socket's.
+    #[arg(long, value_name = "DIR", default_value = "/run/pointsman")]
+    folder: PathBuf,
+    /// The kubelet's own folder.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
+    kubelet: PathBuf,
+    /// This node's name.
+    #[arg(long, env = "POINTSMAN_NODE")]
+    node: String,
+    /// What to log, such as debug.
+    #[arg(long, value_name = "FILTER", default_value = super::agent::DEFAULT_LOG)]
+    log: String,
+    /// How to log.
+    #[arg(long, value_enum, default_value_t)]
+    log_format: logs::Format,
+}
+
+/// Serves until it is told to end.
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    logs::start(&args.log, args.log_format).map_err(Failure::other)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let options = Options { folder: args.folder, kubelet: args.kubelet, node: args.node };
+    runtime.map_err(Failure::other)?.block_on(csi::run(options)).map_err(Failure::other)
+}

@@ -1,0 +1,128 @@
+//! How a pod gets the agent's socket where it may mount nothing of its node: as a volume of our own
+//! kind, which the kubelet has us mount.
+//!
+//! - `plugin`: the calls of the Container Storage Interface: who we are, mount this, unmount that
+//! - `mount`: the folder with the socket, read-only, at a pod's path
+//! - `registration`: how the kubelet comes to know us
+//!
+//! The agent needs no rights for any of this; this process needs the right to mount, and nothing
+//! else: it reads no service and answers no application.
+
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use tokio::net::UnixListener;
+use tonic::{codegen::tokio_stream::wrappers::UnixListenerStream, transport::Server};
+use tracing::info;
+
+use self::{
+    plugin::Plugin,
+    proto::{
+        csi::{identity_server::IdentityServer, node_server::NodeServer},
+        registration::registration_server::RegistrationServer,
+    },
+    registration::Registration,
+};
+use crate::agent::signals::Signals;
+
+mod mount;
+mod plugin;
+mod registration;
+
+#[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms)]
+mod proto {
+    pub(super) mod csi {
+        tonic::include_proto!("csi.v1");
+    }
+    pub(super) mod registration {
+        tonic::include_proto!("pluginregistration");
+    }
+}
+
+/// The name of the driver, as pods' volumes and the `CSIDriver` object have it.
+pub const DRIVER: &str = "csi.pointsman.dev";
+
+/// What the plugin is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder that pods get.
+    pub folder: PathBuf,
+    /// The kubelet's own folder.
+    pub kubelet: PathBuf,
+    /// This node's name.
+    pub node: String,
+}
+
+/// Why the plugin ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A socket or a signal could not be had.
+    #[error("{what}: {error}")]
+    System {
+        /// Which, for a person.
+        what: String,
+        /// As the system says it.
+        error: io::Error,
+    },
+    /// The kubelet said no.
+    #[error("the kubelet refuses the driver {DRIVER}: {0}")]
+    Refused(String),
+    /// A connection could not be served.
+    #[error(transparent)]
+    Serve(#[from] tonic::transport::Error),
+}
+
+/// Serves the kubelet until it is told to end.
+///
+/// # Errors
+/// A socket can't be had, or the kubelet refuses the driver.
+pub async fn run(options: Options) -> Result<(), Error> {
+    let mut signals = Signals::listen().map_err(system("signals"))?;
+    let socket = options.kubelet.join("plugins").join(DRIVER).join("csi.sock");
+    let registry = options.kubelet.join("plugins_registry").join(format!("{DRIVER}-reg.sock"));
+    let calls = listen(&socket)?;
+    let (registration, refused) = Registration::new(socket);
+    let plugin = Plugin::new(options.folder.clone(), options.node);
+    let calls = Server::builder()
+        .add_service(IdentityServer::new(plugin.clone()))
+        .add_service(NodeServer::new(plugin))
+        .serve_with_incoming(calls);
+    // Last: from here on the kubelet may find us.
+    let registrations = Server::builder()
+        .add_service(RegistrationServer::new(registration))
+        .serve_with_incoming(listen(&registry)?);
+    info!(folder = %options.folder.display(), driver = DRIVER, "mounting for pods");
+    let ended = tokio::select! {
+        () = signals.end() => Ok(()),
+        served = calls => served.map_err(Error::from),
+        served = registrations => served.map_err(Error::from),
+        Ok(reason) = refused => Err(Error::Refused(reason)),
+    };
+    // The kubelet takes a plugin for gone when this socket is; what is mounted stays.
+    fs::remove_file(&registry).map_err(system(registry.display()))?;
+    ended
+}
+
+/// A socket for the kubelet, which is root, in place of one that was left.
+fn listen(path: &Path) -> Result<UnixListenerStream, Error> {
+    let bind = || {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+        Ok(UnixListenerStream::new(listener))
+    };
+    bind().map_err(system(path.display()))
+}
+
+fn system(what: impl ToString) -> impl FnOnce(io::Error) -> Error {
+    move |error| Error::System { what: what.to_string(), error }
+}
