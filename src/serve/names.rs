@@ -21,7 +21,7 @@ use super::{
     narrowed::Narrowed,
 };
 use crate::{
-    catalog::{Catalog, Found, Labels, LookupError, ServiceName, ServiceRef},
+    catalog::{Catalog, Found, Interest, Labels, LookupError, ServiceName, ServiceRef},
     clock,
     policy::ConfigPolicies,
     publish::{
@@ -45,6 +45,8 @@ pub struct Resolved {
     pub live: Arc<Live>,
     /// Where its picks are counted.
     pub tally: Arc<Tally>,
+    /// What keeps its source at it, where that answers on demand.
+    interest: Option<Interest>,
 }
 
 /// Names resolved, and what is needed to resolve more.
@@ -125,12 +127,17 @@ impl Names {
             && let Some(kept) = self.kept.get(name)
             && kept.as_of == as_of
         {
+            if let Some(interest) = &kept.resolved.interest {
+                interest.renew();
+            }
             return Ok(kept.resolved.clone());
         }
         let keep = selector.is_empty();
         let found = self.find(identity, name, wait).await?;
         let live = self.open(identity, name, &found, selector)?;
-        let resolved = Resolved { live, tally: self.tally(&found.service.name) };
+        let service = &found.service.name;
+        let interest = self.catalog.interest(service);
+        let resolved = Resolved { live, tally: self.tally(service), interest };
         if keep {
             if self.kept.len() >= KEPT {
                 self.kept.clear();
@@ -231,7 +238,7 @@ impl Names {
         waited: Duration,
     ) -> Error {
         match error {
-            LookupError::NotSynced { .. } => {
+            LookupError::NotSynced { .. } | LookupError::Awaited { .. } => {
                 Error::NotAnswered { what: name.to_owned(), why: error.to_string(), waited }
             }
             LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),
