@@ -161,7 +161,8 @@ impl Merge {
         let Source { known, .. } = &self.sources[source];
         let unnamed: Vec<_> = known.keys().filter(|name| !names.contains(name)).cloned().collect();
         // Another source may have had them to itself so far.
-        let named: Vec<_> = names.iter().filter(|name| !known.contains_key(name)).cloned().collect();
+        let named: Vec<_> =
+            names.iter().filter(|name| !known.contains_key(name)).cloned().collect();
         let gone = self.directory.replace(source, names).into_iter().chain(named);
         let mut touched: Vec<Touched> = gone.map(Touched::by_removal).collect();
         touched.extend(unnamed.into_iter().map(|name| self.drop_known(source, name)));

@@ -35,16 +35,10 @@ fn message(catalog: &Catalog, text: &str) -> String {
 #[test]
 fn a_name_that_is_none_is_answered_at_once_and_one_that_is_leads_to_a_question() {
     let catalog = named(&["cart.shop"]);
-    assert!(matches!(
-        catalog.lookup(&asked("crat.shop")),
-        Err(LookupError::NoSuchService { .. })
-    ));
+    assert!(matches!(catalog.lookup(&asked("crat.shop")), Err(LookupError::NoSuchService { .. })));
     assert_eq!(catalog.near(&name("crat.shop"), |_| true), ["cart.shop"]);
     assert!(catalog.interests().all().is_empty(), "nobody asks a source for what is not there");
-    assert_eq!(
-        message(&catalog, "cart.shop"),
-        "its endpoints are not known yet: no answer so far"
-    );
+    assert_eq!(message(&catalog, "cart.shop"), "its endpoints are not known yet: no answer so far");
     assert_eq!(catalog.interests().all(), [name("cart.shop")]);
     catalog.interests().awaits(&name("cart.shop"), "the API server is away");
     assert!(message(&catalog, "cart.shop").ends_with("yet: the API server is away"));
