@@ -17,7 +17,12 @@ use super::{
     explanation::{EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     target::Target,
 };
-use crate::{catalog::EndpointRef, clock, plan::Standing, policy::Policy};
+use crate::{
+    catalog::EndpointRef,
+    clock,
+    plan::{Here, Standing},
+    policy::Policy,
+};
 
 /// What one pick wants.
 #[derive(Clone, Copy, Debug)]
@@ -97,9 +102,11 @@ impl Live {
         &self,
         endpoints: Vec<EndpointRef>,
         policy: Option<Arc<Policy>>,
+        here: &Here,
         stale: bool,
     ) -> io::Result<()> {
         let mut publisher = self.publisher();
+        publisher.locate(here.clone());
         let policy = policy.unwrap_or_else(|| publisher.policy().clone());
         let callers = self.callers.load_full();
         let mut counting = callers.lock();

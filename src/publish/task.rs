@@ -51,7 +51,7 @@ pub struct Tables {
 struct Shared {
     catalog: Arc<Catalog>,
     policies: ArcSwap<ConfigPolicies>,
-    here: Here,
+    here: ArcSwap<Here>,
     seed: u32,
     /// What an earlier agent had judged of targets that nobody has asked for yet.
     remembered: Mutex<Judgements>,
@@ -101,7 +101,7 @@ impl Tables {
         let shared = Arc::new(Shared {
             catalog: catalog.clone(),
             policies: ArcSwap::from_pointee(policies),
-            here,
+            here: ArcSwap::from_pointee(here),
             seed,
             remembered: Mutex::default(),
             judged: watch::Sender::new(0),
@@ -141,7 +141,7 @@ impl Tables {
         let mut publisher = ServicePublisher::new(Setup {
             name: target.to_string(),
             policy: shared.policy(&service),
-            here: shared.here.clone(),
+            here: (**shared.here.load()).clone(),
             memory: Memory::Shared,
             endpoints: selected(&port, target),
             now: clock::now(),
@@ -186,6 +186,21 @@ impl Tables {
     /// Configures them anew; live tables follow at once.
     pub fn configure(&self, policies: ConfigPolicies) {
         self.shared.policies.store(Arc::new(policies));
+        self.decide_all_anew();
+    }
+
+    /// Where this agent runs.
+    pub fn here(&self) -> Arc<Here> {
+        self.shared.here.load_full()
+    }
+
+    /// This agent runs there, as it turned out; live tables follow at once.
+    pub fn locate(&self, here: Here) {
+        self.shared.here.store(Arc::new(here));
+        self.decide_all_anew();
+    }
+
+    fn decide_all_anew(&self) {
         let services = self.all().into_iter().map(|live| live.target().service.clone());
         lock(&self.shared.changed).extend(services);
         self.shared.waker.wake();
@@ -245,6 +260,7 @@ impl Shared {
             .filter(|live| changed.contains(&live.target().service))
             .cloned()
             .collect();
+        let here = self.here.load_full();
         for live in affected {
             // Under the lock, so that a service that comes back meanwhile is not left without.
             let found = {
@@ -259,9 +275,10 @@ impl Shared {
                 Some((service, port)) => live.update(
                     selected(&port, live.target()),
                     Some(self.policy(&service)),
+                    &here,
                     service.stale,
                 ),
-                None => live.update(Vec::new(), None, false),
+                None => live.update(Vec::new(), None, &here, false),
             };
             if let Err(error) = updated {
                 error!(service = %live.target(), %error, "kept the endpoints before");

@@ -23,9 +23,12 @@ pub mod problem;
 pub use kubernetes::Cluster;
 pub use problem::{Place, Problem};
 
-use crate::catalog::{
-    Catalog, SourceId,
-    near::{did_you_mean, near},
+use crate::{
+    catalog::{
+        Catalog, SourceId,
+        near::{did_you_mean, near},
+    },
+    plan::Here,
 };
 
 /// A source as a person names it: `file:/etc/pointsman/services.yaml`.
@@ -136,12 +139,13 @@ impl Status {
     }
 }
 
-/// Keeps the catalog true to a source until `cancelled` completes. `node` is the agent's own (a
-/// service may be meant for callers of an endpoint's node only). The source's first good read is followed
-/// by [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
+/// Keeps the catalog true to a source until `cancelled` completes. `here` is where the agent runs (a
+/// service may be meant for callers of an endpoint's node only); a source that knows of a zone or
+/// region what is not known yet adds it. The source's first good read is followed by
+/// [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
 pub async fn run(
     spec: Spec,
-    node: Option<Arc<str>>,
+    here: watch::Sender<Here>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,
@@ -149,9 +153,12 @@ pub async fn run(
 ) {
     let work = async {
         match spec {
-            Spec::File(path) => file::run(path, node, source, catalog, status).await,
+            Spec::File(path) => {
+                let node = here.borrow().node.clone();
+                file::run(path, node, source, catalog, status).await;
+            }
             Spec::Kubernetes(cluster) => {
-                kubernetes::run(cluster, node, source, catalog, status).await;
+                kubernetes::run(cluster, here, source, catalog, status).await;
             }
         }
     };

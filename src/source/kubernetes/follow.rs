@@ -30,7 +30,7 @@ pub(super) enum Scope {
 }
 
 enum Event {
-    Service(Heard<Service>),
+    Service(Box<Heard<Service>>),
     Slice(Heard<EndpointSlice>),
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn follow(scope: &Scope, seat: &Seat, shared: &Shared) {
         let was_complete = told.complete();
         let silence = event.silence();
         let touched = match event {
-            Event::Service(heard) => told.hear_service(heard),
+            Event::Service(heard) => told.hear_service(*heard),
             Event::Slice(heard) => told.hear_slice(heard),
         };
         match told.malformed() {
@@ -114,10 +114,8 @@ impl std::fmt::Display for Scope {
 impl Event {
     fn silence(&self) -> Option<Arc<str>> {
         match self {
-            Self::Service(Heard::Silence(why)) | Self::Slice(Heard::Silence(why)) => {
-                Some(why.clone())
-            }
-            _ => None,
+            Self::Service(heard) => heard.silence(),
+            Self::Slice(heard) => heard.silence(),
         }
     }
 }
@@ -151,5 +149,6 @@ fn events(
         shared.subject(Resource::EndpointSlices, scope),
         shared.problems.clone(),
     );
-    stream::select(services.map(Event::Service), slices.map(Event::Slice))
+    let services = services.map(|heard| Event::Service(Box::new(heard)));
+    stream::select(services, slices.map(Event::Slice))
 }

@@ -8,9 +8,12 @@
 //! - `watch`: a watch that never ends; `backoff`: how long it waits after a failure
 //! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
 //! - `on_demand`: the names of all services, and who is followed
+//! - `node`: which zone this agent is in
 //! - `problems`: what is wrong now
 
 use std::sync::Arc;
+
+use tokio::sync::watch::Sender;
 
 use self::{
     access::Resource,
@@ -24,6 +27,7 @@ use super::Status;
 use crate::{
     catalog::{Catalog, Change, SourceId},
     clock,
+    plan::Here,
 };
 
 mod access;
@@ -31,6 +35,7 @@ mod backoff;
 mod client;
 pub mod cluster;
 mod follow;
+mod node;
 mod on_demand;
 mod problems;
 mod told;
@@ -67,7 +72,7 @@ impl Shared {
 /// Keeps the catalog true to a cluster, for ever.
 pub(super) async fn run(
     cluster: Cluster,
-    node: Option<Arc<str>>,
+    here: Sender<Here>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,
@@ -76,23 +81,23 @@ pub(super) async fn run(
     let problems = Problems::new(status.clone(), name.clone());
     loop {
         let connections = connect(&cluster, &name, &problems).await;
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             source,
             name: name.clone(),
             server: connections.server().into(),
-            node: node.clone(),
+            node: here.borrow().node.clone(),
             catalog: catalog.clone(),
             connections,
             problems: problems.clone(),
-        };
+        });
         let work = async {
             match cluster.everything {
                 true => everything(&shared).await,
-                false => on_demand::run(Arc::new(shared)).await,
+                false => on_demand::run(&shared).await,
             }
         };
         tokio::select! {
-            () = work => {}
+            () = async { tokio::join!(work, node::locate(&here, &shared)); } => {}
             // How the cluster is reached is read again, too: a renewed certificate, another token.
             () = status.told_to_look() => {}
         }

@@ -33,10 +33,10 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 const FORGET_SPREAD: f64 = 0.25;
 
 /// Keeps the catalog true to the cluster, for ever.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: &Arc<Shared>) {
     let finder = "names of services".into();
     let seat = shared.seat(&finder).await;
-    let mut names = Box::pin(names(&seat.client, &shared));
+    let mut names = Box::pin(names(&seat.client, shared));
     let mut asked = shared.catalog.interests().changes();
     let mut followed = Followed::new(shared.clone());
     // What served before is what is asked for.

@@ -31,6 +31,15 @@ pub(super) enum Heard<K> {
     Silence(Arc<str>),
 }
 
+impl<K> Heard<K> {
+    pub(super) fn silence(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Silence(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
+}
+
 /// Who watches what, for a person.
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
