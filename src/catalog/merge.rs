@@ -69,6 +69,10 @@ impl Merge {
         &self.directory
     }
 
+    pub(super) fn name(&self, source: SourceId) -> Arc<str> {
+        self.sources[source.0].name.clone()
+    }
+
     pub(super) fn unconfirmed(&self, source: SourceId) -> Vec<ServiceName> {
         self.sources[source.0].unconfirmed.names()
     }

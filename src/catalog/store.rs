@@ -78,6 +78,8 @@ pub struct Catalog {
     deadline: watch::Sender<Option<Duration>>,
     /// Names of the sources that have not yet said all they know.
     unsynced: ArcSwap<Vec<Arc<str>>>,
+    /// By source: why it has said nothing yet, where it says that.
+    excuses: Mutex<HashMap<Arc<str>, Arc<str>>>,
     brakes_triggered: AtomicU64,
     brakes_held: AtomicUsize,
 }
@@ -102,6 +104,7 @@ impl Catalog {
             generation: watch::Sender::new(0),
             deadline: watch::Sender::new(None),
             unsynced: ArcSwap::from_pointee(unsynced),
+            excuses: Mutex::default(),
             brakes_triggered: AtomicU64::new(0),
             brakes_held: AtomicUsize::new(0),
         }
@@ -223,7 +226,7 @@ impl Catalog {
             None if unsynced.is_empty() => {
                 Err(LookupError::NoSuchService { asked: asked.service.clone(), near: Vec::new() })
             }
-            None => Err(LookupError::NotSynced { sources: unsynced.to_vec() }),
+            None => Err(LookupError::NotSynced { sources: self.excused(&unsynced) }),
         }
     }
 
@@ -247,6 +250,26 @@ impl Catalog {
     /// To keep a service asked for without a lookup; none where no source answers on demand.
     pub fn interest(&self, name: &ServiceName) -> Option<Interest> {
         self.interests.get(name)
+    }
+
+    /// Leaves word of why a source has not yet said what it knows, for those who wait.
+    pub fn excuse(&self, source: SourceId, why: Option<Arc<str>>) {
+        let name = self.writer().merge.name(source);
+        let mut excuses = lock(&self.excuses);
+        match why {
+            Some(why) => excuses.insert(name, why),
+            None => excuses.remove(&name),
+        };
+    }
+
+    /// These sources, each with its excuse.
+    fn excused(&self, sources: &[Arc<str>]) -> Vec<Arc<str>> {
+        let excuses = lock(&self.excuses);
+        let with = |name: &Arc<str>| match excuses.get(name) {
+            Some(why) => format!("{name} ({why})").into(),
+            None => name.clone(),
+        };
+        sources.iter().map(with).collect()
     }
 
     /// Whether this source has such a service, whatever it says of it.

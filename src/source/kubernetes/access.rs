@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kube::{core::Status, runtime::watcher};
+use kube::core::Status;
 
 use super::client::in_words;
 
@@ -48,22 +48,7 @@ pub(super) struct Failure {
     pub(super) gone: bool,
 }
 
-/// What a watch's failure says. `server`: where the API server is.
-pub(super) fn of_watch(error: &watcher::Error, resource: Resource, server: &str) -> Failure {
-    match error {
-        watcher::Error::InitialListFailed(error) => of_call(error, "list", resource, server),
-        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-            of_call(error, "watch", resource, server)
-        }
-        watcher::Error::WatchError(status) => of_status(status, "watch", resource, server),
-        watcher::Error::NoResourceVersion => plain(format!(
-            "{server} gives its {} no resourceVersion: this is no Kubernetes API server",
-            resource.plural()
-        )),
-    }
-}
-
-/// What a call's failure says.
+/// What a call's failure says. `server`: where the API server is.
 pub(super) fn of_call(
     error: &kube::Error,
     verb: &str,
@@ -129,8 +114,8 @@ mod tests {
     }
 
     fn said(code: u16, message: &str) -> Failure {
-        let error = watcher::Error::WatchStartFailed(kube::Error::Api(status(code, message)));
-        of_watch(&error, Resource::EndpointSlices, "https://10.0.0.1")
+        let error = kube::Error::Api(status(code, message));
+        of_call(&error, "watch", Resource::EndpointSlices, "https://10.0.0.1")
     }
 
     #[test]
@@ -151,8 +136,7 @@ mod tests {
 
     #[test]
     fn a_410_starts_from_a_new_list() {
-        let error = watcher::Error::WatchError(status(410, "too old resource version"));
-        assert!(of_watch(&error, Resource::Services, "https://10.0.0.1").gone);
+        assert!(said(410, "too old resource version").gone);
         assert!(!said(500, "").gone);
     }
 

@@ -4,17 +4,14 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::{
-    Api, Client,
-    runtime::watcher::{Config, watcher},
-};
+use kube::{Api, Client};
 
 use super::{
     Shared,
     access::Resource,
     client::Seat,
     told::Told,
-    watch::{Heard, watch},
+    watch::{Heard, Selector, watch},
 };
 use crate::{
     catalog::{Change, ServiceName},
@@ -30,7 +27,7 @@ pub(super) enum Scope {
 }
 
 enum Event {
-    Service(Box<Heard<Service>>),
+    Service(Heard<Service>),
     Slice(Heard<EndpointSlice>),
 }
 
@@ -43,7 +40,7 @@ pub(super) async fn follow(scope: &Scope, seat: &Seat, shared: &Shared) {
         let was_complete = told.complete();
         let silence = event.silence();
         let touched = match event {
-            Event::Service(heard) => told.hear_service(*heard),
+            Event::Service(heard) => told.hear_service(heard),
             Event::Slice(heard) => told.hear_slice(heard),
         };
         match told.malformed() {
@@ -94,10 +91,13 @@ impl Scope {
 
     /// Tells those who wait what is waited for.
     fn await_rest(&self, told: &Told, silence: Option<Arc<str>>, shared: &Shared) {
-        if let Self::One(name) = self {
-            let missing = || format!("waiting for {} from {}", told.missing(), shared.server);
-            let why = silence.unwrap_or_else(|| missing().into());
-            shared.catalog.interests().awaits(name, why);
+        match self {
+            Self::One(name) => {
+                let missing = || format!("waiting for {} from {}", told.missing(), shared.server);
+                let why = silence.unwrap_or_else(|| missing().into());
+                shared.catalog.interests().awaits(name, why);
+            }
+            Self::All => shared.catalog.excuse(shared.source, silence),
         }
     }
 }
@@ -125,30 +125,22 @@ fn events(
     client: &Client,
     shared: &Shared,
 ) -> impl Stream<Item = Event> + Send + use<> {
-    let (service_api, slice_api, service_config, slice_config) = match scope {
+    let (services, slices, service, slice) = match scope {
         Scope::One(ServiceName { name, namespace, .. }) => (
             Api::<Service>::namespaced(client.clone(), namespace),
             Api::<EndpointSlice>::namespaced(client.clone(), namespace),
-            Config::default().fields(&format!("metadata.name={name}")),
-            Config::default().labels(&format!("{SERVICE_LABEL}={name}")),
+            Selector { fields: Some(format!("metadata.name={name}")), labels: None },
+            Selector { fields: None, labels: Some(format!("{SERVICE_LABEL}={name}")) },
         ),
         Scope::All => (
             Api::all(client.clone()),
             Api::all(client.clone()),
-            Config::default(),
-            Config::default().labels(SERVICE_LABEL),
+            Selector::default(),
+            Selector { fields: None, labels: Some(SERVICE_LABEL.to_owned()) },
         ),
     };
-    let services = watch(
-        move || watcher(service_api.clone(), service_config.clone()).boxed(),
-        shared.subject(Resource::Services, scope),
-        shared.problems.clone(),
-    );
-    let slices = watch(
-        move || watcher(slice_api.clone(), slice_config.clone()).boxed(),
-        shared.subject(Resource::EndpointSlices, scope),
-        shared.problems.clone(),
-    );
-    let services = services.map(|heard| Event::Service(Box::new(heard)));
-    stream::select(services, slices.map(Event::Slice))
+    let of = |resource| shared.subject(resource, scope);
+    let services = watch(services, service, of(Resource::Services), shared.problems.clone());
+    let slices = watch(slices, slice, of(Resource::EndpointSlices), shared.problems.clone());
+    stream::select(services.map(Event::Service), slices.map(Event::Slice))
 }

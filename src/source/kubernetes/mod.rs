@@ -80,7 +80,12 @@ pub(super) async fn run(
     let name: Arc<str> = cluster.to_string().into();
     let problems = Problems::new(status.clone(), name.clone());
     loop {
-        let connections = connect(&cluster, &name, &problems).await;
+        let connections = connect(&cluster, |why| {
+            catalog.excuse(source, Some(why.into()));
+            problems.found(&name, why);
+        })
+        .await;
+        problems.mended(&name);
         let shared = Arc::new(Shared {
             source,
             name: name.clone(),
@@ -105,15 +110,12 @@ pub(super) async fn run(
 }
 
 /// How the cluster is reached; waits for as long as nothing says that.
-async fn connect(cluster: &Cluster, name: &Arc<str>, problems: &Problems) -> Connections {
+async fn connect(cluster: &Cluster, failed: impl Fn(&str)) -> Connections {
     let mut backoff = Backoff::default();
     loop {
         match client::config(cluster).await {
-            Ok(config) => {
-                problems.mended(name);
-                return Connections::new(config);
-            }
-            Err(what) => problems.found(name, &what),
+            Ok(config) => return Connections::new(config),
+            Err(why) => failed(&why),
         }
         tokio::time::sleep(backoff.failed()).await;
     }

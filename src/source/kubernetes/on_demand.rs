@@ -4,11 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Service;
-use kube::{
-    Api, Client,
-    core::PartialObjectMeta,
-    runtime::watcher::{Config, watcher},
-};
+use kube::{Api, Client, core::PartialObjectMeta};
 use rand::RngExt;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{debug, error};
@@ -18,7 +14,7 @@ use super::{
     access::Resource,
     follow::{Scope, follow},
     told::name_of,
-    watch::{Heard, watch},
+    watch::{Heard, Selector, watch},
 };
 use crate::{
     catalog::{Change, ServiceName},
@@ -88,7 +84,7 @@ impl Followed {
                     catalog.apply(*source, Change::Remove(name), clock::now());
                 }
             }
-            Heard::Silence(_) => {}
+            Heard::Silence(why) => catalog.excuse(*source, Some(why)),
         }
         self.by_name.retain(|name, task| {
             let there = catalog.has(*source, name);
@@ -154,10 +150,6 @@ fn names(
     client: &Client,
     shared: &Shared,
 ) -> impl Stream<Item = Heard<PartialObjectMeta<Service>>> + Send + use<> {
-    let api = Api::<PartialObjectMeta<Service>>::all(client.clone());
-    watch(
-        move || watcher(api.clone(), Config::default()).boxed(),
-        shared.subject(Resource::Services, "all, by name"),
-        shared.problems.clone(),
-    )
+    let subject = shared.subject(Resource::Services, "all, by name");
+    watch(Api::all(client.clone()), Selector::default(), subject, shared.problems.clone())
 }

@@ -100,7 +100,7 @@ impl Told {
                 }
                 self.services_listed = true;
             }
-            Heard::Put(service) => self.put_service(service, &mut touched),
+            Heard::Put(service) => self.put_service(*service, &mut touched),
             Heard::Gone(service) => {
                 let shown = shown("Service", &service.metadata.namespace, &service.metadata.name);
                 self.malformed.remove(&shown);
@@ -148,7 +148,7 @@ impl Told {
                 }
                 self.slices_listed = true;
             }
-            Heard::Put(slice) => self.put_slice(slice, &mut touched),
+            Heard::Put(slice) => self.put_slice(*slice, &mut touched),
             Heard::Gone(slice) => self.drop_slice(&slice_key(&slice), &mut touched),
             Heard::Silence(_) => {}
         }
