@@ -154,7 +154,7 @@ async fn an_api_server_that_is_stopped_for_twenty_seconds_is_followed_again_from
     tokio::task::block_in_place(|| own.control(&["start"], &["kube-apiserver"]));
     shop.served(&agent, &THREE[1..]).await;
     agent.logs("listing anew");
-    shop.pod("cart-4", "10.1.0.4", "node-b").await;
+    shop.rewrite("cart-1", endpoints(&[2, 3, 4])).await;
     let all = [("10.1.0.2:8080", "ready"), ("10.1.0.3:8080", "ready"), ("10.1.0.4:8080", "ready")];
     shop.served(&agent, &all).await;
 }
