@@ -123,8 +123,9 @@ impl Followed {
 /// Follows a service until nobody asks for it any more.
 async fn while_asked_for(shared: Arc<Shared>, name: ServiceName) -> ServiceName {
     let scope = Scope::One(name.clone());
+    let _passing = shared.problems.of(scope.to_string());
     let following = async {
-        let seat = shared.seat(&scope.to_string().into()).await;
+        let seat = shared.seat(&format!("connection of {scope}").into()).await;
         follow(&scope, &seat, &shared).await;
     };
     let forgotten = async {
@@ -152,4 +153,64 @@ fn names(
 ) -> impl Stream<Item = Heard<PartialObjectMeta<Service>>> + Send + use<> {
     let subject = shared.subject(Resource::Services, "all, by name");
     watch(Api::all(client.clone()), Selector::default(), subject, shared.problems.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::{
+        catalog::{
+            Catalog, SourceId,
+            sample::{endpoint, service},
+        },
+        source::{
+            Status,
+            kubernetes::{client::Connections, problems::Problems},
+        },
+    };
+
+    /// A source whose API server is away for good.
+    fn shared() -> Arc<Shared> {
+        let nobody: SocketAddr = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let config = kube::Config::new(format!("http://{nobody}").parse().unwrap());
+        Arc::new(Shared {
+            source: SourceId(0),
+            name: "kubernetes".into(),
+            server: "the API server".into(),
+            node: None,
+            catalog: Arc::new(Catalog::new(["kubernetes"])),
+            connections: Connections::new(config),
+            problems: Problems::new(Status::default(), "kubernetes".into()),
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_is_followed_until_nobody_asked_for_it_for_a_while() {
+        let shared = shared();
+        let catalog = shared.catalog.clone();
+        let cart: ServiceName = "cart.shop".parse().unwrap();
+        catalog.apply(SourceId(0), Change::Names(vec![cart.clone()]), clock::now());
+        catalog.apply(
+            SourceId(0),
+            Change::Upsert(service("cart.shop", [endpoint(1)])),
+            clock::now(),
+        );
+        catalog.interests().ask(&cart);
+        let begin = tokio::time::Instant::now();
+        let following = tokio::spawn(while_asked_for(shared.clone(), cart.clone()));
+        tokio::time::sleep(FORGET_AFTER * 3 / 2).await;
+        assert!(catalog.get(&cart).is_some(), "it was asked for at the beginning");
+        catalog.interest(&cart).unwrap().renew();
+        following.await.unwrap();
+        assert!(begin.elapsed() > FORGET_AFTER * 3 && begin.elapsed() < FORGET_AFTER * 4);
+        assert!(catalog.get(&cart).is_none());
+        assert!(catalog.has(SourceId(0), &cart), "there still is such a service");
+        let problems = shared.problems.shown();
+        assert!(problems.is_empty(), "nobody waits for it any more: {problems:?}");
+    }
 }

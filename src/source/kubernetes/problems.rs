@@ -43,6 +43,25 @@ impl Problems {
         self.change(|all| all.by_finder.remove(finder).is_some());
     }
 
+    /// What those find who watch `of` goes with them.
+    pub(super) fn of(&self, of: impl Into<String>) -> Passing {
+        Passing { problems: self.clone(), of: of.into() }
+    }
+
+    fn ended(&self, of: &str) {
+        let of = format!(" of {of}");
+        self.change(|all| {
+            let before = all.by_finder.len();
+            all.by_finder.retain(|finder, _| !finder.ends_with(&of));
+            all.by_finder.len() != before
+        });
+    }
+
+    #[cfg(test)]
+    pub(super) fn shown(&self) -> Vec<Problem> {
+        self.0.status.problems()
+    }
+
     /// The source has said all it knew at its start.
     pub(super) fn synced(&self) {
         self.change(|all| !std::mem::replace(&mut all.synced, true));
@@ -58,6 +77,18 @@ impl Problems {
             all.by_finder.values().map(|what| Problem::of_file(source, what)).collect();
         status.read(all.synced, now.iter().cloned().collect());
         all.told = tell(std::mem::take(&mut all.told), now);
+    }
+}
+
+/// Problems of watches that end; dropped, they are none any more.
+pub(super) struct Passing {
+    problems: Problems,
+    of: String,
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.problems.ended(&self.of);
     }
 }
 
