@@ -12,6 +12,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+use http::{
+    Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use http_body_util::{Either, Full};
+use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_timeout::TimeoutConnector;
 use hyper_util::{
@@ -20,10 +27,10 @@ use hyper_util::{
 };
 use kube::{
     Client, Config,
-    client::{Body, ConfigExt, retry::RetryPolicy},
+    client::{Body, ConfigExt},
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
+use tower::{BoxError, ServiceBuilder};
 
 use super::cluster::Cluster;
 
@@ -40,14 +47,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// See [`PING_EVERY`].
 const PING_ANSWER: Duration = Duration::from_secs(10);
-
-/// A request that the API server has no time for (429, 503) is sent again after the time it says,
-/// else after these, so often before anybody hears of it.
-const BUSY_FIRST: Duration = Duration::from_millis(250);
-/// See [`BUSY_FIRST`].
-const BUSY_LONGEST: Duration = Duration::from_secs(5);
-/// See [`BUSY_FIRST`].
-const BUSY_RETRIES: u32 = 2;
 
 /// Files of a pod's service account; Kubernetes mounts them here.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -141,15 +140,35 @@ fn client(config: &Config) -> Result<Client, BoxError> {
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PING_ANSWER)
         .build::<_, Body>(connector);
-    let again = RetryPolicy::new(BUSY_FIRST, BUSY_LONGEST, BUSY_RETRIES, true)?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
-        .layer(RetryLayer::new(again))
+        .map_response(keep_retry_after)
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service, config.default_namespace.clone()))
+}
+
+/// An API server without time says in a header for how long it wants to be left alone, where kube
+/// hears the body only: the body says it, too, from here on.
+fn keep_retry_after(response: Response<Incoming>) -> Response<Either<Full<Bytes>, Incoming>> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let seconds: Option<u32> = header(RETRY_AFTER).and_then(|text| text.trim().parse().ok());
+    let in_words = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    match seconds {
+        Some(seconds) if response.status() == StatusCode::TOO_MANY_REQUESTS && !in_words => {
+            let status = serde_json::json!({
+                "kind": "Status",
+                "status": "Failure",
+                "code": StatusCode::TOO_MANY_REQUESTS.as_u16(),
+                "message": "Too many requests",
+                "details": { "retryAfterSeconds": seconds }
+            });
+            response.map(|_| Either::Left(Full::from(status.to_string())))
+        }
+        _ => response.map(Either::Right),
+    }
 }
 
 /// An error with what caused it, each part once.
