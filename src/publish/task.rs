@@ -26,10 +26,10 @@ use super::{
     period,
     segment::Memory,
     service::{ServicePublisher, Setup},
-    target::Target,
+    target::{Target, Way},
 };
 use crate::{
-    catalog::{Catalog, EndpointRef, Port, Service, ServiceName},
+    catalog::{Catalog, Endpoint, EndpointRef, Health, Port, Service, ServiceName},
     clock,
     plan::{Here, Standing},
     policy::{ConfigPolicies, Policy, resolve},
@@ -138,12 +138,13 @@ impl Tables {
             return Ok(Some(live.clone()));
         }
         let Some((service, port)) = shared.find(target) else { return Ok(None) };
+        let policy = shared.policy(&service);
         let mut publisher = ServicePublisher::new(Setup {
             name: target.to_string(),
-            policy: shared.policy(&service),
+            policy: policy.clone(),
             here: (**shared.here.load()).clone(),
             memory: Memory::Shared,
-            endpoints: selected(&port, target),
+            endpoints: selected(&port, target, &policy),
             now: clock::now(),
         })?;
         if let Some(standings) = lock(&shared.remembered).remove(target) {
@@ -272,12 +273,11 @@ impl Shared {
                 found
             };
             let updated = match found {
-                Some((service, port)) => live.update(
-                    selected(&port, live.target()),
-                    Some(self.policy(&service)),
-                    &here,
-                    service.stale,
-                ),
+                Some((service, port)) => {
+                    let policy = self.policy(&service);
+                    let endpoints = selected(&port, live.target(), &policy);
+                    live.update(endpoints, Some(policy), &here, service.stale)
+                }
                 None => live.update(Vec::new(), None, &here, false),
             };
             if let Err(error) = updated {
@@ -287,10 +287,32 @@ impl Shared {
     }
 }
 
-fn selected(port: &Port, target: &Target) -> Vec<EndpointRef> {
+fn selected(port: &Port, target: &Target, policy: &Policy) -> Vec<EndpointRef> {
+    if target.way == Way::VirtualIp {
+        return virtual_ip(port, policy);
+    }
     EndpointRef::all(&port.endpoints)
         .filter(|e| target.selector.iter().all(|(key, value)| e.labels.get(key) == Some(value)))
         .collect()
+}
+
+/// The virtual IP of a service at this port of it.
+fn virtual_ip(port: &Port, policy: &Policy) -> Vec<EndpointRef> {
+    let (Some(ip), Some(number)) = (policy.virtual_ip, port.number) else { return Vec::new() };
+    let endpoint = Endpoint {
+        address: SocketAddr::new(ip, number),
+        region: None,
+        zone: None,
+        node: None,
+        weight: 1,
+        health: Health::Ready,
+        labels: Arc::default(),
+        ready_since: None,
+        server_name: None,
+        braked: false,
+        hints: None,
+    };
+    EndpointRef::all(&[endpoint].into()).collect()
 }
 
 /// The thread's own state.

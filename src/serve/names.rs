@@ -25,7 +25,7 @@ use crate::{
     clock,
     policy::ConfigPolicies,
     publish::{
-        Live, Tables, Target,
+        Live, Tables, Target, Way,
         leases::{Identity, Tally},
     },
 };
@@ -196,12 +196,25 @@ impl Names {
             service: found.service.name.clone(),
             port: (port.name.clone(), port.number),
             selector,
+            way: Way::Balanced,
         };
         self.table(identity, &target)?.ok_or_else(|| {
             let gone =
                 LookupError::NoSuchService { asked: found.service.name.clone(), near: Vec::new() };
             self.not_found(identity, name, gone, Duration::ZERO)
         })
+    }
+
+    /// The table of a service's virtual IP, where it has one.
+    ///
+    /// # Errors
+    /// As [`Names::table`].
+    pub(super) fn virtual_ip(
+        &self,
+        identity: Identity,
+        of: &Live,
+    ) -> Result<Option<Arc<Live>>, Error> {
+        self.table(identity, &Target { way: Way::VirtualIp, ..of.target().clone() })
     }
 
     /// The live table of a target, as another agent names it. None: the catalog has no such port.

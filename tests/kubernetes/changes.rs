@@ -96,3 +96,28 @@ async fn settings_are_annotations_and_take_effect_within_a_second() {
     };
     tokio::time::timeout(Duration::from_secs(1), until(true, strict)).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_mode_is_an_annotation_and_takes_effect_within_a_second() {
+    let shop = Cluster::shared().await.namespace().await;
+    shop.selecting(json!({})).await;
+    shop.pod("cart-1", "10.1.0.1", "node-a").await;
+    let agent = shop.agent(&[]).await;
+    shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
+    let service = shop.api::<Service>().get("cart").await.unwrap();
+    let cluster_ip = format!("{}:80", service.spec.unwrap().cluster_ip.unwrap());
+    let say = async |mode: &str| {
+        let annotations = json!({ "metadata": { "annotations": { "pointsman.dev/mode": mode } } });
+        shop.patch::<Service>("cart", annotations).await;
+    };
+    for (mode, expected) in
+        [("off", cluster_ip.as_str()), ("on", "10.1.0.1:8080"), ("shadow", &cluster_ip)]
+    {
+        say(mode).await;
+        let expected = (200, expected.to_owned());
+        let effect = until(expected, async || shop.pick(&agent).await);
+        tokio::time::timeout(Duration::from_secs(1), effect).await.unwrap();
+    }
+    say("50%").await;
+    until(2, async || shop.picked(&agent, 30).await.len()).await;
+}
