@@ -10,6 +10,7 @@ use super::{
     Shared,
     access::Resource,
     client::Seat,
+    silence::Silence,
     told::Told,
     watch::{Heard, Selector, watch},
 };
@@ -36,9 +37,17 @@ pub(super) async fn follow(scope: &Scope, seat: &Seat, shared: &Shared) {
     let mut told = Told::new(shared.node.clone());
     let mut events = Box::pin(events(scope, &seat.client, shared));
     let objects: Arc<str> = format!("objects of {scope}").into();
+    let (mut quiet, mut stale) = (Silence::default(), false);
     while let Some(event) = events.next().await {
         let was_complete = told.complete();
         let silence = event.silence();
+        match &event {
+            Event::Service(heard) => quiet.note(Resource::Services, heard, clock::now()),
+            Event::Slice(heard) => quiet.note(Resource::EndpointSlices, heard, clock::now()),
+        }
+        let aged = quiet.is_stale(clock::now()) != stale;
+        stale ^= aged;
+        told.call_stale(stale);
         let touched = match event {
             Event::Service(heard) => told.hear_service(heard),
             Event::Slice(heard) => told.hear_slice(heard),
@@ -48,7 +57,8 @@ pub(super) async fn follow(scope: &Scope, seat: &Seat, shared: &Shared) {
             None => shared.problems.mended(&objects),
         }
         match told.complete() {
-            true if was_complete => scope.say(&touched, &told, shared),
+            // What it is called changes for all that was ever said.
+            true if was_complete && !aged => scope.say(&touched, &told, shared),
             true => scope.say_all(&told, shared),
             false => scope.await_rest(&told, silence, shared),
         }

@@ -6,6 +6,7 @@
 //! - [`cluster`]: which one is meant, and how much of it
 //! - `client`: how its API server is reached; `access`: what it means when that says no
 //! - `watch`: a watch that never ends; `backoff`: how long it waits after a failure
+//! - `silence`: when what it said is stale
 //! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
 //! - `on_demand`: the names of all services, and who is followed
 //! - `node`: which zone this agent is in
@@ -38,6 +39,7 @@ mod follow;
 mod node;
 mod on_demand;
 mod problems;
+mod silence;
 mod told;
 mod watch;
 

@@ -28,6 +28,10 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// time does not end at the same time.
 const FORGET_SPREAD: f64 = 0.25;
 
+/// Services that are followed at a time. A node's programs call some dozens; one of them that asks
+/// for all there are must not have the API server carry two watches for each.
+const FOLLOWED: usize = 2000;
+
 /// Keeps the catalog true to the cluster, for ever.
 pub(super) async fn run(shared: &Arc<Shared>) {
     let finder = "names of services".into();
@@ -85,6 +89,7 @@ impl Followed {
                 }
             }
             Heard::Silence(why) => catalog.excuse(*source, Some(why)),
+            Heard::Again => {}
         }
         self.by_name.retain(|name, task| {
             let there = catalog.has(*source, name);
@@ -99,6 +104,15 @@ impl Followed {
         let Shared { catalog, source, .. } = &*self.shared;
         for name in catalog.interests().all() {
             if catalog.has(*source, &name) && !self.by_name.contains_key(&name) {
+                if self.by_name.len() >= FOLLOWED {
+                    let why = format!(
+                        "{FOLLOWED} services are followed already, and one more only when one of \
+                         them was not asked for during {} minutes",
+                        FORGET_AFTER.as_secs() / 60
+                    );
+                    catalog.interests().awaits(&name, why);
+                    continue;
+                }
                 let task = self.tasks.spawn(while_asked_for(self.shared.clone(), name.clone()));
                 self.by_name.insert(name, task);
             }

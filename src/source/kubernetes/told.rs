@@ -30,6 +30,7 @@ pub(super) struct Told {
     slices: HashSet<SliceKey>,
     services_listed: bool,
     slices_listed: bool,
+    stale: bool,
     /// Objects that could not be understood, and why: what was last known of them stays.
     malformed: BTreeMap<String, String>,
 }
@@ -43,8 +44,14 @@ impl Told {
             slices: HashSet::new(),
             services_listed: false,
             slices_listed: false,
+            stale: false,
             malformed: BTreeMap::new(),
         }
+    }
+
+    /// Whether nothing was heard for so long that what was told may no longer be true.
+    pub(super) fn call_stale(&mut self, stale: bool) {
+        self.stale = stale;
     }
 
     /// Both have been listed once.
@@ -74,7 +81,8 @@ impl Told {
 
     /// A service as it is now; none where there is no such Service, whatever slices there are.
     pub(super) fn service(&self, name: &ServiceName, source: &Arc<str>) -> Option<Service> {
-        self.services.contains(name).then(|| self.join.service(name, source))?
+        let service = self.services.contains(name).then(|| self.join.service(name, source))??;
+        Some(Service { stale: self.stale, ..service })
     }
 
     /// Takes in what the watch of Services told.
@@ -110,7 +118,7 @@ impl Told {
                     touched.push(name);
                 }
             }
-            Heard::Silence(_) => {}
+            Heard::Silence(_) | Heard::Again => {}
         }
         touched
     }
@@ -150,7 +158,7 @@ impl Told {
             }
             Heard::Put(slice) => self.put_slice(*slice, &mut touched),
             Heard::Gone(slice) => self.drop_slice(&slice_key(&slice), &mut touched),
-            Heard::Silence(_) => {}
+            Heard::Silence(_) | Heard::Again => {}
         }
         touched
     }
@@ -192,4 +200,82 @@ fn slice_key(slice: &discovery::EndpointSlice) -> SliceKey {
 fn shown(kind: &str, namespace: &Option<String>, name: &Option<String>) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     format!("{kind} {}/{}", text(namespace), text(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object<K: serde::de::DeserializeOwned>(name: &str, mut fields: Value) -> K {
+        fields["metadata"]["name"] = name.into();
+        fields["metadata"]["namespace"] = "shop".into();
+        serde_json::from_value(fields).unwrap()
+    }
+
+    fn service(name: &str) -> core::Service {
+        object(name, json!({ "spec": { "ports": [{ "name": "http", "port": 80 }] } }))
+    }
+
+    fn slice(name: &str, of: &str, ip: &str) -> discovery::EndpointSlice {
+        let fields = json!({
+            "metadata": { "labels": { "kubernetes.io/service-name": of } },
+            "addressType": "IPv4",
+            "ports": [{ "name": "http", "port": 8080 }],
+            "endpoints": [{ "addresses": [ip] }]
+        });
+        object(name, fields)
+    }
+
+    fn addresses(told: &Told, name: &str) -> Option<Vec<String>> {
+        let service = told.service(&name.parse().unwrap(), &"test".into())?;
+        let endpoints = service.ports.iter().flat_map(|port| port.endpoints.iter());
+        Some(endpoints.map(|endpoint| endpoint.address.to_string()).collect())
+    }
+
+    #[test]
+    fn line_17_slices_that_come_first_wait_for_their_service() {
+        let mut told = Told::new(None);
+        told.hear_slice(Heard::All(vec![slice("a", "cart", "10.0.0.1")]));
+        assert!(!told.complete());
+        assert_eq!(told.missing(), "its Service");
+        assert_eq!(addresses(&told, "cart.shop"), None, "slices alone are no service");
+        told.hear_service(Heard::All(vec![service("cart")]));
+        assert!(told.complete());
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+    }
+
+    #[test]
+    fn line_09_what_a_new_list_lacks_is_gone() {
+        let mut told = Told::new(None);
+        told.hear_service(Heard::All(vec![service("cart"), service("users")]));
+        let two = vec![slice("a", "cart", "10.0.0.1"), slice("b", "cart", "10.0.0.2")];
+        told.hear_slice(Heard::All(two));
+        let touched = told.hear_slice(Heard::All(vec![slice("b", "cart", "10.0.0.2")]));
+        assert!(touched.contains(&"cart.shop".parse().unwrap()));
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.2:8080"]);
+        let touched = told.hear_service(Heard::All(vec![service("cart")]));
+        assert!(touched.contains(&"users.shop".parse().unwrap()));
+        assert_eq!(addresses(&told, "users.shop"), None);
+        told.hear_service(Heard::Gone(Box::new(service("cart"))));
+        assert_eq!(addresses(&told, "cart.shop"), None);
+    }
+
+    #[test]
+    fn a_malformed_object_leaves_what_was_known_of_it_and_is_told_until_it_is_mended() {
+        let mut told = Told::new(None);
+        told.hear_service(Heard::All(vec![service("cart")]));
+        told.hear_slice(Heard::All(vec![slice("a", "cart", "10.0.0.1")]));
+        let wrong = || slice("a", "cart", "10.0.0.256");
+        told.hear_slice(Heard::Put(Box::new(wrong())));
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+        let said = told.malformed().unwrap();
+        assert!(said.starts_with("EndpointSlice shop/a: endpoints[0].addresses[0]:"), "{said}");
+        told.hear_slice(Heard::All(vec![wrong()]));
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+        told.hear_slice(Heard::Put(Box::new(slice("a", "cart", "10.0.0.3"))));
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.3:8080"]);
+        assert_eq!(told.malformed(), None);
+    }
 }

@@ -46,6 +46,8 @@ pub(super) enum Heard<K> {
     Gone(Box<K>),
     /// Why there is nothing to hear for now.
     Silence(Arc<str>),
+    /// It is watched again, and nothing was missed.
+    Again,
 }
 
 impl<K> Heard<K> {
@@ -97,6 +99,7 @@ struct Watch<K> {
     problems: Problems,
     backoff: Backoff,
     wait: Duration,
+    silent: bool,
     phase: Phase<K>,
 }
 
@@ -117,6 +120,7 @@ where
         problems,
         backoff: Backoff::default(),
         wait: Duration::ZERO,
+        silent: false,
         phase: Phase::anew(),
     };
     // Within the stream, a wait goes on when whoever listens hears something else meanwhile.
@@ -167,6 +171,7 @@ where
             return None;
         }
         self.backoff.succeeded();
+        self.silent = false;
         self.phase = Phase::Since(page.metadata.resource_version.unwrap_or_default());
         Some(Heard::All(listed))
     }
@@ -186,7 +191,7 @@ where
                 self.backoff.succeeded();
                 self.problems.mended(&self.subject.finder);
                 self.phase = Phase::Following { since, events: events.boxed() };
-                None
+                std::mem::take(&mut self.silent).then_some(Heard::Again)
             }
             Err(error) => Some(self.failed(&error, "watch", Some(since))),
         }
@@ -240,6 +245,7 @@ where
         } else {
             self.problems.found(&self.subject.finder, &failure.what);
         }
+        self.silent = true;
         Heard::Silence(failure.what.into())
     }
 }
