@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 
-use crate::cluster::{Cluster, pick, until};
+use crate::cluster::{Cluster, agent_by, pick, until};
 
 #[tokio::test]
 async fn the_first_pick_of_a_service_waits_for_its_endpoints() {
@@ -93,4 +93,20 @@ async fn a_hundred_services_share_a_few_connections() {
         .filter(|target| target.to_string_lossy().starts_with("socket:"))
         .count();
     assert!(sockets < 25, "{sockets} sockets for 100 services and their agent");
+}
+
+#[tokio::test]
+async fn a_successor_follows_what_is_in_flight_at_its_predecessor() {
+    let shop = Cluster::shared().await.namespace().await;
+    shop.by_hand(json!({})).await;
+    shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"] }])).await;
+    let before = shop.agent(&[]).await;
+    let (_, lease) = before.http().await.pick(&shop.named("cart")).await;
+    let admin = before.admin();
+    let after = agent_by(&shop.cluster.kubeconfig, before.folder.clone(), &["--takeover"]);
+    after.logs("took over");
+    assert_ne!(after.admin(), admin);
+    assert_eq!(after.in_flight(&shop.named("cart")).await, 1);
+    assert!(after.http().await.report(&lease, "SUCCESS").await, "its lease is known");
+    assert_eq!(after.in_flight(&shop.named("cart")).await, 0);
 }
