@@ -64,8 +64,8 @@ pub struct Config {
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "Pointsman agent configuration")]
 struct ConfigFile {
-    /// Where services come from, such as file:/etc/pointsman/services.yaml; the first that knows
-    /// a service owns its endpoints.
+    /// Where services come from, such as file:/etc/pointsman/services.yaml or kubernetes; the first
+    /// that knows a service owns its endpoints.
     #[schemars(with = "Vec<String>")]
     sources: Vec<Spanned<SourceText>>,
     /// Path of the agent's socket, or unix:///PATH.

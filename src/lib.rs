@@ -6,7 +6,7 @@
 //! - [`policy`]: the settings of a service and where each came from
 //! - [`load`]: what was observed: in flight, latency, outcomes
 //! - [`plan`]: pure: from catalog, policy and load to groups, weights and scores, each with a reason
-//! - [`source`]: where services come from: files today
+//! - [`source`]: where services come from: files, a Kubernetes cluster
 //! - [`config`]: the agent's configuration file
 //! - [`publish`]: the task that adds counters up and writes tables; leases; wake-up
 //! - [`state`]: what outlives an agent: services last known good, endpoints put aside

@@ -29,7 +29,7 @@ fn a_file_source_at_rest_wakes_no_thread() {
     runtime.spawn(async move { holds.end_holds().await });
     runtime.spawn(source::run(
         Spec::File(path),
-        None,
+        Default::default(),
         SourceId(0),
         catalog,
         status.clone(),

@@ -47,9 +47,10 @@ fn loads_as_services(path: &Path) {
         let status = source::Status::default();
         let source = pointsman::catalog::SourceId(0);
         let spec = source::Spec::File(path.to_owned());
+        let here = pointsman::plan::Here { node: Some("node-1".into()), ..Default::default() };
         let run = source::run(
             spec,
-            Some("node-1".into()),
+            tokio::sync::watch::Sender::new(here),
             source,
             catalog.clone(),
             status.clone(),

@@ -221,7 +221,7 @@ impl Parts {
         let origins = Origins { sources: names, catalog: catalog.clone(), tables: tables.clone() };
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
         // Before the first source speaks, so that it has the last word.
-        let sources = start_sources(&options, &catalog, &ending, runtime);
+        let sources = start_sources(&options, &catalog, &ending, &tables, runtime);
         let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.access.clone()));
         let (leases, holds) = (agent.leases().clone(), catalog.clone());
         runtime.spawn(async move { leases.run().await });
@@ -233,15 +233,11 @@ impl Parts {
 
 /// As the admin page shows them.
 fn settings(options: &Options) -> Vec<(&'static str, String)> {
-    let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or("not set").to_owned();
     let sources: Vec<_> = options.sources.iter().map(Spec::to_string).collect();
     let state = options.state.as_ref().map(|folder| folder.display().to_string());
     vec![
         ("socket", format!("{}, mode {:04o}", options.socket, options.socket_mode)),
         ("sources", sources.join(", ")),
-        ("zone", text(&options.here.zone)),
-        ("region", text(&options.here.region)),
-        ("node", text(&options.here.node)),
         ("state", state.unwrap_or_else(|| "not kept".to_owned())),
         (
             "access",
@@ -292,8 +288,11 @@ fn start_sources(
     options: &Options,
     catalog: &Arc<Catalog>,
     ending: &watch::Receiver<bool>,
+    tables: &Tables,
     runtime: &Runtime,
 ) -> Vec<(Spec, Status)> {
+    let here = watch::Sender::new(options.here.clone());
+    runtime.spawn(follow_here(here.subscribe(), tables.clone()));
     let start = |(index, spec): (usize, &Spec)| {
         let status = Status::default();
         let mut ending = ending.clone();
@@ -303,7 +302,7 @@ fn start_sources(
         };
         runtime.spawn(source::run(
             spec.clone(),
-            options.here.node.clone(),
+            here.clone(),
             SourceId(index),
             catalog.clone(),
             status.clone(),
@@ -312,4 +311,13 @@ fn start_sources(
         (spec.clone(), status)
     };
     options.sources.iter().enumerate().map(start).collect()
+}
+
+/// Where the agent runs, as a source finds out.
+async fn follow_here(mut here: watch::Receiver<Here>, tables: Tables) {
+    while here.changed().await.is_ok() {
+        let found = here.borrow_and_update().clone();
+        info!(zone = found.zone.as_deref(), region = found.region.as_deref(), "this node's place");
+        tables.locate(found);
+    }
 }

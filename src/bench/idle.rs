@@ -176,6 +176,11 @@ fn open(catalog: &Catalog, tables: &Tables) -> io::Result<Arc<Live>> {
         notes: Vec::new(),
     };
     catalog.apply(SourceId(0), Change::Upsert(service), clock::now());
-    let target = Target { service: name, port: (None, Some(80)), selector: Default::default() };
+    let target = Target {
+        service: name,
+        port: (None, Some(80)),
+        selector: Default::default(),
+        way: Default::default(),
+    };
     tables.open(&target)?.ok_or_else(|| io::Error::other("the port is not in the catalog"))
 }

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use super::{
     hints::Hints,
     model::{Endpoint, Labels, Port, Service},
+    name::ServiceName,
 };
 
 /// Below this many strings a sweep isn't worth its time.
@@ -37,6 +38,11 @@ impl Interner {
             self.share_port(port);
         }
         self.sweep();
+    }
+
+    /// Lets the name share its namespace with others.
+    pub(super) fn share_name(&mut self, name: &mut ServiceName) {
+        self.text(&mut name.namespace);
     }
 
     /// Lets the port's endpoints share what they have in common with others.

@@ -62,9 +62,14 @@ impl Unconfirmed {
         self.services.contains_key(name)
     }
 
-    /// The source has said all it knows: these are none of it.
-    pub(super) fn drain(&mut self) -> Vec<ServiceName> {
-        self.services.drain().map(|(name, _)| name).collect()
+    /// The source has said all it knows: these are none of it, but for those that it has and has
+    /// not been asked for.
+    pub(super) fn drain(&mut self, has: impl Fn(&ServiceName) -> bool) -> Vec<ServiceName> {
+        self.services.extract_if(|name, _| !has(name)).map(|(name, _)| name).collect()
+    }
+
+    pub(super) fn names(&self) -> Vec<ServiceName> {
+        self.services.keys().cloned().collect()
     }
 
     pub(super) fn is_stale(&self, name: &ServiceName) -> bool {

@@ -52,6 +52,14 @@ pub enum LookupError {
         /// Its ports, as a person reads them.
         ports: Vec<String>,
     },
+    /// There is such a service, and its source has yet to say what is in it.
+    #[error("its endpoints are not known yet: {}", .why.as_deref().unwrap_or("no answer so far"))]
+    Awaited {
+        /// What was asked for.
+        service: ServiceName,
+        /// What its source waits for.
+        why: Option<Arc<str>>,
+    },
     /// It may yet turn up.
     #[error("not known yet: no answer so far from {}", .sources.join(", "))]
     NotSynced {

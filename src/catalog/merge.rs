@@ -4,7 +4,7 @@
 //! that nobody configured.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -12,6 +12,7 @@ use std::{
 
 use super::{
     brake::Brake,
+    directory::Directory,
     intern::Interner,
     last_good::{LastGood, Unconfirmed},
     model::Service,
@@ -26,6 +27,7 @@ pub(super) struct Merge {
     /// With the source they belong to: another one's endpoints are no measure.
     brakes: HashMap<ServiceName, (usize, Brake)>,
     interner: Interner,
+    directory: Arc<Directory>,
 }
 
 struct Source {
@@ -51,13 +53,28 @@ impl Touched {
 
 impl Merge {
     pub(super) fn new(source_names: impl Iterator<Item = Arc<str>>) -> Self {
-        let sources = source_names.map(|name| Source {
-            name,
-            synced: false,
-            known: HashMap::new(),
-            unconfirmed: Unconfirmed::default(),
-        });
-        Self { sources: sources.collect(), brakes: HashMap::new(), interner: Interner::new() }
+        let sources: Vec<_> = source_names
+            .map(|name| Source {
+                name,
+                synced: false,
+                known: HashMap::new(),
+                unconfirmed: Unconfirmed::default(),
+            })
+            .collect();
+        let directory = Arc::new(Directory::new(sources.len()));
+        Self { sources, brakes: HashMap::new(), interner: Interner::new(), directory }
+    }
+
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    pub(super) fn name(&self, source: SourceId) -> Arc<str> {
+        self.sources[source.0].name.clone()
+    }
+
+    pub(super) fn unconfirmed(&self, source: SourceId) -> Vec<ServiceName> {
+        self.sources[source.0].unconfirmed.names()
     }
 
     /// Takes in what a source says.
@@ -66,15 +83,21 @@ impl Merge {
             Change::Replace(services) => self.replace(source.0, services),
             Change::Upsert(service) => self.upsert(source.0, service).into_iter().collect(),
             Change::Remove(name) => {
-                let source = &mut self.sources[source.0];
-                source.known.remove(&name);
-                source.unconfirmed.settle(&name);
-                vec![Touched::by_removal(name)]
+                self.directory.remove(source.0, &name);
+                vec![self.drop_known(source.0, name)]
+            }
+            Change::Withdraw(name) => vec![self.drop_known(source.0, name)],
+            Change::Names(names) => self.names(source.0, names),
+            Change::Name(mut name) => {
+                self.interner.share_name(&mut name);
+                let new = self.directory.add(source.0, name.clone());
+                new.then(|| Touched::by_removal(name)).into_iter().collect()
             }
             Change::Synced => {
-                let source = &mut self.sources[source.0];
+                let (index, directory) = (source.0, &self.directory);
+                let source = &mut self.sources[index];
                 source.synced = true;
-                let gone = source.unconfirmed.drain();
+                let gone = source.unconfirmed.drain(|name| directory.has(index, name));
                 gone.iter().for_each(|name| drop(source.known.remove(name)));
                 gone.into_iter().map(Touched::by_removal).collect()
             }
@@ -129,6 +152,27 @@ impl Merge {
         self.interner.share(service);
     }
 
+    fn drop_known(&mut self, source: usize, name: ServiceName) -> Touched {
+        let source = &mut self.sources[source];
+        source.known.remove(&name);
+        source.unconfirmed.settle(&name);
+        Touched::by_removal(name)
+    }
+
+    fn names(&mut self, source: usize, mut names: Vec<ServiceName>) -> Vec<Touched> {
+        names.iter_mut().for_each(|name| self.interner.share_name(name));
+        let names: HashSet<ServiceName> = names.into_iter().collect();
+        let Source { known, .. } = &self.sources[source];
+        let unnamed: Vec<_> = known.keys().filter(|name| !names.contains(name)).cloned().collect();
+        // Another source may have had them to itself so far.
+        let named: Vec<_> =
+            names.iter().filter(|name| !known.contains_key(name)).cloned().collect();
+        let gone = self.directory.replace(source, names).into_iter().chain(named);
+        let mut touched: Vec<Touched> = gone.map(Touched::by_removal).collect();
+        touched.extend(unnamed.into_iter().map(|name| self.drop_known(source, name)));
+        touched
+    }
+
     fn replace(&mut self, source: usize, services: Vec<Service>) -> Vec<Touched> {
         let mut old = std::mem::take(&mut self.sources[source].known);
         let mut touched = Vec::new();
@@ -175,7 +219,8 @@ impl Merge {
             self.brakes.remove(name);
         }
         let Some(owner) = owner else { return (None, false) };
-        let service = &self.sources[owner].known[name];
+        // It may be known by name only.
+        let Some(service) = self.sources[owner].known.get(name) else { return (None, false) };
         let mut triggered = false;
         if let Some(before) = &touched.before {
             let (_, brake) = self.brakes.entry(name.clone()).or_insert((owner, Brake::default()));
@@ -190,7 +235,9 @@ impl Merge {
     }
 
     fn owner(&self, name: &ServiceName) -> Option<usize> {
-        self.sources.iter().position(|source| source.known.contains_key(name))
+        let known = self.sources.iter().position(|source| source.known.contains_key(name));
+        let named = self.directory.owner(name);
+        known.into_iter().chain(named).min()
     }
 
     /// Names of the sources that have not yet said all they know.

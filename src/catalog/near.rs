@@ -35,6 +35,8 @@ pub fn near_services<'a>(
         .filter_map(|service| Some((distance(asked, service)?, service)))
         .collect();
     found.sort_unstable();
+    // What is known may be known by name as well.
+    found.dedup();
     found.into_iter().take(MOST).map(|(_, service)| service.to_string()).collect()
 }
 

@@ -19,6 +19,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{
+    directory::Directory,
+    interest::{Interest, Interests},
     last_good::LastGood,
     lookup::{self, Found, LookupError},
     merge::{Merge, Touched},
@@ -40,6 +42,13 @@ pub enum Change {
     Upsert(Service),
     /// It no longer has this one.
     Remove(ServiceName),
+    /// The names of all that it has: it says the endpoints of those that are asked for. What is not
+    /// among them is gone.
+    Names(Vec<ServiceName>),
+    /// One more of these.
+    Name(ServiceName),
+    /// It no longer says the endpoints of this one, though it has it.
+    Withdraw(ServiceName),
     /// It has said all it knew at its start.
     Synced,
 }
@@ -60,6 +69,8 @@ type Snapshot = HashMap<ServiceName, Arc<Service>>;
 pub struct Catalog {
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
+    directory: Arc<Directory>,
+    interests: Interests,
     listeners: Mutex<Vec<Listener>>,
     /// Counts every change, for those who wait for one.
     generation: watch::Sender<u64>,
@@ -67,6 +78,8 @@ pub struct Catalog {
     deadline: watch::Sender<Option<Duration>>,
     /// Names of the sources that have not yet said all they know.
     unsynced: ArcSwap<Vec<Arc<str>>>,
+    /// By source: why it has said nothing yet, where it says that.
+    excuses: Mutex<HashMap<Arc<str>, Arc<str>>>,
     brakes_triggered: AtomicU64,
     brakes_held: AtomicUsize,
 }
@@ -83,12 +96,15 @@ impl Catalog {
         let merge = Merge::new(source_names.into_iter().map(Into::into));
         let unsynced = merge.unsynced();
         Self {
+            directory: merge.directory().clone(),
+            interests: Interests::default(),
             snapshot: ArcSwap::default(),
             writer: Mutex::new(Writer { merge, version: 0 }),
             listeners: Mutex::default(),
             generation: watch::Sender::new(0),
             deadline: watch::Sender::new(None),
             unsynced: ArcSwap::from_pointee(unsynced),
+            excuses: Mutex::default(),
             brakes_triggered: AtomicU64::new(0),
             brakes_held: AtomicUsize::new(0),
         }
@@ -101,6 +117,7 @@ impl Catalog {
     pub fn apply(&self, source: SourceId, change: Change, now: Duration) {
         let mut writer = self.writer();
         let touched = writer.merge.take(source, change);
+        let forgotten = self.forget_gone(&touched);
         let unsynced = writer.merge.unsynced();
         let newly_synced = **self.unsynced.load() != unsynced;
         if newly_synced {
@@ -108,7 +125,14 @@ impl Catalog {
         }
         let changed = self.settle(&mut writer, touched, now);
         drop(writer);
-        self.announce(&changed, newly_synced);
+        self.announce(&changed, newly_synced || forgotten);
+    }
+
+    /// Nobody waits for what is no more; true where somebody did.
+    fn forget_gone(&self, touched: &[Touched]) -> bool {
+        let gone = |touched: &&Touched| self.directory.owner(&touched.name).is_none();
+        let forget = |touched: &Touched| self.interests.forget(&touched.name);
+        touched.iter().filter(gone).filter(|touched| forget(touched)).count() > 0
     }
 
     /// Takes in services of an earlier run, where their source has not spoken yet. `wall`: the
@@ -194,13 +218,68 @@ impl Catalog {
         // In this order: a source says what it knows before it says that this was all.
         let unsynced = self.unsynced.load();
         let snapshot = self.snapshot.load();
-        match snapshot.get(&asked.service) {
+        let name = &asked.service;
+        let on_demand = self.interests.renew(name) || self.ask_if_named(name);
+        match snapshot.get(name) {
             Some(service) => lookup::port(service, asked.port.as_ref()),
+            None if on_demand => Err(self.awaited(name)),
             None if unsynced.is_empty() => {
                 Err(LookupError::NoSuchService { asked: asked.service.clone(), near: Vec::new() })
             }
-            None => Err(LookupError::NotSynced { sources: unsynced.to_vec() }),
+            None => Err(LookupError::NotSynced { sources: self.excused(&unsynced) }),
         }
+    }
+
+    fn ask_if_named(&self, name: &ServiceName) -> bool {
+        let named = self.directory.owner(name).is_some();
+        if named {
+            self.interests.ask(name);
+        }
+        named
+    }
+
+    fn awaited(&self, name: &ServiceName) -> LookupError {
+        LookupError::Awaited { service: name.clone(), why: self.interests.awaited(name) }
+    }
+
+    /// What somebody wants to know of: for sources that answer on demand.
+    pub fn interests(&self) -> &Interests {
+        &self.interests
+    }
+
+    /// To keep a service asked for without a lookup; none where no source answers on demand.
+    pub fn interest(&self, name: &ServiceName) -> Option<Interest> {
+        self.interests.get(name)
+    }
+
+    /// Leaves word of why a source has not yet said what it knows, for those who wait.
+    pub fn excuse(&self, source: SourceId, why: Option<Arc<str>>) {
+        let name = self.writer().merge.name(source);
+        let mut excuses = lock(&self.excuses);
+        match why {
+            Some(why) => excuses.insert(name, why),
+            None => excuses.remove(&name),
+        };
+    }
+
+    /// These sources, each with its excuse.
+    fn excused(&self, sources: &[Arc<str>]) -> Vec<Arc<str>> {
+        let excuses = lock(&self.excuses);
+        let with = |name: &Arc<str>| match excuses.get(name) {
+            Some(why) => format!("{name} ({why})").into(),
+            None => name.clone(),
+        };
+        sources.iter().map(with).collect()
+    }
+
+    /// Whether this source has such a service, whatever it says of it.
+    pub fn has(&self, source: SourceId, name: &ServiceName) -> bool {
+        self.directory.has(source.0, name)
+    }
+
+    /// Services of an earlier run that this source has not yet confirmed.
+    pub fn unconfirmed(&self, source: SourceId) -> Vec<ServiceName> {
+        self.writer().merge.unconfirmed(source)
     }
 
     /// As [`Self::lookup`], but waits for the sources' first answer, at most so long.
@@ -213,7 +292,7 @@ impl Catalog {
         let settled = async {
             loop {
                 match self.lookup(asked) {
-                    Err(LookupError::NotSynced { .. }) => {}
+                    Err(LookupError::NotSynced { .. } | LookupError::Awaited { .. }) => {}
                     settled => return settled,
                 }
                 if generation.changed().await.is_err() {
@@ -228,7 +307,9 @@ impl Catalog {
     /// through. It looks at every service there is: a millisecond or so for a thousand of them.
     pub fn near(&self, asked: &ServiceName, visible: impl Fn(&ServiceName) -> bool) -> Vec<String> {
         let snapshot = self.snapshot.load();
-        near_services(asked, snapshot.keys().filter(|name| visible(name)))
+        let named = self.directory.read();
+        let all = snapshot.keys().chain(named.iter().flatten());
+        near_services(asked, all.filter(|name| visible(name)))
     }
 
     /// The service as it is now.
@@ -326,8 +407,9 @@ impl Catalog {
         changed
     }
 
-    fn announce(&self, changed: &[ServiceName], newly_synced: bool) {
-        if changed.is_empty() && !newly_synced {
+    /// `news`: there is some for those who wait, even where no service changed.
+    fn announce(&self, changed: &[ServiceName], news: bool) {
+        if changed.is_empty() && !news {
             return;
         }
         let listeners = lock(&self.listeners).clone();
@@ -356,5 +438,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod on_demand_tests;
 #[cfg(test)]
 mod tests;

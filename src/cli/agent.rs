@@ -37,8 +37,8 @@ pub(super) const DEFAULT_LOG: &str = "warn,pointsman=info";
 /// Serve this node: tell any program, per request, which endpoint to use.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where services come from, such as file:services.yaml; may be given several times: the first
-    /// that knows a service owns its endpoints.
+    /// Where services come from, such as file:services.yaml or kubernetes; may be given several
+    /// times: the first that knows a service owns its endpoints.
     #[arg(long = "source", value_name = "KIND:WHERE")]
     sources: Vec<Spec>,
     /// The socket to serve: a path or unix:///PATH [default: $POINTSMAN_SOCKET or
@@ -57,7 +57,7 @@ pub struct Args {
     /// A configuration file, with policies of services.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The zone that this node is in.
+    /// The zone that this node is in [default: as the source kubernetes says of --node].
     #[arg(long, env = "POINTSMAN_ZONE")]
     zone: Option<Arc<str>>,
     /// The region that this node is in.
@@ -127,7 +127,8 @@ fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options,
     let sources = if args.sources.is_empty() { config.sources } else { args.sources };
     if sources.is_empty() {
         return Err(usage(
-            "no source of services: say --source file:services.yaml, or sources: in --config FILE",
+            "no source of services: say --source file:services.yaml or --source kubernetes, or \
+             sources: in --config FILE",
         ));
     }
     let group = match args.socket_group.or(config.socket_group) {

@@ -4,7 +4,7 @@
 //! - [`settings`]: every setting by name, with its range
 //! - [`resolve`](resolve::resolve): which of the values said about a service holds
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 pub mod resolve;
 pub mod settings;
@@ -14,6 +14,10 @@ pub use resolve::{ConfigPolicies, Origin, Resolved, resolve};
 /// How one service is balanced. Every number here has its unit, range and source beside its default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
+    /// Which requests are balanced, and which go where they would go without Pointsman.
+    pub mode: Mode,
+    /// Where they go then: kube-proxy's address of the service.
+    pub virtual_ip: Option<IpAddr>,
     /// How scores are made.
     pub strategy: StrategyName,
     /// How many endpoints one pick compares, 1 to 8. 2 gets nearly all of the effect
@@ -28,6 +32,29 @@ pub struct Policy {
     pub outlier: OutlierPolicy,
     /// How many retries callers may make.
     pub retry: RetryPolicy,
+}
+
+/// Which requests of a service are balanced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// None.
+    Off,
+    /// None; but each is picked for as if it were, to be compared.
+    Shadow,
+    /// So many of a hundred.
+    Percent(u8),
+    /// All.
+    On,
+}
+
+impl Policy {
+    /// What can be done of [`Self::mode`]: without a virtual IP there is nothing but balancing.
+    pub fn mode_in_force(&self) -> Mode {
+        match self.virtual_ip {
+            Some(_) => self.mode,
+            None => Mode::On,
+        }
+    }
 }
 
 /// The strategies by name.
@@ -78,6 +105,8 @@ pub struct RetryPolicy {
 impl Default for Policy {
     fn default() -> Self {
         Self {
+            mode: Mode::On,
+            virtual_ip: None,
             strategy: StrategyName::LeastRequest,
             choices: 2,
             zone: ZoneMode::Prefer,

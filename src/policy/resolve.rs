@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Policy,
+    Mode, Policy,
     settings::{KEYS, key},
 };
 use crate::catalog::{Service, ServiceName, Setting};
@@ -53,6 +53,12 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
     let mut resolved = Resolved::default();
     for layer in lowest_first.into_iter().flatten() {
         resolved.apply(layer);
+    }
+    let Policy { mode, virtual_ip, .. } = &resolved.policy;
+    if *mode != Mode::On && virtual_ip.is_none() {
+        let problem = "mode has no effect: all requests are balanced, since there is no virtual IP \
+                       (spec.clusterIP) to send them to instead";
+        resolved.problems.push(problem.to_owned());
     }
     resolved
 }

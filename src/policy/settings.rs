@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Policy, StrategyName, ZoneMode};
+use super::{Mode, Policy, StrategyName, ZoneMode};
 use crate::catalog::near::{did_you_mean, near};
 
 /// One setting: its key, what is right, and both ways between text and [`Policy`].
@@ -20,6 +20,43 @@ pub struct Key {
 
 /// All settings, in the order of the documentation.
 pub const KEYS: &[Key] = &[
+    Key {
+        name: "mode",
+        range: "off, shadow, a percentage such as 10%, or on",
+        set: |policy, text| {
+            policy.mode = match text {
+                "off" | "false" => Mode::Off,
+                "shadow" => Mode::Shadow,
+                "on" | "true" => Mode::On,
+                text => {
+                    let share: u8 = text.strip_suffix('%')?.trim_end().parse().ok()?;
+                    Mode::Percent(Some(share).filter(|share| *share <= 100)?)
+                }
+            };
+            Some(())
+        },
+        get: |policy| match policy.mode {
+            Mode::Off => "off".to_owned(),
+            Mode::Shadow => "shadow".to_owned(),
+            Mode::Percent(share) => format!("{share}%"),
+            Mode::On => "on".to_owned(),
+        },
+    },
+    Key {
+        name: "virtual_ip",
+        range: "an IP address, or none",
+        set: |policy, text| {
+            policy.virtual_ip = match text {
+                "none" | "None" => None,
+                text => Some(text.parse().ok()?),
+            };
+            Some(())
+        },
+        get: |policy| match policy.virtual_ip {
+            Some(ip) => ip.to_string(),
+            None => "none".to_owned(),
+        },
+    },
     Key {
         name: "strategy",
         range: "least_request or random",

@@ -10,7 +10,9 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pointsman_table::Waker;
+use rand::RngExt;
 use smallvec::SmallVec;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     ServicePublisher,
@@ -18,7 +20,12 @@ use super::{
     explanation::{EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     target::Target,
 };
-use crate::{catalog::EndpointRef, clock, plan::Standing, policy::Policy};
+use crate::{
+    catalog::EndpointRef,
+    clock,
+    plan::{Here, Standing},
+    policy::{Mode, Policy},
+};
 
 /// What one pick wants.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +67,22 @@ pub struct Live {
 struct Shown {
     plan: u64,
     stale: bool,
+    mode: Mode,
 }
+
+/// What becomes of a request, by its service's mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// It goes to an endpoint.
+    Balanced,
+    /// It goes to the virtual IP.
+    VirtualIp,
+    /// It does, too; an endpoint is picked to see which that would be.
+    Shadow,
+}
+
+/// So that the share of keys that is balanced says nothing of which endpoints those keys stay with.
+const MODE_SEED: u64 = 0x6d6f_6465;
 
 impl Live {
     /// Callers of the socket attach at once; `waker` wakes the publishing thread.
@@ -72,7 +94,8 @@ impl Live {
         waker: Waker,
     ) -> io::Result<Self> {
         let callers = Callers::attach(&target, &mut publisher, seed, &waker)?;
-        let shown = Shown { plan: publisher.plan().version, stale };
+        let mode = publisher.policy().mode_in_force();
+        let shown = Shown { plan: publisher.plan().version, stale, mode };
         Ok(Self {
             target,
             seed,
@@ -98,9 +121,11 @@ impl Live {
         &self,
         endpoints: Vec<EndpointRef>,
         policy: Option<Arc<Policy>>,
+        here: &Here,
         stale: bool,
     ) -> io::Result<()> {
         let mut publisher = self.publisher();
+        publisher.locate(here.clone());
         let policy = policy.unwrap_or_else(|| publisher.policy().clone());
         let callers = self.callers.load_full();
         let mut counting = callers.lock();
@@ -115,7 +140,8 @@ impl Live {
         } else {
             counting.learn(&publisher);
         }
-        self.shown.store(Arc::new(Shown { plan: publisher.plan().version, stale }));
+        let mode = publisher.policy().mode_in_force();
+        self.shown.store(Arc::new(Shown { plan: publisher.plan().version, stale, mode }));
         Ok(())
     }
 
@@ -124,6 +150,22 @@ impl Live {
         self.callers.load().lock().learn(publisher);
         let shown = **self.shown.load();
         self.shown.store(Arc::new(Shown { plan: publisher.plan().version, ..shown }));
+    }
+
+    /// What becomes of the next request; those of one key have the same course.
+    pub fn course(&self, key: Option<&[u8]>) -> Course {
+        match self.shown.load().mode {
+            Mode::On => Course::Balanced,
+            Mode::Off => Course::VirtualIp,
+            Mode::Shadow => Course::Shadow,
+            Mode::Percent(share) => {
+                let drawn = match key {
+                    Some(key) => xxh3_64_with_seed(key, MODE_SEED) % 100,
+                    None => rand::rng().random_range(0..100),
+                };
+                if drawn < u64::from(share) { Course::Balanced } else { Course::VirtualIp }
+            }
+        }
     }
 
     /// Picks endpoints and counts the first in flight.

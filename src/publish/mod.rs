@@ -25,12 +25,12 @@ pub mod task;
 
 pub use callers::Held;
 pub use explanation::{CellView, EndpointStatus, Explanation, NoEndpoint};
-pub use live::{Live, Picked, Want};
+pub use live::{Course, Live, Picked, Want};
 pub use pointsman_table::{Outcome, ServerLoad};
 pub use samples::Sample;
 pub use segment::Memory;
 pub use service::{Pass, ServicePublisher, Setup};
-pub use target::Target;
+pub use target::{Target, Way};
 pub use task::{Judgements, Tables};
 
 #[cfg(test)]

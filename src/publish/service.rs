@@ -200,6 +200,11 @@ impl ServicePublisher {
         Ok(superseded)
     }
 
+    /// This agent runs there; what is decided follows with the next [`Self::update`].
+    pub fn locate(&mut self, here: Here) {
+        self.here = here;
+    }
+
     /// One publication: adds the counters up, plans if it is time, writes load.
     pub fn pass(&mut self, now: Duration, period: Duration) -> Pass {
         let mut seen = self.segment.sweep();

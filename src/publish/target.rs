@@ -13,6 +13,19 @@ pub struct Target {
     pub port: (Option<Arc<str>>, Option<u16>),
     /// Only endpoints with all of these labels.
     pub selector: Labels,
+    /// What is picked from.
+    pub way: Way,
+}
+
+/// What a table's picks lead to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// Endpoints.
+    #[default]
+    Balanced,
+    /// The service's virtual IP, as its only endpoint: requests that are not to be balanced have
+    /// their leases, counts and latencies like all others.
+    VirtualIp,
 }
 
 impl std::fmt::Display for Target {
@@ -25,6 +38,9 @@ impl std::fmt::Display for Target {
         }
         for (key, value) in &self.selector {
             write!(f, " {key}={value}")?;
+        }
+        if self.way == Way::VirtualIp {
+            f.write_str(" by its virtual IP")?;
         }
         Ok(())
     }

@@ -26,10 +26,10 @@ use super::{
     period,
     segment::Memory,
     service::{ServicePublisher, Setup},
-    target::Target,
+    target::{Target, Way},
 };
 use crate::{
-    catalog::{Catalog, EndpointRef, Port, Service, ServiceName},
+    catalog::{Catalog, Endpoint, EndpointRef, Health, Port, Service, ServiceName},
     clock,
     plan::{Here, Standing},
     policy::{ConfigPolicies, Policy, resolve},
@@ -51,7 +51,7 @@ pub struct Tables {
 struct Shared {
     catalog: Arc<Catalog>,
     policies: ArcSwap<ConfigPolicies>,
-    here: Here,
+    here: ArcSwap<Here>,
     seed: u32,
     /// What an earlier agent had judged of targets that nobody has asked for yet.
     remembered: Mutex<Judgements>,
@@ -101,7 +101,7 @@ impl Tables {
         let shared = Arc::new(Shared {
             catalog: catalog.clone(),
             policies: ArcSwap::from_pointee(policies),
-            here,
+            here: ArcSwap::from_pointee(here),
             seed,
             remembered: Mutex::default(),
             judged: watch::Sender::new(0),
@@ -138,12 +138,13 @@ impl Tables {
             return Ok(Some(live.clone()));
         }
         let Some((service, port)) = shared.find(target) else { return Ok(None) };
+        let policy = shared.policy(&service);
         let mut publisher = ServicePublisher::new(Setup {
             name: target.to_string(),
-            policy: shared.policy(&service),
-            here: shared.here.clone(),
+            policy: policy.clone(),
+            here: (**shared.here.load()).clone(),
             memory: Memory::Shared,
-            endpoints: selected(&port, target),
+            endpoints: selected(&port, target, &policy),
             now: clock::now(),
         })?;
         if let Some(standings) = lock(&shared.remembered).remove(target) {
@@ -186,6 +187,21 @@ impl Tables {
     /// Configures them anew; live tables follow at once.
     pub fn configure(&self, policies: ConfigPolicies) {
         self.shared.policies.store(Arc::new(policies));
+        self.decide_all_anew();
+    }
+
+    /// Where this agent runs.
+    pub fn here(&self) -> Arc<Here> {
+        self.shared.here.load_full()
+    }
+
+    /// This agent runs there, as it turned out; live tables follow at once.
+    pub fn locate(&self, here: Here) {
+        self.shared.here.store(Arc::new(here));
+        self.decide_all_anew();
+    }
+
+    fn decide_all_anew(&self) {
         let services = self.all().into_iter().map(|live| live.target().service.clone());
         lock(&self.shared.changed).extend(services);
         self.shared.waker.wake();
@@ -245,6 +261,7 @@ impl Shared {
             .filter(|live| changed.contains(&live.target().service))
             .cloned()
             .collect();
+        let here = self.here.load_full();
         for live in affected {
             // Under the lock, so that a service that comes back meanwhile is not left without.
             let found = {
@@ -256,12 +273,12 @@ impl Shared {
                 found
             };
             let updated = match found {
-                Some((service, port)) => live.update(
-                    selected(&port, live.target()),
-                    Some(self.policy(&service)),
-                    service.stale,
-                ),
-                None => live.update(Vec::new(), None, false),
+                Some((service, port)) => {
+                    let policy = self.policy(&service);
+                    let endpoints = selected(&port, live.target(), &policy);
+                    live.update(endpoints, Some(policy), &here, service.stale)
+                }
+                None => live.update(Vec::new(), None, &here, false),
             };
             if let Err(error) = updated {
                 error!(service = %live.target(), %error, "kept the endpoints before");
@@ -270,10 +287,32 @@ impl Shared {
     }
 }
 
-fn selected(port: &Port, target: &Target) -> Vec<EndpointRef> {
+fn selected(port: &Port, target: &Target, policy: &Policy) -> Vec<EndpointRef> {
+    if target.way == Way::VirtualIp {
+        return virtual_ip(port, policy);
+    }
     EndpointRef::all(&port.endpoints)
         .filter(|e| target.selector.iter().all(|(key, value)| e.labels.get(key) == Some(value)))
         .collect()
+}
+
+/// The virtual IP of a service at this port of it.
+fn virtual_ip(port: &Port, policy: &Policy) -> Vec<EndpointRef> {
+    let (Some(ip), Some(number)) = (policy.virtual_ip, port.number) else { return Vec::new() };
+    let endpoint = Endpoint {
+        address: SocketAddr::new(ip, number),
+        region: None,
+        zone: None,
+        node: None,
+        weight: 1,
+        health: Health::Ready,
+        labels: Arc::default(),
+        ready_since: None,
+        server_name: None,
+        braked: false,
+        hints: None,
+    };
+    EndpointRef::all(&[endpoint].into()).collect()
 }
 
 /// The thread's own state.

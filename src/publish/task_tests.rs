@@ -60,6 +60,7 @@ impl World {
             service: service(&[]).name,
             port: (None, Some(80)),
             selector: Default::default(),
+            way: Default::default(),
         };
         let live = world.tables.open(&target).expect("memory").expect("the port");
         (world, live)

@@ -21,11 +21,11 @@ use super::{
     narrowed::Narrowed,
 };
 use crate::{
-    catalog::{Catalog, Found, Labels, LookupError, ServiceName, ServiceRef},
+    catalog::{Catalog, Found, Interest, Labels, LookupError, ServiceName, ServiceRef},
     clock,
     policy::ConfigPolicies,
     publish::{
-        Live, Tables, Target,
+        Live, Tables, Target, Way,
         leases::{Identity, Tally},
     },
 };
@@ -45,6 +45,8 @@ pub struct Resolved {
     pub live: Arc<Live>,
     /// Where its picks are counted.
     pub tally: Arc<Tally>,
+    /// What keeps its source at it, where that answers on demand.
+    interest: Option<Interest>,
 }
 
 /// Names resolved, and what is needed to resolve more.
@@ -125,13 +127,18 @@ impl Names {
             && let Some(kept) = self.kept.get(name)
             && kept.as_of == as_of
         {
+            if let Some(interest) = &kept.resolved.interest {
+                interest.renew();
+            }
             return Ok(kept.resolved.clone());
         }
         let keep = selector.is_empty();
         // Apart, so that what waits for it stays small: nearly all names are kept.
         let found = Box::pin(self.find(identity, name, wait)).await?;
         let live = self.open(identity, name, &found, selector)?;
-        let resolved = Resolved { live, tally: self.tally(&found.service.name) };
+        let service = &found.service.name;
+        let interest = self.catalog.interest(service);
+        let resolved = Resolved { live, tally: self.tally(service), interest };
         if keep {
             if self.kept.len() >= KEPT {
                 self.kept.clear();
@@ -204,12 +211,25 @@ impl Names {
             service: found.service.name.clone(),
             port: (port.name.clone(), port.number),
             selector,
+            way: Way::Balanced,
         };
         self.table(identity, &target)?.ok_or_else(|| {
             let gone =
                 LookupError::NoSuchService { asked: found.service.name.clone(), near: Vec::new() };
             self.not_found(identity, name, gone, Duration::ZERO)
         })
+    }
+
+    /// The table of a service's virtual IP, where it has one.
+    ///
+    /// # Errors
+    /// As [`Names::table`].
+    pub(super) fn virtual_ip(
+        &self,
+        identity: Identity,
+        of: &Live,
+    ) -> Result<Option<Arc<Live>>, Error> {
+        self.table(identity, &Target { way: Way::VirtualIp, ..of.target().clone() })
     }
 
     /// The live table of a target, as another agent names it. None: the catalog has no such port.
@@ -246,7 +266,7 @@ impl Names {
         waited: Duration,
     ) -> Error {
         match error {
-            LookupError::NotSynced { .. } => {
+            LookupError::NotSynced { .. } | LookupError::Awaited { .. } => {
                 Error::NotAnswered { what: name.to_owned(), why: error.to_string(), waited }
             }
             LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),

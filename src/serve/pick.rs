@@ -14,6 +14,7 @@ use super::{
 use crate::{
     api::v1,
     publish::{
+        Course::{Balanced, Shadow},
         Want,
         leases::{Holder, Undelivered},
     },
@@ -44,12 +45,27 @@ impl Agent {
                 exhausted,
                 right: "report leases when their requests end, or pick with a shorter lease_ttl",
             })?;
-        let picked = resolved.live.pick(&Want {
+        let mut want = Want {
             exclude: &asked.exclude,
             key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
             count: asked.count,
             cost: asked.cost,
-        });
+        };
+        let mut live = resolved.live;
+        // Whoever selects by labels can't be sent to an address that stands for all endpoints.
+        let course = if request.selector.is_empty() { live.course(want.key) } else { Balanced };
+        if course != Balanced
+            && let Some(virtual_ip) = self.names.virtual_ip(holder.identity, &live)?
+        {
+            if course == Shadow {
+                // It ends unused, and is counted where it would have gone.
+                drop(live.pick(&want));
+                resolved.tally.shadowed();
+            }
+            // The same address may lead elsewhere the next time.
+            (live, want.exclude) = (virtual_ip, &[]);
+        }
+        let picked = live.pick(&want);
         let picked = picked.inspect_err(|_| resolved.tally.none())?;
 
         let mut picks = SmallVec::<[Pick; 1]>::with_capacity(picked.picks.len());

@@ -9,7 +9,7 @@ use k8s_openapi::api::discovery::v1 as api;
 use crate::catalog::{Health, Hints, NameError, ServiceName};
 
 /// Which service a slice belongs to; slices without it belong to none.
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// One slice.
 #[derive(Clone, Debug, PartialEq)]

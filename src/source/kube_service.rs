@@ -51,6 +51,13 @@ impl KubeService {
             .map_err(|error| SliceError { field: "metadata".into(), what: error.to_string() })?;
         let mut settings: Vec<Setting> =
             spec.traffic_distribution.as_deref().and_then(distribution).into_iter().collect();
+        // Headless Services have "None"; to balance or not is no question there.
+        let cluster_ip = spec.cluster_ip.filter(|ip| !matches!(ip.as_str(), "" | "None"));
+        settings.extend(cluster_ip.map(|ip| Setting {
+            key: "virtual_ip".to_owned(),
+            value: ip,
+            origin: "spec.clusterIP".to_owned(),
+        }));
         // An annotation is said on purpose: of one layer the last counts.
         settings.extend(metadata.annotations.unwrap_or_default().into_iter().filter_map(
             |(key, value)| {

@@ -1,10 +1,11 @@
-//! Where services come from: files today.
+//! Where services come from: files, or a Kubernetes cluster.
 //!
 //! - [`document`]: YAML that a person wrote, read with positions and near misses
 //! - [`problem`]: what was wrong, where, and what would be right
 //! - [`policy_block`]: the `policy:` block of a file
 //! - [`endpoint_slice`], [`kube_service`]: what Kubernetes' objects say; [`join`]: services of them
 //! - [`mod@file`]: a services file, or a folder of such files and Kubernetes manifests
+//! - [`kubernetes`]: a cluster's API server
 
 use std::{fmt, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -15,14 +16,19 @@ pub mod endpoint_slice;
 pub mod file;
 pub mod join;
 pub mod kube_service;
+pub mod kubernetes;
 pub mod policy_block;
 pub mod problem;
 
+pub use kubernetes::Cluster;
 pub use problem::{Place, Problem};
 
-use crate::catalog::{
-    Catalog, SourceId,
-    near::{did_you_mean, near},
+use crate::{
+    catalog::{
+        Catalog, SourceId,
+        near::{did_you_mean, near},
+    },
+    plan::Here,
 };
 
 /// A source as a person names it: `file:/etc/pointsman/services.yaml`.
@@ -30,12 +36,15 @@ use crate::catalog::{
 pub enum Spec {
     /// A services file, or a folder of such files and Kubernetes manifests.
     File(PathBuf),
+    /// A Kubernetes cluster.
+    Kubernetes(Cluster),
 }
 
 /// Why a text names no source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{asked}\" is no source{hint}: write file:PATH, such as file:/etc/pointsman/services.yaml"
+    "\"{asked}\" is no source{hint}: write file:PATH, such as file:/etc/pointsman/services.yaml, or \
+     kubernetes"
 )]
 pub struct SpecError {
     asked: String,
@@ -47,10 +56,13 @@ impl FromStr for Spec {
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let wrong = |hint| SpecError { asked: text.to_owned(), hint };
-        match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            Some((kind, _)) => Err(wrong(did_you_mean(&near(kind, ["file"])))),
-            None => Err(wrong(String::new())),
+        match text.split_once(':').unwrap_or((text, "")) {
+            ("file", path) if !path.is_empty() => Ok(Self::File(path.into())),
+            ("kubernetes", options) => match options.parse() {
+                Ok(cluster) => Ok(Self::Kubernetes(cluster)),
+                Err(what) => Err(wrong(format!(" ({what})"))),
+            },
+            (kind, _) => Err(wrong(did_you_mean(&near(kind, ["file", "kubernetes"])))),
         }
     }
 }
@@ -59,6 +71,7 @@ impl fmt::Display for Spec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Kubernetes(cluster) => cluster.fmt(f),
         }
     }
 }
@@ -126,12 +139,13 @@ impl Status {
     }
 }
 
-/// Keeps the catalog true to a source until `cancelled` completes. `node` is the agent's own (a
-/// service may be meant for callers of an endpoint's node only). The source's first good read is followed
-/// by [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
+/// Keeps the catalog true to a source until `cancelled` completes. `here` is where the agent runs (a
+/// service may be meant for callers of an endpoint's node only); a source that knows of a zone or
+/// region what is not known yet adds it. The source's first good read is followed by
+/// [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
 pub async fn run(
     spec: Spec,
-    node: Option<Arc<str>>,
+    here: watch::Sender<Here>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,
@@ -139,7 +153,13 @@ pub async fn run(
 ) {
     let work = async {
         match spec {
-            Spec::File(path) => file::run(path, node, source, catalog, status).await,
+            Spec::File(path) => {
+                let node = here.borrow().node.clone();
+                file::run(path, node, source, catalog, status).await;
+            }
+            Spec::Kubernetes(cluster) => {
+                kubernetes::run(cluster, here, source, catalog, status).await;
+            }
         }
     };
     tokio::select! {

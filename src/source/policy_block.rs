@@ -181,6 +181,10 @@ impl<'de> Deserialize<'de> for Value {
 #[schemars(rename = "Policy", deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct PolicyShape {
+    /// Which requests are balanced: off, shadow, a percentage such as 10%, or on.
+    mode: Option<ModeShape>,
+    /// Where the others go: the service's address at kube-proxy, or none.
+    virtual_ip: Option<String>,
     /// How scores are made.
     strategy: Option<StrategyShape>,
     /// How many endpoints one pick compares.
@@ -195,6 +199,16 @@ pub(crate) struct PolicyShape {
     outlier: Option<OutlierShape>,
     /// How many retries callers may make.
     retry: Option<RetryShape>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "Mode", untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ModeShape {
+    /// off, shadow, a percentage such as 10%, or on.
+    Word(String),
+    /// Whether requests are balanced.
+    Bool(bool),
 }
 
 #[derive(JsonSchema)]

@@ -1,6 +1,6 @@
 //! What was wrong in something a person wrote: where, and what would be right.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 /// Where in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,4 +56,19 @@ impl fmt::Display for Problem {
         }
         f.write_str(&self.what)
     }
+}
+
+/// Logs each problem once, and that it is gone. Returns those that are told by now.
+pub(super) fn tell(
+    told: BTreeSet<Problem>,
+    now: impl IntoIterator<Item = Problem>,
+) -> BTreeSet<Problem> {
+    let now: BTreeSet<Problem> = now.into_iter().collect();
+    for problem in now.difference(&told) {
+        tracing::warn!("{problem}");
+    }
+    for problem in told.difference(&now) {
+        tracing::info!("no longer: {problem}");
+    }
+    now
 }

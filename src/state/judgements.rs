@@ -14,7 +14,7 @@ use super::record::{self, Nonsense, nanoseconds, time};
 use crate::{
     catalog::Labels,
     plan::{Standing, model::Phase},
-    publish::{Judgements, Target},
+    publish::{Judgements, Target, Way},
 };
 
 /// Both clocks at one moment.
@@ -114,6 +114,7 @@ pub fn write_target(target: &Target) -> record::Target {
         port_name: name.as_deref().map(str::to_owned),
         port_number: number.map(u32::from),
         selector: target.selector.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+        by_virtual_ip: target.way == Way::VirtualIp,
     }
 }
 
@@ -132,6 +133,7 @@ pub fn read_target(written: &record::Target) -> Result<Target, Nonsense> {
             number.map_err(|error| Nonsense::new(format!("a port: {error}")))?,
         ),
         selector: selector.collect::<Labels>(),
+        way: if written.by_virtual_ip { Way::VirtualIp } else { Way::Balanced },
     })
 }
 
@@ -150,6 +152,7 @@ mod tests {
             service: "cart.shop".parse().unwrap(),
             port: (Some("grpc".into()), Some(9090)),
             selector: Labels::from([("shard".into(), "1".into())]),
+            way: Way::VirtualIp,
         }
     }
 

@@ -151,6 +151,9 @@ pub struct Target {
     /// Labels selected by.
     #[prost(btree_map = "string, string", tag = "4")]
     pub selector: std::collections::BTreeMap<String, String>,
+    /// Its only endpoint is the service's virtual IP.
+    #[prost(bool, tag = "5")]
+    pub by_virtual_ip: bool,
 }
 
 /// Where the endpoints of one target stand with their errors.

@@ -14,6 +14,7 @@ mod grpc;
 mod http;
 mod leases;
 mod lifetime;
+mod modes;
 mod openapi;
 mod quotas;
 mod session;

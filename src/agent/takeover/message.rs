@@ -256,7 +256,10 @@ impl Item {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{catalog::Labels, publish::Target};
+    use crate::{
+        catalog::Labels,
+        publish::{Target, Way},
+    };
 
     #[test]
     fn news_of_leases_reads_back_as_it_was_written() {
@@ -268,6 +271,7 @@ mod tests {
                 service: "cart.shop@west".parse().unwrap(),
                 port: (Some("grpc".into()), Some(9090)),
                 selector: Labels::from([("shard".into(), "1".into())]),
+                way: Way::VirtualIp,
             },
             address: "[2001:db8::1]:443".parse().unwrap(),
             cost: 3,

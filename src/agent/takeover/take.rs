@@ -149,15 +149,19 @@ async fn ask(
     };
     origins.remember(&offer.judgements).map_err(|error| nonsense(error.to_string()))?;
     agent.leases().expect_news(true);
-    let mut adopted = 0;
+    let (mut adopted, mut waiting) = (0, true);
     loop {
         let (What::Leases(leases), _) = wire.receive().await? else {
             return Err(nonsense("no leases".to_owned()));
         };
-        for lease in leases.leases.iter().filter_map(Lease::read) {
-            adopted += 1;
-            agent.adopt(lease);
+        let handed: Vec<_> = leases.leases.iter().filter_map(Lease::read).collect();
+        // Once, however many leases there are: the agent before has other things to do.
+        if waiting {
+            let services = handed.iter().map(|lease| lease.target.service.clone());
+            waiting = agent.expect(services).await;
         }
+        adopted += handed.len();
+        handed.into_iter().for_each(|lease| agent.adopt(lease));
         if leases.last {
             break;
         }

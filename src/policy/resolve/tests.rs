@@ -4,7 +4,7 @@ use super::{ConfigPolicies, Resolved, resolve};
 use crate::{
     catalog::{Service, Setting, sample::service},
     policy::{
-        Policy, StrategyName, ZoneMode,
+        Mode, Policy, StrategyName, ZoneMode,
         settings::{KEYS, key},
     },
 };
@@ -65,6 +65,8 @@ fn the_first_found_wins_service_then_namespace_then_all_then_what_the_service_ca
 #[test]
 fn every_setting_is_read_from_text_and_shown_as_text_that_reads_the_same() {
     let cases = [
+        ("mode", "30%"),
+        ("virtual_ip", "fd00::7"),
         ("strategy", "random"),
         ("choices", "8"),
         ("zone", "strict"),
@@ -114,7 +116,10 @@ fn an_unknown_setting_names_what_was_probably_meant_and_costs_nothing() {
         resolved.problems[0],
         r#"annotation pointsman.dev/zoen: no setting "zoen"; did you mean "zone"?"#
     );
-    assert!(resolved.problems[1].contains(r#"no setting "colour"; there are strategy, choices"#));
+    assert!(
+        resolved.problems[1]
+            .contains(r#"no setting "colour"; there are mode, virtual_ip, strategy"#)
+    );
     assert_eq!(resolved.policy.choices, 4);
 }
 
@@ -167,4 +172,20 @@ fn a_first_ejection_longer_than_the_longest_is_named_and_neither_is_taken() {
         ["outlier.base_ejection 10m (annotation pointsman.dev/outlier.base_ejection) contradicts \
           outlier.max_ejection 5m (default): the first must not be longer than the second"]
     );
+}
+
+#[test]
+fn a_mode_is_in_force_where_there_is_a_virtual_ip_to_send_the_others_to() {
+    let of = |settings: &[(&str, &str)]| resolve(&ConfigPolicies::default(), &annotated(settings));
+    let alone = of(&[("mode", "off")]);
+    assert_eq!(alone.policy.mode_in_force(), Mode::On);
+    assert!(alone.problems[0].starts_with("mode has no effect"));
+    let with = of(&[("mode", "shadow"), ("virtual-ip", "10.96.0.7")]);
+    assert_eq!(with.policy.mode_in_force(), Mode::Shadow);
+    assert!(with.problems.is_empty());
+    for wrong in ["101%", "-1%", "%", "half"] {
+        let resolved = of(&[("mode", wrong)]);
+        assert!(resolved.problems[0].contains("a percentage such as 10%"), "{wrong}");
+        assert_eq!(resolved.policy.mode, Mode::On);
+    }
 }

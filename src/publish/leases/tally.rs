@@ -20,6 +20,7 @@ pub struct Tally {
     service: ServiceName,
     picked: AtomicU64,
     none: AtomicU64,
+    shadowed: AtomicU64,
     expired: AtomicU64,
     ended: [AtomicU64; OUTCOMES.len()],
 }
@@ -32,6 +33,7 @@ impl Tally {
             service,
             picked: AtomicU64::new(0),
             none: AtomicU64::new(0),
+            shadowed: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             ended: Default::default(),
         }
@@ -50,6 +52,11 @@ impl Tally {
     /// A pick found no endpoint that can serve.
     pub fn none(&self) {
         self.none.fetch_add(1, Relaxed);
+    }
+
+    /// A pick went to the virtual IP, and was made at an endpoint to see which.
+    pub fn shadowed(&self) {
+        self.shadowed.fetch_add(1, Relaxed);
     }
 
     /// A lease ended by its time, unreported.
@@ -72,6 +79,11 @@ impl Tally {
     /// Picks without an endpoint.
     pub fn count_none(&self) -> u64 {
         self.none.load(Relaxed)
+    }
+
+    /// Picks that were made to see where they would go.
+    pub fn count_shadowed(&self) -> u64 {
+        self.shadowed.load(Relaxed)
     }
 
     /// Leases that nobody reported.

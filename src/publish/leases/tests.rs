@@ -58,8 +58,12 @@ impl World {
         catalog.apply(SourceId(0), Change::Replace(vec![service]), Duration::ZERO);
         catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
         let tables = Tables::start(catalog, ConfigPolicies::default(), Here::default(), 1).unwrap();
-        let target =
-            Target { service: name.clone(), port: (None, Some(80)), selector: Labels::new() };
+        let target = Target {
+            service: name.clone(),
+            port: (None, Some(80)),
+            selector: Labels::new(),
+            way: Default::default(),
+        };
         let live = tables.open(&target).unwrap().unwrap();
         let leases = Leases::new();
         let running = leases.clone();

@@ -31,8 +31,12 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
         agent.leases().open(),
     ));
 
+    let here = told.tables.here();
+    let place = [("zone", &here.zone), ("region", &here.region), ("node", &here.node)];
+    let place = place
+        .map(|(name, value)| [name.to_owned(), value.as_deref().unwrap_or("not known").to_owned()]);
     let settings = told.settings.iter().map(|(name, value)| [(*name).to_owned(), value.clone()]);
-    put(table("Settings", ["", ""], settings));
+    put(table("Settings", ["", ""], settings.chain(place)));
     let sources = told.sources.iter().map(|(spec, status)| {
         let problems = status.problems();
         let said = match (status.synced(), problems.is_empty()) {

@@ -137,6 +137,14 @@ impl Told {
         for (service, counts) in &services {
             count_one(&mut none, &[("service", service)], counts.none)?;
         }
+        let mut shadowed = counters(
+            to,
+            "picks_shadowed",
+            "Picks that went to the virtual IP, and were made to see where they would go, by service",
+        )?;
+        for (service, counts) in &services {
+            count_one(&mut shadowed, &[("service", service)], counts.shadowed)?;
+        }
         let mut ended = counters(
             to,
             "requests_ended",
@@ -219,6 +227,7 @@ impl Told {
 struct Counts {
     picked: u64,
     none: u64,
+    shadowed: u64,
     expired: u64,
     ended: [u64; OUTCOMES.len()],
 }
@@ -240,6 +249,7 @@ impl Counts {
         for tally in tallies {
             sum.picked += tally.count_picked();
             sum.none += tally.count_none();
+            sum.shadowed += tally.count_shadowed();
             sum.expired += tally.count_expired();
             for (sum, count) in sum.ended.iter_mut().zip(tally.count_ended()) {
                 *sum += count;

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use super::{Problem, Status};
+use super::{Problem, Status, problem::tell};
 use crate::{
     catalog::{Catalog, Change, SourceId},
     clock,
@@ -74,16 +74,4 @@ fn look(
     }
     status.read(loaded.complete, loaded.problems.clone());
     loaded.problems
-}
-
-/// Logs each problem once, and that it is gone.
-fn tell(told: BTreeSet<Problem>, now: Vec<Problem>) -> BTreeSet<Problem> {
-    let now: BTreeSet<Problem> = now.into_iter().collect();
-    for problem in now.difference(&told) {
-        tracing::warn!("{problem}");
-    }
-    for problem in told.difference(&now) {
-        tracing::info!("no longer: {problem}");
-    }
-    now
 }

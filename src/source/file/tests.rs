@@ -33,7 +33,8 @@ impl Running {
         let cancelled = async move { drop(stopped.await) };
         let (catalog_too, status_too) = (catalog.clone(), status.clone());
         let task = tokio::spawn(async move {
-            source::run(spec, None, SourceId(0), catalog_too, status_too, cancelled).await;
+            source::run(spec, Default::default(), SourceId(0), catalog_too, status_too, cancelled)
+                .await;
         });
         Self { catalog, status, stop: Some(stop), task }
     }

@@ -1,4 +1,4 @@
-//! Each rule of what a consumer of EndpointSlices must get right.
+//! What a consumer of EndpointSlices must get right, by its line in docs/kubernetes.md.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -84,7 +84,7 @@ fn addresses(join: &Join) -> Vec<String> {
 }
 
 #[test]
-fn rule_1_all_slices_of_a_service_are_joined() {
+fn line_01_all_slices_of_a_service_are_joined() {
     let join = join(
         cart(),
         [
@@ -98,7 +98,7 @@ fn rule_1_all_slices_of_a_service_are_joined() {
 }
 
 #[test]
-fn rule_2_an_endpoint_that_moves_between_slices_is_there_once_all_the_time() {
+fn line_02_an_endpoint_that_moves_between_slices_is_there_once_all_the_time() {
     let mut join = join(cart(), [slice("cart-1", &["{addresses: [10.0.0.1]}"])]);
     join.put_slice(slice("cart-2", &["{addresses: [10.0.0.1]}"]));
     assert_eq!(addresses(&join), ["10.0.0.1:8080"]);
@@ -109,7 +109,7 @@ fn rule_2_an_endpoint_that_moves_between_slices_is_there_once_all_the_time() {
 }
 
 #[test]
-fn rule_3_one_address_with_two_ports_is_two_endpoints() {
+fn line_03_one_address_with_two_ports_is_two_endpoints() {
     let other = "[{name: http, port: 9090}]";
     let join = join(
         cart(),
@@ -122,7 +122,7 @@ fn rule_3_one_address_with_two_ports_is_two_endpoints() {
 }
 
 #[test]
-fn rule_3_one_number_of_two_protocols_is_two_ports() {
+fn line_03_one_number_of_two_protocols_is_two_ports() {
     let ports = "[{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53}]";
     let dns = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\n\
                spec: {ports: [{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53}]}\n";
@@ -136,7 +136,7 @@ fn rule_3_one_number_of_two_protocols_is_two_ports() {
 }
 
 #[test]
-fn rule_4_of_duplicates_that_disagree_the_healthiest_counts_in_any_order() {
+fn line_04_of_duplicates_that_disagree_the_healthiest_counts_in_any_order() {
     let stale = "{addresses: [10.0.0.1], conditions: {ready: false}}";
     let fresh = "{addresses: [10.0.0.1], conditions: {ready: true}, zone: a}";
     for slices in [
@@ -151,7 +151,7 @@ fn rule_4_of_duplicates_that_disagree_the_healthiest_counts_in_any_order() {
 }
 
 #[test]
-fn rule_5_unset_conditions_mean_ready_and_serving_and_not_terminating() {
+fn line_05_unset_conditions_mean_ready_and_serving_and_not_terminating() {
     let join = join(
         cart(),
         [slice(
@@ -172,7 +172,7 @@ fn rule_5_unset_conditions_mean_ready_and_serving_and_not_terminating() {
 }
 
 #[test]
-fn rule_6_ready_is_serving_and_not_terminating_or_as_the_service_orders() {
+fn line_06_ready_is_serving_and_not_terminating_or_as_the_service_orders() {
     let endpoints = [
         "{addresses: [10.0.0.1], conditions: {ready: true, serving: true}}",
         "{addresses: [10.0.0.2], conditions: {ready: false, serving: false}}",
@@ -189,7 +189,7 @@ fn rule_6_ready_is_serving_and_not_terminating_or_as_the_service_orders() {
 }
 
 #[test]
-fn rule_7_serving_and_terminating_ones_are_kept_for_when_nothing_is_ready() {
+fn line_07_serving_and_terminating_ones_are_kept_for_when_nothing_is_ready() {
     let leaving =
         "{addresses: [10.0.0.1], conditions: {ready: false, serving: true, terminating: true}}";
     let gone =
@@ -200,7 +200,7 @@ fn rule_7_serving_and_terminating_ones_are_kept_for_when_nothing_is_ready() {
 }
 
 #[test]
-fn rule_8_an_address_may_begin_as_terminating_and_come_back_ready() {
+fn line_08_an_address_may_begin_as_terminating_and_come_back_ready() {
     let old = "{addresses: [10.0.0.1], conditions: {ready: false, terminating: true}, targetRef: {uid: a}}";
     let new = "{addresses: [10.0.0.1], conditions: {ready: true}, targetRef: {uid: b}}";
     let mut join = join(cart(), [slice("cart-1", &[old])]);
@@ -212,7 +212,7 @@ fn rule_8_an_address_may_begin_as_terminating_and_come_back_ready() {
 }
 
 #[test]
-fn rule_9_a_relist_deletes_what_vanished_while_the_watch_was_away() {
+fn line_09_a_relist_deletes_what_vanished_while_the_watch_was_away() {
     let catalog = Catalog::new(["test"]);
     let list = |join: &Join| -> Vec<Service> {
         join.names().iter().filter_map(|name| join.service(name, &"test".into())).collect()
@@ -229,7 +229,7 @@ fn rule_9_a_relist_deletes_what_vanished_while_the_watch_was_away() {
 }
 
 #[test]
-fn rule_10_hints_are_all_or_nothing_over_the_ready_endpoints() {
+fn line_10_hints_are_all_or_nothing_over_the_ready_endpoints() {
     let mut endpoints = vec![
         "{addresses: [10.0.0.1], hints: {forZones: [{name: a}], forNodes: [{name: n1}]}}",
         "{addresses: [10.0.0.2], hints: {forZones: [{name: b}], forNodes: [{name: n2}]}}",
@@ -247,7 +247,7 @@ fn rule_10_hints_are_all_or_nothing_over_the_ready_endpoints() {
 }
 
 #[test]
-fn rule_12_a_pod_of_two_families_is_one_endpoint_in_the_services_first() {
+fn line_12_a_pod_of_two_families_is_one_endpoint_in_the_services_first() {
     let v4 = ["{addresses: [10.0.0.1], targetRef: {uid: a}}", "{addresses: [10.0.0.2]}"];
     let v6 = [
         "{addresses: ['fd00::1'], targetRef: {uid: a}}",
@@ -269,20 +269,20 @@ fn rule_12_a_pod_of_two_families_is_one_endpoint_in_the_services_first() {
 }
 
 #[test]
-fn rule_12_slices_of_dns_names_are_ignored() {
+fn line_12_slices_of_dns_names_are_ignored() {
     assert!(
         slice_of("cart", "c-1", "FQDN", ONE_PORT, &["{addresses: [db.example.com]}"]).is_none()
     );
 }
 
 #[test]
-fn rule_13_only_the_first_address_has_a_meaning() {
+fn line_13_only_the_first_address_has_a_meaning() {
     let join = join(cart(), [slice("cart-1", &["{addresses: [10.0.0.1, 10.0.0.2]}"])]);
     assert_eq!(addresses(&join), ["10.0.0.1:8080"]);
 }
 
 #[test]
-fn rule_14_ports_are_resolved_by_name_and_their_numbers_may_differ_by_slice() {
+fn line_14_ports_are_resolved_by_name_and_their_numbers_may_differ_by_slice() {
     let ports = |number| format!("[{{name: metrics, port: 9100}}, {{name: http, port: {number}}}]");
     let of = |name, number, endpoint| {
         slice_of("cart", name, "IPv4", &ports(number), &[endpoint]).unwrap()
@@ -298,14 +298,14 @@ fn rule_14_ports_are_resolved_by_name_and_their_numbers_may_differ_by_slice() {
 }
 
 #[test]
-fn rule_14_a_port_without_a_number_is_no_port() {
+fn line_14_a_port_without_a_number_is_no_port() {
     let ports = "[{name: http}]";
     let slices = [slice_of("cart", "c-1", "IPv4", ports, &["{addresses: [10.0.0.1]}"]).unwrap()];
     assert!(addresses(&join(cart(), slices)).is_empty());
 }
 
 #[test]
-fn rule_17_slices_may_come_before_their_service() {
+fn line_17_slices_may_come_before_their_service() {
     let mut join = join(None, [slice("cart-1", &["{addresses: [10.0.0.1]}"])]);
     assert_eq!(addresses(&join), ["10.0.0.1:8080"]);
     assert_eq!(service(&join).ports[0].number, None);
@@ -318,12 +318,12 @@ fn rule_17_slices_may_come_before_their_service() {
 }
 
 #[test]
-fn rule_18_slices_without_the_service_label_are_of_no_service() {
+fn line_18_slices_without_the_service_label_are_of_no_service() {
     assert!(slice_of("", "c-1", "IPv4", ONE_PORT, &["{addresses: [10.0.0.1]}"]).is_none());
 }
 
 #[test]
-fn rule_18_a_slice_may_change_hands() {
+fn line_18_a_slice_may_change_hands() {
     let mut join = join(cart(), [slice("shared", &["{addresses: [10.0.0.1]}"])]);
     let users = slice_of("users", "shared", "IPv4", ONE_PORT, &["{addresses: [10.0.0.1]}"]);
     let touched = join.put_slice(users.unwrap());
@@ -332,7 +332,7 @@ fn rule_18_a_slice_may_change_hands() {
 }
 
 #[test]
-fn rule_20_internal_traffic_policy_local_is_a_filter_to_the_node() {
+fn line_20_internal_traffic_policy_local_is_a_filter_to_the_node() {
     let endpoints =
         ["{addresses: [10.0.0.1], nodeName: n1}", "{addresses: [10.0.0.2], nodeName: n2}"];
     let local = cart_with(", internalTrafficPolicy: Local");
@@ -351,7 +351,7 @@ fn rule_20_internal_traffic_policy_local_is_a_filter_to_the_node() {
 }
 
 #[test]
-fn rule_20_hints_and_traffic_distribution_are_preferences() {
+fn line_20_hints_and_traffic_distribution_are_preferences() {
     let endpoints = ["{addresses: [10.0.0.1], zone: a}", "{addresses: [10.0.0.2], zone: b}"];
     let spread =
         join(cart_with(", trafficDistribution: PreferSameZone"), [slice("c-1", &endpoints)]);
@@ -362,7 +362,7 @@ fn rule_20_hints_and_traffic_distribution_are_preferences() {
 }
 
 #[test]
-fn rule_20_session_affinity_is_not_followed_and_says_so() {
+fn line_20_session_affinity_is_not_followed_and_says_so() {
     let sticky = join(cart_with(", sessionAffinity: ClientIP"), []);
     assert!(service(&sticky).notes[0].contains("sessionAffinity ClientIP is not followed"));
 }

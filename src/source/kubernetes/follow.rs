@@ -1,0 +1,156 @@
+//! A Service and its EndpointSlices, followed by two watches; or all of them, by two as well.
+
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt, stream};
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use kube::{Api, Client};
+
+use super::{
+    Shared,
+    access::Resource,
+    client::Seat,
+    silence::Silence,
+    told::Told,
+    watch::{Heard, Selector, watch},
+};
+use crate::{
+    catalog::{Change, ServiceName},
+    clock,
+    source::endpoint_slice::SERVICE_LABEL,
+};
+
+/// What is followed.
+#[derive(Clone, Debug)]
+pub(super) enum Scope {
+    One(ServiceName),
+    All,
+}
+
+enum Event {
+    Service(Heard<Service>),
+    Slice(Heard<EndpointSlice>),
+}
+
+/// Keeps the catalog true to what the API server tells, for ever.
+pub(super) async fn follow(scope: &Scope, seat: &Seat, shared: &Shared) {
+    let mut told = Told::new(shared.node.clone());
+    let mut events = Box::pin(events(scope, &seat.client, shared));
+    let objects: Arc<str> = format!("objects of {scope}").into();
+    let (mut quiet, mut stale) = (Silence::default(), false);
+    while let Some(event) = events.next().await {
+        let was_complete = told.complete();
+        let silence = event.silence();
+        match &event {
+            Event::Service(heard) => quiet.note(Resource::Services, heard, clock::now()),
+            Event::Slice(heard) => quiet.note(Resource::EndpointSlices, heard, clock::now()),
+        }
+        let aged = quiet.is_stale(clock::now()) != stale;
+        stale ^= aged;
+        told.call_stale(stale);
+        let touched = match event {
+            Event::Service(heard) => told.hear_service(heard),
+            Event::Slice(heard) => told.hear_slice(heard),
+        };
+        match told.malformed() {
+            Some(what) => shared.problems.found(&objects, &what),
+            None => shared.problems.mended(&objects),
+        }
+        match told.complete() {
+            // What it is called changes for all that was ever said.
+            true if was_complete && !aged => scope.say(&touched, &told, shared),
+            true => scope.say_all(&told, shared),
+            false => scope.await_rest(&told, silence, shared),
+        }
+    }
+}
+
+impl Scope {
+    /// What has changed.
+    fn say(&self, touched: &[ServiceName], told: &Told, shared: &Shared) {
+        let mut touched: Vec<&ServiceName> = touched.iter().collect();
+        touched.sort_unstable();
+        touched.dedup();
+        for name in touched {
+            self.say_one(name, told, shared);
+        }
+    }
+
+    fn say_one(&self, name: &ServiceName, told: &Told, shared: &Shared) {
+        let change = match (told.service(name, &shared.name), self) {
+            (Some(service), _) => Change::Upsert(service),
+            // Whether there is such a service is for the watch of all names to say.
+            (None, Self::One(_)) => Change::Withdraw(name.clone()),
+            (None, Self::All) => Change::Remove(name.clone()),
+        };
+        shared.catalog.apply(shared.source, change, clock::now());
+    }
+
+    /// All of it, now that it is complete.
+    fn say_all(&self, told: &Told, shared: &Shared) {
+        match self {
+            Self::One(name) => self.say_one(name, told, shared),
+            Self::All => {
+                let services = told.names().filter_map(|name| told.service(name, &shared.name));
+                let change = Change::Replace(services.collect());
+                shared.catalog.apply(shared.source, change, clock::now());
+                shared.synced();
+            }
+        }
+    }
+
+    /// Tells those who wait what is waited for.
+    fn await_rest(&self, told: &Told, silence: Option<Arc<str>>, shared: &Shared) {
+        match self {
+            Self::One(name) => {
+                let missing = || format!("waiting for {} from {}", told.missing(), shared.server);
+                let why = silence.unwrap_or_else(|| missing().into());
+                shared.catalog.interests().awaits(name, why);
+            }
+            Self::All => shared.catalog.excuse(shared.source, silence),
+        }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(name) => name.fmt(f),
+            Self::All => f.write_str("everything"),
+        }
+    }
+}
+
+impl Event {
+    fn silence(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Service(heard) => heard.silence(),
+            Self::Slice(heard) => heard.silence(),
+        }
+    }
+}
+
+fn events(
+    scope: &Scope,
+    client: &Client,
+    shared: &Shared,
+) -> impl Stream<Item = Event> + Send + use<> {
+    let (services, slices, service, slice) = match scope {
+        Scope::One(ServiceName { name, namespace, .. }) => (
+            Api::<Service>::namespaced(client.clone(), namespace),
+            Api::<EndpointSlice>::namespaced(client.clone(), namespace),
+            Selector { fields: Some(format!("metadata.name={name}")), labels: None },
+            Selector { fields: None, labels: Some(format!("{SERVICE_LABEL}={name}")) },
+        ),
+        Scope::All => (
+            Api::all(client.clone()),
+            Api::all(client.clone()),
+            Selector::default(),
+            Selector { fields: None, labels: Some(SERVICE_LABEL.to_owned()) },
+        ),
+    };
+    let of = |resource| shared.subject(resource, scope);
+    let services = watch(services, service, of(Resource::Services), shared.problems.clone());
+    let slices = watch(slices, slice, of(Resource::EndpointSlices), shared.problems.clone());
+    stream::select(services.map(Event::Service), slices.map(Event::Slice))
+}

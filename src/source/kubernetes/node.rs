@@ -1,0 +1,58 @@
+//! Which zone and region this agent is in: its node's labels say so.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, core::PartialObjectMeta};
+use tokio::sync::watch;
+
+use super::{
+    Shared,
+    access::{self, Resource},
+    backoff::Backoff,
+};
+use crate::plan::Here;
+
+/// Well-known labels of a node.
+const ZONE: &str = "topology.kubernetes.io/zone";
+const REGION: &str = "topology.kubernetes.io/region";
+
+/// Finds out what is not known yet. A node keeps its zone for as long as it lives: asked once.
+pub(super) async fn locate(here: &watch::Sender<Here>, shared: &Shared) {
+    let Some(node) = shared.node.as_deref() else { return };
+    if here.borrow().zone.is_some() {
+        return;
+    }
+    let finder: Arc<str> = format!("node {node}").into();
+    let seat = shared.seat(&finder).await;
+    let nodes = Api::<PartialObjectMeta<Node>>::all(seat.client.clone());
+    let mut backoff = Backoff::default();
+    loop {
+        match nodes.get_opt(node).await {
+            Ok(Some(object)) => {
+                shared.problems.mended(&finder);
+                let labels = object.metadata.labels.unwrap_or_default();
+                let label = |name: &str| labels.get(name).map(|value| Arc::from(value.as_str()));
+                here.send_if_modified(|here| {
+                    let before = here.clone();
+                    here.zone = before.zone.clone().or_else(|| label(ZONE));
+                    here.region = before.region.clone().or_else(|| label(REGION));
+                    *here != before
+                });
+                return;
+            }
+            Ok(None) => shared.problems.found(
+                &finder,
+                &format!(
+                    "there is no node \"{node}\" in the cluster: --node is to be the name that \
+                     \"kubectl get nodes\" shows (spec.nodeName of the agent's pod), or say --zone"
+                ),
+            ),
+            Err(error) => {
+                let failure = access::of_call(&error, "get", Resource::Nodes, &shared.server);
+                shared.problems.found(&finder, &failure.what);
+            }
+        }
+        tokio::time::sleep(backoff.failed()).await;
+    }
+}

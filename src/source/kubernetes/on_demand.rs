@@ -1,0 +1,230 @@
+//! The names of all services, by a watch of their metadata, and the endpoints of those asked for.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt};
+use k8s_openapi::api::core::v1::Service;
+use kube::{Api, Client, core::PartialObjectMeta};
+use rand::RngExt;
+use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tracing::{debug, error};
+
+use super::{
+    Shared,
+    access::Resource,
+    follow::{Scope, follow},
+    told::name_of,
+    watch::{Heard, Selector, watch},
+};
+use crate::{
+    catalog::{Change, ServiceName},
+    clock,
+};
+
+/// A service that nobody asks for during this time is watched no longer. What a node's programs
+/// call once in a while (a job of every five minutes) stays. Range 1 min to 1 day.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Up to so much of it longer, each by chance: what a node's programs began to ask for at the same
+/// time does not end at the same time.
+const FORGET_SPREAD: f64 = 0.25;
+
+/// Services that are followed at a time. A node's programs call some dozens; one of them that asks
+/// for all there are must not have the API server carry two watches for each.
+const FOLLOWED: usize = 2000;
+
+/// Keeps the catalog true to the cluster, for ever.
+pub(super) async fn run(shared: &Arc<Shared>) {
+    let finder = "names of services".into();
+    let seat = shared.seat(&finder).await;
+    let mut names = Box::pin(names(&seat.client, shared));
+    let mut asked = shared.catalog.interests().changes();
+    let mut followed = Followed::new(shared.clone());
+    // What served before is what is asked for.
+    for name in shared.catalog.unconfirmed(shared.source) {
+        shared.catalog.interests().ask(&name);
+    }
+    loop {
+        tokio::select! {
+            Some(heard) = names.next() => followed.hear(heard),
+            // The sender lives in the catalog, so that this can't fail.
+            _ = asked.changed() => {}
+            Some(ended) = followed.tasks.join_next_with_id() => followed.ended(ended),
+        }
+        followed.follow_what_is_asked();
+    }
+}
+
+/// The services that are followed, each by a task.
+struct Followed {
+    shared: Arc<Shared>,
+    tasks: JoinSet<ServiceName>,
+    by_name: HashMap<ServiceName, AbortHandle>,
+}
+
+impl Followed {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, tasks: JoinSet::new(), by_name: HashMap::new() }
+    }
+
+    /// Takes in which services there are.
+    fn hear(&mut self, heard: Heard<PartialObjectMeta<Service>>) {
+        let Shared { catalog, source, .. } = &*self.shared;
+        let name = |object: &PartialObjectMeta<Service>| {
+            name_of(&object.metadata.name, &object.metadata.namespace)
+        };
+        match heard {
+            Heard::All(objects) => {
+                let names = objects.iter().filter_map(name).collect();
+                catalog.apply(*source, Change::Names(names), clock::now());
+                self.shared.synced();
+            }
+            Heard::Put(object) => {
+                if let Some(name) = name(&object).filter(|name| !catalog.has(*source, name)) {
+                    catalog.apply(*source, Change::Name(name), clock::now());
+                }
+            }
+            Heard::Gone(object) => {
+                if let Some(name) = name(&object) {
+                    catalog.apply(*source, Change::Remove(name), clock::now());
+                }
+            }
+            Heard::Silence(why) => catalog.excuse(*source, Some(why)),
+            Heard::Again => {}
+        }
+        self.by_name.retain(|name, task| {
+            let there = catalog.has(*source, name);
+            if !there {
+                task.abort();
+            }
+            there
+        });
+    }
+
+    fn follow_what_is_asked(&mut self) {
+        let Shared { catalog, source, .. } = &*self.shared;
+        for name in catalog.interests().all() {
+            if catalog.has(*source, &name) && !self.by_name.contains_key(&name) {
+                if self.by_name.len() >= FOLLOWED {
+                    let why = format!(
+                        "{FOLLOWED} services are followed already, and one more only when one of \
+                         them was not asked for during {} minutes",
+                        FORGET_AFTER.as_secs() / 60
+                    );
+                    catalog.interests().awaits(&name, why);
+                    continue;
+                }
+                let task = self.tasks.spawn(while_asked_for(self.shared.clone(), name.clone()));
+                self.by_name.insert(name, task);
+            }
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(tokio::task::Id, ServiceName), JoinError>) {
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(failed) => failed.id(),
+        };
+        if let Err(failed) = &ended
+            && failed.is_panic()
+        {
+            error!("following a service failed within the agent; it begins anew: {failed}");
+        }
+        // A service that went and came back has another task by now.
+        self.by_name.retain(|_, task| task.id() != id);
+    }
+}
+
+/// Follows a service until nobody asks for it any more.
+async fn while_asked_for(shared: Arc<Shared>, name: ServiceName) -> ServiceName {
+    let scope = Scope::One(name.clone());
+    let _passing = shared.problems.of(scope.to_string());
+    let following = async {
+        let seat = shared.seat(&format!("connection of {scope}").into()).await;
+        follow(&scope, &seat, &shared).await;
+    };
+    let forgotten = async {
+        loop {
+            let longer = rand::rng().random_range(1.0..=1.0 + FORGET_SPREAD);
+            tokio::time::sleep(FORGET_AFTER.mul_f64(longer)).await;
+            if shared.catalog.interests().expire(&name) {
+                return;
+            }
+        }
+    };
+    debug!(service = %name, "following");
+    tokio::select! {
+        () = following => {}
+        () = forgotten => {}
+    }
+    debug!(service = %name, "nobody asks for it any more");
+    shared.catalog.apply(shared.source, Change::Withdraw(name.clone()), clock::now());
+    name
+}
+
+fn names(
+    client: &Client,
+    shared: &Shared,
+) -> impl Stream<Item = Heard<PartialObjectMeta<Service>>> + Send + use<> {
+    let subject = shared.subject(Resource::Services, "all, by name");
+    watch(Api::all(client.clone()), Selector::default(), subject, shared.problems.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::{
+        catalog::{
+            Catalog, SourceId,
+            sample::{endpoint, service},
+        },
+        source::{
+            Status,
+            kubernetes::{client::Connections, problems::Problems},
+        },
+    };
+
+    /// A source whose API server is away for good.
+    fn shared() -> Arc<Shared> {
+        let nobody: SocketAddr = {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        let config = kube::Config::new(format!("http://{nobody}").parse().unwrap());
+        Arc::new(Shared {
+            source: SourceId(0),
+            name: "kubernetes".into(),
+            server: "the API server".into(),
+            node: None,
+            catalog: Arc::new(Catalog::new(["kubernetes"])),
+            connections: Connections::new(config),
+            problems: Problems::new(Status::default(), "kubernetes".into()),
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_is_followed_until_nobody_asked_for_it_for_a_while() {
+        let shared = shared();
+        let catalog = shared.catalog.clone();
+        let cart: ServiceName = "cart.shop".parse().unwrap();
+        catalog.apply(SourceId(0), Change::Names(vec![cart.clone()]), clock::now());
+        catalog.apply(
+            SourceId(0),
+            Change::Upsert(service("cart.shop", [endpoint(1)])),
+            clock::now(),
+        );
+        catalog.interests().ask(&cart);
+        let begin = tokio::time::Instant::now();
+        let following = tokio::spawn(while_asked_for(shared.clone(), cart.clone()));
+        tokio::time::sleep(FORGET_AFTER * 3 / 2).await;
+        assert!(catalog.get(&cart).is_some(), "it was asked for at the beginning");
+        catalog.interest(&cart).unwrap().renew();
+        following.await.unwrap();
+        assert!(begin.elapsed() > FORGET_AFTER * 3 && begin.elapsed() < FORGET_AFTER * 4);
+        assert!(catalog.get(&cart).is_none());
+        assert!(catalog.has(SourceId(0), &cart), "there still is such a service");
+        let problems = shared.problems.shown();
+        assert!(problems.is_empty(), "nobody waits for it any more: {problems:?}");
+    }
+}

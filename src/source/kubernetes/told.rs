@@ -1,0 +1,281 @@
+//! What the watches of Services and of EndpointSlices have told, and what services come of it.
+//!
+//! The two are independent: slices come before their Service or after it, and a service is said
+//! only when both have been listed once.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+
+use super::watch::Heard;
+use crate::{
+    catalog::{Service, ServiceName},
+    source::{endpoint_slice::Slice, join::Join, kube_service::KubeService},
+};
+
+/// Namespace and name of a slice.
+type SliceKey = (Arc<str>, Arc<str>);
+
+/// Services that may have changed.
+type Touched = Vec<ServiceName>;
+
+/// All that was told.
+#[derive(Debug)]
+pub(super) struct Told {
+    join: Join,
+    services: HashSet<ServiceName>,
+    slices: HashSet<SliceKey>,
+    services_listed: bool,
+    slices_listed: bool,
+    stale: bool,
+    /// Objects that could not be understood, and why: what was last known of them stays.
+    malformed: BTreeMap<String, String>,
+}
+
+impl Told {
+    /// Nothing yet; `node` is the agent's own.
+    pub(super) fn new(node: Option<Arc<str>>) -> Self {
+        Self {
+            join: Join::new(node),
+            services: HashSet::new(),
+            slices: HashSet::new(),
+            services_listed: false,
+            slices_listed: false,
+            stale: false,
+            malformed: BTreeMap::new(),
+        }
+    }
+
+    /// Whether nothing was heard for so long that what was told may no longer be true.
+    pub(super) fn call_stale(&mut self, stale: bool) {
+        self.stale = stale;
+    }
+
+    /// Both have been listed once.
+    pub(super) fn complete(&self) -> bool {
+        self.services_listed && self.slices_listed
+    }
+
+    /// What has not been listed yet, for a person.
+    pub(super) fn missing(&self) -> &'static str {
+        match (self.services_listed, self.slices_listed) {
+            (false, false) => "its Service and EndpointSlices",
+            (false, true) => "its Service",
+            (true, _) => "its EndpointSlices",
+        }
+    }
+
+    /// What could not be understood, for a person.
+    pub(super) fn malformed(&self) -> Option<String> {
+        let said: Vec<_> = self.malformed.iter().map(|(at, why)| format!("{at}: {why}")).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+
+    /// The services there are.
+    pub(super) fn names(&self) -> impl Iterator<Item = &ServiceName> {
+        self.services.iter()
+    }
+
+    /// A service as it is now; none where there is no such Service, whatever slices there are.
+    pub(super) fn service(&self, name: &ServiceName, source: &Arc<str>) -> Option<Service> {
+        let service = self.services.contains(name).then(|| self.join.service(name, source))??;
+        Some(Service { stale: self.stale, ..service })
+    }
+
+    /// Takes in what the watch of Services told.
+    pub(super) fn hear_service(&mut self, heard: Heard<core::Service>) -> Touched {
+        let mut touched = Touched::new();
+        match heard {
+            Heard::All(services) => {
+                let mut gone = std::mem::take(&mut self.services);
+                for service in services {
+                    let name = name_of(&service.metadata.name, &service.metadata.namespace);
+                    if let Some(name) = name {
+                        // Also where it is malformed: then what was last known of it stays.
+                        if gone.remove(&name) {
+                            self.services.insert(name);
+                        }
+                    }
+                    self.put_service(service, &mut touched);
+                }
+                for name in gone {
+                    self.join.remove_service(&name);
+                    self.malformed.remove(&format!("Service {}/{}", name.namespace, name.name));
+                    touched.push(name);
+                }
+                self.services_listed = true;
+            }
+            Heard::Put(service) => self.put_service(*service, &mut touched),
+            Heard::Gone(service) => {
+                let shown = shown("Service", &service.metadata.namespace, &service.metadata.name);
+                self.malformed.remove(&shown);
+                let name = name_of(&service.metadata.name, &service.metadata.namespace);
+                if let Some(name) = name.filter(|name| self.services.remove(name)) {
+                    self.join.remove_service(&name);
+                    touched.push(name);
+                }
+            }
+            Heard::Silence(_) | Heard::Again => {}
+        }
+        touched
+    }
+
+    fn put_service(&mut self, service: core::Service, touched: &mut Touched) {
+        let shown = shown("Service", &service.metadata.namespace, &service.metadata.name);
+        self.malformed.remove(&shown);
+        match KubeService::of(service) {
+            Ok(service) => {
+                let name = self.join.put_service(service);
+                self.services.insert(name.clone());
+                touched.push(name);
+            }
+            Err(error) => {
+                self.malformed.insert(shown, error.to_string());
+            }
+        }
+    }
+
+    /// Takes in what the watch of EndpointSlices told.
+    pub(super) fn hear_slice(&mut self, heard: Heard<discovery::EndpointSlice>) -> Touched {
+        let mut touched = Touched::new();
+        match heard {
+            Heard::All(slices) => {
+                let mut gone = std::mem::take(&mut self.slices);
+                for slice in slices {
+                    let key = slice_key(&slice);
+                    if gone.remove(&key) {
+                        self.slices.insert(key);
+                    }
+                    self.put_slice(slice, &mut touched);
+                }
+                for key in gone {
+                    self.drop_slice(&key, &mut touched);
+                }
+                self.slices_listed = true;
+            }
+            Heard::Put(slice) => self.put_slice(*slice, &mut touched),
+            Heard::Gone(slice) => self.drop_slice(&slice_key(&slice), &mut touched),
+            Heard::Silence(_) | Heard::Again => {}
+        }
+        touched
+    }
+
+    fn put_slice(&mut self, slice: discovery::EndpointSlice, touched: &mut Touched) {
+        let key = slice_key(&slice);
+        let shown = shown("EndpointSlice", &slice.metadata.namespace, &slice.metadata.name);
+        self.malformed.remove(&shown);
+        match Slice::of(slice) {
+            Ok(Some(slice)) => {
+                touched.extend(self.join.put_slice(slice));
+                self.slices.insert(key);
+            }
+            // It may have been a service's before.
+            Ok(None) => self.drop_slice(&key, touched),
+            Err(error) => {
+                self.malformed.insert(shown, error.to_string());
+            }
+        }
+    }
+
+    fn drop_slice(&mut self, key: &SliceKey, touched: &mut Touched) {
+        self.slices.remove(key);
+        self.malformed.remove(&format!("EndpointSlice {}/{}", key.0, key.1));
+        touched.extend(self.join.remove_slice(&key.0, &key.1));
+    }
+}
+
+/// The name of a Service; none where it can be no service's.
+pub(super) fn name_of(name: &Option<String>, namespace: &Option<String>) -> Option<ServiceName> {
+    ServiceName::new(name.as_deref()?, namespace.as_deref()?, None).ok()
+}
+
+fn slice_key(slice: &discovery::EndpointSlice) -> SliceKey {
+    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+    (text(&slice.metadata.namespace), text(&slice.metadata.name))
+}
+
+fn shown(kind: &str, namespace: &Option<String>, name: &Option<String>) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!("{kind} {}/{}", text(namespace), text(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object<K: serde::de::DeserializeOwned>(name: &str, mut fields: Value) -> K {
+        fields["metadata"]["name"] = name.into();
+        fields["metadata"]["namespace"] = "shop".into();
+        serde_json::from_value(fields).unwrap()
+    }
+
+    fn service(name: &str) -> core::Service {
+        object(name, json!({ "spec": { "ports": [{ "name": "http", "port": 80 }] } }))
+    }
+
+    fn slice(name: &str, of: &str, ip: &str) -> discovery::EndpointSlice {
+        let fields = json!({
+            "metadata": { "labels": { "kubernetes.io/service-name": of } },
+            "addressType": "IPv4",
+            "ports": [{ "name": "http", "port": 8080 }],
+            "endpoints": [{ "addresses": [ip] }]
+        });
+        object(name, fields)
+    }
+
+    fn addresses(told: &Told, name: &str) -> Option<Vec<String>> {
+        let service = told.service(&name.parse().unwrap(), &"test".into())?;
+        let endpoints = service.ports.iter().flat_map(|port| port.endpoints.iter());
+        Some(endpoints.map(|endpoint| endpoint.address.to_string()).collect())
+    }
+
+    #[test]
+    fn line_17_slices_that_come_first_wait_for_their_service() {
+        let mut told = Told::new(None);
+        told.hear_slice(Heard::All(vec![slice("a", "cart", "10.0.0.1")]));
+        assert!(!told.complete());
+        assert_eq!(told.missing(), "its Service");
+        assert_eq!(addresses(&told, "cart.shop"), None, "slices alone are no service");
+        told.hear_service(Heard::All(vec![service("cart")]));
+        assert!(told.complete());
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+    }
+
+    #[test]
+    fn line_09_what_a_new_list_lacks_is_gone() {
+        let mut told = Told::new(None);
+        told.hear_service(Heard::All(vec![service("cart"), service("users")]));
+        let two = vec![slice("a", "cart", "10.0.0.1"), slice("b", "cart", "10.0.0.2")];
+        told.hear_slice(Heard::All(two));
+        let touched = told.hear_slice(Heard::All(vec![slice("b", "cart", "10.0.0.2")]));
+        assert!(touched.contains(&"cart.shop".parse().unwrap()));
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.2:8080"]);
+        let touched = told.hear_service(Heard::All(vec![service("cart")]));
+        assert!(touched.contains(&"users.shop".parse().unwrap()));
+        assert_eq!(addresses(&told, "users.shop"), None);
+        told.hear_service(Heard::Gone(Box::new(service("cart"))));
+        assert_eq!(addresses(&told, "cart.shop"), None);
+    }
+
+    #[test]
+    fn a_malformed_object_leaves_what_was_known_of_it_and_is_told_until_it_is_mended() {
+        let mut told = Told::new(None);
+        told.hear_service(Heard::All(vec![service("cart")]));
+        told.hear_slice(Heard::All(vec![slice("a", "cart", "10.0.0.1")]));
+        let wrong = || slice("a", "cart", "10.0.0.256");
+        told.hear_slice(Heard::Put(Box::new(wrong())));
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+        let said = told.malformed().unwrap();
+        assert!(said.starts_with("EndpointSlice shop/a: endpoints[0].addresses[0]:"), "{said}");
+        told.hear_slice(Heard::All(vec![wrong()]));
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+        told.hear_slice(Heard::Put(Box::new(slice("a", "cart", "10.0.0.3"))));
+        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.3:8080"]);
+        assert_eq!(told.malformed(), None);
+    }
+}

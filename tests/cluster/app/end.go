@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// endOnSIGTERM exits at once where there is no time to drain. Else clients hear of it late, so who
+// still comes is served for that long; and only then is nobody let in.
+func endOnSIGTERM(drain time.Duration, ready *readiness, web *http.Server, rpc *grpc.Server) {
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM)
+	<-terminated
+	if drain > 0 {
+		ready.set(false)
+		time.Sleep(drain)
+		finish(web, rpc)
+	}
+	os.Exit(0)
+}
+
+// finish answers what is under way, over both, for five seconds at most.
+func finish(web *http.Server, rpc *grpc.Server) {
+	limit, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		rpc.GracefulStop()
+		close(ended)
+	}()
+	web.Shutdown(limit)
+	select {
+	case <-ended:
+	case <-limit.Done():
+	}
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Who this is: from the pod's own fields, by the downward API.
+type identity struct {
+	Pod  string `json:"pod"`
+	Node string `json:"node"`
+	Zone string `json:"zone"`
+}
+
+// What a request costs: it waits for a worker, and keeps it for the latency.
+type work struct {
+	who     identity
+	latency atomic.Int64
+	workers chan struct{}
+	served  atomic.Int64
+	running atomic.Int64
+}
+
+func newWork(latency time.Duration, workers int) *work {
+	w := &work{who: identity{os.Getenv("POD"), os.Getenv("NODE"), os.Getenv("ZONE")}}
+	w.latency.Store(int64(latency))
+	if workers > 0 {
+		w.workers = make(chan struct{}, workers)
+	}
+	return w
+}
+
+func (w *work) do() {
+	w.running.Add(1)
+	defer w.running.Add(-1)
+	if w.workers != nil {
+		w.workers <- struct{}{}
+		defer func() { <-w.workers }()
+	}
+	time.Sleep(time.Duration(w.latency.Load()))
+	w.served.Add(1)
+}

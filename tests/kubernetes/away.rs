@@ -1,0 +1,178 @@
+//! An API server that is away: when the agent starts, later, and for long enough to forget.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use k8s_openapi::api::core::v1::Service;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    cluster::{Cluster, Shop, agent_by, pick, until},
+    proxy::Proxy,
+};
+
+async fn three_pods() -> Shop {
+    let shop = Cluster::shared().await.namespace().await;
+    shop.selecting(json!({})).await;
+    for n in 1..=3 {
+        shop.pod(&format!("cart-{n}"), &format!("10.1.0.{n}"), "node-a").await;
+    }
+    shop
+}
+
+const THREE: [(&str, &str); 3] =
+    [("10.1.0.1:8080", "ready"), ("10.1.0.2:8080", "ready"), ("10.1.0.3:8080", "ready")];
+
+#[tokio::test]
+async fn line_09_what_vanished_while_the_watch_was_away_is_gone_and_meanwhile_all_is_served() {
+    let shop = three_pods().await;
+    shop.service("users", json!({ "ports": [{ "name": "http", "port": 80 }] })).await;
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::to(&shop.cluster.kubeconfig);
+    let through = proxy.kubeconfig(&shop.cluster.kubeconfig, folder.path());
+    let agent = agent_by(&through, folder, &[]);
+    agent.logs("answered");
+    shop.served(&agent, &THREE).await;
+    assert_eq!(pick(&agent, &shop.named("users")).await.0, 503, "known, and empty");
+
+    proxy.cut();
+    shop.pod_gone("cart-1").await;
+    shop.pod("cart-4", "10.1.0.4", "node-b").await;
+    shop.delete::<Service>("users").await;
+    shop.service("pay", json!({ "ports": [{ "name": "http", "port": 80 }] })).await;
+    for _ in 0..50 {
+        assert_eq!(shop.pick(&agent).await.0, 200, "what was last good serves");
+    }
+    agent.logs("what was last good stays in force");
+    assert_eq!(pick(&agent, &shop.named("pay")).await.0, 404, "nobody has heard of it yet");
+
+    proxy.mend();
+    let now = [("10.1.0.2:8080", "ready"), ("10.1.0.3:8080", "ready"), ("10.1.0.4:8080", "ready")];
+    shop.served(&agent, &now).await;
+    until((404, 503), async || {
+        let of = async |service: &str| pick(&agent, &shop.named(service)).await.0;
+        (of("users").await, of("pay").await)
+    })
+    .await;
+    agent.logs("no longer: ");
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_without_its_api_server_serves_what_was_last_good_and_waits() {
+    let shop = three_pods().await;
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state").display().to_string();
+    let proxy = Proxy::to(&shop.cluster.kubeconfig);
+    let through = proxy.kubeconfig(&shop.cluster.kubeconfig, folder.path());
+    let first = agent_by(&through, folder, &["--state", &state]);
+    first.logs("answered");
+    shop.served(&first, &THREE).await;
+    let kept = Path::new(&state).join("last-known-good");
+    let name = shop.named("cart");
+    until(true, async || {
+        std::fs::read(&kept).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(&name))
+    })
+    .await;
+    let folder = first.kill();
+
+    proxy.cut();
+    let again = agent_by(&through, folder, &["--state", &state]);
+    assert_eq!(shop.pick(&again).await.0, 200);
+    assert_eq!(again.admin_page("/readyz").await.0, 503, "it is not the source's word");
+    again.logs("no answer from https://127.0.0.1");
+    let begin = tokio::time::Instant::now();
+    let (status, said) = pick(&again, &shop.named("users")).await;
+    assert_eq!(status, 504, "it may yet turn up: {said}");
+    assert!(begin.elapsed() >= Duration::from_millis(900), "a pick waits for a second");
+    shop.pod_gone("cart-1").await;
+
+    proxy.mend();
+    again.logs("answered");
+    shop.served(&again, &THREE[1..]).await;
+    assert_eq!(again.admin_page("/readyz").await.0, 200);
+}
+
+/// A control plane of its own, since it is stopped.
+struct Own(TempDir);
+
+impl Own {
+    fn up() -> Self {
+        let own = Self(tempfile::tempdir().unwrap());
+        own.control(&["up"], &[]);
+        own
+    }
+
+    fn control(&self, action: &[&str], program: &[&str]) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster/control-plane");
+        let ran = Command::new(script).args(action).arg(self.0.path()).args(program).output();
+        let ran = ran.unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+
+    async fn shop(&self) -> Shop {
+        let kubeconfig = self.0.path().join("identities/administrator.kubeconfig");
+        Cluster::at(&kubeconfig).await.namespace().await
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.control(&["down"], &[]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_is_stopped_for_twenty_seconds_is_followed_again_from_a_new_list() {
+    let own = Own::up();
+    let shop = own.shop().await;
+    // By hand: the controller takes half a minute to find its API server again.
+    let endpoints = |all: &[u8]| -> serde_json::Value {
+        all.iter().map(|n| json!({ "addresses": [format!("10.1.0.{n}")] })).collect()
+    };
+    shop.by_hand(json!({})).await;
+    shop.slice("cart-1", endpoints(&[1, 2, 3])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::to(&shop.cluster.kubeconfig);
+    let through = proxy.kubeconfig(&shop.cluster.kubeconfig, folder.path());
+    let agent = agent_by(&through, folder, &["--log", "pointsman=debug"]);
+    agent.logs("answered");
+    shop.served(&agent, &THREE).await;
+
+    // What happens now the API server itself will have forgotten when it is back.
+    proxy.cut();
+    shop.rewrite("cart-1", endpoints(&[2, 3])).await;
+    own.control(&["stop"], &["kube-apiserver"]);
+    proxy.mend();
+    let stopped = tokio::time::Instant::now();
+    let mut picks = 0;
+    while stopped.elapsed() < Duration::from_secs(20) {
+        assert_eq!(shop.pick(&agent).await.0, 200);
+        picks += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(picks > 500, "{picks}");
+    tokio::task::block_in_place(|| own.control(&["start"], &["kube-apiserver"]));
+    shop.served(&agent, &THREE[1..]).await;
+    agent.logs("listing anew");
+    shop.rewrite("cart-1", endpoints(&[2, 3, 4])).await;
+    let all = [("10.1.0.2:8080", "ready"), ("10.1.0.3:8080", "ready"), ("10.1.0.4:8080", "ready")];
+    shop.served(&agent, &all).await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_hangs_without_a_word_is_noticed() {
+    let shop = three_pods().await;
+    let folder = tempfile::tempdir().unwrap();
+    let proxy = Proxy::to(&shop.cluster.kubeconfig);
+    let through = proxy.kubeconfig(&shop.cluster.kubeconfig, folder.path());
+    let agent = agent_by(&through, folder, &[]);
+    agent.logs("answered");
+    shop.served(&agent, &THREE).await;
+    proxy.hang();
+    shop.pod_gone("cart-1").await;
+    tokio::time::sleep(Duration::from_secs(22)).await;
+    agent.logs("no answer from https://127.0.0.1");
+    assert_eq!(crate::cluster::endpoints(&agent, &shop.named("cart")).await.len(), 3);
+    proxy.mend();
+    shop.served(&agent, &THREE[1..]).await;
+}

@@ -1,0 +1,105 @@
+//! A network between an agent and its API server that can be cut.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// What becomes of connections.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    /// They are passed on.
+    Open,
+    /// They end, and new ones do at once.
+    Cut,
+    /// Nothing of them is passed on any more, and nobody says so.
+    Hanging,
+}
+
+/// A way from agents to an API server.
+pub struct Proxy {
+    address: SocketAddr,
+    way: watch::Sender<Way>,
+}
+
+impl Proxy {
+    /// To what this kubeconfig leads to.
+    pub fn to(kubeconfig: &Path) -> Self {
+        let target = server(&std::fs::read_to_string(kubeconfig).unwrap()).to_owned();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let way = watch::Sender::new(Way::Open);
+        let ways = way.subscribe();
+        // A test that waits for a line of a log holds its own thread up.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(accept(listener, &target, ways));
+        });
+        Self { address, way }
+    }
+
+    /// A kubeconfig that leads through it.
+    pub fn kubeconfig(&self, kubeconfig: &Path, folder: &Path) -> PathBuf {
+        let text = std::fs::read_to_string(kubeconfig).unwrap();
+        let through = folder.join("through-proxy.kubeconfig");
+        let text = text.replace(server(&text), &self.address.to_string());
+        std::fs::write(&through, text).unwrap();
+        through
+    }
+
+    pub fn cut(&self) {
+        self.way.send_replace(Way::Cut);
+    }
+
+    pub fn hang(&self) {
+        self.way.send_replace(Way::Hanging);
+    }
+
+    pub fn mend(&self) {
+        self.way.send_replace(Way::Open);
+    }
+}
+
+async fn accept(listener: std::net::TcpListener, target: &str, mut ways: watch::Receiver<Way>) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    loop {
+        tokio::select! {
+            Ok((near, _)) = listener.accept() => {
+                tokio::spawn(pass(near, target.to_owned(), ways.clone()));
+            }
+            // The test is over.
+            changed = ways.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn pass(mut near: TcpStream, target: String, mut ways: watch::Receiver<Way>) {
+    let way = *ways.borrow_and_update();
+    if way == Way::Open
+        && let Ok(mut far) = TcpStream::connect(target).await
+    {
+        tokio::select! {
+            _ = copy_bidirectional(&mut near, &mut far) => {}
+            _ = ways.changed() => {}
+        }
+        if *ways.borrow_and_update() == Way::Hanging {
+            // Both ends are kept, and hear nothing of each other; for good, once it began.
+            std::future::pending::<()>().await;
+        }
+    } else if way == Way::Hanging {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The address in `server: "https://127.0.0.1:6443"`.
+fn server(kubeconfig: &str) -> &str {
+    let rest = kubeconfig.split("https://").nth(1).unwrap();
+    rest.split(['"', '\n', ' ', '}', ',']).next().unwrap()
+}

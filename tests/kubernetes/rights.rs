@@ -1,0 +1,242 @@
+//! What the agent may do: exactly the ClusterRole of docs/kubernetes.md, and what is said where it
+//! may less.
+
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::{
+    authentication::v1::TokenRequest,
+    core::v1::{Service, ServiceAccount},
+    flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration},
+    rbac::v1::{ClusterRole, ClusterRoleBinding},
+};
+use kube::{
+    Api, Client, Config,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+    config::Kubeconfig,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::cluster::{Cluster, Shop, agent_by, pick, typed, until};
+
+/// A service account that has this role and nothing else.
+struct Account {
+    shop: Shop,
+    role: String,
+    folder: TempDir,
+}
+
+/// The ClusterRole that the page asks for.
+fn documented() -> ClusterRole {
+    let page = include_str!("../../docs/kubernetes.md");
+    let block = page.split("```yaml\n").find(|block| block.contains("kind: ClusterRole\n"));
+    let text = block.unwrap().split("```").next().unwrap();
+    let document = text.split("---\n").find(|part| part.contains("kind: ClusterRole\n")).unwrap();
+    let value: Value = serde_saphyr::from_str(document).unwrap();
+    typed(value)
+}
+
+fn without(resource: &str, verb: &str) -> ClusterRole {
+    let mut role = documented();
+    for rule in role.rules.iter_mut().flatten() {
+        if rule.resources.as_ref().is_some_and(|all| all.iter().any(|it| it == resource)) {
+            assert_eq!(rule.resources.as_ref().unwrap().len(), 1, "a rule for each resource");
+            rule.verbs.retain(|known| known != verb);
+        }
+    }
+    role.rules.iter_mut().for_each(|rules| rules.retain(|rule| !rule.verbs.is_empty()));
+    assert_ne!(role, documented());
+    role
+}
+
+impl Account {
+    async fn with(mut role: ClusterRole) -> Self {
+        let shop = Cluster::shared().await.namespace().await;
+        let client = shop.cluster.client.clone();
+        let name = format!("pointsman-{}", shop.name);
+        role.metadata = Default::default();
+        role.metadata.name = Some(name.clone());
+        Api::all(client.clone()).create(&PostParams::default(), &role).await.unwrap();
+        let account: ServiceAccount = typed(json!({ "metadata": { "name": "agent" } }));
+        shop.api().create(&PostParams::default(), &account).await.unwrap();
+        let binding: ClusterRoleBinding = typed(json!({
+            "metadata": { "name": name },
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name
+            },
+            "subjects": [{ "kind": "ServiceAccount", "name": "agent", "namespace": shop.name }]
+        }));
+        Api::all(client).create(&PostParams::default(), &binding).await.unwrap();
+        Self { shop, role: name, folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A kubeconfig with its token.
+    async fn kubeconfig(&self) -> PathBuf {
+        let accounts: Api<ServiceAccount> = self.shop.api();
+        let request: TokenRequest = typed(json!({ "spec": { "audiences": [] } }));
+        let issued = accounts.create_token_request("agent", &PostParams::default(), &request).await;
+        let token = issued.unwrap().status.unwrap().token;
+        let administrator = std::fs::read_to_string(&self.shop.cluster.kubeconfig).unwrap();
+        let certificate = administrator.split("user: {client-certificate-data").nth(1).unwrap();
+        let user = certificate.split('}').next().unwrap();
+        let text = administrator.replace(
+            &format!("user: {{client-certificate-data{user}}}"),
+            &format!("user: {{token: {token}}}"),
+        );
+        assert!(text.contains("token: "));
+        let path = self.folder.path().join("agent.kubeconfig");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    async fn allow(&self, role: ClusterRole) {
+        let roles: Api<ClusterRole> = Api::all(self.shop.cluster.client.clone());
+        let rules = Patch::Merge(json!({ "rules": role.rules }));
+        roles.patch(&self.role, &PatchParams::default(), &rules).await.unwrap();
+    }
+}
+
+fn agent(kubeconfig: &Path) -> crate::support::Agent {
+    agent_by(kubeconfig, tempfile::tempdir().unwrap(), &["--node", "node-a"])
+}
+
+async fn cart(shop: &Shop) {
+    shop.by_hand(json!({})).await;
+    shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"] }])).await;
+}
+
+#[tokio::test]
+async fn line_22_the_documented_role_is_enough() {
+    let account = Account::with(documented()).await;
+    cart(&account.shop).await;
+    let agent = agent(&account.kubeconfig().await);
+    agent.logs("this node's place");
+    assert_eq!(account.shop.pick(&agent).await.0, 200);
+    account.shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;
+    account.shop.served(&agent, &[("10.1.0.2:8080", "ready")]).await;
+    assert!(!agent.has_logged("403"));
+}
+
+#[tokio::test]
+async fn line_22_without_the_names_nothing_is_known_and_it_is_said_what_is_missing() {
+    let account = Account::with(without("services", "list")).await;
+    cart(&account.shop).await;
+    let agent = agent(&account.kubeconfig().await);
+    let line = agent.logs("may not list services (403)");
+    let right = r#"{apiGroups: [""], resources: [services], verbs: [list, watch]}"#;
+    assert!(line.contains(right), "{line}");
+    assert!(line.contains(&format!("system:serviceaccount:{}:agent", account.shop.name)), "{line}");
+    let (status, page) = agent.admin_page("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(page.contains(right), "{page}");
+    let (status, said) = account.shop.pick(&agent).await;
+    assert_eq!(status, 504);
+    assert!(said.contains(right), "who asks hears it, too: {said}");
+    account.allow(documented()).await;
+    agent.logs("no longer: ");
+    until(200, async || account.shop.pick(&agent).await.0).await;
+}
+
+#[tokio::test]
+async fn line_22_without_slices_a_pick_says_what_is_missing() {
+    for verb in ["list", "watch"] {
+        let account = Account::with(without("endpointslices", verb)).await;
+        cart(&account.shop).await;
+        let agent = agent(&account.kubeconfig().await);
+        agent.logs("answered");
+        let (status, said) = account.shop.pick(&agent).await;
+        let right = "resources: [endpointslices], verbs: [list, watch]";
+        if verb == "list" {
+            assert_eq!(status, 504);
+            assert!(said.contains("its endpoints are not known yet"), "{said}");
+            assert!(said.contains(right), "{said}");
+        } else {
+            assert_eq!(status, 200, "what was listed serves: {said}");
+        }
+        let line = agent.logs(&format!("may not {verb} endpointslices (403)"));
+        assert!(line.contains(right), "{line}");
+        account.allow(documented()).await;
+        until(200, async || account.shop.pick(&agent).await.0).await;
+        account.shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;
+        account.shop.served(&agent, &[("10.1.0.2:8080", "ready")]).await;
+    }
+}
+
+#[tokio::test]
+async fn line_22_without_nodes_the_zone_is_to_be_said() {
+    let account = Account::with(without("nodes", "get")).await;
+    cart(&account.shop).await;
+    let agent = agent(&account.kubeconfig().await);
+    let line = agent.logs("may not get nodes (403)");
+    assert!(line.contains("resources: [nodes], verbs: [get]}; or say --zone"), "{line}");
+    assert_eq!(account.shop.pick(&agent).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_api_server_that_has_no_time_is_asked_again_later() {
+    let account = Account::with(documented()).await;
+    cart(&account.shop).await;
+    let client = account.shop.cluster.client.clone();
+    let name = account.role.as_str();
+    let levels: Api<PriorityLevelConfiguration> = Api::all(client.clone());
+    // A level without a single seat answers 429 with Retry-After, as a busy server does.
+    let level = json!({
+        "metadata": { "name": name },
+        "spec": { "type": "Limited", "limited": {
+            "nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0,
+            "limitResponse": { "type": "Reject" }
+        } }
+    });
+    levels.create(&PostParams::default(), &typed(level)).await.unwrap();
+    let schemas: Api<FlowSchema> = Api::all(client);
+    let schema = json!({
+        "metadata": { "name": name },
+        "spec": {
+            "matchingPrecedence": 2,
+            "priorityLevelConfiguration": { "name": name },
+            "rules": [{
+                "subjects": [{
+                    "kind": "ServiceAccount",
+                    "serviceAccount": { "name": "agent", "namespace": account.shop.name }
+                }],
+                "resourceRules": [{
+                    "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"],
+                    "namespaces": ["*"], "clusterScope": true
+                }]
+            }]
+        }
+    });
+    schemas.create(&PostParams::default(), &typed(schema)).await.unwrap();
+    let kubeconfig = account.kubeconfig().await;
+    // Somebody is served even there, for as long as nobody else is.
+    let busy: Vec<_> = (0..8).map(|_| tokio::spawn(ask_without_end(kubeconfig.clone()))).collect();
+    let refused = "has no time for \"list services\" (429";
+    let mut agent = agent(&kubeconfig);
+    until(true, async || agent.has_logged(refused) || agent.has_logged("answered")).await;
+    for _ in 0..100 {
+        if agent.has_logged(refused) {
+            break;
+        }
+        agent = self::agent(&kubeconfig);
+        until(true, async || agent.has_logged(refused) || agent.has_logged("answered")).await;
+    }
+    assert!(agent.logs("(429").contains("asked again later"));
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    schemas.delete(name, &DeleteParams::default()).await.unwrap();
+    levels.delete(name, &DeleteParams::default()).await.unwrap();
+    agent.logs("answered");
+    let service = account.shop.named("cart");
+    until(200, async || pick(&agent, &service).await.0).await;
+}
+
+/// Keeps a seat of its account taken.
+async fn ask_without_end(kubeconfig: PathBuf) {
+    let read = Kubeconfig::read_from(kubeconfig).unwrap();
+    let mut config = Config::from_custom_kubeconfig(read, &Default::default()).await.unwrap();
+    config.default_retry = false;
+    let services: Api<Service> = Api::all(Client::try_from(config).unwrap());
+    loop {
+        // Mostly it is refused.
+        services.list(&Default::default()).await.ok();
+    }
+}
