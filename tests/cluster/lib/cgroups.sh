@@ -4,6 +4,9 @@
 
 cgroup_root=/sys/fs/cgroup
 
+# cgroup_of CLUSTER: its name says whose it is, so that it is found when the folder is gone.
+cgroup_of() { echo "pointsman-$(sha256sum <<<"$1" | cut -c 1-12)"; }
+
 cgroups_are_v2() { [ -e "$cgroup_root/cgroup.controllers" ]; }
 
 hierarchies() {
