@@ -5,9 +5,8 @@
 //! whoever comes next is served as if nothing had happened.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fmt::Debug,
-    hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -27,12 +26,12 @@ pub struct Quota<K> {
 #[derive(Debug)]
 struct Held<K> {
     all: usize,
-    by: HashMap<K, usize>,
+    by: BTreeMap<K, usize>,
 }
 
 /// One of it, until it is dropped.
 #[derive(Debug)]
-pub struct Permit<K: Copy + Debug + Eq + Hash> {
+pub struct Permit<K: Copy + Debug + Ord> {
     quota: Arc<Quota<K>>,
     holder: K,
 }
@@ -51,10 +50,10 @@ pub struct Exhausted {
     pub total: usize,
 }
 
-impl<K: Copy + Debug + Eq + Hash> Quota<K> {
+impl<K: Copy + Debug + Ord> Quota<K> {
     /// So many of what errors call `name`.
     pub fn new(name: &'static str, total: usize) -> Arc<Self> {
-        Arc::new(Self { name, total, held: Mutex::new(Held { all: 0, by: HashMap::new() }) })
+        Arc::new(Self { name, total, held: Mutex::new(Held { all: 0, by: BTreeMap::new() }) })
     }
 
     /// One for this holder.
@@ -83,6 +82,11 @@ impl<K: Copy + Debug + Eq + Hash> Quota<K> {
         holders
     }
 
+    /// How many are held by all.
+    pub fn in_use(&self) -> usize {
+        self.held().all
+    }
+
     /// How many there are.
     pub fn total(&self) -> usize {
         self.total
@@ -93,7 +97,7 @@ impl<K: Copy + Debug + Eq + Hash> Quota<K> {
     }
 }
 
-impl<K: Copy + Debug + Eq + Hash> Drop for Permit<K> {
+impl<K: Copy + Debug + Ord> Drop for Permit<K> {
     fn drop(&mut self) {
         let mut held = self.quota.held();
         held.all -= 1;
@@ -143,7 +147,7 @@ mod tests {
         let mut held: Vec<_> = (0..3).map(|_| quota.take(1).unwrap()).collect();
         assert!(quota.take(1).is_err());
         held.pop();
-        assert_eq!(quota.holders(), [(1, 2)]);
+        assert_eq!((quota.holders(), quota.in_use()), (vec![(1, 2)], 2));
         held.push(quota.take(1).unwrap());
         assert_eq!(quota.holders(), [(1, 3)]);
         assert_eq!(quota.total(), 4);

@@ -1,11 +1,12 @@
 //! SIGHUP: the configuration file and the sources are read again.
 //!
-//! Policies and what is logged change while it runs; where it listens and what it reads does not.
+//! Policies, access and what is logged change while it runs; where it listens and what it reads does
+//! not.
 
 use tracing::{error, info, warn};
 
 use super::{Options, logs, systemd};
-use crate::{publish::Tables, source::Status};
+use crate::{publish::Tables, serve::names::Names, source::Status};
 
 /// What it takes to read the configuration again.
 pub struct Reload {
@@ -27,18 +28,19 @@ impl Reload {
         &self,
         now: &Options,
         tables: &Tables,
+        names: &Names,
         sources: impl Iterator<Item = &'a Status>,
     ) {
         systemd::reloading();
         match (self.read)() {
-            Ok(new) => self.take_over(now, new, tables),
+            Ok(new) => self.take_over(now, new, tables, names),
             Err(why) => error!("the configuration stays as it was: {why}"),
         }
         sources.for_each(Status::look_again);
         systemd::ready();
     }
 
-    fn take_over(&self, now: &Options, new: Options, tables: &Tables) {
+    fn take_over(&self, now: &Options, new: Options, tables: &Tables, names: &Names) {
         let fixed = [
             ("source", now.sources != new.sources),
             ("socket", now.socket != new.socket),
@@ -47,7 +49,6 @@ impl Reload {
             ("admin", now.admin != new.admin),
             ("zone, region or node", now.here != new.here),
             ("state", now.state != new.state),
-            ("access", now.access != new.access),
             ("endpoint-metrics", now.endpoint_metrics != new.endpoint_metrics),
         ];
         for (name, _) in fixed.into_iter().filter(|(_, differs)| *differs) {
@@ -60,6 +61,7 @@ impl Reload {
         if changed {
             tables.configure(new.policies);
         }
-        info!(policies_changed = changed, "read the configuration again");
+        let access_changed = names.give_access(new.access);
+        info!(policies_changed = changed, access_changed, "read the configuration again");
     }
 }

@@ -129,7 +129,8 @@ impl Serving {
                         Told::End => break None,
                         Told::Reload => {
                             let sources = parts.sources.iter().map(|(_, status)| status);
-                            parts.reload.again(&parts.options, &parts.tables, sources);
+                            let names = parts.agent.names();
+                            parts.reload.again(&parts.options, &parts.tables, names, sources);
                         }
                     },
                     successor = &mut giving => break Some(successor),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use pointsman_table::{Explanation, Pick, Picker, Request, ServerLoad, Waker};
+use smallvec::SmallVec;
 
 use super::{
     Outcome, ServicePublisher,
@@ -135,7 +136,7 @@ impl Callers {
     }
 
     /// Up to `count` distinct endpoints, the first in flight; none where none can serve.
-    pub(super) fn pick(self: &Arc<Self>, want: &Want<'_>) -> Vec<Held> {
+    pub(super) fn pick(self: &Arc<Self>, want: &Want<'_>) -> SmallVec<[Held; 1]> {
         let mut guard = self.lock();
         let counting = &mut *guard;
         counting.exclude_slots(want.exclude);
@@ -151,7 +152,7 @@ impl Callers {
         } else {
             counting.many.extend(counting.picker.pick(&request));
         }
-        let mut held = Vec::with_capacity(counting.many.len());
+        let mut held = SmallVec::with_capacity(counting.many.len());
         for (index, pick) in counting.many.iter().enumerate() {
             let Some(planned) = counting.planned(pick.slot) else {
                 debug_assert!(false, "slot {} was named before it was learnt", pick.slot);

@@ -22,6 +22,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
 pub use connection::Connection;
@@ -55,7 +56,7 @@ const MOST: usize = 1 << 18;
 const SHARDS: usize = 16;
 
 /// On whose behalf a caller speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity {
     /// The user of the process at the other end of the socket.
     Uid(u32),
@@ -436,14 +437,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub struct Undelivered {
     leases: Arc<Leases>,
-    ids: Vec<LeaseId>,
+    ids: SmallVec<[LeaseId; 1]>,
 }
 
 impl Undelivered {
     /// Guards these.
     #[must_use]
-    pub fn new(leases: Arc<Leases>, ids: Vec<LeaseId>) -> Self {
-        Self { leases, ids }
+    pub fn new(leases: Arc<Leases>, ids: impl Into<SmallVec<[LeaseId; 1]>>) -> Self {
+        Self { leases, ids: ids.into() }
     }
 
     /// The answer has been handed to the connection.

@@ -10,6 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pointsman_table::Waker;
+use smallvec::SmallVec;
 
 use super::{
     ServicePublisher,
@@ -36,7 +37,7 @@ pub struct Want<'a> {
 #[derive(Debug)]
 pub struct Picked {
     /// The first is in flight, the others from [`Held::start`].
-    pub picks: Vec<Held>,
+    pub picks: SmallVec<[Held; 1]>,
     /// The plan's version.
     pub plan: u64,
     /// The source has not confirmed the endpoints for over ten minutes.
@@ -130,7 +131,7 @@ impl Live {
     /// # Errors
     /// No endpoint can serve; says why.
     pub fn pick(&self, want: &Want<'_>) -> Result<Picked, NoEndpoint> {
-        let picks = self.callers.load_full().pick(want);
+        let picks = self.callers.load().pick(want);
         if picks.is_empty() {
             return Err(self.none(want));
         }

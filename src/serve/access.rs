@@ -1,5 +1,15 @@
 //! Which services an identity may ask for, by namespace.
 
+use std::sync::{
+    Arc,
+    atomic::{
+        AtomicBool,
+        Ordering::{Relaxed, SeqCst},
+    },
+};
+
+use arc_swap::ArcSwap;
+
 use crate::{config::AccessEntry, publish::leases::Identity};
 
 /// What the configuration allows whom; the first entry that fits a caller holds. Without entries
@@ -28,9 +38,51 @@ impl Access {
     }
 }
 
+/// The access that holds now; another may take its place at any time.
+#[derive(Debug)]
+pub struct InForce {
+    access: ArcSwap<Access>,
+    /// As the access says; cheaper to ask with each pick.
+    open: AtomicBool,
+}
+
+impl InForce {
+    /// This one, until another does.
+    #[must_use]
+    pub fn new(access: Access) -> Self {
+        Self { open: AtomicBool::new(access.is_open()), access: ArcSwap::from_pointee(access) }
+    }
+
+    /// Has another take its place; says whether it differs.
+    pub fn replace(&self, access: Access) -> bool {
+        let open = access.is_open();
+        if !open {
+            self.open.store(false, SeqCst);
+        }
+        let differs = **self.access.load() != access;
+        self.access.store(Arc::new(access));
+        if open {
+            self.open.store(true, SeqCst);
+        }
+        differs
+    }
+
+    /// As [`Access::is_open`].
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.load(Relaxed)
+    }
+
+    /// As [`Access::allows`].
+    #[must_use]
+    pub fn allows(&self, identity: Identity, namespace: &str) -> bool {
+        self.access.load().allows(identity, namespace)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{ops::RangeInclusive, sync::Arc};
+    use std::ops::RangeInclusive;
 
     use super::*;
 

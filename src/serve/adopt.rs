@@ -19,8 +19,8 @@ impl Agent {
     pub fn hear(&self, news: News) {
         match news {
             News::Given(lease) => self.adopt(lease),
-            News::Reported { id, identity, event, retry } => {
-                self.leases.report(identity, id, &Report { event, load: None, retry });
+            News::Reported { id, identity, event, load, retry } => {
+                self.leases.report(identity, id, &Report { event, load, retry });
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    access::Access, delivery::Line, ending::Ending, limits, metrics::Metrics, names::Names,
+    Error, access::Access, delivery::Line, ending::Ending, limits, metrics::Metrics, names::Names,
     watch::Life,
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         Tables,
         leases::{Connection, Holder, Identity, Leases},
     },
-    quota::Quota,
+    quota::{Permit, Quota},
 };
 
 /// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
@@ -23,6 +23,8 @@ pub struct Agent {
     pub(super) metrics: Arc<Metrics>,
     /// Who holds how many.
     pub(super) connections: Arc<Quota<Identity>>,
+    pub(super) sessions: Arc<Quota<Identity>>,
+    pub(super) watches: Arc<Quota<Identity>>,
     pub(super) ending: Ending,
     pub(super) life: Life,
 }
@@ -59,6 +61,8 @@ impl Agent {
             leases: Leases::new(),
             metrics: Arc::default(),
             connections: Quota::new("connections", limits::most_connections()),
+            sessions: Quota::new("sessions", limits::MAX_SESSIONS),
+            watches: Quota::new("watches", limits::MAX_WATCHES),
             ending: Ending::default(),
             life: Life::new(),
         }
@@ -72,6 +76,32 @@ impl Agent {
     /// Whose the connections are, and how many there may be.
     pub fn connections(&self) -> &Arc<Quota<Identity>> {
         &self.connections
+    }
+
+    /// Whose the sessions are, and how many there may be.
+    pub fn sessions(&self) -> &Arc<Quota<Identity>> {
+        &self.sessions
+    }
+
+    /// Whose the watches are, and how many there may be.
+    pub fn watches(&self) -> &Arc<Quota<Identity>> {
+        &self.watches
+    }
+
+    /// One more session.
+    pub(super) fn session_permit(&self, identity: Identity) -> Result<Permit<Identity>, Error> {
+        self.sessions.take(identity).map_err(|exhausted| Error::Exhausted {
+            exhausted,
+            right: "let one session carry the picks of a whole process",
+        })
+    }
+
+    /// One more watch.
+    pub(super) fn watch_permit(&self, identity: Identity) -> Result<Permit<Identity>, Error> {
+        self.watches.take(identity).map_err(|exhausted| Error::Exhausted {
+            exhausted,
+            right: "watch each service once, and end watches that nobody reads",
+        })
     }
 
     /// What is counted of the calls.

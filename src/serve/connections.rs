@@ -1,6 +1,7 @@
 //! Accepts connections and serves each until it ends, or until it is told to.
 
 use std::{
+    convert::Infallible,
     future::pending,
     sync::{
         Arc,
@@ -9,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, Request, Version, header::CONNECTION};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
 use hyper::{
     body::{Body, Incoming},
     service::service_fn,
@@ -24,7 +26,15 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-use super::{Caller, delivery::Wire, front::Front, limits, metrics::Connected, patience::Patience};
+use super::{
+    Caller,
+    delivery::Wire,
+    front::Front,
+    halves::Halves,
+    limits,
+    metrics::Connected,
+    patience::{Patience, Waiting},
+};
 use crate::{
     publish::leases::{Identity, Leases},
     quota::Permit,
@@ -134,49 +144,44 @@ impl Connections {
         };
         // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
         let wire = Mended::new(Wire::new(stream, caller.line.clone()));
-        let talk = Arc::new(Talk::default());
-        let (front, leaving, heard) = (self.front.clone(), self.leaving.clone(), talk.clone());
         let waiting = self.patience.wait();
-        let waited_for = waiting.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let multiplexed = heard.hear(&request);
-            waited_for.end();
-            let answer = front.clone().answer(caller.clone(), request);
-            let (leaving, heard) = (leaving.clone(), heard.clone());
-            let waited_for = waited_for.clone();
-            async move {
-                let mut response = answer.await?;
-                // A stream's end is not known here; it is left alone.
-                if !multiplexed && response.body().size_hint().exact().is_some() {
-                    waited_for.begin();
-                }
-                if leaving.load(SeqCst) {
-                    match multiplexed {
-                        true => heard.over.notify_one(),
-                        false => {
-                            let close = HeaderValue::from_static("close");
-                            response.headers_mut().insert(CONNECTION, close);
-                        }
-                    }
-                }
-                Ok::<_, std::convert::Infallible>(response)
-            }
+        let wire = Halves::new(wire, waiting.clone());
+        let talk = Arc::new(Talk {
+            front: self.front.clone(),
+            caller,
+            waiting: waiting.clone(),
+            leaving: self.leaving.clone(),
+            multiplexed: AtomicBool::new(false),
+            over: Notify::new(),
         });
+        let heard = talk.clone();
+        let service = service_fn(move |request| Box::pin(heard.clone().answer(request)));
         let served = protocols().serve_connection(TokioIo::new(wire), service).into_owned();
         let mut leave = self.leave.subscribe();
         tokio::spawn(async move {
             let _open = open;
             let mut served = std::pin::pin!(served);
-            let ended = tokio::select! {
-                ended = &mut served => ended,
-                () = talk.to_end(&mut leave) => {
-                    served.as_mut().graceful_shutdown();
-                    // What is done by now counts as gone only when it is: `leave` is still held.
-                    served.await
+            // As a set of one, since a set polls what was woken: not this with every request.
+            let mut told = FuturesUnordered::from_iter([async {
+                tokio::select! {
+                    () = talk.to_end(&mut leave) => Told::Leave,
+                    () = waiting.over() => Told::Enough,
                 }
-                // Nothing is under way that could be finished.
-                () = waiting.over() => Ok(()),
+            }]);
+            let ended = tokio::select! {
+                biased;
+                ended = &mut served => ended,
+                Some(told) = told.next() => match told {
+                    Told::Leave => {
+                        served.as_mut().graceful_shutdown();
+                        // What is done by now counts as gone only when it is: `leave` is held.
+                        served.await
+                    }
+                    // Nothing is under way that could be finished, or nothing more of it can come.
+                    Told::Enough => Ok(()),
+                },
             };
+            drop(told);
             if let Err(error) = ended {
                 // Callers hang up as they please: that is no problem of this agent.
                 tracing::debug!(error, "a connection broke off");
@@ -186,9 +191,20 @@ impl Connections {
     }
 }
 
-/// What was heard on a connection.
-#[derive(Debug, Default)]
+/// Why a connection ends before its caller ends it.
+enum Told {
+    /// All are to leave.
+    Leave,
+    /// It was waited for long enough.
+    Enough,
+}
+
+/// What is said on a connection.
 struct Talk {
+    front: Front,
+    caller: Caller,
+    waiting: Arc<Waiting>,
+    leaving: Arc<AtomicBool>,
     /// It speaks HTTP/2.
     multiplexed: AtomicBool,
     /// It does, and was answered while all are to leave.
@@ -196,12 +212,30 @@ struct Talk {
 }
 
 impl Talk {
-    fn hear<B>(&self, request: &Request<B>) -> bool {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<axum::body::Body>, Infallible> {
         let multiplexed = request.version() > Version::HTTP_11;
         if multiplexed && !self.multiplexed.load(SeqCst) {
             self.multiplexed.store(true, SeqCst);
         }
-        multiplexed
+        self.waiting.end();
+        let mut response = self.front.answer(&self.caller, request).await?;
+        // A stream's end is not known here; it is left alone.
+        if !multiplexed && response.body().size_hint().exact().is_some() {
+            self.waiting.begin();
+        }
+        if self.leaving.load(SeqCst) {
+            match multiplexed {
+                true => self.over.notify_one(),
+                false => {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+            }
+        }
+        Ok(response)
     }
 
     /// Done when the connection is to be shut down in good order.

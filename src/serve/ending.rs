@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::body::{Body, Frame};
 use tokio::sync::watch;
 
@@ -14,8 +15,17 @@ use super::{Error, grpc};
 #[derive(Debug)]
 pub struct Ending(watch::Sender<bool>);
 
-/// Done when the agent is about to end.
-pub(super) type Ended = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Done when the agent is about to end. A set of one, since a set polls what was woken: streams
+/// ask with each message.
+pub(super) struct Ended(FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>);
+
+impl Future for Ended {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_next_unpin(context).map(|_| ())
+    }
+}
 
 impl Default for Ending {
     fn default() -> Self {
@@ -36,10 +46,11 @@ impl Ending {
 
     pub(super) fn wait(&self) -> Ended {
         let mut ending = self.0.subscribe();
-        Box::pin(async move {
+        let wait = async move {
             // An error means that the agent is gone, which is an end as well.
             ending.wait_for(|&ending| ending).await.ok();
-        })
+        };
+        Ended(FuturesUnordered::from_iter([Box::pin(wait) as _]))
     }
 }
 
@@ -69,7 +80,7 @@ impl<B: Body + Unpin> Body for UntilEnd<B> {
         }
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Pending => {
-                std::task::ready!(self.ended.as_mut().poll(context));
+                std::task::ready!(Pin::new(&mut self.ended).poll(context));
                 self.over = true;
                 Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(&Error::Ending.status())))))
             }

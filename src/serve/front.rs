@@ -10,7 +10,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::{Agent, Caller, ending::UntilEnd, grpc, http as json, standard};
+use super::{Agent, Caller, ending::UntilEnd, grpc, http as json, standard, timely::Timely};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]
@@ -39,22 +39,36 @@ impl Front {
     /// # Errors
     /// Never; the protocols have their own way to say so.
     pub async fn answer(
-        mut self,
-        caller: Caller,
+        &self,
+        caller: &Caller,
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         if grpc::is_grpc(request.headers()) {
-            if standard::serves(request.uri().path()) {
-                let standard = self.standard.get_or_init(|| standard::router(self.agent.clone()));
-                let response = standard.clone().call(request).await?;
-                return Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))));
-            }
-            return Ok(grpc::answer(&self.agent, &caller, request).await);
+            return match standard::serves(request.uri().path()) {
+                true => Box::pin(self.answer_standard(caller, request)).await,
+                false => Ok(grpc::answer(&self.agent, caller, request).await),
+            };
         }
         if request.version() <= Version::HTTP_11 {
             caller.line.heard();
         }
-        request.extensions_mut().insert(caller);
-        self.routes.call(request).await
+        // A way through the routes costs as much as the pick.
+        if let Some(often) = json::Often::of(&request) {
+            return Ok(often.answer(&self.agent, caller, request).await);
+        }
+        request.extensions_mut().insert(caller.clone());
+        Box::pin(self.routes.clone().call(request)).await
+    }
+
+    async fn answer_standard(
+        &self,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Infallible> {
+        let standard = self.standard.get_or_init(|| standard::router(self.agent.clone()));
+        let mut request = request.map(Timely::new);
+        request.extensions_mut().insert(caller.clone());
+        let response = standard.clone().call(request).await?;
+        Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))))
     }
 }

@@ -7,17 +7,18 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{FromRequestParts, Path, Request, State},
+    extract::{FromRequestParts, Path, State},
     http::request::Parts,
     response::Response,
     routing::{get, post},
 };
 use bytes::Bytes;
 use http::{
-    HeaderValue, Method, StatusCode, Uri, Version,
+    HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONTENT_TYPE, SERVER},
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::{
@@ -48,8 +49,9 @@ const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 /// The routes; each request needs a [`Caller`] in its extensions.
 pub fn router(agent: Arc<Agent>) -> Router {
     Router::new()
-        .route("/v1/pick", post(pick))
-        .route("/v1/report", post(report))
+        // See `Often`: these get here with other methods only, and so are told of the right one.
+        .route("/v1/pick", post(no_such_method))
+        .route("/v1/report", post(no_such_method))
         .route("/v1/services", get(list))
         .route("/v1/services/{service}", get(one))
         .route("/v1/services/{service}/explain", get(explain))
@@ -59,11 +61,40 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .with_state(agent)
 }
 
-async fn pick(
-    State(agent): State<Arc<Agent>>,
-    Extension(caller): Extension<Caller>,
-    request: Request,
-) -> Response {
+/// The calls that belong to every request of an application, answered ahead of the routes.
+#[derive(Clone, Copy)]
+pub enum Often {
+    /// `POST /v1/pick`
+    Pick,
+    /// `POST /v1/report`
+    Report,
+}
+
+impl Often {
+    /// The call, if it is one of them.
+    pub fn of<B>(request: &Request<B>) -> Option<Self> {
+        match request.uri().path() {
+            "/v1/pick" if request.method() == Method::POST => Some(Self::Pick),
+            "/v1/report" if request.method() == Method::POST => Some(Self::Report),
+            _ => None,
+        }
+    }
+
+    /// Answers it.
+    pub async fn answer(
+        self,
+        agent: &Agent,
+        caller: &Caller,
+        request: Request<Incoming>,
+    ) -> Response {
+        match self {
+            Self::Pick => pick(agent, caller, request).await,
+            Self::Report => report(agent, caller, request).await,
+        }
+    }
+}
+
+async fn pick(agent: &Agent, caller: &Caller, request: Request<Incoming>) -> Response {
     // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
     let line = (request.version() <= Version::HTTP_11).then(|| caller.line.clone());
     let answer = async {
@@ -75,20 +106,16 @@ async fn pick(
             agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
             send(StatusCode::OK, &picked, Some(leases), line)
         }
-        Err(error) => refuse(&agent, Call::Pick, &error),
+        Err(error) => refuse(agent, Call::Pick, &error),
     }
 }
 
-async fn report(
-    State(agent): State<Arc<Agent>>,
-    Extension(caller): Extension<Caller>,
-    request: Request,
-) -> Response {
+async fn report(agent: &Agent, caller: &Caller, request: Request<Incoming>) -> Response {
     let answer = async {
         let message: v1::ReportRequest = json::read(&body(request).await?)?;
         agent.report(caller.identity, message)
     };
-    respond(&agent, Call::Report, answer.await)
+    respond(agent, Call::Report, answer.await)
 }
 
 async fn list(
@@ -228,7 +255,7 @@ fn answer(status: StatusCode, content: HeaderValue, body: Body) -> Response {
     response
 }
 
-async fn body(request: Request) -> Result<Bytes, Error> {
+async fn body(request: Request<Incoming>) -> Result<Bytes, Error> {
     let collected = Limited::new(request.into_body(), limits::MAX_REQUEST).collect();
     let Ok(collected) = tokio::time::timeout(limits::BODY_TIME, collected).await else {
         return Err(Error::TooSlow { limit: limits::BODY_TIME });

@@ -5,6 +5,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Error, Violation};
 
+/// Bytes of an answer with one pick of a few labels.
+const USUAL: usize = 512;
+
 /// Reads a message; an error has the line, the column and the field.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     if body.trim_ascii().is_empty() {
@@ -12,26 +15,36 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
             "the body is empty: send the request as JSON, such as {\"service\": \"cart.shop\"}";
         return Err(Violation::new("", wrong).into());
     }
-    if let Err(error) = std::str::from_utf8(body) {
+    let text = std::str::from_utf8(body).map_err(|error| {
         let wrong = format!("the body is not UTF-8: byte {} can't be read", error.valid_up_to());
-        return Err(Violation::new("", wrong).into());
-    }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let message = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let field = match error.path().to_string() {
-            root if root == "." => String::new(),
-            path => path,
-        };
-        wrong(field, error.inner())
+        Violation::new("", wrong)
     })?;
-    json.end().map_err(|error| wrong(String::new(), &error))?;
-    Ok(message)
+    // Read once more where it is wrong: keeping track of the fields takes as long as reading.
+    match serde_json::from_str(text) {
+        Ok(message) => Ok(message),
+        Err(error) => Err(locate::<T>(text, &error)),
+    }
+}
+
+/// What is wrong, with its field.
+#[cold]
+fn locate<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Error {
+    let mut json = serde_json::Deserializer::from_str(text);
+    match serde_path_to_error::deserialize::<_, T>(&mut json) {
+        // Right as far as it goes, and more behind it.
+        Ok(_) => wrong(String::new(), error),
+        Err(error) => match error.path().to_string() {
+            root if root == "." => wrong(String::new(), error.inner()),
+            path => wrong(path, error.inner()),
+        },
+    }
 }
 
 /// Writes a message; the end of the line is for whoever reads it in a terminal, or line by line.
 pub(super) fn line(message: &impl Serialize) -> Bytes {
+    let mut line = Vec::with_capacity(USUAL);
     // A message of strings and numbers always has a JSON form.
-    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    serde_json::to_writer(&mut line, message).unwrap_or_default();
     line.push(b'\n');
     line.into()
 }

@@ -10,12 +10,12 @@ use crate::{catalog::Labels, publish::leases};
 
 /// Bytes of one request, in either protocol.
 pub const MAX_REQUEST: usize = 1 << 20;
-/// How long a request's body may take once its head is there. On one machine a megabyte takes a
-/// millisecond.
+/// How long a request's body may take once its head is there, and a message of a stream once it is
+/// begun. On one machine a megabyte takes a millisecond.
 pub const BODY_TIME: Duration = Duration::from_secs(10);
 /// How long a connection may take for its first request, and over HTTP/1.1 for each after that:
-/// as long it may be idle. Servers' usual time (nginx: 75 s), which clients' pools know to live
-/// with.
+/// as long it may be idle; over HTTP/2 for a frame once it is begun. Servers' usual time (nginx:
+/// 75 s), which clients' pools know to live with.
 pub const WAIT_TIME: Duration = Duration::from_secs(75);
 /// Requests of one HTTP/2 connection at a time.
 pub const MAX_STREAMS: u32 = 256;
@@ -24,6 +24,12 @@ pub const MAX_STREAMS: u32 = 256;
 pub const MAX_HEAD: u32 = 16 << 10;
 /// Connections of all callers, as far as the system's limit on open files allows.
 pub const MAX_CONNECTIONS: usize = 1 << 14;
+/// Sessions of all callers: one serves a whole process, of which a node has some hundreds. Each may
+/// have the agent hold as much as HTTP/2's windows allow, a megabyte or two.
+pub const MAX_SESSIONS: usize = 1 << 12;
+/// Watches of all callers, those of gRPC's health among them. Each is a few kilobytes, and some work
+/// when its service changes.
+pub const MAX_WATCHES: usize = 1 << 14;
 /// Distinct endpoints of one pick.
 pub const MAX_COUNT: u32 = 64;
 /// What one request may weigh against others: in flight is summed in 32 bits.

@@ -6,9 +6,10 @@
 //! - [`front`]: which protocol a request speaks; [`grpc`], [`http`]: the two there are; `openapi`:
 //!   how HTTP has them, described
 //! - [`delivery`]: what becomes of a pick whose answer gets lost; `patience`: how long a request is
-//!   waited for
-//! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, `report`,
-//!   `list`, `get`, `explain`; `session`, a stream of picks and reports; `watch` and, as a body, its
+//!   waited for; `halves`, `timely`: and the rest of a frame, and of a stream's message
+//! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, whose answer is
+//!   [`picked`] and written by `wire`, `report`, `list`, `get`, `explain`; `session`, a stream of
+//!   picks and reports; `watch` and, as a body, its
 //!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`names`]: from a name to its live table; `narrowed`: those for some labels;
@@ -32,6 +33,7 @@ pub mod front;
 mod get;
 pub mod group;
 pub mod grpc;
+mod halves;
 pub mod http;
 mod json;
 pub mod limits;
@@ -43,10 +45,13 @@ mod narrowed;
 mod openapi;
 mod patience;
 mod pick;
+pub mod picked;
 mod report;
 mod session;
 mod standard;
+mod timely;
 mod watch;
+mod wire;
 
 pub use calls::{Agent, Caller};
 pub use error::{Error, Violation};

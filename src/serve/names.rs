@@ -16,7 +16,7 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use super::{
-    access::Access,
+    access::{Access, InForce},
     error::{Error, Violation},
     narrowed::Narrowed,
 };
@@ -54,7 +54,7 @@ pub struct Names {
     changes: watch::Receiver<u64>,
     kept: DashMap<Box<str>, Kept>,
     tallies: Mutex<Tallies>,
-    access: Access,
+    access: InForce,
     narrowed: Narrowed,
     searches: Searches,
 }
@@ -98,7 +98,7 @@ impl Names {
             changes,
             kept: DashMap::new(),
             tallies: Mutex::default(),
-            access,
+            access: InForce::new(access),
             narrowed: Narrowed::new(tables.clone()),
             searches: Searches::default(),
             tables,
@@ -128,7 +128,8 @@ impl Names {
             return Ok(kept.resolved.clone());
         }
         let keep = selector.is_empty();
-        let found = self.find(identity, name, wait).await?;
+        // Apart, so that what waits for it stays small: nearly all names are kept.
+        let found = Box::pin(self.find(identity, name, wait)).await?;
         let live = self.open(identity, name, &found, selector)?;
         let resolved = Resolved { live, tally: self.tally(&found.service.name) };
         if keep {
@@ -161,11 +162,25 @@ impl Names {
     /// It is malformed, or not for this caller.
     pub fn asked(&self, identity: Identity, name: &str) -> Result<ServiceRef, Error> {
         let asked: ServiceRef = name.parse()?;
+        self.admit(identity, &asked)?;
+        Ok(asked)
+    }
+
+    /// Whether this caller may ask for this.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(super) fn admit(&self, identity: Identity, asked: &ServiceRef) -> Result<(), Error> {
         if self.access.allows(identity, &asked.service.namespace) {
-            return Ok(asked);
+            return Ok(());
         }
         let namespace = asked.service.namespace.to_string();
         Err(Error::Forbidden { caller: identity.to_string(), namespace })
+    }
+
+    /// From now on this says who may ask for what; says whether it differs from what did.
+    pub fn give_access(&self, access: Access) -> bool {
+        self.access.replace(access)
     }
 
     /// Whether this caller may know of services in this namespace.

@@ -1,4 +1,5 @@
-//! Connections that keep the agent waiting for a request, and how long they may.
+//! Connections that keep the agent waiting for a request or the rest of a frame, and how long they
+//! may.
 //!
 //! HTTP/2 has no limit to that, and HTTP/1.1's is a timer for each request, which costs about as
 //! much as its answer: a timer that is sooner than all others wakes the thread that waits for
@@ -37,8 +38,10 @@ pub(super) struct Patience {
 #[derive(Debug)]
 pub(super) struct Waiting {
     start: Instant,
-    /// Milliseconds since `start`.
+    /// Milliseconds from `start` until its next request was waited for.
     since: AtomicU64,
+    /// The same for the rest of a frame.
+    rest: AtomicU64,
     enough: Notify,
 }
 
@@ -49,8 +52,9 @@ impl Patience {
 
     /// A new connection: from now on its first request is waited for.
     pub(super) fn wait(&self) -> Arc<Waiting> {
-        let since = AtomicU64::new(NEVER);
-        let waiting = Arc::new(Waiting { start: self.start, since, enough: Notify::new() });
+        let never = || AtomicU64::new(NEVER);
+        let (since, rest, enough) = (never(), never(), Notify::new());
+        let waiting = Arc::new(Waiting { start: self.start, since, rest, enough });
         waiting.begin();
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&waiting));
         waiting
@@ -74,8 +78,16 @@ impl Patience {
 impl Waiting {
     /// The next request is waited for from now on.
     pub(super) fn begin(&self) {
-        let since = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1);
-        self.since.store(since, Relaxed);
+        self.since.store(self.now(), Relaxed);
+    }
+
+    /// The rest of a frame is waited for from now on, or no more.
+    pub(super) fn rest(&self, awaited: bool) {
+        self.rest.store(if awaited { self.now() } else { NEVER }, Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 
     /// A request is there.
@@ -89,8 +101,10 @@ impl Waiting {
     }
 
     fn tell_if_over(&self, now: Instant) -> bool {
-        let since = self.since.load(Relaxed);
-        let over = since != NEVER && now >= self.start + Duration::from_millis(since) + WAIT_TIME;
+        let over = [&self.since, &self.rest].into_iter().any(|since| {
+            let since = since.load(Relaxed);
+            since != NEVER && now >= self.start + Duration::from_millis(since) + WAIT_TIME
+        });
         if over {
             self.enough.notify_one();
         }

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tracing::debug;
 
-use super::{Agent, Error, calls::wait, limits};
+use super::{
+    Agent, Error,
+    calls::wait,
+    limits,
+    picked::{Pick, Picked},
+};
 use crate::{
     api::v1,
     publish::{
-        Held, Want,
+        Want,
         leases::{Holder, Undelivered},
     },
 };
@@ -26,12 +32,12 @@ impl Agent {
         holder: &Holder,
         request: &v1::PickRequest,
         deadline: Option<Duration>,
-    ) -> Result<(v1::PickResponse, Undelivered), Error> {
+    ) -> Result<(Picked, Undelivered), Error> {
         let asked = Asked::check(request)?;
         let wait = wait(asked.wait, deadline);
         let resolved =
             self.names.resolve(holder.identity, &request.service, asked.selector, wait).await?;
-        let permits: Vec<_> = (0..asked.count)
+        let permits: SmallVec<[_; 1]> = (0..asked.count)
             .map(|_| self.leases.permit(holder.identity))
             .collect::<Result<_, _>>()
             .map_err(|exhausted| Error::Exhausted {
@@ -46,16 +52,15 @@ impl Agent {
         });
         let picked = picked.inspect_err(|_| resolved.tally.none())?;
 
-        let mut picks = Vec::with_capacity(picked.picks.len());
-        let mut leases = Vec::with_capacity(picked.picks.len());
+        let mut picks = SmallVec::<[Pick; 1]>::with_capacity(picked.picks.len());
+        let mut leases = SmallVec::with_capacity(picked.picks.len());
         for ((index, held), permit) in picked.picks.into_iter().enumerate().zip(permits) {
-            let mut pick = describe(&held);
+            let (endpoint, priority) = (held.endpoint.clone(), held.priority);
             let in_flight = index == 0;
             let ttl = asked.lease_ttl;
             let lease = self.leases.give(permit, held, in_flight, holder, ttl, &resolved.tally);
-            pick.lease = lease.to_string();
             leases.push(lease);
-            picks.push(pick);
+            picks.push(Pick::new(endpoint, priority, lease));
         }
         resolved.tally.picked(picks.len() as u64);
         for pick in &picks {
@@ -63,13 +68,13 @@ impl Agent {
                 target: REQUESTS,
                 caller = %holder.identity,
                 service = request.service,
-                endpoint = format_args!("{}:{}", pick.address, pick.port),
-                lease = pick.lease,
+                endpoint = %pick.endpoint.address,
+                lease = %pick.lease,
                 plan = picked.plan,
                 "picked"
             );
         }
-        let response = v1::PickResponse { picks, plan: picked.plan, stale: picked.stale };
+        let response = Picked { picks, plan: picked.plan, stale: picked.stale };
         Ok((response, Undelivered::new(self.leases.clone(), leases)))
     }
 }
@@ -100,25 +105,5 @@ impl Asked {
             wait: limits::duration(|| "wait".to_owned(), request.wait.as_ref(), limits::MAX_WAIT)?,
             lease_ttl: limits::lease_ttl(|| "lease_ttl".to_owned(), request.lease_ttl.as_ref())?,
         })
-    }
-}
-
-fn describe(held: &Held) -> v1::Pick {
-    let endpoint = &held.endpoint;
-    let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
-    v1::Pick {
-        address: endpoint.address.ip().to_string(),
-        port: endpoint.address.port().into(),
-        server_name: text(&endpoint.server_name),
-        region: text(&endpoint.region),
-        zone: text(&endpoint.zone),
-        node: text(&endpoint.node),
-        priority: held.priority,
-        labels: endpoint
-            .labels
-            .iter()
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect(),
-        lease: String::new(),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tracing::debug;
 
 use super::{Agent, Error, Violation, limits, pick::REQUESTS};
@@ -33,7 +34,7 @@ impl Agent {
         }
         let checked =
             request.reports.iter().enumerate().map(|(index, report)| check(index, report));
-        let reports: Vec<Report> = checked.collect::<Result<_, _>>()?;
+        let reports: SmallVec<[Report; 1]> = checked.collect::<Result<_, _>>()?;
 
         let mut response = v1::ReportResponse::default();
         for (sent, report) in request.reports.into_iter().zip(&reports) {

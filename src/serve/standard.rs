@@ -17,7 +17,7 @@ use tonic_health::pb::{
 };
 use tonic_reflection::server::Builder;
 
-use super::{Agent, limits};
+use super::{Agent, Caller, limits};
 use crate::api;
 
 /// Where health and reflection are, and nothing else.
@@ -87,11 +87,15 @@ impl health_server::Health for Health {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = request.extensions().get::<Caller>();
+        let caller = caller.ok_or_else(|| Status::internal("nobody says who is calling"))?;
+        let permit = self.agent.watch_permit(caller.identity).map_err(|error| error.status())?;
         let known = SERVICES.contains(&request.into_inner().service.as_str());
         let (sender, receiver) = mpsc::channel(1);
         let health = Self { agent: Arc::clone(&self.agent) };
         let mut changes = self.agent.names.catalog().changes();
         tokio::spawn(async move {
+            let _permit = permit;
             let mut told = None;
             loop {
                 changes.mark_unchanged();

@@ -17,6 +17,7 @@ use crate::{
     api::v1::{self, watch_event::Type},
     catalog::{Endpoint, LookupError, Service, ServiceRef},
     publish::leases::Identity,
+    quota::Permit,
 };
 
 /// From one event to the next, while nothing changes: a caller that hears nothing for twice as
@@ -71,6 +72,7 @@ pub(super) struct Watcher {
     /// The version that the caller says it knows.
     since: Option<u64>,
     told: Option<State>,
+    _permit: Permit<Identity>,
 }
 
 /// What there was to see at one time.
@@ -83,7 +85,7 @@ impl Agent {
     /// Begins to watch a service.
     ///
     /// # Errors
-    /// When a field can't be right or the name leads nowhere.
+    /// When a field can't be right or the name leads nowhere, or there are too many watches.
     pub(super) async fn watch_service(
         self: &Arc<Self>,
         identity: Identity,
@@ -95,6 +97,7 @@ impl Agent {
             since => self.life.number(since)?,
         };
         let asked = self.names.asked(identity, &request.service)?;
+        let permit = self.watch_permit(identity)?;
         let catalog = self.names.catalog();
         let changes = catalog.changes();
         let wait = super::calls::wait(None, deadline);
@@ -110,6 +113,7 @@ impl Agent {
             ended: self.ending.wait(),
             since,
             told: None,
+            _permit: permit,
         })
     }
 }
@@ -133,13 +137,15 @@ impl Watcher {
                 () = tokio::time::sleep_until(bookmark) => {
                     return Ok(self.event(Type::Bookmark, Vec::new(), Vec::new()));
                 }
-                () = self.ended.as_mut() => return Err(Error::Ending),
+                () = &mut self.ended => return Err(Error::Ending),
             }
         }
     }
 
     /// What differs from what was told last, if anything does.
     fn look(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
+        // What it may ask for can change while it watches.
+        self.agent.names.admit(self.identity, &self.asked)?;
         let now = State::of(&self.agent, &self.asked).map_err(|error| {
             self.agent.names.not_found(self.identity, &self.name, error, Duration::ZERO)
         })?;

@@ -1,8 +1,10 @@
 //! `pointsman check` against a real agent, and against what goes wrong with one.
 
+use std::process::Command;
+
 use serde_json::Value;
 
-use crate::support::{Agent, SHOP};
+use crate::support::{Agent, POINTSMAN, SHOP, root_is_here};
 
 fn findings(agent: &Agent, arguments: &[&str]) -> (i32, Vec<Value>) {
     let ran = agent.cli(&[&["check", "-o", "json"], arguments].concat());
@@ -51,9 +53,24 @@ async fn an_agent_that_is_not_there_is_code_5_and_the_kernel_is_looked_at_all_th
 }
 
 #[tokio::test]
+async fn a_relative_path_is_on_the_mount_of_its_folder() {
+    // A file system of its own in any container and on any systemd machine.
+    let agent = Agent::in_folder(tempfile::tempdir_in("/dev/shm").unwrap(), &[]);
+    let absolute = findings(&agent, &[]).1;
+    assert_eq!(found(&absolute, "mount")["seen"], "its folder is on the mount /dev/shm");
+    let ran = Command::new(POINTSMAN)
+        .args(["check", "-o", "json", "--socket", "agent.sock"])
+        .current_dir(agent.folder.path())
+        .output()
+        .unwrap();
+    let relative: Vec<Value> = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_eq!(found(&relative, "mount"), found(&absolute, "mount"));
+}
+
+#[tokio::test]
 async fn who_may_not_connect_hears_why() {
-    if !rustix::process::geteuid().is_root() {
-        return; // may not become somebody else
+    if !root_is_here("asking as who may not connect") {
+        return;
     }
     let agent = Agent::with_arguments(SHOP, &["--socket-mode", "0600"]);
     let ran = agent.cli_as_nobody(&["check"]);

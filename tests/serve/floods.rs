@@ -39,7 +39,7 @@ fn connect(agent: &Agent) -> UnixStream {
     stream
 }
 
-fn resident_kib(agent: &Agent) -> u64 {
+pub(super) fn resident_kib(agent: &Agent) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -91,7 +91,7 @@ async fn the_lesser_of_deadline_and_wait_is_waited_for_a_silent_source() {
     let agent = Agent::with_silent_source();
     let mut message = vec![0, 0, 0, 0, 11, 0x0a, 9];
     message.extend(b"cart.shop");
-    for (timeout, waited) in [("100m", "100ms"), ("20S", "1s")] {
+    for (timeout, waited) in [("100m", "90ms"), ("20S", "1s")] {
         let (code, text) = agent
             .grpc_raw("/pointsman.v1.Agent/Pick", message.clone(), &[("grpc-timeout", timeout)])
             .await;
@@ -102,6 +102,18 @@ async fn the_lesser_of_deadline_and_wait_is_waited_for_a_silent_source() {
             "{text}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_callers_own_timer_is_not_sooner_than_the_answer_that_says_why() {
+    let agent = Agent::with_silent_source();
+    let mut client = agent.grpc().await;
+    let mut request = tonic::Request::new(pick("cart.shop"));
+    // tonic's client says CANCELLED, without details, when this has passed.
+    request.set_timeout(Duration::from_millis(500));
+    let status = client.pick(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(status.get_details_error_info().unwrap().reason, "SOURCE_NOT_ANSWERED");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use prost::Message;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::UnixStream};
 
-use crate::support::{Agent, SHOP};
+use crate::support::{Agent, SHOP, root_is_here};
 
 #[tokio::test]
 async fn an_http_lease_outlives_its_connection_and_is_reported_on_another() {
@@ -100,8 +100,7 @@ async fn a_pick_that_waits_is_cancelled_with_its_caller() {
 
 #[tokio::test]
 async fn another_users_lease_is_unknown() {
-    if !rustix::process::geteuid().is_root() {
-        // Nobody else's identity can be taken then.
+    if !root_is_here("reporting the lease of another user") {
         return;
     }
     let agent = Agent::with(SHOP);

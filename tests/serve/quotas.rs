@@ -4,19 +4,41 @@
 
 use std::{
     io::{Read, Write},
+    ops::Range,
     os::unix::net::UnixStream,
     path::Path,
     time::Duration,
 };
 
+use pointsman::{
+    api::v1::{
+        SessionRequest, WatchServiceRequest, agent_client::AgentClient, session_answer::Answer,
+    },
+    clock,
+};
+use rustix::process::Signal;
 use serde_json::json;
+use tokio::{sync::mpsc, task::JoinSet};
+use tonic::{
+    Code, Response, Status, codegen::tokio_stream::wrappers::ReceiverStream, transport::Channel,
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt;
 
-use crate::support::{Agent, SHOP};
+use crate::{
+    floods::resident_kib,
+    session::{Session, error, pick},
+    support::{Agent, SHOP, root_is_here},
+};
+
+const MILLION: u64 = 1_000_000;
+/// As many of a million as one session asks for.
+const BY_ONE: usize = 250_000;
 
 /// What a thread does as somebody else, where it may become somebody else.
 fn as_nobody<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     let as_nobody = || {
-        if rustix::process::geteuid().is_root() {
+        if root_is_here("a flood by another user") {
             let nobody = rustix::process::Uid::from_raw(65534);
             rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
         }
@@ -51,7 +73,7 @@ async fn ten_thousand_connections_of_one_caller_leave_another_served() {
     agent.open_folder();
     let flood = as_nobody(|| connect(&socket, 10_000));
     assert!(flood.len() > 1_000, "{} were served", flood.len());
-    if rustix::process::geteuid().is_root() {
+    if root_is_here("another user beside a flood") {
         agent.still_serves().await;
     }
     drop(flood);
@@ -71,7 +93,7 @@ async fn with_few_files_the_last_connections_are_for_others() {
     agent.logs("hung up on a caller: 150 connections are held by this caller");
     let (_, metrics) = agent.admin_page("/metrics").await;
     assert!(metrics.contains("pointsman_connections_refused_total 150\n"), "{metrics}");
-    if rustix::process::geteuid().is_root() {
+    if root_is_here("another user beside a flood") {
         agent.open_folder();
         assert_eq!(as_nobody(|| connect(&socket, 1)).len(), 1);
     }
@@ -82,6 +104,71 @@ async fn with_few_files_the_last_connections_are_for_others() {
     agent.still_serves().await;
     agent.terminate();
     assert!(agent.ended().success());
+}
+
+/// Opens streams until one is refused; says how many there were, and the refusal. They come over
+/// as many connections as it takes for each to have no more than the 256 that it may.
+async fn hoard<S>(
+    agent: &Agent,
+    open: impl AsyncFn(&mut AgentClient<Channel>) -> Result<S, Status>,
+) -> (Vec<S>, Status) {
+    let mut streams = Vec::new();
+    loop {
+        let mut client = agent.grpc().await;
+        for _ in 0..250 {
+            match open(&mut client).await {
+                Ok(stream) => streams.push(stream),
+                Err(status) => return (streams, status),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_hoards_sessions_is_refused_until_some_end() {
+    let agent = Agent::with(SHOP);
+    let open = async |client: &mut AgentClient<Channel>| {
+        // A session ends when neither side of it is held any more.
+        let (requests, receiver) = mpsc::channel(1);
+        let responses = client.session(ReceiverStream::new(receiver)).await?.into_inner();
+        Ok((requests, responses))
+    };
+    let (sessions, refused) = hoard(&agent, open).await;
+    assert_eq!(sessions.len(), 3_072, "three quarters of 4,096");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let info = refused.get_details_error_info().unwrap();
+    assert_eq!((&*info.reason, &*info.metadata["quota"]), ("QUOTA_EXHAUSTED", "sessions"));
+    assert!(refused.message().contains("3072 sessions are held by this caller"), "{refused}");
+    let (_, metrics) = agent.admin_page("/metrics").await;
+    assert!(metrics.contains("pointsman_sessions_open 3072\n"), "{metrics}");
+    drop(sessions);
+    for _ in 0..2000 {
+        if agent.admin_page("/metrics").await.1.contains("pointsman_sessions_open 0\n") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    open(&mut agent.grpc().await).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_hoards_watches_is_refused_over_grpc_and_http() {
+    let agent = Agent::with(SHOP);
+    let request = || WatchServiceRequest { service: "cart.shop".to_owned(), ..Default::default() };
+    let open = async |client: &mut AgentClient<Channel>| {
+        client.watch_service(request()).await.map(Response::into_inner)
+    };
+    let (watches, refused) = hoard(&agent, open).await;
+    assert_eq!(watches.len(), 12_288, "three quarters of 16,384");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.get_details_error_info().unwrap().metadata["quota"], "watches");
+    let (status, body) = agent.http().await.get("/v1/services/cart.shop?watch=true").await;
+    assert_eq!(status, 429, "{body}");
+    assert_eq!(body["error"]["details"][0]["metadata"]["quota"], "watches");
+    let health =
+        HealthClient::new(agent.channel().await).watch(HealthCheckRequest::default()).await;
+    assert_eq!(health.unwrap_err().code(), Code::ResourceExhausted);
+    agent.still_serves().await;
 }
 
 #[tokio::test]
@@ -104,7 +191,7 @@ async fn who_hoards_leases_is_refused_with_the_quota_and_what_would_be_right() {
     assert!(message.contains("report leases when their requests end"), "{message}");
     assert_eq!(refused["error"]["code"], "RESOURCE_EXHAUSTED");
     assert_eq!(refused["error"]["details"][0]["metadata"]["quota"], "leases");
-    if rustix::process::geteuid().is_root() {
+    if root_is_here("another user beside a flood") {
         let picked = agent.cli_as_nobody(&["pick", "cart.shop"]);
         assert!(picked.code == 0 && picked.stdout.starts_with("10.1.2."), "{picked:?}");
     }
@@ -132,17 +219,70 @@ async fn tables_for_labels_are_bounded() {
     agent.still_serves().await;
 }
 
-#[tokio::test]
-async fn a_caller_may_know_of_its_own_namespaces_only() {
-    let own = rustix::process::geteuid().as_raw();
+/// An agent of two namespaces, to which callers have this access.
+fn agent_with_access(access: &str) -> Agent {
     let folder = tempfile::tempdir().unwrap();
     let services =
         format!("{SHOP}  - name: ledger.bank\n    endpoints: [{{address: '10.3.0.1:80'}}]\n");
     std::fs::write(folder.path().join("services.yaml"), services).unwrap();
     let config = folder.path().join("agent.yaml");
-    std::fs::write(&config, format!("access:\n  - {{uids: {own}, namespaces: [shop]}}\n")).unwrap();
+    std::fs::write(&config, format!("access: {access}\n")).unwrap();
     let agent = Agent::in_folder(folder, &["--config", config.to_str().unwrap()]);
     agent.logs("answered");
+    agent
+}
+
+#[tokio::test]
+async fn a_session_has_no_access_that_its_caller_has_not() {
+    let agent = agent_with_access("[{uids: any, namespaces: [shop]}]");
+    let mut session = Session::with(&agent).await;
+    for name in ["ledger.bank", "nothing.bank", "ledger.bank:80"] {
+        let answer = session.ask(pick(1, name)).await;
+        let (code, message) = error(&answer);
+        assert_eq!(code, Code::PermissionDenied, "{name}: {message}");
+        assert!(message.contains("may not ask for services of namespace \"bank\""), "{message}");
+    }
+    assert!(matches!(session.ask(pick(2, "cart.shop")).await, Answer::Pick(_)));
+}
+
+#[tokio::test]
+async fn sighup_gives_and_takes_access() {
+    let agent = agent_with_access("[]");
+    let mut session = Session::with(&agent).await;
+    let mut picked = async |name| match session.ask(pick(1, name)).await {
+        Answer::Pick(_) => Code::Ok,
+        refused => error(&refused).0,
+    };
+    assert_eq!((picked("cart.shop").await, picked("ledger.bank").await), (Code::Ok, Code::Ok));
+    let request = WatchServiceRequest { service: "ledger.bank".to_owned(), ..Default::default() };
+    let mut watch = agent.grpc().await.watch_service(request).await.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+
+    let config = agent.folder.path().join("agent.yaml");
+    std::fs::write(&config, "access: [{uids: any, namespaces: [shop]}]\n").unwrap();
+    agent.signal(Signal::HUP);
+    agent.logs("access_changed=true");
+    let now = (picked("cart.shop").await, picked("ledger.bank").await);
+    assert_eq!(now, (Code::Ok, Code::PermissionDenied));
+    // What changes of the service is no longer told.
+    std::fs::write(agent.folder.path().join("services.yaml"), SHOP).unwrap();
+    assert_eq!(watch.message().await.unwrap_err().code(), Code::PermissionDenied);
+
+    std::fs::write(&config, "access: [{uids: any}]\n").unwrap();
+    agent.signal(Signal::HUP);
+    for _ in 0..1000 {
+        if picked("ledger.bank").await != Code::PermissionDenied {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("no access");
+}
+
+#[tokio::test]
+async fn a_caller_may_know_of_its_own_namespaces_only() {
+    let own = rustix::process::geteuid().as_raw();
+    let agent = agent_with_access(&format!("[{{uids: {own}, namespaces: [shop]}}]"));
     let mut http = agent.http().await;
     let ledger = json!({ "service": "ledger.bank" }).to_string();
     let (status, body) = http.post("/v1/pick", ledger).await;
@@ -176,18 +316,59 @@ async fn a_body_that_stops_half_way_is_given_up() {
     assert!(answer.contains("not complete after 10s"), "{answer}");
 }
 
-#[tokio::test]
-async fn someone_who_asks_for_what_is_not_there_takes_no_one_s_time() {
-    let agent = Agent::with(SHOP);
-    let mut http = agent.http().await;
-    for n in 0..5_000 {
-        let request = json!({ "service": format!("s{n}.nowhere") }).to_string();
-        let (status, _) = http.post("/v1/pick", request).await;
-        assert_eq!(status, 404);
+/// Names that nothing has, all different: the numbers from 0 on, each turned into another.
+fn nowhere(n: u64) -> String {
+    // Odd, so that no two have the same product; of the golden ratio, so that none are alike.
+    let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    format!("s{scattered:016x}.n{:x}", scattered >> 60)
+}
+
+/// Picks from all of these over one session, in messages as long as they may be.
+async fn ask_for_nothing(session: Session, numbers: Range<u64>) {
+    let Session { requests, mut responses, .. } = session;
+    let count = numbers.end - numbers.start;
+    let sending = tokio::spawn(async move {
+        for first in numbers.step_by(1000) {
+            let calls = (first..first + 1000).map(|n| pick(n, &nowhere(n))).collect();
+            requests.send(SessionRequest { calls }).await.unwrap();
+        }
+    });
+    let mut answered = 0;
+    while let Some(message) = responses.message().await.unwrap() {
+        for answer in message.answers {
+            assert_eq!(error(&answer.answer.unwrap()).0, Code::NotFound);
+            answered += 1;
+        }
     }
+    sending.await.unwrap();
+    assert_eq!(answered, count);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn someone_who_asks_for_a_million_services_that_are_not_there_takes_no_one_s_time() {
+    let agent = Agent::with(SHOP);
+    let mut other = agent.http().await;
+    other.pick("cart.shop").await;
+    let before = resident_kib(&agent);
+    let mut asking = JoinSet::new();
+    for first in (0..MILLION).step_by(BY_ONE) {
+        let session = Session::with(&agent).await;
+        asking.spawn(ask_for_nothing(session, first..first + BY_ONE as u64));
+    }
+    let mut longest = Duration::ZERO;
+    while !asking.is_empty() {
+        let begin = clock::now();
+        other.pick("cart.shop").await;
+        longest = longest.max(clock::now() - begin);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        while let Some(asked) = asking.try_join_next() {
+            asked.unwrap();
+        }
+    }
+    assert!(longest < Duration::from_secs(2), "another waited for {longest:?}");
+    let grown = resident_kib(&agent).saturating_sub(before);
+    assert!(grown < 32 << 10, "{grown} KiB more");
     let (_, metrics) = agent.admin_page("/metrics").await;
-    assert!(!metrics.contains("nowhere"), "a name that is none makes no time series");
-    let (status, body) = agent.http().await.post("/v1/pick", r#"{"service": "crat.shop"}"#).await;
-    assert_eq!(status, 404, "{body}");
+    assert!(!metrics.contains("service=\"s"), "a name that is none makes no time series");
     agent.still_serves().await;
 }

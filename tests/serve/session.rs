@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -10,14 +11,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
+use http::{HeaderMap, Request};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use pointsman::api::v1::{
     Outcome, PickRequest, Report, ReportRequest, SessionAnswer, SessionCall, SessionRequest,
     SessionResponse, agent_client::AgentClient, session_answer::Answer, session_call::Call,
 };
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::{net::UnixStream, sync::mpsc};
 use tonic::{
     Code, Streaming,
     codegen::tokio_stream::{self, StreamExt, wrappers::ReceiverStream},
@@ -27,14 +30,14 @@ use tonic::{
 use crate::support::{Agent, SHOP};
 
 /// An open session.
-struct Session {
-    requests: mpsc::Sender<SessionRequest>,
-    responses: Streaming<SessionResponse>,
+pub(super) struct Session {
+    pub(super) requests: mpsc::Sender<SessionRequest>,
+    pub(super) responses: Streaming<SessionResponse>,
     unread: Vec<SessionAnswer>,
 }
 
 impl Session {
-    async fn with(agent: &Agent) -> Self {
+    pub(super) async fn with(agent: &Agent) -> Self {
         Self::over(&mut agent.grpc().await).await
     }
 
@@ -56,7 +59,7 @@ impl Session {
         (answer.id, answer.answer.expect("an answer that says something"))
     }
 
-    async fn ask(&mut self, call: SessionCall) -> Answer {
+    pub(super) async fn ask(&mut self, call: SessionCall) -> Answer {
         let id = call.id;
         self.send([call]).await;
         let (answered, answer) = self.answer().await;
@@ -65,7 +68,7 @@ impl Session {
     }
 }
 
-fn pick(id: u64, service: &str) -> SessionCall {
+pub(super) fn pick(id: u64, service: &str) -> SessionCall {
     let request = PickRequest { service: service.to_owned(), ..Default::default() };
     SessionCall { id, call: Some(Call::Pick(request)) }
 }
@@ -95,7 +98,7 @@ fn lease(answer: Answer) -> String {
 }
 
 /// The code and message of an error.
-fn error(answer: &Answer) -> (Code, &str) {
+pub(super) fn error(answer: &Answer) -> (Code, &str) {
     match answer {
         Answer::Error(status) => (Code::from_i32(status.code), &status.message),
         other => panic!("{other:?}"),
@@ -239,6 +242,43 @@ async fn a_message_that_can_not_be_read_ends_the_session_after_what_came_before(
     assert_eq!((answers.len(), code), (1, Code::InvalidArgument as i32));
     let (answers, code) = answers_to(&agent, framed(&vec![0; 2 << 20])).await;
     assert_eq!((answers.len(), code), (0, Code::ResourceExhausted as i32));
+    agent.still_serves().await;
+}
+
+/// A call of which so much of the body is sent, and then nothing for ever; the answer's trailers.
+async fn half_sent(agent: &Agent, path: &str, body: Vec<u8>) -> HeaderMap {
+    let stream = UnixStream::connect(agent.socket()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let half = tokio_stream::once(Ok::<_, Infallible>(Frame::data(Bytes::from(body))));
+    let request = Request::post(format!("http://localhost{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(StreamBody::new(half.chain(tokio_stream::pending())))
+        .unwrap();
+    let answer = sender.send_request(request).await.unwrap().into_body().collect();
+    let answer = tokio::time::timeout(Duration::from_secs(30), answer).await.expect("an end");
+    answer.unwrap().trailers().cloned().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_message_that_stops_half_way_ends_the_stream() {
+    let agent = Agent::with(SHOP);
+    let whole = framed(&SessionRequest { calls: vec![pick(1, "cart.shop")] }.encode_to_vec());
+    let half = || [&whole[..], &whole[..whole.len() / 2]].concat();
+    // Whoever serves reflection hears of an error and just ends.
+    let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let (session, reflection) = tokio::join!(
+        half_sent(&agent, "/pointsman.v1.Agent/Session", half()),
+        half_sent(&agent, reflection, half()[whole.len()..].to_vec()),
+    );
+    assert_eq!(session["grpc-status"], "4", "{session:?}");
+    let message = session["grpc-message"].to_str().unwrap();
+    assert!(message.contains("not%20complete%20after%2010s"), "{message}");
+    assert!(reflection.contains_key("grpc-status"), "{reflection:?}");
     agent.still_serves().await;
 }
 

@@ -4,6 +4,7 @@ use std::{
     fs,
     os::{
         fd::OwnedFd,
+        unix::fs::symlink,
         unix::net::{UnixDatagram, UnixListener, UnixStream},
     },
     path::Path,
@@ -54,6 +55,39 @@ async fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
     agent.still_serves().await;
     let (_, body) = agent.http().await.get("/v1/services/cart.shop/explain").await;
     assert_eq!(body["groups"][0]["choices"], 4, "{body}");
+}
+
+#[tokio::test]
+async fn sighup_has_sources_read_again_whose_change_nothing_told_of() {
+    // services.yaml leads over a link in the middle of its path to the real file. Of what the link
+    // lies in nothing is heard: only the two ends of the way are watched.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let at = |name: &str| elsewhere.path().join(name);
+    for (version, services) in [("v1", SHOP.to_owned()), ("v2", SHOP.replace("pay", "bill"))] {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("services.yaml"), services).unwrap();
+    }
+    symlink(at("v1"), at("current")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    symlink(at("current/services.yaml"), folder.path().join("services.yaml")).unwrap();
+    let agent = Agent::in_folder(folder, &[]);
+    agent.logs("answered");
+    let status =
+        async |name: &str| agent.http().await.get(&format!("/v1/services/{name}")).await.0.as_u16();
+    assert_eq!((status("pay.shop").await, status("bill.shop").await), (200, 404));
+
+    symlink(at("v2"), at("next")).unwrap();
+    fs::rename(at("next"), at("current")).unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(status("bill.shop").await, 404, "it was told of: this test shows nothing");
+    agent.signal(Signal::HUP);
+    for _ in 0..1000 {
+        if status("bill.shop").await == 200 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it was not read again");
 }
 
 /// What a service manager hears.

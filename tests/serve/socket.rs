@@ -10,7 +10,7 @@ use std::{
     path::Path,
 };
 
-use crate::support::{Agent, POINTSMAN, Ran, SHOP, command, command_at};
+use crate::support::{Agent, POINTSMAN, Ran, SHOP, command, command_at, root_is_here};
 
 /// Starts an agent that must not start.
 fn refused(socket: &Path) -> Ran {
@@ -88,7 +88,7 @@ fn a_missing_folder_and_one_that_takes_no_files_are_named() {
 
 #[test]
 fn a_folder_of_another_user_is_named_with_who_asked() {
-    if !rustix::process::geteuid().is_root() {
+    if !root_is_here("the folder of another user") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -192,7 +192,7 @@ impl Agent {
             .into()
     }
 
-    /// Runs a command of the command line against it as user 65534, which takes root.
+    /// Runs a command of the command line against it as user 65534, where [`root_is_here`].
     pub fn cli_as_nobody(&self, arguments: &[&str]) -> Ran {
         self.open_folder();
         let program = self.folder.path().join("pointsman");
@@ -306,6 +306,15 @@ impl Drop for Agent {
         self.process.kill().ok();
         self.process.wait().ok();
     }
+}
+
+/// Whether this process may become another user; says what is not looked at where it may not.
+pub fn root_is_here(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("not here: {what} needs root");
+    }
+    is_root
 }
 
 /// An agent's command line in a folder, not yet run.

@@ -85,23 +85,6 @@ impl Differences {
             retried: 0,
         }
     }
-
-    /// Nothing again, in the same memory.
-    pub fn clear(&mut self) {
-        for field in [
-            &mut self.ended,
-            &mut self.failed,
-            &mut self.unreachable,
-            &mut self.rejected,
-            &mut self.expired,
-            &mut self.timed,
-        ] {
-            field.fill(0);
-        }
-        self.latency_us.fill(0);
-        self.histogram.fill(0);
-        self.retried = 0;
-    }
 }
 
 /// The fields of `differences`, in the order of `Sweep::seen`.

@@ -102,7 +102,6 @@ fn nothing_is_torn_and_the_dead_leave_nothing_behind() {
     let (mut kills, mut ended, mut busiest) = (0, 0_u64, 0);
     let mut next_kill = Instant::now() + Duration::from_millis(500);
     let mut sums = vec![0; SLOTS as usize];
-    let mut differences = Differences::new(SLOTS);
     let end = Instant::now() + RUN_FOR;
     while Instant::now() < end {
         let next = writer.table().generation() + 1;
@@ -110,7 +109,7 @@ fn nothing_is_torn_and_the_dead_leave_nothing_behind() {
         sums.fill(0);
         for process in &mut processes {
             let visit = process.sweep.in_flight(&mut sums).unwrap();
-            differences.clear();
+            let mut differences = Differences::new(SLOTS);
             process.sweep.differences(1_000, &mut differences).unwrap();
             let ends: u64 = differences.ended.iter().map(|count| u64::from(*count)).sum();
             // Ends are read before starts, so what ended in between seems to be in flight.

@@ -29,7 +29,10 @@ pub(crate) enum Frames {
     Preface(usize),
     /// So many octets `passing` are of no concern, and then a frame begins. If a header block begins
     /// there, `walked` octets have been seen that are whole frames of it, and not its last one.
-    Begun { passing: usize, walked: usize },
+    ///
+    /// `begun` frames have begun so far, those of one block counted as one; `open` is whether the
+    /// last of them is the part of a block that passed without its end.
+    Begun { passing: usize, walked: usize, begun: u64, open: bool },
     /// This is not HTTP/2, or at its end.
     Other,
 }
@@ -51,7 +54,7 @@ impl Frames {
     /// at the front of the next walk, with those that were lacking behind them.
     pub(crate) fn walk(&mut self, octets: &mut [u8]) -> Walk {
         let mut done = self.preface(octets);
-        let Frames::Begun { passing, walked } = self else {
+        let Frames::Begun { passing, walked, begun, open } = self else {
             return Walk { done: octets.len(), lacks: 0 };
         };
         loop {
@@ -69,15 +72,28 @@ impl Frames {
             let wanted = if *walked == 0 { HEADERS } else { CONTINUATION };
             if head.kind != wanted || end > LONGEST {
                 (*passing, *walked) = (end, 0);
+                *begun += u64::from(!(*open && head.kind == CONTINUATION));
+                *open =
+                    matches!(head.kind, HEADERS | CONTINUATION) && head.flags & END_HEADERS == 0;
             } else if end > rest.len() {
                 return Walk { done, lacks: end - rest.len() };
             } else if head.flags & END_HEADERS == 0 {
                 *walked = end;
             } else {
                 mend(&mut rest[..end]);
-                *walked = 0;
+                (*walked, *open) = (0, false);
+                *begun += 1;
                 done += end;
             }
+        }
+    }
+
+    /// Which frame or header block is begun and not finished, where more of it is `held` or none.
+    pub(crate) fn unfinished(&self, held: bool) -> Option<u64> {
+        match *self {
+            Frames::Begun { begun, .. } if held => Some(begun + 1),
+            Frames::Begun { passing, begun, open, .. } if passing > 0 || open => Some(begun),
+            _ => None,
         }
     }
 
@@ -91,7 +107,7 @@ impl Frames {
         } else if count < wanted.len() {
             Frames::Preface(seen + count)
         } else {
-            Frames::Begun { passing: 0, walked: 0 }
+            Frames::Begun { passing: 0, walked: 0, begun: 0, open: false }
         };
         count
     }
@@ -243,6 +259,37 @@ mod tests {
             let next = |block| frame(HEADERS, END_HEADERS, block);
             let is = [long.as_slice(), &next(IS)].concat();
             assert!(walked(&[&long, &next(WAS)]) == (is, 0));
+        }
+    }
+
+    #[test]
+    fn what_is_begun_has_a_number_until_it_is_finished() {
+        let data = frame(0, 0, b"1234567890");
+        let long = [
+            frame(HEADERS, 0, &vec![0x82; LONGEST]),
+            frame(CONTINUATION, 0, b"\x82"),
+            frame(CONTINUATION, END_HEADERS, b"\x82"),
+        ];
+        let block = [frame(HEADERS, 0, WAS), frame(CONTINUATION, END_HEADERS, WAS)].concat();
+        let whole = [data.clone(), block, long.concat(), data].concat();
+        let second = 19 + 2 * (HEAD + WAS.len());
+        let third = second + long.concat().len();
+        for cut in (0..60).chain(second + LONGEST - 20..whole.len()) {
+            let mut octets = [PREFACE, &whole[..cut]].concat();
+            let mut frames = Frames::new();
+            let walk = frames.walk(&mut octets);
+            let unfinished = frames.unfinished(walk.done < octets.len());
+            let expected = match cut {
+                0 | 19 => None,
+                _ if cut == second || cut == third => None,
+                1..19 => Some(1),
+                _ if cut < second => Some(2),
+                _ if cut < third => Some(3),
+                _ => Some(4),
+            };
+            // The head of a block's frame that is cut may be another's.
+            let close = expected.is_some_and(|number| unfinished == Some(number + 1));
+            assert!(unfinished == expected || close && cut > second, "{cut}: {unfinished:?}");
         }
     }
 

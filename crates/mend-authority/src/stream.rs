@@ -38,6 +38,13 @@ impl<T> Mended<T> {
     pub fn get_ref(&self) -> &T {
         &self.stream
     }
+
+    /// The number of the frame that has begun and is not finished, or of the header block, when a
+    /// read has to wait for the rest of it: nothing of the whole connection goes on until then. h2
+    /// waits for that for ever. `None` between two, and where this is not HTTP/2.
+    pub fn unfinished(&self) -> Option<u64> {
+        self.frames.unfinished(!self.held.is_empty())
+    }
 }
 
 impl<T: AsyncRead + Unpin> Mended<T> {

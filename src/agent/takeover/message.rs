@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    publish::leases::{Event, Handed, Identity, LeaseId, News, OUTCOMES},
+    publish::{
+        ServerLoad,
+        leases::{Event, Handed, Identity, LeaseId, News, OUTCOMES},
+    },
     state::{
         judgements::{read_target, write_target},
         record::{Judgement, Target},
@@ -129,6 +132,21 @@ pub(super) struct Reported {
     ttl_ns: u64,
     #[prost(bool, tag = "7")]
     retry: bool,
+    #[prost(message, optional, tag = "8")]
+    load: Option<Load>,
+}
+
+/// A [`ServerLoad`].
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct Load {
+    #[prost(float, tag = "1")]
+    utilization: f32,
+    #[prost(uint32, tag = "2")]
+    in_flight: u32,
+    #[prost(float, tag = "3")]
+    qps: f32,
+    #[prost(float, tag = "4")]
+    eps: f32,
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -143,6 +161,18 @@ fn uid(identity: Identity) -> u32 {
 
 fn id(bytes: &[u8]) -> Option<LeaseId> {
     bytes.try_into().ok().map(LeaseId::from_bytes)
+}
+
+impl Load {
+    fn write(load: ServerLoad) -> Self {
+        let ServerLoad { utilization, in_flight, qps, eps } = load;
+        Self { utilization, in_flight, qps, eps }
+    }
+
+    fn read(self) -> ServerLoad {
+        let Self { utilization, in_flight, qps, eps } = self;
+        ServerLoad { utilization, in_flight, qps, eps }
+    }
 }
 
 impl Lease {
@@ -176,11 +206,12 @@ impl Item {
     pub(super) fn write(news: &News) -> Self {
         match news {
             News::Given(lease) => Self { given: Some(Lease::write(lease)), reported: None },
-            News::Reported { id, identity, event, retry } => {
+            News::Reported { id, identity, event, load, retry } => {
                 let mut reported = Reported {
                     id: id.to_bytes().to_vec(),
                     uid: uid(*identity),
                     retry: *retry,
+                    load: load.map(Load::write),
                     ..Reported::default()
                 };
                 match *event {
@@ -216,6 +247,7 @@ impl Item {
                 None if reported.started => Event::Started(ttl),
                 None => Event::Renewed(ttl),
             },
+            load: reported.load.map(Load::read),
             retry: reported.retry,
         })
     }
@@ -246,6 +278,7 @@ mod tests {
             id: LeaseId::random(),
             identity: Identity::Uid(7),
             event,
+            load: Some(ServerLoad { utilization: 0.7, in_flight: 30, qps: 900.5, eps: 0.25 }),
             retry: true,
         };
         let ended = OUTCOMES.map(|outcome| reported(Event::Ended(outcome, Some(second))));

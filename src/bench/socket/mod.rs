@@ -35,10 +35,16 @@ pub struct Args {
     /// Nothing but the bare server at this path: what the floor's process runs.
     #[arg(long, hide = true, value_name = "PATH")]
     floor: Option<PathBuf>,
+    /// Only calls that travel so.
+    #[arg(long, value_enum)]
+    way: Option<Way>,
+    /// Only so many in flight.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
+    in_flight: Option<u16>,
 }
 
 /// How calls travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Way {
     /// A gRPC call each, on one connection.
     Unary,
@@ -100,8 +106,11 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
         (Way::Batches, "gRPC, a session, all in one message"),
         (Way::Http, "HTTP/1.1 and JSON, kept alive"),
     ] {
+        if args.way.is_some_and(|only| only != way) {
+            continue;
+        }
         let mut rows = Vec::new();
-        for in_flight in [1, MANY] {
+        for in_flight in args.in_flight.map_or(vec![1, MANY], |only| vec![only.into()]) {
             let (mut own, mut bare) = (Seen::nothing(), Seen::nothing());
             for _ in 0..turns {
                 own.add(&ours.run(way, in_flight, turn)?);
@@ -125,6 +134,9 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
             );
         }
         report.section(title.to_owned(), rows);
+    }
+    if args.way.is_some() || args.in_flight.is_some() {
+        return Ok(report);
     }
     let gain = Row::value("a session's calls over calls of their own", session_at_many, "/s")
         .over(unary_at_many)

@@ -89,7 +89,7 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
     let named = |of: Vec<&v1::ServiceSummary>| {
         let names: Vec<_> = of.iter().take(NAMED).map(|one| one.service.as_str()).collect();
         let rest = if of.len() > NAMED { ", ..." } else { "" };
-        format!("{} of {} services{more}: {}{rest}", of.len(), services.len(), names.join(", "))
+        format!("{} of {}{more}: {}{rest}", of.len(), counted(services.len()), names.join(", "))
     };
     let stale: Vec<_> = services.iter().filter(|service| service.stale).collect();
     let nobody = |service: &&v1::ServiceSummary| service.ports.iter().all(|port| port.ready == 0);
@@ -99,7 +99,8 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
         let right = "compare its --source, and access in its configuration, with what you expect";
         findings.push(Finding::doubtful("sources", "the agent knows no services", right));
     } else if stale.is_empty() {
-        findings.push(Finding::good("sources", format!("{} services{more}", services.len())));
+        let seen = format!("{}{more}", counted(services.len()));
+        findings.push(Finding::good("sources", seen));
     } else {
         let right = "their source has been silent for over 10 minutes: see what the agent logs";
         findings.push(Finding::doubtful("sources", format!("stale: {}", named(stale)), right));
@@ -110,6 +111,11 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
         findings.push(Finding::doubtful("endpoints", seen, right));
     }
     findings
+}
+
+fn counted(services: usize) -> String {
+    let s = if services == 1 { "" } else { "s" };
+    format!("{services} service{s}")
 }
 
 #[cfg(test)]
@@ -132,7 +138,7 @@ mod tests {
         assert_eq!(findings[0].seen, "stale: 1 of 3 services: a.x");
         assert_eq!(findings[1].seen, "none ready: 1 of 3 services: b.x");
         assert!(findings.iter().all(|finding| finding.verdict == Verdict::Doubtful));
-        assert_eq!(known(&services[2..], false)[0].seen, "1 services of those looked at");
+        assert_eq!(known(&services[2..], false)[0].seen, "1 service of those looked at");
     }
 
     #[test]

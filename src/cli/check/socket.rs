@@ -7,7 +7,7 @@ use std::{
         fs::{FileTypeExt, MetadataExt},
         net::UnixStream,
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::Finding;
@@ -30,9 +30,18 @@ pub(super) fn check(path: &Path) -> Vec<Finding> {
     let (uid, mode) = (metadata.uid(), metadata.mode() & 0o777);
     vec![
         Finding::good("socket", format!("{shown}, mode {mode:04o}, uid {uid}")),
-        mount(path, &mounts),
+        mount(&in_its_folder(path), &mounts),
         connection(path, uid, mode),
     ]
+}
+
+/// Mounts are known by absolute paths without links: `/var/run/x` is on the mount `/run`.
+fn in_its_folder(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => absolute,
+    }
 }
 
 fn missing(path: &Path, error: &std::io::Error) -> Finding {
@@ -134,6 +143,17 @@ mod tests {
         assert_eq!(seen("/run/point man/agent.sock"), "its folder is on the mount /run/point man");
         assert_eq!(seen("/run/agent.sock"), "its folder is on the mount /run");
         assert_eq!(seen("/opt/agent.sock"), "its folder is on the mount /");
+    }
+
+    #[test]
+    fn a_socket_is_looked_for_where_its_folder_really_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let real = folder.path().canonicalize().unwrap();
+        std::os::unix::fs::symlink(&real, real.join("link")).unwrap();
+        assert_eq!(in_its_folder(&real.join("link/agent.sock")), real.join("agent.sock"));
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(in_its_folder(Path::new("agent.sock")), here.join("agent.sock"));
+        assert_eq!(in_its_folder(Path::new("src/../agent.sock")), here.join("agent.sock"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     Event, Holder, Identity, LeaseId, Leases, MAX_TTL, Open, Report, Reported, Tally, lock,
 };
-use crate::publish::{Held, Target};
+use crate::publish::{Held, ServerLoad, Target};
 
 /// What a successor may be behind. A second of 20,000 requests, picked and reported; what does not
 /// fit is lost: those leases end by their time.
@@ -49,6 +49,8 @@ pub enum News {
         identity: Identity,
         /// What happened.
         event: Event,
+        /// The server's own load, where it told.
+        load: Option<ServerLoad>,
         /// The request was a retry.
         retry: bool,
     },
@@ -108,7 +110,7 @@ impl Leases {
         ttl: Duration,
         tally: &Arc<Tally>,
     ) {
-        let shard = self.shard(id);
+        let mut shard = self.shard(id);
         let known =
             shard.open.contains_key(&id) || shard.ended.remembers(id, identity, Instant::now());
         drop(shard);
@@ -173,8 +175,8 @@ impl Leases {
     /// Whether a successor is told of this report.
     pub(super) fn tell_of(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
         self.successor.load().as_ref().is_some_and(|successor| {
-            let Report { event, retry, .. } = *report;
-            successor.tell(News::Reported { id, identity, event, retry })
+            let Report { event, load, retry } = *report;
+            successor.tell(News::Reported { id, identity, event, load, retry })
         })
     }
 }

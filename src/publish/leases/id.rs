@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, fmt, hash::Hasher};
 
+use arrayvec::ArrayString;
 use base64::{
     Engine as _,
     alphabet::Alphabet,
@@ -20,13 +21,16 @@ const TEXT: GeneralPurpose = GeneralPurpose::new(
 
 /// Random bytes are fetched for this many leases at a time: one system call for each would cost
 /// more than the rest of giving a lease.
-const BATCH: usize = 32;
+const BATCH: usize = 256;
 
 /// A lease's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseId(u128);
 
 impl LeaseId {
+    /// Characters of its text.
+    pub const TEXT: usize = 22;
+
     /// One that nobody can guess.
     ///
     /// # Panics
@@ -56,6 +60,14 @@ impl LeaseId {
             Ok(16) => bytes.first_chunk().map(|bytes| Self(u128::from_be_bytes(*bytes))),
             _ => None,
         }
+    }
+
+    /// What [`fmt::Display`] writes.
+    #[must_use]
+    pub fn text(self) -> ArrayString<{ Self::TEXT }> {
+        let mut text = [0; Self::TEXT];
+        TEXT.encode_slice(self.0.to_be_bytes(), &mut text).expect("16 bytes have 22 characters");
+        ArrayString::from_byte_string(&text).expect("an alphabet of ASCII")
     }
 
     /// Of a lease that another agent gave.
@@ -91,9 +103,7 @@ impl std::hash::Hash for LeaseId {
 
 impl fmt::Display for LeaseId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; 22];
-        let length = TEXT.encode_slice(self.0.to_be_bytes(), &mut text).map_err(|_| fmt::Error)?;
-        f.write_str(std::str::from_utf8(&text[..length]).map_err(|_| fmt::Error)?)
+        f.write_str(&self.text())
     }
 }
 

@@ -21,15 +21,34 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// Leases that ended within this time share a set, so they are remembered up to this much longer.
 const SPAN: Duration = Duration::from_secs(20);
 
+/// How many a look indexes: about 50 us of work, so that none takes long, and who looks often soon
+/// has all in the index.
+const INDEXED_AT_A_TIME: usize = 1024;
+
 /// Fingerprints of the leases of one shard that ended, oldest first.
 #[derive(Default)]
 pub(super) struct Ended {
     sets: VecDeque<Set>,
 }
 
+/// What ended within a span. Nearly no lease is reported twice, and a large set that grows costs
+/// more than all else of a report: so they are only listed, and indexed as somebody looks.
 struct Set {
     since: Instant,
-    leases: HashSet<u64, ByItself>,
+    listed: Vec<u64>,
+    indexed: HashSet<u64, ByItself>,
+}
+
+impl Set {
+    fn contains(&mut self, fingerprint: u64) -> bool {
+        let rest = self.listed.len().saturating_sub(INDEXED_AT_A_TIME);
+        self.indexed.extend(self.listed.drain(rest..));
+        self.indexed.contains(&fingerprint) || self.listed.contains(&fingerprint)
+    }
+
+    fn len(&self) -> usize {
+        self.listed.len() + self.indexed.len()
+    }
 }
 
 impl Ended {
@@ -42,22 +61,22 @@ impl Ended {
     ) -> Option<Instant> {
         let first = self.sets.is_empty();
         if self.sets.back().is_none_or(|set| now >= set.since + SPAN) {
-            // As large as the one before, so that a steady load never waits for a set to grow.
-            let size = self.sets.back().map_or(0, |set| set.leases.len());
-            let leases = HashSet::with_capacity_and_hasher(size, ByItself::default());
-            self.sets.push_back(Set { since: now, leases });
+            // As large as the one before, so that a steady load never waits for a list to grow.
+            let size = self.sets.back().map_or(0, Set::len);
+            let listed = Vec::with_capacity(size);
+            self.sets.push_back(Set { since: now, listed, indexed: HashSet::default() });
         }
         if let Some(set) = self.sets.back_mut() {
-            set.leases.insert(fingerprint(id, identity));
+            set.listed.push(fingerprint(id, identity));
         }
         first.then_some(now + SPAN + MEMORY)
     }
 
     /// Whether this lease of this identity ended less than [`MEMORY`] ago, or not much more.
-    pub(super) fn remembers(&self, id: LeaseId, identity: Identity, now: Instant) -> bool {
+    pub(super) fn remembers(&mut self, id: LeaseId, identity: Identity, now: Instant) -> bool {
         let fingerprint = fingerprint(id, identity);
-        let fresh = self.sets.iter().filter(|set| now < set.since + SPAN + MEMORY);
-        fresh.rev().any(|set| set.leases.contains(&fingerprint))
+        let fresh = self.sets.iter_mut().filter(|set| now < set.since + SPAN + MEMORY);
+        fresh.rev().any(|set| set.contains(fingerprint))
     }
 
     /// Drops what is old, and says when to come again.
@@ -69,7 +88,7 @@ impl Ended {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.sets.iter().map(|set| set.leases.len()).sum()
+        self.sets.iter().map(Set::len).sum()
     }
 }
 

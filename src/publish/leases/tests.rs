@@ -338,15 +338,16 @@ async fn a_successor_has_the_open_leases_and_hears_of_later_ones_and_of_reports(
     assert!(open.is_empty());
     let connection = Arc::default();
     let after = world.pick(&on(&connection), DEFAULT_TTL);
-    world.report(ME, before, SUCCESS);
+    let load = Some(ServerLoad { utilization: 0.5, in_flight: 3, qps: 100.0, eps: 0.0 });
+    world.leases.report(ME, before, &Report { event: SUCCESS, load, retry: false });
     world.leases.withdraw(&[after]);
     assert!(matches!(news.recv().await, Some(News::Given(given)) if given.id == after));
-    let mut reported = |lease, event| {
-        let told = News::Reported { id: lease, identity: ME, event, retry: false };
+    let mut reported = |lease, event, load| {
+        let told = News::Reported { id: lease, identity: ME, event, load, retry: false };
         assert_eq!(news.try_recv().unwrap(), told);
     };
-    reported(before, SUCCESS);
-    reported(after, Event::Ended(Outcome::Cancelled, None));
+    reported(before, SUCCESS, load);
+    reported(after, Event::Ended(Outcome::Cancelled, None), None);
     world.leases.keep();
     assert_eq!(news.recv().await, None);
 }

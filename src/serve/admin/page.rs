@@ -47,6 +47,8 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
     });
     put(table("Sources", ["source", ""], sources));
     put(table("Connections", ["caller", "open"], holders(agent.connections())));
+    put(table("Sessions", ["caller", "open"], holders(agent.sessions())));
+    put(table("Watches", ["caller", "open"], holders(agent.watches())));
     put(table("Leases", ["caller", "open"], holders(agent.leases().quota())));
 
     let numbers = told.tables.numbers();

@@ -111,7 +111,16 @@ impl Told {
             counters(to, "connections_refused", "Callers hung up on for want of a connection")?;
         count_alone(&mut refused, metrics.connections_refused.load(Relaxed))?;
         let ended = metrics.connections_ended.load(Relaxed);
-        gauge(to, "connections_open", "Connections open on the socket", ever.saturating_sub(ended))
+        gauge(
+            to,
+            "connections_open",
+            "Connections open on the socket",
+            ever.saturating_sub(ended),
+        )?;
+        let sessions = self.agent.sessions.in_use() as u64;
+        gauge(to, "sessions_open", "Sessions open", sessions)?;
+        let watches = self.agent.watches.in_use() as u64;
+        gauge(to, "watches_open", "Watches of services and of the health open", watches)
     }
 
     fn services(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

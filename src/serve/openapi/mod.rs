@@ -247,7 +247,7 @@ fn operations() -> Vec<Operation> {
                     }),
                 ),
             ],
-            errors: &[400, 403, 404, 500, 504],
+            errors: &[400, 403, 404, 429, 500, 504],
         },
         Operation {
             method: "get",

@@ -1,0 +1,260 @@
+//! The answer to a pick, written straight from what was picked: a `PickResponse` of the API.
+//!
+//! The message itself would own a copy of every text, and be written once and thrown away: making
+//! it took longer than the pick. A test holds the two together, in both encodings.
+
+use std::{fmt::Write, net::IpAddr};
+
+use arrayvec::ArrayString;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use smallvec::SmallVec;
+
+use super::wire::{Fields, Out};
+use crate::{
+    catalog::{EndpointRef, Labels},
+    publish::leases::LeaseId,
+};
+
+/// What a pick got.
+#[derive(Debug)]
+pub struct Picked {
+    /// Distinct endpoints, a lease each.
+    pub picks: SmallVec<[Pick; 1]>,
+    /// The version of the plan that they were picked by.
+    pub plan: u64,
+    /// The source has not confirmed them for over ten minutes.
+    pub stale: bool,
+}
+
+/// One endpoint of it.
+#[derive(Debug)]
+pub struct Pick {
+    /// As the source knows it.
+    pub endpoint: EndpointRef,
+    /// The index of its group in the plan.
+    pub priority: u32,
+    /// Its name in a report.
+    pub lease: ArrayString<{ LeaseId::TEXT }>,
+    ip: ArrayString<MOST_IP_TEXT>,
+}
+
+impl Pick {
+    /// This endpoint, under the name of this lease.
+    pub fn new(endpoint: EndpointRef, priority: u32, lease: LeaseId) -> Self {
+        // Texts, since protobuf asks for lengths first, and again at each level.
+        let ip = ip_text(endpoint.address.ip());
+        Self { endpoint, priority, lease: lease.text(), ip }
+    }
+}
+
+impl Fields for Picked {
+    fn write(&self, out: &mut impl Out) {
+        for pick in &self.picks {
+            out.message(1, pick);
+        }
+        out.number(2, self.plan);
+        out.number(3, self.stale.into());
+    }
+}
+
+impl Fields for Pick {
+    fn write(&self, out: &mut impl Out) {
+        let endpoint = &*self.endpoint;
+        out.text(1, &self.ip);
+        out.number(2, endpoint.address.port().into());
+        out.text(3, text(&endpoint.server_name));
+        out.text(4, text(&endpoint.region));
+        out.text(5, text(&endpoint.zone));
+        out.text(6, text(&endpoint.node));
+        out.number(7, self.priority.into());
+        for (key, value) in &*endpoint.labels {
+            out.message(8, &Label { key, value });
+        }
+        out.text(9, &self.lease);
+    }
+}
+
+/// An entry of a map.
+struct Label<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+impl Fields for Label<'_> {
+    fn write(&self, out: &mut impl Out) {
+        out.text(1, self.key);
+        out.text(2, self.value);
+    }
+}
+
+impl Serialize for Picked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if !self.picks.is_empty() {
+            map.serialize_entry("picks", self.picks.as_slice())?;
+        }
+        if self.plan != 0 {
+            map.serialize_entry("plan", &Quoted(self.plan))?;
+        }
+        if self.stale {
+            map.serialize_entry("stale", &true)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Pick {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let endpoint = &*self.endpoint;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("address", self.ip.as_str())?;
+        if endpoint.address.port() != 0 {
+            map.serialize_entry("port", &endpoint.address.port())?;
+        }
+        for (name, value) in [
+            ("serverName", text(&endpoint.server_name)),
+            ("region", text(&endpoint.region)),
+            ("zone", text(&endpoint.zone)),
+            ("node", text(&endpoint.node)),
+        ] {
+            if !value.is_empty() {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        if self.priority != 0 {
+            map.serialize_entry("priority", &self.priority)?;
+        }
+        if !endpoint.labels.is_empty() {
+            map.serialize_entry::<_, Labels>("labels", &endpoint.labels)?;
+        }
+        map.serialize_entry("lease", self.lease.as_str())?;
+        map.end()
+    }
+}
+
+/// A number of 64 bits, which proto3 JSON has as a string.
+struct Quoted(u64);
+
+impl Serialize for Quoted {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+fn text(text: &Option<std::sync::Arc<str>>) -> &str {
+    text.as_deref().unwrap_or_default()
+}
+
+/// Bytes of the longest address as text: IPv6 of eight groups.
+const MOST_IP_TEXT: usize = 39;
+
+/// As it displays: that takes several times as long for IPv4, and is in every answer.
+fn ip_text(ip: IpAddr) -> ArrayString<MOST_IP_TEXT> {
+    let mut text = ArrayString::new();
+    match ip {
+        IpAddr::V4(ip) => {
+            for (index, octet) in ip.octets().into_iter().enumerate() {
+                if index > 0 {
+                    text.push('.');
+                }
+                for unit in [100, 10, 1] {
+                    if octet >= unit || unit == 1 {
+                        text.push(char::from(b'0' + octet / unit % 10));
+                    }
+                }
+            }
+        }
+        IpAddr::V6(ip) => write!(text, "{ip}").expect("there is room"),
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::SocketAddr, sync::Arc};
+
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+    use crate::{
+        api::v1,
+        catalog::{Endpoint, Health},
+        serve::wire,
+    };
+
+    fn endpoint() -> impl Strategy<Value = Endpoint> {
+        let text = || proptest::option::of("[a-z\"é]{0,200}".prop_map(Arc::from));
+        let labels = proptest::collection::btree_map(
+            "[a-z]{0,9}".prop_map(Arc::from),
+            "[a-z]{0,200}".prop_map(Arc::from),
+            0..3,
+        );
+        let places = (text(), text(), text(), text());
+        (any::<SocketAddr>(), places, labels).prop_map(
+            |(address, (region, zone, node, server_name), labels)| Endpoint {
+                address,
+                region,
+                zone,
+                node,
+                server_name,
+                weight: 1,
+                health: Health::Ready,
+                labels: Arc::new(labels),
+                ready_since: None,
+                braked: false,
+                hints: None,
+            },
+        )
+    }
+
+    fn picked() -> impl Strategy<Value = Picked> {
+        let picks = proptest::collection::vec((endpoint(), any::<u32>()), 0..4);
+        (picks, any::<u64>(), any::<bool>()).prop_map(|(picks, plan, stale)| {
+            let pick = |(endpoint, priority)| {
+                let endpoint = EndpointRef::all(&Arc::from([endpoint])).next();
+                Pick::new(endpoint.expect("there is one"), priority, LeaseId::random())
+            };
+            Picked { picks: picks.into_iter().map(pick).collect(), plan, stale }
+        })
+    }
+
+    fn message(picked: &Picked) -> v1::PickResponse {
+        let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+        let pick = |pick: &Pick| v1::Pick {
+            address: pick.endpoint.address.ip().to_string(),
+            port: pick.endpoint.address.port().into(),
+            server_name: text(&pick.endpoint.server_name),
+            region: text(&pick.endpoint.region),
+            zone: text(&pick.endpoint.zone),
+            node: text(&pick.endpoint.node),
+            priority: pick.priority,
+            labels: (pick.endpoint.labels.iter())
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
+            lease: pick.lease.to_string(),
+        };
+        let (plan, stale) = (picked.plan, picked.stale);
+        v1::PickResponse { picks: picked.picks.iter().map(pick).collect(), plan, stale }
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_back_as_the_message_of_the_api(picked in picked()) {
+            let message = message(&picked);
+            let mut written = Vec::new();
+            wire::write(&picked, &mut written);
+            prop_assert_eq!(v1::PickResponse::decode(&*written).unwrap(), message.clone());
+            prop_assert_eq!(written.len(), message.encoded_len());
+
+            let json = serde_json::to_value(&picked).unwrap();
+            prop_assert_eq!(json, serde_json::to_value(&message).unwrap());
+        }
+
+        #[test]
+        fn an_address_is_written_as_it_displays(ip: IpAddr) {
+            let text = ip_text(ip);
+            prop_assert_eq!(text.as_str(), ip.to_string());
+        }
+    }
+}
