@@ -75,6 +75,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// Take the socket over from the agent that serves it.
     pub takeover: bool,
+    /// Stay when another agent has taken over, until told to end.
+    pub stay: bool,
     /// What was configured of services' policies.
     pub policies: ConfigPolicies,
     /// What is logged.

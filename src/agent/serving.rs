@@ -138,22 +138,30 @@ impl Serving {
             }
         };
         listening.send_replace(false);
-        end_pages.send_replace(true);
-        let claim = match successor {
+        let stays = parts.options.stay && successor.is_some();
+        if !stays {
+            end_pages.send_replace(true);
+        }
+        let (claim, told) = match successor {
             None => {
                 systemd::stopping();
                 // Whoever connects from here on is refused, and may come back to the next agent.
                 drop((listener, sockets));
-                signals.then_at_once();
-                Some(claim)
+                (Some(claim), true)
             }
             Some(successor) => {
                 drop(claim);
                 let handed = Handed { successor, sockets: (listener, sockets), hearing };
-                handed.linger(&connections, &parts.agent, signals).await;
-                None
+                (None, handed.linger(&connections, &parts.agent, &mut signals).await)
             }
         };
+        if stays && !told {
+            connections.leave(Leave::End);
+            info!("staying until told to end");
+            signals.end().await;
+        }
+        end_pages.send_replace(true);
+        signals.then_at_once();
         connections.leave(Leave::End);
         let open = connections.count();
         if tokio::time::timeout(GRACE, connections.gone()).await.is_err() {
@@ -186,8 +194,9 @@ struct Handed {
 }
 
 impl Handed {
-    /// Sends those who are connected over to the successor, and serves them until they go.
-    async fn linger(self, connections: &Connections, agent: &Agent, mut signals: Signals) {
+    /// Sends those who are connected over to the successor, and serves them until they go, or
+    /// until the agent is told to end. Whether it was.
+    async fn linger(self, connections: &Connections, agent: &Agent, signals: &mut Signals) -> bool {
         let Self { successor, sockets, hearing } = self;
         info!(
             successor = successor.pid,
@@ -213,12 +222,14 @@ impl Handed {
             telling.await.ok();
         };
         tokio::select! {
-            gone = tokio::time::timeout(takeover::LINGER, gone) => if gone.is_err() {
-                warn!(connections = connections.count(), "they stay connected; ending all the same");
-            },
-            () = signals.end() => {}
+            gone = tokio::time::timeout(takeover::LINGER, gone) => {
+                if gone.is_err() {
+                    warn!(connections = connections.count(), "they stay connected; ending all the same");
+                }
+                false
+            }
+            () = signals.end() => true,
         }
-        signals.then_at_once();
     }
 }
 

@@ -72,6 +72,10 @@ pub struct Args {
     /// Take the socket over from the agent that serves it, once the sources have answered.
     #[arg(long)]
     takeover: bool,
+    /// When another agent has taken over, stay until told to end: for Kubernetes, which would start
+    /// this one again. --admin has to be an address of its own.
+    #[arg(long)]
+    stay: bool,
     /// Have metrics of single endpoints, too.
     #[arg(long)]
     endpoint_metrics: bool,
@@ -148,6 +152,7 @@ fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options,
         },
         state: args.state.or(config.state),
         takeover: args.takeover,
+        stay: args.stay,
         policies: config.policies,
         log: args.log.or(config.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
         access: Access(config.access),

@@ -54,6 +54,19 @@ async fn the_new_agent_serves_and_the_old_one_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn an_agent_that_stays_is_alive_and_unready_until_it_is_told_to_end() {
+    let mut old = Agent::with_arguments(SHOP, &["--stay"]);
+    let new = successor(&old);
+    old.logs("staying until told to end");
+    assert_eq!(old.admin_page("/livez").await.0, 200);
+    assert_eq!(old.admin_page("/readyz").await.0, 503);
+    new.still_serves().await;
+    old.terminate();
+    assert_eq!(old.ended().code(), Some(0));
+    new.still_serves().await;
+}
+
+#[tokio::test]
 async fn taking_over_where_nobody_serves_is_an_ordinary_start() {
     let folder = Agent::with(SHOP).kill();
     let agent = Agent::in_folder(folder, &["--takeover"]);
