@@ -5,7 +5,7 @@
 //! back.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     net::SocketAddr,
     sync::{
@@ -327,6 +327,25 @@ impl Catalog {
             .collect();
         services.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         services
+    }
+
+    /// Services of which only the names are known (of one namespace), each with its source.
+    pub fn named(&self, namespace: Option<&str>) -> Vec<(ServiceName, Arc<str>)> {
+        let mut found: Vec<(ServiceName, usize)> = Vec::new();
+        {
+            let (named, snapshot) = (self.directory.read(), self.snapshot.load());
+            let mut seen = HashSet::new();
+            for (source, names) in named.iter().enumerate() {
+                let wanted = |name: &&ServiceName| {
+                    namespace.is_none_or(|wanted| *name.namespace == *wanted)
+                        && !snapshot.contains_key(*name)
+                };
+                let new = names.iter().filter(wanted).filter(|name| seen.insert(*name));
+                found.extend(new.map(|name| (name.clone(), source)));
+            }
+        }
+        let writer = self.writer();
+        found.into_iter().map(|(name, at)| (name, writer.merge.name(SourceId(at)))).collect()
     }
 
     /// Every source has said all it knew at its start.
