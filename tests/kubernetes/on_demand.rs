@@ -115,7 +115,7 @@ async fn a_successor_follows_what_is_in_flight_at_its_predecessor() {
     let after = agent_by(&shop.cluster.kubeconfig, before.folder.clone(), &["--takeover"]);
     after.logs("took over");
     assert_ne!(after.admin(), admin);
-    assert_eq!(after.in_flight(&shop.named("cart")).await, 1);
+    after.in_flight_is(&shop.named("cart"), 1).await;
     assert!(after.http().await.report(&lease, "SUCCESS").await, "its lease is known");
-    assert_eq!(after.in_flight(&shop.named("cart")).await, 0);
+    after.in_flight_is(&shop.named("cart"), 0).await;
 }
