@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::{
     directory::Directory,
-    interest::{Interest, Interests},
+    interest::Interests,
     last_good::LastGood,
     lookup::{self, Found, LookupError},
     merge::{Merge, Touched},
@@ -61,6 +61,8 @@ pub struct BrakeCounts {
     /// Endpoints it holds now.
     pub held: usize,
 }
+
+mod on_demand;
 
 type Listener = Arc<dyn Fn(&ServiceName) + Send + Sync>;
 type Snapshot = HashMap<ServiceName, Arc<Service>>;
@@ -126,13 +128,6 @@ impl Catalog {
         let changed = self.settle(&mut writer, touched, now);
         drop(writer);
         self.announce(&changed, newly_synced || forgotten);
-    }
-
-    /// Nobody waits for what is no more; true where somebody did.
-    fn forget_gone(&self, touched: &[Touched]) -> bool {
-        let gone = |touched: &&Touched| self.directory.owner(&touched.name).is_none();
-        let forget = |touched: &Touched| self.interests.forget(&touched.name);
-        touched.iter().filter(gone).filter(|touched| forget(touched)).count() > 0
     }
 
     /// Takes in services of an earlier run, where their source has not spoken yet. `wall`: the
@@ -228,58 +223,6 @@ impl Catalog {
             }
             None => Err(LookupError::NotSynced { sources: self.excused(&unsynced) }),
         }
-    }
-
-    fn ask_if_named(&self, name: &ServiceName) -> bool {
-        let named = self.directory.owner(name).is_some();
-        if named {
-            self.interests.ask(name);
-        }
-        named
-    }
-
-    fn awaited(&self, name: &ServiceName) -> LookupError {
-        LookupError::Awaited { service: name.clone(), why: self.interests.awaited(name) }
-    }
-
-    /// What somebody wants to know of: for sources that answer on demand.
-    pub fn interests(&self) -> &Interests {
-        &self.interests
-    }
-
-    /// To keep a service asked for without a lookup; none where no source answers on demand.
-    pub fn interest(&self, name: &ServiceName) -> Option<Interest> {
-        self.interests.get(name)
-    }
-
-    /// Leaves word of why a source has not yet said what it knows, for those who wait.
-    pub fn excuse(&self, source: SourceId, why: Option<Arc<str>>) {
-        let name = self.writer().merge.name(source);
-        let mut excuses = lock(&self.excuses);
-        match why {
-            Some(why) => excuses.insert(name, why),
-            None => excuses.remove(&name),
-        };
-    }
-
-    /// These sources, each with its excuse.
-    fn excused(&self, sources: &[Arc<str>]) -> Vec<Arc<str>> {
-        let excuses = lock(&self.excuses);
-        let with = |name: &Arc<str>| match excuses.get(name) {
-            Some(why) => format!("{name} ({why})").into(),
-            None => name.clone(),
-        };
-        sources.iter().map(with).collect()
-    }
-
-    /// Whether this source has such a service, whatever it says of it.
-    pub fn has(&self, source: SourceId, name: &ServiceName) -> bool {
-        self.directory.has(source.0, name)
-    }
-
-    /// Services of an earlier run that this source has not yet confirmed.
-    pub fn unconfirmed(&self, source: SourceId) -> Vec<ServiceName> {
-        self.writer().merge.unconfirmed(source)
     }
 
     /// As [`Self::lookup`], but waits for the sources' first answer, at most so long.
@@ -438,7 +381,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(test)]
-mod on_demand_tests;
 #[cfg(test)]
 mod tests;

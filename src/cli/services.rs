@@ -57,6 +57,11 @@ fn table(services: &[v1::ServiceSummary]) -> Table {
         ("NOTE", Align::Left),
     ]);
     for service in services {
+        if service.ports.is_empty() {
+            let name = service.service.as_str().into();
+            let note = "its name is known: ask for it".into();
+            table.row(vec![name, "".into(), "".into(), service.source.as_str().into(), note]);
+        }
         for port in &service.ports {
             let style = match (port.ready, port.endpoints) {
                 (0, _) => style::BAD,
@@ -110,5 +115,19 @@ mod tests {
                      cart.shop  http 80    3/3  file:services.yaml\n\
                      cart.shop  9090       0/3  file:services.yaml\n";
         assert_eq!(page.text(), right);
+    }
+
+    #[test]
+    fn a_service_that_nobody_asked_for_yet_has_a_row_with_its_name() {
+        let service = v1::ServiceSummary {
+            service: "cart.shop".to_owned(),
+            source: "kubernetes".to_owned(),
+            ..Default::default()
+        };
+        let mut page = Page::for_test(true, false);
+        table(&[service]).write(&mut page);
+        let text = page.text();
+        assert!(text.contains("cart.shop"), "{text}");
+        assert!(text.contains("its name is known: ask for it"), "{text}");
     }
 }

@@ -37,7 +37,9 @@ impl Agent {
         let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
         let mut services = catalog.list(namespace);
         services.retain(|service| self.names.allows(identity, &service.name.namespace));
-        if services.is_empty() && !synced {
+        let mut named = catalog.named(namespace);
+        named.retain(|(name, _)| self.names.allows(identity, &name.namespace));
+        if services.is_empty() && named.is_empty() && !synced {
             return Err(Error::NotAnswered {
                 what: "the list of services".to_owned(),
                 why: format!(
@@ -47,16 +49,40 @@ impl Agent {
                 waited: wait,
             });
         }
+        let known = services.iter().map(|service| (&service.name, Listed::Known(service)));
+        let named = named.iter().map(|(name, source)| (name, Listed::Named(source)));
+        let mut all: Vec<_> = known.chain(named).collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
         let rest =
-            services.iter().skip_while(|each| after.as_ref().is_some_and(|a| each.name <= *a));
+            all.into_iter().skip_while(|(name, _)| after.as_ref().is_some_and(|a| *name <= a));
         let mut page: Vec<_> = rest.take(size as usize + 1).collect();
         let more = page.len() > size as usize;
         page.truncate(size as usize);
-        let next = page.last().filter(|_| more).map(|last| token(&last.name));
+        let next = page.last().filter(|_| more).map(|(last, _)| token(last));
         Ok(v1::ListServicesResponse {
-            services: page.into_iter().map(|service| summary(service)).collect(),
+            services: page.into_iter().map(|(name, listed)| listed.summary(name)).collect(),
             next_page_token: next.unwrap_or_default(),
         })
+    }
+}
+
+/// What is known of a service on a list.
+enum Listed<'a> {
+    Known(&'a Service),
+    /// Its name, and the source that says the rest to who asks for it.
+    Named(&'a str),
+}
+
+impl Listed<'_> {
+    fn summary(&self, name: &ServiceName) -> v1::ServiceSummary {
+        match self {
+            Self::Known(service) => summary(service),
+            Self::Named(source) => v1::ServiceSummary {
+                service: name.to_string(),
+                source: (*source).to_owned(),
+                ..v1::ServiceSummary::default()
+            },
+        }
     }
 }
 

@@ -14,8 +14,17 @@ async fn the_first_pick_of_a_service_waits_for_its_endpoints() {
     shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"] }])).await;
     let agent = shop.agent(&["--log", "pointsman=debug"]).await;
     assert!(!agent.has_logged("following"), "nobody asked");
+    let listed = async || {
+        let path = format!("/v1/services?namespace={}", shop.name);
+        agent.http().await.get(&path).await.1["services"].clone()
+    };
+    let before = listed().await;
+    assert_eq!(before[0]["service"], shop.named("cart"), "its name is known");
+    assert!(before[0]["source"].as_str().unwrap().starts_with("kubernetes:"));
+    assert!(before[0].get("ports").is_none_or(|ports| ports == &json!([])), "{before}");
     assert_eq!(shop.pick(&agent).await, (200, "10.1.0.1:8080".to_owned()));
     agent.logs(&format!("following service={}", shop.named("cart")));
+    assert_eq!(listed().await[0]["ports"][0]["ready"], 1);
 }
 
 #[tokio::test]
@@ -106,7 +115,7 @@ async fn a_successor_follows_what_is_in_flight_at_its_predecessor() {
     let after = agent_by(&shop.cluster.kubeconfig, before.folder.clone(), &["--takeover"]);
     after.logs("took over");
     assert_ne!(after.admin(), admin);
-    assert_eq!(after.in_flight(&shop.named("cart")).await, 1);
+    after.in_flight_is(&shop.named("cart"), 1).await;
     assert!(after.http().await.report(&lease, "SUCCESS").await, "its lease is known");
-    assert_eq!(after.in_flight(&shop.named("cart")).await, 0);
+    after.in_flight_is(&shop.named("cart"), 0).await;
 }

@@ -92,7 +92,10 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
         format!("{} of {}{more}: {}{rest}", of.len(), counted(services.len()), names.join(", "))
     };
     let stale: Vec<_> = services.iter().filter(|service| service.stale).collect();
-    let nobody = |service: &&v1::ServiceSummary| service.ports.iter().all(|port| port.ready == 0);
+    // Of one that nobody asked for yet its source may have said no more than the name.
+    let nobody = |service: &&v1::ServiceSummary| {
+        !service.ports.is_empty() && service.ports.iter().all(|port| port.ready == 0)
+    };
     let empty: Vec<_> = services.iter().filter(nobody).collect();
     let mut findings = Vec::new();
     if services.is_empty() {

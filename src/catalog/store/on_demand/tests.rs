@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Catalog, Change, SourceId};
+use super::{Catalog, SourceId};
 use crate::catalog::{
-    LastGood, LookupError, ServiceName, ServiceRef,
+    Change, LastGood, LookupError, ServiceName, ServiceRef,
     sample::{endpoint, service},
 };
 
