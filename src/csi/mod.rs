@@ -14,7 +14,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tokio::net::UnixListener;
+use futures_util::{Stream, TryStreamExt};
+use mend_authority::Mended;
+use tokio::net::{UnixListener, UnixStream};
 use tonic::{codegen::tokio_stream::wrappers::UnixListenerStream, transport::Server};
 use tracing::info;
 
@@ -107,7 +109,9 @@ pub async fn run(options: Options) -> Result<(), Error> {
 }
 
 /// A socket for the kubelet, which is root, in place of one that was left.
-fn listen(path: &Path) -> Result<UnixListenerStream, Error> {
+fn listen(
+    path: &Path,
+) -> Result<impl Stream<Item = io::Result<Mended<UnixStream>>> + use<>, Error> {
     let bind = || {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
@@ -118,7 +122,8 @@ fn listen(path: &Path) -> Result<UnixListenerStream, Error> {
         }
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-        Ok(UnixListenerStream::new(listener))
+        // The kubelet names the socket's path as the authority, which h2 refuses.
+        Ok(UnixListenerStream::new(listener).map_ok(Mended::new))
     };
     bind().map_err(system(path.display()))
 }
