@@ -2,7 +2,7 @@
 //!
 //! A body is JSON whatever its content type says, since nobody types one for curl.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use axum::{
     Extension, Router,
@@ -256,9 +256,14 @@ fn answer(status: StatusCode, content: HeaderValue, body: Body) -> Response {
 }
 
 async fn body(request: Request<Incoming>) -> Result<Bytes, Error> {
-    let collected = Limited::new(request.into_body(), limits::MAX_REQUEST).collect();
-    let Ok(collected) = tokio::time::timeout(limits::BODY_TIME, collected).await else {
-        return Err(Error::TooSlow { limit: limits::BODY_TIME });
+    let mut collected = pin!(Limited::new(request.into_body(), limits::MAX_REQUEST).collect());
+    // Nearly always it came with the head: that needs no timer.
+    let at_once = poll_fn(|context| Poll::Ready(collected.as_mut().poll(context))).await;
+    let collected = match at_once {
+        Poll::Ready(collected) => collected,
+        Poll::Pending => tokio::time::timeout(limits::BODY_TIME, collected)
+            .await
+            .map_err(|_| Error::TooSlow { limit: limits::BODY_TIME })?,
     };
     match collected {
         Ok(collected) => Ok(collected.to_bytes()),

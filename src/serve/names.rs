@@ -39,7 +39,6 @@ const KEPT: usize = 4096;
 const SEARCHES_A_SECOND: u64 = 50;
 
 /// What a name led to.
-#[derive(Clone)]
 pub struct Resolved {
     /// The table.
     pub live: Arc<Live>,
@@ -87,7 +86,7 @@ impl Searches {
 struct Kept {
     /// The catalog's count of changes when it was looked up.
     as_of: u64,
-    resolved: Resolved,
+    resolved: Arc<Resolved>,
 }
 
 impl Names {
@@ -119,7 +118,7 @@ impl Names {
         name: &str,
         selector: Labels,
         wait: Duration,
-    ) -> Result<Resolved, Error> {
+    ) -> Result<Arc<Resolved>, Error> {
         // Read before the lookup: a change in between makes the entry old, never wrong.
         let as_of = *self.changes.borrow();
         if selector.is_empty()
@@ -138,7 +137,7 @@ impl Names {
         let live = self.open(identity, name, &found, selector)?;
         let service = &found.service.name;
         let interest = self.catalog.interest(service);
-        let resolved = Resolved { live, tally: self.tally(service), interest };
+        let resolved = Arc::new(Resolved { live, tally: self.tally(service), interest });
         if keep {
             if self.kept.len() >= KEPT {
                 self.kept.clear();

@@ -51,11 +51,12 @@ impl Agent {
             count: asked.count,
             cost: asked.cost,
         };
-        let mut live = resolved.live;
+        let virtual_ip;
+        let mut live = &resolved.live;
         // Whoever selects by labels can't be sent to an address that stands for all endpoints.
         let course = if request.selector.is_empty() { live.course(want.key) } else { Balanced };
         if course != Balanced
-            && let Some(virtual_ip) = self.names.virtual_ip(holder.identity, &live)?
+            && let Some(instead) = self.names.virtual_ip(holder.identity, live)?
         {
             if course == Shadow {
                 // It ends unused, and is counted where it would have gone.
@@ -63,7 +64,8 @@ impl Agent {
                 resolved.tally.shadowed();
             }
             // The same address may lead elsewhere the next time.
-            (live, want.exclude) = (virtual_ip, &[]);
+            virtual_ip = instead;
+            (live, want.exclude) = (&virtual_ip, &[]);
         }
         let picked = live.pick(&want);
         let picked = picked.inspect_err(|_| resolved.tally.none())?;
