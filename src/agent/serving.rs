@@ -142,7 +142,7 @@ impl Serving {
         if !stays {
             end_pages.send_replace(true);
         }
-        let (claim, told) = match successor {
+        let (claim, mut told) = match successor {
             None => {
                 systemd::stopping();
                 // Whoever connects from here on is refused, and may come back to the next agent.
@@ -159,9 +159,10 @@ impl Serving {
             connections.leave(Leave::End);
             info!("staying until told to end");
             signals.end().await;
+            told = true;
         }
         end_pages.send_replace(true);
-        signals.then_at_once();
+        signals.then_at_once(told);
         connections.leave(Leave::End);
         let open = connections.count();
         if tokio::time::timeout(GRACE, connections.gone()).await.is_err() {

@@ -51,9 +51,12 @@ impl Signals {
         while self.next().await != Told::End {}
     }
 
-    /// Told to end once more, the process ends where it stands.
-    pub fn then_at_once(mut self) {
+    /// Told to end twice, of which `told` may have been the first, the process ends where it stands.
+    pub fn then_at_once(mut self, told: bool) {
         tokio::spawn(async move {
+            if !told {
+                self.end().await;
+            }
             self.end().await;
             warn!("told to end twice: ending at once");
             std::process::exit(1);
