@@ -12,6 +12,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::{
+    HeaderValue,
+    header::{CONTENT_TYPE, SERVER},
+};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -24,6 +28,7 @@ use tonic::{
 use crate::{
     api::v1::{self, agent_server::AgentServer, session_answer::Answer, session_call::Call},
     clock,
+    serve::http::PRODUCT,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -123,6 +128,10 @@ async fn serve_http(listener: UnixListener) -> io::Result<()> {
                 // What came has been read to its end, as the agent does.
                 let read = request.into_body().collect().await;
                 let mut response = Response::new(Full::new(body));
+                // The agent's, so that as many bytes travel and are read.
+                let headers = response.headers_mut();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                headers.insert(SERVER, PRODUCT);
                 if read.is_err() {
                     *response.status_mut() = http::StatusCode::BAD_REQUEST;
                 }
