@@ -64,6 +64,26 @@ pub struct Endpoint {
     pub hints: Option<Arc<Hints>>,
 }
 
+impl Endpoint {
+    /// A ready endpoint of which nothing else is known.
+    #[must_use]
+    pub fn at(address: SocketAddr) -> Self {
+        Self {
+            address,
+            region: None,
+            zone: None,
+            node: None,
+            weight: 1,
+            health: Health::Ready,
+            labels: Arc::default(),
+            ready_since: None,
+            server_name: None,
+            braked: false,
+            hints: None,
+        }
+    }
+}
+
 /// What a source says of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Health {

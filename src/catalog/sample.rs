@@ -1,8 +1,8 @@
 //! Services for tests.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
 
-use super::{Endpoint, Health, Labels, Port, Service};
+use super::{Endpoint, Port, Service};
 
 /// 10.0.0.LAST:80
 pub(crate) fn address(last: u8) -> SocketAddr {
@@ -11,19 +11,7 @@ pub(crate) fn address(last: u8) -> SocketAddr {
 
 /// A ready endpoint at [`address`].
 pub(crate) fn endpoint(last: u8) -> Endpoint {
-    Endpoint {
-        address: address(last),
-        region: None,
-        zone: None,
-        node: None,
-        weight: 1,
-        health: Health::Ready,
-        labels: Arc::new(Labels::new()),
-        ready_since: None,
-        server_name: None,
-        braked: false,
-        hints: None,
-    }
+    Endpoint::at(address(last))
 }
 
 /// A service with one unnamed port.

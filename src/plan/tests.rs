@@ -21,19 +21,7 @@ struct Bench {
 }
 
 fn endpoint(number: u8, zone: &str) -> Endpoint {
-    Endpoint {
-        address: ([10, 0, 0, number], 8080).into(),
-        region: None,
-        zone: Some(zone.into()),
-        node: None,
-        weight: 1,
-        health: Health::Ready,
-        labels: Arc::default(),
-        ready_since: None,
-        server_name: None,
-        braked: false,
-        hints: None,
-    }
+    Endpoint { zone: Some(zone.into()), ..Endpoint::at(([10, 0, 0, number], 8080).into()) }
 }
 
 impl Bench {

@@ -29,7 +29,7 @@ use super::{
     target::{Target, Way},
 };
 use crate::{
-    catalog::{Catalog, Endpoint, EndpointRef, Health, Port, Service, ServiceName},
+    catalog::{Catalog, Endpoint, EndpointRef, Port, Service, ServiceName},
     clock,
     plan::{Here, Standing},
     policy::{ConfigPolicies, Policy, resolve},
@@ -299,19 +299,7 @@ fn selected(port: &Port, target: &Target, policy: &Policy) -> Vec<EndpointRef> {
 /// The virtual IP of a service at this port of it.
 fn virtual_ip(port: &Port, policy: &Policy) -> Vec<EndpointRef> {
     let (Some(ip), Some(number)) = (policy.virtual_ip, port.number) else { return Vec::new() };
-    let endpoint = Endpoint {
-        address: SocketAddr::new(ip, number),
-        region: None,
-        zone: None,
-        node: None,
-        weight: 1,
-        health: Health::Ready,
-        labels: Arc::default(),
-        ready_since: None,
-        server_name: None,
-        braked: false,
-        hints: None,
-    };
+    let endpoint = Endpoint::at(SocketAddr::new(ip, number));
     EndpointRef::all(&[endpoint].into()).collect()
 }
 

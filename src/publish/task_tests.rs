@@ -8,7 +8,7 @@ use std::{
 
 use super::{Live, Outcome, Tables, Target, Want};
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Health, Port, Service, ServiceName, SourceId},
+    catalog::{Catalog, Change, Endpoint, Port, Service, ServiceName, SourceId},
     clock,
     plan::Here,
     policy::ConfigPolicies,
@@ -17,19 +17,8 @@ use crate::{
 const ANY: Want<'_> = Want { exclude: &[], key: None, count: 1, cost: 1 };
 
 fn service(addresses: &[&str]) -> Service {
-    let endpoints = addresses.iter().map(|address| Endpoint {
-        address: address.parse().expect("an address"),
-        region: None,
-        zone: None,
-        node: None,
-        weight: 1,
-        health: Health::Ready,
-        labels: Arc::default(),
-        ready_since: None,
-        server_name: None,
-        braked: false,
-        hints: None,
-    });
+    let endpoints =
+        addresses.iter().map(|address| Endpoint::at(address.parse().expect("an address")));
     let service = || Service {
         name: ServiceName { name: "cart".into(), namespace: "shop".into(), cluster: None },
         ports: Vec::new(),

@@ -6,7 +6,7 @@ use pointsman_table::{Counters, Outcome, Pick, Picker, Request};
 
 use super::{Memory, ServicePublisher, Setup};
 use crate::{
-    catalog::{Endpoint, EndpointRef, Health},
+    catalog::{Endpoint, EndpointRef},
     plan::{Here, State},
     policy::{Policy, ZoneMode},
 };
@@ -22,21 +22,8 @@ struct Stage {
 }
 
 fn endpoints(numbers: std::ops::Range<u8>) -> Vec<EndpointRef> {
-    let list: Arc<[Endpoint]> = numbers
-        .map(|number| Endpoint {
-            address: ([10, 0, 0, number], 80).into(),
-            region: None,
-            zone: None,
-            node: None,
-            weight: 1,
-            health: Health::Ready,
-            labels: Arc::default(),
-            ready_since: None,
-            server_name: None,
-            braked: false,
-            hints: None,
-        })
-        .collect();
+    let list: Arc<[Endpoint]> =
+        numbers.map(|number| Endpoint::at(([10, 0, 0, number], 80).into())).collect();
     EndpointRef::all(&list).collect()
 }
 

@@ -177,11 +177,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::{
-        api::v1,
-        catalog::{Endpoint, Health},
-        serve::wire,
-    };
+    use crate::{api::v1, catalog::Endpoint, serve::wire};
 
     fn endpoint() -> impl Strategy<Value = Endpoint> {
         let text = || proptest::option::of("[a-z\"é]{0,200}".prop_map(Arc::from));
@@ -193,17 +189,12 @@ mod tests {
         let places = (text(), text(), text(), text());
         (any::<SocketAddr>(), places, labels).prop_map(
             |(address, (region, zone, node, server_name), labels)| Endpoint {
-                address,
                 region,
                 zone,
                 node,
                 server_name,
-                weight: 1,
-                health: Health::Ready,
                 labels: Arc::new(labels),
-                ready_since: None,
-                braked: false,
-                hints: None,
+                ..Endpoint::at(address)
             },
         )
     }

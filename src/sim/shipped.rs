@@ -16,7 +16,7 @@ use super::{
     server::{Backend, Server},
 };
 use crate::{
-    catalog::{Endpoint, EndpointRef, Health},
+    catalog::{Endpoint, EndpointRef},
     plan::Here,
     publish::{Memory, ServicePublisher, Setup},
 };
@@ -145,17 +145,5 @@ fn endpoints(backends: &[Backend]) -> Vec<EndpointRef> {
 
 /// A ready endpoint of which nothing else is known.
 pub fn endpoint(address: SocketAddr, weight: u32) -> Endpoint {
-    Endpoint {
-        address,
-        region: None,
-        zone: None,
-        node: None,
-        weight,
-        health: Health::Ready,
-        labels: Arc::default(),
-        ready_since: None,
-        server_name: None,
-        braked: false,
-        hints: None,
-    }
+    Endpoint { weight, ..Endpoint::at(address) }
 }

@@ -15,7 +15,7 @@ use super::{
     endpoint_slice::{Family, Protocol, Slice, SliceEndpoint},
     kube_service::{KubePort, KubeService},
 };
-use crate::catalog::{Endpoint, Health, Labels, Port, Service, ServiceName};
+use crate::catalog::{Endpoint, Health, Port, Service, ServiceName};
 
 /// Service objects and slices by name.
 #[derive(Clone, Debug, Default)]
@@ -161,17 +161,11 @@ struct SliceAddress<'a> {
 impl SliceAddress<'_> {
     fn endpoint(self) -> Endpoint {
         Endpoint {
-            address: self.address,
-            region: None,
             zone: self.endpoint.zone.clone(),
             node: self.endpoint.node.clone(),
-            weight: 1,
             health: self.endpoint.health,
-            labels: Arc::new(Labels::new()),
-            ready_since: None,
-            server_name: None,
-            braked: false,
             hints: self.endpoint.hints.clone(),
+            ..Endpoint::at(self.address)
         }
     }
 }

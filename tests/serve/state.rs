@@ -9,7 +9,7 @@ use std::{
 };
 
 use pointsman::{
-    catalog::{Endpoint, Health, Labels, LastGood, Port, Service, SourceId},
+    catalog::{Endpoint, Labels, LastGood, Port, Service, SourceId},
     clock,
     state::file,
 };
@@ -177,17 +177,9 @@ const SOON: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn a_hundred_thousand_endpoints_are_served_soon_after_a_start() {
     let endpoint = |service: u8, of: u8, last: u8| Endpoint {
-        address: ([10, of, service, last], 8080).into(),
-        region: None,
         zone: Some("a".into()),
-        node: None,
-        weight: 1,
-        health: Health::Ready,
         labels: Arc::new(Labels::from([("shard".into(), (last % 4).to_string().into())])),
-        ready_since: None,
-        server_name: None,
-        braked: false,
-        hints: None,
+        ..Endpoint::at(([10, of, service, last], 8080).into())
     };
     let service = |of: u8, service: u8| Service {
         name: format!("cart{service}.shop{of}").parse().unwrap(),

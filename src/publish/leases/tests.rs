@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Health, Labels, Port, Service, ServiceName, SourceId},
+    catalog::{Catalog, Change, Endpoint, Labels, Port, Service, ServiceName, SourceId},
     plan::Here,
     policy::ConfigPolicies,
     publish::{Live, Tables, Target, Want},
@@ -29,17 +29,8 @@ impl World {
     fn new() -> Self {
         let name = ServiceName::new("cart", "shop", None).unwrap();
         let endpoint = |last: u8| Endpoint {
-            address: ([10, 0, 0, last], 80).into(),
-            region: None,
-            zone: None,
-            node: None,
-            weight: 1,
-            health: Health::Ready,
-            labels: Arc::default(),
             ready_since: Some(SystemTime::UNIX_EPOCH),
-            server_name: None,
-            braked: false,
-            hints: None,
+            ..Endpoint::at(([10, 0, 0, last], 80).into())
         };
         let service = Service {
             name: name.clone(),
