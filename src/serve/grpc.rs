@@ -197,18 +197,20 @@ where
 
 /// A message with what gRPC puts before it.
 pub(super) fn framed<T: Message>(message: &T) -> Bytes {
-    let mut frame = BytesMut::with_capacity(PREFIX + message.encoded_len());
-    frame.put_bytes(0, PREFIX);
-    message.encode(&mut frame).expect("a buffer that grows has room for everything");
-    complete(&mut frame);
-    frame.freeze()
+    frame(message.encoded_len(), |frame| {
+        message.encode(frame).expect("a buffer that grows has room for everything");
+    })
 }
 
 /// The same of a message that was not generated.
 fn written(message: &impl wire::Fields) -> Bytes {
-    let mut frame = BytesMut::with_capacity(PREFIX + wire::length(message));
+    frame(wire::length(message), |frame| wire::write(message, frame))
+}
+
+fn frame(length: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut frame = BytesMut::with_capacity(PREFIX + length);
     frame.put_bytes(0, PREFIX);
-    wire::write(message, &mut frame);
+    write(&mut frame);
     complete(&mut frame);
     frame.freeze()
 }
