@@ -125,26 +125,12 @@ impl Told {
 
     fn services(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let services = services(&self.agent.names.tallies());
-        let mut picks = counters(to, "picks", "Endpoints picked through the socket, by service")?;
-        for (service, counts) in &services {
-            count_one(&mut picks, &[("service", service)], counts.picked)?;
-        }
-        let mut none = counters(
-            to,
-            "picks_without_endpoint",
-            "Picks for which no endpoint could serve, by service",
-        )?;
-        for (service, counts) in &services {
-            count_one(&mut none, &[("service", service)], counts.none)?;
-        }
-        let mut shadowed = counters(
-            to,
-            "picks_shadowed",
-            "Picks that went to the virtual IP, and were made to see where they would go, by service",
-        )?;
-        for (service, counts) in &services {
-            count_one(&mut shadowed, &[("service", service)], counts.shadowed)?;
-        }
+        let picked = "Endpoints picked through the socket, by service";
+        by_service(to, "picks", picked, &services, |counts| counts.picked)?;
+        let none = "Picks for which no endpoint could serve, by service";
+        by_service(to, "picks_without_endpoint", none, &services, |counts| counts.none)?;
+        let shadowed = "Picks that went to the virtual IP, and were made to see where they would go, by service";
+        by_service(to, "picks_shadowed", shadowed, &services, |counts| counts.shadowed)?;
         let mut ended = counters(
             to,
             "requests_ended",
@@ -156,12 +142,8 @@ impl Told {
                 count_one(&mut ended, &labels, count)?;
             }
         }
-        let mut expired =
-            counters(to, "leases_expired", "Leases that nobody reported in time, by service")?;
-        for (service, counts) in &services {
-            count_one(&mut expired, &[("service", service)], counts.expired)?;
-        }
-        Ok(())
+        let expired = "Leases that nobody reported in time, by service";
+        by_service(to, "leases_expired", expired, &services, |counts| counts.expired)
     }
 
     fn leases(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -288,6 +270,18 @@ pub(super) fn counters<'e>(
     help: &str,
 ) -> Result<MetricEncoder<'e>, fmt::Error> {
     to.encode_descriptor(name, help, None, MetricType::Counter)
+}
+
+fn by_service(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    services: &[(String, Counts)],
+    count: impl Fn(&Counts) -> u64,
+) -> fmt::Result {
+    let mut metric = counters(to, name, help)?;
+    let mut each = services.iter();
+    each.try_for_each(|(of, counts)| count_one(&mut metric, &[("service", of)], count(counts)))
 }
 
 pub(super) fn count_one(
