@@ -8,7 +8,10 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::api::{core::v1 as core, discovery::v1 as discovery};
+use k8s_openapi::{
+    api::{core::v1 as core, discovery::v1 as discovery},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 
 use super::watch::Heard;
 use crate::{
@@ -103,15 +106,14 @@ impl Told {
                 }
                 for name in gone {
                     self.join.remove_service(&name);
-                    self.malformed.remove(&format!("Service {}/{}", name.namespace, name.name));
+                    self.malformed.remove(&placed("Service", &name.namespace, &name.name));
                     touched.push(name);
                 }
                 self.services_listed = true;
             }
             Heard::Put(service) => self.put_service(*service, &mut touched),
             Heard::Gone(service) => {
-                let shown = shown("Service", &service.metadata.namespace, &service.metadata.name);
-                self.malformed.remove(&shown);
+                self.malformed.remove(&shown("Service", &service.metadata));
                 let name = name_of(&service.metadata.name, &service.metadata.namespace);
                 if let Some(name) = name.filter(|name| self.services.remove(name)) {
                     self.join.remove_service(&name);
@@ -124,7 +126,7 @@ impl Told {
     }
 
     fn put_service(&mut self, service: core::Service, touched: &mut Touched) {
-        let shown = shown("Service", &service.metadata.namespace, &service.metadata.name);
+        let shown = shown("Service", &service.metadata);
         self.malformed.remove(&shown);
         match KubeService::of(service) {
             Ok(service) => {
@@ -165,7 +167,7 @@ impl Told {
 
     fn put_slice(&mut self, slice: discovery::EndpointSlice, touched: &mut Touched) {
         let key = slice_key(&slice);
-        let shown = shown("EndpointSlice", &slice.metadata.namespace, &slice.metadata.name);
+        let shown = shown("EndpointSlice", &slice.metadata);
         self.malformed.remove(&shown);
         match Slice::of(slice) {
             Ok(Some(slice)) => {
@@ -182,7 +184,7 @@ impl Told {
 
     fn drop_slice(&mut self, key: &SliceKey, touched: &mut Touched) {
         self.slices.remove(key);
-        self.malformed.remove(&format!("EndpointSlice {}/{}", key.0, key.1));
+        self.malformed.remove(&placed("EndpointSlice", &key.0, &key.1));
         touched.extend(self.join.remove_slice(&key.0, &key.1));
     }
 }
@@ -197,9 +199,14 @@ fn slice_key(slice: &discovery::EndpointSlice) -> SliceKey {
     (text(&slice.metadata.namespace), text(&slice.metadata.name))
 }
 
-fn shown(kind: &str, namespace: &Option<String>, name: &Option<String>) -> String {
+/// An object for a person, as `malformed` has it.
+fn shown(kind: &str, metadata: &ObjectMeta) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    format!("{kind} {}/{}", text(namespace), text(name))
+    placed(kind, &text(&metadata.namespace), &text(&metadata.name))
+}
+
+fn placed(kind: &str, namespace: &str, name: &str) -> String {
+    format!("{kind} {namespace}/{name}")
 }
 
 #[cfg(test)]
