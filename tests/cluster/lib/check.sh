@@ -1,7 +1,12 @@
 # shellcheck shell=bash
 # What a test says of each thing that has to hold: "ok NAME" or "WRONG NAME: WHY", a line each. $failed
 # is 1 from the first that does not.
-# shellcheck disable=SC2034
+# shellcheck disable=SC2034,SC2154
+
+wrong() {
+  echo "WRONG $*"
+  failed=1
+}
 
 # check NAME SECONDS COMMAND...: it succeeds, in time.
 check() {
@@ -9,11 +14,30 @@ check() {
   shift 2
   until said=$("$@" 2>&1); do
     if [ "$SECONDS" -ge "$until" ]; then
-      echo "WRONG $name: not within $seconds s: $said"
-      failed=1
+      wrong "$name: not within $seconds s: $said"
       return
     fi
     sleep 0.1
   done
   echo "ok $name"
+}
+
+# bring_up ARGUMENTS...: of `cluster up`; or the test ends with what that said, and as that did.
+bring_up() {
+  local said status=0
+  said=$("$here/cluster" up "$@" 2>&1) || status=$?
+  if [ "$status" != 0 ]; then
+    echo "$said"
+    exit "$status"
+  fi
+}
+
+# nothing_left BEFORE: the machine is as `host-state` said that it was before.
+nothing_left() {
+  local left
+  if left=$(diff <(echo "$1") <("$here/host-state")); then
+    echo "ok down: nothing is left"
+  else
+    wrong "down: this is left: $left"
+  fi
 }
