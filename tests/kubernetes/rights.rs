@@ -1,5 +1,5 @@
-//! What the agent may do: exactly the ClusterRole of docs/kubernetes.md, and what is said where it
-//! may less.
+//! What the agent may do: exactly the ClusterRole of docs/kubernetes.md, which is that of daemonset/,
+//! and what is said where it may less.
 
 use std::path::{Path, PathBuf};
 
@@ -30,10 +30,20 @@ struct Account {
 fn documented() -> ClusterRole {
     let page = include_str!("../../docs/kubernetes.md");
     let block = page.split("```yaml\n").find(|block| block.contains("kind: ClusterRole\n"));
-    let text = block.unwrap().split("```").next().unwrap();
-    let document = text.split("---\n").find(|part| part.contains("kind: ClusterRole\n")).unwrap();
+    cluster_role(block.unwrap().split("```").next().unwrap())
+}
+
+fn cluster_role(documents: &str) -> ClusterRole {
+    let mut documents = documents.split("---\n");
+    let document = documents.find(|document| document.contains("kind: ClusterRole\n")).unwrap();
     let value: Value = serde_saphyr::from_str(document).unwrap();
     typed(value)
+}
+
+#[test]
+fn the_daemon_set_may_do_what_the_page_says() {
+    let applied = cluster_role(include_str!("../../daemonset/rbac.yaml"));
+    assert_eq!(applied.rules, documented().rules);
 }
 
 fn without(resource: &str, verb: &str) -> ClusterRole {
