@@ -28,8 +28,7 @@ async fn line_09_what_vanished_while_the_watch_was_away_is_gone_and_meanwhile_al
     let shop = three_pods().await;
     shop.service("users", json!({ "ports": [{ "name": "http", "port": 80 }] })).await;
     let folder = tempfile::tempdir().unwrap();
-    let proxy = Proxy::to(&shop.cluster.kubeconfig);
-    let through = proxy.kubeconfig(&shop.cluster.kubeconfig, folder.path());
+    let (proxy, through) = Proxy::before(&shop.cluster.kubeconfig, folder.path());
     let agent = agent_by(&through, folder, &[]);
     agent.logs("answered");
     shop.served(&agent, &THREE).await;
@@ -62,8 +61,7 @@ async fn an_agent_that_starts_without_its_api_server_serves_what_was_last_good_a
     let shop = three_pods().await;
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state").display().to_string();
-    let proxy = Proxy::to(&shop.cluster.kubeconfig);
-    let through = proxy.kubeconfig(&shop.cluster.kubeconfig, folder.path());
+    let (proxy, through) = Proxy::before(&shop.cluster.kubeconfig, folder.path());
     let first = agent_by(&through, folder, &["--state", &state]);
     first.logs("answered");
     shop.served(&first, &THREE).await;
@@ -132,8 +130,7 @@ async fn an_api_server_that_is_stopped_for_twenty_seconds_is_followed_again_from
     shop.by_hand(json!({})).await;
     shop.slice("cart-1", endpoints(&[1, 2, 3])).await;
     let folder = tempfile::tempdir().unwrap();
-    let proxy = Proxy::to(&shop.cluster.kubeconfig);
-    let through = proxy.kubeconfig(&shop.cluster.kubeconfig, folder.path());
+    let (proxy, through) = Proxy::before(&shop.cluster.kubeconfig, folder.path());
     let agent = agent_by(&through, folder, &["--log", "pointsman=debug"]);
     agent.logs("answered");
     shop.served(&agent, &THREE).await;
@@ -163,8 +160,7 @@ async fn an_api_server_that_is_stopped_for_twenty_seconds_is_followed_again_from
 async fn an_api_server_that_hangs_without_a_word_is_noticed() {
     let shop = three_pods().await;
     let folder = tempfile::tempdir().unwrap();
-    let proxy = Proxy::to(&shop.cluster.kubeconfig);
-    let through = proxy.kubeconfig(&shop.cluster.kubeconfig, folder.path());
+    let (proxy, through) = Proxy::before(&shop.cluster.kubeconfig, folder.path());
     let agent = agent_by(&through, folder, &[]);
     agent.logs("answered");
     shop.served(&agent, &THREE).await;

@@ -1,9 +1,6 @@
 //! A network between an agent and its API server that can be cut.
 
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use tokio::{
     io::copy_bidirectional,
@@ -24,14 +21,14 @@ enum Way {
 
 /// A way from agents to an API server.
 pub struct Proxy {
-    address: SocketAddr,
     way: watch::Sender<Way>,
 }
 
 impl Proxy {
-    /// To what this kubeconfig leads to.
-    pub fn to(kubeconfig: &Path) -> Self {
-        let target = server(&std::fs::read_to_string(kubeconfig).unwrap()).to_owned();
+    /// To what this kubeconfig leads to; and another one in this folder, which leads through it.
+    pub fn before(kubeconfig: &Path, folder: &Path) -> (Self, PathBuf) {
+        let text = std::fs::read_to_string(kubeconfig).unwrap();
+        let target = server(&text).to_owned();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -42,16 +39,9 @@ impl Proxy {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(accept(listener, &target, ways));
         });
-        Self { address, way }
-    }
-
-    /// A kubeconfig that leads through it.
-    pub fn kubeconfig(&self, kubeconfig: &Path, folder: &Path) -> PathBuf {
-        let text = std::fs::read_to_string(kubeconfig).unwrap();
         let through = folder.join("through-proxy.kubeconfig");
-        let text = text.replace(server(&text), &self.address.to_string());
-        std::fs::write(&through, text).unwrap();
-        through
+        std::fs::write(&through, text.replace(server(&text), &address.to_string())).unwrap();
+        (Self { way }, through)
     }
 
     pub fn cut(&self) {
