@@ -1,8 +1,6 @@
 //! Accepts connections and serves each until it ends, or until it is told to.
 
 use std::{
-    convert::Infallible,
-    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -11,11 +9,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
-use hyper::{
-    body::{Body, Incoming},
-    service::service_fn,
-};
+use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -23,17 +17,13 @@ use hyper_util::{
 use mend_authority::Mended;
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{Notify, watch},
+    sync::watch,
 };
 
+pub use super::talk::Leave;
 use super::{
-    Caller,
-    delivery::Wire,
-    front::Front,
-    halves::Halves,
-    limits,
-    metrics::Connected,
-    patience::{Patience, Waiting},
+    Caller, delivery::Wire, front::Front, halves::Halves, limits, metrics::Connected,
+    patience::Patience, talk::Talk,
 };
 use crate::{
     publish::leases::{Identity, Leases},
@@ -46,18 +36,6 @@ pub const GRACE: Duration = Duration::from_secs(5);
 
 /// The pause after a connection could not be accepted, which is for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What connections are to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
-    /// Go on.
-    Stay,
-    /// Go over to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
-    /// HTTP/1.1 with its next answer, since one that is closed at rest may just be in use again.
-    Move,
-    /// Finish what is under way, and end.
-    End,
-}
 
 /// All connections of the socket.
 #[derive(Debug)]
@@ -146,16 +124,9 @@ impl Connections {
         let wire = Mended::new(Wire::new(stream, caller.line.clone()));
         let waiting = self.patience.wait();
         let wire = Halves::new(wire, waiting.clone());
-        let talk = Arc::new(Talk {
-            front: self.front.clone(),
-            caller,
-            waiting: waiting.clone(),
-            leaving: self.leaving.clone(),
-            multiplexed: AtomicBool::new(false),
-            over: Notify::new(),
-        });
+        let talk = Talk::new(self.front.clone(), caller, waiting.clone(), self.leaving.clone());
         let heard = talk.clone();
-        let service = service_fn(move |request| Box::pin(heard.clone().answer(request)));
+        let service = service_fn(move |request| heard.clone().answer(request));
         let served = protocols().serve_connection(TokioIo::new(wire), service).into_owned();
         let mut leave = self.leave.subscribe();
         tokio::spawn(async move {
@@ -197,67 +168,6 @@ enum Told {
     Leave,
     /// It was waited for long enough.
     Enough,
-}
-
-/// What is said on a connection.
-struct Talk {
-    front: Front,
-    caller: Caller,
-    waiting: Arc<Waiting>,
-    leaving: Arc<AtomicBool>,
-    /// It speaks HTTP/2.
-    multiplexed: AtomicBool,
-    /// It does, and was answered while all are to leave.
-    over: Notify,
-}
-
-impl Talk {
-    async fn answer(
-        self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<axum::body::Body>, Infallible> {
-        let multiplexed = request.version() > Version::HTTP_11;
-        if multiplexed && !self.multiplexed.load(SeqCst) {
-            self.multiplexed.store(true, SeqCst);
-        }
-        self.waiting.end();
-        let mut response = self.front.answer(&self.caller, request).await?;
-        // A stream's end is not known here; it is left alone.
-        if !multiplexed && response.body().size_hint().exact().is_some() {
-            self.waiting.begin();
-        }
-        if self.leaving.load(SeqCst) {
-            match multiplexed {
-                true => self.over.notify_one(),
-                false => {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(CONNECTION, close);
-                }
-            }
-        }
-        Ok(response)
-    }
-
-    /// Done when the connection is to be shut down in good order.
-    async fn to_end(&self, leave: &mut watch::Receiver<Leave>) {
-        loop {
-            let how = *leave.borrow_and_update();
-            let over = async {
-                match how {
-                    Leave::Stay => pending().await,
-                    Leave::Move if self.multiplexed.load(SeqCst) => {}
-                    // Until something is heard, or for good where it is HTTP/1.1, which closes
-                    // with its answer.
-                    Leave::Move => self.over.notified().await,
-                    Leave::End => {}
-                }
-            };
-            tokio::select! {
-                () = over => return,
-                changed = leave.changed() => if changed.is_err() { return },
-            }
-        }
-    }
 }
 
 fn protocols() -> auto::Builder<TokioExecutor> {

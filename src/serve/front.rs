@@ -1,16 +1,14 @@
-//! Which protocol a request speaks: gRPC by its content type, HTTP/JSON otherwise.
+//! All that is served on the socket beside the calls that are made most: those go ahead of the
+//! routes.
 
-use std::{
-    convert::Infallible,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
+use ::http::{Request, Response};
 use axum::{Router, body::Body};
-use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::{Agent, Caller, ending::UntilEnd, grpc, http as json, standard, timely::Timely};
+use super::{Agent, Caller, ending::UntilEnd, http, standard, timely::Timely};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ impl Front {
     /// Serves this agent's calls.
     #[must_use]
     pub fn new(agent: Arc<Agent>) -> Self {
-        Self { routes: json::router(agent.clone()), standard: Arc::default(), agent }
+        Self { routes: http::router(agent.clone()), standard: Arc::default(), agent }
     }
 
     /// The agent behind it.
@@ -34,41 +32,27 @@ impl Front {
         &self.agent
     }
 
-    /// Answers one request.
-    ///
-    /// # Errors
-    /// Never; the protocols have their own way to say so.
-    pub async fn answer(
+    /// What is neither gRPC nor made often.
+    pub(super) async fn route(
         &self,
         caller: &Caller,
         mut request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        if grpc::is_grpc(request.headers()) {
-            return match standard::serves(request.uri().path()) {
-                true => Box::pin(self.answer_standard(caller, request)).await,
-                false => Ok(grpc::answer(&self.agent, caller, request).await),
-            };
-        }
-        if request.version() <= Version::HTTP_11 {
-            caller.line.heard();
-        }
-        // A way through the routes costs as much as the pick.
-        if let Some(often) = json::Often::of(&request) {
-            return Ok(often.answer(&self.agent, caller, request).await);
-        }
+    ) -> Response<Body> {
         request.extensions_mut().insert(caller.clone());
-        Box::pin(self.routes.clone().call(request)).await
+        let Ok(response) = self.routes.clone().call(request).await;
+        response
     }
 
-    async fn answer_standard(
+    /// What gRPC's own tools ask for.
+    pub(super) async fn standard(
         &self,
         caller: &Caller,
         request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
+    ) -> Response<Body> {
         let standard = self.standard.get_or_init(|| standard::router(self.agent.clone()));
         let mut request = request.map(Timely::new);
         request.extensions_mut().insert(caller.clone());
-        let response = standard.clone().call(request).await?;
-        Ok(response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending()))))
+        let Ok(response) = standard.clone().call(request).await;
+        response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending())))
     }
 }

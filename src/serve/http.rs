@@ -12,13 +12,13 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONTENT_TYPE, SERVER},
 };
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 
 use super::{
@@ -28,6 +28,7 @@ use super::{
     json, limits,
     metrics::{Call, Protocol},
     openapi,
+    picked::Picked,
 };
 use crate::{
     api::v1,
@@ -85,37 +86,40 @@ impl Often {
         self,
         agent: &Agent,
         caller: &Caller,
-        request: Request<Incoming>,
+        version: Version,
+        body: Incoming,
     ) -> Response {
         match self {
-            Self::Pick => pick(agent, caller, request).await,
-            Self::Report => report(agent, caller, request).await,
+            Self::Pick => match pick(agent, caller, body).await {
+                Ok((picked, leases)) => {
+                    agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
+                    // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
+                    let line = (version <= Version::HTTP_11).then(|| caller.line.clone());
+                    send(StatusCode::OK, &picked, Some(leases), line)
+                }
+                Err(error) => refuse(agent, Call::Pick, &error),
+            },
+            Self::Report => respond(agent, Call::Report, report(agent, caller, body).await),
         }
     }
 }
 
-async fn pick(agent: &Agent, caller: &Caller, request: Request<Incoming>) -> Response {
-    // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
-    let line = (request.version() <= Version::HTTP_11).then(|| caller.line.clone());
-    let answer = async {
-        let message: v1::PickRequest = json::read(&body(request).await?)?;
-        agent.pick(&caller.on_any_connection(), &message, None).await
-    };
-    match answer.await {
-        Ok((picked, leases)) => {
-            agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
-            send(StatusCode::OK, &picked, Some(leases), line)
-        }
-        Err(error) => refuse(agent, Call::Pick, &error),
-    }
+async fn pick(
+    agent: &Agent,
+    caller: &Caller,
+    body: Incoming,
+) -> Result<(Picked, Undelivered), Error> {
+    let message: v1::PickRequest = json::read(&whole(body).await?)?;
+    agent.pick(&caller.on_any_connection(), &message, None).await
 }
 
-async fn report(agent: &Agent, caller: &Caller, request: Request<Incoming>) -> Response {
-    let answer = async {
-        let message: v1::ReportRequest = json::read(&body(request).await?)?;
-        agent.report(caller.identity, message)
-    };
-    respond(agent, Call::Report, answer.await)
+async fn report(
+    agent: &Agent,
+    caller: &Caller,
+    body: Incoming,
+) -> Result<v1::ReportResponse, Error> {
+    let message = json::read(&whole(body).await?)?;
+    agent.report(caller.identity, message)
 }
 
 async fn list(
@@ -255,23 +259,43 @@ fn answer(status: StatusCode, content: HeaderValue, body: Body) -> Response {
     response
 }
 
-async fn body(request: Request<Incoming>) -> Result<Bytes, Error> {
-    let mut collected = pin!(Limited::new(request.into_body(), limits::MAX_REQUEST).collect());
+/// All of a body, in the time it may take.
+async fn whole(body: Incoming) -> Result<Bytes, Error> {
+    let mut gathered = pin!(gathered(body));
     // Nearly always it came with the head: that needs no timer.
-    let at_once = poll_fn(|context| Poll::Ready(collected.as_mut().poll(context))).await;
-    let collected = match at_once {
-        Poll::Ready(collected) => collected,
-        Poll::Pending => tokio::time::timeout(limits::BODY_TIME, collected)
+    let at_once = poll_fn(|context| Poll::Ready(gathered.as_mut().poll(context))).await;
+    match at_once {
+        Poll::Ready(whole) => whole,
+        Poll::Pending => Box::pin(tokio::time::timeout(limits::BODY_TIME, gathered))
             .await
-            .map_err(|_| Error::TooSlow { limit: limits::BODY_TIME })?,
-    };
-    match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Error::TooLarge { limit: limits::MAX_REQUEST })
-        }
-        Err(error) => Err(Violation::new("", format!("the body broke off: {error}")).into()),
+            .unwrap_or(Err(Error::TooSlow { limit: limits::BODY_TIME })),
     }
+}
+
+async fn gathered(mut body: Incoming) -> Result<Bytes, Error> {
+    let mut whole = Bytes::new();
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|error| {
+            let wrong = format!("the body broke off: {error}");
+            Violation::new("", wrong)
+        })?;
+        // Trailers say nothing here.
+        let Ok(piece) = frame.into_data() else { continue };
+        if whole.len() + piece.len() > limits::MAX_REQUEST {
+            return Err(Error::TooLarge { limit: limits::MAX_REQUEST });
+        }
+        whole = match whole.is_empty() {
+            true => piece,
+            false => {
+                let mut longer = BytesMut::from(whole);
+                longer.extend_from_slice(&piece);
+                longer.freeze()
+            }
+        };
+    }
+    Ok(whole)
 }
 
 /// The service that a path names.

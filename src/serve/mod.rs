@@ -3,8 +3,8 @@
 //! - [`address`], [`claim`], [`listener`], [`group`]: where the socket is, whose it is, how it appears
 //! - [`connections`]: accepts, says who called, ends in good order;
 //!   [`ending`]: what streams hear of it
-//! - [`front`]: which protocol a request speaks; [`grpc`], [`http`]: the two there are; `openapi`:
-//!   how HTTP has them, described
+//! - `talk`: which protocol a request speaks; [`grpc`], [`http`]: the two there are; [`front`]:
+//!   what is asked for less often; `openapi`: how HTTP has it all, described
 //! - [`delivery`]: what becomes of a pick whose answer gets lost; `patience`: how long a request is
 //!   waited for; `halves`, `timely`: and the rest of a frame, and of a stream's message
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, whose answer is
@@ -49,6 +49,7 @@ pub mod picked;
 mod report;
 mod session;
 mod standard;
+mod talk;
 mod timely;
 mod watch;
 mod wire;

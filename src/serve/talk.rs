@@ -1,0 +1,146 @@
+//! What is said on one connection: which protocol each request speaks, gRPC by its content type and
+//! HTTP/JSON otherwise, and whether the connection stays after its answer.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll, ready},
+};
+
+use ::http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use axum::body::Body;
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::{Notify, watch};
+
+use super::{Caller, front::Front, grpc, http, patience::Waiting, standard};
+
+/// What connections are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Go on.
+    Stay,
+    /// Go over to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
+    /// HTTP/1.1 with its next answer, since one that is closed at rest may just be in use again.
+    Move,
+    /// Finish what is under way, and end.
+    End,
+}
+
+/// What is said on a connection.
+pub(super) struct Talk {
+    front: Front,
+    caller: Caller,
+    waiting: Arc<Waiting>,
+    leaving: Arc<AtomicBool>,
+    /// It speaks HTTP/2.
+    multiplexed: AtomicBool,
+    /// It does, and was answered while all are to leave.
+    over: Notify,
+}
+
+/// The answer to one request, in the making.
+pub(super) struct Answering {
+    talk: Arc<Talk>,
+    multiplexed: bool,
+    answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>>,
+}
+
+impl Talk {
+    /// Nothing yet. `leaving`: all connections are to leave.
+    pub(super) fn new(
+        front: Front,
+        caller: Caller,
+        waiting: Arc<Waiting>,
+        leaving: Arc<AtomicBool>,
+    ) -> Arc<Self> {
+        let (multiplexed, over) = (AtomicBool::new(false), Notify::new());
+        Arc::new(Self { front, caller, waiting, leaving, multiplexed, over })
+    }
+
+    /// Answers one request. Each kind is a future of its own: one that could be any of them would be
+    /// as large as the largest, and moved about with every request.
+    pub(super) fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answering {
+        self.waiting.end();
+        let version = request.version();
+        let multiplexed = version > Version::HTTP_11;
+        if multiplexed && !self.multiplexed.load(SeqCst) {
+            self.multiplexed.store(true, SeqCst);
+        }
+        let talk = self.clone();
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = if grpc::is_grpc(request.headers()) {
+            match standard::serves(request.uri().path()) {
+                true => Box::pin(async move { talk.front.standard(&talk.caller, request).await }),
+                false => Box::pin(async move {
+                    grpc::answer(talk.front.agent(), &talk.caller, request).await
+                }),
+            }
+        } else {
+            if !multiplexed {
+                self.caller.line.heard();
+            }
+            // A way through the routes costs as much as the pick.
+            match http::Often::of(&request) {
+                Some(often) => {
+                    let body = request.into_body();
+                    Box::pin(async move {
+                        often.answer(talk.front.agent(), &talk.caller, version, body).await
+                    })
+                }
+                None => Box::pin(async move { talk.front.route(&talk.caller, request).await }),
+            }
+        };
+        Answering { talk: self, multiplexed, answer }
+    }
+
+    fn answered(&self, multiplexed: bool, response: &mut Response<Body>) {
+        // A stream's end is not known here; it is left alone.
+        if !multiplexed && response.body().size_hint().exact().is_some() {
+            self.waiting.begin();
+        }
+        if self.leaving.load(SeqCst) {
+            match multiplexed {
+                true => self.over.notify_one(),
+                false => {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+            }
+        }
+    }
+
+    /// Done when the connection is to be shut down in good order.
+    pub(super) async fn to_end(&self, leave: &mut watch::Receiver<Leave>) {
+        loop {
+            let how = *leave.borrow_and_update();
+            let over = async {
+                match how {
+                    Leave::Stay => pending().await,
+                    Leave::Move if self.multiplexed.load(SeqCst) => {}
+                    // Until something is heard, or for good where it is HTTP/1.1, which closes
+                    // with its answer.
+                    Leave::Move => self.over.notified().await,
+                    Leave::End => {}
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                changed = leave.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut response = ready!(self.answer.as_mut().poll(context));
+        self.talk.answered(self.multiplexed, &mut response);
+        Poll::Ready(Ok(response))
+    }
+}
