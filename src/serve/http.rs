@@ -95,7 +95,7 @@ impl Often {
                     agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
                     // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
                     let line = (version <= Version::HTTP_11).then(|| caller.line.clone());
-                    send(StatusCode::OK, &picked, Some(leases), line)
+                    send(StatusCode::OK, picked.line(), Some(leases), line)
                 }
                 Err(error) => refuse(agent, Call::Pick, &error),
             },
@@ -226,7 +226,7 @@ fn respond<T: Serialize>(agent: &Agent, call: Call, answer: Result<T, Error>) ->
     match answer {
         Ok(message) => {
             agent.metrics.answered(call, Protocol::Http, tonic::Code::Ok);
-            send(StatusCode::OK, &message, None, None)
+            send(StatusCode::OK, json::line(&message), None, None)
         }
         Err(error) => refuse(agent, call, &error),
     }
@@ -238,16 +238,16 @@ fn refuse(agent: &Agent, call: Call, error: &Error) -> Response {
 }
 
 fn tell(error: &Error) -> Response {
-    send(error.http_status(), &error.json(), None, None)
+    send(error.http_status(), json::line(&error.json()), None, None)
 }
 
 fn send(
     status: StatusCode,
-    message: &impl Serialize,
+    message: Bytes,
     leases: Option<Undelivered>,
     line: Option<Arc<Line>>,
 ) -> Response {
-    let body = Delivered::new(Full::new(json::line(message)), leases, line);
+    let body = Delivered::new(Full::new(message), leases, line);
     answer(status, JSON, Body::new(body))
 }
 

@@ -6,10 +6,13 @@
 use std::{fmt::Write, net::IpAddr};
 
 use arrayvec::ArrayString;
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::wire::{Fields, Out};
+use super::{
+    json::{self, Object},
+    wire::{Fields, Out},
+};
 use crate::{
     catalog::{EndpointRef, Labels},
     publish::leases::LeaseId,
@@ -87,57 +90,46 @@ impl Fields for Label<'_> {
     }
 }
 
-impl Serialize for Picked {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if !self.picks.is_empty() {
-            map.serialize_entry("picks", self.picks.as_slice())?;
-        }
-        if self.plan != 0 {
-            map.serialize_entry("plan", &Quoted(self.plan))?;
-        }
-        if self.stale {
-            map.serialize_entry("stale", &true)?;
-        }
-        map.end()
+impl Picked {
+    /// As HTTP answers it.
+    pub(super) fn line(&self) -> Bytes {
+        json::line_of(|line| {
+            let mut fields = Object::begin(line);
+            if !self.picks.is_empty() {
+                fields.array("picks", &self.picks, Pick::json);
+            }
+            if self.plan != 0 {
+                // Which proto3 JSON has as a text, being of 64 bits.
+                fields.quoted("plan", self.plan);
+            }
+            if self.stale {
+                fields.value("stale", &true);
+            }
+            fields.end();
+        })
     }
 }
 
-impl Serialize for Pick {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+impl Pick {
+    fn json(&self, line: &mut Vec<u8>) {
         let endpoint = &*self.endpoint;
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("address", self.ip.as_str())?;
+        let mut fields = Object::begin(line);
+        fields.text("address", &self.ip);
         if endpoint.address.port() != 0 {
-            map.serialize_entry("port", &endpoint.address.port())?;
+            fields.value("port", &endpoint.address.port());
         }
-        for (name, value) in [
-            ("serverName", text(&endpoint.server_name)),
-            ("region", text(&endpoint.region)),
-            ("zone", text(&endpoint.zone)),
-            ("node", text(&endpoint.node)),
-        ] {
-            if !value.is_empty() {
-                map.serialize_entry(name, value)?;
-            }
-        }
+        fields.text("serverName", text(&endpoint.server_name));
+        fields.text("region", text(&endpoint.region));
+        fields.text("zone", text(&endpoint.zone));
+        fields.text("node", text(&endpoint.node));
         if self.priority != 0 {
-            map.serialize_entry("priority", &self.priority)?;
+            fields.value("priority", &self.priority);
         }
         if !endpoint.labels.is_empty() {
-            map.serialize_entry::<_, Labels>("labels", &endpoint.labels)?;
+            fields.value::<Labels>("labels", &endpoint.labels);
         }
-        map.serialize_entry("lease", self.lease.as_str())?;
-        map.end()
-    }
-}
-
-/// A number of 64 bits, which proto3 JSON has as a string.
-struct Quoted(u64);
-
-impl Serialize for Quoted {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        fields.text("lease", &self.lease);
+        fields.end();
     }
 }
 
@@ -180,7 +172,7 @@ mod tests {
     use crate::{api::v1, catalog::Endpoint, serve::wire};
 
     fn endpoint() -> impl Strategy<Value = Endpoint> {
-        let text = || proptest::option::of("[a-z\"é]{0,200}".prop_map(Arc::from));
+        let text = || proptest::option::of("[a-z\"\\\\é\n]{0,200}".prop_map(Arc::from));
         let labels = proptest::collection::btree_map(
             "[a-z]{0,9}".prop_map(Arc::from),
             "[a-z]{0,200}".prop_map(Arc::from),
@@ -238,7 +230,7 @@ mod tests {
             prop_assert_eq!(v1::PickResponse::decode(&*written).unwrap(), message.clone());
             prop_assert_eq!(written.len(), message.encoded_len());
 
-            let json = serde_json::to_value(&picked).unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&picked.line()).unwrap();
             prop_assert_eq!(json, serde_json::to_value(&message).unwrap());
         }
 
