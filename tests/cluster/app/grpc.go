@@ -5,6 +5,8 @@ import (
 
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -13,7 +15,8 @@ import (
 //
 //	service App { rpc Who(google.protobuf.Empty) returns (google.protobuf.Struct); }
 //
-// in the package `test`: its path is /test.App/Who.
+// in the package `test`: its path is /test.App/Who. Who answers is in the metadata, too, and that
+// comes before the work, so that callers know it of a call that they gave up.
 func overGRPC(work *work, ready *readiness) *grpc.Server {
 	who, err := structpb.NewStruct(map[string]any{
 		"pod": work.who.Pod, "node": work.who.Node, "zone": work.who.Zone,
@@ -21,17 +24,21 @@ func overGRPC(work *work, ready *readiness) *grpc.Server {
 	if err != nil {
 		panic(err)
 	}
+	before := metadata.Pairs("pod", work.who.Pod, "node", work.who.Node, "zone", work.who.Zone)
 	server := grpc.NewServer()
 	server.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "test.App",
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{{
 			MethodName: "Who",
-			Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 				if err := decode(&emptypb.Empty{}); err != nil {
 					return nil, err
 				}
-				work.do()
+				grpc.SendHeader(ctx, before)
+				if err := work.do(ctx); err != nil {
+					return nil, status.FromContextError(err).Err()
+				}
 				return who, nil
 			},
 		}},

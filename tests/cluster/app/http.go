@@ -10,8 +10,9 @@ import (
 func overHTTP(work *work, ready *readiness) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		work.do()
-		answer(w, work.who)
+		if work.do(r.Context()) == nil {
+			answer(w, work.who)
+		}
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		if !ready.ready.Load() {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"sync/atomic"
 	"time"
@@ -31,13 +32,19 @@ func newWork(latency time.Duration, workers int) *work {
 	return w
 }
 
-func (w *work) do() {
+// do fails where the caller gave up before a worker was free.
+func (w *work) do(ctx context.Context) error {
 	w.running.Add(1)
 	defer w.running.Add(-1)
 	if w.workers != nil {
-		w.workers <- struct{}{}
-		defer func() { <-w.workers }()
+		select {
+		case w.workers <- struct{}{}:
+			defer func() { <-w.workers }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	time.Sleep(time.Duration(w.latency.Load()))
 	w.served.Add(1)
+	return nil
 }
