@@ -10,8 +10,8 @@ fn root() -> &'static Path {
 }
 
 /// A committed schema; `POINTSMAN_WRITE_SCHEMAS=1 cargo test --test schema` writes them anew.
-fn committed(name: &str, current: &serde_json::Value) {
-    let path = root().join("schema").join(name);
+fn committed(path: &str, current: &serde_json::Value) {
+    let path = root().join(path);
     let current = format!("{current:#}\n");
     if std::env::var_os("POINTSMAN_WRITE_SCHEMAS").is_some() {
         fs::write(&path, &current).unwrap();
@@ -26,8 +26,23 @@ fn committed(name: &str, current: &serde_json::Value) {
 
 #[test]
 fn the_committed_schemas_are_what_the_code_says() {
-    committed("services.schema.json", &source::file::schema());
-    committed("agent.schema.json", &Config::schema());
+    committed("schema/services.schema.json", &source::file::schema());
+    committed("schema/agent.schema.json", &Config::schema());
+}
+
+/// So `helm install` refuses what the agent would refuse, by the name of the field.
+#[test]
+fn the_value_config_of_the_chart_is_what_the_agents_configuration_may_be() {
+    let path = "daemonset/chart/values.schema.json";
+    let text = fs::read_to_string(root().join(path)).unwrap();
+    let mut values: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut config = Config::schema();
+    values["$defs"] = config["$defs"].take();
+    for not_here in ["$defs", "$schema"] {
+        config.as_object_mut().unwrap().remove(not_here);
+    }
+    values["properties"]["config"] = config;
+    committed(path, &values);
 }
 
 fn valid(schema: &serde_json::Value, text: &str, what: &str) {

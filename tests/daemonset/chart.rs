@@ -1,0 +1,171 @@
+//! The chart renders what the kustomization renders, but for what is named here.
+
+use std::{collections::BTreeMap, fs};
+
+use serde_json::{Value, json};
+
+use crate::render::{CHART, Objects, ROOT, kustomized, run, templated, yaml};
+
+/// What only one of the two has, and may: all else is equal.
+fn without_what_may_differ(mut objects: Objects) -> Objects {
+    // Helm keeps its own records in the namespace, which is therefore there before the chart is.
+    objects.remove("Namespace - pointsman");
+    let mut same = Objects::new();
+    for (key, mut object) in objects {
+        // Helm's own labels, by which it and people find what is of a chart.
+        for label in ["app.kubernetes.io/managed-by", "helm.sh/chart"] {
+            remove(&mut object, "/metadata/labels", label);
+        }
+        // A changed configuration rolls the agents: with kustomize by the hash in the name of its
+        // ConfigMap, with helm by that in an annotation.
+        remove(&mut object, "/spec/template/metadata/annotations", "checksum/config");
+        let named = object.pointer_mut("/spec/template/spec/volumes/0/configMap/name");
+        named.into_iter().for_each(strip_hash);
+        let mut key = key;
+        if key.starts_with("ConfigMap pointsman pointsman-agent") {
+            strip_hash(&mut object["metadata"]["name"]);
+            key = "ConfigMap pointsman pointsman-agent".to_owned();
+            // It is the same configuration, whatever the order of its keys.
+            let text = object["data"]["agent.yaml"].as_str().unwrap();
+            object["data"]["agent.yaml"] = yaml(text);
+        }
+        same.insert(key, object);
+    }
+    same
+}
+
+fn remove(object: &mut Value, at: &str, key: &str) {
+    let Some(Value::Object(all)) = object.pointer_mut(at) else { return };
+    all.remove(key);
+    if all.is_empty() {
+        let (parent, name) = at.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+    }
+}
+
+/// `pointsman-agent-8h2t5m9k6f` is `pointsman-agent`.
+fn strip_hash(name: &mut Value) {
+    let text = name.as_str().unwrap();
+    if let Some((stem, hash)) = text.rsplit_once('-')
+        && hash.len() == 10
+        && stem == "pointsman-agent"
+    {
+        *name = json!(stem);
+    }
+}
+
+fn assert_same(kustomized: Objects, templated: Objects) {
+    let (kustomized, templated) =
+        (without_what_may_differ(kustomized), without_what_may_differ(templated));
+    let keys = |objects: &Objects| objects.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&kustomized), keys(&templated), "objects by kustomize, and by helm");
+    for (key, object) in kustomized {
+        assert_eq!(object, templated[&key], "{key}, by kustomize and by helm");
+    }
+}
+
+#[test]
+fn the_chart_is_what_the_kustomization_is() {
+    assert_same(kustomized(&[], ""), templated(&[]).unwrap());
+}
+
+#[test]
+fn every_part_by_choice_is_a_component_and_a_value() {
+    let parts = [("without-csi", "csi.enabled=false")];
+    let all = fs::read_dir(format!("{ROOT}/daemonset/components")).unwrap().count();
+    assert_eq!(all, parts.len(), "a component without a value");
+    let plain = kustomized(&[], "");
+    for (component, value) in parts {
+        let chosen = kustomized(&[component], "");
+        assert_ne!(chosen, plain, "{component} changes something");
+        assert_same(chosen, templated(&["--set", value]).unwrap());
+    }
+    let (components, values): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    assert_same(kustomized(&components, ""), templated(&["--set", &values.join(",")]).unwrap());
+}
+
+#[test]
+fn an_image_of_ones_own_is_that_of_both() {
+    let overlay = "images: [{name: pointsman, newName: registry.test/mine, newTag: '7'}]";
+    let values = ["--set", "image.repository=registry.test/mine", "--set-string", "image.tag=7"];
+    assert_same(kustomized(&[], overlay), templated(&values).unwrap());
+}
+
+#[test]
+fn values_are_where_they_belong() {
+    let values = r#"
+        image: {pullPolicy: Always}
+        imagePullSecrets: [{name: mine}]
+        nodeSelector: {pool: apps}
+        tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}]
+        priorityClassName: mine
+        resources: {limits: {memory: 1Gi}}
+        csi: {resources: {limits: {memory: 2Gi}}}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("values.yaml");
+    fs::write(&path, values).unwrap();
+    let objects = templated(&["--values", path.to_str().unwrap()]).unwrap();
+    for (name, memory) in [("pointsman-agent", "1Gi"), ("pointsman-csi", "2Gi")] {
+        let pod = &objects[&format!("DaemonSet pointsman {name}")]["spec"]["template"]["spec"];
+        assert_eq!(pod["imagePullSecrets"], json!([{ "name": "mine" }]));
+        assert_eq!(pod["nodeSelector"]["pool"], "apps");
+        assert_eq!(pod["tolerations"][0]["key"], "gpu");
+        assert_eq!(pod["priorityClassName"], "mine");
+        assert_eq!(pod["containers"][0]["imagePullPolicy"], "Always");
+        assert_eq!(pod["containers"][0]["resources"]["limits"]["memory"], memory);
+    }
+}
+
+/// The pods of the agent, as their DaemonSet describes them.
+fn agents(objects: &Objects) -> &Value {
+    &objects["DaemonSet pointsman pointsman-agent"]["spec"]["template"]
+}
+
+#[test]
+fn a_changed_configuration_rolls_the_agents_and_nothing_else_does() {
+    let changed = "sources: [\"kubernetes:\"]\nstate: /var/lib/pointsman\nlog: debug\n";
+    let literal = json!(format!("agent.yaml={changed}"));
+    let overlay = format!(
+        "configMapGenerator: [{{name: pointsman-agent, namespace: pointsman, behavior: replace, \
+         literals: [{literal}]}}]"
+    );
+    let (kustomize, helm) =
+        (kustomized(&[], &overlay), templated(&["--set", "config.log=debug"]).unwrap());
+    assert_ne!(agents(&kustomize), agents(&kustomized(&[], "")));
+    assert_ne!(agents(&helm), agents(&templated(&[]).unwrap()));
+    assert_eq!(agents(&helm), agents(&templated(&["--set", "config.log=debug"]).unwrap()));
+    assert_same(kustomize, helm);
+}
+
+#[test]
+fn a_wrong_value_is_refused_by_its_name() {
+    for (value, at, why) in [
+        ("imag.tag=1", "at ''", "'imag' not allowed"),
+        ("csi.enabled=maybe", "at '/csi/enabled'", "want boolean"),
+        ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'", "must be one of"),
+        ("tolerations[0].efect=NoSchedule", "at '/tolerations/0'", "'efect' not allowed"),
+        ("config.sorces=a", "at '/config'", "'sorces' not allowed"),
+        (
+            "config.policies.default.zoen=strict",
+            "at '/config/policies/default",
+            "'zoen' not allowed",
+        ),
+    ] {
+        let said = templated(&["--set", value]).expect_err(value);
+        assert!(said.contains(at) && said.contains(why), "{value}: {said}");
+    }
+}
+
+#[test]
+fn helm_finds_nothing_wrong() {
+    let said = run("HELM", &["lint", "--strict", CHART]);
+    assert!(said.is_ok(), "{said:?}");
+}
+
+#[test]
+fn the_chart_is_of_the_version_that_the_program_is() {
+    let chart = yaml(&fs::read_to_string(format!("{CHART}/Chart.yaml")).unwrap());
+    let versions: BTreeMap<_, _> =
+        ["version", "appVersion"].map(|key| (key, chart[key].clone())).into();
+    assert!(versions.values().all(|it| it == env!("CARGO_PKG_VERSION")), "{versions:?}");
+}
