@@ -16,6 +16,7 @@ pub use access::AccessEntry;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
+pub use taint::TaintKey;
 
 use crate::{
     catalog::ServiceName,
@@ -27,6 +28,7 @@ use crate::{
 };
 
 mod access;
+mod taint;
 
 /// What a configuration file says; none where it says nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub node: Option<Arc<str>>,
     /// Folder for what outlives the agent.
     pub state: Option<PathBuf>,
+    /// The taint to remove from the node when the agent is ready.
+    pub remove_taint: Option<TaintKey>,
     /// Policies of services.
     pub policies: ConfigPolicies,
     /// Who may ask for what; the first entry that fits a caller holds.
@@ -87,6 +91,10 @@ struct ConfigFile {
     node: Option<Arc<str>>,
     /// Folder for what outlives the agent.
     state: Option<PathBuf>,
+    /// The key of the taint to remove from this node when the agent is ready, such as
+    /// pointsman.dev/agent-not-ready.
+    #[schemars(with = "Option<String>")]
+    remove_taint: Option<TaintText>,
     /// Policies of services; they win over what the services themselves carry.
     policies: PoliciesBlock,
     /// Which callers may list and pick services of which namespaces; the first entry that fits a
@@ -136,6 +144,7 @@ document::from_text!(Mode(u32), |text| {
 document::from_text!(AdminAddress(SocketAddr), |text| text
     .parse()
     .map_err(|_| format!("\"{text}\" is no address with a port: write 127.0.0.1:9901")));
+document::from_text!(TaintText(TaintKey), |text| text.parse());
 document::from_text!(LogFilter(String), |text| {
     tracing_subscriber::EnvFilter::try_new(text)
         .map(|_| text.to_owned())
@@ -176,6 +185,7 @@ impl Config {
             region: written.region,
             node: written.node,
             state: written.state,
+            remove_taint: written.remove_taint.map(|it| it.0),
             policies,
             access: written.access.into_iter().map(Into::into).collect(),
             endpoint_metrics: written.endpoint_metrics,

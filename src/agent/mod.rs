@@ -16,6 +16,7 @@
 //! - [`activation`]: a listening socket that was passed; `sockets`: those that are made
 //! - [`takeover`]: one agent after another, without a pick that fails
 //! - [`signals`], [`reload`]: what is told while it runs; [`systemd`]: what it tells
+//! - [`startup_taint`]: what its node registered with, until it is ready
 //! - [`logs`]: what it says
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
@@ -25,7 +26,8 @@ use tokio::{runtime::Runtime, sync::watch};
 use tracing::{info, warn};
 
 use self::{
-    activation::Passed, reload::Reload, serving::Serving, signals::Signals, takeover::TakeoverError,
+    activation::Passed, reload::Reload, serving::Serving, signals::Signals,
+    startup_taint::StartupTaint, takeover::TakeoverError,
 };
 use crate::{
     catalog::{Catalog, SourceId},
@@ -49,6 +51,7 @@ pub mod reload;
 mod serving;
 pub mod signals;
 mod sockets;
+pub mod startup_taint;
 pub mod systemd;
 pub mod takeover;
 
@@ -71,6 +74,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// Where this node is.
     pub here: Here,
+    /// What this node registered with, until its agent is ready.
+    pub startup_taint: Option<StartupTaint>,
     /// Folder for what outlives the agent.
     pub state: Option<PathBuf>,
     /// Take the socket over from the agent that serves it.

@@ -48,6 +48,7 @@ impl Reload {
             ("socket-group", now.socket_group != new.socket_group),
             ("admin", now.admin != new.admin),
             ("zone, region or node", now.here != new.here),
+            ("remove-taint", now.startup_taint != new.startup_taint),
             ("state", now.state != new.state),
             ("endpoint-metrics", now.endpoint_metrics != new.endpoint_metrics),
         ];

@@ -87,7 +87,14 @@ impl Serving {
         };
         claim.sign()?;
         listening.send_replace(true);
-        tokio::spawn(tell_when_ready(parts.catalog.clone(), listens));
+        let ready = tell_when_ready(parts.catalog.clone(), listens);
+        let taint = options.startup_taint.clone();
+        tokio::spawn(async move {
+            ready.await;
+            if let Some(taint) = taint {
+                taint.keep_off().await;
+            }
+        });
         let hearing = match heir {
             Some(heir) => Some(heir.serves(agent.clone()).await),
             None => None,

@@ -15,8 +15,8 @@ use super::{
     output,
 };
 use crate::{
-    agent::{self, Options, logs, reload::Reload},
-    config::Config,
+    agent::{self, Options, logs, reload::Reload, startup_taint::StartupTaint},
+    config::{Config, TaintKey},
     plan::Here,
     serve::{
         access::Access,
@@ -76,6 +76,10 @@ pub struct Args {
     /// this one again. --admin has to be an address of its own.
     #[arg(long)]
     stay: bool,
+    /// When ready, remove the taint of this key from this node (--node), by the first source
+    /// kubernetes: a node that registers with it gets no pods before.
+    #[arg(long, value_name = "KEY")]
+    remove_taint: Option<TaintKey>,
     /// Have metrics of single endpoints, too.
     #[arg(long)]
     endpoint_metrics: bool,
@@ -135,6 +139,13 @@ fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options,
              sources: in --config FILE",
         ));
     }
+    let here = Here {
+        zone: args.zone.or(config.zone),
+        region: args.region.or(config.region),
+        node: args.node.or(config.node),
+    };
+    let remove_taint = args.remove_taint.or(config.remove_taint);
+    let startup_taint = remove_taint.map(|key| StartupTaint::new(key, &sources, &here));
     let group = match args.socket_group.or(config.socket_group) {
         Some(group) => Some(group::number(&group).map_err(usage)?),
         None => None,
@@ -145,11 +156,8 @@ fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options,
         socket_mode: args.socket_mode.or(config.socket_mode).unwrap_or(DEFAULT_MODE),
         socket_group: group,
         admin: args.admin.or(config.admin).unwrap_or(DEFAULT_ADMIN),
-        here: Here {
-            zone: args.zone.or(config.zone),
-            region: args.region.or(config.region),
-            node: args.node.or(config.node),
-        },
+        here,
+        startup_taint: startup_taint.transpose().map_err(usage)?,
         state: args.state.or(config.state),
         takeover: args.takeover,
         stay: args.stay,

@@ -71,7 +71,13 @@ fn the_chart_is_what_the_kustomization_is() {
 
 #[test]
 fn every_part_by_choice_is_a_component_and_a_value() {
-    let parts = [("without-csi", "csi.enabled=false")];
+    let parts = [
+        ("alerts", "alerts.enabled=true"),
+        ("dashboards", "dashboards.enabled=true"),
+        ("pod-monitor", "podMonitor.enabled=true"),
+        ("startup-taint", "startupTaint.enabled=true"),
+        ("without-csi", "csi.enabled=false"),
+    ];
     let all = fs::read_dir(format!("{ROOT}/daemonset/components")).unwrap().count();
     assert_eq!(all, parts.len(), "a component without a value");
     let plain = kustomized(&[], "");
@@ -154,6 +160,14 @@ fn a_wrong_value_is_refused_by_its_name() {
         let said = templated(&["--set", value]).expect_err(value);
         assert!(said.contains(at) && said.contains(why), "{value}: {said}");
     }
+}
+
+#[test]
+fn a_cluster_that_is_too_old_for_a_part_is_told_so() {
+    let old = ["--kube-version", "1.29.3", "--set"];
+    let said = templated(&[&old[..], &["startupTaint.enabled=true"]].concat()).unwrap_err();
+    assert!(said.contains("startupTaint.enabled: Kubernetes v1.29.3 has no"), "{said}");
+    templated(&[&old[..], &["startupTaint.enabled=false"]].concat()).unwrap();
 }
 
 #[test]

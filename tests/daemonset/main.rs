@@ -1,8 +1,9 @@
 //! What `daemonset/` is applied by: a kustomization and a Helm chart that come to the same.
 //!
-//! `scripts/daemonset` builds kubectl and helm and runs these.
+//! `scripts/daemonset` builds kubectl, helm and promtool and runs these.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod chart;
+mod monitoring;
 mod render;

@@ -6,12 +6,13 @@ use kube::core::Status;
 
 use super::client::in_words;
 
-/// What is read of a cluster.
+/// What is read of a cluster; and written of it, the taints of the own node alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resource {
     Services,
     EndpointSlices,
     Nodes,
+    Taints,
 }
 
 impl Resource {
@@ -19,14 +20,14 @@ impl Resource {
         match self {
             Self::Services => "services",
             Self::EndpointSlices => "endpointslices",
-            Self::Nodes => "nodes",
+            Self::Nodes | Self::Taints => "nodes",
         }
     }
 
     fn group(self) -> &'static str {
         match self {
             Self::EndpointSlices => "discovery.k8s.io",
-            Self::Services | Self::Nodes => "",
+            Self::Services | Self::Nodes | Self::Taints => "",
         }
     }
 
@@ -34,6 +35,7 @@ impl Resource {
     fn verbs(self) -> &'static str {
         match self {
             Self::Nodes => "get",
+            Self::Taints => "get, patch",
             Self::Services | Self::EndpointSlices => "list, watch",
         }
     }
@@ -78,7 +80,7 @@ fn of_status(status: &Status, verb: &str, resource: Resource, server: &str) -> F
             "{server} does not know who asks (401 {said}): the token or certificate has ended or \
              is another cluster's"
         ),
-        403 => forbidden(said, verb, resource),
+        403 if said.contains("User \"") => forbidden(said, verb, resource),
         410 => format!("{server} no longer has the changes of {of} since the last one heard of"),
         429 => format!("{server} has no time for \"{verb} {of}\" (429 {said}): asked again later"),
         code => format!("{server} answers \"{verb} {of}\" with {code} {said}"),
@@ -91,12 +93,16 @@ fn of_status(status: &Status, verb: &str, resource: Resource, server: &str) -> F
     }
 }
 
-/// The API server's own words name the user and, where it is one only, the namespace.
+/// The words of RBAC, which name the user; what else may say 403 is a policy of admission.
 fn forbidden(said: &str, verb: &str, resource: Resource) -> String {
     let user = said.split("User \"").nth(1).and_then(|rest| rest.split('"').next());
     let user = user.map(|user| format!(" \"{user}\"")).unwrap_or_default();
     let of = resource.plural();
-    let own = if resource == Resource::Nodes { "; or say --zone" } else { "" };
+    let own = match resource {
+        Resource::Nodes => "; or say --zone",
+        Resource::Taints => "; or leave --remove-taint out",
+        Resource::Services | Resource::EndpointSlices => "",
+    };
     format!(
         "the user{user} may not {verb} {of} (403): its ClusterRole needs the rule \
          {{apiGroups: [\"{group}\"], resources: [{of}], verbs: [{verbs}]}}{own}",

@@ -9,7 +9,7 @@
 //! - `silence`: when what it said is stale
 //! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
 //! - `on_demand`: the names of all services, and who is followed
-//! - `node`: which zone this agent is in
+//! - `node`: which zone this agent is in; [`taint`]: what its node registered with until it is ready
 //! - `problems`: what is wrong now
 
 use std::sync::Arc;
@@ -40,6 +40,7 @@ mod node;
 mod on_demand;
 mod problems;
 mod silence;
+pub mod taint;
 mod told;
 mod watch;
 

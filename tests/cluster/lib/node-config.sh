@@ -29,8 +29,10 @@ TOML
 JSON
 }
 
-# write_kubelet_config CGROUP
+# write_kubelet_config CGROUP [TAINT]
 write_kubelet_config() {
+  local taints=
+  if [ -n "${2:-}" ]; then taints="registerWithTaints: [{key: ${2%:*}, effect: ${2#*:}}]"; fi
   cat >"$node/kubelet.yaml" <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -51,6 +53,7 @@ nodeStatusUpdateFrequency: 5s
 localStorageCapacityIsolation: false
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi}
+$taints
 YAML
 }
 
