@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
 
-use crate::render::{CHART, Objects, ROOT, kustomized, run, templated, yaml};
+use crate::render::{CHART, Objects, ROOT, kustomized, run, templated, templated_of, yaml};
 
 /// What only one of the two has, and may: all else is equal.
 fn without_what_may_differ(mut objects: Objects) -> Objects {
@@ -69,25 +69,38 @@ fn the_chart_is_what_the_kustomization_is() {
     assert_same(kustomized(&[], ""), templated(&[]).unwrap());
 }
 
+/// Components, and the values that choose the same.
+const PARTS: [(&str, &str); 5] = [
+    ("alerts", "alerts.enabled=true"),
+    ("dashboards", "dashboards.enabled=true"),
+    ("pod-monitor", "podMonitor.enabled=true"),
+    ("startup-taint", "startupTaint.enabled=true"),
+    ("without-csi", "csi.enabled=false"),
+];
+
 #[test]
 fn every_part_by_choice_is_a_component_and_a_value() {
-    let parts = [
-        ("alerts", "alerts.enabled=true"),
-        ("dashboards", "dashboards.enabled=true"),
-        ("pod-monitor", "podMonitor.enabled=true"),
-        ("startup-taint", "startupTaint.enabled=true"),
-        ("without-csi", "csi.enabled=false"),
-    ];
     let all = fs::read_dir(format!("{ROOT}/daemonset/components")).unwrap().count();
-    assert_eq!(all, parts.len(), "a component without a value");
+    assert_eq!(all, PARTS.len(), "a component without a value");
     let plain = kustomized(&[], "");
-    for (component, value) in parts {
+    for (component, value) in PARTS {
         let chosen = kustomized(&[component], "");
         assert_ne!(chosen, plain, "{component} changes something");
         assert_same(chosen, templated(&["--set", value]).unwrap());
     }
-    let (components, values): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+    let (components, values): (Vec<_>, Vec<_>) = PARTS.into_iter().unzip();
     assert_same(kustomized(&components, ""), templated(&["--set", &values.join(",")]).unwrap());
+}
+
+/// What the components share with it are links in the chart's folder, and files in its package.
+#[test]
+fn a_packaged_chart_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().to_str().unwrap();
+    run("HELM", &["package", CHART, "--destination", to]).unwrap();
+    let package = format!("{to}/pointsman-{}.tgz", env!("CARGO_PKG_VERSION"));
+    let all = PARTS.map(|(_, value)| ["--set", value]).concat();
+    assert_eq!(templated_of(&package, &all).unwrap(), templated(&all).unwrap());
 }
 
 #[test]

@@ -27,8 +27,12 @@ pub fn kustomized(components: &[&str], overlay: &str) -> Objects {
 
 /// The chart as a release in the namespace `pointsman`.
 pub fn templated(arguments: &[&str]) -> Result<Objects, String> {
-    let mut all = vec!["template", "pointsman", CHART, "--namespace", "pointsman"];
-    all.extend(arguments);
+    templated_of(CHART, arguments)
+}
+
+/// As [`templated`], of a chart that is elsewhere.
+pub fn templated_of(chart: &str, arguments: &[&str]) -> Result<Objects, String> {
+    let all = [&["template", "pointsman", chart, "--namespace", "pointsman"], arguments].concat();
     run("HELM", &all).map(|text| objects(&text))
 }
 

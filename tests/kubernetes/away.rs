@@ -90,6 +90,54 @@ async fn an_agent_that_starts_without_its_api_server_serves_what_was_last_good_a
     assert_eq!(again.admin_page("/readyz").await.0, 200);
 }
 
+/// The API server sends one a minute to a watch of which there is nothing to say.
+#[tokio::test]
+async fn a_quiet_watch_goes_on_from_its_last_bookmark() {
+    let shop = three_pods().await;
+    let elsewhere = Cluster::shared().await.namespace().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (proxy, through) = Proxy::before(&shop.cluster.kubeconfig, folder.path());
+    let agent = agent_by(&through, folder, &["--log", "pointsman=debug"]);
+    agent.logs("answered");
+    shop.served(&agent, &THREE).await;
+    let of = format!("EndpointSlices of {}", shop.named("cart"));
+    let said = |what: &str| -> Vec<u64> {
+        agent.logged(&[what, &of]).iter().map(|line| since(line)).collect()
+    };
+    until(1, async || said("watching").len()).await;
+    let began = said("watching")[0];
+
+    // Of the same kind, so that it would be told of, were it of the same service.
+    elsewhere.by_hand(json!({})).await;
+    elsewhere.slice("cart-1", json!([{ "addresses": ["10.2.0.1"] }])).await;
+    let changed = elsewhere.version_of_slice("cart-1").await;
+    let begin = tokio::time::Instant::now();
+    let mut bookmarks: Vec<u64> = Vec::new();
+    while bookmarks.last().is_none_or(|last| *last < changed) {
+        assert!(begin.elapsed() < Duration::from_secs(140), "{bookmarks:?} of {changed}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        bookmarks = said("nothing new");
+    }
+
+    proxy.cut();
+    until(true, async || agent.has_logged("no answer from")).await;
+    proxy.mend();
+    until(true, async || said("watching").len() == 2).await;
+    let again = said("watching")[1];
+    assert!(bookmarks.contains(&again), "from {again}, not from one of {bookmarks:?}");
+    assert!(again > began, "{again} is no later than {began}");
+    shop.pod_gone("cart-1").await;
+    shop.served(&agent, &THREE[1..]).await;
+    assert!(!agent.has_logged("listing anew"));
+}
+
+/// `since="1234"` of a line.
+fn since(line: &str) -> u64 {
+    let text = line.split("since=").nth(1).unwrap_or_else(|| panic!("{line}"));
+    let digits = text.trim_start_matches('"').split(|it: char| !it.is_ascii_digit()).next();
+    digits.unwrap().parse().unwrap()
+}
+
 /// A control plane of its own, since it is stopped.
 struct Own(TempDir);
 

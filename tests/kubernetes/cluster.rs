@@ -187,6 +187,12 @@ impl Shop {
         self.patch::<EndpointSlice>(name, json!({ "endpoints": endpoints })).await;
     }
 
+    /// When a slice was changed last, as the API server counts.
+    pub async fn version_of_slice(&self, name: &str) -> u64 {
+        let slice = self.api::<EndpointSlice>().get(name).await.unwrap();
+        slice.metadata.resource_version.unwrap().parse().unwrap()
+    }
+
     /// A pod of `cart` that its kubelet calls ready.
     pub async fn pod(&self, name: &str, ip: &str, node: &str) {
         self.create::<Pod>(json!({

@@ -8,11 +8,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account;
 mod away;
 mod changes;
 mod cluster;
 mod here;
+mod in_a_pod;
 mod lines;
 mod on_demand;
 mod proxy;
 mod rights;
+mod taint;

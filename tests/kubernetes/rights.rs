@@ -4,30 +4,25 @@
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::{
-    authentication::v1::TokenRequest,
-    core::v1::{Service, ServiceAccount},
+    core::v1::Service,
     flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration},
-    rbac::v1::{ClusterRole, ClusterRoleBinding},
+    rbac::v1::ClusterRole,
 };
 use kube::{
     Api, Client, Config,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, PostParams},
     config::Kubeconfig,
 };
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::cluster::{Cluster, Shop, agent_by, pick, typed, until};
-
-/// A service account that has this role and nothing else.
-struct Account {
-    shop: Shop,
-    role: String,
-    folder: TempDir,
-}
+use crate::{
+    account::Account,
+    cluster::{Shop, agent_by, pick, typed, until},
+    proxy::Proxy,
+};
 
 /// The ClusterRole that the page asks for.
-fn documented() -> ClusterRole {
+pub fn documented() -> ClusterRole {
     let page = include_str!("../../docs/kubernetes.md");
     let block = page.split("```yaml\n").find(|block| block.contains("kind: ClusterRole\n"));
     cluster_role(block.unwrap().split("```").next().unwrap())
@@ -57,53 +52,6 @@ fn without(resource: &str, verb: &str) -> ClusterRole {
     role.rules.iter_mut().for_each(|rules| rules.retain(|rule| !rule.verbs.is_empty()));
     assert_ne!(role, documented());
     role
-}
-
-impl Account {
-    async fn with(mut role: ClusterRole) -> Self {
-        let shop = Cluster::shared().await.namespace().await;
-        let client = shop.cluster.client.clone();
-        let name = format!("pointsman-{}", shop.name);
-        role.metadata = Default::default();
-        role.metadata.name = Some(name.clone());
-        Api::all(client.clone()).create(&PostParams::default(), &role).await.unwrap();
-        let account: ServiceAccount = typed(json!({ "metadata": { "name": "agent" } }));
-        shop.api().create(&PostParams::default(), &account).await.unwrap();
-        let binding: ClusterRoleBinding = typed(json!({
-            "metadata": { "name": name },
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name
-            },
-            "subjects": [{ "kind": "ServiceAccount", "name": "agent", "namespace": shop.name }]
-        }));
-        Api::all(client).create(&PostParams::default(), &binding).await.unwrap();
-        Self { shop, role: name, folder: tempfile::tempdir().unwrap() }
-    }
-
-    /// A kubeconfig with its token.
-    async fn kubeconfig(&self) -> PathBuf {
-        let accounts: Api<ServiceAccount> = self.shop.api();
-        let request: TokenRequest = typed(json!({ "spec": { "audiences": [] } }));
-        let issued = accounts.create_token_request("agent", &PostParams::default(), &request).await;
-        let token = issued.unwrap().status.unwrap().token;
-        let administrator = std::fs::read_to_string(&self.shop.cluster.kubeconfig).unwrap();
-        let certificate = administrator.split("user: {client-certificate-data").nth(1).unwrap();
-        let user = certificate.split('}').next().unwrap();
-        let text = administrator.replace(
-            &format!("user: {{client-certificate-data{user}}}"),
-            &format!("user: {{token: {token}}}"),
-        );
-        assert!(text.contains("token: "));
-        let path = self.folder.path().join("agent.kubeconfig");
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    async fn allow(&self, role: ClusterRole) {
-        let roles: Api<ClusterRole> = Api::all(self.shop.cluster.client.clone());
-        let rules = Patch::Merge(json!({ "rules": role.rules }));
-        roles.patch(&self.role, &PatchParams::default(), &rules).await.unwrap();
-    }
 }
 
 fn agent(kubeconfig: &Path) -> crate::support::Agent {
@@ -180,6 +128,37 @@ async fn line_22_without_nodes_the_zone_is_to_be_said() {
     let line = agent.logs("may not get nodes (403)");
     assert!(line.contains("resources: [nodes], verbs: [get]}; or say --zone"), "{line}");
     assert_eq!(account.shop.pick(&agent).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_right_that_is_taken_away_is_missed_when_a_watch_begins_anew_and_all_serves_meanwhile() {
+    let account = Account::with(documented()).await;
+    cart(&account.shop).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (proxy, through) = Proxy::before(&account.kubeconfig().await, folder.path());
+    let agent = agent_by(&through, folder, &["--node", "node-a"]);
+    agent.logs("answered");
+    assert_eq!(account.shop.pick(&agent).await.0, 200);
+
+    account.allow(without("services", "watch")).await;
+    proxy.cut();
+    agent.logs("no answer from");
+    proxy.mend();
+    let line = agent.logs("may not watch services (403)");
+    let right = r#"{apiGroups: [""], resources: [services], verbs: [list, watch]}"#;
+    assert!(line.contains(right), "{line}");
+    let (_, page) = agent.admin_page("/").await;
+    assert!(page.contains("may not watch services (403)"), "{page}");
+    assert_eq!(account.shop.pick(&agent).await.1, "10.1.0.1:8080", "what was last good serves");
+    assert_eq!(agent.admin_page("/readyz").await.0, 200, "and the agent is no less ready for it");
+    account.shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;
+    account.shop.served(&agent, &[("10.1.0.2:8080", "ready")]).await;
+
+    account.allow(documented()).await;
+    until(false, async || agent.admin_page("/").await.1.contains("may not watch")).await;
+    account.shop.service("pay", json!({ "ports": [{ "name": "http", "port": 80 }] })).await;
+    let pay = account.shop.named("pay");
+    until(503, async || pick(&agent, &pay).await.0).await;
 }
 
 #[tokio::test]

@@ -56,6 +56,12 @@ fn arguments_that_can_not_be_right_are_wrong_usage() {
     usage(&with("--selector", "shard"), "write LABEL=VALUE");
     usage(&with("--socket", "http://x"), "unix:///run/pointsman/agent.sock");
     usage(&with("--cost", "-1"), "--cost");
+    let untaint = |key, more: &[&'static str]| -> Vec<&OsStr> {
+        [&["agent", "--remove-taint", key], more].concat().into_iter().map(OsStr::new).collect()
+    };
+    usage(&untaint("a.dev/b:NoSchedule", &[]), "write a.dev/b");
+    usage(&untaint("a.dev/b", &["--source", "file:x", "--node", "n"]), "add --source kubernetes");
+    usage(&untaint("a.dev/b", &["--source", "kubernetes"]), "say which node's with --node");
 }
 
 #[test]

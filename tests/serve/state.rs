@@ -116,9 +116,13 @@ async fn an_ejected_endpoint_stays_ejected_over_an_end_and_over_a_kill() {
     let bad = "10.1.2.4:8080";
     eject(&agent, "cart.shop", bad).await;
     written(agent.folder.path(), |state| !state.judgements.is_empty()).await;
+    let counted = async |agent: &Agent| agent.admin_page("/metrics").await.1;
+    let one = "pointsman_endpoints_ejected{service=\"cart.shop\"} 1\n";
+    assert!(counted(&agent).await.contains(one), "{}", counted(&agent).await);
     let agent = again(agent.kill());
     agent.still_serves().await;
     assert_eq!(state_of(&agent, "cart.shop", bad).await, "ejected");
+    assert!(counted(&agent).await.contains(one), "{}", counted(&agent).await);
     let mut agent = agent;
     agent.terminate();
     assert_eq!(agent.ended().code(), Some(0));

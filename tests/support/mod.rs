@@ -164,6 +164,12 @@ impl Agent {
         self.log.lock().unwrap().iter().any(|line| line.contains(part))
     }
 
+    /// What it said with all of these in a line.
+    pub fn logged(&self, parts: &[&str]) -> Vec<String> {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
+    }
+
     /// Waits until it has ended by itself.
     pub fn ended(&mut self) -> ExitStatus {
         for _ in 0..PATIENCE.as_millis() / 5 {

@@ -16,6 +16,7 @@ use tonic::Code;
 
 use super::{Call, PROTOCOLS, endpoints};
 use crate::{
+    plan::model::Phase,
     publish::{
         Outcome, Tables,
         leases::{OUTCOMES, Tally},
@@ -70,6 +71,7 @@ impl Collector for Told {
         self.services(&mut to)?;
         self.leases(&mut to)?;
         self.sources(&mut to)?;
+        self.ejected(&mut to)?;
         self.publishing(&mut to)?;
         match self.series.endpoints {
             true => endpoints::tell(&self.tables, &mut to),
@@ -176,6 +178,24 @@ impl Told {
         count_alone(&mut braked, brake.triggered)?;
         let held = brake.held as u64;
         gauge(to, "brake_endpoints_held", "Endpoints kept though their source dropped them", held)
+    }
+
+    /// Of the services in use that come first by name.
+    fn ejected(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut live = self.tables.all();
+        // Endpoints of a selection are those of the service as well.
+        live.retain(|live| live.target().selector.is_empty());
+        live.sort_by_key(|live| live.target().to_string());
+        let help = "Endpoints put aside for their errors, by service";
+        let mut ejected =
+            to.encode_descriptor("endpoints_ejected", help, None, MetricType::Gauge)?;
+        for live in live.iter().take(COUNTED) {
+            let aside = live.standings().into_values();
+            let aside = aside.filter(|it| matches!(it.phase, Phase::Ejected { .. })).count() as u64;
+            let service = live.target().to_string();
+            ejected.encode_family(&[("service", service.as_str())])?.encode_gauge(&aside)?;
+        }
+        Ok(())
     }
 
     fn publishing(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -190,6 +190,7 @@ where
             Ok(events) => {
                 self.backoff.succeeded();
                 self.problems.mended(&self.subject.finder);
+                debug!(of = %self.subject.finder, since, "watching");
                 self.phase = Phase::Following { since, events: events.boxed() };
                 std::mem::take(&mut self.silent).then_some(Heard::Again)
             }
@@ -215,7 +216,11 @@ where
                 (version(&object).unwrap_or(since), Some(Heard::Gone(Box::new(object))))
             }
             // Nothing changed here, and much did elsewhere: from here it can be gone on for longer.
-            Some(Ok(WatchEvent::Bookmark(bookmark))) => (bookmark.metadata.resource_version, None),
+            Some(Ok(WatchEvent::Bookmark(bookmark))) => {
+                let since = bookmark.metadata.resource_version;
+                debug!(of = %self.subject.finder, since, "nothing new");
+                (since, None)
+            }
             Some(Ok(WatchEvent::Error(status))) => {
                 let error = kube::Error::Api(status);
                 return Some(self.failed(&error, "watch", Some(since)));
