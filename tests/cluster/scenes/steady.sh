@@ -1,0 +1,42 @@
+# shellcheck shell=bash
+# Nothing happens: every call is answered, each pod has its share, and zones keep to themselves.
+
+# shared NAME PODS FROM TO SERVICE: so many were called, none less than half or more than twice its share
+shared() {
+  local said
+  if said=$(shares "$3" "$4" "$5" | awk -v pods="$2" '
+    { calls += $2; if (NR == 1 || $2 < least) least = $2; if ($2 > most) most = $2 }
+    END {
+      share = calls / pods
+      print NR " pods, " least " to " most " calls each"
+      exit !(NR == pods && least > share / 2 && most < share * 2)
+    }'); then
+    echo "ok $1: $said"
+  else
+    wrong "$1: $said"
+  fi
+}
+
+# in_own_zone FROM TO SERVICE: percent of its calls that stayed in the zone of their caller
+in_own_zone() {
+  calls "$1" "$2" | awk -v service="$3" '
+    $3 == "ok" && $4 ~ "^" service { n++; own += $1 == $6 }
+    END { print int(100 * own / n) }'
+}
+
+steady() {
+  local from to port own all said
+  from=$(now)
+  sleep 6
+  to=$(now)
+  called "steady: Go over gRPC and Python over HTTP, on three nodes" "$from" "$to"
+  for port in grpc http; do
+    shared "steady: cart over $port" 6 "$from" "$to" "cart.shop:$port"
+    shared "steady: stock over $port" 3 "$from" "$to" "stock.shop:$port"
+  done
+  own=$(in_own_zone "$from" "$to" cart.shop)
+  all=$(in_own_zone "$from" "$to" stock.shop)
+  said="zones: $own% of cart's calls stay in their caller's, $all% of stock's, where that is off"
+  # A third would by chance. What of cart's does not is what overflows for a moment.
+  if [ "$own" -ge 90 ] && [ "$all" -le 50 ]; then echo "ok $said"; else wrong "$said"; fi
+}

@@ -1,0 +1,23 @@
+# shellcheck shell=bash
+# A pod says that it is not ready, and would still answer.
+
+unready() {
+  local name address from before after last said
+  read -r name address < <(pod cart 1)
+  from=$(now)
+  cluster on 1 curl -s -X POST "http://$address:8080/admin/unready"
+  sleep 3
+  before=$(served "$address")
+  sleep 2
+  after=$(served "$address")
+  last=$(last_call "$from" "$name")
+  said="unready: the last request $last ms after the pod said so; $before by then, $after two seconds later"
+  # A second of that is the period of its probe.
+  if [ "$before" -gt 0 ] && [ "$after" = "$before" ] && [ "$last" -lt 3000 ]; then echo "ok $said"; else wrong "$said"; fi
+  cluster on 1 curl -s -X POST "http://$address:8080/admin/ready"
+  called "unready: calls go on" "$from" "$(now)"
+  check "unready: ready again, it is called again" 10 more_served "$address" "$before"
+}
+
+# more_served ADDRESS THAN
+more_served() { [ "$(served "$1")" -gt "$2" ]; }
