@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pointsman "changes/pointsman/v1"
+)
+
+func init() { runtime.LockOSThread() }
+
+// An agent of this machine, and who asks it.
+type node struct {
+	process *exec.Cmd
+	folder  string
+	agent   pointsman.AgentClient
+}
+
+func startAgent(program, kubeconfig string) (*node, error) {
+	folder, err := os.MkdirTemp("", "changes")
+	if err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(folder, "agent.sock")
+	process := exec.Command(program, "agent", "--source", "kubernetes:kubeconfig="+kubeconfig, "--socket", socket, "--admin", "127.0.0.1:0")
+	process.Stderr, err = os.Create(filepath.Join(folder, "log"))
+	if err != nil {
+		return nil, err
+	}
+	// This thread is the program's first, by init: with it the agent ends, however that comes about.
+	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := process.Start(); err != nil {
+		return nil, err
+	}
+	connection, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
+	return &node{process, folder, pointsman.NewAgentClient(connection)}, err
+}
+
+func (n *node) end() {
+	n.process.Process.Kill()
+	n.process.Wait()
+	os.RemoveAll(n.folder)
+}
+
+// pick says which address a service's next request goes to.
+func (n *node) pick(ctx context.Context, service string) (string, error) {
+	answer, err := n.agent.Pick(ctx, &pointsman.PickRequest{
+		Service: service + "." + namespace,
+		Wait:    durationpb.New(5 * time.Second),
+	})
+	if err != nil {
+		return "", err
+	}
+	lease := []*pointsman.Report{{Lease: answer.Picks[0].Lease, Outcome: pointsman.Outcome_SUCCESS}}
+	go n.agent.Report(ctx, &pointsman.ReportRequest{Reports: lease})
+	return answer.Picks[0].Address, nil
+}
+
+// follow has the agent watch a service from now on, as who first asks for it does.
+func (n *node) follow(ctx context.Context, service int) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_, err := n.pick(ctx, serviceName(service))
+	return err
+}
+
+// watches it has: one of all names, and two for each service that it follows.
+func (n *node) watches(followed int) int { return 1 + 2*followed }

@@ -1,0 +1,105 @@
+// How soon an agent's picks follow a change, in a cluster of many services that changes all the time;
+// and what the agent costs the API server.
+//
+// A change is a slice's only endpoint replaced by another. It is timed from the write to the first pick
+// that has the new one, and beside it to the event of a bare watch of the same process: what is between
+// the two is the agent's.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"slices"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+const (
+	namespace = "propagation"
+	endpoints = 10
+)
+
+func main() {
+	kubeconfig := flag.String("kubeconfig", "", "of the administrator")
+	agent := flag.String("agent", "", "the program, which is started here")
+	services := flag.Int("services", 10_000, "how many there are, of ten endpoints each")
+	followed := flag.Int("followed", 100, "how many of them the agent is asked for")
+	rate := flag.Int("rate", 100, "changes a second, every other one of a service that is followed")
+	length := flag.Duration("for", 20*time.Second, "how long")
+	deletions := flag.Int("deletions", 30, "how many pods are deleted")
+	flag.Parse()
+	ctx := context.Background()
+	cluster := connect(*kubeconfig)
+
+	began := time.Now()
+	must(fill(ctx, cluster, *services))
+	fmt.Printf("%d services, %d endpoints, written in %.0f s\n", *services, *services*endpoints, time.Since(began).Seconds())
+
+	way, err := countTo(*kubeconfig)
+	must(err)
+	node, err := startAgent(*agent, way.kubeconfig)
+	must(err)
+	defer node.end()
+	// The list of all names, which the agent asks for once.
+	must(node.follow(ctx, 0))
+	names := way.received.Load()
+	began = time.Now()
+	for service := range *followed {
+		must(node.follow(ctx, service))
+	}
+	fmt.Printf("the agent's first answers: %.2f MB for the names, %.1f KB for each service followed, in %.1f ms\n",
+		float64(names)/1e6, float64(way.received.Load()-names)/1e3/float64(*followed),
+		float64(time.Since(began).Microseconds())/1e3/float64(*followed))
+
+	before := way.received.Load()
+	seen, err := change(ctx, cluster, node, *services, *followed, *rate, *length)
+	must(err)
+	bytes := float64(way.received.Load()-before) / length.Seconds()
+	watches, connections := node.watches(*followed), way.open.Load()
+	fmt.Printf("the agent, while %d changes a second: %d watches on %d connections, %.1f KB/s received\n",
+		*rate, watches, connections, bytes/1e3)
+	fmt.Printf("a thousand of it: %d watches, %.1f MB/s\n", watches*1000, bytes/1e3)
+	tell("write to the event of a bare watch", seen.bare)
+	tell("write to the changed pick", seen.picked)
+	tell("the pick, after the bare watch", seen.beyond)
+	missed := at(seen.beyond, 0.5) > 10 || at(seen.beyond, 0.99) > 50
+
+	last, err := deletePods(ctx, cluster, node, *deletions)
+	must(err)
+	tell("pod deleted to the last pick of it", last)
+	if missed {
+		fmt.Println("WRONG propagation: the pick is to follow the bare watch after 10 ms at p50, 50 ms at p99")
+		node.end()
+		os.Exit(1)
+	}
+	fmt.Println("ok propagation: within 10 ms of the bare watch at p50, 50 ms at p99")
+}
+
+func connect(kubeconfig string) *kubernetes.Clientset {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	must(err)
+	config.QPS = -1
+	config.ContentType = "application/vnd.kubernetes.protobuf"
+	return kubernetes.NewForConfigOrDie(config)
+}
+
+func tell(what string, took []time.Duration) {
+	slices.Sort(took)
+	fmt.Printf("%s: p50 %.1f ms, p99 %.1f ms, of %d\n", what, at(took, 0.5), at(took, 0.99), len(took))
+}
+
+// at says, in milliseconds, what that share of them took at most; they are sorted.
+func at(took []time.Duration, share float64) float64 {
+	return float64(took[min(len(took)-1, int(float64(len(took))*share))].Microseconds()) / 1e3
+}
+
+func must(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
+}
