@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The API server is away for a minute.
+# The API server is away for a minute; and in the midst of it a node's agent is killed, which begins anew
+# with what it had written down.
 # shellcheck disable=SC2154
 
 # The controllers go with it, as those do that elect a leader: they end where they can't, and start anew
@@ -15,11 +16,34 @@ control_plane() {
 # not_called_lately POD: for a second in which it would have been
 not_called_lately() { [ "$(calls "$(($(now) - 1000))" "$(now)" | grep -c " $1 ")" = 0 ]; }
 
+kill_agent() { cluster on "$1" kill -9 "$(cluster on "$1" pgrep -f '^/pointsman agent')"; }
+answers() { agent "$1" services/cart.shop:http | jq -e .endpoints; }
+
+agent_killed() {
+  local from elsewhere
+  from=$(now)
+  kill_agent 3
+  sleep 0.5
+  check "API server: away, and an agent that was killed serves again" 15 answers 3
+  # Who keeps a connection tries again after a second.
+  sleep 2
+  elsewhere=$(calls "$from" "$(now)" | awk '$1 != "c" && $3 == "failed"' | head -n 3)
+  if [ -z "$elsewhere" ]; then
+    echo "ok API server: away, an agent killed: on its node failed $(failures "$from" "$(now)")"
+  else
+    wrong "API server: away, an agent killed: on other nodes failed $elsewhere"
+  fi
+}
+
 api_server() {
-  local from back name
+  local from name
   control_plane stop kube-controller-manager kube-apiserver
   from=$(now)
-  sleep 60
+  sleep 28
+  called "API server: away" "$from" "$(now)"
+  agent_killed
+  from=$(now)
+  sleep 28
   called "API server: away for a minute" "$from" "$(now)"
   control_plane start kube-apiserver kube-controller-manager
   back=$(now)

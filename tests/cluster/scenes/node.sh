@@ -2,10 +2,13 @@
 # A node dies, as if its plug were pulled. Until the control plane notices, which takes it most of a
 # minute, its pods are ready by all that it says: the agents of the others have to find out.
 
+# aside_elsewhere ADDRESS: or tried with a request now and then
 aside_elsewhere() {
   local node port
   for node in 1 2; do
-    for port in http grpc; do is_state "$node" "stock.shop:$port" "$1" ejected || return; done
+    for port in http grpc; do
+      [[ "$(state "$node" "stock.shop:$port" "$1")" =~ ^(ejected|probing)$ ]] || return
+    done
   done
 }
 
