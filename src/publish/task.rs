@@ -62,6 +62,8 @@ struct Shared {
     stopping: AtomicBool,
     wake_up: Arc<OwnedFd>,
     waker: Waker,
+    /// Readable when services have changed. Apart from `wake_up`, which callers write as they go.
+    told: OwnedFd,
     numbers: Numbers,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -110,6 +112,7 @@ impl Tables {
             stopping: AtomicBool::new(false),
             waker: Waker::new(wake_up.clone())?,
             wake_up,
+            told: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
             numbers: Numbers::default(),
             thread: Mutex::default(),
         });
@@ -117,7 +120,8 @@ impl Tables {
         catalog.on_change(Box::new(move |service| {
             if let Some(shared) = weak.upgrade() {
                 lock(&shared.changed).insert(service.clone());
-                shared.waker.wake();
+                // Full it is readable, too.
+                let _full = rustix::io::write(&shared.told, &1_u64.to_ne_bytes());
             }
         }));
         let cycle = Cycle::new(shared.clone());
@@ -254,7 +258,14 @@ impl Shared {
         Arc::new(resolve(&self.policies.load(), service).policy)
     }
 
-    /// Takes a changed service over into its live tables.
+    /// Takes services that have changed over into their live tables.
+    fn take_changes_over(&self) {
+        let changed = std::mem::take(&mut *lock(&self.changed));
+        if !changed.is_empty() {
+            self.update(&changed);
+        }
+    }
+
     fn update(&self, changed: &HashSet<ServiceName>) {
         let affected: Vec<Arc<Live>> = lock(&self.live)
             .values()
@@ -322,10 +333,7 @@ impl Cycle {
     fn run(mut self) {
         let mut next = clock::now();
         while !self.shared.stopping.load(Relaxed) {
-            let changed = std::mem::take(&mut *lock(&self.shared.changed));
-            if !changed.is_empty() {
-                self.shared.update(&changed);
-            }
+            self.shared.take_changes_over();
             let live: Vec<Arc<Live>> = lock(&self.shared.live).values().cloned().collect();
             let awake = self.cycle(&live);
             let woken;
@@ -337,7 +345,7 @@ impl Cycle {
                     next = now;
                 }
                 woken = true;
-                self.wait(next.saturating_sub(now), false);
+                self.wait_for_cycle(next);
             } else {
                 self.shared.numbers.period_ns.store(0, Relaxed);
                 woken = self.sleep(&live);
@@ -426,7 +434,7 @@ impl Cycle {
         let change = live.iter().filter_map(|l| l.publisher().next_change()).min();
         let until_change = change.map(|at| at.saturating_sub(now));
         let timeout = until_change.map_or(backstop, |until| until.min(backstop));
-        self.wait(timeout, true) || until_change.is_some_and(|until| until <= timeout)
+        self.wait_for_message(timeout) || until_change.is_some_and(|until| until <= timeout)
     }
 
     /// Wakes the tables whose counters moved or whose plan is due.
@@ -448,28 +456,37 @@ impl Cycle {
         }
     }
 
-    /// Waits at most `timeout`; true if a message came. While awake messages don't end the wait:
-    /// the next cycle comes soon enough.
-    fn wait(&self, timeout: Duration, for_message: bool) -> bool {
-        let timeout = Timespec {
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
-        if !for_message {
-            // Nothing is watched: a plain timer.
-            let _interrupted = poll(&mut [], Some(&timeout));
-            self.drain();
-            return true;
+    /// Waits until then. Messages of callers don't end that: the next cycle comes soon enough. It does
+    /// not for changed services, where the period is long as there are many tables: those are not
+    /// to be picked by what was before.
+    fn wait_for_cycle(&self, next: Duration) {
+        loop {
+            let left = timespec(next.saturating_sub(clock::now()));
+            let mut watched = [PollFd::new(&self.shared.told, PollFlags::IN)];
+            if !poll(&mut watched, Some(&left)).is_ok_and(|ready| ready > 0) {
+                break;
+            }
+            drain(&self.shared.told);
+            self.shared.take_changes_over();
         }
-        let mut watched = [PollFd::new(&self.shared.wake_up, PollFlags::IN)];
-        let ready = poll(&mut watched, Some(&timeout));
-        self.drain();
-        ready.is_ok_and(|ready| ready > 0)
+        drain(&self.shared.wake_up);
     }
 
-    fn drain(&self) {
-        let mut count = [0; 8];
-        // It is non-blocking: empty is as good as read.
-        let _nothing_to_read = rustix::io::read(&self.shared.wake_up, &mut count);
+    /// Waits at most `timeout`; true if a message came, or services have changed.
+    fn wait_for_message(&self, timeout: Duration) -> bool {
+        let fds = [&*self.shared.wake_up, &self.shared.told];
+        let mut watched = fds.map(|fd| PollFd::new(fd, PollFlags::IN));
+        let ready = poll(&mut watched, Some(&timespec(timeout)));
+        fds.into_iter().for_each(drain);
+        ready.is_ok_and(|ready| ready > 0)
     }
+}
+
+fn timespec(timeout: Duration) -> Timespec {
+    Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) }
+}
+
+/// It is non-blocking: empty is as good as read.
+fn drain(fd: &OwnedFd) {
+    let _nothing_to_read = rustix::io::read(fd, &mut [0; 8]);
 }

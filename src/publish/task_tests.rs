@@ -45,14 +45,27 @@ impl World {
             Tables::start(catalog.clone(), policies, Here::default(), 1).expect("a thread");
         let world = Self { catalog, tables };
         world.set(addresses);
+        let live = world.open(service(&[]).name);
+        (world, live)
+    }
+
+    fn open(&self, service: ServiceName) -> Arc<Live> {
         let target = Target {
-            service: service(&[]).name,
+            service,
             port: (None, Some(80)),
             selector: Default::default(),
             way: Default::default(),
         };
-        let live = world.tables.open(&target).expect("memory").expect("the port");
-        (world, live)
+        self.tables.open(&target).expect("memory").expect("the port")
+    }
+
+    /// The table of a service of its own.
+    fn another(&self, number: usize) -> Arc<Live> {
+        let mut service = service(&["10.0.2.1:80"]);
+        service.name.name = format!("other-{number}").into();
+        let name = service.name.clone();
+        self.catalog.apply(SourceId(0), Change::Upsert(service), clock::now());
+        self.open(name)
     }
 
     fn set(&self, addresses: &[&str]) {
@@ -91,6 +104,26 @@ fn a_changed_service_changes_its_picks() {
     world.set(&["10.0.0.2:80"]);
     let next: SocketAddr = "10.0.0.2:80".parse().expect("an address");
     eventually("the new endpoint is picked", || address(&live) == next);
+}
+
+#[test]
+fn a_changed_service_does_not_wait_for_the_next_cycle_of_many_tables() {
+    let (world, live) = World::new(&["10.0.0.1:80"]);
+    // With a request in flight none of them sleeps; and cycles are as rare as they cost.
+    let others: Vec<Arc<Live>> = (0..300).map(|number| world.another(number)).collect();
+    let _held: Vec<_> = others.iter().map(|other| other.pick(&ANY).expect("an endpoint")).collect();
+    let numbers = world.tables.numbers();
+    let period = || Duration::from_nanos(numbers.period_ns.load(Relaxed));
+    eventually("cycles are rare", || period() > Duration::from_millis(20));
+    for turn in 1..=10 {
+        let next = format!("10.0.1.{turn}:80");
+        let changed = clock::now();
+        world.set(&[&next]);
+        let next: SocketAddr = next.parse().expect("an address");
+        eventually("the new endpoint is picked", || address(&live) == next);
+        let (took, period) = (clock::now() - changed, period());
+        assert!(took < period / 2, "{took:?}, and a cycle every {period:?}");
+    }
 }
 
 #[test]
