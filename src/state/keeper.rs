@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::{
     file,
     judgements::{self, Moment},
-    record, services,
+    place, record, services,
 };
 use crate::{catalog::Catalog, publish::Tables};
 
@@ -44,6 +44,7 @@ impl Origins {
         let kept = self.catalog.last_good();
         let mut state = services::write(&kept, &self.sources, crate::clock::wall());
         state.judgements = self.judgements();
+        state.place = place::write(&self.tables.here());
         state
     }
 
@@ -71,6 +72,9 @@ impl Origins {
     fn take_in(&self, state: &record::State) -> Result<usize, record::Nonsense> {
         let services = services::read(state, &self.sources)?;
         self.remember(&state.judgements)?;
+        if let Some(here) = place::read(state.place.as_ref(), &self.tables.here()) {
+            self.tables.locate(here);
+        }
         let count = services.len();
         let Moment { now, wall } = Moment::read();
         self.catalog.restore(services, wall, now);

@@ -1,13 +1,16 @@
-//! What outlives an agent: the services last known good, and which endpoints were put aside.
+//! What outlives an agent: the services last known good, which endpoints were put aside, and where
+//! its node is.
 //!
 //! - [`record`]: how it is written down: [`record::State`]
-//! - [`services`]: services to and from it; [`judgements`]: who is put aside, likewise
+//! - [`services`]: services to and from it; [`judgements`]: who is put aside, and [`place`]: where
+//!   the node is, likewise
 //! - [`mod@file`]: the file in the `--state` folder: complete or absent, never half
 //! - [`keeper`]: [`Keeper`], which loads it at the start and writes it as things change
 
 pub mod file;
 pub mod judgements;
 pub mod keeper;
+pub mod place;
 pub mod record;
 pub mod services;
 

@@ -23,6 +23,23 @@ pub struct State {
     /// Who is put aside.
     #[prost(message, repeated, tag = "5")]
     pub judgements: Vec<Judgement>,
+    /// Where it was written, if that has a name.
+    #[prost(message, optional, tag = "6")]
+    pub place: Option<Place>,
+}
+
+/// A node, and where it is; empty is unknown.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Place {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub node: String,
+    /// Its zone.
+    #[prost(string, tag = "2")]
+    pub zone: String,
+    /// Its region.
+    #[prost(string, tag = "3")]
+    pub region: String,
 }
 
 /// Labels of an endpoint.

@@ -23,6 +23,7 @@ pub fn write(kept: &[LastGood], sources: &[String], now: SystemTime) -> record::
         hints: hints.entries,
         services,
         judgements: Vec::new(),
+        place: None,
     }
 }
 

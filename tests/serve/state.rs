@@ -63,6 +63,33 @@ async fn pick(agent: &Agent, service: &str) -> (u16, serde_json::Value) {
     (status.as_u16(), body)
 }
 
+/// The group that picks of it are made from first, as the agent explains them.
+async fn first_group(agent: &Agent, service: &str) -> serde_json::Value {
+    let path = format!("/v1/services/{service}/explain");
+    agent.http().await.get(&path).await.1["groups"][0]["name"].clone()
+}
+
+#[tokio::test]
+async fn an_agent_that_can_ask_nobody_where_its_node_is_knows_it_from_the_last_one() {
+    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
+    fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    let state = state_folder(folder.path());
+    let start = |node: &str, told: &[&str]| {
+        let kept = ["--state", state.to_str().unwrap(), "--node", node];
+        Agent::in_folder(folder.clone(), &[&kept, told].concat())
+    };
+    let first = start("n1", &["--zone", "b"]);
+    written(folder.path(), |state| state.place.as_ref().is_some_and(|it| it.zone == "b")).await;
+    drop(first.kill());
+    let same_node = start("n1", &[]);
+    same_node.logs("answered");
+    assert_eq!(first_group(&same_node, "cart.shop").await, "zone b");
+    drop(same_node.kill());
+    let another = start("n2", &[]);
+    another.logs("answered");
+    assert_ne!(first_group(&another, "cart.shop").await, "zone b");
+}
+
 #[tokio::test]
 async fn a_killed_agent_leaves_what_the_next_serves_at_once_though_not_as_ready() {
     let agent = again(left_behind().await);
