@@ -36,7 +36,7 @@ agent_killed() {
 }
 
 api_server() {
-  local from name
+  local from back name own said
   control_plane stop kube-controller-manager kube-apiserver
   from=$(now)
   sleep 28
@@ -45,6 +45,9 @@ api_server() {
   from=$(now)
   sleep 28
   called "API server: away for a minute" "$from" "$(now)"
+  own=$(in_own_zone "$from" "$(now)" cart.shop)
+  said="API server: away, and $own% of cart's calls stay in their caller's zone"
+  if [ "$own" -ge 90 ]; then echo "ok $said"; else wrong "$said"; fi
   control_plane start kube-apiserver kube-controller-manager
   back=$(now)
   # It serves until its kubelet hears, which takes its time to ask again; the agents don't.
