@@ -458,12 +458,11 @@ impl Cycle {
 
     /// Waits until then. Messages of callers don't end that: the next cycle comes soon enough. It does
     /// not for changed services, where the period is long as there are many tables: those are not
-    /// to be picked by what was before.
+    /// to be picked by what was before. However many change, the cycle is not put off by them.
     fn wait_for_cycle(&self, next: Duration) {
-        loop {
-            let left = timespec(next.saturating_sub(clock::now()));
+        while let Some(left) = next.checked_sub(clock::now()) {
             let mut watched = [PollFd::new(&self.shared.told, PollFlags::IN)];
-            if !poll(&mut watched, Some(&left)).is_ok_and(|ready| ready > 0) {
+            if !poll(&mut watched, Some(&timespec(left))).is_ok_and(|ready| ready > 0) {
                 break;
             }
             drain(&self.shared.told);

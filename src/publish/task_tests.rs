@@ -115,15 +115,19 @@ fn a_changed_service_does_not_wait_for_the_next_cycle_of_many_tables() {
     let numbers = world.tables.numbers();
     let period = || Duration::from_nanos(numbers.period_ns.load(Relaxed));
     eventually("cycles are rare", || period() > Duration::from_millis(20));
-    for turn in 1..=10 {
+    let mut waited = 0;
+    for turn in 1..=20 {
         let next = format!("10.0.1.{turn}:80");
         let changed = clock::now();
         world.set(&[&next]);
         let next: SocketAddr = next.parse().expect("an address");
         eventually("the new endpoint is picked", || address(&live) == next);
-        let (took, period) = (clock::now() - changed, period());
-        assert!(took < period / 2, "{took:?}, and a cycle every {period:?}");
+        if clock::now() - changed > period() / 2 {
+            waited += 1;
+        }
     }
+    // Half of them would, were it for the next cycle; the machine may be slow now and then.
+    assert!(waited <= 5, "{waited} of 20 changes took half a cycle or longer");
 }
 
 #[test]
