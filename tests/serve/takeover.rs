@@ -127,7 +127,9 @@ async fn a_pick_and_a_report_across_the_change_find_each_other() {
     assert_eq!(old.ended().code(), Some(0), "nobody is connected any more");
 }
 
-#[tokio::test]
+// The caller's connection has to go on while the test waits: HTTP/2 asks whether the caller is there
+// before it closes.
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_watches_is_told_to_begin_again_with_the_new_agent() {
     let mut old = Agent::with(SHOP);
     let request = WatchServiceRequest { service: "cart.shop".to_owned(), ..Default::default() };
