@@ -1,6 +1,6 @@
 //! From plans to tables: the publishing task and those who pick through the agent.
 //!
-//! - [`task`]: [`Tables`], the thread with the one timer, its sleep and wake-up
+//! - [`task`]: [`Tables`], the thread with the one timer; `bell`: what it listens for
 //! - [`live`]: [`Live`], a table for a [`target`]; `callers`: those who pick through the socket;
 //!   [`explanation`]: why a pick was made, or none
 //! - [`service`]: [`ServicePublisher`], one service's cycle; also runs on virtual time
@@ -9,6 +9,7 @@
 //!   [`retry`]: the retry budget; [`samples`]: the last picks
 //! - [`leases`]: the names by which callers say how their picks went
 
+mod bell;
 mod callers;
 mod cell;
 pub mod explanation;

@@ -13,15 +13,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use pointsman_table::{Waker, wake};
-use rustix::{
-    event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll},
-    fd::OwnedFd,
-};
+use pointsman_table::wake;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
 use super::{
+    bell::Bell,
     live::Live,
     period,
     segment::Memory,
@@ -60,10 +57,9 @@ struct Shared {
     live: Mutex<HashMap<Target, Arc<Live>>>,
     changed: Mutex<HashSet<ServiceName>>,
     stopping: AtomicBool,
-    wake_up: Arc<OwnedFd>,
-    waker: Waker,
-    /// Readable when services have changed. Apart from `wake_up`, which callers write as they go.
-    told: OwnedFd,
+    wake_up: Bell,
+    /// Services have changed. Apart from `wake_up`, which callers ring as they go.
+    told: Bell,
     numbers: Numbers,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -99,7 +95,6 @@ impl Tables {
         here: Here,
         seed: u32,
     ) -> io::Result<Self> {
-        let wake_up = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let shared = Arc::new(Shared {
             catalog: catalog.clone(),
             policies: ArcSwap::from_pointee(policies),
@@ -110,9 +105,8 @@ impl Tables {
             live: Mutex::default(),
             changed: Mutex::default(),
             stopping: AtomicBool::new(false),
-            waker: Waker::new(wake_up.clone())?,
-            wake_up,
-            told: eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?,
+            wake_up: Bell::new()?,
+            told: Bell::new()?,
             numbers: Numbers::default(),
             thread: Mutex::default(),
         });
@@ -120,8 +114,7 @@ impl Tables {
         catalog.on_change(Box::new(move |service| {
             if let Some(shared) = weak.upgrade() {
                 lock(&shared.changed).insert(service.clone());
-                // Full it is readable, too.
-                let _full = rustix::io::write(&shared.told, &1_u64.to_ne_bytes());
+                shared.told.ring();
             }
         }));
         let cycle = Cycle::new(shared.clone());
@@ -155,11 +148,17 @@ impl Tables {
             publisher.remember(&standings, clock::now());
         }
         let seed = shared.seed.wrapping_add(all.len() as u32);
-        let live = Live::new(target.clone(), publisher, service.stale, seed, shared.waker.clone())?;
+        let live = Live::new(
+            target.clone(),
+            publisher,
+            service.stale,
+            seed,
+            shared.wake_up.waker().clone(),
+        )?;
         let live = Arc::new(live);
         all.insert(target.clone(), live.clone());
         drop(all);
-        shared.waker.wake();
+        shared.wake_up.ring();
         Ok(Some(live))
     }
 
@@ -208,7 +207,7 @@ impl Tables {
     fn decide_all_anew(&self) {
         let services = self.all().into_iter().map(|live| live.target().service.clone());
         lock(&self.shared.changed).extend(services);
-        self.shared.waker.wake();
+        self.shared.wake_up.ring();
     }
 
     /// Gives up the table of a target in which nothing is in flight; whether it is gone.
@@ -234,7 +233,7 @@ impl Tables {
     /// Stops the publishing thread and waits for it.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Relaxed);
-        self.shared.waker.wake();
+        self.shared.wake_up.ring();
         if let Some(thread) = lock(&self.shared.thread).take()
             && thread.join().is_err()
         {
@@ -434,7 +433,8 @@ impl Cycle {
         let change = live.iter().filter_map(|l| l.publisher().next_change()).min();
         let until_change = change.map(|at| at.saturating_sub(now));
         let timeout = until_change.map_or(backstop, |until| until.min(backstop));
-        self.wait_for_message(timeout) || until_change.is_some_and(|until| until <= timeout)
+        let heard = Bell::wait_for([&self.shared.wake_up, &self.shared.told], timeout);
+        heard || until_change.is_some_and(|until| until <= timeout)
     }
 
     /// Wakes the tables whose counters moved or whose plan is due.
@@ -461,31 +461,11 @@ impl Cycle {
     /// to be picked by what was before. However many change, the cycle is not put off by them.
     fn wait_for_cycle(&self, next: Duration) {
         while let Some(left) = next.checked_sub(clock::now()) {
-            let mut watched = [PollFd::new(&self.shared.told, PollFlags::IN)];
-            if !poll(&mut watched, Some(&timespec(left))).is_ok_and(|ready| ready > 0) {
+            if !Bell::wait_for([&self.shared.told], left) {
                 break;
             }
-            drain(&self.shared.told);
             self.shared.take_changes_over();
         }
-        drain(&self.shared.wake_up);
+        self.shared.wake_up.quiet();
     }
-
-    /// Waits at most `timeout`; true if a message came, or services have changed.
-    fn wait_for_message(&self, timeout: Duration) -> bool {
-        let fds = [&*self.shared.wake_up, &self.shared.told];
-        let mut watched = fds.map(|fd| PollFd::new(fd, PollFlags::IN));
-        let ready = poll(&mut watched, Some(&timespec(timeout)));
-        fds.into_iter().for_each(drain);
-        ready.is_ok_and(|ready| ready > 0)
-    }
-}
-
-fn timespec(timeout: Duration) -> Timespec {
-    Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) }
-}
-
-/// It is non-blocking: empty is as good as read.
-fn drain(fd: &OwnedFd) {
-    let _nothing_to_read = rustix::io::read(fd, &mut [0; 8]);
 }
