@@ -46,7 +46,6 @@ pub(super) struct Talk {
 /// The answer to one request, in the making.
 pub(super) struct Answering {
     talk: Arc<Talk>,
-    multiplexed: bool,
     answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>>,
 }
 
@@ -94,10 +93,11 @@ impl Talk {
                 None => Box::pin(async move { talk.front.route(&talk.caller, request).await }),
             }
         };
-        Answering { talk: self, multiplexed, answer }
+        Answering { talk: self, answer }
     }
 
-    fn answered(&self, multiplexed: bool, response: &mut Response<Body>) {
+    fn answered(&self, response: &mut Response<Body>) {
+        let multiplexed = self.multiplexed.load(SeqCst);
         // A stream's end is not known here; it is left alone.
         if !multiplexed && response.body().size_hint().exact().is_some() {
             self.waiting.begin();
@@ -140,7 +140,7 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut response = ready!(self.answer.as_mut().poll(context));
-        self.talk.answered(self.multiplexed, &mut response);
+        self.talk.answered(&mut response);
         Poll::Ready(Ok(response))
     }
 }
