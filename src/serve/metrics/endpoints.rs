@@ -1,25 +1,29 @@
 //! Metrics of single endpoints, for whoever asks for them: their number is that of the pods, and
 //! every roll-out brings new ones.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
 
 use super::scrape::{count_one, counters};
-use crate::publish::{EndpointStatus, Tables};
+use crate::publish::{EndpointStatus, Live, Tables};
 
 /// Endpoints told one by one, of the services that come first by name; the others are left out.
 const TOLD: usize = 10_000;
 
+/// The tables of whole services, by their names: endpoints of a selection are those of its service
+/// as well.
+pub(super) fn of_services(tables: &Tables) -> Vec<(String, Arc<Live>)> {
+    let all = tables.all().into_iter().filter(|live| live.target().selector.is_empty());
+    let mut named: Vec<_> = all.map(|live| (live.target().to_string(), live)).collect();
+    named.sort_by(|(one, _), (other, _)| one.cmp(other));
+    named
+}
+
 pub(super) fn tell(tables: &Tables, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-    let mut live = tables.all();
-    // Endpoints of a selection are those of the service as well.
-    live.retain(|live| live.target().selector.is_empty());
-    live.sort_by_key(|live| live.target().to_string());
-    let endpoints: Vec<(String, EndpointStatus)> = live
-        .iter()
-        .flat_map(|live| {
-            let service = live.target().to_string();
+    let endpoints: Vec<(String, EndpointStatus)> = of_services(tables)
+        .into_iter()
+        .flat_map(|(service, live)| {
             live.endpoints().into_iter().map(move |endpoint| (service.clone(), endpoint))
         })
         .take(TOLD)

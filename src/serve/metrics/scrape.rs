@@ -182,17 +182,12 @@ impl Told {
 
     /// Of the services in use that come first by name.
     fn ejected(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut live = self.tables.all();
-        // Endpoints of a selection are those of the service as well.
-        live.retain(|live| live.target().selector.is_empty());
-        live.sort_by_key(|live| live.target().to_string());
         let help = "Endpoints put aside for their errors, by service";
         let mut ejected =
             to.encode_descriptor("endpoints_ejected", help, None, MetricType::Gauge)?;
-        for live in live.iter().take(COUNTED) {
+        for (service, live) in endpoints::of_services(&self.tables).into_iter().take(COUNTED) {
             let aside = live.standings().into_values();
             let aside = aside.filter(|it| matches!(it.phase, Phase::Ejected { .. })).count() as u64;
-            let service = live.target().to_string();
             ejected.encode_family(&[("service", service.as_str())])?.encode_gauge(&aside)?;
         }
         Ok(())
