@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
+    authorization::v1::SubjectAccessReview,
     core::v1::ServiceAccount,
-    rbac::v1::{ClusterRole, ClusterRoleBinding},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule},
 };
 use kube::{
     Api,
@@ -14,7 +15,7 @@ use kube::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::cluster::{Cluster, Shop, typed};
+use crate::cluster::{Cluster, Shop, typed, until};
 
 /// A service account that has this role and nothing else.
 pub struct Account {
@@ -41,7 +42,26 @@ impl Account {
             "subjects": [{ "kind": "ServiceAccount", "name": "agent", "namespace": shop.name }]
         }));
         Api::all(client).create(&PostParams::default(), &binding).await.unwrap();
-        Self { shop, role: name, folder: tempfile::tempdir().unwrap() }
+        let account = Self { shop, role: name, folder: tempfile::tempdir().unwrap() };
+        let rule = &role.rules.unwrap()[0];
+        until(true, async || account.may(rule).await).await;
+        account
+    }
+
+    /// The API server hears of a role a moment after it was written.
+    async fn may(&self, rule: &PolicyRule) -> bool {
+        let first = |of: &Option<Vec<String>>| of.as_ref().map(|all| all[0].clone());
+        let review: SubjectAccessReview = typed(json!({ "spec": {
+            "user": format!("system:serviceaccount:{}:agent", self.shop.name),
+            "resourceAttributes": {
+                "group": first(&rule.api_groups),
+                "resource": first(&rule.resources),
+                "verb": rule.verbs[0]
+            }
+        } }));
+        let reviews = Api::all(self.shop.cluster.client.clone());
+        let review = reviews.create(&PostParams::default(), &review).await.unwrap();
+        review.status.unwrap().allowed
     }
 
     /// A token; one that is bound to an object ends with that.
