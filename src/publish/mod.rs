@@ -1,6 +1,7 @@
 //! From plans to tables: the publishing task and those who pick through the agent.
 //!
-//! - [`task`]: [`Tables`], the thread with the one timer; `bell`: what it listens for
+//! - [`tables`]: [`Tables`], for all who want one; `cycle`: the thread with the one timer;
+//!   `shared`: what those two share; `bell`: what the thread listens for
 //! - [`live`]: [`Live`], a table for a [`target`]; `callers`: those who pick through the socket;
 //!   [`explanation`]: why a pick was made, or none
 //! - [`service`]: [`ServicePublisher`], one service's cycle; also runs on virtual time
@@ -12,6 +13,7 @@
 mod bell;
 mod callers;
 mod cell;
+mod cycle;
 pub mod explanation;
 pub mod leases;
 pub mod live;
@@ -20,9 +22,10 @@ pub mod retry;
 pub mod samples;
 pub mod segment;
 pub mod service;
+mod shared;
 pub mod structure;
+pub mod tables;
 pub mod target;
-pub mod task;
 
 pub use callers::Held;
 pub use explanation::{CellView, EndpointStatus, Explanation, NoEndpoint};
@@ -31,10 +34,11 @@ pub use pointsman_table::{Outcome, ServerLoad};
 pub use samples::Sample;
 pub use segment::Memory;
 pub use service::{Pass, ServicePublisher, Setup};
+pub use shared::{Judgements, Numbers};
+pub use tables::Tables;
 pub use target::{Target, Way};
-pub use task::{Judgements, Tables};
 
 #[cfg(test)]
-mod task_tests;
+mod tables_tests;
 #[cfg(test)]
 mod tests;

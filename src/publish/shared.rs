@@ -1,0 +1,184 @@
+//! What the publishing thread and everyone who asks for tables share: the live tables, and all that
+//! they are made from.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tracing::error;
+
+use super::{
+    bell::Bell,
+    live::Live,
+    target::{Target, Way},
+};
+use crate::{
+    catalog::{Catalog, Endpoint, EndpointRef, Port, Service, ServiceName},
+    plan::{Here, Standing},
+    policy::{ConfigPolicies, Policy, resolve},
+};
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) policies: ArcSwap<ConfigPolicies>,
+    pub(super) here: ArcSwap<Here>,
+    pub(super) seed: u32,
+    /// What an earlier agent had judged of targets that nobody has asked for yet.
+    pub(super) remembered: Mutex<Judgements>,
+    /// Counts changes of what is judged.
+    pub(super) judged: watch::Sender<u64>,
+    pub(super) live: Mutex<HashMap<Target, Arc<Live>>>,
+    pub(super) changed: Mutex<HashSet<ServiceName>>,
+    pub(super) stopping: AtomicBool,
+    pub(super) wake_up: Bell,
+    /// Services have changed. Apart from `wake_up`, which callers ring as they go.
+    pub(super) told: Bell,
+    pub(super) numbers: Numbers,
+}
+
+/// Where endpoints stand with their errors, by target and address.
+pub type Judgements = HashMap<Target, HashMap<SocketAddr, Standing>>;
+
+/// What metrics show of the publishing thread.
+#[derive(Debug, Default)]
+pub struct Numbers {
+    /// Publications of all tables.
+    pub passes: AtomicU64,
+    /// The period of the last publication, in nanoseconds; 0 while asleep.
+    pub period_ns: AtomicU64,
+    /// Cycles that took longer than their period.
+    pub overruns: AtomicU64,
+    /// Activity that only the backstop found.
+    pub late_wakeups: AtomicU64,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// No tables yet.
+    pub(super) fn new(
+        catalog: Arc<Catalog>,
+        policies: ConfigPolicies,
+        here: Here,
+        seed: u32,
+    ) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            catalog,
+            policies: ArcSwap::from_pointee(policies),
+            here: ArcSwap::from_pointee(here),
+            seed,
+            remembered: Mutex::default(),
+            judged: watch::Sender::new(0),
+            live: Mutex::default(),
+            changed: Mutex::default(),
+            stopping: AtomicBool::new(false),
+            wake_up: Bell::new()?,
+            told: Bell::new()?,
+            numbers: Numbers::default(),
+        }))
+    }
+
+    /// Every live table.
+    pub(super) fn all(&self) -> Vec<Arc<Live>> {
+        lock(&self.live).values().cloned().collect()
+    }
+
+    /// Services have changed, and are to be taken over at once.
+    pub(super) fn tell(&self, service: &ServiceName) {
+        lock(&self.changed).insert(service.clone());
+        self.told.ring();
+    }
+
+    /// All live tables are to be planned anew.
+    pub(super) fn decide_all_anew(&self) {
+        let services = self.all().into_iter().map(|live| live.target().service.clone());
+        lock(&self.changed).extend(services);
+        self.wake_up.ring();
+    }
+
+    /// What judgements there are has changed.
+    pub(super) fn judge(&self) {
+        self.judged.send_modify(|changes| *changes += 1);
+    }
+
+    pub(super) fn find(&self, target: &Target) -> Option<(Arc<Service>, Port)> {
+        let service = self.catalog.get(&target.service)?;
+        let port = service
+            .ports
+            .iter()
+            .find(|port| (&port.name, &port.number) == (&target.port.0, &target.port.1))?
+            .clone();
+        Some((service, port))
+    }
+
+    pub(super) fn policy(&self, service: &Service) -> Arc<Policy> {
+        Arc::new(resolve(&self.policies.load(), service).policy)
+    }
+
+    /// Takes services that have changed over into their live tables.
+    pub(super) fn take_changes_over(&self) {
+        let changed = std::mem::take(&mut *lock(&self.changed));
+        if !changed.is_empty() {
+            self.update(&changed);
+        }
+    }
+
+    fn update(&self, changed: &HashSet<ServiceName>) {
+        let affected: Vec<Arc<Live>> = lock(&self.live)
+            .values()
+            .filter(|live| changed.contains(&live.target().service))
+            .cloned()
+            .collect();
+        let here = self.here.load_full();
+        for live in affected {
+            // Under the lock, so that a service that comes back meanwhile is not left without.
+            let found = {
+                let mut all = lock(&self.live);
+                let found = self.find(live.target());
+                if found.is_none() {
+                    all.remove(live.target());
+                }
+                found
+            };
+            let updated = match found {
+                Some((service, port)) => {
+                    let policy = self.policy(&service);
+                    let endpoints = selected(&port, live.target(), &policy);
+                    live.update(endpoints, Some(policy), &here, service.stale)
+                }
+                None => live.update(Vec::new(), None, &here, false),
+            };
+            if let Err(error) = updated {
+                error!(service = %live.target(), %error, "kept the endpoints before");
+            }
+        }
+    }
+}
+
+/// The endpoints that a target chooses from.
+pub(super) fn selected(port: &Port, target: &Target, policy: &Policy) -> Vec<EndpointRef> {
+    if target.way == Way::VirtualIp {
+        return virtual_ip(port, policy);
+    }
+    EndpointRef::all(&port.endpoints)
+        .filter(|e| target.selector.iter().all(|(key, value)| e.labels.get(key) == Some(value)))
+        .collect()
+}
+
+/// The virtual IP of a service at this port of it.
+fn virtual_ip(port: &Port, policy: &Policy) -> Vec<EndpointRef> {
+    let (Some(ip), Some(number)) = (policy.virtual_ip, port.number) else { return Vec::new() };
+    let endpoint = Endpoint::at(SocketAddr::new(ip, number));
+    EndpointRef::all(&[endpoint].into()).collect()
+}

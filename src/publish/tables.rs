@@ -1,0 +1,164 @@
+//! The live tables, for all who want one.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    thread::JoinHandle,
+};
+
+use tokio::sync::watch;
+use tracing::error;
+
+use super::{
+    cycle::Cycle,
+    live::Live,
+    segment::Memory,
+    service::{ServicePublisher, Setup},
+    shared::{Judgements, Numbers, Shared, lock, selected},
+    target::Target,
+};
+use crate::{catalog::Catalog, clock, plan::Here, policy::ConfigPolicies};
+
+/// The live tables; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Tables {
+    shared: Arc<Shared>,
+    /// The publishing thread, until it is waited for.
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl Tables {
+    /// Starts the publishing thread over this catalog. `seed`: of all picks.
+    ///
+    /// # Errors
+    /// The system gives no thread or no event descriptor.
+    pub fn start(
+        catalog: Arc<Catalog>,
+        policies: ConfigPolicies,
+        here: Here,
+        seed: u32,
+    ) -> io::Result<Self> {
+        let shared = Shared::new(catalog.clone(), policies, here, seed)?;
+        let weak = Arc::downgrade(&shared);
+        catalog.on_change(Box::new(move |service| {
+            if let Some(shared) = weak.upgrade() {
+                shared.tell(service);
+            }
+        }));
+        let cycle = Cycle::new(shared.clone());
+        let thread =
+            std::thread::Builder::new().name("publish".into()).spawn(move || cycle.run())?;
+        Ok(Self { shared, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// The live table of a target, made at its first use. None: the catalog has no such port.
+    ///
+    /// # Errors
+    /// The system gives no shared memory.
+    pub fn open(&self, target: &Target) -> io::Result<Option<Arc<Live>>> {
+        let shared = &*self.shared;
+        let mut all = lock(&shared.live);
+        if let Some(live) = all.get(target) {
+            return Ok(Some(live.clone()));
+        }
+        let Some((service, port)) = shared.find(target) else { return Ok(None) };
+        let policy = shared.policy(&service);
+        let mut publisher = ServicePublisher::new(Setup {
+            name: target.to_string(),
+            policy: policy.clone(),
+            here: (**shared.here.load()).clone(),
+            memory: Memory::Shared,
+            endpoints: selected(&port, target, &policy),
+            now: clock::now(),
+        })?;
+        if let Some(standings) = lock(&shared.remembered).remove(target) {
+            publisher.remember(&standings, clock::now());
+        }
+        let seed = shared.seed.wrapping_add(all.len() as u32);
+        let live = Live::new(
+            target.clone(),
+            publisher,
+            service.stale,
+            seed,
+            shared.wake_up.waker().clone(),
+        )?;
+        let live = Arc::new(live);
+        all.insert(target.clone(), live.clone());
+        drop(all);
+        shared.wake_up.ring();
+        Ok(Some(live))
+    }
+
+    /// Takes over what an earlier agent had judged, for tables opened from now on.
+    pub fn remember(&self, judgements: Judgements) {
+        *lock(&self.shared.remembered) = judgements;
+        self.shared.judge();
+    }
+
+    /// What must outlive this agent: who is put aside, and how often.
+    pub fn judgements(&self) -> Judgements {
+        let live = self.all();
+        let mut judgements = lock(&self.shared.remembered).clone();
+        judgements.extend(live.iter().map(|live| (live.target().clone(), live.standings())));
+        judgements.retain(|_, standings| !standings.is_empty());
+        judgements
+    }
+
+    /// A number that grows with every change of [`Self::judgements`], to wait for.
+    pub fn judged(&self) -> watch::Receiver<u64> {
+        self.shared.judged.subscribe()
+    }
+
+    /// What was configured of services' policies.
+    pub fn policies(&self) -> Arc<ConfigPolicies> {
+        self.shared.policies.load_full()
+    }
+
+    /// Configures them anew; live tables follow at once.
+    pub fn configure(&self, policies: ConfigPolicies) {
+        self.shared.policies.store(Arc::new(policies));
+        self.shared.decide_all_anew();
+    }
+
+    /// Where this agent runs.
+    pub fn here(&self) -> Arc<Here> {
+        self.shared.here.load_full()
+    }
+
+    /// This agent runs there, as it turned out; live tables follow at once.
+    pub fn locate(&self, here: Here) {
+        self.shared.here.store(Arc::new(here));
+        self.shared.decide_all_anew();
+    }
+
+    /// Gives up the table of a target in which nothing is in flight; whether it is gone.
+    pub fn close(&self, target: &Target) -> bool {
+        let mut all = lock(&self.shared.live);
+        let unused = all.get(target).is_none_or(|live| live.publisher().is_asleep());
+        if unused {
+            all.remove(target);
+        }
+        unused
+    }
+
+    /// Every live table.
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        self.shared.all()
+    }
+
+    /// What metrics show of the publishing thread.
+    pub fn numbers(&self) -> &Numbers {
+        &self.shared.numbers
+    }
+
+    /// Stops the publishing thread and waits for it.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Relaxed);
+        self.shared.wake_up.ring();
+        if let Some(thread) = lock(&self.thread).take()
+            && thread.join().is_err()
+        {
+            error!("the publishing thread panicked");
+        }
+    }
+}
