@@ -52,7 +52,7 @@ pub struct Row {
     pub unit: &'static str,
     /// The bare thing, measured in the same run.
     pub floor: Option<f64>,
-    /// `value / floor`, or the mean of it over the seeds.
+    /// `value / floor`, or the mean of it over seeds or turns.
     pub ratio: Option<f64>,
     /// Such as `ratio <= 1.08`.
     #[serde(serialize_with = "goal_as_text")]
@@ -173,7 +173,8 @@ impl Row {
         self
     }
 
-    /// The ratio over several seeds, each against its own floor: what both met by chance cancels.
+    /// The ratio over several seeds or turns, each against its own floor: what both met by chance
+    /// cancels.
     pub fn paired(mut self, ratio: Spread) -> Self {
         self.ratio = Some(ratio.mean);
         self.error = Some(ratio.error);

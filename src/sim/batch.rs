@@ -28,17 +28,17 @@ pub fn all<J: Sync, R: Send>(jobs: &[J], run: impl Fn(&J) -> R + Sync) -> Vec<R>
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Mean and standard error of a figure over several seeds.
+/// Mean and standard error of a figure over several seeds, or turns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The mean.
     pub mean: f64,
-    /// How far the mean of so many seeds is off, as a standard deviation; 0 where there is one.
+    /// How far the mean of so many is off, as a standard deviation; 0 where there is one.
     pub error: f64,
 }
 
 impl Spread {
-    /// Of these values, one a seed.
+    /// Of these values, one a seed or turn.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let values: Vec<f64> = values.into_iter().collect();
         let count = values.len() as f64;
