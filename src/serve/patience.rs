@@ -3,8 +3,8 @@
 //!
 //! HTTP/2 has no limit to that, and HTTP/1.1's is a timer for each request, which costs about as
 //! much as its answer: a timer that is sooner than all others wakes the thread that waits for
-//! them. So a connection only notes since when it is waited for, and every few seconds somebody
-//! looks at all of them.
+//! them. So every few seconds somebody looks at all connections, and a connection only notes since
+//! which look it is waited for, which needs no clock.
 
 use std::{
     sync::{
@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{
     sync::Notify,
-    time::{Instant, MissedTickBehavior},
+    time::{Instant, MissedTickBehavior, interval_at},
 };
 
 use super::limits::WAIT_TIME;
@@ -24,21 +24,26 @@ use super::limits::WAIT_TIME;
 /// How often somebody looks; a connection may take so much longer.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Looks in which a connection is waited for before it was for long enough: the first comes right
+/// after it began, in the worst case.
+const PATIENT_LOOKS: u64 = WAIT_TIME.as_secs().div_ceil(LOOK.as_secs()) + 1;
+
 /// Waited for at no time.
 const NEVER: u64 = u64::MAX;
 
 /// All connections that may be waited for.
 #[derive(Debug)]
 pub(super) struct Patience {
-    start: Instant,
+    /// How many looks there were.
+    looks: Arc<AtomicU64>,
     all: Mutex<Vec<Weak<Waiting>>>,
 }
 
 /// Since when one connection is waited for.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    start: Instant,
-    /// Milliseconds from `start` until its next request was waited for.
+    looks: Arc<AtomicU64>,
+    /// How many looks there had been when its next request was waited for.
     since: AtomicU64,
     /// The same for the rest of a frame.
     rest: AtomicU64,
@@ -47,14 +52,14 @@ pub(super) struct Waiting {
 
 impl Patience {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), all: Mutex::default() }
+        Self { looks: Arc::default(), all: Mutex::default() }
     }
 
     /// A new connection: from now on its first request is waited for.
     pub(super) fn wait(&self) -> Arc<Waiting> {
         let never = || AtomicU64::new(NEVER);
         let (since, rest, enough) = (never(), never(), Notify::new());
-        let waiting = Arc::new(Waiting { start: self.start, since, rest, enough });
+        let waiting = Arc::new(Waiting { looks: self.looks.clone(), since, rest, enough });
         waiting.begin();
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&waiting));
         waiting
@@ -62,10 +67,11 @@ impl Patience {
 
     /// Tells connections that took too long; never returns.
     pub(super) async fn look(&self) {
-        let mut looks = tokio::time::interval(LOOK);
+        let mut looks = interval_at(Instant::now() + LOOK, LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let now = looks.tick().await;
+            looks.tick().await;
+            let now = self.looks.fetch_add(1, Relaxed) + 1;
             let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
             all.retain(|waiting| match waiting.upgrade() {
                 Some(waiting) => !waiting.tell_if_over(now),
@@ -87,7 +93,7 @@ impl Waiting {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NEVER - 1)
+        self.looks.load(Relaxed)
     }
 
     /// A request is there.
@@ -100,10 +106,10 @@ impl Waiting {
         self.enough.notified().await;
     }
 
-    fn tell_if_over(&self, now: Instant) -> bool {
+    fn tell_if_over(&self, now: u64) -> bool {
         let over = [&self.since, &self.rest].into_iter().any(|since| {
             let since = since.load(Relaxed);
-            since != NEVER && now >= self.start + Duration::from_millis(since) + WAIT_TIME
+            since != NEVER && now - since >= PATIENT_LOOKS
         });
         if over {
             self.enough.notify_one();
