@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::{
     Outcome, ServicePublisher,
-    live::Want,
+    live::{Picked, Want},
     samples::{Sample, Samples},
     target::Target,
 };
@@ -103,6 +103,8 @@ pub(super) struct Counting {
     plan: Arc<Plan>,
     /// Of each slot the index of its endpoint in the plan, or [`NOWHERE`].
     index_of: Vec<u32>,
+    /// The source has not confirmed the endpoints for over ten minutes.
+    pub(super) stale: bool,
     samples: Samples,
     many: Vec<Pick>,
     exclude: Vec<u32>,
@@ -115,6 +117,7 @@ impl Callers {
         publisher: &mut ServicePublisher,
         seed: u32,
         waker: &Waker,
+        stale: bool,
     ) -> io::Result<Arc<Self>> {
         // One shard: the callers share one picker, under its lock.
         let counters = publisher.new_counters(1)?;
@@ -123,6 +126,7 @@ impl Callers {
             picker: Picker::new(publisher.table(), counters, seed, Some(waker.clone())),
             plan: Arc::default(),
             index_of: Vec::new(),
+            stale,
             samples: Samples::default(),
             many: Vec::new(),
             exclude: Vec::new(),
@@ -136,7 +140,7 @@ impl Callers {
     }
 
     /// Up to `count` distinct endpoints, the first in flight; none where none can serve.
-    pub(super) fn pick(self: &Arc<Self>, want: &Want<'_>) -> SmallVec<[Held; 1]> {
+    pub(super) fn pick(self: &Arc<Self>, want: &Want<'_>) -> Picked {
         let mut guard = self.lock();
         let counting = &mut *guard;
         counting.exclude_slots(want.exclude);
@@ -152,13 +156,13 @@ impl Callers {
         } else {
             counting.many.extend(counting.picker.pick(&request));
         }
-        let mut held = SmallVec::with_capacity(counting.many.len());
+        let mut picks = SmallVec::with_capacity(counting.many.len());
         for (index, pick) in counting.many.iter().enumerate() {
             let Some(planned) = counting.planned(pick.slot) else {
                 debug_assert!(false, "slot {} was named before it was learnt", pick.slot);
                 continue;
             };
-            held.push(Held {
+            picks.push(Held {
                 endpoint: planned.endpoint.clone(),
                 priority: planned.group.unwrap_or_default() as u32,
                 callers: self.clone(),
@@ -166,7 +170,7 @@ impl Callers {
                 started: index == 0,
             });
         }
-        held
+        Picked { picks, plan: counting.plan.version, stale: counting.stale }
     }
 
     /// An endpoint that an earlier agent picked, where it is still one.

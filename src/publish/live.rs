@@ -40,7 +40,7 @@ pub struct Want<'a> {
     pub cost: u32,
 }
 
-/// What one pick got: at least one.
+/// What one pick got; at least one, as [`Live::pick`] gives it.
 #[derive(Debug)]
 pub struct Picked {
     /// The first is in flight, the others from [`Held::start`].
@@ -59,15 +59,7 @@ pub struct Live {
     waker: Waker,
     publisher: Mutex<ServicePublisher>,
     callers: ArcSwap<Callers>,
-    shown: ArcSwap<Shown>,
-}
-
-/// What changes with the plan and every pick shows.
-#[derive(Clone, Copy, Debug)]
-struct Shown {
-    plan: u64,
-    stale: bool,
-    mode: Mode,
+    mode: ArcSwap<Mode>,
 }
 
 /// What becomes of a request, by its service's mode.
@@ -93,16 +85,15 @@ impl Live {
         seed: u32,
         waker: Waker,
     ) -> io::Result<Self> {
-        let callers = Callers::attach(&target, &mut publisher, seed, &waker)?;
+        let callers = Callers::attach(&target, &mut publisher, seed, &waker, stale)?;
         let mode = publisher.policy().mode_in_force();
-        let shown = Shown { plan: publisher.plan().version, stale, mode };
         Ok(Self {
             target,
             seed,
             waker,
             publisher: Mutex::new(publisher),
             callers: ArcSwap::new(callers),
-            shown: ArcSwap::from_pointee(shown),
+            mode: ArcSwap::from_pointee(mode),
         })
     }
 
@@ -136,25 +127,24 @@ impl Live {
                 &mut publisher,
                 self.seed,
                 &self.waker,
+                stale,
             )?);
         } else {
             counting.learn(&publisher);
+            counting.stale = stale;
         }
-        let mode = publisher.policy().mode_in_force();
-        self.shown.store(Arc::new(Shown { plan: publisher.plan().version, stale, mode }));
+        self.mode.store(Arc::new(publisher.policy().mode_in_force()));
         Ok(())
     }
 
     /// Shows callers what the publisher decided by itself: no new slots, but groups may differ.
     pub(super) fn show(&self, publisher: &ServicePublisher) {
         self.callers.load().lock().learn(publisher);
-        let shown = **self.shown.load();
-        self.shown.store(Arc::new(Shown { plan: publisher.plan().version, ..shown }));
     }
 
     /// What becomes of the next request; those of one key have the same course.
     pub fn course(&self, key: Option<&[u8]>) -> Course {
-        match self.shown.load().mode {
+        match **self.mode.load() {
             Mode::On => Course::Balanced,
             Mode::Off => Course::VirtualIp,
             Mode::Shadow => Course::Shadow,
@@ -173,12 +163,11 @@ impl Live {
     /// # Errors
     /// No endpoint can serve; says why.
     pub fn pick(&self, want: &Want<'_>) -> Result<Picked, NoEndpoint> {
-        let picks = self.callers.load().pick(want);
-        if picks.is_empty() {
+        let picked = self.callers.load().pick(want);
+        if picked.picks.is_empty() {
             return Err(self.none(want));
         }
-        let shown = **self.shown.load();
-        Ok(Picked { picks, plan: shown.plan, stale: shown.stale })
+        Ok(picked)
     }
 
     /// Counts what an earlier agent picked; none where the endpoint is gone.
