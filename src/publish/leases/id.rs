@@ -1,6 +1,6 @@
 //! The name of a lease: 128 random bits, written in 22 characters that a URL or a shell leaves alone.
 
-use std::{cell::RefCell, fmt, hash::Hasher};
+use std::{fmt, hash::Hasher};
 
 use arrayvec::ArrayString;
 use base64::{
@@ -8,6 +8,7 @@ use base64::{
     alphabet::Alphabet,
     engine::general_purpose::{GeneralPurpose, NO_PAD},
 };
+use rand::RngExt;
 
 /// As for URLs, but with a dot for the dash: a command line would take what begins with a dash for
 /// an option.
@@ -19,10 +20,6 @@ const TEXT: GeneralPurpose = GeneralPurpose::new(
     NO_PAD,
 );
 
-/// Random bytes are fetched for this many leases at a time: one system call for each would cost
-/// more than the rest of giving a lease.
-const BATCH: usize = 256;
-
 /// A lease's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseId(u128);
@@ -31,25 +28,11 @@ impl LeaseId {
     /// Characters of its text.
     pub const TEXT: usize = 22;
 
-    /// One that nobody can guess.
-    ///
-    /// # Panics
-    /// When the kernel has no random numbers, which it always has once it has booted.
+    /// One that nobody can guess: a generator for secrets, seeded by the kernel again and again. A
+    /// system call for each would cost more than the rest of giving a lease.
     #[must_use]
     pub fn random() -> Self {
-        thread_local! {
-            static UNUSED: RefCell<Vec<u128>> = const { RefCell::new(Vec::new()) };
-        }
-        UNUSED.with_borrow_mut(|unused| {
-            if unused.is_empty() {
-                let mut bytes = [0; BATCH * 16];
-                getrandom::fill(&mut bytes).expect("the kernel's random numbers");
-                unused.extend(
-                    bytes.as_chunks::<16>().0.iter().map(|chunk| u128::from_ne_bytes(*chunk)),
-                );
-            }
-            Self(unused.pop().expect("just filled"))
-        })
+        Self(rand::rng().random())
     }
 
     /// Reads what [`fmt::Display`] wrote; anything else is no lease.
