@@ -6,7 +6,7 @@
 
 use std::{future::ready, marker::PhantomData, sync::Arc, time::Duration};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
@@ -204,19 +204,19 @@ pub(super) fn framed<T: Message>(message: &T) -> Bytes {
 
 /// The same of a message that was not generated.
 fn written(message: &impl wire::Fields) -> Bytes {
-    frame(wire::length(message), |frame| wire::write(message, frame))
+    frame(message.length(), |frame| wire::write(message, frame))
 }
 
-fn frame(length: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
-    let mut frame = BytesMut::with_capacity(PREFIX + length);
-    frame.put_bytes(0, PREFIX);
+fn frame(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+    let mut frame = Vec::with_capacity(PREFIX + length);
+    frame.extend([0; PREFIX]);
     write(&mut frame);
     complete(&mut frame);
-    frame.freeze()
+    frame.into()
 }
 
 /// Writes the length of a message before it, where room was left.
-pub(super) fn complete(frame: &mut BytesMut) {
+pub(super) fn complete(frame: &mut [u8]) {
     let length = u32::try_from(frame.len() - PREFIX).expect("no answer has 4 GiB");
     frame[1..PREFIX].copy_from_slice(&length.to_be_bytes());
 }

@@ -3,7 +3,7 @@
 //! The message itself would own a copy of every text, and be written once and thrown away: making
 //! it took longer than the pick. A test holds the two together, in both encodings.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{cell::OnceCell, fmt::Write, net::IpAddr};
 
 use arrayvec::ArrayString;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::{
     json::{self, Object},
-    wire::{Fields, Out},
+    wire::{self, Fields, Out},
 };
 use crate::{
     catalog::{EndpointRef, Labels},
@@ -39,14 +39,15 @@ pub struct Pick {
     /// Its name in a report.
     pub lease: ArrayString<{ LeaseId::TEXT }>,
     ip: ArrayString<MOST_IP_TEXT>,
+    /// Of its fields: protobuf asks for lengths first, and again at each level.
+    length: OnceCell<usize>,
 }
 
 impl Pick {
     /// This endpoint, under the name of this lease.
     pub fn new(endpoint: EndpointRef, priority: u32, lease: LeaseId) -> Self {
-        // Texts, since protobuf asks for lengths first, and again at each level.
         let ip = ip_text(endpoint.address.ip());
-        Self { endpoint, priority, lease: lease.text(), ip }
+        Self { endpoint, priority, lease: lease.text(), ip, length: OnceCell::new() }
     }
 }
 
@@ -74,6 +75,10 @@ impl Fields for Pick {
             out.message(8, &Label { key, value });
         }
         out.text(9, &self.lease);
+    }
+
+    fn length(&self) -> usize {
+        *self.length.get_or_init(|| wire::counted(self))
     }
 }
 
@@ -169,7 +174,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::{api::v1, catalog::Endpoint, serve::wire};
+    use crate::{api::v1, catalog::Endpoint};
 
     fn endpoint() -> impl Strategy<Value = Endpoint> {
         let text = || proptest::option::of("[a-z\"\\\\é\n]{0,200}".prop_map(Arc::from));

@@ -21,10 +21,10 @@ use tonic::{Code, Status, codec::Streaming, codegen::tokio_stream::Stream};
 
 use self::{
     answers::{Answer, Answers},
-    calls::Calls,
+    calls::{Calls, Written},
 };
 use super::{
-    Agent, Caller, Error,
+    Agent, Caller, Error, Violation,
     ending::Ended,
     grpc, limits,
     metrics::{Call, Protocol},
@@ -49,6 +49,8 @@ pub(super) struct Session {
     /// Of the message read last.
     calls: Calls,
     waiting: JoinSet<(u64, Answered)>,
+    /// Bytes of answers to make room for: as many as lately went out together.
+    room: usize,
     ended: Ended,
     /// No request is read any more; the stream ends with this once nothing is waited for.
     last: Option<Status>,
@@ -76,6 +78,7 @@ impl Session {
             requests,
             calls: Calls::default(),
             waiting: JoinSet::new(),
+            room: 0,
             ended: agent.ending.wait(),
             last: None,
             over: false,
@@ -102,13 +105,15 @@ impl Session {
 
     /// Answers calls of the message read last, until the answers are full or there are no more.
     fn take_calls(&mut self, answers: &mut Answers) {
+        let mut calls = std::mem::take(&mut self.calls);
         while !answers.full() && self.last.is_none() {
-            match self.calls.next() {
-                Ok(Some((id, call))) => self.take(id, call, answers),
-                Ok(None) => return,
+            match calls.next() {
+                Ok(Some(call)) => self.take(&call, answers),
+                Ok(None) => break,
                 Err(error) => self.last = Some(error.status()),
             }
         }
+        self.calls = calls;
     }
 
     /// The next message, or how the stream ends.
@@ -138,10 +143,14 @@ impl Session {
         }
     }
 
-    fn take(&mut self, id: u64, call: Result<Asked, Error>, answers: &mut Answers) {
-        match call {
-            Ok(Asked::Pick(request)) => self.pick(id, request, answers),
-            Ok(Asked::Report(request)) => {
+    /// A request is left where it was read: it is large, and moving it takes a good part of the time
+    /// of a call.
+    fn take(&mut self, call: &Written<'_>, answers: &mut Answers) {
+        match call.read() {
+            Ok(v1::SessionCall { id, call: Some(Asked::Pick(ref request)) }) => {
+                self.pick(id, request, answers);
+            }
+            Ok(v1::SessionCall { id, call: Some(Asked::Report(request)) }) => {
                 let reported = self.agent.report(self.holder.identity, request);
                 self.count(Call::Report, reported.as_ref().err());
                 match reported {
@@ -149,14 +158,18 @@ impl Session {
                     Err(error) => answers.refuse(id, &error),
                 }
             }
-            Err(error) => answers.refuse(id, &error),
+            Ok(v1::SessionCall { id, call: None }) => {
+                let wrong = "is missing: a call is a pick or a report";
+                answers.refuse(id, &Violation::new("call", wrong).into());
+            }
+            Err((id, error)) => answers.refuse(id, &error),
         }
     }
 
-    fn pick(&mut self, id: u64, request: v1::PickRequest, answers: &mut Answers) {
+    fn pick(&mut self, id: u64, request: &v1::PickRequest, answers: &mut Answers) {
         // Asked once: nearly always that is enough. Nothing has happened yet where it is not, so
         // that a task may ask anew.
-        let asked = pin!(self.agent.pick(&self.holder, &request, None))
+        let asked = pin!(self.agent.pick(&self.holder, request, None))
             .poll(&mut Context::from_waker(Waker::noop()));
         match asked {
             Poll::Ready(picked) => self.picked(id, picked, answers),
@@ -169,6 +182,7 @@ impl Session {
             }
             Poll::Pending => {
                 let (agent, holder) = (Arc::clone(&self.agent), self.holder.clone());
+                let request = request.clone();
                 self.waiting.spawn(async move { (id, agent.pick(&holder, &request, None).await) });
             }
         }
@@ -204,9 +218,10 @@ impl Body for Session {
         if session.over {
             return Poll::Ready(None);
         }
-        let mut answers = Answers::default();
+        let mut answers = Answers::new(session.room);
         session.answer(context, &mut answers);
         if let Some(message) = answers.message() {
+            session.room = message.len().max(session.room / 2);
             return Poll::Ready(Some(Ok(Frame::data(message))));
         }
         if session.waiting.is_empty()

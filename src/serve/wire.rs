@@ -1,6 +1,5 @@
 //! Protobuf, written from what is there, without a message in between.
 
-use bytes::BufMut;
 use prost::{
     Message,
     encoding::{self, WireType, encode_varint, encoded_len_varint},
@@ -10,6 +9,11 @@ use prost::{
 pub(super) trait Fields {
     /// Writes them, in any order.
     fn write(&self, out: &mut impl Out);
+
+    /// How many bytes they take.
+    fn length(&self) -> usize {
+        counted(self)
+    }
 }
 
 /// What fields are written to. What has its type's default is left out, as proto3 has it.
@@ -34,7 +38,7 @@ pub(super) trait Out: Sized {
 
     fn message(&mut self, tag: u32, message: &impl Fields) {
         self.varint(key(tag, WireType::LengthDelimited));
-        self.varint(length(message) as u64);
+        self.varint(message.length() as u64);
         message.write(self);
     }
 
@@ -43,17 +47,17 @@ pub(super) trait Out: Sized {
 }
 
 /// Writes a message.
-pub(super) fn write(message: &impl Fields, buffer: &mut impl BufMut) {
+pub(super) fn write(message: &impl Fields, buffer: &mut Vec<u8>) {
     message.write(&mut Buffer(buffer));
 }
 
 /// Writes a message as a field of another.
-pub(super) fn write_field(tag: u32, message: &impl Fields, buffer: &mut impl BufMut) {
+pub(super) fn write_field(tag: u32, message: &impl Fields, buffer: &mut Vec<u8>) {
     Buffer(buffer).message(tag, message);
 }
 
-/// How many bytes a message has.
-pub(super) fn length(message: &impl Fields) -> usize {
+/// The bytes of a message, counted by writing it to nowhere.
+pub(super) fn counted(message: &(impl Fields + ?Sized)) -> usize {
     let mut length = Length(0);
     message.write(&mut length);
     length.0
@@ -63,15 +67,19 @@ fn key(tag: u32, wire_type: WireType) -> u64 {
     u64::from(tag << 3 | wire_type as u32)
 }
 
-struct Buffer<'a, B>(&'a mut B);
+struct Buffer<'a>(&'a mut Vec<u8>);
 
-impl<B: BufMut> Out for Buffer<'_, B> {
+impl Out for Buffer<'_> {
     fn varint(&mut self, number: u64) {
-        encode_varint(number, self.0);
+        // As keys and lengths nearly always are.
+        match u8::try_from(number) {
+            Ok(byte) if byte < 0x80 => self.0.push(byte),
+            _ => encode_varint(number, self.0),
+        }
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        self.0.put_slice(bytes);
+        self.0.extend_from_slice(bytes);
     }
 
     fn generated(&mut self, tag: u32, message: &impl Message) {

@@ -1,6 +1,6 @@
 //! The answers that are ready together, in one message.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message;
 use tonic_types::pb;
 
@@ -15,14 +15,19 @@ use crate::api::v1;
 const FULL: usize = 16 << 10;
 
 /// One message of answers, written as they come.
-#[derive(Default)]
 pub(super) struct Answers {
-    frame: BytesMut,
+    frame: Vec<u8>,
+    room: usize,
 }
 
 impl Answers {
     /// The tag of `SessionResponse.answers`.
     const TAG: u32 = 1;
+
+    /// None yet; `room`: for so many bytes from the first on.
+    pub(super) fn new(room: usize) -> Self {
+        Self { frame: Vec::new(), room }
+    }
 
     pub(super) fn full(&self) -> bool {
         self.frame.len() >= FULL
@@ -37,7 +42,8 @@ impl Answers {
 
     pub(super) fn add(&mut self, id: u64, answer: &Answer) {
         if self.frame.is_empty() {
-            self.frame.put_bytes(0, grpc::PREFIX);
+            self.frame.reserve(self.room);
+            self.frame.extend([0; grpc::PREFIX]);
         }
         wire::write_field(Self::TAG, &Numbered { id, answer }, &mut self.frame);
     }
@@ -47,7 +53,7 @@ impl Answers {
             return None;
         }
         grpc::complete(&mut self.frame);
-        Some(self.frame.freeze())
+        Some(self.frame.into())
     }
 }
 

@@ -7,7 +7,7 @@ use prost::{
 };
 
 use super::super::{Error, Violation, grpc, limits};
-use crate::api::v1::{self, session_call::Call as Asked};
+use crate::api::v1;
 
 /// A `SessionRequest`, whose calls are read one by one.
 #[derive(Default)]
@@ -19,9 +19,6 @@ pub(super) struct Calls {
     taken: usize,
 }
 
-/// A call, or what is wrong with it, under the number that it came with.
-pub(super) type Numbered = (u64, Result<Asked, Error>);
-
 impl Calls {
     /// The tag of `SessionRequest.calls`.
     const TAG: u32 = 1;
@@ -30,11 +27,11 @@ impl Calls {
         Self { message, read: 0, taken: 0 }
     }
 
-    /// The next one; none: that was all.
+    /// The next one, as it was written; none: that was all.
     ///
     /// # Errors
     /// No more can be made of the message.
-    pub(super) fn next(&mut self) -> Result<Option<Numbered>, Error> {
+    pub(super) fn next(&mut self) -> Result<Option<Written<'_>>, Error> {
         let mut rest = &self.message[self.read..];
         while !rest.is_empty() {
             let wrong = |error| grpc::malformed(&error);
@@ -52,26 +49,33 @@ impl Calls {
             };
             self.read = self.message.len() - rest.len();
             self.taken += 1;
-            if self.taken > limits::MAX_SESSION_CALLS {
-                let limit = limits::MAX_SESSION_CALLS;
-                let error = Error::TooMany { what: "calls of one message", limit };
-                return Ok(Some((number(call), Err(error))));
-            }
-            return Ok(Some(decoded(call)));
+            return Ok(Some(Written { call, over: self.taken > limits::MAX_SESSION_CALLS }));
         }
         self.read = self.message.len();
         Ok(None)
     }
 }
 
-fn decoded(call: &[u8]) -> Numbered {
-    match v1::SessionCall::decode(call) {
-        Ok(v1::SessionCall { id, call: Some(asked) }) => (id, Ok(asked)),
-        Ok(v1::SessionCall { id, call: None }) => {
-            let wrong = "is missing: a call is a pick or a report";
-            (id, Err(Violation::new("call", wrong).into()))
+/// One call, not read yet.
+pub(super) struct Written<'a> {
+    call: &'a [u8],
+    /// There were as many as may be before it.
+    over: bool,
+}
+
+impl Written<'_> {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is wrong with it, under the number that it came with.
+    pub(super) fn read(&self) -> Result<v1::SessionCall, (u64, Error)> {
+        if self.over {
+            let limit = limits::MAX_SESSION_CALLS;
+            let error = Error::TooMany { what: "calls of one message", limit };
+            return Err((number(self.call), error));
         }
-        Err(error) => (number(call), Err(grpc::malformed(&error))),
+        v1::SessionCall::decode(self.call)
+            .map_err(|error| (number(self.call), grpc::malformed(&error)))
     }
 }
 
