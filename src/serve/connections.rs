@@ -22,8 +22,7 @@ use tokio::{
 
 pub use super::talk::Leave;
 use super::{
-    Caller, delivery::Wire, front::Front, halves::Halves, limits, metrics::Connected,
-    patience::Patience, talk::Talk,
+    Caller, front::Front, limits, metrics::Connected, noted::Noted, patience::Patience, talk::Talk,
 };
 use crate::{
     publish::leases::{Identity, Leases},
@@ -121,13 +120,13 @@ impl Connections {
             _permit: permit,
         };
         // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
-        let wire = Mended::new(Wire::new(stream, caller.line.clone()));
+        let stream = Mended::new(stream);
         let waiting = self.patience.wait();
-        let wire = Halves::new(wire, waiting.clone());
+        let stream = Noted::new(stream, caller.line.clone(), waiting.clone());
         let talk = Talk::new(self.front.clone(), caller, waiting.clone(), self.leaving.clone());
         let heard = talk.clone();
         let service = service_fn(move |request| heard.clone().answer(request));
-        let served = protocols().serve_connection(TokioIo::new(wire), service).into_owned();
+        let served = protocols().serve_connection(TokioIo::new(stream), service).into_owned();
         let mut leave = self.leave.subscribe();
         tokio::spawn(async move {
             let _open = open;

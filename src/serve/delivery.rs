@@ -8,7 +8,6 @@
 //!   be broken while the answer is the last one on it.
 
 use std::{
-    io,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -19,10 +18,6 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-};
 
 use crate::publish::leases::Undelivered;
 
@@ -106,72 +101,12 @@ impl Line {
         }
     }
 
+    /// The connection broke.
+    pub(super) fn broke(&self) {
+        self.broken.store(true, Relaxed);
+    }
+
     fn last(&self) -> MutexGuard<'_, Option<Undelivered>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A caller's stream that notes on its line how it broke.
-#[derive(Debug)]
-pub struct Wire {
-    stream: UnixStream,
-    line: Arc<Line>,
-}
-
-impl Wire {
-    /// This stream, on this line.
-    pub fn new(stream: UnixStream, line: Arc<Line>) -> Self {
-        Self { stream, line }
-    }
-
-    fn noted<T>(&self, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if matches!(done, Poll::Ready(Err(_))) {
-            self.line.broken.store(true, Relaxed);
-        }
-        done
-    }
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        // Reset, not closed: there was something that the caller had not read.
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.noted(read)
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.noted(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.noted(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

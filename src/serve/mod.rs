@@ -5,8 +5,9 @@
 //!   [`ending`]: what streams hear of it
 //! - `talk`: which protocol a request speaks; [`grpc`], [`http`]: the two there are; [`front`]:
 //!   what is asked for less often; `openapi`: how HTTP has it all, described
-//! - [`delivery`]: what becomes of a pick whose answer gets lost; `patience`: how long a request is
-//!   waited for; `halves`, `timely`: and the rest of a frame, and of a stream's message
+//! - [`delivery`]: what becomes of a pick whose answer gets lost; `patience`: how long a request, or
+//!   the rest of a frame, is waited for; `noted`: what the stream tells the two; `timely`: how long
+//!   the rest of a stream's message is
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, whose answer is
 //!   [`picked`] and written by `wire`, `report`, `list`, `get`, `explain`; `session`, a stream of
 //!   picks and reports; `watch` and, as a body, its
@@ -33,7 +34,6 @@ pub mod front;
 mod get;
 pub mod group;
 pub mod grpc;
-mod halves;
 pub mod http;
 mod json;
 pub mod limits;
@@ -42,6 +42,7 @@ pub mod listener;
 pub mod metrics;
 pub mod names;
 mod narrowed;
+mod noted;
 mod openapi;
 mod patience;
 mod pick;

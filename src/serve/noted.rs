@@ -1,6 +1,8 @@
-//! HTTP/2 frames that have begun and are not finished: noted where they are read.
+//! What is noted of a caller's stream as it is read and written:
 //!
-//! Until such a frame is whole, nothing else comes in on its connection; h2 waits for ever.
+//! - that it broke, on its line (`delivery`): the last answer on it may not have arrived;
+//! - since when the rest of an HTTP/2 frame is waited for (`patience`): until that is there, nothing
+//!   else comes in on its connection, and h2 waits for ever.
 
 use std::{
     io::{self, IoSlice},
@@ -12,30 +14,39 @@ use std::{
 use mend_authority::Mended;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::patience::Waiting;
+use super::{delivery::Line, patience::Waiting};
 
-/// A connection's stream that notes since when the rest of a frame is waited for.
-pub(super) struct Halves<T> {
+/// A caller's stream of which this is noted.
+pub(super) struct Noted<T> {
     stream: Mended<T>,
+    line: Arc<Line>,
     waiting: Arc<Waiting>,
     /// The frame that is waited for.
-    noted: Option<u64>,
+    unfinished: Option<u64>,
 }
 
-impl<T> Halves<T> {
-    pub(super) fn new(stream: Mended<T>, waiting: Arc<Waiting>) -> Self {
-        Self { stream, waiting, noted: None }
+impl<T> Noted<T> {
+    pub(super) fn new(stream: Mended<T>, line: Arc<Line>, waiting: Arc<Waiting>) -> Self {
+        Self { stream, line, waiting, unfinished: None }
     }
 
-    fn note(&mut self, unfinished: Option<u64>) {
-        if unfinished != self.noted {
-            self.noted = unfinished;
+    /// Reset, say, not closed: there was something that the caller had not read.
+    fn whether_broken<R>(&self, done: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        if matches!(done, Poll::Ready(Err(_))) {
+            self.line.broke();
+        }
+        done
+    }
+
+    fn whether_unfinished(&mut self, unfinished: Option<u64>) {
+        if unfinished != self.unfinished {
+            self.unfinished = unfinished;
             self.waiting.rest(unfinished.is_some());
         }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Halves<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -43,21 +54,22 @@ impl<T: AsyncRead + Unpin> AsyncRead for Halves<T> {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         // Where there is more to read, what it cuts off is not waited for.
-        if read.is_pending() || self.noted.is_some() {
+        if read.is_pending() || self.unfinished.is_some() {
             let unfinished = self.stream.unfinished();
-            self.note(unfinished);
+            self.whether_unfinished(unfinished);
         }
-        read
+        self.whether_broken(read)
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Halves<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.whether_broken(written)
     }
 
     fn poll_write_vectored(
@@ -65,7 +77,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Halves<T> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.whether_broken(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -107,7 +120,7 @@ mod tests {
         let looking = tokio::spawn(async move { looks.look().await });
         let waiting = patience.wait();
         let (mut near, far) = duplex(1 << 20);
-        let mut stream = Halves::new(Mended::new(far), waiting.clone());
+        let mut stream = Noted::new(Mended::new(far), Arc::default(), waiting.clone());
         let reading = tokio::spawn(async move {
             let mut room = [0; 4096];
             while stream.read(&mut room).await.is_ok_and(|read| read > 0) {}
