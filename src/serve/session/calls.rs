@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::{
     Message,
-    encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
+    encoding::{DecodeContext, WireType, check_wire_type, decode_key, decode_varint, skip_field},
 };
 
 use super::super::{Error, Violation, grpc, limits};
@@ -36,10 +36,11 @@ impl Calls {
         while !rest.is_empty() {
             let wrong = |error| grpc::malformed(&error);
             let (tag, wire_type) = decode_key(&mut rest).map_err(wrong)?;
-            if (tag, wire_type) != (Self::TAG, WireType::LengthDelimited) {
+            if tag != Self::TAG {
                 skip_field(wire_type, tag, &mut rest, DecodeContext::default()).map_err(wrong)?;
                 continue;
             }
+            check_wire_type(WireType::LengthDelimited, wire_type).map_err(wrong)?;
             let length = decode_varint(&mut rest).map_err(wrong)?;
             let call =
                 usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
@@ -92,4 +93,72 @@ fn number(mut call: &[u8]) -> u64 {
     // What was read before the mistake stays.
     numbered.merge(&mut call).ok();
     numbered.id
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, option, prelude::*, sample::Index};
+
+    use super::*;
+
+    fn call() -> impl Strategy<Value = v1::SessionCall> {
+        let pick = ("[a-z.]{0,20}", any::<u32>(), "[a-zé]{0,20}").prop_map(
+            |(service, count, hash_key)| {
+                let request = v1::PickRequest { service, count, hash_key, ..Default::default() };
+                v1::session_call::Call::Pick(request)
+            },
+        );
+        let report = vec(("[A-Za-z._]{0,22}", any::<i32>()), 0..3).prop_map(|reports| {
+            let report = |(lease, outcome)| v1::Report { lease, outcome, ..Default::default() };
+            let reports = reports.into_iter().map(report).collect();
+            v1::session_call::Call::Report(v1::ReportRequest { reports })
+        });
+        (any::<u64>(), option::of(prop_oneof![pick, report]))
+            .prop_map(|(id, call)| v1::SessionCall { id, call })
+    }
+
+    /// A message as it should be, but for some bytes that are others, are more or are missing.
+    fn message() -> impl Strategy<Value = Vec<u8>> {
+        let changes = vec((any::<Index>(), 0..3, any::<u8>()), 0..4);
+        (vec(call(), 0..5), changes).prop_map(|(calls, changes)| {
+            let mut message = v1::SessionRequest { calls }.encode_to_vec();
+            for (place, how, byte) in changes {
+                let place = place.index(message.len() + 1);
+                match how {
+                    0 => message.insert(place, byte),
+                    1 if place < message.len() => message[place] = byte,
+                    2 if place < message.len() => drop(message.remove(place)),
+                    _ => {}
+                }
+            }
+            message
+        })
+    }
+
+    /// All calls of a message, or none where one of them or what is between them can't be read.
+    fn read(message: &[u8]) -> Option<Vec<v1::SessionCall>> {
+        let mut calls = Calls::of(Bytes::copy_from_slice(message));
+        let mut all = Vec::new();
+        loop {
+            match calls.next() {
+                Ok(Some(call)) => all.push(call.read().ok()?),
+                Ok(None) => return Some(all),
+                Err(_) => return None,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_reads_what_a_whole_message_has(message in message()) {
+            let whole = v1::SessionRequest::decode(&*message).ok().map(|whole| whole.calls);
+            prop_assert_eq!(read(&message), whole);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused_alike(message in vec(any::<u8>(), 0..64)) {
+            let whole = v1::SessionRequest::decode(&*message).ok().map(|whole| whole.calls);
+            prop_assert_eq!(read(&message), whole);
+        }
+    }
 }
