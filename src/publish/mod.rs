@@ -5,7 +5,7 @@
 //! - [`live`]: [`Live`], a table for a [`target`]; `callers`: those who pick through the socket;
 //!   [`explanation`]: why a pick was made, or none
 //! - [`service`]: [`ServicePublisher`], one service's cycle; also runs on virtual time
-//! - [`segment`]: a table with its slots and attached counters
+//! - [`segment`]: a table with its slots and attached counters; `segments`: it and those before it
 //! - [`structure`]: a plan as a table's structure; `cell`: an endpoint's scores; [`period`]: how often, how much is believed;
 //!   [`retry`]: the retry budget; [`samples`]: the last picks
 //! - [`leases`]: the names by which callers say how their picks went
@@ -21,6 +21,7 @@ pub mod period;
 pub mod retry;
 pub mod samples;
 pub mod segment;
+mod segments;
 pub mod service;
 mod shared;
 pub mod structure;

@@ -12,7 +12,8 @@ use super::{
     cell::cell,
     period,
     retry::Retries,
-    segment::{Memory, Segment},
+    segment::Memory,
+    segments::Segments,
     structure::{Fingerprint, fingerprint, structure},
 };
 use crate::{
@@ -67,7 +68,6 @@ pub struct ServicePublisher {
     name: String,
     policy: Arc<Policy>,
     here: Here,
-    memory: Memory,
     endpoints: Vec<EndpointRef>,
     loads: Vec<EndpointLoad>,
     /// By endpoint.
@@ -79,8 +79,7 @@ pub struct ServicePublisher {
     written: Option<Fingerprint>,
     /// What each endpoint's cell was last made from; None: to be written.
     scored: Vec<Option<u32>>,
-    segment: Segment,
-    draining: Vec<Segment>,
+    segments: Segments,
     shrink: f64,
     period: Duration,
     planned_at: Duration,
@@ -97,12 +96,11 @@ impl ServicePublisher {
     /// # Errors
     /// The system gives no shared memory.
     pub fn new(setup: Setup) -> io::Result<Self> {
-        let segment = Segment::new(&setup.name, setup.memory, setup.endpoints.len())?;
+        let segments = Segments::new(&setup.name, setup.memory, setup.endpoints.len())?;
         let mut publisher = Self {
             name: setup.name,
             policy: setup.policy,
             here: setup.here,
-            memory: setup.memory,
             loads: vec![EndpointLoad::default(); setup.endpoints.len()],
             endpoints: setup.endpoints,
             slots: Vec::new(),
@@ -111,8 +109,7 @@ impl ServicePublisher {
             plan: Arc::default(),
             written: None,
             scored: Vec::new(),
-            segment,
-            draining: Vec::new(),
+            segments,
             shrink: 1.0,
             period: period::SHORTEST,
             planned_at: setup.now,
@@ -140,7 +137,7 @@ impl ServicePublisher {
 
     /// The table that callers read; another one after an [`update`](Self::update) that says so.
     pub fn table(&self) -> Arc<Table> {
-        self.segment.table()
+        self.segments.table()
     }
 
     /// The table for another process, which can only read it.
@@ -148,18 +145,17 @@ impl ServicePublisher {
     /// # Errors
     /// The system's, and `Unsupported` on the heap.
     pub fn table_fd(&self) -> io::Result<OwnedFd> {
-        self.segment.reader_fd()
+        self.segments.reader_fd()
     }
 
     /// A process whose counters count from now on.
     pub fn attach(&mut self, counters: Arc<Counters>) {
-        self.segment.attach(counters);
+        self.segments.attach(counters);
     }
 
     /// A process that is gone: what it had in flight is gone with it.
     pub fn detach(&mut self, counters: &Arc<Counters>) {
-        self.segment.detach(counters);
-        self.draining.iter_mut().for_each(|segment| segment.detach(counters));
+        self.segments.detach(counters);
     }
 
     /// The period that this service wants between two passes.
@@ -190,7 +186,7 @@ impl ServicePublisher {
             self.loads.push(known.map(|(load, _)| load).unwrap_or_default());
         }
         for (_, slot) in known.values() {
-            self.segment.close(*slot);
+            self.segments.close(*slot);
         }
         self.endpoints = endpoints;
         self.policy = policy;
@@ -207,14 +203,7 @@ impl ServicePublisher {
 
     /// One publication: adds the counters up, plans if it is time, writes load.
     pub fn pass(&mut self, now: Duration, period: Duration) -> Pass {
-        let mut seen = self.segment.sweep();
-        self.draining.retain_mut(|segment| {
-            let old = segment.sweep();
-            seen.moved |= old.moved;
-            seen.unreachable |= old.unreachable;
-            seen.in_flight += old.in_flight;
-            old.in_flight > 0 || old.moved
-        });
+        let seen = self.segments.sweep();
         self.concurrency.0 += seen.in_flight;
         self.concurrency.1 += 1;
         self.idle_passes = if seen.moved || seen.in_flight > 0 { 0 } else { self.idle_passes + 1 };
@@ -265,7 +254,7 @@ impl ServicePublisher {
     /// # Errors
     /// The system gives no shared memory.
     pub fn new_counters(&self, shards: u32) -> io::Result<Arc<Counters>> {
-        self.segment.new_counters(shards)
+        self.segments.new_counters(shards)
     }
 
     /// When time alone will change the plan.
@@ -286,7 +275,7 @@ impl ServicePublisher {
     /// processes and [`stirred`](Self::stirred).
     pub fn lie_down(&mut self) {
         self.set_asleep(true);
-        self.segment.release();
+        self.segments.release();
     }
 
     /// Callers need send no message any more.
@@ -303,34 +292,23 @@ impl ServicePublisher {
     fn set_asleep(&mut self, asleep: bool) {
         if self.asleep != asleep {
             self.asleep = asleep;
-            self.segment.writer().set_asleep(asleep);
+            self.segments.writer().set_asleep(asleep);
         }
     }
 
     /// Whether any counter moved since the last look.
     pub fn stirred(&mut self) -> bool {
-        self.segment.sweep().moved
+        self.segments.stirred()
     }
 
-    /// Gives a slot to every endpoint that has none, all of them new ones in a larger segment if
-    /// too few are left; true if so.
-    fn give_slots(&mut self, mut slots: Vec<Option<u32>>) -> io::Result<bool> {
-        let missing = slots.iter().filter(|slot| slot.is_none()).count();
-        let superseded = missing > self.segment.free() || self.segment.is_short_of(slots.len());
-        if superseded {
-            let larger = Segment::new(&self.name, self.memory, self.endpoints.len())?;
-            let mut old = std::mem::replace(&mut self.segment, larger);
-            let held = (self.endpoints.iter().zip(&slots))
-                .filter_map(|(endpoint, slot)| Some((endpoint.address, (*slot)?)));
-            old.retire(held.collect());
-            self.draining.push(old);
-            self.written = None;
-            slots.fill(None);
-        }
-        let segment = &mut self.segment;
-        self.slots =
-            slots.into_iter().map(|slot| slot.unwrap_or_else(|| segment.take_slot())).collect();
+    /// Gives a slot to every endpoint that has none; true if the table was superseded.
+    fn give_slots(&mut self, slots: Vec<Option<u32>>) -> io::Result<bool> {
+        let (slots, superseded) = self.segments.give_slots(&self.endpoints, slots)?;
+        self.slots = slots;
         self.scored = vec![None; self.slots.len()];
+        if superseded {
+            self.written = None;
+        }
         Ok(superseded)
     }
 
@@ -339,22 +317,11 @@ impl ServicePublisher {
         let elapsed = now.saturating_sub(self.differed_at);
         self.differed_at = now;
         let mut ended = vec![Counts::default(); self.endpoints.len()];
-        let slots: Vec<(usize, u32)> = self.slots.iter().copied().enumerate().collect();
-        if let Some(new) = self.segment.differences(elapsed) {
-            add(&new, &slots, &mut ended);
+        self.segments.differences(elapsed, &self.endpoints, &self.slots, |new, slots| {
+            add(new, slots, &mut ended);
             self.service.service_time.observe(&new.histogram, |b| bucket_start_us(b + 1));
             self.retries.observe(now, new.retried as u32);
-        }
-        for old in &mut self.draining {
-            let slots: Vec<(usize, u32)> = (self.endpoints.iter().enumerate())
-                .filter_map(|(index, e)| Some((index, old.retired_slot(e.address)?)))
-                .collect();
-            if let Some(new) = old.differences(elapsed) {
-                add(&new, &slots, &mut ended);
-                self.service.service_time.observe(&new.histogram, |b| bucket_start_us(b + 1));
-                self.retries.observe(now, new.retried as u32);
-            }
-        }
+        });
         self.take_in(now, elapsed, &ended);
         (ended.iter().zip(&self.endpoints))
             .filter(|(new, endpoint)| new.unreachable > 0 && endpoint.braked)
@@ -417,7 +384,7 @@ impl ServicePublisher {
         if period != self.period || self.written.is_none() {
             self.period = period;
             let detach_after = DETACH_AFTER.max(period * DETACH_PERIODS);
-            let writer = self.segment.writer();
+            let writer = self.segments.writer();
             writer.set_period_us(period.as_micros() as u32);
             writer.set_detach_after_us(detach_after.as_micros() as u32);
         }
@@ -427,7 +394,7 @@ impl ServicePublisher {
             self.write_changed();
         }
         let left = self.retries_left(now);
-        let writer = self.segment.writer();
+        let writer = self.segments.writer();
         writer.set_retry_budget((left * 1000.0) as u32);
         writer.publish();
     }
@@ -440,7 +407,7 @@ impl ServicePublisher {
         if self.written == Some(fingerprint) {
             return;
         }
-        match self.segment.write_structure(&structure) {
+        match self.segments.write_structure(&structure) {
             Ok(_) => self.written = Some(fingerprint),
             Err(error) => {
                 // Room for endpoints was made with their slots; what is left is a longer text.
@@ -453,19 +420,14 @@ impl ServicePublisher {
         let strategy = strategy::of(self.policy.strategy);
         for (index, planned) in self.plan.endpoints.iter().enumerate() {
             let slot = self.slots[index];
-            let in_flight = self.segment.in_flight(slot)
-                + (self.draining.iter())
-                    .filter_map(|old| {
-                        Some(old.in_flight(old.retired_slot(planned.endpoint.address)?))
-                    })
-                    .sum::<u32>();
+            let in_flight = self.segments.in_flight(slot, planned.endpoint.address);
             if self.scored[index] == Some(in_flight) {
                 continue;
             }
             self.scored[index] = Some(in_flight);
             self.loads[index].in_flight = in_flight;
             let cell = cell(strategy, planned, in_flight, self.shrink);
-            self.segment.writer().write_cell(slot, &cell);
+            self.segments.writer().write_cell(slot, &cell);
         }
     }
 }
