@@ -35,6 +35,8 @@ pub struct Held {
     pub endpoint: EndpointRef,
     /// The group's index in the plan.
     pub priority: u32,
+    /// It is in another zone than this node, as far as both are known.
+    pub other_zone: bool,
     callers: Arc<Callers>,
     pick: Pick,
     started: bool,
@@ -101,6 +103,8 @@ pub(super) struct Callers {
 pub(super) struct Counting {
     picker: Picker,
     plan: Arc<Plan>,
+    /// This node's.
+    zone: Option<Arc<str>>,
     /// Of each slot the index of its endpoint in the plan, or [`NOWHERE`].
     index_of: Vec<u32>,
     /// The source has not confirmed the endpoints for over ten minutes.
@@ -125,6 +129,7 @@ impl Callers {
         let mut counting = Counting {
             picker: Picker::new(publisher.table(), counters, seed, Some(waker.clone())),
             plan: Arc::default(),
+            zone: None,
             index_of: Vec::new(),
             stale,
             samples: Samples::default(),
@@ -165,6 +170,7 @@ impl Callers {
             picks.push(Held {
                 endpoint: planned.endpoint.clone(),
                 priority: planned.group.unwrap_or_default() as u32,
+                other_zone: counting.is_elsewhere(planned),
                 callers: self.clone(),
                 pick: *pick,
                 started: index == 0,
@@ -189,6 +195,7 @@ impl Callers {
         let mut held = Held {
             endpoint: planned.endpoint.clone(),
             priority: planned.group.unwrap_or_default() as u32,
+            other_zone: counting.is_elsewhere(planned),
             callers: self.clone(),
             pick: Pick { slot, cost },
             started: false,
@@ -210,6 +217,7 @@ impl Counting {
     /// Takes in the endpoints behind the slots.
     pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
         self.plan = publisher.plan().clone();
+        self.zone.clone_from(&publisher.here().zone);
         let slots = publisher.slots();
         let most = slots.iter().max().map_or(0, |slot| *slot as usize + 1);
         self.index_of.clear();
@@ -222,6 +230,11 @@ impl Counting {
     fn planned(&self, slot: u32) -> Option<&Planned> {
         let index = *self.index_of.get(slot as usize)?;
         self.plan.endpoints.get(index as usize)
+    }
+
+    fn is_elsewhere(&self, planned: &Planned) -> bool {
+        let zones = self.zone.as_ref().zip(planned.endpoint.zone.as_ref());
+        zones.is_some_and(|(here, there)| here != there)
     }
 
     /// The slots of these addresses; a search, since few requests exclude anything.

@@ -201,6 +201,11 @@ impl ServicePublisher {
         self.here = here;
     }
 
+    /// Where this agent runs.
+    pub fn here(&self) -> &Here {
+        &self.here
+    }
+
     /// One publication: adds the counters up, plans if it is time, writes load.
     pub fn pass(&mut self, now: Duration, period: Duration) -> Pass {
         let seen = self.segments.sweep();

@@ -63,6 +63,21 @@ async fn calls_are_counted_by_code_and_service() {
 }
 
 #[tokio::test]
+async fn picks_that_leave_the_zone_are_counted() {
+    let agent = Agent::with_arguments(SHOP, &["--zone", "a"]);
+    let mut http = agent.http().await;
+    for (shard, times) in [("1", 5), ("2", 3)] {
+        for _ in 0..times {
+            let request = serde_json::json!({"service": "cart.shop", "selector": {"shard": shard}});
+            assert_eq!(http.post("/v1/pick", request.to_string()).await.0, 200);
+        }
+    }
+    let (_, metrics) = agent.admin_page("/metrics").await;
+    assert!(metrics.contains("picks_total{service=\"cart.shop\"} 8\n"), "{metrics}");
+    assert!(metrics.contains("picks_other_zone_total{service=\"cart.shop\"} 3\n"), "{metrics}");
+}
+
+#[tokio::test]
 async fn every_metric_is_documented_and_every_documented_one_is_there() {
     let agent = Agent::with_arguments(SHOP, &["--endpoint-metrics"]);
     agent.http().await.pick("cart.shop").await;

@@ -19,6 +19,7 @@ pub const OUTCOMES: [Outcome; 6] = [
 pub struct Tally {
     service: ServiceName,
     picked: AtomicU64,
+    picked_elsewhere: AtomicU64,
     none: AtomicU64,
     shadowed: AtomicU64,
     expired: AtomicU64,
@@ -32,6 +33,7 @@ impl Tally {
         Self {
             service,
             picked: AtomicU64::new(0),
+            picked_elsewhere: AtomicU64::new(0),
             none: AtomicU64::new(0),
             shadowed: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -44,9 +46,12 @@ impl Tally {
         &self.service
     }
 
-    /// A pick found so many endpoints.
-    pub fn picked(&self, endpoints: u64) {
+    /// A pick found so many endpoints, and so many of them in another zone.
+    pub fn picked(&self, endpoints: u64, elsewhere: u64) {
         self.picked.fetch_add(endpoints, Relaxed);
+        if elsewhere > 0 {
+            self.picked_elsewhere.fetch_add(elsewhere, Relaxed);
+        }
     }
 
     /// A pick found no endpoint that can serve.
@@ -74,6 +79,11 @@ impl Tally {
     /// Endpoints given out.
     pub fn count_picked(&self) -> u64 {
         self.picked.load(Relaxed)
+    }
+
+    /// Of those given out the ones in another zone.
+    pub fn count_picked_elsewhere(&self) -> u64 {
+        self.picked_elsewhere.load(Relaxed)
     }
 
     /// Picks without an endpoint.

@@ -129,6 +129,8 @@ impl Told {
         let services = services(&self.agent.names.tallies());
         let picked = "Endpoints picked through the socket, by service";
         by_service(to, "picks", picked, &services, |counts| counts.picked)?;
+        let elsewhere = "Those of them that are in another zone than this node, by service";
+        by_service(to, "picks_other_zone", elsewhere, &services, |counts| counts.picked_elsewhere)?;
         let none = "Picks for which no endpoint could serve, by service";
         by_service(to, "picks_without_endpoint", none, &services, |counts| counts.none)?;
         let shadowed = "Picks that went to the virtual IP, and were made to see where they would go, by service";
@@ -223,6 +225,7 @@ impl Told {
 #[derive(Default)]
 struct Counts {
     picked: u64,
+    picked_elsewhere: u64,
     none: u64,
     shadowed: u64,
     expired: u64,
@@ -245,6 +248,7 @@ impl Counts {
         let mut sum = Self::default();
         for tally in tallies {
             sum.picked += tally.count_picked();
+            sum.picked_elsewhere += tally.count_picked_elsewhere();
             sum.none += tally.count_none();
             sum.shadowed += tally.count_shadowed();
             sum.expired += tally.count_expired();
