@@ -165,7 +165,11 @@ where
             // Half of a list is none: it begins anew.
             Err(error) => return Some(self.failed(&error, "list", None)),
         };
-        listed.extend(page.items);
+        // Who wrote which field is most of an object's memory, and nobody here asks for it.
+        listed.extend(page.items.into_iter().map(|mut object| {
+            object.meta_mut().managed_fields = None;
+            object
+        }));
         if let Some(next) = page.metadata.continue_.filter(|next| !next.is_empty()) {
             self.phase = Phase::List { listed, next: Some(next) };
             return None;
