@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,6 +73,17 @@ func (n *node) follow(ctx context.Context, service int) error {
 	defer cancel()
 	_, err := n.pick(ctx, serviceName(service))
 	return err
+}
+
+// memory of it that is there, in bytes.
+func (n *node) memory() (int, error) {
+	sizes, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", n.process.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	var size, resident int
+	_, err = fmt.Sscan(string(sizes), &size, &resident)
+	return resident * os.Getpagesize(), err
 }
 
 // watches it has: one of all names, and two for each service that it follows.

@@ -65,8 +65,10 @@ func main() {
 	must(err)
 	bytes := float64(way.received.Load()-before) / length.Seconds()
 	watches, connections := node.watches(*followed), way.open.Load()
-	fmt.Printf("the agent, while %d changes a second: %d watches on %d connections, %.1f KB/s received\n",
-		*rate, watches, connections, bytes/1e3)
+	memory, err := node.memory()
+	must(err)
+	fmt.Printf("the agent, while %d changes a second: %d watches on %d connections, %.1f KB/s received, %.0f MiB of memory\n",
+		*rate, watches, connections, bytes/1e3, float64(memory)/(1<<20))
 	fmt.Printf("a thousand of it: %d watches, %.1f MB/s\n", watches*1000, bytes/1e3)
 	tell("write to the event of a bare watch", seen.bare)
 	tell("write to the changed pick", seen.picked)
