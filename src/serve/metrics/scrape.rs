@@ -129,7 +129,7 @@ impl Told {
         let services = services(&self.agent.names.tallies());
         let picked = "Endpoints picked through the socket, by service";
         by_service(to, "picks", picked, &services, |counts| counts.picked)?;
-        let elsewhere = "Those of them that are in another zone than this node, by service";
+        let elsewhere = "Endpoints picked that are in another zone than this node, by service";
         by_service(to, "picks_other_zone", elsewhere, &services, |counts| counts.picked_elsewhere)?;
         let none = "Picks for which no endpoint could serve, by service";
         by_service(to, "picks_without_endpoint", none, &services, |counts| counts.none)?;
