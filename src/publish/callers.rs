@@ -35,8 +35,6 @@ pub struct Held {
     pub endpoint: EndpointRef,
     /// The group's index in the plan.
     pub priority: u32,
-    /// It is in another zone than this node, as far as both are known.
-    pub other_zone: bool,
     callers: Arc<Callers>,
     pick: Pick,
     started: bool,
@@ -162,21 +160,22 @@ impl Callers {
             counting.many.extend(counting.picker.pick(&request));
         }
         let mut picks = SmallVec::with_capacity(counting.many.len());
+        let mut elsewhere = 0;
         for (index, pick) in counting.many.iter().enumerate() {
             let Some(planned) = counting.planned(pick.slot) else {
                 debug_assert!(false, "slot {} was named before it was learnt", pick.slot);
                 continue;
             };
+            elsewhere += u64::from(counting.is_elsewhere(planned));
             picks.push(Held {
                 endpoint: planned.endpoint.clone(),
                 priority: planned.group.unwrap_or_default() as u32,
-                other_zone: counting.is_elsewhere(planned),
                 callers: self.clone(),
                 pick: *pick,
                 started: index == 0,
             });
         }
-        Picked { picks, plan: counting.plan.version, stale: counting.stale }
+        Picked { picks, elsewhere, plan: counting.plan.version, stale: counting.stale }
     }
 
     /// An endpoint that an earlier agent picked, where it is still one.
@@ -195,7 +194,6 @@ impl Callers {
         let mut held = Held {
             endpoint: planned.endpoint.clone(),
             priority: planned.group.unwrap_or_default() as u32,
-            other_zone: counting.is_elsewhere(planned),
             callers: self.clone(),
             pick: Pick { slot, cost },
             started: false,

@@ -45,6 +45,8 @@ pub struct Want<'a> {
 pub struct Picked {
     /// The first is in flight, the others from [`Held::start`].
     pub picks: SmallVec<[Held; 1]>,
+    /// So many of them are in another zone than this node, as far as both are known.
+    pub elsewhere: u64,
     /// The plan's version.
     pub plan: u64,
     /// The source has not confirmed the endpoints for over ten minutes.

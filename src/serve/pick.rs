@@ -72,7 +72,6 @@ impl Agent {
 
         let mut picks = SmallVec::<[Pick; 1]>::with_capacity(picked.picks.len());
         let mut leases = SmallVec::with_capacity(picked.picks.len());
-        let elsewhere = picked.picks.iter().filter(|held| held.other_zone).count();
         for ((index, held), permit) in picked.picks.into_iter().enumerate().zip(permits) {
             let (endpoint, priority) = (held.endpoint.clone(), held.priority);
             let in_flight = index == 0;
@@ -81,7 +80,7 @@ impl Agent {
             leases.push(lease);
             picks.push(Pick::new(endpoint, priority, lease));
         }
-        resolved.tally.picked(picks.len() as u64, elsewhere as u64);
+        resolved.tally.picked(picks.len() as u64, picked.elsewhere);
         for pick in &picks {
             debug!(
                 target: REQUESTS,
