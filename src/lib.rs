@@ -29,6 +29,7 @@ pub mod clock;
 pub mod config;
 pub mod csi;
 pub mod demo;
+pub mod identity;
 pub mod load;
 pub mod plan;
 pub mod policy;

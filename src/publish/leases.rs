@@ -32,6 +32,8 @@ pub use id::LeaseId;
 use memory::Ended;
 pub use tally::{OUTCOMES, Tally};
 
+pub use crate::identity::Identity;
+
 use super::{Held, Outcome, ServerLoad};
 use crate::quota::{Exhausted, Permit, Quota};
 
@@ -54,21 +56,6 @@ const MOST: usize = 1 << 18;
 
 /// A power of two; with two worker threads a clash of locks is rare at 16.
 const SHARDS: usize = 16;
-
-/// On whose behalf a caller speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Identity {
-    /// The user of the process at the other end of the socket.
-    Uid(u32),
-}
-
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Uid(uid) => write!(f, "uid {uid}"),
-        }
-    }
-}
 
 /// Whose a new lease is.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 
-use crate::{config::AccessEntry, publish::leases::Identity};
+use crate::{config::AccessEntry, identity::Identity};
 
 /// What the configuration allows whom; the first entry that fits a caller holds. Without entries
 /// everyone may ask for everything; with some, whom none fits may ask for nothing.
@@ -27,10 +27,11 @@ impl Access {
     /// Whether this caller may know of services in this namespace.
     #[must_use]
     pub fn allows(&self, identity: Identity, namespace: &str) -> bool {
-        let Identity::Uid(uid) = identity;
         if self.is_open() {
             return true;
         }
+        // No entry can name a pod yet.
+        let Identity::Uid(uid) = identity else { return false };
         let entry = self.0.iter().find(|entry| entry.uids.contains(&uid));
         entry.is_some_and(|entry| {
             entry.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))

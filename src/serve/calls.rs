@@ -8,9 +8,10 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
+    identity::{Identity, Pods},
     publish::{
         Tables,
-        leases::{Connection, Holder, Identity, Leases},
+        leases::{Connection, Holder, Leases},
     },
     quota::{Permit, Quota},
 };
@@ -20,6 +21,7 @@ use crate::{
 pub struct Agent {
     pub(super) names: Names,
     pub(super) leases: Arc<Leases>,
+    pub(super) pods: Arc<Pods>,
     pub(super) metrics: Arc<Metrics>,
     /// Who holds how many.
     pub(super) connections: Arc<Quota<Identity>>,
@@ -56,9 +58,11 @@ impl Agent {
     /// Answers from this catalog and these tables.
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
+        let pods = Arc::<Pods>::default();
         Self {
-            names: Names::new(catalog, tables, access),
+            names: Names::new(catalog, tables, access, pods.clone()),
             leases: Leases::new(),
+            pods,
             metrics: Arc::default(),
             connections: Quota::new("connections", limits::most_connections()),
             sessions: Quota::new("sessions", limits::MAX_SESSIONS),
@@ -71,6 +75,11 @@ impl Agent {
     /// The open leases.
     pub fn leases(&self) -> &Arc<Leases> {
         &self.leases
+    }
+
+    /// What the pods are called that callers speak for.
+    pub fn pods(&self) -> &Arc<Pods> {
+        &self.pods
     }
 
     /// Whose the connections are, and how many there may be.

@@ -107,7 +107,8 @@ impl Connections {
             Err(exhausted) => {
                 // Which protocol it speaks is not known yet: there is no way to tell it why.
                 if agent.metrics().connection_refused() {
-                    tracing::warn!(%identity, "hung up on a caller: {exhausted}");
+                    let caller = agent.pods().named(identity);
+                    tracing::warn!(%caller, "hung up on a caller: {exhausted}");
                 }
                 return;
             }

@@ -23,11 +23,9 @@ use super::{
 use crate::{
     catalog::{Catalog, Found, Interest, Labels, LookupError, ServiceName, ServiceRef},
     clock,
+    identity::{Identity, Pods},
     policy::ConfigPolicies,
-    publish::{
-        Live, Tables, Target, Way,
-        leases::{Identity, Tally},
-    },
+    publish::{Live, Tables, Target, Way, leases::Tally},
 };
 
 /// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
@@ -56,6 +54,7 @@ pub struct Names {
     kept: DashMap<Box<str>, Kept>,
     tallies: Mutex<Tallies>,
     access: InForce,
+    pods: Arc<Pods>,
     narrowed: Narrowed,
     searches: Searches,
 }
@@ -92,7 +91,7 @@ struct Kept {
 impl Names {
     /// None resolved yet.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
+    pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access, pods: Arc<Pods>) -> Self {
         let changes = catalog.changes();
         Self {
             catalog,
@@ -100,6 +99,7 @@ impl Names {
             kept: DashMap::new(),
             tallies: Mutex::default(),
             access: InForce::new(access),
+            pods,
             narrowed: Narrowed::new(tables.clone()),
             searches: Searches::default(),
             tables,
@@ -181,7 +181,7 @@ impl Names {
             return Ok(());
         }
         let namespace = asked.service.namespace.to_string();
-        Err(Error::Forbidden { caller: identity.to_string(), namespace })
+        Err(Error::Forbidden { caller: self.pods.named(identity).to_string(), namespace })
     }
 
     /// From now on this says who may ask for what; says whether it differs from what did.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::{
+    identity::{Identity, PodUid},
     publish::{
         ServerLoad,
-        leases::{Event, Handed, Identity, LeaseId, News, OUTCOMES},
+        leases::{Event, Handed, LeaseId, News, OUTCOMES},
     },
     state::{
         judgements::{read_target, write_target},
@@ -15,6 +16,9 @@ use crate::{
 
 /// Grows when an older agent could no longer follow; a new field is no such change.
 pub(super) const VERSION: u32 = 1;
+
+/// No process has this uid: to the kernel it means that a uid stays as it is.
+const NOBODY: u32 = u32::MAX;
 
 /// One message.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -102,6 +106,8 @@ pub(super) struct Lease {
     id: Vec<u8>,
     #[prost(uint32, tag = "2")]
     uid: u32,
+    #[prost(bytes = "vec", tag = "8")]
+    pod: Vec<u8>,
     #[prost(message, optional, tag = "3")]
     target: Option<Target>,
     #[prost(string, tag = "4")]
@@ -120,6 +126,8 @@ pub(super) struct Reported {
     id: Vec<u8>,
     #[prost(uint32, tag = "2")]
     uid: u32,
+    #[prost(bytes = "vec", tag = "9")]
+    pod: Vec<u8>,
     /// Its place in [`OUTCOMES`], where it ended.
     #[prost(uint32, optional, tag = "3")]
     outcome: Option<u32>,
@@ -153,9 +161,20 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn uid(identity: Identity) -> u32 {
+/// The uid and the pod of an identity. An agent that knows no pods reads the uid alone: that of nobody,
+/// or a pod's leases would be root's there.
+fn write_identity(identity: Identity) -> (u32, Vec<u8>) {
     match identity {
-        Identity::Uid(uid) => uid,
+        Identity::Uid(uid) => (uid, Vec::new()),
+        Identity::Pod(pod) => (NOBODY, pod.to_bytes().to_vec()),
+    }
+}
+
+/// None where it makes no sense.
+fn read_identity(uid: u32, pod: &[u8]) -> Option<Identity> {
+    match pod.is_empty() {
+        true => Some(Identity::Uid(uid)),
+        false => Some(Identity::Pod(PodUid::from_bytes(pod.try_into().ok()?))),
     }
 }
 
@@ -177,9 +196,11 @@ impl Load {
 
 impl Lease {
     pub(super) fn write(lease: &Handed) -> Self {
+        let (uid, pod) = write_identity(lease.identity);
         Self {
             id: lease.id.to_bytes().to_vec(),
-            uid: uid(lease.identity),
+            uid,
+            pod,
             target: Some(write_target(&lease.target)),
             address: lease.address.to_string(),
             cost: lease.cost,
@@ -192,7 +213,7 @@ impl Lease {
     pub(super) fn read(&self) -> Option<Handed> {
         Some(Handed {
             id: id(&self.id)?,
-            identity: Identity::Uid(self.uid),
+            identity: read_identity(self.uid, &self.pod)?,
             target: read_target(self.target.as_ref()?).ok()?,
             address: self.address.parse().ok()?,
             cost: self.cost,
@@ -207,9 +228,11 @@ impl Item {
         match news {
             News::Given(lease) => Self { given: Some(Lease::write(lease)), reported: None },
             News::Reported { id, identity, event, load, retry } => {
+                let (uid, pod) = write_identity(*identity);
                 let mut reported = Reported {
                     id: id.to_bytes().to_vec(),
-                    uid: uid(*identity),
+                    uid,
+                    pod,
                     retry: *retry,
                     load: load.map(Load::write),
                     ..Reported::default()
@@ -238,7 +261,7 @@ impl Item {
         let ttl = Duration::from_nanos(reported.ttl_ns);
         Some(News::Reported {
             id: id(&reported.id)?,
-            identity: Identity::Uid(reported.uid),
+            identity: read_identity(reported.uid, &reported.pod)?,
             event: match reported.outcome {
                 Some(place) => Event::Ended(
                     *OUTCOMES.get(place as usize)?,
@@ -264,30 +287,34 @@ mod tests {
     #[test]
     fn news_of_leases_reads_back_as_it_was_written() {
         let second = Duration::from_secs(1);
-        let given = News::Given(Handed {
-            id: LeaseId::random(),
-            identity: Identity::Uid(1000),
-            target: Target {
-                service: "cart.shop@west".parse().unwrap(),
-                port: (Some("grpc".into()), Some(9090)),
-                selector: Labels::from([("shard".into(), "1".into())]),
-                way: Way::VirtualIp,
-            },
-            address: "[2001:db8::1]:443".parse().unwrap(),
-            cost: 3,
-            in_flight: true,
-            ttl: 60 * second,
-        });
+        let pod = Identity::Pod(PodUid::from_bytes([7; 16]));
+        let given = |identity| {
+            News::Given(Handed {
+                id: LeaseId::random(),
+                identity,
+                target: Target {
+                    service: "cart.shop@west".parse().unwrap(),
+                    port: (Some("grpc".into()), Some(9090)),
+                    selector: Labels::from([("shard".into(), "1".into())]),
+                    way: Way::VirtualIp,
+                },
+                address: "[2001:db8::1]:443".parse().unwrap(),
+                cost: 3,
+                in_flight: true,
+                ttl: 60 * second,
+            })
+        };
         let reported = |event| News::Reported {
             id: LeaseId::random(),
-            identity: Identity::Uid(7),
+            identity: pod,
             event,
             load: Some(ServerLoad { utilization: 0.7, in_flight: 30, qps: 900.5, eps: 0.25 }),
             retry: true,
         };
         let ended = OUTCOMES.map(|outcome| reported(Event::Ended(outcome, Some(second))));
         let others = [
-            given,
+            given(pod),
+            given(Identity::Uid(1000)),
             reported(Event::Ended(OUTCOMES[0], None)),
             reported(Event::Started(second)),
             reported(Event::Renewed(second)),
@@ -295,5 +322,13 @@ mod tests {
         for news in ended.into_iter().chain(others) {
             assert_eq!(Item::write(&news).read(), Some(news));
         }
+    }
+
+    #[test]
+    fn an_agent_that_knows_no_pods_is_understood_and_takes_a_pod_for_nobody() {
+        assert_eq!(read_identity(1000, &[]), Some(Identity::Uid(1000)));
+        let (uid, pod) = write_identity(Identity::Pod(PodUid::from_bytes([7; 16])));
+        assert_eq!((uid, pod.len()), (NOBODY, 16));
+        assert_eq!(read_identity(0, &[7; 15]), None, "half of a pod's uid");
     }
 }

@@ -71,9 +71,9 @@ impl LeaseId {
     }
 
     /// Half of it, mixed with a number: tells a lease in memory that must be small.
-    pub(super) fn fingerprint(self, with: u32) -> u64 {
+    pub(super) fn fingerprint(self, with: u64) -> u64 {
         // The multiplier is 2^64 over the golden ratio: it spreads a small number over all bits.
-        (self.0 >> 64) as u64 ^ u64::from(with).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        (self.0 >> 64) as u64 ^ with.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
 

@@ -93,9 +93,7 @@ impl Ended {
 }
 
 fn fingerprint(id: LeaseId, identity: Identity) -> u64 {
-    match identity {
-        Identity::Uid(uid) => id.fingerprint(uid),
-    }
+    id.fingerprint(identity.fingerprint())
 }
 
 #[cfg(test)]

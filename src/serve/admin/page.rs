@@ -3,7 +3,10 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::Told;
-use crate::{publish::leases::Identity, quota::Quota};
+use crate::{
+    identity::{Identity, Pods},
+    quota::Quota,
+};
 
 /// Holders that are listed.
 const LISTED: usize = 20;
@@ -50,10 +53,10 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
         [spec.to_string(), said]
     });
     put(table("Sources", ["source", ""], sources));
-    put(table("Connections", ["caller", "open"], holders(agent.connections())));
-    put(table("Sessions", ["caller", "open"], holders(agent.sessions())));
-    put(table("Watches", ["caller", "open"], holders(agent.watches())));
-    put(table("Leases", ["caller", "open"], holders(agent.leases().quota())));
+    put(table("Connections", ["caller", "open"], holders(agent.pods(), agent.connections())));
+    put(table("Sessions", ["caller", "open"], holders(agent.pods(), agent.sessions())));
+    put(table("Watches", ["caller", "open"], holders(agent.pods(), agent.watches())));
+    put(table("Leases", ["caller", "open"], holders(agent.pods(), agent.leases().quota())));
 
     let numbers = told.tables.numbers();
     let period = match numbers.period_ns.load(Relaxed) {
@@ -72,11 +75,13 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
     page
 }
 
-fn holders(quota: &Quota<Identity>) -> impl Iterator<Item = [String; 2]> {
+fn holders(pods: &Pods, quota: &Quota<Identity>) -> impl Iterator<Item = [String; 2]> {
     let all = quota.holders();
     let held: usize = all.iter().map(|(_, held)| held).sum();
-    let listed =
-        all.into_iter().take(LISTED).map(|(who, held)| [who.to_string(), held.to_string()]);
+    let listed = all
+        .into_iter()
+        .take(LISTED)
+        .map(|(who, held)| [pods.named(who).to_string(), held.to_string()]);
     listed.chain([["all".to_owned(), format!("{held} of {}", quota.total())]])
 }
 

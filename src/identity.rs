@@ -1,0 +1,126 @@
+//! On whose behalf a caller speaks: leases, shares of what all use, access and judgements go by it.
+//!
+//! A caller that came through its pod's own folder is that pod. Any other is the user of its process,
+//! as the kernel says. An identity is a few bytes, so that it can be a key everywhere; the name of a pod
+//! is looked up in [`Pods`].
+
+use std::fmt;
+
+pub use pods::{Named, Pod, Pods};
+
+mod pods;
+
+/// On whose behalf a caller speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Identity {
+    /// The user of the process at the other end of the node's socket.
+    Uid(u32),
+    /// The pod whose folder the caller came through.
+    Pod(PodUid),
+}
+
+impl Identity {
+    /// A number that tells identities apart where memory is short: two of them may share one, though by
+    /// chance alone.
+    #[must_use]
+    pub fn fingerprint(self) -> u64 {
+        match self {
+            Self::Uid(uid) => uid.into(),
+            Self::Pod(uid) => (uid.number() >> 64) as u64 ^ uid.number() as u64,
+        }
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::Pod(uid) => write!(f, "pod {uid}"),
+        }
+    }
+}
+
+/// What Kubernetes tells two pods apart by, even of one name. Bytes, since a number of 128 bits would
+/// have every lease aligned to 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PodUid([u8; 16]);
+
+/// Hexadecimal digits of a [`PodUid`].
+const DIGITS: usize = 32;
+
+/// Where [`fmt::Display`] sets its hyphens: before these digits.
+const HYPHENS: [usize; 4] = [8, 12, 16, 20];
+
+impl PodUid {
+    /// Reads 32 hexadecimal digits, with hyphens as in a UUID or without: kubelet writes the uid of a
+    /// static pod without.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits: String = match text.len() {
+            DIGITS => text.to_owned(),
+            _ => text.split('-').collect(),
+        };
+        let plain = digits.len() == DIGITS && digits.bytes().all(|c| c.is_ascii_hexdigit());
+        let number = u128::from_str_radix(&digits, 16).ok().filter(|_| plain)?;
+        let uid = Self(number.to_be_bytes());
+        let hyphens = text.len() == DIGITS || text.eq_ignore_ascii_case(&uid.to_string());
+        hyphens.then_some(uid)
+    }
+
+    /// From what [`PodUid::to_bytes`] gave.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// For another agent.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    fn number(self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
+}
+
+impl fmt::Display for PodUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = format!("{:032x}", self.number());
+        let [a, b, c, d] = HYPHENS;
+        let parts = [&digits[..a], &digits[a..b], &digits[b..c], &digits[c..d], &digits[d..]];
+        f.write_str(&parts.join("-"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+
+    #[test]
+    fn a_pods_uid_reads_back_as_it_was_written() {
+        let uid = PodUid::parse(TEXT).unwrap();
+        assert_eq!(uid.to_string(), TEXT);
+        assert_eq!(PodUid::from_bytes(uid.to_bytes()), uid);
+        assert_eq!(PodUid::parse(&TEXT.replace('-', "")), Some(uid), "a static pod's");
+        assert_eq!(PodUid::parse(&TEXT.to_uppercase()), Some(uid));
+    }
+
+    #[test]
+    fn anything_else_is_no_uid() {
+        let plus = format!("+{}", &TEXT.replace('-', "")[1..]);
+        let moved = "1b4e28b-a2fa1-11d2-883f-0016d3cca427";
+        for text in ["", "1", &TEXT[1..], &format!("{TEXT}-"), &plus, moved, "../../../etc", "ä"] {
+            assert_eq!(PodUid::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pod_is_not_the_user_of_the_same_number() {
+        let pod = PodUid::parse("00000000-0000-0000-0000-0000000003e8").unwrap();
+        assert_ne!(Identity::Pod(pod), Identity::Uid(1000));
+        assert_eq!(Identity::Uid(1000).to_string(), "uid 1000");
+    }
+}
