@@ -12,7 +12,7 @@ use std::{
 };
 
 use access::AccessBlock;
-pub use access::AccessEntry;
+pub use access::{AccessEntry, Callers};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -51,6 +51,8 @@ pub struct Config {
     pub node: Option<Arc<str>>,
     /// Folder for what outlives the agent.
     pub state: Option<PathBuf>,
+    /// Folder of the pods' own folders.
+    pub pods: Option<PathBuf>,
     /// The taint to remove from the node when the agent is ready.
     pub remove_taint: Option<TaintKey>,
     /// Policies of services.
@@ -91,6 +93,9 @@ struct ConfigFile {
     node: Option<Arc<str>>,
     /// Folder for what outlives the agent.
     state: Option<PathBuf>,
+    /// Folder in which pointsman csi makes one for each pod, such as /run/pointsman-pods: whoever comes
+    /// through a pod's own folder is that pod, and no uid.
+    pods: Option<PathBuf>,
     /// The key of the taint to remove from this node when the agent is ready, such as
     /// pointsman.dev/agent-not-ready.
     #[schemars(with = "Option<String>")]
@@ -100,7 +105,8 @@ struct ConfigFile {
     /// Which callers may list and pick services of which namespaces; the first entry that fits a
     /// caller holds. Without entries everyone may ask for everything; with some, whom none fits may
     /// ask for nothing.
-    access: Vec<AccessBlock>,
+    #[schemars(with = "Vec<AccessBlock>")]
+    access: Vec<Spanned<AccessBlock>>,
     /// Whether there are metrics of single endpoints, of at most 10,000.
     endpoint_metrics: bool,
     /// What is logged, such as info or info,pointsman::source=debug.
@@ -185,9 +191,10 @@ impl Config {
             region: written.region,
             node: written.node,
             state: written.state,
+            pods: written.pods,
             remove_taint: written.remove_taint.map(|it| it.0),
             policies,
-            access: written.access.into_iter().map(Into::into).collect(),
+            access: access::entries(file, written.access)?,
             endpoint_metrics: written.endpoint_metrics,
             log: written.log.map(|it| it.0),
         })

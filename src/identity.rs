@@ -69,7 +69,7 @@ impl PodUid {
 
     /// From what [`PodUid::to_bytes`] gave.
     #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 

@@ -19,7 +19,12 @@
 //! - [`startup_taint`]: what its node registered with, until it is ready
 //! - [`logs`]: what it says
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{runtime::Runtime, sync::watch};
@@ -86,6 +91,8 @@ pub struct Options {
     pub policies: ConfigPolicies,
     /// What is logged.
     pub log: String,
+    /// Folder of the pods' own folders; none: no pod has one.
+    pub pods: Option<PathBuf>,
     /// Who may ask for what.
     pub access: Access,
     /// Whether there are metrics of single endpoints.
@@ -229,6 +236,7 @@ impl Parts {
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
         // Before the first source speaks, so that it has the last word.
         let sources = start_sources(&options, &catalog, &ending, &tables, runtime);
+        warn_of_access(options.pods.as_deref(), &options.access);
         let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.access.clone()));
         let (leases, holds) = (agent.leases().clone(), catalog.clone());
         runtime.spawn(async move { leases.run().await });
@@ -238,14 +246,23 @@ impl Parts {
     }
 }
 
+/// An access that was written before pods were told apart lets none of them ask.
+fn warn_of_access(pods: Option<&Path>, access: &Access) {
+    if pods.is_some() && !access.knows_pods() {
+        warn!("no entry of access fits a pod with a folder of its own: it may ask for nothing");
+    }
+}
+
 /// As the admin page shows them.
 fn settings(options: &Options) -> Vec<(&'static str, String)> {
     let sources: Vec<_> = options.sources.iter().map(Spec::to_string).collect();
     let state = options.state.as_ref().map(|folder| folder.display().to_string());
+    let pods = options.pods.as_ref().map(|folder| folder.display().to_string());
     vec![
         ("socket", format!("{}, mode {:04o}", options.socket, options.socket_mode)),
         ("sources", sources.join(", ")),
         ("state", state.unwrap_or_else(|| "not kept".to_owned())),
+        ("pods", pods.unwrap_or_else(|| "not told apart: a caller is its uid".to_owned())),
         (
             "access",
             match options.access.0.len() {

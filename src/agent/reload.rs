@@ -50,6 +50,7 @@ impl Reload {
             ("zone, region or node", now.here != new.here),
             ("remove-taint", now.startup_taint != new.startup_taint),
             ("state", now.state != new.state),
+            ("pods", now.pods != new.pods),
             ("endpoint-metrics", now.endpoint_metrics != new.endpoint_metrics),
         ];
         for (name, _) in fixed.into_iter().filter(|(_, differs)| *differs) {
@@ -62,6 +63,7 @@ impl Reload {
         if changed {
             tables.configure(new.policies);
         }
+        super::warn_of_access(now.pods.as_deref(), &new.access);
         let access_changed = names.give_access(new.access);
         info!(policies_changed = changed, access_changed, "read the configuration again");
     }

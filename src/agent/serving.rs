@@ -28,6 +28,7 @@ use crate::{
         connections::{Connections, GRACE, Leave},
         front::Front,
         metrics::Series,
+        pods::Listeners,
     },
 };
 
@@ -35,6 +36,8 @@ use crate::{
 pub(super) struct Serving {
     claim: Claim,
     sockets: Sockets,
+    connections: Arc<Connections>,
+    pods: Option<Arc<Listeners>>,
     listener: watch::Sender<Arc<UnixListener>>,
     door: UnixListener,
     admin: TcpListener,
@@ -85,6 +88,8 @@ impl Serving {
             let reason = io::Error::other("it is in place already");
             return Err(StartError::System { what: "the socket", reason });
         };
+        let connections = Arc::new(Connections::new(Front::new(agent.clone())));
+        let pods = options.pods.clone().map(|folder| Listeners::start(folder, connections.clone()));
         claim.sign()?;
         listening.send_replace(true);
         let ready = tell_when_ready(parts.catalog.clone(), listens);
@@ -105,7 +110,19 @@ impl Serving {
         let admin_address = admin.local_addr().map_err(system("the admin pages"))?;
         info!(socket = %options.socket, admin = %admin_address, "listening");
         let listener = watch::Sender::new(Arc::new(socket));
-        Ok(Self { claim, sockets, listener, door, admin, pages, end_pages, listening, hearing })
+        Ok(Self {
+            claim,
+            sockets,
+            connections,
+            pods,
+            listener,
+            door,
+            admin,
+            pages,
+            end_pages,
+            listening,
+            hearing,
+        })
     }
 
     /// Gives the claim back, unless another agent has it now.
@@ -114,13 +131,27 @@ impl Serving {
         parts: &Parts,
         mut signals: Signals,
     ) -> Result<Option<Claim>, StartError> {
-        let Self { claim, sockets, listener, door, admin, pages, end_pages, listening, hearing } =
-            self;
-        let connections = Connections::new(Front::new(parts.agent.clone()));
+        let Self {
+            claim,
+            sockets,
+            connections,
+            pods,
+            listener,
+            door,
+            admin,
+            pages,
+            end_pages,
+            listening,
+            hearing,
+        } = self;
+        if let Some(pods) = pods.clone() {
+            tokio::spawn(async move { pods.follow().await });
+        }
         let successor = {
             let giver = Giver {
                 claim: &claim,
                 sockets: &sockets,
+                pods: pods.as_deref(),
                 admin: &admin,
                 keeper: parts.keeper.as_ref(),
                 origins: &parts.origins,
@@ -154,11 +185,12 @@ impl Serving {
                 systemd::stopping();
                 // Whoever connects from here on is refused, and may come back to the next agent.
                 drop((listener, sockets));
+                pods.inspect(|pods| pods.end());
                 (Some(claim), true)
             }
             Some(successor) => {
                 drop(claim);
-                let handed = Handed { successor, sockets: (listener, sockets), hearing };
+                let handed = Handed { successor, sockets: (listener, sockets), pods, hearing };
                 (None, handed.linger(&connections, &parts.agent, &mut signals).await)
             }
         };
@@ -197,6 +229,7 @@ async fn accept(connections: &Connections, mut listener: watch::Receiver<Arc<Uni
 struct Handed {
     successor: Successor,
     sockets: (watch::Sender<Arc<UnixListener>>, Sockets),
+    pods: Option<Arc<Listeners>>,
     /// What the agent before this one still tells; it is passed on.
     hearing: Option<Hearing>,
 }
@@ -205,7 +238,7 @@ impl Handed {
     /// Sends those who are connected over to the successor, and serves them until they go, or
     /// until the agent is told to end. Whether it was.
     async fn linger(self, connections: &Connections, agent: &Agent, signals: &mut Signals) -> bool {
-        let Self { successor, sockets, hearing } = self;
+        let Self { successor, sockets, pods, hearing } = self;
         info!(
             successor = successor.pid,
             connections = connections.count(),
@@ -220,6 +253,7 @@ impl Handed {
         // They may have come before the other socket was there, and find this one's end otherwise.
         tokio::time::timeout(takeover::LAST_CALLERS, connections.accept(&last)).await.ok();
         drop((last, sockets));
+        pods.inspect(|pods| pods.end());
         let gone = async {
             connections.gone().await;
             if let Some(hearing) = hearing {

@@ -69,6 +69,10 @@ pub struct Args {
     /// A folder for what outlives the agent.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
+    /// The folder in which `pointsman csi` makes one for each pod, such as /run/pointsman-pods: whoever
+    /// comes through a pod's own folder is that pod, and no uid.
+    #[arg(long, value_name = "DIR")]
+    pods: Option<PathBuf>,
     /// Take the socket over from the agent that serves it, once the sources have answered.
     #[arg(long)]
     takeover: bool,
@@ -159,6 +163,7 @@ fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options,
         here,
         startup_taint: startup_taint.transpose().map_err(usage)?,
         state: args.state.or(config.state),
+        pods: args.pods.or(config.pods),
         takeover: args.takeover,
         stay: args.stay,
         policies: config.policies,

@@ -4,31 +4,66 @@ use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
-use crate::source::document;
+use crate::source::{Problem, document};
 
 /// What some callers may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessEntry {
-    /// The callers' user ids.
-    pub uids: RangeInclusive<u32>,
+    /// Those whom the entry fits.
+    pub callers: Callers,
     /// The namespaces whose services they may list and pick; None: all.
     pub namespaces: Option<BTreeSet<Arc<str>>>,
+    /// Each pod its own namespace, too.
+    pub own_namespace: bool,
 }
 
-/// The same as it is written.
+/// Some callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// Processes of these users that came through the node's socket.
+    Uids(RangeInclusive<u32>),
+    /// Pods that came through a folder of their own.
+    Pods {
+        /// Of these namespaces; None: of all.
+        namespaces: Option<BTreeSet<Arc<str>>>,
+        /// With these ServiceAccounts; None: with any.
+        service_accounts: Option<BTreeSet<Arc<str>>>,
+    },
+}
+
+/// Some callers, and what they may ask for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Access")]
 pub(super) struct AccessBlock {
-    /// A user id (1000), a range of them (1000-1999), or any.
-    #[schemars(with = "UidsShape")]
-    uids: Uids,
-    /// The namespaces whose services they may list and pick; all, if it is left out.
+    /// A user id (1000), a range of them (1000-1999), or any: processes that came through the node's
+    /// socket. Either this or pods.
+    #[schemars(with = "Option<UidsShape>")]
+    uids: Option<Uids>,
+    /// Pods that came through a folder of their own. Either this or uids.
+    pods: Option<PodsBlock>,
+    /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace is
+    /// said.
     namespaces: Option<BTreeSet<Arc<str>>>,
+    /// Whether each of these pods may list and pick services of its own namespace, whichever that is.
+    #[serde(default)]
+    own_namespace: bool,
 }
 
-/// What `Uids` is read from, for the schema.
+/// Which pods; all, where nothing is said.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AccessPods")]
+struct PodsBlock {
+    /// Of these namespaces; of all, if it is left out.
+    namespaces: Option<BTreeSet<Arc<str>>>,
+    /// With these ServiceAccounts, by their names; with any, if it is left out.
+    service_accounts: Option<BTreeSet<Arc<str>>>,
+}
+
+/// A user id, a range of them, or any.
 #[derive(JsonSchema)]
 #[schemars(untagged, inline)]
 #[expect(dead_code, reason = "only its shape is used")]
@@ -48,8 +83,36 @@ document::from_text!(Uids(RangeInclusive<u32>), |text| {
     })
 });
 
-impl From<AccessBlock> for AccessEntry {
-    fn from(block: AccessBlock) -> Self {
-        Self { uids: block.uids.0, namespaces: block.namespaces }
-    }
+/// The entries of a file, in order.
+///
+/// # Errors
+/// One says nobody, or contradicts itself.
+pub(super) fn entries(
+    file: &Arc<str>,
+    written: Vec<Spanned<AccessBlock>>,
+) -> Result<Vec<AccessEntry>, Problem> {
+    let entry = |(index, block): (usize, Spanned<AccessBlock>)| {
+        let place = document::place(file, block.referenced);
+        let problem = |what| Problem { place, field: format!("access[{index}]"), what };
+        entry(block.value).map_err(|what| problem(what.to_owned()))
+    };
+    written.into_iter().enumerate().map(entry).collect()
+}
+
+fn entry(block: AccessBlock) -> Result<AccessEntry, &'static str> {
+    let AccessBlock { uids, pods, namespaces, own_namespace } = block;
+    let callers = match (uids, pods) {
+        (Some(uids), None) if !own_namespace => Callers::Uids(uids.0),
+        (Some(_), None) => return Err("own_namespace is for pods: a uid has no namespace"),
+        (None, Some(PodsBlock { namespaces, service_accounts })) => {
+            Callers::Pods { namespaces, service_accounts }
+        }
+        (None, None) => return Err("whom it fits is missing: write uids: any, or pods: {}"),
+        (Some(_), Some(_)) => {
+            return Err("a caller has a uid or is a pod: make two entries of uids and pods");
+        }
+    };
+    // With its own namespace alone, where no other is named.
+    let namespaces = namespaces.or_else(|| own_namespace.then(BTreeSet::new));
+    Ok(AccessEntry { callers, namespaces, own_namespace })
 }

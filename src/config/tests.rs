@@ -1,6 +1,6 @@
 use std::{path::PathBuf, sync::Arc};
 
-use super::Config;
+use super::{AccessEntry, Callers, Config};
 use crate::{
     catalog::sample::service,
     policy::{ZoneMode, resolve},
@@ -119,6 +119,46 @@ fn malformed_values_say_what_would_be_right() {
         error("policies: {services: {cart: {zone: off}}}\n").contains("names are name.namespace")
     );
     assert!(error("policies: {default: 3}\n").contains("policies.default: "));
+}
+
+#[test]
+fn access_is_of_uids_or_of_pods() {
+    let config = config(
+        "access:\n  - {uids: 1000-1999, namespaces: [shop]}\n  \
+         - pods: {namespaces: [shop], service_accounts: [cart, pay]}\n    namespaces: [bank]\n    \
+         own_namespace: true\n  - {pods: {}, own_namespace: true}\n  - {pods: {}}\n",
+    );
+    let set = |names: &[&str]| Some(names.iter().map(|name| Arc::from(*name)).collect());
+    let anyone = Callers::Pods { namespaces: None, service_accounts: None };
+    let entry =
+        |callers, namespaces, own_namespace| AccessEntry { callers, namespaces, own_namespace };
+    let cart =
+        Callers::Pods { namespaces: set(&["shop"]), service_accounts: set(&["cart", "pay"]) };
+    assert_eq!(
+        config.access,
+        [
+            entry(Callers::Uids(1000..=1999), set(&["shop"]), false),
+            entry(cart, set(&["bank"]), true),
+            entry(anyone.clone(), set(&[]), true),
+            entry(anyone, None, false),
+        ]
+    );
+}
+
+#[test]
+fn an_entry_of_access_that_says_nobody_or_both_is_named() {
+    assert_eq!(
+        error("access:\n  - {namespaces: [shop]}\n"),
+        "agent.yaml:2:5: access[0]: whom it fits is missing: write uids: any, or pods: {}"
+    );
+    assert!(error("access: [{uids: 0, pods: {}}]\n").contains("make two entries of uids and pods"));
+    assert!(
+        error("access: [{uids: 0, own_namespace: true}]\n").contains("own_namespace is for pods")
+    );
+    assert!(
+        error("access: [{pods: {namespace: [shop]}}]\n").contains("did you mean \"namespaces\"?")
+    );
+    assert!(error("access: [{uids: me}]\n").contains("\"me\" is no user id"));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the pods are called that callers speak for.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     fmt,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
@@ -60,14 +60,17 @@ impl Pods {
     /// This pod is gone. Its name is kept until as many others are gone as are remembered.
     pub fn gone(&self, uid: PodUid) {
         let mut known = self.write();
-        if !known.pods.contains_key(&uid) || known.gone.contains(&uid) {
-            return;
+        if known.pods.contains_key(&uid) && !known.gone.contains(&uid) {
+            known.bury(uid);
         }
-        known.gone.push_back(uid);
-        if known.gone.len() > GONE
-            && let Some(oldest) = known.gone.pop_front()
-        {
-            known.pods.remove(&oldest);
+    }
+
+    /// This pod was called so, as another agent says: it may be gone by now.
+    pub fn remember(&self, uid: PodUid, pod: Pod) {
+        let mut known = self.write();
+        if let Entry::Vacant(unknown) = known.pods.entry(uid) {
+            unknown.insert(Arc::new(pod));
+            known.bury(uid);
         }
     }
 
@@ -99,6 +102,17 @@ impl Pods {
 
     fn write(&self) -> RwLockWriteGuard<'_, Known> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn bury(&mut self, uid: PodUid) {
+        self.gone.push_back(uid);
+        if self.gone.len() > GONE
+            && let Some(oldest) = self.gone.pop_front()
+        {
+            self.pods.remove(&oldest);
+        }
     }
 }
 

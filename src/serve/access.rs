@@ -1,16 +1,22 @@
 //! Which services an identity may ask for, by namespace.
 
-use std::sync::{
-    Arc,
-    atomic::{
-        AtomicBool,
-        Ordering::{Relaxed, SeqCst},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
 };
 
 use arc_swap::ArcSwap;
 
-use crate::{config::AccessEntry, identity::Identity};
+use crate::{
+    config::{AccessEntry, Callers},
+    identity::{Identity, Pod, Pods},
+};
 
 /// What the configuration allows whom; the first entry that fits a caller holds. Without entries
 /// everyone may ask for everything; with some, whom none fits may ask for nothing.
@@ -24,18 +30,40 @@ impl Access {
         self.0.is_empty()
     }
 
-    /// Whether this caller may know of services in this namespace.
+    /// Whether this caller may know of services in this namespace; `pod` is what it is called, where it
+    /// is a pod.
     #[must_use]
-    pub fn allows(&self, identity: Identity, namespace: &str) -> bool {
+    pub fn allows(&self, identity: Identity, pod: Option<&Pod>, namespace: &str) -> bool {
         if self.is_open() {
             return true;
         }
-        // No entry can name a pod yet.
-        let Identity::Uid(uid) = identity else { return false };
-        let entry = self.0.iter().find(|entry| entry.uids.contains(&uid));
+        let entry = self.0.iter().find(|entry| fits(&entry.callers, identity, pod));
         entry.is_some_and(|entry| {
-            entry.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+            let own = pod.filter(|_| entry.own_namespace).map(|pod| &*pod.namespace);
+            own == Some(namespace)
+                || entry.namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
         })
+    }
+
+    /// Whether an entry could fit a pod.
+    #[must_use]
+    pub fn knows_pods(&self) -> bool {
+        self.is_open() || self.0.iter().any(|entry| matches!(entry.callers, Callers::Pods { .. }))
+    }
+}
+
+fn fits(callers: &Callers, identity: Identity, pod: Option<&Pod>) -> bool {
+    match (callers, identity) {
+        (Callers::Uids(uids), Identity::Uid(uid)) => uids.contains(&uid),
+        (Callers::Pods { namespaces, service_accounts }, Identity::Pod(_)) => {
+            let among = |names: &Option<BTreeSet<Arc<str>>>, name: &str| {
+                names.as_ref().is_none_or(|names| names.contains(name))
+            };
+            pod.is_some_and(|pod| {
+                among(namespaces, &pod.namespace) && among(service_accounts, &pod.service_account)
+            })
+        }
+        _ => false,
     }
 }
 
@@ -43,15 +71,17 @@ impl Access {
 #[derive(Debug)]
 pub struct InForce {
     access: ArcSwap<Access>,
+    pods: Arc<Pods>,
     /// As the access says; cheaper to ask with each pick.
     open: AtomicBool,
 }
 
 impl InForce {
-    /// This one, until another does.
+    /// This one, until another does, for callers that may be these pods.
     #[must_use]
-    pub fn new(access: Access) -> Self {
-        Self { open: AtomicBool::new(access.is_open()), access: ArcSwap::from_pointee(access) }
+    pub fn new(access: Access, pods: Arc<Pods>) -> Self {
+        let open = AtomicBool::new(access.is_open());
+        Self { open, access: ArcSwap::from_pointee(access), pods }
     }
 
     /// Has another take its place; says whether it differs.
@@ -77,36 +107,95 @@ impl InForce {
     /// As [`Access::allows`].
     #[must_use]
     pub fn allows(&self, identity: Identity, namespace: &str) -> bool {
-        self.access.load().allows(identity, namespace)
+        let pod = match identity {
+            Identity::Pod(uid) if !self.is_open() => self.pods.get(uid),
+            _ => None,
+        };
+        self.access.load().allows(identity, pod.as_deref(), namespace)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::ops::RangeInclusive;
-
     use super::*;
+    use crate::identity::PodUid;
 
-    fn entry(uids: RangeInclusive<u32>, namespaces: &[&str]) -> AccessEntry {
-        AccessEntry {
-            uids,
-            namespaces: Some(namespaces.iter().map(|name| Arc::from(*name)).collect()),
+    fn set(names: &[&str]) -> Option<BTreeSet<Arc<str>>> {
+        Some(names.iter().map(|name| Arc::from(*name)).collect())
+    }
+
+    fn entry(callers: Callers, namespaces: Option<BTreeSet<Arc<str>>>) -> AccessEntry {
+        AccessEntry { callers, namespaces, own_namespace: false }
+    }
+
+    fn pods(namespaces: &[&str], service_accounts: Option<&[&str]>) -> Callers {
+        Callers::Pods {
+            namespaces: set(namespaces),
+            service_accounts: service_accounts.and_then(set),
         }
+    }
+
+    const CART: Identity = Identity::Pod(PodUid::from_bytes([1; 16]));
+
+    fn cart(namespace: &str) -> Pod {
+        Pod { namespace: namespace.into(), name: "cart-7f".into(), service_account: "cart".into() }
     }
 
     #[test]
     fn without_entries_everyone_may_ask_for_everything() {
-        assert!(Access::default().allows(Identity::Uid(7), "shop"));
+        assert!(Access::default().allows(Identity::Uid(7), None, "shop"));
+        assert!(Access::default().allows(CART, None, "shop"), "named or not");
     }
 
     #[test]
     fn the_first_entry_that_fits_holds_and_whom_none_fits_gets_nothing() {
-        let all = AccessEntry { uids: 0..=0, namespaces: None };
-        let access =
-            Access(vec![entry(1000..=1999, &["shop"]), entry(1500..=1500, &["bank"]), all]);
-        let allows = |uid, namespace| access.allows(Identity::Uid(uid), namespace);
+        let access = Access(vec![
+            entry(Callers::Uids(1000..=1999), set(&["shop"])),
+            entry(Callers::Uids(1500..=1500), set(&["bank"])),
+            entry(Callers::Uids(0..=0), None),
+        ]);
+        let allows = |uid, namespace| access.allows(Identity::Uid(uid), None, namespace);
         assert!(allows(1500, "shop") && !allows(1500, "bank"));
         assert!(allows(0, "anything"));
         assert!(!allows(2000, "shop"));
+    }
+
+    #[test]
+    fn a_pod_is_fitted_by_its_namespace_and_service_account_and_by_no_uid() {
+        let access = Access(vec![
+            entry(Callers::Uids(0..=u32::MAX), None),
+            entry(pods(&["shop"], Some(&["cart"])), set(&["shop", "bank"])),
+            entry(pods(&["shop", "web"], None), set(&["web"])),
+        ]);
+        let allows = |pod: &Pod, namespace| access.allows(CART, Some(pod), namespace);
+        assert!(allows(&cart("shop"), "bank") && !allows(&cart("shop"), "web"));
+        assert!(allows(&cart("web"), "web") && !allows(&cart("web"), "bank"));
+        assert!(!allows(&cart("bank"), "bank"), "nothing fits it");
+        assert!(!access.allows(CART, None, "bank"), "whose names are not known");
+        assert!(access.knows_pods());
+        assert!(!Access(access.0[..1].to_vec()).knows_pods());
+    }
+
+    #[test]
+    fn a_pods_own_namespace_is_its_own_whatever_else_is_allowed() {
+        let mut own = entry(pods(&["shop", "web"], None), set(&["public"]));
+        own.own_namespace = true;
+        let access = Access(vec![own]);
+        for namespace in ["shop", "web"] {
+            let allows = |asked| access.allows(CART, Some(&cart(namespace)), asked);
+            assert!(allows(namespace) && allows("public") && !allows("bank"));
+        }
+        assert!(!access.allows(CART, Some(&cart("shop")), "web"));
+    }
+
+    #[test]
+    fn what_holds_now_knows_the_names_of_pods() {
+        let names = Arc::<Pods>::default();
+        let access = InForce::new(Access(vec![entry(pods(&["shop"], None), None)]), names.clone());
+        assert!(!access.allows(CART, "shop"));
+        names.learn(PodUid::from_bytes([1; 16]), cart("shop"));
+        assert!(access.allows(CART, "shop"));
+        assert!(access.replace(Access::default()));
+        assert!(access.allows(Identity::Uid(7), "shop"));
     }
 }

@@ -22,10 +22,12 @@ use tokio::{
 
 pub use super::talk::Leave;
 use super::{
-    Caller, front::Front, limits, metrics::Connected, noted::Noted, patience::Patience, talk::Talk,
+    Agent, Caller, front::Front, limits, metrics::Connected, noted::Noted, patience::Patience,
+    talk::Talk,
 };
 use crate::{
-    publish::leases::{Identity, Leases},
+    identity::{Identity, PodUid},
+    publish::leases::Leases,
     quota::Permit,
 };
 
@@ -57,15 +59,21 @@ impl Connections {
     /// Serves whoever connects, for ever.
     pub async fn accept(&self, listener: &UnixListener) {
         tokio::select! {
-            () = self.accept_all(listener) => {}
+            () = self.accept_all(listener, None) => {}
             () = self.patience.look() => {}
         }
     }
 
-    async fn accept_all(&self, listener: &UnixListener) {
+    /// Serves whoever connects through this pod's own listener, for ever, while
+    /// [`Connections::accept`] goes on.
+    pub async fn accept_pod(&self, listener: &UnixListener, pod: PodUid) {
+        self.accept_all(listener, Some(pod)).await;
+    }
+
+    async fn accept_all(&self, listener: &UnixListener, pod: Option<PodUid>) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.attend(stream),
+                Ok((stream, _)) => self.attend(stream, pod),
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -93,9 +101,16 @@ impl Connections {
         self.leave.closed().await;
     }
 
-    fn attend(&self, stream: UnixStream) {
-        let identity = match stream.peer_cred() {
-            Ok(peer) => Identity::Uid(peer.uid()),
+    /// What the connections' calls share.
+    #[must_use]
+    pub fn agent(&self) -> &Agent {
+        self.front.agent()
+    }
+
+    fn attend(&self, stream: UnixStream, pod: Option<PodUid>) {
+        let user = || stream.peer_cred().map(|peer| Identity::Uid(peer.uid()));
+        let identity = match pod.map_or_else(user, |pod| Ok(Identity::Pod(pod))) {
+            Ok(identity) => identity,
             Err(error) => {
                 tracing::warn!(%error, "a caller's identity is unknown; hanging up");
                 return;

@@ -45,6 +45,14 @@ pub fn bind(claim: &Claim, mode: u32, group: Option<u32>) -> Result<UnixListener
     bind_to(claim.address().path(), mode, group)
 }
 
+/// Binds a pod's socket in its own folder, which nobody but that pod sees: any user of it may connect.
+///
+/// # Errors
+/// See [`ClaimError`].
+pub fn bind_for_pod(socket: &Path) -> Result<UnixListener, ClaimError> {
+    bind_to(socket, DEFAULT_MODE, None)
+}
+
 /// Binds the socket beside the claimed one by which a successor asks for it.
 ///
 /// # Errors

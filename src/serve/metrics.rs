@@ -98,6 +98,8 @@ pub struct Metrics {
     connections_accepted: AtomicU64,
     connections_ended: AtomicU64,
     connections_refused: AtomicU64,
+    pods_listening: AtomicU64,
+    pod_folders_refused: AtomicU64,
     /// The second in which a refusal was last told of.
     refusal_told: AtomicU64,
 }
@@ -138,6 +140,12 @@ impl Metrics {
         self.connections_refused.fetch_add(1, Relaxed);
         let now = clock::now().as_secs() + 1;
         self.refusal_told.swap(now, Relaxed) != now
+    }
+
+    /// So many pods have a listener of their own, and so many folders are not served.
+    pub fn pods(&self, listening: usize, refused: usize) {
+        self.pods_listening.store(listening as u64, Relaxed);
+        self.pod_folders_refused.store(refused as u64, Relaxed);
     }
 
     /// A connection was accepted.

@@ -1,6 +1,7 @@
 //! Who asks: gRPC and HTTP/JSON on one Unix socket, and the admin pages beside it.
 //!
 //! - [`address`], [`claim`], [`listener`], [`group`]: where the socket is, whose it is, how it appears
+//! - [`pods`]: a listener for each pod that has a folder of its own
 //! - [`connections`]: accepts, says who called, ends in good order;
 //!   [`ending`]: what streams hear of it
 //! - `talk`: which protocol a request speaks; [`grpc`], [`http`]: the two there are; [`front`]:
@@ -47,6 +48,7 @@ mod openapi;
 mod patience;
 mod pick;
 pub mod picked;
+pub mod pods;
 mod report;
 mod session;
 mod standard;

@@ -98,7 +98,7 @@ impl Names {
             changes,
             kept: DashMap::new(),
             tallies: Mutex::default(),
-            access: InForce::new(access),
+            access: InForce::new(access, pods.clone()),
             pods,
             narrowed: Narrowed::new(tables.clone()),
             searches: Searches::default(),

@@ -16,6 +16,7 @@ mod leases;
 mod lifetime;
 mod modes;
 mod openapi;
+mod pods;
 mod quotas;
 mod session;
 mod signals;

@@ -17,12 +17,12 @@ use tracing::{error, info, warn};
 use super::{
     super::sockets::Sockets,
     ANSWER_LIMIT,
-    message::{Item, Lease, Leases, Offer, Refusal, Since, VERSION, What},
+    message::{Item, Lease, Leases, Offer, PodNames, Refusal, Since, VERSION, What},
     wire::Wire,
 };
 use crate::{
     publish::leases::{Incoming, News},
-    serve::{self, claim::Claim},
+    serve::{self, claim::Claim, pods::Listeners},
     state::{Keeper, Origins},
 };
 
@@ -33,6 +33,7 @@ const A_MESSAGE: usize = 1000;
 pub(in crate::agent) struct Giver<'a> {
     pub(in crate::agent) claim: &'a Claim,
     pub(in crate::agent) sockets: &'a Sockets,
+    pub(in crate::agent) pods: Option<&'a Listeners>,
     pub(in crate::agent) admin: &'a TcpListener,
     pub(in crate::agent) keeper: Option<&'a Keeper>,
     pub(in crate::agent) origins: &'a Origins,
@@ -101,9 +102,12 @@ impl Giver<'_> {
             let keeper = keeper.clone();
             tokio::task::spawn_blocking(move || keeper.stand_back()).await?;
         }
+        self.pods.inspect(|pods| pods.stand_back());
+        let pods = self.agent.pods().all();
         let offer = Offer {
             with_socket: self.sockets.passed.is_some(),
             judgements: self.origins.judgements(),
+            pods: pods.iter().map(|(uid, pod)| PodNames::write(*uid, pod)).collect(),
         };
         let mut descriptors = vec![self.claim.lock(), self.admin.as_fd()];
         descriptors.extend(self.sockets.passed.as_ref().map(StdUnixListener::as_fd));
@@ -130,6 +134,7 @@ impl Giver<'_> {
         if let Some(keeper) = self.keeper {
             keeper.carry_on();
         }
+        self.pods.inspect(|pods| pods.carry_on());
         if let Err(error) = self.claim.sign() {
             warn!(%error, "the lock's file says another pid");
         }

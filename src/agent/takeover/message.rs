@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    identity::{Identity, PodUid},
+    identity::{Identity, Pod, PodUid},
     publish::{
         ServerLoad,
         leases::{Event, Handed, LeaseId, News, OUTCOMES},
@@ -71,6 +71,21 @@ pub(super) struct Offer {
     pub(super) with_socket: bool,
     #[prost(message, repeated, tag = "2")]
     pub(super) judgements: Vec<Judgement>,
+    /// The names of pods, those that are gone as well: leases may be left of them.
+    #[prost(message, repeated, tag = "3")]
+    pub(super) pods: Vec<PodNames>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PodNames {
+    #[prost(bytes = "vec", tag = "1")]
+    uid: Vec<u8>,
+    #[prost(string, tag = "2")]
+    namespace: String,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(string, tag = "4")]
+    service_account: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -191,6 +206,27 @@ impl Load {
     fn read(self) -> ServerLoad {
         let Self { utilization, in_flight, qps, eps } = self;
         ServerLoad { utilization, in_flight, qps, eps }
+    }
+}
+
+impl PodNames {
+    pub(super) fn write(uid: PodUid, pod: &Pod) -> Self {
+        Self {
+            uid: uid.to_bytes().to_vec(),
+            namespace: pod.namespace.to_string(),
+            name: pod.name.to_string(),
+            service_account: pod.service_account.to_string(),
+        }
+    }
+
+    /// None where it makes no sense.
+    pub(super) fn read(&self) -> Option<(PodUid, Pod)> {
+        let pod = Pod {
+            namespace: self.namespace.as_str().into(),
+            name: self.name.as_str().into(),
+            service_account: self.service_account.as_str().into(),
+        };
+        Some((PodUid::from_bytes(self.uid.as_slice().try_into().ok()?), pod))
     }
 }
 
@@ -330,5 +366,14 @@ mod tests {
         let (uid, pod) = write_identity(Identity::Pod(PodUid::from_bytes([7; 16])));
         assert_eq!((uid, pod.len()), (NOBODY, 16));
         assert_eq!(read_identity(0, &[7; 15]), None, "half of a pod's uid");
+    }
+
+    #[test]
+    fn a_pods_names_read_back_as_they_were_written() {
+        let uid = PodUid::from_bytes([7; 16]);
+        let pod =
+            Pod { namespace: "shop".into(), name: "cart-7f".into(), service_account: "x".into() };
+        assert_eq!(PodNames::write(uid, &pod).read(), Some((uid, pod)));
+        assert_eq!(PodNames::default().read(), None);
     }
 }

@@ -7,7 +7,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     ANSWER_LIMIT, SOURCES_LIMIT, TakeoverError,
-    message::{Hello, Item, Lease, Offer, Serving, VERSION, What},
+    message::{Hello, Item, Lease, Offer, PodNames, Serving, VERSION, What},
     wire::Wire,
 };
 use crate::{
@@ -147,6 +147,9 @@ async fn ask(
         }
         (other, _) => return Err(nonsense(format!("{other:?} for an offer"))),
     };
+    for (uid, pod) in offer.pods.iter().filter_map(PodNames::read) {
+        agent.pods().remember(uid, pod);
+    }
     origins.remember(&offer.judgements).map_err(|error| nonsense(error.to_string()))?;
     agent.leases().expect_news(true);
     let (mut adopted, mut waiting) = (0, true);

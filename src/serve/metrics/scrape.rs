@@ -119,6 +119,10 @@ impl Told {
             "Connections open on the socket",
             ever.saturating_sub(ended),
         )?;
+        let pods = metrics.pods_listening.load(Relaxed);
+        gauge(to, "pods_listening", "Pods that have a listener of their own", pods)?;
+        let refused = metrics.pod_folders_refused.load(Relaxed);
+        gauge(to, "pod_folders_refused", "Pods' folders that are not served", refused)?;
         let sessions = self.agent.sessions.in_use() as u64;
         gauge(to, "sessions_open", "Sessions open", sessions)?;
         let watches = self.agent.watches.in_use() as u64;

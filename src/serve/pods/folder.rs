@@ -1,0 +1,370 @@
+//! The folder of each pod: `pointsman csi` makes it, the agent listens in it. Files are all that the two
+//! have in common, so neither has to run for the other.
+//!
+//! | under [`DEFAULT`], which is root's alone | |
+//! |---|---|
+//! | `UID/record.json` | who it is for |
+//! | `UID/socket/` | the pod has this mounted, read-only; the agent's socket is in it |
+//! | `.NAME` | not complete yet, or on its way out: the agent passes it over |
+//!
+//! A folder gets its name when it is complete, and a pod's names never change: who sees a folder can
+//! read it, and has to read it once.
+
+use std::{
+    fs::{self, DirBuilder, Metadata, OpenOptions, Permissions},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::OFlags;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    identity::{Pod, PodUid},
+    serve::claim::ClaimError,
+};
+
+/// Where pods have their folders, unless told otherwise. Not below `/run/pointsman`: who mounts that
+/// whole folder could connect as any pod.
+pub const DEFAULT: &str = "/run/pointsman-pods";
+
+/// The agent's socket, as pods know it.
+const SOCKET: &str = "agent.sock";
+const RECORD: &str = "record.json";
+const MOUNTED: &str = "socket";
+
+/// Of a record. Grows when an older agent would misread a newer record; a new field is no such change.
+const VERSION: u32 = 1;
+/// Bytes of a record: three names of at most 253 bytes, and room for fields to come.
+const LONGEST_RECORD: u64 = 4096;
+/// Characters of a name in Kubernetes.
+const LONGEST_NAME: usize = 253;
+
+/// Those of others than the owner who may write.
+const OTHERS_WRITE: u32 = 0o022;
+/// For whoever has the right by being the owner.
+const PRIVATE_FOLDER: u32 = 0o700;
+const PRIVATE_FILE: u32 = 0o600;
+/// Any user of a pod may look the socket up.
+const PUBLIC_FOLDER: u32 = 0o755;
+
+/// The folder of the folders.
+#[derive(Clone, Debug)]
+pub struct Folders(PathBuf);
+
+/// Why a folder is not served, or could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Somebody else than root could have written who is calling.
+    #[error(
+        "{path} belongs to uid {uid}: it has to be root's, or its owner could say who a pod is"
+    )]
+    Owner {
+        /// The file or folder.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// The same.
+    #[error(
+        "{path} has the mode {mode:04o}: with {right:04o} nobody but its owner could say who a pod is"
+    )]
+    Writable {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it has.
+        mode: u32,
+        /// What it should have.
+        right: u32,
+    },
+    /// A link, or anything else.
+    #[error("{path} is not {kind}")]
+    Kind {
+        /// What it should be.
+        kind: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
+    /// It is named after no pod.
+    #[error("{path} is not named after a pod's uid, such as 1b4e28ba-2fa1-11d2-883f-0016d3cca427")]
+    Name {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// It does not say who it is for.
+    #[error("{path} does not say who the folder is for: {why}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// No socket can be had in it.
+    #[error(transparent)]
+    Listen(#[from] ClaimError),
+    /// As the system says.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// `record.json`.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    version: u32,
+    uid: String,
+    namespace: Box<str>,
+    name: Box<str>,
+    service_account: Box<str>,
+}
+
+impl Folders {
+    /// Those under this path; nothing is looked at yet.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The folder of the folders.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Makes the folder of the folders, or makes it root's alone: kubelet makes it with the mode 0755.
+    ///
+    /// # Errors
+    /// It can't be made, or is not to be trusted.
+    pub fn prepare(&self) -> Result<(), Refusal> {
+        let path = &self.0;
+        match DirBuilder::new().mode(PRIVATE_FOLDER).create(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io(path)(error)),
+            _ => {}
+        }
+        let found = fs::symlink_metadata(path).map_err(io(path))?;
+        if found.is_dir() && found.uid() == own_uid() && mode(&found) != PRIVATE_FOLDER {
+            fs::set_permissions(path, Permissions::from_mode(PRIVATE_FOLDER)).map_err(io(path))?;
+        }
+        folder(path, PRIVATE_FOLDER).map(drop)
+    }
+
+    /// The pods that have a folder, and what else is there that is not hidden.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn list(&self) -> Result<(Vec<PodUid>, Vec<Refusal>), Refusal> {
+        let (mut pods, mut others) = (Vec::new(), Vec::new());
+        for entry in fs::read_dir(&self.0).map_err(io(&self.0))? {
+            let name = entry.map_err(io(&self.0))?.file_name();
+            let text = name.to_string_lossy();
+            match PodUid::parse(&text) {
+                _ if text.starts_with('.') => {}
+                Some(uid) if uid.to_string() == text => pods.push(uid),
+                _ => others.push(Refusal::Name { path: self.0.join(&name) }),
+            }
+        }
+        Ok((pods, others))
+    }
+
+    /// Whether this pod has a folder.
+    #[must_use]
+    pub fn has(&self, uid: PodUid) -> bool {
+        fs::symlink_metadata(self.folder(uid)).is_ok()
+    }
+
+    /// The pod's socket.
+    #[must_use]
+    pub fn socket(&self, uid: PodUid) -> PathBuf {
+        self.0.join(mounted(uid)).join(SOCKET)
+    }
+
+    /// Who this pod is.
+    ///
+    /// # Errors
+    /// The folder is not complete, or others than root could have written it.
+    pub fn read(&self, uid: PodUid) -> Result<Pod, Refusal> {
+        folder(&self.folder(uid), PRIVATE_FOLDER)?;
+        folder(&self.0.join(mounted(uid)), PUBLIC_FOLDER)?;
+        let path = self.folder(uid).join(RECORD);
+        // Not to wait for a writer, where it is a pipe.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file =
+            OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path);
+        let file = file.map_err(io(&path))?;
+        let found = file.metadata().map_err(io(&path))?;
+        if !found.is_file() {
+            return Err(Refusal::Kind { kind: "a file", path });
+        }
+        trusted(&path, &found, PRIVATE_FILE)?;
+        let mut text = String::new();
+        file.take(LONGEST_RECORD).read_to_string(&mut text).map_err(io(&path))?;
+        parse(&text, uid).map_err(|why| Refusal::Record { path, why })
+    }
+
+    /// Makes this pod's folder, or mends what is there of it. Idempotent.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn make(&self, uid: PodUid, pod: &Pod) -> Result<(), Refusal> {
+        self.prepare()?;
+        let made = self.folder(uid);
+        if made.try_exists().map_err(io(&made))? {
+            if self.read(uid).is_ok_and(|found| found == *pod) {
+                return Ok(());
+            }
+            fill(&made, uid, pod)?;
+            // The agent hears of a change of the folder itself, and not of one in it.
+            return fs::set_permissions(&made, Permissions::from_mode(PRIVATE_FOLDER))
+                .map_err(io(&made));
+        }
+        let hidden = self.0.join(format!(".{uid}.new"));
+        discard(&hidden)?;
+        make_folder(&hidden, PRIVATE_FOLDER)?;
+        fill(&hidden, uid, pod)?;
+        fs::rename(&hidden, &made).map_err(io(&made))
+    }
+
+    /// Removes this pod's folder, and whatever was left by a removal that did not end. Idempotent.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn remove(&self, uid: PodUid) -> Result<(), Refusal> {
+        let (made, hidden) = (self.folder(uid), self.0.join(format!(".{uid}.old")));
+        discard(&hidden)?;
+        match fs::rename(&made, &hidden) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(io(&made)(error)),
+            Ok(()) => discard(&hidden),
+        }
+    }
+
+    /// Removes what the makings and removals have left that did not end; while none is under way.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn tidy(&self) -> Result<(), Refusal> {
+        for entry in fs::read_dir(&self.0).map_err(io(&self.0))? {
+            let name = entry.map_err(io(&self.0))?.file_name();
+            let hidden = name.to_str().and_then(|name| name.strip_prefix('.'));
+            let uid = hidden
+                .and_then(|name| name.strip_suffix(".new").or_else(|| name.strip_suffix(".old")));
+            if uid.and_then(PodUid::parse).is_some() {
+                discard(&self.0.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(&self, uid: PodUid) -> PathBuf {
+        self.0.join(uid.to_string())
+    }
+}
+
+/// The folder that this pod has mounted, within the folder of the folders.
+#[must_use]
+pub fn mounted(uid: PodUid) -> PathBuf {
+    [&uid.to_string(), MOUNTED].iter().collect()
+}
+
+/// What a pod's folder has to have.
+fn fill(folder: &Path, uid: PodUid, pod: &Pod) -> Result<(), Refusal> {
+    let record = Record {
+        version: VERSION,
+        uid: uid.to_string(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        service_account: pod.service_account.clone(),
+    };
+    let (path, hidden) = (folder.join(RECORD), folder.join(format!(".{RECORD}")));
+    let text = serde_json::to_string(&record).map_err(|error| io(&path)(error.into()))?;
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).open(&hidden)?;
+        file.set_permissions(Permissions::from_mode(PRIVATE_FILE))?;
+        file.write_all(text.as_bytes())?;
+        fs::rename(&hidden, &path)
+    };
+    write().map_err(io(&path))?;
+    make_folder(&folder.join(MOUNTED), PUBLIC_FOLDER)
+}
+
+fn make_folder(path: &Path, mode: u32) -> Result<(), Refusal> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io(path)(error)),
+        // Whatever the umask is.
+        _ => fs::set_permissions(path, Permissions::from_mode(mode)).map_err(io(path)),
+    }
+}
+
+fn discard(path: &Path) -> Result<(), Refusal> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A folder that root made, and nobody else can write.
+fn folder(path: &Path, right: u32) -> Result<Metadata, Refusal> {
+    let found = fs::symlink_metadata(path).map_err(io(path))?;
+    if !found.is_dir() {
+        return Err(Refusal::Kind { kind: "a folder", path: path.to_owned() });
+    }
+    trusted(path, &found, right)?;
+    Ok(found)
+}
+
+/// Whether nobody but root could have written it, or this process itself where it is not root.
+fn trusted(path: &Path, found: &Metadata, right: u32) -> Result<(), Refusal> {
+    let (uid, mode) = (found.uid(), mode(found));
+    if uid != 0 && uid != own_uid() {
+        return Err(Refusal::Owner { path: path.to_owned(), uid });
+    }
+    match mode & OTHERS_WRITE {
+        0 => Ok(()),
+        _ => Err(Refusal::Writable { path: path.to_owned(), mode, right }),
+    }
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn mode(found: &Metadata) -> u32 {
+    found.mode() & 0o7777
+}
+
+fn io(path: &Path) -> impl FnOnce(io::Error) -> Refusal + use<> {
+    let path = path.to_owned();
+    move |error| Refusal::Io { path, error }
+}
+
+fn parse(text: &str, uid: PodUid) -> Result<Pod, String> {
+    let record: Record = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if record.version != VERSION {
+        let found = record.version;
+        return Err(format!("it is of version {found}, and this agent reads version {VERSION}"));
+    }
+    if PodUid::parse(&record.uid) != Some(uid) {
+        return Err(format!("its uid is \"{}\", and not that of the folder", record.uid));
+    }
+    let Record { namespace, name, service_account, .. } = record;
+    for (field, text) in
+        [("namespace", &namespace), ("name", &name), ("serviceAccount", &service_account)]
+    {
+        // What Kubernetes allows in all three: nothing that a log or a page would take for its own.
+        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.".contains(&c);
+        if text.is_empty() || text.len() > LONGEST_NAME || !text.bytes().all(allowed) {
+            return Err(format!("its {field} {text:?} is no name in Kubernetes"));
+        }
+    }
+    Ok(Pod { namespace, name, service_account })
+}
+
+#[cfg(test)]
+mod tests;
