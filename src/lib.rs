@@ -13,7 +13,7 @@
 //! - [`api`]: the messages of `proto/pointsman/v1`
 //! - [`serve`]: who asks: gRPC and HTTP on the socket, the admin pages
 //! - [`agent`]: wires a process: start-up order, readiness, take-over, shutdown
-//! - [`csi`]: how a pod gets the folder with the socket: a plugin of the kubelet
+//! - [`csi`]: how a pod gets a folder with a socket of its own: a plugin of the kubelet
 //! - [`sim`]: the shipped planner, publisher and picker on virtual time
 //! - [`mod@bench`], [`demo`]: what proves the effect
 //! - [`cli`]: arguments and printing

@@ -3,7 +3,7 @@
 mod support;
 
 use std::{
-    collections::HashMap,
+    ffi::OsStr,
     fs,
     io::{Read, Write},
     os::unix::{
@@ -11,7 +11,7 @@ use std::{
         net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -29,7 +29,7 @@ use self::{
         volume_capability::{AccessType, Mount},
     },
     registration::{InfoRequest, RegistrationStatus, registration_client::RegistrationClient},
-    support::{Agent as Process, POINTSMAN, root_is_here},
+    support::{Agent as Process, Http, POINTSMAN, SHOP, root_is_here},
 };
 
 #[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms)]
@@ -42,7 +42,7 @@ mod registration {
     tonic::include_proto!("pluginregistration");
 }
 
-/// A running plugin, in a folder with the kubelet's and the one that it mounts.
+/// A running plugin, in a folder with the kubelet's and those of pods.
 struct Plugin {
     process: Process,
     folder: Arc<TempDir>,
@@ -53,17 +53,9 @@ impl Plugin {
         Self::start_in(tempfile::tempdir().unwrap(), Command::new(POINTSMAN))
     }
 
-    /// In a mount namespace of its own, with which all that it mounts ends.
-    fn start_apart() -> Self {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", POINTSMAN]);
-        Self::start_in(tempfile::tempdir().unwrap(), command)
-    }
-
-    fn start_in(folder: TempDir, mut command: Command) -> Self {
-        let folder = Arc::new(folder);
-        fs::create_dir(folder.path().join("socket")).unwrap();
-        command.args(["csi", "--node", "n1", "--folder"]).arg(folder.path().join("socket"));
+    fn start_in(folder: impl Into<Arc<TempDir>>, mut command: Command) -> Self {
+        let folder = folder.into();
+        command.args(["csi", "--node", "n1", "--pods"]).arg(folder.path().join("pods"));
         command.arg("--kubelet").arg(folder.path().join("kubelet")).stdin(Stdio::null());
         let process = Process::spawn(folder.clone(), command);
         process.logs("mounting for pods");
@@ -77,18 +69,76 @@ impl Plugin {
     async fn registration(&self) -> RegistrationClient<Channel> {
         RegistrationClient::new(channel(registry(self.folder.path())).await)
     }
+}
 
-    /// A path as the plugin sees it, with what it mounted.
-    fn sees(&self, path: &Path) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.process.pid()));
-        root.join(path.strip_prefix("/").unwrap())
+/// A mount namespace in which plugins come and go, as on a node: all that they mount ends with it.
+struct Mounts(Child);
+
+impl Mounts {
+    fn new() -> Self {
+        let mut holder = Command::new("unshare");
+        holder.args(["--mount", "sh", "-c", "echo; exec sleep 600"]).stdout(Stdio::piped());
+        let mut holder = holder.spawn().unwrap();
+        // Until then it is still in ours.
+        holder.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        Self(holder)
     }
 
-    /// How often something is mounted at a path.
-    fn mounts(&self, path: &Path) -> usize {
-        let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", self.process.pid())).unwrap();
-        let at = path.to_str().unwrap();
-        mounts.lines().filter(|line| line.split(' ').nth(4) == Some(at)).count()
+    /// Runs a program in there.
+    fn enter(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args([&format!("--mount=/proc/{}/ns/mnt", self.0.id()), program]);
+        command
+    }
+
+    fn plugin(&self, folder: impl Into<Arc<TempDir>>) -> Plugin {
+        Plugin::start_in(folder, self.enter(POINTSMAN))
+    }
+
+    fn run(&self, program: &str, arguments: &[&OsStr]) {
+        let ran = self.enter(program).args(arguments).output().unwrap();
+        assert!(ran.status.success(), "{program} {arguments:?}: {ran:?}");
+    }
+
+    /// As a plugin that dies before it has made the mount read-only leaves it.
+    fn bind(&self, from: &Path, to: &Path) {
+        self.run("mount", &["--bind".as_ref(), from.as_ref(), to.as_ref()]);
+    }
+
+    fn unmount(&self, at: &Path) {
+        self.run("umount", &[at.as_ref()]);
+    }
+
+    /// A path with what is mounted there.
+    fn sees(&self, path: &Path) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.0.id())).join(path.strip_prefix("/").unwrap())
+    }
+
+    /// The options of all that is mounted at a path.
+    fn at(&self, path: &Path) -> Vec<String> {
+        let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", self.0.id())).unwrap();
+        let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let here = fields.filter(|fields| Path::new(fields[4]) == path);
+        here.map(|fields| fields[5].to_owned()).collect()
+    }
+
+    /// Mounted once, and nothing but looking is possible.
+    fn is_hardened(&self, path: &Path) {
+        let mounts = self.at(path);
+        assert_eq!(mounts.len(), 1, "{mounts:?}");
+        let options: Vec<_> = mounts[0].split(',').collect();
+        for option in ["ro", "nosuid", "nodev", "noexec"] {
+            assert!(options.contains(&option), "{option} is not among {options:?}");
+        }
+        let refused = fs::write(self.sees(path).join("new"), "").unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
     }
 }
 
@@ -108,17 +158,25 @@ async fn channel(socket: PathBuf) -> Channel {
     Endpoint::from_static("http://localhost").connect_with_connector(connect).await.unwrap()
 }
 
-fn publish(target: &Path) -> NodePublishVolumeRequest {
+const CART: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
+const PAY: &str = "2b4e28ba-2fa1-11d2-883f-0016d3cca427";
+
+/// As the kubelet says it, with `podInfoOnMount: true`.
+fn publish(uid: &str, target: &Path) -> NodePublishVolumeRequest {
+    let said = [
+        ("csi.storage.k8s.io/ephemeral", "true"),
+        ("csi.storage.k8s.io/pod.name", "cart-7f"),
+        ("csi.storage.k8s.io/pod.namespace", "shop"),
+        ("csi.storage.k8s.io/pod.uid", uid),
+        ("csi.storage.k8s.io/serviceAccount.name", "cart"),
+    ];
     NodePublishVolumeRequest {
         volume_id: "v".to_owned(),
         target_path: target.to_str().unwrap().to_owned(),
         volume_capability: Some(VolumeCapability {
             access_type: Some(AccessType::Mount(Mount {})),
         }),
-        volume_context: HashMap::from([(
-            "csi.storage.k8s.io/ephemeral".to_owned(),
-            "true".to_owned(),
-        )]),
+        volume_context: said.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
     }
 }
 
@@ -127,34 +185,213 @@ fn unpublish(target: &Path) -> NodeUnpublishVolumeRequest {
     NodeUnpublishVolumeRequest { volume_id: "v".to_owned(), target_path }
 }
 
+/// What a pod has mounted, as the plugin finds it on the node.
+fn pods_folder(folder: &Path, uid: &str) -> PathBuf {
+    folder.join("pods").join(uid).join("socket")
+}
+
 #[tokio::test]
 async fn a_volume_is_mounted_once_read_only_and_taken_away_once() {
     if !root_is_here("a mount") {
         return;
     }
-    let plugin = Plugin::start_apart();
+    let mounts = Mounts::new();
+    let plugin = mounts.plugin(tempfile::tempdir().unwrap());
     let folder = plugin.folder.path();
-    fs::write(folder.join("socket/before"), "").unwrap();
     let target = folder.join("kubelet/pods/1/mount");
     let mut node = plugin.node().await;
 
     for _ in 0..2 {
-        node.node_publish_volume(publish(&target)).await.unwrap();
-        assert_eq!(plugin.mounts(&target), 1);
+        node.node_publish_volume(publish(CART, &target)).await.unwrap();
+        mounts.is_hardened(&target);
     }
-    let seen = plugin.sees(&target);
-    let refused = fs::write(seen.join("new"), "").unwrap_err();
-    assert_eq!(refused.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(fs::read_dir(mounts.sees(&target)).unwrap().count(), 0, "whose it is, no pod sees");
     // What comes later is seen, too: so the next agent's socket is.
-    fs::write(folder.join("socket/after"), "").unwrap();
-    assert!(seen.join("before").exists() && seen.join("after").exists());
+    fs::write(pods_folder(folder, CART).join("after"), "").unwrap();
+    assert!(mounts.sees(&target).join("after").exists());
 
     for _ in 0..2 {
         node.node_unpublish_volume(unpublish(&target)).await.unwrap();
-        assert_eq!(plugin.mounts(&target), 0);
-        assert!(!target.exists());
+        assert!(mounts.at(&target).is_empty() && !target.exists());
+        assert!(!folder.join("pods").join(CART).exists(), "it was the pod's last volume");
     }
-    assert!(folder.join("socket/after").exists(), "only the mount is taken away");
+}
+
+#[tokio::test]
+async fn a_pods_folder_is_its_own_and_goes_with_its_last_volume() {
+    if !root_is_here("a mount") {
+        return;
+    }
+    let mounts = Mounts::new();
+    let plugin = mounts.plugin(tempfile::tempdir().unwrap());
+    let folder = plugin.folder.path();
+    let target = |volume: &str| folder.join("kubelet/pods").join(volume).join("mount");
+    let mut node = plugin.node().await;
+    for (uid, volume) in [(CART, "cart/a"), (CART, "cart/b"), (PAY, "pay/a")] {
+        node.node_publish_volume(publish(uid, &target(volume))).await.unwrap();
+    }
+    fs::write(pods_folder(folder, CART).join("mine"), "").unwrap();
+    let sees = |volume| mounts.sees(&target(volume)).join("mine").exists();
+    assert_eq!(["cart/a", "cart/b", "pay/a"].map(sees), [true, true, false]);
+
+    node.node_unpublish_volume(unpublish(&target("cart/a"))).await.unwrap();
+    assert!(sees("cart/b"), "the pod has another volume");
+    node.node_unpublish_volume(unpublish(&target("cart/b"))).await.unwrap();
+    let there = |uid| folder.join("pods").join(uid).exists();
+    assert!(!there(CART) && there(PAY));
+    mounts.is_hardened(&target("pay/a"));
+}
+
+#[tokio::test]
+async fn a_pod_reaches_the_agent_through_its_volume_whichever_of_the_two_came_first() {
+    if !root_is_here("a mount") {
+        return;
+    }
+    let mounts = Mounts::new();
+    let plugin = mounts.plugin(tempfile::tempdir().unwrap());
+    let folder = plugin.folder.clone();
+    let target = |volume: &str| folder.path().join(volume);
+    let mut node = plugin.node().await;
+    node.node_publish_volume(publish(CART, &target("early"))).await.unwrap();
+    fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    let pods = folder.path().join("pods");
+    let agent = || Process::in_folder(folder.clone(), &["--pods", pods.to_str().unwrap()]);
+    let mut running = agent();
+    node.node_publish_volume(publish(PAY, &target("late"))).await.unwrap();
+    for restarted in [false, true] {
+        if restarted {
+            drop(running.kill());
+            running = agent();
+        }
+        for volume in ["early", "late"] {
+            let socket = mounts.sees(&target(volume)).join("agent.sock");
+            let mut answers = Http::connect(&socket).await;
+            for _ in 0..1000 {
+                if answers.is_ok() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                answers = Http::connect(&socket).await;
+            }
+            answers.unwrap().pick("cart.shop").await;
+        }
+    }
+    drop(running);
+}
+
+/// The states that a plugin leaves that dies while it mounts, each of which the kubelet's next call has
+/// to make good.
+#[tokio::test]
+async fn whatever_step_a_plugin_dies_at_the_next_call_mounts_read_only() {
+    if !root_is_here("a mount") {
+        return;
+    }
+    let mounts = Mounts::new();
+    let mut folder = Arc::new(tempfile::tempdir().unwrap());
+    for died_after in 0..=5 {
+        let plugin = mounts.plugin(folder.clone());
+        let target = folder.path().join("kubelet/pods/1/mount");
+        let read_only = folder.path().join("pods/.read-only");
+        let steps: [&dyn Fn(); 5] = [
+            &|| fs::create_dir_all(pods_folder(folder.path(), CART)).unwrap(),
+            &|| fs::create_dir(&read_only).unwrap(),
+            &|| mounts.bind(&folder.path().join("pods"), &read_only),
+            &|| fs::create_dir_all(&target).unwrap(),
+            // By a plugin before this one, which made it read-only as the next step.
+            &|| mounts.bind(&pods_folder(folder.path(), CART), &target),
+        ];
+        steps[..died_after].iter().for_each(|step| step());
+        let mut node = plugin.node().await;
+        node.node_publish_volume(publish(CART, &target)).await.unwrap();
+        mounts.is_hardened(&target);
+        mounts.is_hardened(&read_only);
+        node.node_unpublish_volume(unpublish(&target)).await.unwrap();
+        assert!(!folder.path().join("pods").join(CART).exists(), "after step {died_after}");
+        mounts.unmount(&read_only);
+        folder = Arc::new(tempfile::tempdir().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn whatever_step_a_plugin_dies_at_the_next_call_takes_all_away() {
+    if !root_is_here("a mount") {
+        return;
+    }
+    let mounts = Mounts::new();
+    let plugin = mounts.plugin(tempfile::tempdir().unwrap());
+    let folder = plugin.folder.path();
+    let target = folder.join("kubelet/pods/1/mount");
+    let pod = folder.join("pods").join(CART);
+    let hidden = folder.join("pods").join(format!(".{CART}.old"));
+    let steps: [&dyn Fn(); 4] = [
+        &|| mounts.unmount(&target),
+        &|| fs::remove_dir(&target).unwrap(),
+        &|| fs::rename(&pod, &hidden).unwrap(),
+        &|| fs::remove_file(hidden.join("record.json")).unwrap(),
+    ];
+    let mut node = plugin.node().await;
+    for died_after in 0..=steps.len() {
+        node.node_publish_volume(publish(CART, &target)).await.unwrap();
+        steps[..died_after].iter().for_each(|step| step());
+        node.node_unpublish_volume(unpublish(&target)).await.unwrap();
+        assert!(mounts.at(&target).is_empty() && !target.exists(), "after step {died_after}");
+        assert!(!pod.exists() && !hidden.exists(), "after step {died_after}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_the_pods_folder_is_not_taken_for_it() {
+    if !root_is_here("a mount") {
+        return;
+    }
+    let mounts = Mounts::new();
+    let plugin = mounts.plugin(tempfile::tempdir().unwrap());
+    let folder = plugin.folder.path();
+    let (target, other) = (folder.join("target"), folder.join("other"));
+    fs::create_dir(&target).unwrap();
+    fs::create_dir(&other).unwrap();
+    mounts.bind(&other, &target);
+    let mut node = plugin.node().await;
+    let refused = node.node_publish_volume(publish(CART, &target)).await.unwrap_err();
+    assert!(refused.message().contains("something else is mounted there"), "{refused}");
+    // Another pod's least of all.
+    mounts.unmount(&target);
+    node.node_publish_volume(publish(PAY, &target)).await.unwrap();
+    let refused = node.node_publish_volume(publish(CART, &target)).await.unwrap_err();
+    assert!(refused.message().contains("something else is mounted there"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_starts_again_keeps_what_is_mounted_and_drops_what_went_meanwhile() {
+    if !root_is_here("a mount") {
+        return;
+    }
+    let mounts = Mounts::new();
+    let plugin = mounts.plugin(tempfile::tempdir().unwrap());
+    let folder = plugin.folder.clone();
+    let target = |volume: &str| folder.path().join(volume);
+    let mut node = plugin.node().await;
+    node.node_publish_volume(publish(CART, &target("stays"))).await.unwrap();
+    node.node_publish_volume(publish(PAY, &target("goes"))).await.unwrap();
+    drop(plugin.process.kill());
+    mounts.unmount(&target("goes"));
+    let plugin = mounts.plugin(folder.clone());
+    let there = |uid| folder.path().join("pods").join(uid).exists();
+    assert!(there(CART) && !there(PAY));
+    mounts.is_hardened(&target("stays"));
+    // The kubelet of a node that restarts asks for what is there.
+    let mut node = plugin.node().await;
+    node.node_publish_volume(publish(CART, &target("stays"))).await.unwrap();
+    mounts.is_hardened(&target("stays"));
+}
+
+#[tokio::test]
+async fn without_the_pods_names_a_volume_is_refused_with_what_is_missing() {
+    let plugin = Plugin::start();
+    let mut request = publish(CART, &plugin.folder.path().join("target"));
+    request.volume_context.remove("csi.storage.k8s.io/pod.uid").unwrap();
+    let refused = plugin.node().await.node_publish_volume(request).await.unwrap_err();
+    assert!(refused.message().contains("has to say podInfoOnMount: true"), "{refused}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! `pointsman csi`: mounts the socket's folder into pods, for the kubelet.
+//! `pointsman csi`: mounts a folder with a socket of its own into each pod, for the kubelet.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,15 @@ use super::exit::Failure;
 use crate::{
     agent::logs,
     csi::{self, Options},
+    serve::pods::folder,
 };
 
-/// Give pods the agent's socket as a volume: a plugin of the kubelet, on every node.
+/// Give each pod a socket of its own as a volume: a plugin of the kubelet, on every node.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The folder that pods get: the socket's.
-    #[arg(long, value_name = "DIR", default_value = "/run/pointsman")]
-    folder: PathBuf,
+    /// The folder to make a folder for each pod in: the agent has to be told the same one.
+    #[arg(long, value_name = "DIR", default_value = folder::DEFAULT)]
+    pods: PathBuf,
     /// The kubelet's own folder.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
     kubelet: PathBuf,
@@ -32,6 +33,6 @@ pub struct Args {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     logs::start(&args.log, args.log_format).map_err(Failure::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let options = Options { folder: args.folder, kubelet: args.kubelet, node: args.node };
+    let options = Options { pods: args.pods, kubelet: args.kubelet, node: args.node };
     runtime.map_err(Failure::other)?.block_on(csi::run(options)).map_err(Failure::other)
 }

@@ -1,12 +1,14 @@
-//! How a pod gets the agent's socket where it may mount nothing of its node: as a volume of our own
-//! kind, which the kubelet has us mount.
+//! How a pod gets a folder with a socket of its own: as a volume of our own kind, which the kubelet has
+//! us mount.
 //!
 //! - `plugin`: the calls of the Container Storage Interface: who we are, mount this, unmount that
-//! - `mount`: the folder with the socket, read-only, at a pod's path
+//! - `volumes`: what a pod's volume is: its folder, and mounts of it
+//! - `mount`: a pod's folder, read-only, at a path of that pod
 //! - `registration`: how the kubelet comes to know us
 //!
-//! The agent needs no rights for any of this; this process needs the right to mount, and nothing
-//! else: it reads no service and answers no application.
+//! The agent needs no rights for any of this, and finds the folders by itself
+//! ([`crate::serve::pods`]). This process needs the right to mount, and nothing else: it reads no
+//! service and answers no application.
 
 use std::{
     fs, io,
@@ -27,12 +29,14 @@ use self::{
         registration::registration_server::RegistrationServer,
     },
     registration::Registration,
+    volumes::Volumes,
 };
 use crate::agent::signals::Signals;
 
 mod mount;
 mod plugin;
 mod registration;
+mod volumes;
 
 #[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms)]
 mod proto {
@@ -50,8 +54,8 @@ pub const DRIVER: &str = "csi.pointsman.dev";
 /// What the plugin is told.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder that pods get.
-    pub folder: PathBuf,
+    /// The folder of the pods' folders.
+    pub pods: PathBuf,
     /// The kubelet's own folder.
     pub kubelet: PathBuf,
     /// This node's name.
@@ -69,6 +73,14 @@ pub enum Error {
         /// As the system says it.
         error: io::Error,
     },
+    /// Nothing can be mounted.
+    #[error("{folder}: {error}")]
+    Volumes {
+        /// The folder of the pods' folders.
+        folder: PathBuf,
+        /// Why.
+        error: volumes::Error,
+    },
     /// The kubelet said no.
     #[error("the kubelet refuses the driver {DRIVER}: {0}")]
     Refused(String),
@@ -85,9 +97,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(system("signals"))?;
     let socket = options.kubelet.join("plugins").join(DRIVER).join("csi.sock");
     let registry = options.kubelet.join("plugins_registry").join(format!("{DRIVER}-reg.sock"));
+    let folder = options.pods;
+    let volumes = Volumes::prepare(folder.clone());
+    let volumes = volumes.map_err(|error| Error::Volumes { folder: folder.clone(), error })?;
     let calls = listen(&socket)?;
     let (registration, refused) = Registration::new(socket);
-    let plugin = Plugin::new(options.folder.clone(), options.node);
+    let plugin = Plugin::new(volumes, options.node);
     let calls = Server::builder()
         .add_service(IdentityServer::new(plugin.clone()))
         .add_service(NodeServer::new(plugin))
@@ -96,7 +111,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let registrations = Server::builder()
         .add_service(RegistrationServer::new(registration))
         .serve_with_incoming(listen(&registry)?);
-    info!(folder = %options.folder.display(), driver = DRIVER, "mounting for pods");
+    info!(folder = %folder.display(), driver = DRIVER, "mounting for pods");
     let ended = tokio::select! {
         () = signals.end() => Ok(()),
         served = calls => served.map_err(Error::from),

@@ -1,33 +1,76 @@
-//! A folder, read-only, at a path of a pod.
+//! A pod's folder, read-only, at a path of that pod.
+//!
+//! The kernel takes no flags with a bind mount, and gives it those of the mount that it is taken from. So
+//! pods' mounts are taken from one of all folders that is read-only already: there is no moment at which a
+//! pod could write, whenever this process dies.
 
-use std::{fs, io, path::Path};
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use rustix::{
-    fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx},
+    fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx},
     mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount},
 };
 
-/// What a socket needs none of. Read-only: a pod that could rename files in the folder could put
-/// a socket of its own where every other pod of the node looks for the agent's.
+use crate::{identity::PodUid, serve::listener::Inode};
+
+/// What a socket needs none of. Read-only, or a pod could put a socket of its own in place of the
+/// agent's, for its other containers to find.
 const FLAGS: MountFlags =
     MountFlags::RDONLY.union(MountFlags::NOSUID).union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// Mounts `folder` at `target`, which is made. Done before, it is done.
-pub(super) fn mount(folder: &Path, target: &Path) -> io::Result<()> {
-    fs::create_dir_all(target)?;
-    if is_mounted(target)? {
-        return Ok(());
+/// The same, as a mount says what it has.
+const HAS: StatVfsMountFlags = StatVfsMountFlags::RDONLY
+    .union(StatVfsMountFlags::NOSUID)
+    .union(StatVfsMountFlags::NODEV)
+    .union(StatVfsMountFlags::NOEXEC);
+
+/// Where all folders are mounted read-only, within the folder of the folders. In a container that mount
+/// ends with it: nobody else sees it.
+const READ_ONLY: &str = ".read-only";
+
+/// Where pods' mounts are taken from.
+pub(super) struct Source(PathBuf);
+
+impl Source {
+    /// Of the folders in this one; before each mount, since it may be gone. Idempotent.
+    pub(super) fn prepare(folders: &Path) -> io::Result<Self> {
+        let at = folders.join(READ_ONLY);
+        fs::create_dir_all(&at)?;
+        if !is_mounted(&at)? {
+            mount_bind(folders, &at)?;
+        }
+        let source = Self(at);
+        source.harden(folders, &source.0)?;
+        Ok(source)
     }
-    mount_bind(folder, target)?;
-    // The kernel takes no flags with the bind itself.
-    mount_remount(target, MountFlags::BIND | FLAGS, "").map_err(|error| {
-        // Writable it must not stay; if this fails as well, the first error says more.
-        unmount(target, UnmountFlags::NOFOLLOW).ok();
-        error.into()
-    })
+
+    /// Mounts a folder of them at `target`, which is made. Idempotent.
+    pub(super) fn mount(&self, folder: &Path, target: &Path) -> io::Result<()> {
+        let folder = self.0.join(folder);
+        fs::create_dir_all(target)?;
+        if !is_mounted(target)? {
+            mount_bind(&folder, target)?;
+        }
+        self.harden(&folder, target)
+    }
+
+    /// Makes sure that `folder` is what is mounted at `target`, and that it can't be written there.
+    fn harden(&self, folder: &Path, target: &Path) -> io::Result<()> {
+        if Inode::of(folder)? != Inode::of(target)? {
+            return Err(io::Error::other("something else is mounted there: unmount it"));
+        }
+        if !statvfs(target)?.f_flag.contains(HAS) {
+            mount_remount(target, MountFlags::BIND | FLAGS, "")?;
+        }
+        Ok(())
+    }
 }
 
-/// Takes what is mounted at `target` away, and the path with it. Done before, it is done.
+/// Takes what is mounted at `target` away, and the path with it. Idempotent.
 pub(super) fn take_away(target: &Path) -> io::Result<()> {
     if !target.try_exists()? {
         return Ok(());
@@ -39,7 +82,39 @@ pub(super) fn take_away(target: &Path) -> io::Result<()> {
     fs::remove_dir(target)
 }
 
+/// The pods whose folder is mounted somewhere.
+pub(super) fn mounted() -> io::Result<HashSet<PodUid>> {
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    Ok(pods_in(&String::from_utf8_lossy(&mounts)))
+}
+
+/// By the fourth field of each line, which is what of its file system is mounted: `…/UID/socket`.
+fn pods_in(mounts: &str) -> HashSet<PodUid> {
+    let roots = mounts.lines().filter_map(|line| line.split(' ').nth(3));
+    let folders = roots.filter_map(|root| root.strip_suffix("/socket"));
+    folders.filter_map(|folder| PodUid::parse(folder.rsplit('/').next()?)).collect()
+}
+
 fn is_mounted(path: &Path) -> io::Result<bool> {
     let seen = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())?;
     Ok(seen.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pods_that_have_a_volume_are_known_by_what_is_mounted() {
+        let mounts = "\
+22 1 0:5 / /run rw - tmpfs tmpfs rw
+40 22 0:5 /pointsman-pods /run/pointsman-pods rw - tmpfs tmpfs rw
+41 22 0:5 /pointsman-pods/1b4e28ba-2fa1-11d2-883f-0016d3cca427/socket /k/pods/a/mount ro - tmpfs tmpfs rw
+42 22 0:5 /pointsman-pods/1b4e28ba-2fa1-11d2-883f-0016d3cca427/socket /k/pods/b/mount ro - tmpfs tmpfs rw
+43 22 0:5 /pods/2b4e28ba-2fa1-11d2-883f-0016d3cca427/socket//deleted /k/pods/c/mount ro - tmpfs tmpfs rw
+44 22 0:5 /docker/socket /var/socket rw - tmpfs tmpfs rw
+";
+        let pod = PodUid::parse("1b4e28ba-2fa1-11d2-883f-0016d3cca427").unwrap();
+        assert_eq!(pods_in(mounts), HashSet::from([pod]));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    path::{Component, Path, PathBuf},
+    path::{Component, Path},
     sync::Arc,
 };
 
@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{
-    DRIVER, mount,
+    DRIVER,
     proto::csi::{
         GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest,
         GetPluginInfoResponse, NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse,
@@ -19,24 +19,32 @@ use super::{
         ProbeRequest, ProbeResponse, VolumeCapability, identity_server, node_server,
         volume_capability::AccessType,
     },
+    volumes::Volumes,
 };
+use crate::identity::{Pod, PodUid};
 
 /// Says whether a volume stands in the pod's own description: "true" or "false".
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 
-/// One folder, for as many pods as ask.
+/// What the kubelet says of the pod, as the object `CSIDriver` asks it to.
+const NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
+const NAME: &str = "csi.storage.k8s.io/pod.name";
+const UID: &str = "csi.storage.k8s.io/pod.uid";
+const SERVICE_ACCOUNT: &str = "csi.storage.k8s.io/serviceAccount.name";
+
+/// A folder for each pod that asks.
 #[derive(Clone)]
 pub(super) struct Plugin(Arc<Inner>);
 
 struct Inner {
-    folder: PathBuf,
+    volumes: Volumes,
     node: String,
 }
 
 impl Plugin {
     /// For pods of this node.
-    pub(super) fn new(folder: PathBuf, node: String) -> Self {
-        Self(Arc::new(Inner { folder, node }))
+    pub(super) fn new(volumes: Volumes, node: String) -> Self {
+        Self(Arc::new(Inner { volumes, node }))
     }
 }
 
@@ -72,12 +80,14 @@ impl node_server::Node for Plugin {
         let target = target(&request.volume_id, &request.target_path)?;
         mountable(request.volume_capability)?;
         ephemeral(&request.volume_context)?;
-        let folder = &self.0.folder;
-        mount::mount(folder, target).map_err(|error| {
-            let (folder, target) = (folder.display(), target.display());
-            Status::internal(format!("{folder} could not be mounted at {target}: {error}"))
+        let (uid, pod) = pod(&request.volume_context)?;
+        self.0.volumes.mount(uid, &pod, target).map_err(|error| {
+            let target = target.display();
+            Status::internal(format!(
+                "the folder of {pod} could not be mounted at {target}: {error}"
+            ))
         })?;
-        info!(volume = request.volume_id, target = %target.display(), "mounted");
+        info!(volume = request.volume_id, %uid, target = %target.display(), "mounted for {pod}");
         Ok(Response::new(NodePublishVolumeResponse {}))
     }
 
@@ -87,7 +97,7 @@ impl node_server::Node for Plugin {
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let target = target(&request.volume_id, &request.target_path)?;
-        mount::take_away(target).map_err(|error| {
+        self.0.volumes.take_away(target).map_err(|error| {
             Status::internal(format!("{} could not be taken away: {error}", target.display()))
         })?;
         info!(volume = request.volume_id, target = %target.display(), "unmounted");
@@ -124,6 +134,25 @@ fn target<'a>(volume: &str, path: &'a str) -> Result<&'a Path, Status> {
     Ok(path)
 }
 
+/// Whose the volume is to be.
+fn pod(context: &HashMap<String, String>) -> Result<(PodUid, Pod), Status> {
+    let said = |key: &str| match context.get(key) {
+        Some(said) if !said.is_empty() => Ok(said.as_str()),
+        _ => Err(Status::failed_precondition(format!(
+            "volume_context has no {key}: the object CSIDriver {DRIVER} has to say podInfoOnMount: true"
+        ))),
+    };
+    let pod = Pod {
+        namespace: said(NAMESPACE)?.into(),
+        name: said(NAME)?.into(),
+        service_account: said(SERVICE_ACCOUNT)?.into(),
+    };
+    let uid = said(UID)?;
+    let uid = PodUid::parse(uid)
+        .ok_or_else(|| Status::invalid_argument(format!("{UID} {uid:?} is no UUID")))?;
+    Ok((uid, pod))
+}
+
 fn mountable(capability: Option<VolumeCapability>) -> Result<(), Status> {
     let wrong = match capability {
         None => "volume_capability is missing",
@@ -156,6 +185,33 @@ mod tests {
             assert!(wrong.message().contains("target_path"), "{path}: {wrong}");
         }
         assert!(target("", "/mount").unwrap_err().message().contains("volume_id"));
+    }
+
+    #[test]
+    fn whoever_does_not_say_which_pod_it_is_hears_what_is_missing() {
+        let all = [
+            (NAMESPACE, "shop"),
+            (NAME, "cart-7f"),
+            (UID, "1b4e28ba-2fa1-11d2-883f-0016d3cca427"),
+            (SERVICE_ACCOUNT, "cart"),
+        ];
+        let context = || all.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let (_, found) = pod(&context()).unwrap();
+        assert_eq!(found.to_string(), "pod shop/cart-7f (serviceaccount cart)");
+        for (key, _) in all {
+            let mut context: HashMap<_, _> = context();
+            context.insert(key.to_owned(), String::new());
+            let empty = pod(&context).unwrap_err();
+            context.remove(key);
+            let missing = pod(&context).unwrap_err();
+            for said in [empty, missing] {
+                assert!(said.message().contains(key), "{said}");
+                assert!(said.message().contains("podInfoOnMount: true"), "{said}");
+            }
+        }
+        let mut context: HashMap<_, _> = context();
+        context.insert(UID.to_owned(), "../..".to_owned());
+        assert!(pod(&context).unwrap_err().message().contains("is no UUID"));
     }
 
     #[test]

@@ -40,8 +40,8 @@ uninstall() {
     check "uninstall: no process on node $node" 5 lacks '^pointsman$' cluster on "$node" ps -eo comm=
     check "uninstall: no mount on node $node" 5 \
       lacks '/(run|lib)/pointsman|kubernetes.io~csi|csi.pointsman' cluster on "$node" cut -d ' ' -f 5 /proc/self/mountinfo
-    check "uninstall: the page's three folders on node $node" 1 has_folders "$node" \
-      "/run/pointsman /var/lib/kubelet/plugins/csi.pointsman.dev /var/lib/pointsman"
+    check "uninstall: the page's folders on node $node" 1 has_folders "$node" \
+      "/run/pointsman /run/pointsman-pods /var/lib/kubelet/plugins/csi.pointsman.dev /var/lib/pointsman"
     remove_folders "$node"
     check "uninstall: removed as the page says on node $node" 1 has_folders "$node" ""
   done
