@@ -3,16 +3,19 @@
 //! - [`ring`]: outcomes of the last ten seconds, in buckets of one
 //! - [`service_time`]: the median that sets the publishing period
 //! - [`busy`]: how many workers an endpoint keeps busy, by Little's law
+//! - [`concurrency`]: how many others a request meets
 //!
 //! The publisher feeds differences of counters in, the planner reads; neither knows the other.
 
 pub mod busy;
+pub mod concurrency;
 pub mod ring;
 pub mod service_time;
 
 use std::time::Duration;
 
 pub use busy::BusyWorkers;
+pub use concurrency::{Concurrency, Looks};
 pub use ring::{BUCKETS, Counts, Newest, Ring};
 pub use service_time::ServiceTime;
 
@@ -57,30 +60,6 @@ pub struct ServiceLoad {
     pub busy: BusyWorkers,
     /// The last ten seconds of all endpoints together.
     pub ring: Ring,
-    /// Mean in flight of the whole service, smoothed over two seconds.
+    /// How many others a request meets.
     pub concurrency: Concurrency,
-}
-
-/// How fast the concurrency that corrects draw weights follows: slow against a burst, fast
-/// against a change of load.
-const CONCURRENCY_SMOOTHING: Duration = Duration::from_secs(2);
-
-/// Mean in flight of a service, exponentially smoothed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Concurrency {
-    mean: Option<f64>,
-}
-
-impl Concurrency {
-    /// Adds the mean of a stretch of time.
-    pub fn observe(&mut self, mean_in_flight: f64, stretch: Duration) {
-        let keep = (-stretch.as_secs_f64() / CONCURRENCY_SMOOTHING.as_secs_f64()).exp();
-        self.mean =
-            Some(self.mean.map_or(mean_in_flight, |m| m * keep + mean_in_flight * (1.0 - keep)));
-    }
-
-    /// None before the first observation.
-    pub fn mean(&self) -> Option<f64> {
-        self.mean
-    }
 }

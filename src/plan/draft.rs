@@ -20,7 +20,7 @@ pub struct Draft {
     pub panic: bool,
     /// When time alone will change something.
     pub next_change: Option<std::time::Duration>,
-    /// The concurrency that draw weights are corrected for.
+    /// The others that a request meets, for which draw weights are corrected.
     pub corrected_for: Option<f64>,
 }
 

@@ -5,11 +5,10 @@
 //!
 //! - [`model`]: [`Plan`], [`Group`], [`Planned`], [`Factor`]
 //! - [`draft`]: a plan in the making, which factors change one after the other
-//! - factors, in the order they apply: [`health`], [`capacity`], [`zone::StrictZone`],
-//!   [`error_bias`], [`ejection`],
-//!   [`mod@panic`]
+//! - factors, in the order they apply: [`zone::StrictZone`], [`health`], [`capacity`],
+//!   [`error_bias`], [`ejection`], [`mod@panic`]
 //! - [`zone`]: which endpoints one pick compares
-//! - [`draw`]: draw weights, corrected so that shares come out as asked
+//! - [`draw`]: draw weights, corrected so that shares come out as asked, by [`share_model`]
 //! - [`strategy`]: how scores are made
 
 pub mod capacity;
@@ -20,6 +19,7 @@ pub mod error_bias;
 pub mod health;
 pub mod model;
 pub mod panic;
+pub mod share_model;
 pub mod strategy;
 pub mod zone;
 
@@ -57,12 +57,12 @@ pub trait Influence: Sync {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft);
 }
 
-/// In the order they apply: first what the source says, then Pointsman's own judgements, last
+/// In the order they apply: first where requests may go at all and what the source says, then Pointsman's own judgements, last
 /// what undoes them.
 const FACTORS: &[&dyn Influence] = &[
+    &zone::StrictZone,
     &health::SourceHealth,
     &capacity::SourceWeight,
-    &zone::StrictZone,
     &error_bias::ErrorBias,
     &ejection::Ejection,
     &panic::Panic,

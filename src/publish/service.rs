@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     catalog::EndpointRef,
-    load::{Counts, EndpointLoad, ServiceLoad},
+    load::{Counts, EndpointLoad, Looks, ServiceLoad},
     plan::{Here, Inputs, Plan, Standing, strategy},
     policy::Policy,
 };
@@ -84,8 +84,8 @@ pub struct ServicePublisher {
     period: Duration,
     planned_at: Duration,
     differed_at: Duration,
-    /// Sum of in flight over the passes since the last plan, and how many.
-    concurrency: (u64, u32),
+    /// What was in flight at the passes since the last plan.
+    looks: Looks,
     idle_passes: u32,
     asleep: bool,
 }
@@ -114,7 +114,7 @@ impl ServicePublisher {
             period: period::SHORTEST,
             planned_at: setup.now,
             differed_at: setup.now,
-            concurrency: (0, 0),
+            looks: Looks::default(),
             idle_passes: 0,
             asleep: false,
         };
@@ -209,8 +209,7 @@ impl ServicePublisher {
     /// One publication: adds the counters up, plans if it is time, writes load.
     pub fn pass(&mut self, now: Duration, period: Duration) -> Pass {
         let seen = self.segments.sweep();
-        self.concurrency.0 += seen.in_flight;
-        self.concurrency.1 += 1;
+        self.looks.add(seen.in_flight);
         self.idle_passes = if seen.moved || seen.in_flight > 0 { 0 } else { self.idle_passes + 1 };
         let due = now.saturating_sub(self.planned_at) >= PLAN_EVERY.max(period * PASSES_A_PLAN);
         // What ended last is taken in before it may fall asleep, which can be long.
@@ -353,10 +352,7 @@ impl ServicePublisher {
             new.timed,
             u64::from(new.latency_us),
         );
-        let (sum, passes) = std::mem::take(&mut self.concurrency);
-        if passes > 0 {
-            self.service.concurrency.observe(sum as f64 / f64::from(passes), elapsed);
-        }
+        self.service.concurrency.observe(std::mem::take(&mut self.looks), elapsed);
     }
 
     fn decide(&mut self, now: Duration) {

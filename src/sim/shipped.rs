@@ -147,3 +147,67 @@ fn endpoints(backends: &[Backend]) -> Vec<EndpointRef> {
 pub fn endpoint(address: SocketAddr, weight: u32) -> Endpoint {
     Endpoint { weight, ..Endpoint::at(address) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{
+        arm::{Arm, run},
+        arrivals::Arrivals,
+        batch,
+        queue::MILLISECOND,
+        scenario::{self, Work},
+    };
+
+    /// Callers with one request each, and endpoints that never queue: only the pick decides.
+    fn closed(weights: &[u32], callers: usize) -> Scenario {
+        let service = 10 * MILLISECOND;
+        Scenario {
+            backends: (weights.iter())
+                .map(|weight| Backend { zone: 0, weight: *weight, workers: 2_000, service })
+                .collect(),
+            callers: vec![scenario::Caller { zone: 0, process: 0 }; callers],
+            arrivals: Arrivals::Closed,
+            work: Work::Exponential,
+            warm_up: Duration::from_secs(3),
+            requests: 12_000,
+        }
+    }
+
+    /// The endpoint whose share is furthest from the one asked for, and by how much of all picks.
+    fn furthest(scenario: &Scenario) -> (usize, f64) {
+        let outcome = run(scenario, &Arm::Pointsman(Pointsman::default()), 1);
+        let all: f64 = scenario.backends.iter().map(|b| f64::from(b.weight)).sum();
+        let off = (scenario.backends.iter().zip(&outcome.shares))
+            .map(|(backend, share)| (share - f64::from(backend.weight) / all).abs());
+        off.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).expect("an endpoint")
+    }
+
+    #[test]
+    fn shares_are_within_two_percent_of_the_weights_from_one_request_at_a_time_on() {
+        let mut one_heavy = vec![1; 20];
+        one_heavy[0] = 50;
+        let mut one_light = vec![10; 19];
+        one_light.push(1);
+        let mut very_heavy = vec![1; 4];
+        very_heavy[0] = 1_000;
+        let rising: Vec<u32> = (1..=100).collect();
+        let sets = [
+            vec![9, 1],
+            vec![2, 1],
+            vec![9, 1, 1],
+            vec![9, 9, 1],
+            vec![2, 3, 4, 5],
+            very_heavy,
+            one_heavy,
+            one_light,
+            rising,
+        ];
+        let points: Vec<(&Vec<u32>, usize)> =
+            sets.iter().flat_map(|set| [1, 2, 5, 16].map(|callers| (set, callers))).collect();
+        let found = batch::all(&points, |(set, callers)| furthest(&closed(set, *callers)));
+        for ((weights, callers), (endpoint, off)) in points.iter().zip(found) {
+            assert!(off < 0.02, "{callers} at a time on {weights:?}: {endpoint} is off by {off}");
+        }
+    }
+}
