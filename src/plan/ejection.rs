@@ -40,7 +40,7 @@ impl Influence for Ejection {
         if !inputs.policy.outlier.enabled {
             return;
         }
-        let ready = draft.endpoints.iter().filter(|e| e.state != State::Out).count();
+        let ready = draft.endpoints.iter().filter(|e| e.is_ready()).count();
         for index in 0..draft.endpoints.len() {
             settle(inputs, draft, index);
         }
@@ -68,11 +68,7 @@ fn most_ejected(inputs: &Inputs<'_>, ready: usize) -> usize {
 }
 
 fn aside(draft: &Draft) -> usize {
-    draft
-        .endpoints
-        .iter()
-        .filter(|e| e.state != State::Out && e.standing().phase != Phase::Clear)
-        .count()
+    draft.endpoints.iter().filter(|e| e.is_ready() && e.standing().phase != Phase::Clear).count()
 }
 
 /// What time and probes alone change.
@@ -153,7 +149,8 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     let usual = Usual::of(&seen);
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
     for (index, planned) in draft.endpoints.iter().enumerate() {
-        if planned.state == State::Out || planned.standing().phase != Phase::Clear {
+        // What the brake kept goes for good with the first connection that fails.
+        if !planned.is_ready() || planned.standing().phase != Phase::Clear {
             continue;
         }
         if inputs.loads[index].total.unreachable > planned.standing().unreachable_seen {

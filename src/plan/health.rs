@@ -9,8 +9,15 @@ pub struct SourceHealth;
 
 impl Influence for SourceHealth {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
-        let any_ready = inputs.endpoints.iter().any(|e| e.health == Health::Ready && e.weight > 0);
+        // Of those that may serve at all, and not what the brake kept: the source no longer says
+        // that it is there, while it does say so of a draining endpoint.
+        let any_ready = (draft.endpoints.iter())
+            .filter(|planned| planned.is_ready())
+            .any(|planned| planned.endpoint.health == Health::Ready && planned.endpoint.weight > 0);
         for (index, endpoint) in inputs.endpoints.iter().enumerate() {
+            if draft.endpoints[index].state == State::Out {
+                continue;
+            }
             match endpoint.health {
                 Health::Ready => {}
                 Health::Unready => {

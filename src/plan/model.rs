@@ -30,7 +30,7 @@ pub struct Plan {
     pub next_change: Option<Duration>,
     /// The damped share of the own zone.
     pub zone_share: ZoneShare,
-    /// The concurrency that draw weights are corrected for.
+    /// The others that a request meets, for which draw weights are corrected.
     pub corrected_for: Option<f64>,
 }
 
@@ -105,6 +105,12 @@ impl Planned {
         };
         planned.stand(standing);
         planned
+    }
+
+    /// Whether the source vouches for it now. What the brake kept is no part of what can be counted
+    /// on: it is picked where nothing else can take the request.
+    pub fn is_ready(&self) -> bool {
+        self.state != State::Out && !self.endpoint.braked
     }
 
     /// What must be remembered of its errors.

@@ -1,15 +1,16 @@
 //! Panic and fail-open: when Pointsman's own judgements leave too few, they are undone; what the
 //! source says stays. Too few hosts that take all the load would only fail after the others.
 
-use super::{Draft, Influence, Inputs, State};
+use super::{Draft, Influence, Inputs, Planned, State};
 
 /// Undoes ejections, probation and bias.
 pub struct Panic;
 
 impl Influence for Panic {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
-        let ready = draft.endpoints.iter().filter(|e| e.state != State::Out).count();
-        let left = draft.endpoints.iter().filter(|e| e.state == State::Serving).count();
+        let ready = draft.endpoints.iter().filter(|e| e.is_ready()).count();
+        let serving = |e: &&Planned| e.is_ready() && e.state == State::Serving;
+        let left = draft.endpoints.iter().filter(serving).count();
         if ready == 0 || left as f64 >= ready as f64 * inputs.policy.panic_below {
             return;
         }

@@ -172,6 +172,68 @@ fn a_braked_endpoint_comes_after_all_others() {
 }
 
 #[test]
+fn what_the_brake_kept_is_not_reached_by_overflow_but_only_where_nothing_else_can_be_picked() {
+    let mut bench = Bench::new("aabbbb");
+    (2..6).for_each(|i| bench.endpoints[i].braked = true);
+    let plan = bench.plan();
+    let own = &plan.groups[0];
+    assert_eq!((own.overflow, own.spill_at), (Some(1), f32::MAX));
+    assert_eq!(plan.zone_share.share, 1.0);
+    bench.endpoints[2].braked = false;
+    let plan = bench.plan();
+    let spills: Vec<bool> = plan.groups.iter().map(|g| g.spill_at < f32::MAX).collect();
+    assert_eq!(spills, [true, false, false], "into the other zone, and no further");
+}
+
+#[test]
+fn what_the_brake_kept_does_not_count_as_ready() {
+    let mut bench = Bench::new("aaaaaa");
+    (2..6).for_each(|i| bench.endpoints[i].braked = true);
+    bench.policy.outlier.max_ejected = 0.5;
+    bench.unreachable(0);
+    bench.unreachable(1);
+    bench.plan();
+    let serving = bench.states().iter().filter(|s| **s == Serving).count();
+    assert_eq!(serving, 1, "one of two ready ones may go, not three of six: {:?}", bench.states());
+}
+
+#[test]
+fn a_draining_endpoint_comes_before_what_the_brake_kept() {
+    let mut bench = Bench::new("aaa");
+    bench.endpoints[0].health = Health::Draining;
+    (1..3).for_each(|i| bench.endpoints[i].braked = true);
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Standby, Standby]);
+}
+
+#[test]
+fn strict_zones_never_cross_when_nothing_at_home_is_ready() {
+    let mut bench = Bench::new("aab");
+    bench.policy.zone = ZoneMode::Strict;
+    (0..2).for_each(|i| bench.endpoints[i].health = Health::Unready);
+    let plan = bench.plan();
+    assert!(plan.groups.is_empty());
+    assert_eq!(bench.states(), [Out; 3]);
+    bench.endpoints[0].health = Health::Draining;
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Out, Out], "what is ready elsewhere does not count");
+}
+
+#[test]
+fn strict_zones_need_to_know_the_zones() {
+    let mut bench = Bench::new("ab");
+    bench.policy.zone = ZoneMode::Strict;
+    bench.endpoints[1].zone = None;
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Out]);
+    assert!(bench.reason(1).contains("not known to be in zone a"), "{}", bench.reason(1));
+    bench.here.zone = None;
+    bench.plan();
+    assert_eq!(bench.states(), [Out, Serving], "neither knows of zones: nothing is crossed");
+    assert!(bench.reason(0).contains("the agent was told none"), "{}", bench.reason(0));
+}
+
+#[test]
 fn a_failing_endpoint_is_ejected_after_a_handful_of_requests() {
     let mut bench = Bench::new("aaaa");
     bench.ended(0, 4, 4);

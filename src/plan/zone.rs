@@ -35,18 +35,25 @@ const SPILL_STEPS_PER_REQUEST: f64 = 8.0;
 const SPILL_MARGIN: f32 = 1.0;
 
 /// With `zone: strict`, takes what is not in the own zone out before anything is judged by it.
+///
+/// A promise rather than a preference: where it can't be told that an endpoint is in the own zone,
+/// since the source or the agent knows none, it does not go there. Where neither knows of zones
+/// there is nothing to cross.
 pub struct StrictZone;
 
 impl Influence for StrictZone {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
-        let (ZoneMode::Strict, Some(zone)) = (inputs.policy.zone, &inputs.here.zone) else {
+        if inputs.policy.zone != ZoneMode::Strict {
             return;
-        };
+        }
         for (index, endpoint) in inputs.endpoints.iter().enumerate() {
-            if draft.endpoints[index].state != State::Out && endpoint.zone.as_ref() != Some(zone) {
-                let reason = format!("not in zone {zone}, and the policy is strict");
-                draft.take_out(index, State::Out, "zone", reason);
-            }
+            let why = match (&inputs.here.zone, &endpoint.zone) {
+                (own, zone) if own == zone => continue,
+                (Some(own), Some(_)) => format!("not in zone {own}"),
+                (Some(own), None) => format!("not known to be in zone {own}"),
+                (None, _) => "in a zone, and the agent was told none".to_owned(),
+            };
+            draft.take_out(index, State::Out, "zone", format!("{why} (zone is strict)"));
         }
     }
 }
@@ -123,14 +130,19 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
             reason: why.clone(),
         });
     }
-    link(inputs, draft);
-    let own_zone = draft
-        .groups
-        .first()
-        .is_some_and(|g| prefer && near[g.members[0] as usize] == Nearness::Own);
+    link(inputs, draft, &near);
+    let level_of = |index: usize| draft.groups.get(index).map(|group| level(group, &near));
+    // With another to give a part of the draws to; what the brake kept is none.
+    let own_zone = prefer
+        && level_of(0) == Some(Nearness::Own)
+        && level_of(1).is_some_and(|next| next != Nearness::Braked);
     let share = share(inputs, previous, draft, own_zone);
     set_shares(draft, &near, share.share);
     share
+}
+
+fn level(group: &Group, near: &[Nearness]) -> Nearness {
+    near[group.members[0] as usize]
 }
 
 fn is_picked(state: State) -> bool {
@@ -140,22 +152,24 @@ fn is_picked(state: State) -> bool {
 fn reason_for_one_group(inputs: &Inputs<'_>, draft: &Draft) -> String {
     match (inputs.policy.zone, &inputs.here.zone) {
         (ZoneMode::Off, _) => "zones are off by policy".into(),
+        (ZoneMode::Strict, Some(zone)) => format!("zone {zone} only, by policy"),
         (_, None) => "the agent was told no zone".into(),
         _ if draft.panic => "zone preference is off in panic".into(),
-        (ZoneMode::Strict, Some(zone)) => format!("zone {zone} only, by policy"),
         (ZoneMode::Prefer, Some(_)) => String::new(),
     }
 }
 
-/// Each group overflows into the next.
-fn link(inputs: &Inputs<'_>, draft: &mut Draft) {
+/// Each group overflows into the next: when it is full, or, into what the brake kept, only when
+/// none of it may be picked at all.
+fn link(inputs: &Inputs<'_>, draft: &mut Draft, near: &[Nearness]) {
     let busy = inputs.service.busy.per_endpoint().unwrap_or(BUSY_UNKNOWN);
     let spill_at = 1.0 + SPILL_PER_BUSY * busy;
     let spill_at = (spill_at * SPILL_STEPS_PER_REQUEST).round() / SPILL_STEPS_PER_REQUEST;
-    let last = draft.groups.len().saturating_sub(1);
-    for (index, group) in draft.groups.iter_mut().enumerate() {
-        if index < last {
-            group.overflow = Some(index + 1);
+    let levels: Vec<Nearness> = draft.groups.iter().map(|g| level(g, near)).collect();
+    for (index, next) in levels.iter().enumerate().skip(1) {
+        let group = &mut draft.groups[index - 1];
+        group.overflow = Some(index);
+        if *next != Nearness::Braked {
             group.spill_at = spill_at as f32;
         }
     }
@@ -169,7 +183,7 @@ fn share(
     own_zone: bool,
 ) -> ZoneShare {
     let mut share = previous.map_or_else(ZoneShare::default, |p| p.zone_share);
-    if !own_zone || draft.groups.len() < 2 {
+    if !own_zone {
         return ZoneShare { share: 1.0, moved_at: share.moved_at };
     }
     let due = share.moved_at + SHARE_CADENCE;
@@ -232,7 +246,7 @@ fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
     let mut left = 1.0;
     let groups = draft.groups.len();
     for index in 0..groups {
-        let level = near[draft.groups[index].members[0] as usize];
+        let level = level(&draft.groups[index], near);
         let group = &mut draft.groups[index];
         group.share = match level {
             Nearness::Own if groups > 1 => own,

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Endpoint, EndpointRef, Port, Service, ServiceName},
     plan::{Here, Standing},
-    policy::{ConfigPolicies, Policy, resolve},
+    policy::{ConfigPolicies, Policy, ZoneMode, resolve},
 };
 
 #[derive(Debug)]
@@ -122,8 +122,13 @@ impl Shared {
         Some((service, port))
     }
 
-    pub(super) fn policy(&self, service: &Service) -> Arc<Policy> {
-        Arc::new(resolve(&self.policies.load(), service).policy)
+    /// A virtual IP is in no zone, and all that can be picked of its target.
+    pub(super) fn policy(&self, service: &Service, target: &Target) -> Arc<Policy> {
+        let mut policy = resolve(&self.policies.load(), service).policy;
+        if target.way == Way::VirtualIp {
+            policy.zone = ZoneMode::Off;
+        }
+        Arc::new(policy)
     }
 
     /// Takes services that have changed over into their live tables.
@@ -153,7 +158,7 @@ impl Shared {
             };
             let updated = match found {
                 Some((service, port)) => {
-                    let policy = self.policy(&service);
+                    let policy = self.policy(&service, live.target());
                     let endpoints = selected(&port, live.target(), &policy);
                     live.update(endpoints, Some(policy), &here, service.stale)
                 }

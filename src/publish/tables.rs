@@ -62,7 +62,7 @@ impl Tables {
             return Ok(Some(live.clone()));
         }
         let Some((service, port)) = shared.find(target) else { return Ok(None) };
-        let policy = shared.policy(&service);
+        let policy = shared.policy(&service, target);
         let mut publisher = ServicePublisher::new(Setup {
             name: target.to_string(),
             policy: policy.clone(),
