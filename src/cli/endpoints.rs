@@ -65,7 +65,7 @@ fn table(endpoints: &[v1::Endpoint], now: SystemTime) -> Table {
             Cell::styled(&endpoint.health, style::of_state(&endpoint.health)),
             Cell::styled(&endpoint.state, style::of_state(&endpoint.state)),
             words::number(endpoint.weight).into(),
-            endpoint.in_flight.to_string().into(),
+            in_flight(endpoint).into(),
             endpoint.requests.to_string().into(),
             Cell::styled(endpoint.failures.to_string(), failed),
             latency(endpoint).into(),
@@ -74,6 +74,13 @@ fn table(endpoints: &[v1::Endpoint], now: SystemTime) -> Table {
         ]);
     }
     table
+}
+
+fn in_flight(endpoint: &v1::Endpoint) -> String {
+    match endpoint.standing {
+        0 => endpoint.in_flight.to_string(),
+        standing => format!("{} ({standing} standing)", endpoint.in_flight),
+    }
 }
 
 fn latency(endpoint: &v1::Endpoint) -> String {

@@ -154,6 +154,12 @@ fn endpoints(explained: &v1::ExplainResponse) -> Table {
             format!("+{}", words::number(endpoint.slope)).into(),
             limit.into(),
         ]);
+        if endpoint.standing > 0 {
+            table.note(format!(
+                "{} of {} in flight are standing: open for longer than its requests take",
+                endpoint.standing, endpoint.in_flight
+            ));
+        }
         for factor in &endpoint.factors {
             let value = words::number(factor.value);
             table.note(format!("{} x{value}: {}", factor.name, factor.reason));
@@ -220,7 +226,8 @@ mod tests {
             ],
             "endpoints": [
                 {"address": "10.0.0.1", "port": 80, "group": "zone a", "state": "serving",
-                 "weight": 1.0, "draw": 0.5, "base": 0.25, "slope": 1.0, "limit": 2147483647},
+                 "weight": 1.0, "draw": 0.5, "base": 0.25, "slope": 1.0, "limit": 2147483647,
+                 "inFlight": 5, "standing": 3},
                 {"address": "10.0.0.2", "port": 80, "state": "ejected", "limit": 0, "factors": [
                     {"name": "ejection", "value": 0.0, "reason": "5 of 6 requests failed"}]},
             ],
@@ -249,6 +256,7 @@ zone b: no draws of its own, 1 endpoint, no choice
 ENDPOINTS
 ADDRESS      GROUP   STATE    DRAWN  WEIGHT  SCORE  EACH  LIMIT
 10.0.0.1:80  zone a  serving    50%       1   0.25    +1
+    3 of 5 in flight are standing: open for longer than its requests take
 10.0.0.2:80          ejected     0%       0      0    +0      0
     ejection x0: 5 of 6 requests failed
 

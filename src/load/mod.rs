@@ -3,21 +3,26 @@
 //! - [`ring`]: outcomes of the last ten seconds, in buckets of one
 //! - [`service_time`]: the median that sets the publishing period
 //! - [`busy`]: how many workers an endpoint keeps busy, by Little's law
+//! - [`ages`]: which open requests are standing; [`standing`]: how old that is, and who hangs
 //! - [`concurrency`]: how many others a request meets
 //!
 //! The publisher feeds differences of counters in, the planner reads; neither knows the other.
 
+pub mod ages;
 pub mod busy;
 pub mod concurrency;
 pub mod ring;
 pub mod service_time;
+pub mod standing;
 
 use std::time::Duration;
 
+pub use ages::{Ages, Epoch, Turn};
 pub use busy::BusyWorkers;
 pub use concurrency::{Concurrency, Looks};
 pub use ring::{BUCKETS, Counts, Newest, Ring};
 pub use service_time::ServiceTime;
+pub use standing::{Epochs, Hanging};
 
 /// What happened at one endpoint.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +33,8 @@ pub struct EndpointLoad {
     pub total: Totals,
     /// In flight at the last sweep, in cost units.
     pub in_flight: u32,
+    /// Of that, what is open for longer than the service's requests take.
+    pub standing: u32,
 }
 
 /// Outcomes since an endpoint was first seen.
@@ -62,4 +69,6 @@ pub struct ServiceLoad {
     pub ring: Ring,
     /// How many others a request meets.
     pub concurrency: Concurrency,
+    /// The part of requests that become standing, 0 to 1.
+    pub part_standing: f64,
 }

@@ -3,17 +3,25 @@
 //! It sets how often load is published (old counts herd callers once they are older than the
 //! service time) and by how much what is published is shrunk. The median, since a few slow
 //! requests must not make everything else wait for fresh counts.
+//!
+//! It also says how long the longest take, by time: all but a hundredth of the time that requests
+//! took was of shorter ones. A few that work for seconds are part of what a service does, and must
+//! not be taken for idle streams; that they are few says nothing.
 
 use std::time::Duration;
 
 /// Half of an old observation's weight is gone after about this many newer requests.
 const HALF_LIFE_REQUESTS: f64 = 500.0;
 
+/// The part of all time that requests longer than the longest may have taken.
+const BEYOND: f64 = 0.01;
+
 /// Decaying histogram of latencies by the buckets of the counters.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceTime {
     weights: Vec<f32>,
     median: Option<Duration>,
+    longest: Option<Duration>,
 }
 
 impl ServiceTime {
@@ -43,11 +51,25 @@ impl ServiceTime {
                 let low = if bucket == 0 { 0 } else { upper_us(bucket - 1) };
                 Duration::from_micros((low + upper_us(bucket)) / 2)
             });
+        let time = |(bucket, weight): (usize, &f32)| f64::from(*weight) * upper_us(bucket) as f64;
+        let most = self.weights.iter().enumerate().map(time).sum::<f64>() * BEYOND;
+        let mut beyond = 0.0;
+        let longest = self.weights.iter().enumerate().rev().find(|each| {
+            beyond += time(*each);
+            beyond > most
+        });
+        self.longest = longest.map(|(bucket, _)| Duration::from_micros(upper_us(bucket)));
     }
 
     /// None before the first timed request.
     pub fn median(&self) -> Option<Duration> {
         self.median
+    }
+
+    /// All but a hundredth of the time that requests took was of shorter ones; None before the
+    /// first timed request.
+    pub fn longest(&self) -> Option<Duration> {
+        self.longest
     }
 }
 
@@ -65,6 +87,15 @@ mod tests {
         assert_eq!(time.median(), None);
         time.observe(&[1, 5, 1, 0], upper);
         assert_eq!(time.median(), Some(Duration::from_micros(1500)));
+    }
+
+    #[test]
+    fn a_few_that_take_long_are_among_the_longest_by_the_time_they_take() {
+        let mut time = ServiceTime::default();
+        time.observe(&[1000, 0, 0, 0, 0, 1], upper);
+        assert_eq!(time.longest(), Some(Duration::from_millis(32)), "3% of the time");
+        time.observe(&[3000, 0, 0, 0, 0, 0], upper);
+        assert_eq!(time.longest(), Some(Duration::from_millis(1)), "0.1%");
     }
 
     #[test]

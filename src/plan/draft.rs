@@ -103,8 +103,8 @@ impl Plan {
         same_groups
             && self.endpoints.len() == other.endpoints.len()
             && self.endpoints.iter().zip(&other.endpoints).all(|(a, b)| {
-                (a.endpoint.address, a.state, a.weight, a.draw, a.limit)
-                    == (b.endpoint.address, b.state, b.weight, b.draw, b.limit)
+                (a.endpoint.address, a.state, a.weight, a.draw, a.lean, a.limit)
+                    == (b.endpoint.address, b.state, b.weight, b.draw, b.lean, b.limit)
             })
     }
 }

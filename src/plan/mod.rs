@@ -9,6 +9,7 @@
 //!   [`error_bias`], [`ejection`], [`mod@panic`]
 //! - [`zone`]: which endpoints one pick compares
 //! - [`draw`]: draw weights, corrected so that shares come out as asked, by [`share_model`]
+//! - [`lean`]: draws lean away from standing load
 //! - [`strategy`]: how scores are made
 
 pub mod capacity;
@@ -17,6 +18,7 @@ pub mod draw;
 pub mod ejection;
 pub mod error_bias;
 pub mod health;
+pub mod lean;
 pub mod model;
 pub mod panic;
 pub mod share_model;
@@ -76,6 +78,7 @@ pub fn plan(inputs: &Inputs<'_>, previous: Option<&Plan>) -> Plan {
     }
     let zone_share = zone::group(inputs, previous, &mut draft);
     draw::weights(inputs, previous, &mut draft);
+    lean::lean(inputs, &mut draft);
     draft.finish(inputs, previous, zone_share)
 }
 

@@ -81,8 +81,10 @@ pub struct Planned {
     pub state: State,
     /// Product of its factors; the source's weights average 1 over a service.
     pub weight: f64,
-    /// Its part of its group's draws, 0 to 1.
+    /// Its part of its group's draws by weight, 0 to 1.
     pub draw: f64,
+    /// By what its draws are multiplied for its standing load.
+    pub lean: f64,
     /// Most requests in flight at a time; `i32::MAX` for no bound.
     pub limit: i32,
     /// Why; what is as usual is not listed.
@@ -99,6 +101,7 @@ impl Planned {
             state: State::Serving,
             weight: 1.0,
             draw: 0.0,
+            lean: 1.0,
             limit: i32::MAX,
             factors: Vec::new(),
             standing: None,
@@ -111,6 +114,11 @@ impl Planned {
     /// on: it is picked where nothing else can take the request.
     pub fn is_ready(&self) -> bool {
         self.state != State::Out && !self.endpoint.braked
+    }
+
+    /// Its part of its group's draws, 0 to 1.
+    pub fn drawn(&self) -> f64 {
+        self.draw * self.lean
     }
 
     /// What must be remembered of its errors.

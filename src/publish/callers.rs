@@ -19,6 +19,7 @@ use super::{
 use crate::{
     catalog::EndpointRef,
     clock,
+    load::{Ages, Epoch},
     plan::{Plan, Planned},
 };
 
@@ -37,6 +38,7 @@ pub struct Held {
     pub priority: u32,
     callers: Arc<Callers>,
     pick: Pick,
+    begun: Epoch,
     started: bool,
 }
 
@@ -56,6 +58,7 @@ impl Held {
         if !self.started {
             self.started = true;
             self.callers.lock().picker.start(self.pick.slot, self.pick.cost);
+            self.begun = self.callers.ages.began(self.pick.slot, self.pick.cost);
         }
     }
 
@@ -77,9 +80,16 @@ impl Held {
     fn finish(&mut self, outcome: Outcome, latency: Option<Duration>) {
         if std::mem::take(&mut self.started) {
             let latency = latency.filter(|l| *l <= STREAM).map(|l| l.as_micros() as u32);
-            self.callers.lock().picker.end(self.pick.slot, self.pick.cost, outcome, latency);
+            let Pick { slot, cost } = self.pick;
+            self.callers.lock().picker.end(slot, cost, outcome, latency);
+            self.callers.ages.ended(slot, cost, self.begun, is_answer(outcome));
         }
     }
+}
+
+/// Whether the server said something: where none does, an endpoint may be hanging.
+fn is_answer(outcome: Outcome) -> bool {
+    matches!(outcome, Outcome::Success | Outcome::Failure | Outcome::Rejected)
 }
 
 impl Drop for Held {
@@ -93,6 +103,8 @@ impl Drop for Held {
 #[derive(Debug)]
 pub(super) struct Callers {
     target: Target,
+    /// Of what they have in flight, by slot and age.
+    ages: Arc<Ages>,
     counting: Mutex<Counting>,
 }
 
@@ -135,7 +147,8 @@ impl Callers {
             exclude: Vec::new(),
         };
         counting.learn(publisher);
-        Ok(Arc::new(Self { target: target.clone(), counting: Mutex::new(counting) }))
+        let ages = publisher.ages();
+        Ok(Arc::new(Self { target: target.clone(), ages, counting: Mutex::new(counting) }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Counting> {
@@ -167,12 +180,16 @@ impl Callers {
                 continue;
             };
             elsewhere += u64::from(counting.is_elsewhere(planned));
+            let started = index == 0;
+            let begun =
+                if started { self.ages.began(pick.slot, pick.cost) } else { Epoch::default() };
             picks.push(Held {
                 endpoint: planned.endpoint.clone(),
                 priority: planned.group.unwrap_or_default() as u32,
                 callers: self.clone(),
                 pick: *pick,
-                started: index == 0,
+                begun,
+                started,
             });
         }
         Picked { picks, elsewhere, plan: counting.plan.version, stale: counting.stale }
@@ -196,6 +213,7 @@ impl Callers {
             priority: planned.group.unwrap_or_default() as u32,
             callers: self.clone(),
             pick: Pick { slot, cost },
+            begun: Epoch::default(),
             started: false,
         };
         drop(counting);

@@ -2,6 +2,7 @@
 
 use pointsman_table::Cell;
 
+use super::standing::InFlight;
 use crate::plan::{
     Planned, State,
     strategy::{Observed, Strategy},
@@ -16,13 +17,13 @@ pub(super) const CLOSED: Cell =
 pub(super) fn cell(
     strategy: &dyn Strategy,
     planned: &Planned,
-    in_flight: u32,
+    in_flight: InFlight,
     shrink: f64,
 ) -> Cell {
     if matches!(planned.state, State::Out | State::Ejected) {
         return CLOSED;
     }
-    let in_flight_shrunk = in_flight as f32 * shrink as f32;
+    let in_flight_shrunk = in_flight.counted as f32 * shrink as f32;
     let score = strategy.score(&Observed {
         weight: planned.weight,
         in_flight: in_flight_shrunk,
@@ -30,7 +31,7 @@ pub(super) fn cell(
     });
     let limit = match planned.limit {
         i32::MAX => i32::MAX,
-        bound => bound.saturating_sub_unsigned(in_flight).max(0),
+        bound => bound.saturating_sub_unsigned(in_flight.all).max(0),
     };
     Cell { limit, ..score }
 }

@@ -31,6 +31,8 @@ pub struct EndpointStatus {
     pub weight: f64,
     /// From this node.
     pub in_flight: u32,
+    /// Of that, open for longer than the service's requests take.
+    pub standing: u32,
     /// Ended over the last ten seconds, from this node.
     pub requests: u32,
     /// Of these, failed, expired or unreachable.
@@ -52,6 +54,8 @@ pub struct Explanation {
     pub policy: Arc<Policy>,
     /// By the plan's endpoints: what is published now; None: not picked from.
     pub cells: Vec<Option<CellView>>,
+    /// By the plan's endpoints: what is in flight, and what of that is standing.
+    pub in_flight: Vec<(u32, u32)>,
     /// Oldest first.
     pub samples: Vec<Sample>,
     /// Retries that may still be made.

@@ -6,7 +6,8 @@
 //!   [`explanation`]: why a pick was made, or none
 //! - [`service`]: [`ServicePublisher`], one service's cycle; also runs on virtual time
 //! - [`segment`]: a table with its slots and attached counters; `segments`: it and those before it
-//! - [`structure`]: a plan as a table's structure; `cell`: an endpoint's scores; [`period`]: how often, how much is believed;
+//! - [`structure`]: a plan as a table's structure; `cell`: an endpoint's scores;
+//!   `standing`: what of its load they count; [`period`]: how often, how much is believed;
 //!   [`retry`]: the retry budget; [`samples`]: the last picks
 //! - [`leases`]: the names by which callers say how their picks went
 
@@ -24,6 +25,7 @@ pub mod segment;
 mod segments;
 pub mod service;
 mod shared;
+mod standing;
 pub mod structure;
 pub mod tables;
 pub mod target;

@@ -11,7 +11,10 @@ use pointsman_table::{
 use tracing::warn;
 
 use super::cell::CLOSED;
-use crate::clock;
+use crate::{
+    clock,
+    load::{Ages, Hanging, Turn},
+};
 
 /// Most that one process may have in flight at an endpoint before it is no longer believed, in
 /// cost units: far above any real client, far below what would drown all others.
@@ -52,6 +55,10 @@ pub(super) struct Segment {
     retired: HashMap<SocketAddr, u32>,
     attachments: Vec<Sweep>,
     in_flight: Vec<u32>,
+    /// Of those who count by age what they open: the callers of the socket.
+    ages: Option<Arc<Ages>>,
+    /// By slot, from the first turn of an epoch on.
+    hanging: Vec<Hanging>,
 }
 
 impl Segment {
@@ -75,6 +82,8 @@ impl Segment {
             retired: HashMap::new(),
             attachments: Vec::new(),
             in_flight: Vec::new(),
+            ages: None,
+            hanging: Vec::new(),
         })
     }
 
@@ -103,6 +112,29 @@ impl Segment {
 
     pub(super) fn detach(&mut self, counters: &Arc<Counters>) {
         self.attachments.retain(|sweep| !Arc::ptr_eq(sweep.counters(), counters));
+    }
+
+    /// For those who count by age what they open in this table.
+    pub(super) fn ages(&mut self) -> Arc<Ages> {
+        self.ages.get_or_insert_with(|| Arc::new(Ages::new(self.slots))).clone()
+    }
+
+    /// Begins another epoch.
+    pub(super) fn turn(&mut self) -> Turn {
+        let Some(ages) = &self.ages else { return Turn::default() };
+        self.hanging.resize(self.slots as usize, Hanging::default());
+        let hanging = &mut self.hanging;
+        ages.turn(|slot, became, answered| hanging[slot as usize].turned(became, answered))
+    }
+
+    /// In flight at a slot for longer than the service's requests take, in cost units.
+    pub(super) fn standing(&self, slot: u32) -> u32 {
+        self.ages.as_ref().map_or(0, |ages| ages.standing(slot))
+    }
+
+    /// Whether requests go to a slot and no answer comes.
+    pub(super) fn hangs(&self, slot: u32) -> bool {
+        self.hanging.get(slot as usize).is_some_and(Hanging::is)
     }
 
     /// Whether a structure of so many endpoints has no room.

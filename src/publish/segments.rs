@@ -5,7 +5,10 @@ use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 use pointsman_table::{Counters, Differences, Structure, StructureError, Table, TableWriter};
 
 use super::segment::{Memory, Seen, Segment};
-use crate::catalog::EndpointRef;
+use crate::{
+    catalog::EndpointRef,
+    load::{Ages, Turn},
+};
 
 /// The table in force, and those in which something may still be in flight.
 #[derive(Debug)]
@@ -106,6 +109,30 @@ impl Segments {
         let before = self.draining.iter();
         let before = before.filter_map(|old| Some(old.in_flight(old.retired_slot(address)?)));
         self.current.in_flight(slot) + before.sum::<u32>()
+    }
+
+    /// For those who count by age what they open in the table in force.
+    pub(super) fn ages(&mut self) -> Arc<Ages> {
+        self.current.ages()
+    }
+
+    /// Begins another epoch of standing load.
+    pub(super) fn turn(&mut self) -> Turn {
+        let before = self.draining.iter_mut().map(Segment::turn);
+        before.fold(self.current.turn(), Turn::plus)
+    }
+
+    /// Of what is in flight at an endpoint, what is open for longer than the service's requests
+    /// take, in cost units.
+    pub(super) fn standing(&self, slot: u32, address: SocketAddr) -> u32 {
+        let before = self.draining.iter();
+        let before = before.filter_map(|old| Some(old.standing(old.retired_slot(address)?)));
+        self.current.standing(slot) + before.sum::<u32>()
+    }
+
+    /// Whether requests go to an endpoint and no answer comes.
+    pub(super) fn hangs(&self, slot: u32) -> bool {
+        self.current.hangs(slot)
     }
 
     /// What ended since the last call, of each table in which something did, with the slot there of

@@ -14,12 +14,13 @@ use super::{
     retry::Retries,
     segment::Memory,
     segments::Segments,
+    standing::{InFlight, Standing},
     structure::{Fingerprint, fingerprint, structure},
 };
 use crate::{
     catalog::EndpointRef,
-    load::{Counts, EndpointLoad, Looks, ServiceLoad},
-    plan::{Here, Inputs, Plan, Standing, strategy},
+    load::{Ages, Counts, EndpointLoad, Looks, ServiceLoad},
+    plan::{self, Here, Inputs, Plan, strategy},
     policy::Policy,
 };
 
@@ -78,8 +79,9 @@ pub struct ServicePublisher {
     /// Of the structure in the table.
     written: Option<Fingerprint>,
     /// What each endpoint's cell was last made from; None: to be written.
-    scored: Vec<Option<u32>>,
+    scored: Vec<Option<InFlight>>,
     segments: Segments,
+    standing: Standing,
     shrink: f64,
     period: Duration,
     planned_at: Duration,
@@ -110,6 +112,7 @@ impl ServicePublisher {
             written: None,
             scored: Vec::new(),
             segments,
+            standing: Standing::new(setup.now),
             shrink: 1.0,
             period: period::SHORTEST,
             planned_at: setup.now,
@@ -125,7 +128,7 @@ impl ServicePublisher {
     }
 
     /// Takes over what an earlier agent had judged of these endpoints.
-    pub fn remember(&mut self, standings: &HashMap<SocketAddr, Standing>, now: Duration) {
+    pub fn remember(&mut self, standings: &HashMap<SocketAddr, plan::Standing>, now: Duration) {
         for planned in &mut Arc::make_mut(&mut self.plan).endpoints {
             if let Some(standing) = standings.get(&planned.endpoint.address) {
                 planned.stand(*standing);
@@ -151,6 +154,12 @@ impl ServicePublisher {
     /// A process whose counters count from now on.
     pub fn attach(&mut self, counters: Arc<Counters>) {
         self.segments.attach(counters);
+    }
+
+    /// For callers who count by age what they open in the table in force, besides in counters of
+    /// theirs that are [attached](Self::attach).
+    pub fn ages(&mut self) -> Arc<Ages> {
+        self.segments.ages()
     }
 
     /// A process that is gone: what it had in flight is gone with it.
@@ -209,7 +218,10 @@ impl ServicePublisher {
     /// One publication: adds the counters up, plans if it is time, writes load.
     pub fn pass(&mut self, now: Duration, period: Duration) -> Pass {
         let seen = self.segments.sweep();
-        self.looks.add(seen.in_flight);
+        if self.standing.turn(&mut self.segments, &mut self.service, now) {
+            self.standing.hold_against(&self.segments, &self.plan, &self.slots);
+        }
+        self.looks.add(self.standing.active(seen.in_flight));
         self.idle_passes = if seen.moved || seen.in_flight > 0 { 0 } else { self.idle_passes + 1 };
         let due = now.saturating_sub(self.planned_at) >= PLAN_EVERY.max(period * PASSES_A_PLAN);
         // What ended last is taken in before it may fall asleep, which can be long.
@@ -367,12 +379,13 @@ impl ServicePublisher {
             now,
         };
         let previous = (self.plan.version > 0).then_some(&*self.plan);
-        let next = crate::plan::plan(&inputs, previous);
+        let next = plan::plan(&inputs, previous);
         if next.version != self.plan.version {
             debug!(service = %self.name, plan = next.version, "planned");
             self.scored.fill(None);
         }
         self.plan = Arc::new(next);
+        self.standing.hold_against(&self.segments, &self.plan, &self.slots);
     }
 
     /// Writes the structure if a number of it changed, then load in one short pass.
@@ -421,12 +434,14 @@ impl ServicePublisher {
         let strategy = strategy::of(self.policy.strategy);
         for (index, planned) in self.plan.endpoints.iter().enumerate() {
             let slot = self.slots[index];
-            let in_flight = self.segments.in_flight(slot, planned.endpoint.address);
+            let address = planned.endpoint.address;
+            let in_flight = self.standing.in_flight(&self.segments, index, slot, address);
             if self.scored[index] == Some(in_flight) {
                 continue;
             }
             self.scored[index] = Some(in_flight);
-            self.loads[index].in_flight = in_flight;
+            self.loads[index].in_flight = in_flight.all;
+            self.loads[index].standing = in_flight.standing;
             let cell = cell(strategy, planned, in_flight, self.shrink);
             self.segments.writer().write_cell(slot, &cell);
         }

@@ -18,7 +18,7 @@ pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
             &group
                 .members
                 .iter()
-                .map(|m| (slots[*m as usize], plan.endpoints[*m as usize].draw))
+                .map(|m| (slots[*m as usize], plan.endpoints[*m as usize].drawn()))
                 .collect::<Vec<_>>(),
         );
         structure.groups.push(Group {

@@ -25,7 +25,7 @@ impl Agent {
         let found = self.names.find(identity, &request.service, wait(None, deadline)).await?;
         let live = self.names.open(identity, &request.service, &found, selector)?;
         let resolved = resolve(&self.names.policies(), &found.service);
-        let Explanation { target, plan, cells, samples, policy, retry_left, period } =
+        let Explanation { target, plan, cells, in_flight, samples, policy, retry_left, period } =
             live.explain();
 
         let notes = found.service.notes.iter().chain(&plan.notes).chain(&resolved.problems);
@@ -48,7 +48,11 @@ impl Agent {
                 .endpoints
                 .iter()
                 .enumerate()
-                .map(|(index, each)| endpoint(&plan, each, cells.get(index).copied().flatten()))
+                .map(|(index, each)| v1::PlannedEndpoint {
+                    in_flight: in_flight.get(index).map_or(0, |(all, _)| *all),
+                    standing: in_flight.get(index).map_or(0, |(_, standing)| *standing),
+                    ..endpoint(&plan, each, cells.get(index).copied().flatten())
+                })
                 .collect(),
             notes,
             picks: samples.into_iter().map(|each| sample(&plan, each)).collect(),
@@ -90,11 +94,12 @@ fn endpoint(plan: &Plan, planned: &Planned, cell: Option<CellView>) -> v1::Plann
         group: name_of(plan, planned.group),
         state: planned.state.as_str().to_owned(),
         weight: planned.weight,
-        draw: planned.draw,
+        draw: planned.drawn(),
         base: cell.map_or(0.0, |cell| cell.base.into()),
         slope: cell.map_or(0.0, |cell| cell.slope.into()),
         limit: cell.map_or(planned.limit, |cell| cell.limit),
         factors: planned.factors.iter().map(factor).collect(),
+        ..v1::PlannedEndpoint::default()
     }
 }
 

@@ -75,6 +75,7 @@ fn endpoint(status: &EndpointStatus) -> v1::Endpoint {
         weight: status.weight,
         state: status.state.as_str().to_owned(),
         in_flight: status.in_flight,
+        standing: status.standing,
         requests: status.requests,
         failures: status.failures,
         mean_latency: status.mean_latency.map(Into::into),

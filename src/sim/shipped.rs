@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     catalog::{Endpoint, EndpointRef},
+    load::{Ages, Epoch},
     plan::Here,
     publish::{Memory, ServicePublisher, Setup},
 };
@@ -39,6 +40,7 @@ struct Agent {
 
 struct Caller {
     picker: Picker,
+    ages: Arc<Ages>,
     until_timed: u32,
 }
 
@@ -83,9 +85,10 @@ impl Shipped {
                     (agent, counters)
                 }
             };
+            let ages = agents[agent].publisher.ages();
             let table = agents[agent].publisher.table();
             let picker = Picker::new(table, counters, seeds.seed(), None);
-            Caller { picker, until_timed: seeds.below(TIMED_EVERY as usize) as u32 }
+            Caller { picker, ages, until_timed: seeds.below(TIMED_EVERY as usize) as u32 }
         });
         let callers = callers.collect();
 
@@ -99,19 +102,23 @@ impl Shipped {
 }
 
 impl Chooser for Shipped {
-    type Ticket = Pick;
+    type Ticket = (Pick, Epoch);
 
-    fn choose(&mut self, caller: usize, _: &[Server], _: Nanos) -> Option<(usize, Pick)> {
-        let pick = self.callers[caller].picker.pick(&Request::default())?;
-        Some((self.backend_of[pick.slot as usize], pick))
+    fn choose(&mut self, caller: usize, _: &[Server], _: Nanos) -> Option<(usize, (Pick, Epoch))> {
+        let caller = &mut self.callers[caller];
+        let pick = caller.picker.pick(&Request::default())?;
+        let begun = caller.ages.began(pick.slot, pick.cost);
+        Some((self.backend_of[pick.slot as usize], (pick, begun)))
     }
 
-    fn ended(&mut self, caller: usize, pick: Pick, latency: Nanos, _: Nanos) {
-        let Caller { picker, until_timed } = &mut self.callers[caller];
+    fn ended(&mut self, caller: usize, ticket: (Pick, Epoch), latency: Nanos, _: Nanos) {
+        let (pick, begun) = ticket;
+        let Caller { picker, ages, until_timed } = &mut self.callers[caller];
         let timed = *until_timed == 0;
         *until_timed = if timed { TIMED_EVERY - 1 } else { *until_timed - 1 };
         let latency_us = timed.then(|| u32::try_from(latency / 1_000).unwrap_or(u32::MAX));
         picker.end(pick.slot, pick.cost, Outcome::Success, latency_us);
+        ages.ended(pick.slot, pick.cost, begun, true);
     }
 
     fn timers(&self) -> Vec<Nanos> {
@@ -169,8 +176,8 @@ mod tests {
             callers: vec![scenario::Caller { zone: 0, process: 0 }; callers],
             arrivals: Arrivals::Closed,
             work: Work::Exponential,
-            warm_up: Duration::from_secs(3),
-            requests: 12_000,
+            warm_up: Duration::from_secs(2),
+            requests: 10_000,
         }
     }
 
@@ -191,7 +198,7 @@ mod tests {
         one_light.push(1);
         let mut very_heavy = vec![1; 4];
         very_heavy[0] = 1_000;
-        let rising: Vec<u32> = (1..=100).collect();
+        let rising: Vec<u32> = (1..=20).collect();
         let sets = [
             vec![9, 1],
             vec![2, 1],

@@ -25,3 +25,4 @@ mod standard;
 mod state;
 mod takeover;
 mod watch;
+mod zones;

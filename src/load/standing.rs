@@ -1,0 +1,190 @@
+//! Standing load: what is open for longer than a service's requests take.
+//!
+//! Streams, and leases that nobody will report. It says nothing of how busy an endpoint is, so
+//! scores leave it out. Two questions are settled here: how long an epoch is, and which endpoint
+//! is hanging rather than holding streams.
+
+use std::time::Duration;
+
+use super::ages::Turn;
+
+/// Shortest and longest epoch. The shortest is the time between two plans. Beyond the longest a
+/// request is a stream for the latency statistics as well.
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(30);
+/// An epoch is so many times what requests take, by [`longest`](super::ServiceTime::longest).
+const TIMES_THE_LONGEST: u32 = 2;
+/// Of requests that ended with an answer, the part that was standing from which epochs are too
+/// short, and below which they are too long; and the fewest ends that say so. It is how epochs
+/// find what requests take where no latency is reported.
+const TOO_MANY: u64 = 4;
+const TOO_FEW: u64 = 100;
+const FEWEST_TO_LENGTHEN: u64 = 8;
+
+/// Half of what is known of the part of requests that become standing is gone after so many more.
+const HALF_LIFE: f64 = 64.0;
+/// Requests of which none became standing that every service is credited with, so that one
+/// forgotten lease does not look like a service of streams.
+const CREDIT: f64 = 8.0;
+
+/// How long an epoch of a service is, and how many of its requests become standing.
+#[derive(Clone, Copy, Debug)]
+pub struct Epochs {
+    turned_at: Duration,
+    /// By the part of ends that were of standing requests.
+    by_ends: Duration,
+    by_latency: Duration,
+    ends: (u64, u64),
+    became: f64,
+    ended: f64,
+}
+
+impl Epochs {
+    /// The first begins now.
+    pub fn new(now: Duration) -> Self {
+        Self {
+            turned_at: now,
+            by_ends: SHORTEST,
+            by_latency: SHORTEST,
+            ends: (0, 0),
+            became: 0.0,
+            ended: 0.0,
+        }
+    }
+
+    /// How long one is.
+    pub fn length(&self) -> Duration {
+        self.by_ends.max(self.by_latency)
+    }
+
+    /// Whether the next one is to begin.
+    pub fn is_due(&self, now: Duration) -> bool {
+        now.saturating_sub(self.turned_at) >= self.length()
+    }
+
+    /// It has begun. `longest`: what the service's requests take, if that is known.
+    pub fn turned(&mut self, now: Duration, turn: &Turn, longest: Option<Duration>) {
+        self.turned_at = now;
+        let longest = longest.unwrap_or_default().min(LONGEST);
+        self.by_latency = (longest * TIMES_THE_LONGEST).clamp(SHORTEST, LONGEST);
+        self.ends = (self.ends.0 + turn.ended, self.ends.1 + turn.ended_standing);
+        let (ended, standing) = self.ends;
+        if ended >= FEWEST_TO_LENGTHEN && standing * TOO_MANY > ended {
+            self.by_ends = (self.length() * 2).min(LONGEST);
+            self.ends = (0, 0);
+        } else if ended >= TOO_FEW {
+            if standing * TOO_FEW < ended {
+                self.by_ends = (self.by_ends / 2).max(SHORTEST);
+            }
+            self.ends = (0, 0);
+        }
+        let (became, ended) = (turn.became as f64, turn.ended as f64);
+        let keep = 0.5f64.powf((became + ended) / HALF_LIFE);
+        self.became = self.became * keep + became;
+        self.ended = self.ended * keep + ended;
+    }
+
+    /// The part of requests that become standing, 0 to 1: near 1 for a service of streams.
+    pub fn part(&self) -> f64 {
+        self.became / (self.became + self.ended + CREDIT)
+    }
+}
+
+/// Requests in a row that became standing at an endpoint while none was answered there, from which
+/// it may be hanging. One may be a forgotten lease.
+const UNANSWERED: u32 = 2;
+/// Epochs after which such an endpoint is tried again, twice as many each time.
+const PATIENCE: u32 = 16;
+const MOST_DOUBLINGS: u32 = 6;
+
+/// Whether an endpoint may be hanging: requests go there, and no answer comes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Hanging {
+    unanswered: u32,
+    /// Epochs since it was found to.
+    epochs: u32,
+    times: u32,
+}
+
+impl Hanging {
+    /// An epoch is over: so much became standing there, and an answer came or not.
+    pub fn turned(&mut self, became: u32, answered: bool) {
+        if answered {
+            *self = Self::default();
+        } else if became > 0 {
+            self.unanswered = self.unanswered.saturating_add(became);
+            self.epochs = 0;
+        } else if self.is() {
+            self.epochs += 1;
+            if self.epochs >= PATIENCE << self.times.min(MOST_DOUBLINGS) {
+                // One more without an answer, and it waits for twice as long.
+                *self = Self { unanswered: UNANSWERED - 1, epochs: 0, times: self.times + 1 };
+            }
+        }
+    }
+
+    /// Whether it may.
+    pub fn is(&self) -> bool {
+        self.unanswered >= UNANSWERED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn an_epoch_is_twice_what_requests_take() {
+        let mut epochs = Epochs::new(ms(0));
+        assert_eq!(epochs.length(), SHORTEST);
+        assert!(!epochs.is_due(ms(99)) && epochs.is_due(ms(100)));
+        epochs.turned(ms(100), &Turn::default(), Some(ms(400)));
+        assert_eq!(epochs.length(), ms(800));
+        epochs.turned(ms(200), &Turn::default(), Some(Duration::from_secs(100)));
+        assert_eq!(epochs.length(), LONGEST);
+    }
+
+    #[test]
+    fn without_latencies_an_epoch_grows_until_few_requests_are_standing_when_they_end() {
+        let mut epochs = Epochs::new(ms(0));
+        for _ in 0..3 {
+            epochs.turned(ms(0), &Turn { ended: 10, ended_standing: 5, ..Turn::default() }, None);
+        }
+        assert_eq!(epochs.length(), ms(800));
+        epochs.turned(ms(0), &Turn { ended: 200, ended_standing: 10, ..Turn::default() }, None);
+        assert_eq!(epochs.length(), ms(800), "one in twenty is no reason");
+        epochs.turned(ms(0), &Turn { ended: 200, ended_standing: 0, ..Turn::default() }, None);
+        assert_eq!(epochs.length(), ms(400));
+    }
+
+    #[test]
+    fn one_forgotten_lease_is_no_service_of_streams() {
+        let mut epochs = Epochs::new(ms(0));
+        epochs.turned(ms(0), &Turn { became: 1, ..Turn::default() }, None);
+        assert!(epochs.part() < 0.12, "{}", epochs.part());
+        epochs.turned(ms(0), &Turn { became: 60, ..Turn::default() }, None);
+        assert!(epochs.part() > 0.8, "{}", epochs.part());
+        epochs.turned(ms(0), &Turn { ended: 400, ..Turn::default() }, None);
+        assert!(epochs.part() < 0.01, "{}", epochs.part());
+    }
+
+    #[test]
+    fn an_endpoint_that_gives_no_answer_hangs_until_it_gives_one_or_is_tried_again() {
+        let mut hanging = Hanging::default();
+        hanging.turned(1, false);
+        assert!(!hanging.is(), "one may be a forgotten lease");
+        hanging.turned(1, false);
+        assert!(hanging.is());
+        (0..PATIENCE).for_each(|_| hanging.turned(0, false));
+        assert!(!hanging.is(), "to be tried once");
+        hanging.turned(1, false);
+        (0..PATIENCE).for_each(|_| hanging.turned(0, false));
+        assert!(hanging.is(), "twice as long now");
+        hanging.turned(0, true);
+        assert!(!hanging.is());
+    }
+}

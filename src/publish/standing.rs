@@ -1,0 +1,100 @@
+//! What of an endpoint's load its score counts: what is active, and standing load only where an
+//! endpoint may be hanging.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::segments::Segments;
+use crate::{
+    load::{Epochs, ServiceLoad},
+    plan::Plan,
+};
+
+/// One service's standing load.
+#[derive(Debug)]
+pub(super) struct Standing {
+    epochs: Epochs,
+    /// Of all endpoints, as of the last turn.
+    all: u64,
+    /// Of each endpoint of the plan, how much of its standing load counts as active; empty where
+    /// none hangs.
+    held_against: Vec<u32>,
+}
+
+/// What is in flight at an endpoint, in cost units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InFlight {
+    /// All of it.
+    pub(super) all: u32,
+    /// Open for longer than the service's requests take.
+    pub(super) standing: u32,
+    /// What its score counts.
+    pub(super) counted: u32,
+}
+
+impl Standing {
+    pub(super) fn new(now: Duration) -> Self {
+        Self { epochs: Epochs::new(now), all: 0, held_against: Vec::new() }
+    }
+
+    /// Begins another epoch, if it is time; whether it was.
+    pub(super) fn turn(
+        &mut self,
+        segments: &mut Segments,
+        service: &mut ServiceLoad,
+        now: Duration,
+    ) -> bool {
+        if !self.epochs.is_due(now) {
+            return false;
+        }
+        let turn = segments.turn();
+        self.epochs.turned(now, &turn, service.service_time.longest());
+        self.all = turn.standing;
+        service.part_standing = self.epochs.part();
+        true
+    }
+
+    /// What is active of so much in flight at all endpoints.
+    pub(super) fn active(&self, in_flight: u64) -> u64 {
+        in_flight.saturating_sub(self.all)
+    }
+
+    /// Where an endpoint may be hanging, what it has more in standing than the least of its group
+    /// counts as active: streams that all endpoints hold alike are held against none.
+    pub(super) fn hold_against(&mut self, segments: &Segments, plan: &Plan, slots: &[u32]) {
+        self.held_against.clear();
+        if !slots.iter().any(|slot| segments.hangs(*slot)) {
+            return;
+        }
+        self.held_against.resize(plan.endpoints.len(), 0);
+        for group in &plan.groups {
+            let by_weight = |member: &u32| {
+                let planned = &plan.endpoints[*member as usize];
+                let slot = slots[*member as usize];
+                let standing = segments.standing(slot, planned.endpoint.address);
+                f64::from(standing) / planned.weight
+            };
+            let least = group.members.iter().map(by_weight).fold(f64::MAX, f64::min);
+            for member in group.members.iter().filter(|m| segments.hangs(slots[**m as usize])) {
+                let more = (by_weight(member) - least) * plan.endpoints[*member as usize].weight;
+                self.held_against[*member as usize] = more.round() as u32;
+            }
+        }
+    }
+
+    /// What is in flight at an endpoint of the plan.
+    pub(super) fn in_flight(
+        &self,
+        segments: &Segments,
+        index: usize,
+        slot: u32,
+        address: SocketAddr,
+    ) -> InFlight {
+        let all = segments.in_flight(slot, address);
+        let standing = if all == 0 { 0 } else { segments.standing(slot, address).min(all) };
+        let held_against = self.held_against.get(index).copied().unwrap_or(0).min(standing);
+        InFlight { all, standing, counted: all - standing + held_against }
+    }
+}
+
+#[cfg(test)]
+mod tests;
