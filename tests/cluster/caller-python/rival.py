@@ -1,11 +1,12 @@
-"""A pod that wants all for itself, with nothing but Python's own library: until the agent refuses, it picks
-without reporting and opens connections; it asks for services that are not there; and it reports that no
-endpoint can be reached. It says a line for each of these, once that has been refused or done,
+"""A pod that wants all for itself, with nothing but Python's own library. It reports that no endpoint can be
+reached, asks for services that are not there, and picks without reporting until the agent refuses; then it
+opens connections until the agent hangs up, and keeps them. It says a line for each of these, once that has
+been done or refused,
 
+    reported failures COUNT
+    refused names COUNT
     refused leases WHY
     refused connections COUNT
-    refused names COUNT
-    reported failures COUNT
 
 and goes on with all four until it is deleted."""
 
@@ -39,32 +40,13 @@ def says(*words):
     print(*words, flush=True)
 
 
-def again_and_again(what):
+def over_and_over(what):
     """A connection may end at any time: another takes its place."""
-
-    def run():
-        while True:
-            try:
-                what(Agent("localhost"))
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.1)
-
-    threading.Thread(target=run, daemon=True).start()
-
-
-def leases(agent):
     while True:
-        status, said = agent.ask("/v1/pick", {"service": SERVICE, "count": 4, "leaseTtl": "60s"})
-        if status == 429:
-            says("refused leases", said["error"]["message"])
-            time.sleep(1)
-
-
-def names(agent):
-    for n in itertools.count():
-        status, _ = agent.ask("/v1/pick", {"service": f"cat{n % 7919}.shop"})
-        if status == 404 and n == MANY:
-            says("refused names", n)
+        try:
+            what(Agent("localhost"))
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.1)
 
 
 def failures(agent):
@@ -77,18 +59,44 @@ def failures(agent):
             says("reported failures", n)
 
 
-def connections(_):
-    held = []
+def names(agent):
+    for n in itertools.count():
+        status, _ = agent.ask("/v1/pick", {"service": f"cat{n % 7919}.shop"})
+        if status == 404 and n == MANY:
+            says("refused names", n)
+
+
+def leases(agent):
+    refused = False
     while True:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(5)
-        connection.connect(SOCKET)
-        held.append(connection)
-        if len(held) % MANY == 0:
-            gone = sum(hung_up(each) for each in held)
+        message = {"service": SERVICE, "count": 4, "leaseTtl": "60s"}
+        status, said = agent.ask("/v1/pick", message)
+        if status == 429:
+            if not refused:
+                says("refused leases", said["error"]["message"])
+                threading.Thread(target=connections, daemon=True).start()
+            refused = True
+            time.sleep(0.01)
+
+
+def connections():
+    held, told = [], 0
+    while True:
+        try:
+            connection = socket.socket(socket.AF_UNIX)
+            connection.settimeout(5)
+            connection.connect(SOCKET)
+            held.append(connection)
+        except OSError:
+            time.sleep(0.1)
+        if len(held) >= told + MANY:
+            told = len(held)
+            gone = [each for each in held if hung_up(each)]
             if gone:
-                says("refused connections", gone)
-                held.clear()
+                says("refused connections", len(gone))
+                held = list(set(held) - set(gone))
+                told = len(held)
+                time.sleep(1)
 
 
 def hung_up(connection):
@@ -103,10 +111,6 @@ def hung_up(connection):
 
 _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-# Failures first: once it has no more leases it can't report any.
-again_and_again(failures)
-again_and_again(names)
-again_and_again(connections)
-time.sleep(5)
-again_and_again(leases)
+for what in failures, names, leases:
+    threading.Thread(target=over_and_over, args=[what], daemon=True).start()
 threading.Event().wait()
