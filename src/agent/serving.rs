@@ -259,14 +259,21 @@ impl Handed {
             if let Some(hearing) = hearing {
                 hearing.await.ok();
             }
-            // What is not said by now will not be.
-            agent.leases().keep();
+            agent.leases().end_news();
             telling.await.ok();
         };
         tokio::select! {
             gone = tokio::time::timeout(takeover::LINGER, gone) => {
                 if gone.is_err() {
                     warn!(connections = connections.count(), "they stay connected; ending all the same");
+                }
+                let untold = agent.leases().untold();
+                if untold > 0 {
+                    warn!(
+                        leases = untold,
+                        "the agent that took over did not listen: what became of these leases is lost, \
+                         and they end there by their time"
+                    );
                 }
                 false
             }

@@ -1,6 +1,7 @@
 //! The callers of the socket: one process in the counters, one picker, and what it handed out.
 
 use std::{
+    collections::HashMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -117,6 +118,9 @@ pub(super) struct Counting {
     zone: Option<Arc<str>>,
     /// Of each slot the index of its endpoint in the plan, or [`NOWHERE`].
     index_of: Vec<u32>,
+    /// The slots by address, once somebody has named one: a search takes as long as there are
+    /// endpoints, under the lock that all picks need.
+    slot_of: Option<HashMap<SocketAddr, u32>>,
     /// The source has not confirmed the endpoints for over ten minutes.
     pub(super) stale: bool,
     samples: Samples,
@@ -141,6 +145,7 @@ impl Callers {
             plan: Arc::default(),
             zone: None,
             index_of: Vec::new(),
+            slot_of: None,
             stale,
             samples: Samples::default(),
             many: Vec::new(),
@@ -202,12 +207,9 @@ impl Callers {
         cost: u32,
         in_flight: bool,
     ) -> Option<Held> {
-        let counting = self.lock();
-        let mut slots = 0..counting.index_of.len() as u32;
-        let (slot, planned) = slots.find_map(|slot| {
-            let planned = counting.planned(slot)?;
-            (planned.endpoint.address == address).then_some((slot, planned))
-        })?;
+        let mut counting = self.lock();
+        let slot = *counting.slots_by_address().get(&address)?;
+        let planned = counting.planned(slot)?;
         let mut held = Held {
             endpoint: planned.endpoint.clone(),
             priority: planned.group.unwrap_or_default() as u32,
@@ -236,11 +238,23 @@ impl Counting {
         self.zone.clone_from(&publisher.here().zone);
         let slots = publisher.slots();
         let most = slots.iter().max().map_or(0, |slot| *slot as usize + 1);
-        self.index_of.clear();
-        self.index_of.resize(most, NOWHERE);
+        let before = std::mem::replace(&mut self.index_of, vec![NOWHERE; most]);
         for (index, slot) in slots.iter().enumerate() {
             self.index_of[*slot as usize] = index as u32;
         }
+        // A slot is one endpoint's for the life of the table: the same slots, the same addresses.
+        if self.index_of != before {
+            self.slot_of = None;
+        }
+    }
+
+    fn slots_by_address(&mut self) -> &HashMap<SocketAddr, u32> {
+        if self.slot_of.is_none() {
+            let slots = 0..self.index_of.len() as u32;
+            let address = |slot| Some((self.planned(slot)?.endpoint.address, slot));
+            self.slot_of = Some(slots.filter_map(address).collect());
+        }
+        self.slot_of.get_or_insert_default()
     }
 
     fn planned(&self, slot: u32) -> Option<&Planned> {
@@ -253,17 +267,15 @@ impl Counting {
         zones.is_some_and(|(here, there)| here != there)
     }
 
-    /// The slots of these addresses; a search, since few requests exclude anything.
+    /// The slots of these addresses.
     fn exclude_slots(&mut self, addresses: &[SocketAddr]) {
         self.exclude.clear();
-        if addresses.is_empty() {
-            return;
+        if !addresses.is_empty() {
+            let mut exclude = std::mem::take(&mut self.exclude);
+            let slots = self.slots_by_address();
+            exclude.extend(addresses.iter().filter_map(|address| slots.get(address)));
+            self.exclude = exclude;
         }
-        let excluded = (0..self.index_of.len() as u32).filter(|slot| {
-            self.planned(*slot).is_some_and(|p| addresses.contains(&p.endpoint.address))
-        });
-        let mut slots: Vec<u32> = excluded.collect();
-        self.exclude.append(&mut slots);
     }
 
     fn sample(&self, explained: &Explanation) -> Sample {

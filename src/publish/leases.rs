@@ -11,23 +11,26 @@
 //!   a renewal and an expiry at the same time can't disagree. Sixteen of them, chosen by the
 //!   lease's own random bits, keep threads apart.
 //! - Nothing ticks: [`Leases::run`] sleeps until the earliest deadline there is, or for ever.
+//! - A pick that nobody will report has a lease too, whose name nobody is told.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
 pub use connection::Connection;
-use handed::{Early, Successor};
-pub use handed::{Handed, Incoming, News};
+pub use early::Adopted;
+use early::Early;
+use expiry::Closing;
+use handoff::Untold;
+pub use handoff::{Handed, Handoff, News};
 pub use id::LeaseId;
 use memory::Ended;
 pub use tally::{OUTCOMES, Tally};
@@ -38,7 +41,9 @@ use super::{Held, Outcome, ServerLoad};
 use crate::quota::{Exhausted, Permit, Quota};
 
 mod connection;
-pub mod handed;
+mod early;
+mod expiry;
+mod handoff;
 mod id;
 mod memory;
 mod tally;
@@ -93,8 +98,20 @@ pub enum Event {
 pub enum Reported {
     /// Counted, or counted before.
     Accepted,
-    /// Never given to this identity, or ended too long ago.
+    /// Nothing changed: the lease was never given to this identity, or ended too long ago; or it
+    /// has ended, and the report is not of an end.
     Unknown,
+}
+
+/// What a report found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// An open lease; it is counted.
+    Counted,
+    /// A lease that ended a short while ago.
+    Ended,
+    /// No lease of this identity.
+    Nothing,
 }
 
 /// All open leases and those that ended a short while ago.
@@ -106,8 +123,12 @@ pub struct Leases {
     start: Instant,
     /// Reports that overtook the news of their lease; while there may be news.
     early: Mutex<Option<Early>>,
-    /// Who is told of all leases, once this agent hands over.
-    successor: ArcSwapOption<Successor>,
+    /// The leases of connections that are gone.
+    closing: Mutex<VecDeque<Closing>>,
+    /// Wakes who tells a successor.
+    has_news: Notify,
+    /// What a successor has not been told by now is all that it will be told.
+    no_more_news: AtomicBool,
     quota: Arc<Quota<Identity>>,
 }
 
@@ -116,11 +137,23 @@ struct Shard {
     open: HashMap<LeaseId, Open, id::ByItself>,
     deadlines: BTreeSet<(Instant, LeaseId)>,
     ended: Ended,
+    /// While there is a successor.
+    untold: Option<Untold>,
+}
+
+/// What a new lease is made of.
+struct Given<'a> {
+    permit: Permit<Identity>,
+    held: Held,
+    in_flight: bool,
+    no_report: bool,
+    tally: &'a Arc<Tally>,
 }
 
 struct Open {
     held: Held,
     in_flight: bool,
+    no_report: bool,
     holder: Holder,
     deadline: Instant,
     tally: Arc<Tally>,
@@ -137,7 +170,9 @@ impl Leases {
             look_sooner: Notify::new(),
             start: Instant::now(),
             early: Mutex::default(),
-            successor: ArcSwapOption::empty(),
+            closing: Mutex::default(),
+            has_news: Notify::new(),
+            no_more_news: AtomicBool::new(false),
             quota: Quota::new("leases", MOST),
         })
     }
@@ -167,23 +202,30 @@ impl Leases {
         tally: &Arc<Tally>,
     ) -> LeaseId {
         let id = LeaseId::random();
-        self.insert(permit, id, held, in_flight, holder, ttl, tally);
-        self.tell_given(id);
+        let given = Given { permit, held, in_flight, no_report: false, tally };
+        self.insert(id, given, holder, ttl);
         id
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that a lease is made of")]
-    fn insert(
+    /// Counts a pick that nobody will report in flight for so long; then it ends without a judgement.
+    /// The name is not to be told: it is for [`Leases::withdraw`].
+    pub fn count(
         &self,
         permit: Permit<Identity>,
-        id: LeaseId,
         held: Held,
-        in_flight: bool,
-        holder: &Holder,
-        ttl: Duration,
+        identity: Identity,
+        time: Duration,
         tally: &Arc<Tally>,
-    ) {
+    ) -> LeaseId {
+        let id = LeaseId::random();
+        let given = Given { permit, held, in_flight: true, no_report: true, tally };
+        self.insert(id, given, &Holder { identity, connection: None }, time);
+        id
+    }
+
+    fn insert(&self, id: LeaseId, given: Given<'_>, holder: &Holder, ttl: Duration) {
         let now = Instant::now();
+        let Given { permit, held, in_flight, no_report, tally } = given;
         let insert = |ttl: Duration| {
             let deadline = now + ttl;
             let mut shard = self.shard(id);
@@ -191,12 +233,14 @@ impl Leases {
             let open = Open {
                 held,
                 in_flight,
+                no_report,
                 holder: holder.clone(),
                 deadline,
                 tally: Arc::clone(tally),
                 _permit: permit,
             };
             shard.open.insert(id, open);
+            self.tell(&mut shard, |untold| untold.given(id));
             deadline
         };
         let deadline = match &holder.connection {
@@ -207,26 +251,26 @@ impl Leases {
         self.look_by(deadline);
     }
 
-    /// Takes a report of `identity` about a lease.
+    /// Takes a report of `identity` about a lease. An end is taken again from memory: the caller may
+    /// have lost the answer. To start or renew what has ended changes nothing, and is said so.
     pub fn report(&self, identity: Identity, id: LeaseId, report: &Report) -> Reported {
-        let known = self.take_report(identity, id, report);
-        // After it counts here: a successor that does not hear of it now finds it counted.
-        let told = self.tell_of(id, identity, report);
-        // A lease that only the successor knows may well be reported to who went before it.
-        match known == Reported::Accepted || told || self.keep_early(id, identity, report) {
-            true => Reported::Accepted,
-            false => Reported::Unknown,
-        }
+        let ended = matches!(report.event, Event::Ended(..));
+        let accepted = match self.take_report(identity, id, report) {
+            Found::Counted => true,
+            Found::Ended => ended,
+            Found::Nothing => ended && self.report_elsewhere(identity, id, report),
+        };
+        if accepted { Reported::Accepted } else { Reported::Unknown }
     }
 
-    fn take_report(&self, identity: Identity, id: LeaseId, report: &Report) -> Reported {
+    fn take_report(&self, identity: Identity, id: LeaseId, report: &Report) -> Found {
         let now = Instant::now();
         let mut shard = self.shard(id);
-        let Some(open) = shard.open.get_mut(&id).filter(|open| open.holder.identity == identity)
-        else {
+        let is_its = |open: &&mut Open| open.holder.identity == identity && !open.no_report;
+        let Some(open) = shard.open.get_mut(&id).filter(is_its) else {
             return match shard.ended.remembers(id, identity, now) {
-                true => Reported::Accepted,
-                false => Reported::Unknown,
+                true => Found::Ended,
+                false => Found::Nothing,
             };
         };
         if let Some(load) = &report.load {
@@ -235,59 +279,62 @@ impl Leases {
         if report.retry {
             open.held.retried();
         }
-        match report.event {
+        let ttl = match report.event {
             Event::Ended(outcome, latency) => {
-                let Some(open) = shard.remove(id) else { return Reported::Unknown };
+                let Some(open) = shard.remove(id) else { return Found::Nothing };
                 let remembered_from = shard.ended.remember(id, identity, now);
+                self.tell(&mut shard, |untold| untold.ended(id, identity, report));
                 drop(shard);
                 if let Some(first) = remembered_from {
                     self.look_by(first);
                 }
                 open.end(id, outcome, latency);
+                return Found::Counted;
             }
             Event::Started(ttl) => {
                 if !open.in_flight {
                     open.held.start();
                     open.in_flight = true;
                 }
-                let deadline = shard.live_until(id, now + ttl);
-                drop(shard);
-                self.look_by(deadline);
+                ttl
             }
-            Event::Renewed(ttl) => {
-                let deadline = shard.live_until(id, now + ttl);
-                drop(shard);
-                self.look_by(deadline);
-            }
+            Event::Renewed(ttl) => ttl,
+        };
+        let deadline = shard.live_until(id, now + ttl);
+        self.tell(&mut shard, |untold| untold.moved(id, report));
+        drop(shard);
+        self.look_by(deadline);
+        Found::Counted
+    }
+
+    /// The end of a lease that nobody here knows: a successor's, or one of an agent before this one
+    /// that has not been told of yet. Whether it may be.
+    #[cold]
+    fn report_elsewhere(&self, identity: Identity, id: LeaseId, report: &Report) -> bool {
+        let mut told = false;
+        self.tell(&mut self.shard(id), |untold| told = untold.foreign(id, identity, report));
+        told || self.keep_early(id, identity, report)
+    }
+
+    /// Keeps something for a successor, if there is one.
+    fn tell(&self, shard: &mut Shard, what: impl FnOnce(&mut Untold)) {
+        if let Some(untold) = &mut shard.untold {
+            what(untold);
+            self.has_news.notify_one();
         }
-        Reported::Accepted
     }
 
     /// Ends leases whose answer never reached the caller, as if they had not been given.
     pub fn withdraw(&self, ids: &[LeaseId]) {
         for &id in ids {
-            let open = self.shard(id).remove(id);
-            if let Some(open) = open {
-                let event = Event::Ended(Outcome::Cancelled, None);
-                let report = Report { event, load: None, retry: false };
-                self.tell_of(id, open.holder.identity, &report);
-                open.end(id, Outcome::Cancelled, None);
-            }
-        }
-    }
-
-    /// Lets the leases of a connection that is gone live for [`AFTER_CONNECTION`] at most.
-    pub fn close(&self, connection: &Connection) {
-        let latest = Instant::now() + AFTER_CONNECTION;
-        let bound = connection.close();
-        for &id in &bound {
             let mut shard = self.shard(id);
-            if shard.open.get(&id).is_some_and(|open| open.deadline > latest) {
-                shard.live_until(id, latest);
-            }
-        }
-        if !bound.is_empty() {
-            self.look_by(latest);
+            let Some(open) = shard.remove(id) else { continue };
+            let event = Event::Ended(Outcome::Cancelled, None);
+            let report = Report { event, load: None, retry: false };
+            let identity = open.holder.identity;
+            self.tell(&mut shard, |untold| untold.ended(id, identity, &report));
+            drop(shard);
+            open.end(id, Outcome::Cancelled, None);
         }
     }
 
@@ -301,60 +348,6 @@ impl Leases {
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).ended.len()).sum()
-    }
-
-    /// Ends leases as their time passes; never returns.
-    pub async fn run(&self) {
-        loop {
-            // From here on every new deadline wakes this task, until it knows the earliest again.
-            self.next_look.store(u64::MAX, Ordering::SeqCst);
-            if let Some(next) = self.expire() {
-                self.bring_forward(next);
-            }
-            let next = self.next_look.load(Ordering::SeqCst);
-            if next == u64::MAX {
-                self.look_sooner.notified().await;
-            } else {
-                let until = self.start + Duration::from_nanos(next);
-                // Which of the two it was does not matter: the next round looks at everything.
-                tokio::select! {
-                    () = tokio::time::sleep_until(until) => {}
-                    () = self.look_sooner.notified() => {}
-                }
-            }
-        }
-    }
-
-    /// Ends what is due, and says when to look again.
-    fn expire(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let mut next = None;
-        for shard in &self.shards {
-            let due = lock(shard).take_due(now);
-            for (id, open) in due {
-                open.tally.expired();
-                open.end(id, Outcome::Cancelled, None);
-            }
-            let mut shard = lock(shard);
-            let first = shard.deadlines.first().map(|&(deadline, _)| deadline);
-            next = [next, first, shard.ended.forget(now)].into_iter().flatten().min();
-        }
-        next
-    }
-
-    /// Wakes [`Leases::run`] if it would look later than this.
-    fn look_by(&self, deadline: Instant) {
-        if self.bring_forward(deadline) {
-            self.look_sooner.notify_one();
-        }
-    }
-
-    /// Whether this is earlier than the look that was due next.
-    fn bring_forward(&self, deadline: Instant) -> bool {
-        let at = u64::try_from((deadline - self.start).as_nanos()).unwrap_or(u64::MAX - 1);
-        // The load keeps the usual case, a later deadline than the one awaited, free of a write.
-        at < self.next_look.load(Ordering::SeqCst)
-            && at < self.next_look.fetch_min(at, Ordering::SeqCst)
     }
 
     fn shard(&self, id: LeaseId) -> MutexGuard<'_, Shard> {
@@ -373,31 +366,6 @@ impl Shard {
         let open = self.open.remove(&id)?;
         self.deadlines.remove(&(open.deadline, id));
         Some(open)
-    }
-
-    /// Moves the deadline of an open lease; one whose connection is gone can't be put off.
-    fn live_until(&mut self, id: LeaseId, deadline: Instant) -> Instant {
-        let Some(open) = self.open.get_mut(&id) else { return deadline };
-        let gone = open.holder.connection.as_ref().is_some_and(|connection| connection.is_closed());
-        let deadline = if gone { deadline.min(open.deadline) } else { deadline };
-        self.deadlines.remove(&(open.deadline, id));
-        open.deadline = deadline;
-        self.deadlines.insert((deadline, id));
-        deadline
-    }
-
-    fn take_due(&mut self, now: Instant) -> Vec<(LeaseId, Open)> {
-        let mut due = Vec::new();
-        while let Some(&(deadline, id)) = self.deadlines.first()
-            && deadline <= now
-        {
-            self.deadlines.pop_first();
-            if let Some(open) = self.open.remove(&id) {
-                self.ended.remember(id, open.holder.identity, now);
-                due.push((id, open));
-            }
-        }
-        due
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::Agent;
 use crate::{
     catalog::{LookupError, ServiceName, ServiceRef},
-    publish::leases::{Handed, News, Report},
+    publish::leases::{Adopted, Handed, News, Report},
 };
 
 /// How long a source that answers on demand may take for services that were picked from before: as
@@ -27,21 +27,27 @@ impl Agent {
         join_all(known).await.into_iter().all(|known| known)
     }
 
-    /// Takes a lease over: its request counts in flight, and a report of it is known.
-    pub fn adopt(&self, lease: Handed) {
-        let Handed { id, identity, target, address, cost, in_flight, ttl } = lease;
+    /// Takes a lease over: its request counts in flight, and a report of it is known. Whether it
+    /// could be: not where its endpoint is gone by now, or its holder has too many.
+    pub fn adopt(&self, lease: Handed) -> bool {
+        let Handed { id, identity, target, address, cost, in_flight, no_report, ttl } = lease;
         let opened = self.names.table(identity, &target);
-        // What is gone by now can't be counted, and a report of it is as harmless as unknown.
-        let Some(live) = opened.ok().flatten() else { return };
-        let Some(held) = live.adopt(address, cost, in_flight) else { return };
-        let tally = self.names.tally(&target.service);
-        self.leases.adopt(id, held, in_flight, identity, ttl, &tally);
+        let held = opened.ok().flatten().and_then(|live| live.adopt(address, cost, in_flight));
+        let adopted = held.is_some_and(|held| {
+            let tally = &self.names.tally(&target.service);
+            let adopted = Adopted { in_flight, no_report, ttl, tally };
+            self.leases.adopt(id, held, identity, adopted)
+        });
+        if !adopted {
+            self.metrics.lease_lost();
+        }
+        adopted
     }
 
     /// Takes in what became of a lease there.
     pub fn hear(&self, news: News) {
         match news {
-            News::Given(lease) => self.adopt(lease),
+            News::Given(lease) => drop(self.adopt(lease)),
             News::Reported { id, identity, event, load, retry } => {
                 self.leases.report(identity, id, &Report { event, load, retry });
             }

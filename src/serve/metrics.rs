@@ -95,6 +95,7 @@ pub struct Metrics {
     misdirected: AtomicU64,
     reports_accepted: AtomicU64,
     reports_unknown: AtomicU64,
+    leases_lost: AtomicU64,
     connections_accepted: AtomicU64,
     connections_ended: AtomicU64,
     connections_refused: AtomicU64,
@@ -132,6 +133,11 @@ impl Metrics {
     pub fn reported(&self, accepted: u32, unknown: usize) {
         self.reports_accepted.fetch_add(accepted.into(), Relaxed);
         self.reports_unknown.fetch_add(unknown as u64, Relaxed);
+    }
+
+    /// A lease of the agent before this one could not be taken over.
+    pub fn lease_lost(&self) {
+        self.leases_lost.fetch_add(1, Relaxed);
     }
 
     /// A caller was hung up on for want of a connection. Whether that is worth a line: one a second

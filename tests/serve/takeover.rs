@@ -127,6 +127,87 @@ async fn a_pick_and_a_report_across_the_change_find_each_other() {
     assert_eq!(old.ended().code(), Some(0), "nobody is connected any more");
 }
 
+/// Picks so many leases over HTTP, 64 at a time, and the rest of one batch.
+async fn pick_leases(agent: &Agent, count: usize) -> Vec<String> {
+    let mut http = agent.http().await;
+    let request = json!({ "service": "cart.shop", "count": 64, "leaseTtl": "3600s" }).to_string();
+    let mut leases = Vec::new();
+    while leases.len() < count {
+        let (status, _, body) = http.try_post("/v1/pick", request.clone()).await.unwrap();
+        assert_eq!(status, 200, "{body}");
+        let picks = body["picks"].as_array().unwrap().iter();
+        leases.extend(picks.map(|pick| pick["lease"].as_str().unwrap().to_owned()));
+    }
+    leases
+}
+
+fn services(endpoints: usize) -> String {
+    let address = |n: usize| format!("      - {{address: '10.1.{}.{}:80'}}\n", n / 256, n % 256);
+    let endpoints: String = (0..endpoints).map(address).collect();
+    format!("services:\n  - name: cart.shop\n    endpoints:\n{endpoints}")
+}
+
+/// The reports of these leases: how many are not known.
+async fn unknown(http: &mut Http, leases: &[String]) -> usize {
+    let report = |lease| json!({ "lease": lease, "outcome": "SUCCESS" });
+    let reports: Vec<_> = leases.iter().map(report).collect();
+    let request = json!({ "reports": reports }).to_string();
+    let (status, _, body) = http.try_post("/v1/report", request).await.unwrap();
+    assert_eq!(status, 200, "{body}");
+    body["unknown"].as_array().map_or(0, Vec::len)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_leases_of_a_large_service_are_taken_over_and_no_pick_fails_meanwhile() {
+    const LEASES: usize = 60_000;
+    let old = Agent::with(&services(10_000));
+    let leases = pick_leases(&old, LEASES).await;
+    let met = Arc::new(Met::default());
+    let caller = tokio::spawn(calls_over_http(old.folder.clone(), met.clone()));
+    let new = tokio::task::block_in_place(|| successor(&old));
+    tokio::task::block_in_place(|| new.logs("took over"));
+    met.stop.store(true, SeqCst);
+    caller.await.unwrap();
+    assert_eq!(met.unknown.load(SeqCst), 0);
+    assert!(!new.has_logged("not taken over"));
+    let mut http = new.http().await;
+    for part in leases.chunks(10_000) {
+        assert_eq!(unknown(&mut http, part).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_successor_that_stalls_misses_none_of_a_hundred_thousand_reports() {
+    const PARTS: usize = 10;
+    let mut old = Agent::with(&services(64));
+    let leases = pick_leases(&old, PARTS * 10_000).await;
+    let mut lasting = Vec::new();
+    for _ in 0..PARTS {
+        let mut http = old.http().await;
+        http.get("/v1/services").await;
+        lasting.push(http);
+    }
+    let new = successor(&old);
+    old.logs("handed over");
+    new.signal(Signal::STOP);
+    for (http, part) in lasting.iter_mut().zip(leases.chunks(10_000)) {
+        assert_eq!(unknown(http, part).await, 0);
+    }
+    new.signal(Signal::CONT);
+    assert_eq!(old.ended().code(), Some(0));
+    let left = leases.len() - PARTS * 10_000;
+    let open = format!("pointsman_leases_open {left}\n");
+    let mut page = String::new();
+    for _ in 0..500 {
+        page = new.admin_page("/metrics").await.1;
+        if page.contains(&open) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not {open}: {page}");
+}
+
 // The caller's connection has to go on while the test waits: HTTP/2 asks whether the caller is there
 // before it closes.
 #[tokio::test(flavor = "multi_thread")]

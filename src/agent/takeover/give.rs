@@ -21,7 +21,7 @@ use super::{
     wire::Wire,
 };
 use crate::{
-    publish::leases::{Incoming, News},
+    publish::leases::Handoff,
     serve::{self, claim::Claim, pods::Listeners},
     state::{Keeper, Origins},
 };
@@ -47,7 +47,7 @@ pub(in crate::agent) struct Successor {
     /// Its process, as the kernel says; none where it is in a container that this one can't see.
     pub(in crate::agent) pid: Option<u32>,
     wire: Wire,
-    news: Incoming,
+    leases: Handoff,
 }
 
 impl Giver<'_> {
@@ -71,7 +71,7 @@ impl Giver<'_> {
             };
             let mut wire = Wire(stream);
             match self.hand_over(&mut wire).await {
-                Ok(news) => return Successor { pid, wire, news },
+                Ok(leases) => return Successor { pid, wire, leases },
                 Err(error) => {
                     warn!(pid, %error, "an agent began to take over, and did not; serving on");
                     if let Some(new_door) = self.carry_on() {
@@ -82,7 +82,7 @@ impl Giver<'_> {
         }
     }
 
-    async fn hand_over(&self, wire: &mut Wire) -> io::Result<Incoming> {
+    async fn hand_over(&self, wire: &mut Wire) -> io::Result<Handoff> {
         let hello = timeout(ANSWER_LIMIT, wire.receive()).await??;
         let (What::Hello(hello), _) = hello else {
             return Err(io::Error::other("it did not say what it wants"));
@@ -112,25 +112,25 @@ impl Giver<'_> {
         let mut descriptors = vec![self.claim.lock(), self.admin.as_fd()];
         descriptors.extend(self.sockets.passed.as_ref().map(StdUnixListener::as_fd));
         wire.send_with(What::Offer(offer), &descriptors).await?;
-        let (open, news) = self.agent.leases().hand_over();
-        let mut chunks = open.chunks(A_MESSAGE).peekable();
+        let mut handoff = self.agent.leases().hand_over();
         let mut last = false;
         while !last {
-            let chunk = chunks.next().unwrap_or_default();
-            last = chunks.peek().is_none();
-            let leases = chunk.iter().map(Lease::write).collect();
+            let open = handoff.open(A_MESSAGE);
+            last = open.is_empty();
+            let leases = open.iter().map(Lease::write).collect();
             wire.send(What::Leases(Leases { leases, last })).await?;
+            // Whoever connects meanwhile is accepted by this same task.
+            tokio::task::yield_now().await;
         }
         // However long that takes: as long as it lives it has the lock as well.
         match wire.receive().await? {
-            (What::Serving(_), _) => Ok(news),
+            (What::Serving(_), _) => Ok(handoff),
             (other, _) => Err(io::Error::other(format!("it said {other:?}"))),
         }
     }
 
     /// Back to what it was. A new door, where the old one was replaced.
     fn carry_on(&self) -> Option<UnixListener> {
-        self.agent.leases().keep();
         if let Some(keeper) = self.keeper {
             keeper.carry_on();
         }
@@ -168,9 +168,8 @@ fn checked(stream: &UnixStream) -> io::Result<Option<u32>> {
 impl Successor {
     /// Tells what becomes of leases here, until the successor is gone.
     pub(in crate::agent) async fn tell(mut self) {
-        let mut news: Vec<News> = Vec::with_capacity(A_MESSAGE);
-        while self.news.recv_many(&mut news, A_MESSAGE).await > 0 {
-            let since = Since { news: news.drain(..).map(|each| Item::write(&each)).collect() };
+        while let Some(news) = self.leases.news(A_MESSAGE).await {
+            let since = Since { news: news.iter().map(Item::write).collect() };
             if let Err(error) = self.wire.send(What::Since(since)).await {
                 info!(%error, "the agent that took over is gone");
                 return;

@@ -133,6 +133,8 @@ pub(super) struct Lease {
     in_flight: bool,
     #[prost(uint64, tag = "7")]
     ttl_ns: u64,
+    #[prost(bool, tag = "9")]
+    no_report: bool,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -241,6 +243,7 @@ impl Lease {
             address: lease.address.to_string(),
             cost: lease.cost,
             in_flight: lease.in_flight,
+            no_report: lease.no_report,
             ttl_ns: nanoseconds(lease.ttl),
         }
     }
@@ -254,6 +257,7 @@ impl Lease {
             address: self.address.parse().ok()?,
             cost: self.cost,
             in_flight: self.in_flight,
+            no_report: self.no_report,
             ttl: Duration::from_nanos(self.ttl_ns),
         })
     }
@@ -337,6 +341,7 @@ mod tests {
                 address: "[2001:db8::1]:443".parse().unwrap(),
                 cost: 3,
                 in_flight: true,
+                no_report: true,
                 ttl: 60 * second,
             })
         };

@@ -28,7 +28,7 @@ pub(super) use take::{Hearing, Heir, take};
 /// found slow, short enough for who watches a roll-out.
 pub const SOURCES_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long the old agent may take to answer: it needs milliseconds, unless it hangs.
+/// How long the old agent may take for each of its answers: it needs milliseconds, unless it hangs.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the old agent serves those who stay connected to it. Kubernetes kills after 30 s.

@@ -65,8 +65,8 @@ pub(in crate::agent) async fn take(
             };
         }
     };
-    match timeout(ANSWER_LIMIT, ask(&mut wire, &pid, origins, agent)).await {
-        Ok(Ok((offer, mut descriptors))) => {
+    match ask(&mut wire, &pid, origins, agent).await {
+        Ok((offer, mut descriptors)) => {
             let mut next = || (!descriptors.is_empty()).then(|| descriptors.remove(0));
             let lock = next().ok_or_else(|| TakeoverError::Nonsense {
                 pid: pid.clone(),
@@ -77,8 +77,8 @@ pub(in crate::agent) async fn take(
             let socket = offer.with_socket.then(next).flatten().map(UnixListener::from);
             Ok((claim, Some(Heir { from: pid, admin, socket, wire })))
         }
-        Ok(Err(Asked::Says(error))) => Err(error.into()),
-        Ok(Err(Asked::Ended(reason))) => match once_ended(address).await {
+        Err(Asked::Says(error)) => Err(error.into()),
+        Err(Asked::Ended(reason)) => match once_ended(address).await {
             Err(ClaimError::Live { pid, .. }) => {
                 let why = format!("it hung up ({reason})");
                 Err(TakeoverError::Refused { pid, why }.into())
@@ -88,7 +88,6 @@ pub(in crate::agent) async fn take(
                 Ok((claim?, None))
             }
         },
-        Err(_) => Err(TakeoverError::Hung { pid }.into()),
     }
 }
 
@@ -137,9 +136,10 @@ async fn ask(
     origins: &Origins,
     agent: &serve::Agent,
 ) -> Result<(Offer, Vec<std::os::fd::OwnedFd>), Asked> {
+    let hung = |_| Asked::Says(TakeoverError::Hung { pid: pid.to_owned() });
     wire.send(What::Hello(Hello { version: VERSION, pid: std::process::id() })).await?;
     let nonsense = |why: String| Asked::Says(TakeoverError::Nonsense { pid: pid.to_owned(), why });
-    let (offer, descriptors) = match wire.receive().await? {
+    let (offer, descriptors) = match timeout(ANSWER_LIMIT, wire.receive()).await.map_err(hung)?? {
         (What::Offer(offer), descriptors) => (offer, descriptors),
         (What::Refusal(refusal), _) => {
             let (pid, why) = (pid.to_owned(), refusal.why);
@@ -152,9 +152,10 @@ async fn ask(
     }
     origins.remember(&offer.judgements).map_err(|error| nonsense(error.to_string()))?;
     agent.leases().expect_news(true);
-    let (mut adopted, mut waiting) = (0, true);
+    let (mut adopted, mut lost, mut waiting) = (0, 0, true);
     loop {
-        let (What::Leases(leases), _) = wire.receive().await? else {
+        let answer = timeout(ANSWER_LIMIT, wire.receive()).await.map_err(hung)??;
+        let (What::Leases(leases), _) = answer else {
             return Err(nonsense("no leases".to_owned()));
         };
         let handed: Vec<_> = leases.leases.iter().filter_map(Lease::read).collect();
@@ -163,11 +164,22 @@ async fn ask(
             let services = handed.iter().map(|lease| lease.target.service.clone());
             waiting = agent.expect(services).await;
         }
-        adopted += handed.len();
-        handed.into_iter().for_each(|lease| agent.adopt(lease));
+        for lease in handed {
+            match agent.adopt(lease) {
+                true => adopted += 1,
+                false => lost += 1,
+            }
+        }
         if leases.last {
             break;
         }
+        tokio::task::yield_now().await;
+    }
+    if lost > 0 {
+        warn!(
+            leases = lost,
+            "not taken over: their endpoints are gone, or their callers hold too many"
+        );
     }
     debug!(leases = adopted, judgements = offer.judgements.len(), "taken over");
     Ok((offer, descriptors))
@@ -184,6 +196,7 @@ impl Heir {
             while let Ok((what, _)) = self.wire.receive().await {
                 if let What::Since(since) = what {
                     since.news.iter().filter_map(Item::read).for_each(|news| agent.hear(news));
+                    tokio::task::yield_now().await;
                 }
             }
             agent.leases().expect_news(false);

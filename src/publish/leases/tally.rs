@@ -22,6 +22,7 @@ pub struct Tally {
     picked_elsewhere: AtomicU64,
     none: AtomicU64,
     shadowed: AtomicU64,
+    unreported: AtomicU64,
     expired: AtomicU64,
     ended: [AtomicU64; OUTCOMES.len()],
 }
@@ -36,6 +37,7 @@ impl Tally {
             picked_elsewhere: AtomicU64::new(0),
             none: AtomicU64::new(0),
             shadowed: AtomicU64::new(0),
+            unreported: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             ended: Default::default(),
         }
@@ -62,6 +64,11 @@ impl Tally {
     /// A pick went to the virtual IP, and was made at an endpoint to see which.
     pub fn shadowed(&self) {
         self.shadowed.fetch_add(1, Relaxed);
+    }
+
+    /// A pick whose caller said that it will not report.
+    pub fn unreported(&self) {
+        self.unreported.fetch_add(1, Relaxed);
     }
 
     /// A lease ended by its time, unreported.
@@ -94,6 +101,11 @@ impl Tally {
     /// Picks that were made to see where they would go.
     pub fn count_shadowed(&self) -> u64 {
         self.shadowed.load(Relaxed)
+    }
+
+    /// Picks whose callers said that they will not report.
+    pub fn count_unreported(&self) -> u64 {
+        self.unreported.load(Relaxed)
     }
 
     /// Leases that nobody reported.

@@ -1,7 +1,7 @@
 //! Leases over a real table, on tokio's paused time.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::{Duration, SystemTime},
 };
 
@@ -74,6 +74,13 @@ impl World {
             self.leases.give(permit, held, index == 0, holder, ttl, &self.tally)
         };
         picked.picks.into_iter().enumerate().map(give).collect()
+    }
+
+    /// A pick that nobody will report.
+    fn count(&self, time: Duration) -> LeaseId {
+        let want = Want { exclude: &[], key: None, count: 1, cost: 1 };
+        let held = self.live.pick(&want).unwrap().picks.remove(0);
+        self.leases.count(self.leases.permit(ME).unwrap(), held, ME, time, &self.tally)
     }
 
     fn report(&self, identity: Identity, lease: LeaseId, event: Event) -> Reported {
@@ -165,6 +172,37 @@ async fn a_report_after_the_end_by_time_is_accepted_and_changes_nothing() {
     tokio::time::sleep(2 * SECOND).await;
     assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
     assert_eq!((world.ended(Outcome::Success), world.ended(Outcome::Cancelled)), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_ended_can_neither_go_on_nor_start() {
+    let world = World::new();
+    let reported = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let forgotten = world.pick_many(&on_any_connection(), SECOND, 2);
+    world.report(ME, reported, SUCCESS);
+    tokio::time::sleep(2 * SECOND).await;
+    for lease in [reported, forgotten[0], forgotten[1]] {
+        for event in [Event::Renewed(DEFAULT_TTL), Event::Started(DEFAULT_TTL)] {
+            assert_eq!(world.report(ME, lease, event), Reported::Unknown);
+        }
+        assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    }
+    world.in_flight_is(0);
+    assert_eq!(world.ended(Outcome::Success), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pick_that_nobody_will_report_counts_for_its_time_and_is_not_judged() {
+    let world = World::new();
+    let lease = world.count(10 * SECOND);
+    world.in_flight_is(1);
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Unknown, "it has no name");
+    tokio::time::sleep(9 * SECOND).await;
+    assert_eq!(world.leases.quota().in_use(), 1, "it is bounded as leases are");
+    tokio::time::sleep(2 * SECOND).await;
+    world.in_flight_is(0);
+    assert_eq!((world.leases.open(), world.leases.remembered()), (0, 0));
+    assert_eq!((world.ended(Outcome::Cancelled), world.tally.count_expired()), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -277,12 +315,62 @@ async fn a_delivered_answer_leaves_its_leases_open() {
 async fn nothing_is_awaited_while_there_is_nothing_to_end() {
     let world = World::new();
     tokio::time::sleep(SECOND).await;
-    assert_eq!(world.leases.next_look.load(Ordering::SeqCst), u64::MAX);
+    assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
     let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
     world.report(ME, lease, SUCCESS);
     // The lease's time and the memory of its end pass; then nothing is left to wait for.
     tokio::time::sleep(100 * SECOND).await;
-    assert_eq!(world.leases.next_look.load(Ordering::SeqCst), u64::MAX);
+    assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
+}
+
+/// How many leases end before another task of the same thread has its turn, at the most.
+async fn most_ended_in_a_row(world: &World) -> usize {
+    let mut open = world.leases.open();
+    let mut most = 0;
+    while open > 0 {
+        tokio::task::yield_now().await;
+        let left = world.leases.open();
+        most = most.max(open - left);
+        open = left;
+    }
+    most
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_have_their_turn_while_a_crashed_callers_leases_end() {
+    let world = World::new();
+    for _ in 0..20_000 {
+        world.pick(&on_any_connection(), SECOND);
+    }
+    tokio::time::advance(2 * SECOND).await;
+    let most = most_ended_in_a_row(&world).await;
+    assert!((1..=SHARDS * 32).contains(&most), "{most} in a row");
+    assert_eq!(world.tally.count_expired(), 20_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_have_their_turn_while_a_large_connection_closes() {
+    let world = World::new();
+    let connection = Arc::new(Connection::default());
+    for _ in 0..20_000 {
+        world.pick(&on(&connection), DEFAULT_TTL);
+    }
+    let shortened = || {
+        let latest = Instant::now() + AFTER_CONNECTION;
+        let shards = world.leases.shards.iter();
+        shards.map(|shard| lock(shard).open.values().filter(|o| o.deadline <= latest).count()).sum()
+    };
+    world.leases.close(&connection);
+    let (mut before, mut most): (usize, usize) = (0, shortened());
+    while before < 20_000 {
+        tokio::task::yield_now().await;
+        let now: usize = shortened();
+        most = most.max(now - before);
+        before = now;
+    }
+    assert!((1..=512).contains(&most), "{most} in a row");
+    tokio::time::sleep(6 * SECOND).await;
+    assert_eq!(world.leases.open(), 0);
 }
 
 #[tokio::test]
@@ -316,10 +404,28 @@ async fn reports_renewals_and_ends_from_many_threads_count_each_lease_once() {
 }
 
 /// What a successor makes of a lease.
-fn adopt(world: &World, successor: &Leases, lease: Handed) {
-    let Handed { id, identity, address, cost, in_flight, ttl, .. } = lease;
+fn adopt(world: &World, successor: &Leases, lease: Handed) -> bool {
+    let Handed { id, identity, address, cost, in_flight, no_report, ttl, .. } = lease;
     let held = world.live.adopt(address, cost, in_flight).unwrap();
-    successor.adopt(id, held, in_flight, identity, ttl, &world.tally);
+    let adopted = Adopted { in_flight, no_report, ttl, tally: &world.tally };
+    successor.adopt(id, held, identity, adopted)
+}
+
+/// What a successor makes of all that there is to hear; says how many news there were.
+async fn hear_all(world: &World, successor: &Leases, handoff: &mut Handoff) -> usize {
+    let mut heard = 0;
+    while let Some(news) = handoff.news(1000).await {
+        heard += news.len();
+        for each in news {
+            match each {
+                News::Given(lease) => drop(adopt(world, successor, lease)),
+                News::Reported { id, identity, event, load, retry } => {
+                    successor.report(identity, id, &Report { event, load, retry });
+                }
+            }
+        }
+    }
+    heard
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,31 +433,100 @@ async fn a_successor_has_the_open_leases_and_hears_of_later_ones_and_of_reports(
     let world = World::new();
     let before = world.pick(&on_any_connection(), DEFAULT_TTL);
     tokio::time::sleep(10 * SECOND).await;
-    let (mut open, mut news) = world.leases.hand_over();
-    let lease = open.remove(0);
+    let mut handoff = world.leases.hand_over();
+    let lease = handoff.open(1000).remove(0);
     assert_eq!((lease.id, lease.ttl, lease.in_flight), (before, 50 * SECOND, true));
-    assert!(open.is_empty());
+    assert!(handoff.open(1000).is_empty());
     let connection = Arc::default();
     let after = world.pick(&on(&connection), DEFAULT_TTL);
+    let told = handoff.news(1000).await.unwrap();
+    assert!(matches!(&told[..], [News::Given(given)] if given.id == after));
+
     let load = Some(ServerLoad { utilization: 0.5, in_flight: 3, qps: 100.0, eps: 0.0 });
     world.leases.report(ME, before, &Report { event: SUCCESS, load, retry: false });
     world.leases.withdraw(&[after]);
-    assert!(matches!(news.recv().await, Some(News::Given(given)) if given.id == after));
-    let mut reported = |lease, event, load| {
-        let told = News::Reported { id: lease, identity: ME, event, load, retry: false };
-        assert_eq!(news.try_recv().unwrap(), told);
+    let reported = |id, event, load| News::Reported { id, identity: ME, event, load, retry: false };
+    world.leases.end_news();
+    let told = handoff.news(1000).await.unwrap();
+    assert_eq!(told.len(), 2);
+    assert!(told.contains(&reported(before, SUCCESS, load)));
+    assert!(told.contains(&reported(after, Event::Ended(Outcome::Cancelled, None), None)));
+    assert_eq!(handoff.news(1000).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_that_stalls_hears_all_that_matters_and_no_more() {
+    let world = World::new();
+    let successor = Leases::new();
+    let mut old: Vec<LeaseId> =
+        (0..3000).map(|_| world.pick(&on_any_connection(), DEFAULT_TTL)).collect();
+    let mut handoff = world.leases.hand_over();
+    loop {
+        let open = handoff.open(1000);
+        if open.is_empty() {
+            break;
+        }
+        for lease in open {
+            assert!(adopt(&world, &successor, lease));
+        }
+    }
+    assert_eq!(successor.open(), 3000);
+    // It does not listen, while 60,000 requests begin and end here.
+    for _ in 0..60_000 {
+        let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+        assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    }
+    let kept = world.pick(&on_any_connection(), DEFAULT_TTL);
+    assert_eq!(world.report(ME, kept, Event::Renewed(MAX_TTL)), Reported::Accepted);
+    let renewed = old.pop().unwrap();
+    for _ in 0..10 {
+        world.report(ME, renewed, Event::Renewed(MAX_TTL));
+    }
+    for lease in old {
+        assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    }
+    assert_eq!(world.leases.untold(), 3001, "one for each lease that it knows or has to know");
+    world.leases.end_news();
+    assert_eq!(hear_all(&world, &successor, &mut handoff).await, 3001);
+    assert_eq!(successor.open(), 2);
+    let deadlines = |leases: &Leases| -> Vec<_> {
+        let shards = leases.shards.iter();
+        shards.flat_map(|shard| lock(shard).deadlines.iter().copied().collect::<Vec<_>>()).collect()
     };
-    reported(before, SUCCESS, load);
-    reported(after, Event::Ended(Outcome::Cancelled, None), None);
-    world.leases.keep();
-    assert_eq!(news.recv().await, None);
+    assert_eq!(deadlines(&successor), deadlines(&world.leases));
+    for lease in [kept, renewed] {
+        assert_eq!(
+            successor.report(ME, lease, &Report { event: SUCCESS, load: None, retry: false }),
+            Reported::Accepted
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_of_a_lease_that_only_the_successor_knows_is_passed_on_as_far_as_there_is_room() {
+    let world = World::new();
+    let mut handoff = world.leases.hand_over();
+    let event = Event::Renewed(DEFAULT_TTL);
+    assert_eq!(world.report(ME, LeaseId::random(), event), Reported::Unknown);
+    let (mut accepted, mut unknown) = (0, 0);
+    for _ in 0..100_000 {
+        match world.report(ME, LeaseId::random(), SUCCESS) {
+            Reported::Accepted => accepted += 1,
+            Reported::Unknown => unknown += 1,
+        }
+    }
+    assert!(unknown > 0, "a caller that makes leases up does not fill the memory");
+    world.leases.end_news();
+    assert_eq!(hear_all(&world, &Leases::new(), &mut handoff).await, accepted);
+    let lease = LeaseId::random();
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted, "there is room again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_adopted_lease_counts_is_known_by_its_name_and_ends_by_its_time() {
     let world = World::new();
     let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
-    let (open, _news) = world.leases.hand_over();
+    let open = world.leases.hand_over().open(1000);
     let successor = Leases::new();
     adopt(&world, &successor, open[0].clone());
     // Told twice, it counts once.
@@ -371,7 +546,7 @@ async fn an_adopted_lease_counts_is_known_by_its_name_and_ends_by_its_time() {
 async fn a_report_that_overtakes_the_news_of_its_lease_counts_when_that_comes() {
     let world = World::new();
     let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
-    let (open, _news) = world.leases.hand_over();
+    let open = world.leases.hand_over().open(1000);
     let successor = Leases::new();
     let report = Report { event: SUCCESS, load: None, retry: false };
     assert_eq!(successor.report(ME, lease, &report), Reported::Unknown, "nothing is awaited");

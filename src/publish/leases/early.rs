@@ -1,0 +1,82 @@
+//! Leases that come from an agent before this one, and reports that overtake them.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Event, Found, Given, Holder, Identity, LeaseId, Leases, MAX_TTL, Report, Tally, lock};
+use crate::publish::Held;
+
+/// Reports kept until their leases are told of. Beyond it a report is answered as unknown.
+const MOST: usize = 40_000;
+
+/// Reports that overtook the news of their lease. A caller may pick at one agent and report to the
+/// other, while the one tells the other of the pick.
+#[derive(Debug, Default)]
+pub(super) struct Early {
+    reports: HashMap<LeaseId, (Identity, Report)>,
+}
+
+impl Early {
+    /// Whether it is kept: a report of an end, and not more than can be meant.
+    fn keep(&mut self, id: LeaseId, identity: Identity, report: &Report) -> bool {
+        let ended = matches!(report.event, Event::Ended(..));
+        let keeps = ended && self.reports.len() < MOST;
+        if keeps {
+            self.reports.insert(id, (identity, report.clone()));
+        }
+        keeps
+    }
+
+    fn take(&mut self, id: LeaseId, identity: Identity) -> Option<Report> {
+        let (by, report) = self.reports.remove(&id)?;
+        (by == identity).then_some(report)
+    }
+}
+
+impl Leases {
+    /// Takes over a lease of an agent before this one; not one that is known here by now. Whether it
+    /// is known here: not where its holder has too many, at both agents together.
+    pub fn adopt(&self, id: LeaseId, held: Held, identity: Identity, adopted: Adopted<'_>) -> bool {
+        let mut shard = self.shard(id);
+        let known =
+            shard.open.contains_key(&id) || shard.ended.remembers(id, identity, Instant::now());
+        // An end that was kept for the successor of this agent, since nobody here knew the lease.
+        let ended = shard.untold.as_mut().and_then(|untold| untold.take_foreign(id, identity));
+        drop(shard);
+        if known {
+            return true;
+        }
+        let Ok(permit) = self.permit(identity) else { return false };
+        let holder = Holder { identity, connection: None };
+        let Adopted { in_flight, no_report, ttl, tally } = adopted;
+        let given = Given { permit, held, in_flight, no_report, tally };
+        self.insert(id, given, &holder, ttl.min(MAX_TTL));
+        let early = lock(&self.early).as_mut().and_then(|early| early.take(id, identity));
+        if let Some(report) = early.or(ended) {
+            self.report(identity, id, &report);
+        }
+        true
+    }
+
+    #[cold]
+    pub(super) fn keep_early(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
+        let mut early = lock(&self.early);
+        let Some(early) = &mut *early else { return false };
+        // Under this lock: news that is taken in meanwhile finds it, or is found.
+        self.take_report(identity, id, report) != Found::Nothing || early.keep(id, identity, report)
+    }
+}
+
+/// What an agent before this one said of a lease.
+#[derive(Clone, Copy, Debug)]
+pub struct Adopted<'a> {
+    /// It counts already.
+    pub in_flight: bool,
+    /// Nobody will report it.
+    pub no_report: bool,
+    /// What is left of its life.
+    pub ttl: Duration,
+    /// Of its service.
+    pub tally: &'a Arc<Tally>,
+}

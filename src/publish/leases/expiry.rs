@@ -1,0 +1,161 @@
+//! Leases that end by their time, or with their connection.
+//!
+//! A caller that crashes may leave 200,000 of them, due at the same moment. They are ended some at a
+//! time: no lock is held for long, and other calls run in between.
+
+use std::{collections::hash_set, sync::atomic::Ordering, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{AFTER_CONNECTION, Connection, LeaseId, Leases, Open, Outcome, Shard, lock};
+
+/// Leases of one shard that end under one hold of its lock: some 30 us.
+const AT_A_TIME: usize = 32;
+/// Leases of a closed connection whose deadlines are moved before others run.
+const CLOSED_AT_A_TIME: usize = 512;
+
+/// The leases of a connection that is gone, whose time has still to be shortened.
+#[derive(Debug)]
+pub(super) struct Closing {
+    bound: hash_set::IntoIter<LeaseId>,
+    latest: Instant,
+}
+
+/// What a step of expiry leaves.
+enum Left {
+    /// There is more to do at once.
+    More,
+    /// Something is due then, or nothing at all.
+    Next(Option<Instant>),
+}
+
+impl Leases {
+    /// Ends leases as their time passes; never returns.
+    pub async fn run(&self) {
+        loop {
+            // From here on every new deadline wakes this task, until it knows the earliest again.
+            self.next_look.store(u64::MAX, Ordering::SeqCst);
+            match self.step() {
+                Left::More => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                Left::Next(Some(next)) => drop(self.bring_forward(next)),
+                Left::Next(None) => {}
+            }
+            let next = self.next_look.load(Ordering::SeqCst);
+            if next == u64::MAX {
+                self.look_sooner.notified().await;
+            } else {
+                let until = self.start + Duration::from_nanos(next);
+                // Which of the two it was does not matter: the next round looks at everything.
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => {}
+                    () = self.look_sooner.notified() => {}
+                }
+            }
+        }
+    }
+
+    /// Lets the leases of a connection that is gone live for [`AFTER_CONNECTION`] at most.
+    pub fn close(&self, connection: &Connection) {
+        let bound = connection.close();
+        if !bound.is_empty() {
+            let latest = Instant::now() + AFTER_CONNECTION;
+            lock(&self.closing).push_back(Closing { bound: bound.into_iter(), latest });
+            self.look_sooner.notify_one();
+        }
+    }
+
+    /// Does some of what is due.
+    fn step(&self) -> Left {
+        if self.close_some() {
+            return Left::More;
+        }
+        let now = Instant::now();
+        let mut next = None;
+        let mut more = false;
+        for shard in &self.shards {
+            let due = lock(shard).take_due(now);
+            more |= due.len() == AT_A_TIME;
+            for (id, open) in due {
+                if !open.no_report {
+                    open.tally.expired();
+                }
+                open.end(id, Outcome::Cancelled, None);
+            }
+            let mut shard = lock(shard);
+            let first = shard.deadlines.first().map(|&(deadline, _)| deadline);
+            next = [next, first, shard.ended.forget(now)].into_iter().flatten().min();
+        }
+        if more { Left::More } else { Left::Next(next) }
+    }
+
+    /// Shortens the time of some leases whose connection is gone; whether there were any.
+    fn close_some(&self) -> bool {
+        let mut closing = lock(&self.closing);
+        let Some(first) = closing.front_mut() else { return false };
+        let latest = first.latest;
+        let bound: Vec<LeaseId> = first.bound.by_ref().take(CLOSED_AT_A_TIME).collect();
+        if bound.len() < CLOSED_AT_A_TIME {
+            closing.pop_front();
+        }
+        drop(closing);
+        for id in bound {
+            let mut shard = self.shard(id);
+            if shard.open.get(&id).is_some_and(|open| open.deadline > latest) {
+                shard.live_until(id, latest);
+            }
+        }
+        true
+    }
+
+    /// Wakes [`Leases::run`] if it would look later than this.
+    pub(super) fn look_by(&self, deadline: Instant) {
+        if self.bring_forward(deadline) {
+            self.look_sooner.notify_one();
+        }
+    }
+
+    /// Whether this is earlier than the look that was due next.
+    fn bring_forward(&self, deadline: Instant) -> bool {
+        let at = u64::try_from((deadline - self.start).as_nanos()).unwrap_or(u64::MAX - 1);
+        // The load keeps the usual case, a later deadline than the one awaited, free of a write.
+        at < self.next_look.load(Ordering::SeqCst)
+            && at < self.next_look.fetch_min(at, Ordering::SeqCst)
+    }
+}
+
+impl Shard {
+    /// Moves the deadline of an open lease; one whose connection is gone can't be put off.
+    pub(super) fn live_until(&mut self, id: LeaseId, deadline: Instant) -> Instant {
+        let Some(open) = self.open.get_mut(&id) else { return deadline };
+        let gone = open.holder.connection.as_ref().is_some_and(|connection| connection.is_closed());
+        let deadline = if gone { deadline.min(open.deadline) } else { deadline };
+        self.deadlines.remove(&(open.deadline, id));
+        open.deadline = deadline;
+        self.deadlines.insert((deadline, id));
+        deadline
+    }
+
+    fn take_due(&mut self, now: Instant) -> Vec<(LeaseId, Open)> {
+        let mut due = Vec::new();
+        while due.len() < AT_A_TIME
+            && let Some(&(deadline, id)) = self.deadlines.first()
+            && deadline <= now
+        {
+            self.deadlines.pop_first();
+            if let Some(open) = self.open.remove(&id) {
+                if let Some(untold) = &mut self.untold {
+                    untold.expired(id);
+                }
+                // Nobody knows the name of the others.
+                if !open.no_report {
+                    self.ended.remember(id, open.holder.identity, now);
+                }
+                due.push((id, open));
+            }
+        }
+        due
+    }
+}
