@@ -14,8 +14,9 @@ use crate::api::v1;
 
 /// Pick an endpoint for one request and print its address.
 ///
-/// The pick counts as a request in flight until `pointsman report LEASE` or the lease's end;
-/// `-o json` shows the lease.
+/// With a lease (`-o json` shows it) the pick counts as a request in flight until
+/// `pointsman report LEASE`, or until the lease's time is over. Where only the address is printed,
+/// nobody can report it: then it is as with --no-report, unless --lease-ttl says how long it counts.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which service: name.namespace[@cluster][:port].
@@ -33,13 +34,19 @@ pub struct Args {
     /// What the request weighs against others.
     #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
     cost: u32,
-    /// Requests with the same key go to the same endpoint where the service hashes.
+    /// What is alike for requests that belong together. No strategy goes by it yet; with
+    /// `mode: N%` requests of one key are all balanced, or all not.
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
     /// How long to wait for the source's first answer [default: 1s].
     #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
     wait: Option<Duration>,
-    /// How long the pick counts as in flight without a report [default: 60s].
+    /// Ask for no lease: how the request went will not be reported. It counts as in flight for about
+    /// the time that requests of the service take.
+    #[arg(long)]
+    no_report: bool,
+    /// How long the pick counts as in flight without a report [default: 60s, with --no-report as
+    /// long as requests of the service usually take].
     #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
     lease_ttl: Option<Duration>,
     #[command(flatten)]
@@ -53,6 +60,9 @@ pub struct Args {
 /// # Errors
 /// As the agent says.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    // A script reads standard output alone; a person may want to end what was begun.
+    let person = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
+    let shown = person || args.output.format == Format::Json;
     let request = v1::PickRequest {
         service: args.service.clone(),
         selector: args.selector.iter().cloned().collect(),
@@ -62,6 +72,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         cost: args.cost,
         wait: args.wait.map(Into::into),
         lease_ttl: args.lease_ttl.map(Into::into),
+        no_report: args.no_report || !(shown || args.lease_ttl.is_some()),
     };
     let response: v1::PickResponse = client::post(&args.client, "/v1/pick", &request)?;
     if args.output.format == Format::Json {
@@ -72,9 +83,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         page.line(words::address(&pick.address, pick.port));
     }
     page.print()?;
-    // A script reads standard output alone; a person may want to end what was begun.
-    if std::io::stderr().is_terminal() && std::io::stdout().is_terminal() {
-        for pick in &response.picks {
+    if person {
+        for pick in response.picks.iter().filter(|pick| !pick.lease.is_empty()) {
             eprintln!("in flight until: pointsman report {} --outcome success", pick.lease);
         }
     }

@@ -111,8 +111,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match response.unknown.as_slice() {
         [] => Ok(()),
         unknown => Err(Failure::other(format!(
-            "unknown: {}; a lease is known to the user who picked, until a minute after its end",
-            unknown.join(", ")
+            "unknown: {}; a lease is known to the user who picked, {}",
+            unknown.join(", "),
+            match args.event {
+                Event::Ended => "until a minute after its end",
+                Event::Started | Event::Renewed => "until its end: pick again",
+            }
         ))),
     }
 }

@@ -3,7 +3,17 @@
 //! It takes `now` as an argument and owns all it writes, so that the simulator runs it on virtual
 //! time just as the publishing thread runs it on the clock.
 
-use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use pointsman_table::{Counters, Differences, Table, counters::bucket_start_us};
 use tracing::debug;
@@ -74,6 +84,8 @@ pub struct ServicePublisher {
     /// By endpoint.
     slots: Vec<u32>,
     service: ServiceLoad,
+    /// The median of `service`, for those who pick.
+    service_time_us: Arc<AtomicU64>,
     retries: Retries,
     plan: Arc<Plan>,
     /// Of the structure in the table.
@@ -107,6 +119,7 @@ impl ServicePublisher {
             endpoints: setup.endpoints,
             slots: Vec::new(),
             service: ServiceLoad::default(),
+            service_time_us: Arc::default(),
             retries: Retries::default(),
             plan: Arc::default(),
             written: None,
@@ -165,6 +178,11 @@ impl ServicePublisher {
     /// A process that is gone: what it had in flight is gone with it.
     pub fn detach(&mut self, counters: &Arc<Counters>) {
         self.segments.detach(counters);
+    }
+
+    /// What a request takes, in microseconds: the median of recent ones, 0 before any was timed.
+    pub fn service_time_us(&self) -> Arc<AtomicU64> {
+        self.service_time_us.clone()
     }
 
     /// The period that this service wants between two passes.
@@ -338,6 +356,9 @@ impl ServicePublisher {
             self.service.service_time.observe(&new.histogram, |b| bucket_start_us(b + 1));
             self.retries.observe(now, new.retried as u32);
         });
+        if let Some(median) = self.service.service_time.median() {
+            self.service_time_us.store(median.as_micros() as u64, Relaxed);
+        }
         self.take_in(now, elapsed, &ended);
         (ended.iter().zip(&self.endpoints))
             .filter(|(new, endpoint)| new.unreachable > 0 && endpoint.braked)

@@ -91,17 +91,16 @@ pub(super) fn duration(
     }
 }
 
-/// A lease's life.
+/// A lease's life, where the caller names one.
 pub(super) fn lease_ttl(
     field: impl Fn() -> String,
     ttl: Option<&pbjson_types::Duration>,
-) -> Result<Duration, Violation> {
+) -> Result<Option<Duration>, Violation> {
     match duration(&field, ttl, leases::MAX_TTL)? {
         Some(Duration::ZERO) => {
             Err(Violation::new(field(), "is 0s: leave it out for 60s, or say at least 1ms"))
         }
-        Some(ttl) => Ok(ttl),
-        None => Ok(leases::DEFAULT_TTL),
+        ttl => Ok(ttl),
     }
 }
 
@@ -188,9 +187,9 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_without_a_ttl_lives_a_minute_and_none_lives_no_time() {
-        assert_eq!(lease_ttl(field, None), Ok(Duration::from_secs(60)));
-        assert_eq!(lease_ttl(field, given(3600, 0).as_ref()), Ok(Duration::from_secs(3600)));
+    fn a_lease_lives_an_hour_at_most_and_none_lives_no_time() {
+        assert_eq!(lease_ttl(field, None), Ok(None));
+        assert_eq!(lease_ttl(field, given(3600, 0).as_ref()), Ok(Some(leases::MAX_TTL)));
         assert!(
             lease_ttl(field, given(3601, 0).as_ref()).unwrap_err().wrong.contains("at most 1h")
         );

@@ -16,7 +16,7 @@ use crate::{
     publish::{
         Course::{Balanced, Shadow},
         Want,
-        leases::{Holder, Undelivered},
+        leases::{DEFAULT_TTL, Holder, Undelivered},
     },
 };
 
@@ -38,7 +38,9 @@ impl Agent {
         let wait = wait(asked.wait, deadline);
         let resolved =
             self.names.resolve(holder.identity, &request.service, asked.selector, wait).await?;
-        let permits: SmallVec<[_; 1]> = (0..asked.count)
+        // Of picks that nobody will report, the first alone counts.
+        let counted = if request.no_report { 1 } else { asked.count };
+        let permits: SmallVec<[_; 1]> = (0..counted)
             .map(|_| self.leases.permit(holder.identity))
             .collect::<Result<_, _>>()
             .map_err(|exhausted| Error::Exhausted {
@@ -72,13 +74,25 @@ impl Agent {
 
         let mut picks = SmallVec::<[Pick; 1]>::with_capacity(picked.picks.len());
         let mut leases = SmallVec::with_capacity(picked.picks.len());
-        for ((index, held), permit) in picked.picks.into_iter().enumerate().zip(permits) {
+        let mut permits = permits.into_iter();
+        for (index, held) in picked.picks.into_iter().enumerate() {
             let (endpoint, priority) = (held.endpoint.clone(), held.priority);
             let in_flight = index == 0;
-            let ttl = asked.lease_ttl;
-            let lease = self.leases.give(permit, held, in_flight, holder, ttl, &resolved.tally);
-            leases.push(lease);
-            picks.push(Pick::new(endpoint, priority, lease));
+            let lease = permits.next().map(|permit| match request.no_report {
+                false => {
+                    let ttl = asked.lease_ttl.unwrap_or(DEFAULT_TTL);
+                    self.leases.give(permit, held, in_flight, holder, ttl, &resolved.tally)
+                }
+                true => {
+                    let time = asked.lease_ttl.unwrap_or_else(|| live.usual_time());
+                    self.leases.count(permit, held, holder.identity, time, &resolved.tally)
+                }
+            });
+            leases.extend(lease);
+            picks.push(Pick::new(endpoint, priority, lease.filter(|_| !request.no_report)));
+        }
+        if request.no_report {
+            resolved.tally.unreported();
         }
         resolved.tally.picked(picks.len() as u64, picked.elsewhere);
         for pick in &picks {
@@ -104,7 +118,7 @@ struct Asked {
     count: u32,
     cost: u32,
     wait: Option<Duration>,
-    lease_ttl: Duration,
+    lease_ttl: Option<Duration>,
 }
 
 impl Asked {

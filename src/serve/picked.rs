@@ -21,7 +21,7 @@ use crate::{
 /// What a pick got.
 #[derive(Debug)]
 pub struct Picked {
-    /// Distinct endpoints, a lease each.
+    /// Distinct endpoints, a lease each unless nobody will report them.
     pub picks: SmallVec<[Pick; 1]>,
     /// The version of the plan that they were picked by.
     pub plan: u64,
@@ -36,7 +36,7 @@ pub struct Pick {
     pub endpoint: EndpointRef,
     /// The index of its group in the plan.
     pub priority: u32,
-    /// Its name in a report.
+    /// Its name in a report; empty: there will be none.
     pub lease: ArrayString<{ LeaseId::TEXT }>,
     ip: ArrayString<MOST_IP_TEXT>,
     /// Of its fields: protobuf asks for lengths first, and again at each level.
@@ -45,9 +45,10 @@ pub struct Pick {
 
 impl Pick {
     /// This endpoint, under the name of this lease.
-    pub fn new(endpoint: EndpointRef, priority: u32, lease: LeaseId) -> Self {
+    pub fn new(endpoint: EndpointRef, priority: u32, lease: Option<LeaseId>) -> Self {
         let ip = ip_text(endpoint.address.ip());
-        Self { endpoint, priority, lease: lease.text(), ip, length: OnceCell::new() }
+        let lease = lease.map(LeaseId::text).unwrap_or_default();
+        Self { endpoint, priority, lease, ip, length: OnceCell::new() }
     }
 }
 
@@ -197,11 +198,12 @@ mod tests {
     }
 
     fn picked() -> impl Strategy<Value = Picked> {
-        let picks = proptest::collection::vec((endpoint(), any::<u32>()), 0..4);
+        let picks = proptest::collection::vec((endpoint(), any::<u32>(), any::<bool>()), 0..4);
         (picks, any::<u64>(), any::<bool>()).prop_map(|(picks, plan, stale)| {
-            let pick = |(endpoint, priority)| {
+            let pick = |(endpoint, priority, reports): (_, _, bool)| {
                 let endpoint = EndpointRef::all(&Arc::from([endpoint])).next();
-                Pick::new(endpoint.expect("there is one"), priority, LeaseId::random())
+                let lease = reports.then(LeaseId::random);
+                Pick::new(endpoint.expect("there is one"), priority, lease)
             };
             Picked { picks: picks.into_iter().map(pick).collect(), plan, stale }
         })

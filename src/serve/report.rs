@@ -13,7 +13,7 @@ use crate::{
     api::v1,
     publish::{
         Outcome, ServerLoad,
-        leases::{Event, Identity, LeaseId, Report, Reported},
+        leases::{DEFAULT_TTL, Event, Identity, LeaseId, Report, Reported},
     },
 };
 
@@ -65,6 +65,7 @@ fn check(index: usize, report: &v1::Report) -> Result<Report, Violation> {
     }
     // Also where the event has no use for them: what can't be right is a mistake in the caller.
     let ttl = limits::lease_ttl(|| field("lease_ttl"), report.lease_ttl.as_ref())?;
+    let ttl = ttl.unwrap_or(DEFAULT_TTL);
     let latency = latency(&field, report)?;
     if report.outcome != 0 {
         outcome(&field, report)?;

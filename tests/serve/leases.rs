@@ -7,13 +7,25 @@ use http::Request;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pointsman::api::v1::{
-    PickRequest, SessionCall, SessionRequest, session_call::Call as SessionPick,
+    Event, Outcome, PickRequest, Report, ReportRequest, SessionCall, SessionRequest,
+    session_answer::Answer, session_call::Call,
 };
 use prost::Message;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::UnixStream};
 
-use crate::support::{Agent, SHOP, root_is_here};
+use crate::{
+    session::Session,
+    support::{Agent, SHOP, root_is_here},
+};
+
+/// A short life of a lease, and as long as a pick of a service that is not known yet counts where
+/// nobody will report it.
+const SHORT: Duration = Duration::from_millis(100);
+
+fn pick() -> PickRequest {
+    PickRequest { service: "cart.shop".to_owned(), ..Default::default() }
+}
 
 #[tokio::test]
 async fn an_http_lease_outlives_its_connection_and_is_reported_on_another() {
@@ -152,9 +164,91 @@ async fn a_renewed_lease_outlives_its_first_time_and_ends_by_the_next() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(agent.in_flight("cart.shop").await, 1);
     agent.in_flight_is("cart.shop", 0).await;
-    // It is still remembered, but lives no more.
-    assert!(event(&agent, lease, "RENEWED", "60s").await);
+    // An end is still taken from memory; nothing else is.
+    assert!(!event(&agent, lease, "RENEWED", "60s").await);
+    assert!(!event(&agent, lease, "STARTED", "60s").await);
+    assert!(agent.http().await.report(lease, "SUCCESS").await);
     assert_eq!(agent.in_flight("cart.shop").await, 0);
+    let late = agent.cli(&["report", lease, "--event", "renewed"]);
+    assert_eq!(late.code, 1);
+    assert!(late.stderr.contains("until its end: pick again"), "{late:?}");
+}
+
+#[tokio::test]
+async fn a_session_hears_too_that_a_lease_has_ended() {
+    let agent = Agent::with(SHOP);
+    let mut session = Session::with(&agent).await;
+    let request = PickRequest { lease_ttl: Some(SHORT.into()), ..pick() };
+    let call = SessionCall { id: 1, call: Some(Call::Pick(request)) };
+    let Answer::Pick(picked) = session.ask(call).await else { panic!("no pick") };
+    tokio::time::sleep(SHORT * 3).await;
+    for (event, unknown) in [(Event::Renewed, 1), (Event::Started, 1), (Event::Ended, 0)] {
+        let report = Report {
+            lease: picked.picks[0].lease.clone(),
+            event: event.into(),
+            outcome: Outcome::Success.into(),
+            ..Report::default()
+        };
+        let request = ReportRequest { reports: vec![report] };
+        let call = SessionCall { id: 2, call: Some(Call::Report(request)) };
+        let Answer::Report(answer) = session.ask(call).await else { panic!("no report") };
+        assert_eq!((answer.accepted, answer.unknown.len()), (1 - unknown, unknown as usize));
+    }
+}
+
+#[tokio::test]
+async fn who_will_not_report_gets_no_lease_and_counts_for_a_while() {
+    let agent = Agent::with(SHOP);
+    let request = r#"{"service": "cart.shop", "noReport": true, "count": 2}"#;
+    let (status, picked) = agent.http().await.post("/v1/pick", request).await;
+    assert_eq!(status, 200, "{picked}");
+    assert_eq!(picked["picks"].as_array().unwrap().len(), 2);
+    assert!(picked["picks"][0].get("lease").is_none(), "{picked}");
+    agent.in_flight_is("cart.shop", 0).await;
+    let (_, metrics) = agent.admin_page("/metrics").await;
+    for line in [
+        r#"pointsman_picks_no_report_total{service="cart.shop"} 1"#,
+        r#"pointsman_requests_ended_total{service="cart.shop",outcome="cancelled"} 1"#,
+        r#"pointsman_leases_expired_total{service="cart.shop"} 0"#,
+    ] {
+        assert!(metrics.lines().any(|each| each == line), "{line}: {metrics}");
+    }
+    // The caller may know better than the agent how long it takes.
+    let request = r#"{"service": "cart.shop", "noReport": true, "leaseTtl": "60s"}"#;
+    agent.http().await.post("/v1/pick", request).await;
+    let request = PickRequest { no_report: true, ..pick() };
+    let picked = agent.grpc().await.pick(request.clone()).await.unwrap().into_inner();
+    assert_eq!(picked.picks[0].lease, "");
+    let call = SessionCall { id: 1, call: Some(Call::Pick(request)) };
+    let Answer::Pick(picked) = Session::with(&agent).await.ask(call).await else {
+        panic!("no pick")
+    };
+    assert_eq!(picked.picks[0].lease, "");
+    agent.in_flight_is("cart.shop", 1).await;
+}
+
+/// With two endpoints, how many of 400 requests in sequence go to the one that another was sent to.
+async fn beside(agent: &Agent, first: &str) -> usize {
+    let mut http = agent.http().await;
+    let (_, picked) = http.post("/v1/pick", first).await;
+    let port = picked["picks"][0]["port"].clone();
+    tokio::time::sleep(SHORT * 3).await;
+    let mut there = 0;
+    for _ in 0..400 {
+        let (_, picked) = http.post("/v1/pick", r#"{"service": "cart.shop"}"#).await;
+        there += usize::from(picked["picks"][0]["port"] == port);
+        assert!(http.report(picked["picks"][0]["lease"].as_str().unwrap(), "SUCCESS").await);
+    }
+    there
+}
+
+#[tokio::test]
+async fn a_pick_that_nobody_reports_keeps_no_requests_away() {
+    let agent = Agent::with(
+        "services: [{name: cart.shop, endpoints: [{address: '10.1.2.3:1'}, {address: '10.1.2.3:2'}]}]",
+    );
+    let there = beside(&agent, r#"{"service": "cart.shop", "noReport": true}"#).await;
+    assert!((100..300).contains(&there), "{there} of 400");
 }
 
 #[tokio::test]
@@ -212,7 +306,7 @@ async fn a_grpc_pick_that_is_cancelled_while_it_waits_picks_nothing() {
             .await
             .unwrap();
     let connection = tokio::spawn(connection);
-    let call = SessionCall { id: 1, call: Some(SessionPick::Pick(waiting())) };
+    let call = SessionCall { id: 1, call: Some(Call::Pick(waiting())) };
     let message = SessionRequest { calls: vec![call] };
     sender.send_request(grpc("Session", &message)).await.unwrap();
     connection.abort();

@@ -139,6 +139,8 @@ impl Told {
         by_service(to, "picks_without_endpoint", none, &services, |counts| counts.none)?;
         let shadowed = "Picks that went to the virtual IP, and were made to see where they would go, by service";
         by_service(to, "picks_shadowed", shadowed, &services, |counts| counts.shadowed)?;
+        let unreported = "Picks whose callers said that they will not report, by service";
+        by_service(to, "picks_no_report", unreported, &services, |counts| counts.unreported)?;
         let mut ended = counters(
             to,
             "requests_ended",
@@ -160,6 +162,9 @@ impl Told {
         gauge(to, "leases_open", "Picked requests not yet reported", leases.open() as u64)?;
         let remembered = leases.remembered() as u64;
         gauge(to, "leases_remembered", "Leases that ended a short while ago", remembered)?;
+        let lost = "Leases of the agent before this one that could not be taken over";
+        let mut leases_lost = counters(to, "leases_lost", lost)?;
+        count_alone(&mut leases_lost, metrics.leases_lost.load(Relaxed))?;
         let mut reports =
             counters(to, "reports", "Reports taken, by whether their lease was known")?;
         let accepted = metrics.reports_accepted.load(Relaxed);
@@ -232,6 +237,7 @@ struct Counts {
     picked_elsewhere: u64,
     none: u64,
     shadowed: u64,
+    unreported: u64,
     expired: u64,
     ended: [u64; OUTCOMES.len()],
 }
@@ -255,6 +261,7 @@ impl Counts {
             sum.picked_elsewhere += tally.count_picked_elsewhere();
             sum.none += tally.count_none();
             sum.shadowed += tally.count_shadowed();
+            sum.unreported += tally.count_unreported();
             sum.expired += tally.count_expired();
             for (sum, count) in sum.ended.iter_mut().zip(tally.count_ended()) {
                 *sum += count;
