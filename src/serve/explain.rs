@@ -10,6 +10,10 @@ use crate::{
     publish::{CellView, Explanation, Sample, leases::Identity},
 };
 
+/// Said where picks come with a key.
+const HASH_KEY: &str = "picks come with a hash_key: no strategy goes by it yet, so that requests of \
+     one key go to any endpoint; with mode N% they are all balanced, or all not";
+
 impl Agent {
     /// The plan of a service with the reason of every factor, and the last picks sampled.
     ///
@@ -33,6 +37,9 @@ impl Agent {
         if found.service.stale {
             notes
                 .push(format!("{} has not confirmed it for over 10 minutes", found.service.source));
+        }
+        if live.keyed() {
+            notes.push(HASH_KEY.to_owned());
         }
         let settings = resolved.origins.into_iter().map(|setting| v1::Setting {
             name: setting.name.to_owned(),

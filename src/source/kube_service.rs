@@ -118,8 +118,7 @@ fn notes(kind: Option<&str>, external: Option<&str>, affinity: Option<&str>) -> 
     }
     if affinity == Some("ClientIP") {
         notes.push(
-            "sessionAffinity ClientIP is not followed: each request is balanced by itself \
-             (a pick with a hash key stays with one endpoint)"
+            "sessionAffinity ClientIP is not followed: each request is balanced by itself"
                 .to_owned(),
         );
     }
