@@ -25,6 +25,8 @@ use std::{
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
+pub use accounts::Account;
+use accounts::Accounts;
 pub use connection::Connection;
 pub use early::Adopted;
 use early::Early;
@@ -40,6 +42,7 @@ pub use crate::identity::Identity;
 use super::{Held, Outcome, ServerLoad};
 use crate::quota::{Exhausted, Permit, Quota};
 
+mod accounts;
 mod connection;
 mod early;
 mod expiry;
@@ -137,6 +140,7 @@ struct Shard {
     open: HashMap<LeaseId, Open, id::ByItself>,
     deadlines: BTreeSet<(Instant, LeaseId)>,
     ended: Ended,
+    accounts: Accounts,
     /// While there is a successor.
     untold: Option<Untold>,
 }
@@ -240,6 +244,9 @@ impl Leases {
                 _permit: permit,
             };
             shard.open.insert(id, open);
+            if !no_report {
+                shard.accounts.given(holder.identity, now);
+            }
             self.tell(&mut shard, |untold| untold.given(id));
             deadline
         };

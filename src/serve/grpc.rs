@@ -26,7 +26,7 @@ use super::{
     timely::Timely,
     wire,
 };
-use crate::publish::leases::Undelivered;
+use crate::{api::v1, publish::leases::Undelivered};
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -106,6 +106,10 @@ where
             }
             Err(status) => Err(status),
         },
+        Call::ListCallers => read(body).await.and_then(|message| {
+            let v1::ListCallersRequest {} = message;
+            unary(Ok(agent.list_callers(caller.identity)))
+        }),
         Call::Explain => match read(body).await {
             Ok(message) => {
                 unary(Box::pin(agent.explain(caller.identity, &message, deadline)).await)

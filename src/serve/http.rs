@@ -37,7 +37,8 @@ use crate::{
 
 /// What is served, for whoever asked for something else.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
-     GET /v1/services/{service}, GET /v1/services/{service}/explain, GET /openapi.json";
+     GET /v1/services/{service}, GET /v1/services/{service}/explain, GET /v1/callers, \
+     GET /openapi.json";
 
 /// Who answers, for `pointsman check` and for people.
 pub const PRODUCT: HeaderValue =
@@ -56,6 +57,7 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .route("/v1/services", get(list))
         .route("/v1/services/{service}", get(one))
         .route("/v1/services/{service}/explain", get(explain))
+        .route("/v1/callers", get(callers))
         .route("/openapi.json", get(described))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
@@ -205,6 +207,15 @@ async fn explain(
         agent.explain(caller.identity, &request, None).await
     };
     respond(&agent, Call::Explain, answer.await)
+}
+
+async fn callers(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query,
+) -> Response {
+    let answer = query.end("none").map(|()| agent.list_callers(caller.identity));
+    respond(&agent, Call::ListCallers, answer.map_err(Error::from))
 }
 
 async fn described() -> Response {

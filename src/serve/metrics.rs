@@ -35,11 +35,13 @@ pub enum Call {
     WatchService,
     /// `Explain`
     Explain,
+    /// `ListCallers`
+    ListCallers,
 }
 
 impl Call {
     /// All of them, in the order of the counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Pick,
         Self::Report,
         Self::Session,
@@ -47,6 +49,7 @@ impl Call {
         Self::GetService,
         Self::WatchService,
         Self::Explain,
+        Self::ListCallers,
     ];
 
     /// As its protocol writes it.
@@ -60,6 +63,7 @@ impl Call {
             Self::GetService => "GetService",
             Self::WatchService => "WatchService",
             Self::Explain => "Explain",
+            Self::ListCallers => "ListCallers",
         }
     }
 

@@ -10,7 +10,7 @@
 //!   the rest of a frame, is waited for; `noted`: what the stream tells the two; `timely`: how long
 //!   the rest of a stream's message is
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, whose answer is
-//!   [`picked`] and written by `wire`, `report`, `list`, `get`, `explain`; `session`, a stream of
+//!   [`picked`] and written by `wire`, `report`, `list`, `get`, `explain`, `callers`; `session`, a stream of
 //!   picks and reports; `watch` and, as a body, its
 //!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
@@ -23,6 +23,7 @@ pub mod access;
 pub mod address;
 pub mod admin;
 mod adopt;
+mod callers;
 pub mod calls;
 pub mod claim;
 pub mod connections;

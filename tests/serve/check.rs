@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Agent, POINTSMAN, SHOP, root_is_here};
 
@@ -29,6 +29,37 @@ async fn all_is_well_with_a_fresh_agent() {
     }
     let ran = agent.cli(&["check"]);
     assert!(ran.stdout.contains("\tsources\t2 services\n"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn who_lets_leases_run_out_is_named_everywhere_and_to_others_only_themselves() {
+    let agent = Agent::with(SHOP);
+    let mut http = agent.http().await;
+    for _ in 0..12 {
+        http.post("/v1/pick", r#"{"service": "cart.shop", "leaseTtl": "0.01s"}"#).await;
+    }
+    http.post("/v1/pick", r#"{"service": "cart.shop", "noReport": true}"#).await;
+    agent.in_flight_is("cart.shop", 0).await;
+    let me = format!("uid {}", rustix::process::geteuid().as_raw());
+    let (_, listed) = http.get("/v1/callers").await;
+    let own = json!({ "caller": me, "leasesGiven": 12, "leasesExpired": 12 });
+    assert_eq!(listed, json!({ "callers": [own] }));
+    let (code, found_all) = findings(&agent, &[]);
+    assert_eq!(code, 0, "{found_all:?}");
+    let leases = found(&found_all, "leases");
+    assert_eq!(leases["verdict"], "doubtful");
+    let seen = leases["seen"].as_str().unwrap();
+    assert!(seen.contains(&format!("{me} let 12 of 12 run out")), "{seen}");
+    let (_, metrics) = agent.admin_page("/metrics").await;
+    let line = format!("pointsman_caller_leases_expired{{caller=\"{me}\"}} 12");
+    assert!(metrics.lines().any(|each| each == line), "{metrics}");
+    let (_, page) = agent.admin_page("/").await;
+    assert!(page.contains(&format!("<td>{me}<td>12 of 12, 100%")), "{page}");
+    if root_is_here("asking as somebody else") {
+        agent.open_folder();
+        let stranger = agent.cli_as_nobody(&["check"]);
+        assert!(stranger.stdout.contains("nearly all are reported"), "{stranger:?}");
+    }
 }
 
 #[tokio::test]

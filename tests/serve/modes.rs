@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::support::Agent;
+use crate::support::{Agent, Http, SHOP};
 
 const VIRTUAL: &str = "10.96.0.7:80";
 
@@ -96,4 +96,18 @@ async fn without_a_virtual_ip_all_is_balanced_and_it_is_said() {
     assert_eq!(picked(&agent, 40).await.len(), 2);
     let (_, explained) = agent.http().await.get("/v1/services/cart.shop/explain").await;
     assert!(explained["notes"].to_string().contains("mode has no effect"), "{explained}");
+}
+
+#[tokio::test]
+async fn explain_says_that_a_hash_key_chooses_no_endpoint_where_picks_have_one() {
+    let agent = Agent::with(SHOP);
+    let mut http = agent.http().await;
+    let noted = async |http: &mut Http| {
+        let (_, explained) = http.get("/v1/services/cart.shop/explain").await;
+        explained["notes"].to_string().contains("hash_key: no strategy goes by it yet")
+    };
+    http.pick("cart.shop").await;
+    assert!(!noted(&mut http).await);
+    http.post("/v1/pick", r#"{"service": "cart.shop", "hashKey": "a session"}"#).await;
+    assert!(noted(&mut http).await);
 }

@@ -226,6 +226,13 @@ impl v1::agent_server::Agent for Canned {
         Err(Status::unimplemented("it answers picks and reports"))
     }
 
+    async fn list_callers(
+        &self,
+        _: tonic::Request<v1::ListCallersRequest>,
+    ) -> Result<tonic::Response<v1::ListCallersResponse>, Status> {
+        Err(Status::unimplemented("it answers picks and reports"))
+    }
+
     async fn explain(
         &self,
         _: tonic::Request<v1::ExplainRequest>,

@@ -13,6 +13,10 @@ use crate::{
 
 /// Clocks that are further apart would show in every time that is printed.
 const CLOCKS_APART: Duration = Duration::from_secs(2);
+/// So many leases, and this part of a caller's, run out before it is worth a word: as in the alert
+/// PointsmanCallerForgets. A program that crashes leaves a few.
+const FORGOTTEN: u32 = 10;
+const FORGOTTEN_SHARE: f64 = 0.1;
 /// Names that a finding lists.
 const NAMED: usize = 3;
 
@@ -27,7 +31,40 @@ pub(super) fn check(options: &client::Options) -> Vec<Finding> {
     let mut findings =
         vec![version(&answer.head.headers), time(&answer.head.headers, clock::wall())];
     findings.extend(sources(&answer));
+    findings.extend(leases(options));
     findings
+}
+
+/// None where the agent is older than the question.
+fn leases(options: &client::Options) -> Option<Finding> {
+    let answer = client::ask(options, "/v1/callers").ok()?;
+    let told = answer.head.status.is_success();
+    let list: v1::ListCallersResponse =
+        told.then(|| serde_json::from_slice(&answer.body).ok()).flatten()?;
+    Some(reported(&list.callers))
+}
+
+/// Which callers let so many leases run out that balancing goes by requests that are long over.
+fn reported(callers: &[v1::CallerSummary]) -> Finding {
+    let forgets = |caller: &&v1::CallerSummary| {
+        let (given, expired) = (f64::from(caller.leases_given), f64::from(caller.leases_expired));
+        caller.leases_expired >= FORGOTTEN && expired > given * FORGOTTEN_SHARE
+    };
+    let said = |caller: &v1::CallerSummary| {
+        let v1::CallerSummary { caller, leases_given, leases_expired, .. } = caller;
+        format!("{caller} let {leases_expired} of {leases_given} run out")
+    };
+    let forgetful: Vec<_> = callers.iter().filter(forgets).map(said).collect();
+    if forgetful.is_empty() {
+        return Finding::good("leases", "nearly all are reported");
+    }
+    let rest = if forgetful.len() > NAMED { ", ..." } else { "" };
+    let named = forgetful.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Finding::doubtful(
+        "leases",
+        format!("over the last 10 to 20 minutes {named}{rest}"),
+        "report each pick when its request is over, however it ended; who can't, picks with no_report",
+    )
 }
 
 fn version(headers: &HeaderMap) -> Finding {
@@ -142,6 +179,22 @@ mod tests {
         assert_eq!(findings[1].seen, "none ready: 1 of 3 services: b.x");
         assert!(findings.iter().all(|finding| finding.verdict == Verdict::Doubtful));
         assert_eq!(known(&services[2..], false)[0].seen, "1 service of those looked at");
+    }
+
+    #[test]
+    fn who_lets_leases_run_out_is_named_with_the_share() {
+        let caller = |caller: &str, leases_given, leases_expired| v1::CallerSummary {
+            caller: caller.into(),
+            leases_given,
+            leases_expired,
+            ..Default::default()
+        };
+        let few = [caller("uid 1", 1000, 100), caller("uid 2", 9, 9)];
+        assert_eq!(reported(&few).verdict, Verdict::Good);
+        let many = [caller("uid 1000", 400, 80), caller("uid 1", 1000, 100)];
+        let finding = reported(&many);
+        assert_eq!(finding.verdict, Verdict::Doubtful);
+        assert!(finding.seen.ends_with("minutes uid 1000 let 80 of 400 run out"), "{finding:?}");
     }
 
     #[test]

@@ -152,6 +152,7 @@ impl Shard {
                 // Nobody knows the name of the others.
                 if !open.no_report {
                     self.ended.remember(id, open.holder.identity, now);
+                    self.accounts.expired(open.holder.identity, now);
                 }
                 due.push((id, open));
             }

@@ -5,7 +5,9 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use super::Told;
 use crate::{
     identity::{Identity, Pods},
+    publish::leases::Account,
     quota::Quota,
+    serve::Agent,
 };
 
 /// Holders that are listed.
@@ -58,6 +60,12 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
     put(table("Watches", ["caller", "open"], holders(agent.pods(), agent.watches())));
     put(table("Leases", ["caller", "open"], holders(agent.pods(), agent.leases().quota())));
 
+    put(table(
+        "Leases that ran out, of those of the last 10 to 20 minutes",
+        ["caller", ""],
+        forgetful(agent),
+    ));
+
     let numbers = told.tables.numbers();
     let period = match numbers.period_ns.load(Relaxed) {
         0 => "asleep: nothing is in flight".to_owned(),
@@ -83,6 +91,16 @@ fn holders(pods: &Pods, quota: &Quota<Identity>) -> impl Iterator<Item = [String
         .take(LISTED)
         .map(|(who, held)| [pods.named(who).to_string(), held.to_string()]);
     listed.chain([["all".to_owned(), format!("{held} of {}", quota.total())]])
+}
+
+fn forgetful(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
+    let accounts = agent.leases().accounts().into_iter();
+    let some = accounts.filter(|(_, account)| account.expired > 0).take(LISTED);
+    some.map(|(who, account)| {
+        let Account { given, expired } = account;
+        let share = format!("{expired} of {given}, {:.0}%", account.share() * 100.0);
+        [agent.pods().named(who).to_string(), share]
+    })
 }
 
 fn table(title: &str, heads: [&str; 2], rows: impl Iterator<Item = [String; 2]>) -> String {

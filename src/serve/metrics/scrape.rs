@@ -19,7 +19,7 @@ use crate::{
     plan::model::Phase,
     publish::{
         Outcome, Tables,
-        leases::{OUTCOMES, Tally},
+        leases::{Account, OUTCOMES, Tally},
     },
     serve::{Agent, error::code_name},
 };
@@ -27,6 +27,9 @@ use crate::{
 /// Services told one by one, those picked from first; the others are told as [`OTHERS`], so that
 /// a cluster of 20,000 services does not become 200,000 time series on each node.
 const COUNTED: usize = 1000;
+
+/// Callers told one by one: those that let most leases run out.
+const CALLERS: usize = 20;
 
 /// No service can have this name.
 const OTHERS: &str = "_other";
@@ -162,6 +165,7 @@ impl Told {
         gauge(to, "leases_open", "Picked requests not yet reported", leases.open() as u64)?;
         let remembered = leases.remembered() as u64;
         gauge(to, "leases_remembered", "Leases that ended a short while ago", remembered)?;
+        self.forgetful(to)?;
         let lost = "Leases of the agent before this one that could not be taken over";
         let mut leases_lost = counters(to, "leases_lost", lost)?;
         count_alone(&mut leases_lost, metrics.leases_lost.load(Relaxed))?;
@@ -170,6 +174,28 @@ impl Told {
         let accepted = metrics.reports_accepted.load(Relaxed);
         count_one(&mut reports, &[("lease", "known")], accepted)?;
         count_one(&mut reports, &[("lease", "unknown")], metrics.reports_unknown.load(Relaxed))
+    }
+
+    /// Those callers alone that let leases run out, so that there is nothing to tell as a rule.
+    fn forgetful(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let accounts = self.agent.leases.accounts().into_iter();
+        let forgetful: Vec<_> = accounts
+            .filter(|(_, account)| account.expired > 0)
+            .take(CALLERS)
+            .map(|(who, account)| (self.agent.pods().named(who).to_string(), account))
+            .collect();
+        let mut told = |name, help, count: fn(&Account) -> u64| {
+            let mut metric = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (caller, account) in &forgetful {
+                let labels = [("caller", caller.as_str())];
+                metric.encode_family(&labels)?.encode_gauge(&count(account))?;
+            }
+            Ok(())
+        };
+        let help = "Leases given over the last 10 to 20 minutes, to callers that let some run out";
+        told("caller_leases", help, |account| account.given)?;
+        let help = "Leases that ended unreported over the last 10 to 20 minutes, by caller";
+        told("caller_leases_expired", help, |account| account.expired)
     }
 
     fn sources(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

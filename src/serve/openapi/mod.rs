@@ -278,6 +278,21 @@ fn operations() -> Vec<Operation> {
             )],
             errors: &[400, 403, 404, 429, 500, 504],
         },
+        Operation {
+            method: "get",
+            path: "/v1/callers",
+            call: "ListCallers",
+            parameters: Vec::new(),
+            request: None,
+            answers: vec![(
+                JSON,
+                "ListCallersResponse",
+                json!({ "callers": [{
+                    "caller": "uid 1000", "leasesOpen": 3, "leasesGiven": 400, "leasesExpired": 20,
+                }] }),
+            )],
+            errors: &[400],
+        },
     ]
 }
 

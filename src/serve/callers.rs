@@ -1,0 +1,46 @@
+//! `ListCallers`: who has leases, and who lets them run out.
+
+use std::collections::BTreeMap;
+
+use super::Agent;
+use crate::{
+    api::v1,
+    publish::leases::{Account, Identity},
+};
+
+/// Callers of an answer, those first that let most leases run out.
+const LISTED: usize = 100;
+
+impl Agent {
+    /// The leases of whoever asks, and to those who may end the agent those of all.
+    pub fn list_callers(&self, identity: Identity) -> v1::ListCallersResponse {
+        let mut open: BTreeMap<Identity, usize> =
+            self.leases.quota().holders().into_iter().collect();
+        let mut callers: Vec<_> = (self.leases.accounts().into_iter())
+            .map(|(who, account)| (who, account, open.remove(&who).unwrap_or_default()))
+            .collect();
+        // Whose leases live longer than accounts are kept.
+        callers.extend(open.into_iter().map(|(who, open)| (who, Account::default(), open)));
+        if !sees_all(identity) {
+            callers.retain(|(who, ..)| *who == identity);
+        }
+        let summary = |(who, account, open)| self.summary(who, account, open);
+        v1::ListCallersResponse { callers: callers.into_iter().take(LISTED).map(summary).collect() }
+    }
+
+    fn summary(&self, who: Identity, account: Account, open: usize) -> v1::CallerSummary {
+        let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        v1::CallerSummary {
+            caller: self.pods().named(who).to_string(),
+            leases_open: number(open as u64),
+            leases_given: number(account.given),
+            leases_expired: number(account.expired),
+        }
+    }
+}
+
+/// Root and the agent's own user, by the node's socket: they can read all of its memory.
+fn sees_all(identity: Identity) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    identity == Identity::Uid(0) || identity == Identity::Uid(own)
+}
