@@ -94,7 +94,7 @@ impl Epochs {
 /// it may be hanging. One may be a forgotten lease.
 const UNANSWERED: u32 = 2;
 /// Epochs after which such an endpoint is tried again, twice as many each time.
-const PATIENCE: u32 = 16;
+const PATIENCE: u32 = 4;
 const MOST_DOUBLINGS: u32 = 6;
 
 /// Whether an endpoint may be hanging: requests go there, and no answer comes.

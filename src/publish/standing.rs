@@ -9,6 +9,10 @@ use crate::{
     plan::Plan,
 };
 
+/// More in standing than the least of a group by so much is no sign of hanging: streams are not
+/// spread more evenly than that.
+const AS_SPREAD: f64 = 1.0;
+
 /// One service's standing load.
 #[derive(Debug)]
 pub(super) struct Standing {
@@ -75,8 +79,9 @@ impl Standing {
             };
             let least = group.members.iter().map(by_weight).fold(f64::MAX, f64::min);
             for member in group.members.iter().filter(|m| segments.hangs(slots[**m as usize])) {
-                let more = (by_weight(member) - least) * plan.endpoints[*member as usize].weight;
-                self.held_against[*member as usize] = more.round() as u32;
+                let weight = plan.endpoints[*member as usize].weight;
+                let more = (by_weight(member) - least) * weight - AS_SPREAD;
+                self.held_against[*member as usize] = more.round().max(0.0) as u32;
             }
         }
     }

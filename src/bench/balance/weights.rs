@@ -14,6 +14,7 @@ use crate::{
         arm::{Arm, Pointsman},
         arrivals::Arrivals,
         batch::Spread,
+        outcome::Outcome,
         queue::MILLISECOND,
         scenario::{Caller, Scenario, Work},
         server::Backend,
@@ -29,7 +30,11 @@ const MEASURED: Duration = Duration::from_secs(500);
 const REQUESTS: usize = 1_000_000;
 const SEEDS: u64 = 3;
 
-/// From so many at a time shares are judged.
+/// Most that the share of any endpoint may miss what its weight asks, in % of all requests, from
+/// one at a time on.
+const OFF_AT_MOST: f64 = 2.0;
+
+/// From so many at a time the light one's part is judged by itself.
 const JUDGED_FROM: usize = 16;
 /// From so many, strictly.
 const STRICT_FROM: usize = 64;
@@ -76,6 +81,14 @@ impl Weights {
         }
     }
 
+    /// How far the share of an endpoint is off at most, in % of all requests.
+    fn off(&self, outcome: &Outcome) -> f64 {
+        let all = f64::from(self.weights.iter().sum::<u32>());
+        let off = (outcome.shares.iter().zip(&self.weights))
+            .map(|(share, weight)| (share - f64::from(*weight) / all).abs());
+        100.0 * off.fold(0.0, f64::max)
+    }
+
     /// The light one, and its part by the weights.
     fn light(&self) -> (usize, f64) {
         let (index, weight) =
@@ -98,6 +111,20 @@ pub fn run(effort: &Effort, report: &mut Report) {
         })
         .collect();
     let outcomes = run_jobs(&jobs, effort.seeds(SEEDS));
+    let off = (places.iter().zip(&outcomes))
+        .map(|((set, concurrency), outcomes)| {
+            let off = Spread::of(outcomes.iter().map(|outcome| set.off(outcome)));
+            let name = format!("share furthest off, {}, {concurrency} at a time", set.name);
+            Row::value(name, off.mean, "%")
+                .give_or_take(off.error)
+                .at(set.name, concurrency.to_string())
+                .goal(Goal::value_at_most(OFF_AT_MOST))
+        })
+        .collect();
+    report.section(
+        "Simulated: by how much the share furthest off misses its weight, in % of all requests",
+        off,
+    );
     let rows = places
         .iter()
         .zip(outcomes)

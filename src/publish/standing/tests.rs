@@ -125,6 +125,17 @@ fn idle_streams_push_no_request_out_of_the_zone() {
 }
 
 #[test]
+fn streams_before_any_request_was_answered_leave_every_endpoint_its_requests() {
+    for seed in 1..=5 {
+        let mut stage = Stage::new("aaa", seed);
+        let streams = stage.streams(9, 150 * MS);
+        stage.wait(300 * MS);
+        let went = stage.requests(400, 1);
+        assert!(went.iter().all(|n| *n > 40), "{went:?} beside {streams:?}");
+    }
+}
+
+#[test]
 fn leases_of_a_program_that_died_push_no_request_out_of_the_zone() {
     let mut stage = Stage::new("aaabbb", 1);
     stage.requests(300, 1);
