@@ -344,7 +344,7 @@ async fn others_have_their_turn_while_a_crashed_callers_leases_end() {
     }
     tokio::time::advance(2 * SECOND).await;
     let most = most_ended_in_a_row(&world).await;
-    assert!((1..=SHARDS * 32).contains(&most), "{most} in a row");
+    assert!((1..=128).contains(&most), "{most} in a row");
     assert_eq!(world.tally.count_expired(), 20_000);
 }
 
@@ -368,7 +368,7 @@ async fn others_have_their_turn_while_a_large_connection_closes() {
         most = most.max(now - before);
         before = now;
     }
-    assert!((1..=512).contains(&most), "{most} in a row");
+    assert!((1..=128).contains(&most), "{most} in a row");
     tokio::time::sleep(6 * SECOND).await;
     assert_eq!(world.leases.open(), 0);
 }
