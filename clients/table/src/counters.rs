@@ -7,12 +7,12 @@
 //! sums over shards mean something.
 //!
 //! The pages. Page 0 belongs to the service: after the header, for each shard a block of whole
-//! cache lines with what is counted once per service. Then, for each shard, eight kinds of pages of
+//! cache lines with what is counted once per service. Then, for each shard, nine kinds of pages of
 //! two fields each: 16 words of header, then a run of 504 words for each field. So:
 //! - each field is dense, and its runs are 16-byte aligned and whole numbers of 16 bytes, which is
 //!   what a sweep of baseline vector loads wants (126 of them per run, nothing left over);
 //! - started and ended of 504 slots fill a page. Sweeping 1,000 slots for what is in flight
-//!   touches 2 pages of a process, not 16 as with all 16 fields in one page: those of 200
+//!   touches 2 pages of a process, not 18 as with all 18 fields in one page: those of 200
 //!   processes fit the second-level TLB;
 //! - a slot's page is one division by a constant, and its index `slot + 520 x page`;
 //! - a kind that a client does not use (extra cost, server reports) costs neither memory nor time.
@@ -50,7 +50,7 @@ pub(crate) const FIELDS_PER_PAGE: usize = 2;
 /// Words of a page.
 pub(crate) const PAGE: usize = LINE + FIELDS_PER_PAGE * RUN;
 /// Kinds of pages.
-pub(crate) const KINDS: usize = 8;
+pub(crate) const KINDS: usize = 9;
 
 /// What a canary is while nobody has punched a hole.
 pub(crate) const CANARY: u32 = 0x5afe_5afe;
@@ -81,6 +81,9 @@ pub const BUCKETS: usize = if cfg!(loom) { 1 } else { 64 };
 /// What one sample may add to `latency_sum`, in microseconds: 10 s. At this cap it takes 430
 /// samples between two sweeps to wrap the sum.
 pub const LATENCY_CAP_US: u32 = 10_000_000;
+
+/// What one sample may add to `lost`, in milliseconds: 10 s too. It takes 429,000 to wrap the sum.
+pub const LOST_CAP_MS: u32 = LATENCY_CAP_US / 1000;
 
 /// The histogram's bucket of a latency: two to each power of two of microseconds. Below 2 us a
 /// bucket of its own for 0 and 1; above, bucket `2 x e + h` begins at `2^e + h x 2^(e-1)`.
@@ -145,6 +148,12 @@ pub(crate) const UTILIZATION: Field = field(6, 0);
 pub(crate) const REPORTED_IN_FLIGHT: Field = field(6, 1);
 pub(crate) const QPS: Field = field(7, 0);
 pub(crate) const EPS: Field = field(7, 1);
+/// What is needed to judge an endpoint by the rest.
+pub(crate) const JUDGING: usize = 8;
+/// Ends that say nothing of the endpoint.
+pub(crate) const CANCELLED: Field = field(JUDGING, 0);
+/// Milliseconds that failed and expired requests took.
+pub(crate) const LOST: Field = field(JUDGING, 1);
 
 /// The index of a slot's first field in the pages of one kind of one shard.
 #[inline(always)]

@@ -8,10 +8,10 @@ use std::{
 use crate::{
     atomic::{Acquire, AtomicU32, Relaxed, Release, add_unshared, fence},
     counters::{
-        ACTIVITY, BLOCK, Counters, ENDED, EPS, EXPIRED, EXTRA_ENDED, EXTRA_STARTED, FAILED, FLOW,
-        Field, HISTOGRAM, LATENCY_CAP_US, LATENCY_SUM, PAGE, QPS, REJECTED, REPORTED_IN_FLIGHT,
-        REPORTS_TOTAL, RETRIED, RUN, SEQUENCE_A, SEQUENCE_B, STARTED, TIMED, TIMES, UNREACHABLE,
-        UNREACHABLE_TOTAL, UTILIZATION, bucket, slot_index,
+        ACTIVITY, BLOCK, CANCELLED, Counters, ENDED, EPS, EXPIRED, EXTRA_ENDED, EXTRA_STARTED,
+        FAILED, FLOW, Field, HISTOGRAM, LATENCY_CAP_US, LATENCY_SUM, LOST, LOST_CAP_MS, PAGE, QPS,
+        REJECTED, REPORTED_IN_FLIGHT, REPORTS_TOTAL, RETRIED, RUN, SEQUENCE_A, SEQUENCE_B, STARTED,
+        TIMED, TIMES, UNREACHABLE, UNREACHABLE_TOTAL, UTILIZATION, bucket, slot_index,
     },
     memory::Words,
 };
@@ -168,7 +168,7 @@ impl Shard {
             unsafe { self.time::<F>(slot, outcome, latency) };
         }
         if outcome != Outcome::Success {
-            self.judge::<F>(slot, outcome);
+            self.judge::<F>(slot, outcome, latency_us);
         }
         if cost > 1 {
             self.count::<F>(EXTRA_ENDED, slot, cost - 1, ENDS);
@@ -200,9 +200,10 @@ impl Shard {
 
     #[cold]
     #[inline(never)]
-    fn judge<F: Form>(&mut self, slot: u32, outcome: Outcome) {
+    fn judge<F: Form>(&mut self, slot: u32, outcome: Outcome, latency_us: Option<u32>) {
         let field = match outcome {
-            Outcome::Success | Outcome::Cancelled => return,
+            Outcome::Success => return,
+            Outcome::Cancelled => CANCELLED,
             Outcome::Failure => FAILED,
             Outcome::Expired => EXPIRED,
             Outcome::Rejected => REJECTED,
@@ -211,6 +212,12 @@ impl Shard {
         self.count::<F>(field, slot, 1, Relaxed);
         if outcome == Outcome::Unreachable {
             F::add(self.block.at(UNREACHABLE_TOTAL), 1, Relaxed);
+        }
+        if matches!(outcome, Outcome::Failure | Outcome::Expired)
+            && let Some(latency) = latency_us
+        {
+            let lost = latency.div_ceil(1000).min(LOST_CAP_MS);
+            self.count::<F>(LOST, slot, lost, Relaxed);
         }
     }
 

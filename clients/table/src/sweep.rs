@@ -12,10 +12,11 @@ use std::sync::Arc;
 use crate::{
     atomic::{Acquire, Relaxed, fence},
     counters::{
-        ACTIVITY, BAD, BUCKETS, CANARY_AT, Counters, ENDED, EPS, EXPIRED, EXTRA, EXTRA_ENDED,
-        EXTRA_STARTED, FAILED, FLOW, Field, HISTOGRAM, LATENCY_SUM, MAX_SHARDS, PAGE, QPS, REFUSED,
-        REJECTED, REPORTED_IN_FLIGHT, REPORTS_TOTAL, RETRIED, RUN, SEQUENCE_A, SEQUENCE_B, STARTED,
-        TIMED, TIMES, UNREACHABLE, UNREACHABLE_TOTAL, USED, UTILIZATION,
+        ACTIVITY, BAD, BUCKETS, CANARY_AT, CANCELLED, Counters, ENDED, EPS, EXPIRED, EXTRA,
+        EXTRA_ENDED, EXTRA_STARTED, FAILED, FLOW, Field, HISTOGRAM, JUDGING, LATENCY_SUM, LOST,
+        MAX_SHARDS, PAGE, QPS, REFUSED, REJECTED, REPORTED_IN_FLIGHT, REPORTS_TOTAL, RETRIED, RUN,
+        SEQUENCE_A, SEQUENCE_B, STARTED, TIMED, TIMES, UNREACHABLE, UNREACHABLE_TOTAL, USED,
+        UTILIZATION,
     },
     layout::LINE,
     run::Run,
@@ -59,6 +60,10 @@ pub struct Differences {
     pub rejected: Vec<u32>,
     /// Of them those whose deadline passed.
     pub expired: Vec<u32>,
+    /// Of them those that say nothing of the endpoint: the caller gave up, or never said.
+    pub cancelled: Vec<u32>,
+    /// Milliseconds that failed and expired requests took, each at most 10 s.
+    pub lost_ms: Vec<u32>,
     /// Of them those in `latency_us`.
     pub timed: Vec<u32>,
     /// The sum of their latencies, in microseconds, each at most 10 s.
@@ -79,6 +84,8 @@ impl Differences {
             unreachable: none(),
             rejected: none(),
             expired: none(),
+            cancelled: none(),
+            lost_ms: none(),
             timed: none(),
             latency_us: vec![0; slots as usize],
             histogram: vec![0; BUCKETS],
@@ -88,7 +95,8 @@ impl Differences {
 }
 
 /// The fields of `differences`, in the order of `Sweep::seen`.
-const COUNTED: [Field; 7] = [FAILED, UNREACHABLE, REJECTED, EXPIRED, TIMED, LATENCY_SUM, ENDED];
+const COUNTED: [Field; 9] =
+    [FAILED, UNREACHABLE, REJECTED, EXPIRED, CANCELLED, LOST, TIMED, LATENCY_SUM, ENDED];
 
 /// The agent's memory of one process's counters.
 #[derive(Debug)]
@@ -208,7 +216,7 @@ impl Sweep {
         let wanted = sums.ended.len().min(slots);
         for page in 0..wanted.div_ceil(RUN) {
             let (first, count) = slots_of(page, wanted);
-            self.check_canaries(&[FLOW, TIMES, BAD, REFUSED], page)?;
+            self.check_canaries(&[FLOW, TIMES, BAD, REFUSED, JUDGING], page)?;
             for (index, field) in COUNTED.into_iter().enumerate() {
                 counts.clear(count);
                 self.add_shards(field, page, count, &mut counts);
@@ -220,6 +228,8 @@ impl Sweep {
                     UNREACHABLE => into(&mut sums.unreachable),
                     REJECTED => into(&mut sums.rejected),
                     EXPIRED => into(&mut sums.expired),
+                    CANCELLED => into(&mut sums.cancelled),
+                    LOST => into(&mut sums.lost_ms),
                     ENDED => into(&mut sums.ended),
                     TIMED if latency_is_whole => into(&mut sums.timed),
                     LATENCY_SUM if latency_is_whole => {

@@ -80,7 +80,7 @@ fn what_is_in_flight_is_never_negative_and_never_above_the_cap() {
 }
 
 #[test]
-fn each_outcome_is_counted_once_and_cancelled_ones_only_as_ended() {
+fn each_outcome_is_counted_once() {
     let mut process = process(4);
     let mut threads: Vec<_> = (0..4).map(|_| process.thread()).collect();
     let outcomes = [
@@ -99,9 +99,12 @@ fn each_outcome_is_counted_once_and_cancelled_ones_only_as_ended() {
     let sums = process.differences();
     let at = |field: &[u32]| field[300];
     assert_eq!(at(&sums.ended), 24);
-    for field in [&sums.failed, &sums.unreachable, &sums.expired, &sums.rejected] {
+    for field in
+        [&sums.failed, &sums.unreachable, &sums.expired, &sums.rejected, &sums.cancelled]
+    {
         assert_eq!(at(field), 4);
     }
+    assert_eq!(at(&sums.lost_ms), 16, "2 ms of each failure and each expired one");
     assert_eq!(at(&sums.timed), 12, "success, failure and expired");
     assert_eq!(sums.latency_us[300], 24_000);
     assert_eq!(sums.histogram[bucket(2_000)], 12);

@@ -64,11 +64,11 @@ pub(crate) fn counting() -> Files {
     let header = [canary, layout::COUNTERS_MAGIC, layout::VERSION, SLOTS, 2];
     words.extend((0..).zip(header));
     // Two pages of each kind, and every kind is used.
-    words.extend((0..8 * 2).map(|page| ((1 + page) * 1024, canary)));
+    words.extend((0..9 * 2).map(|page| ((1 + page) * 1024, canary)));
     let block = 16;
     let (activity, retried, unreachable, reports, used) =
         (block, block + 1, block + 2, block + 3, block + 4);
-    words.extend([(retried, 1), (unreachable, 1), (reports, 2), (used, 0xff)]);
+    words.extend([(retried, 1), (unreachable, 1), (reports, 2), (used, 0x1ff)]);
     // 1,500 us is in [1,024, 1,536): 2^10, first half. 20 s is in [2^24, 1.5 x 2^24).
     words.extend([(block + 16 + 20, 1), (block + 16 + 48, 1)]);
     let mut at = |slot: usize, kind: usize, run: usize, value: u32| {
@@ -91,6 +91,9 @@ pub(crate) fn counting() -> Files {
     at(505, 3, 1, 1);
     at(0, 4, 0, 1);
     at(1, 4, 1, 1);
+    // 20 s is capped; the expired one was not timed.
+    at(505, 8, 1, 10_000);
+    at(1, 8, 0, 1);
     at(509, 5, 0, 2);
     at(509, 5, 1, 2);
     at(509, 6, 0, 0.75_f32.to_bits());
