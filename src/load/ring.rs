@@ -1,14 +1,22 @@
-//! Outcomes of the last ten seconds in buckets of one second.
+//! Outcomes of late, in buckets of one second.
 //!
 //! A ring and not an exponential average: what an average says depends on the request rate, and
 //! after a burst of failures it stays low for as long as few requests come.
+//!
+//! Only a second in which something ended has a bucket, and a new bucket takes the place of the
+//! oldest one. So the last ten seconds are there at any rate, and where requests are rare so are the
+//! outcomes before: an endpoint with one request a minute must be judged by something.
 
 use std::time::Duration;
 
-/// Buckets of a ring.
+/// Seconds that are told one from another at any rate.
 pub const BUCKETS: usize = 10;
 /// Length of a bucket.
 pub const BUCKET: Duration = Duration::from_secs(1);
+/// The buckets of the last ten seconds, and one before.
+const MOST: usize = BUCKETS + 1;
+/// Buckets that room is made for at a time: most endpoints need few.
+const ROOM: usize = 4;
 
 /// What ended in some stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,17 +29,22 @@ pub struct Counts {
     pub unreachable: u32,
     /// Alive but full; neither success nor failure.
     pub rejected: u32,
+    /// Given up, or never reported; neither success nor failure.
+    pub cancelled: u32,
     /// How many were timed.
     pub timed: u32,
-    /// Sum of the timed ones' latency, in microseconds.
-    pub latency_us: u32,
+    /// Milliseconds that failed and expired ones took, as far as they were timed.
+    pub lost_ms: u32,
+    /// Sum of the timed ones' latency, in microseconds. 430 requests of 10 s are more than 32 bits
+    /// hold.
+    pub latency_us: u64,
 }
 
 impl Counts {
-    /// Ends that were no failure (cancelled ones count here: the agent can't tell them from
-    /// successes by the counters, and the caller gave no judgement against the endpoint).
+    /// Ends that were judged a success.
     pub fn succeeded(&self) -> u32 {
-        self.ended.saturating_sub(self.failed).saturating_sub(self.rejected)
+        let others = self.failed.saturating_add(self.rejected).saturating_add(self.cancelled);
+        self.ended.saturating_sub(others)
     }
 
     /// Ends that say something about the endpoint.
@@ -51,19 +64,20 @@ impl Counts {
         self.failed = self.failed.saturating_add(other.failed);
         self.unreachable = self.unreachable.saturating_add(other.unreachable);
         self.rejected = self.rejected.saturating_add(other.rejected);
+        self.cancelled = self.cancelled.saturating_add(other.cancelled);
         self.timed = self.timed.saturating_add(other.timed);
+        self.lost_ms = self.lost_ms.saturating_add(other.lost_ms);
         self.latency_us = self.latency_us.saturating_add(other.latency_us);
         self
     }
 
     /// Mean latency of the timed ones.
     pub fn mean_latency(&self) -> Option<Duration> {
-        (self.timed > 0)
-            .then(|| Duration::from_micros(u64::from(self.latency_us) / u64::from(self.timed)))
+        (self.timed > 0).then(|| Duration::from_micros(self.latency_us / u64::from(self.timed)))
     }
 }
 
-/// What ended of late, as far back as it takes for enough requests.
+/// What ended of late, as far back as some bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Newest {
     /// The sum.
@@ -72,17 +86,24 @@ pub struct Newest {
     pub seconds: u64,
 }
 
-/// The last ten seconds.
+/// The last ten seconds and, where requests are rare, what was before.
 #[derive(Clone, Debug, Default)]
 pub struct Ring {
-    /// Empty until the first addition: most endpoints of most services see no request.
-    buckets: Vec<Counts>,
-    /// Number of the newest bucket, counted from the start of time.
-    newest: u64,
+    /// The oldest first. Empty until the first addition: most endpoints of most services see no
+    /// request.
+    buckets: Vec<Bucket>,
 }
 
-fn number(now: Duration) -> u64 {
-    now.as_secs() / BUCKET.as_secs()
+/// A second in which something ended.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    /// Counted from the start of time.
+    second: u32,
+    counts: Counts,
+}
+
+fn second(now: Duration) -> u32 {
+    u32::try_from(now.as_secs() / BUCKET.as_secs()).unwrap_or(u32::MAX)
 }
 
 impl Ring {
@@ -91,47 +112,63 @@ impl Ring {
         if *new == Counts::default() {
             return;
         }
-        self.buckets.resize(BUCKETS, Counts::default());
-        let number = number(now).max(self.newest);
-        for passed in (self.newest + 1..=number).take(BUCKETS) {
-            self.buckets[(passed % BUCKETS as u64) as usize] = Counts::default();
+        let second = second(now);
+        if let Some(newest) = self.buckets.last_mut()
+            && second <= newest.second
+        {
+            newest.counts = newest.counts.plus(new);
+            return;
         }
-        self.newest = number;
-        let bucket = &mut self.buckets[(number % BUCKETS as u64) as usize];
-        *bucket = bucket.plus(new);
+        if self.buckets.len() == MOST {
+            self.forget_oldest();
+        } else if self.buckets.len() == self.buckets.capacity() {
+            self.buckets.reserve_exact(ROOM.min(MOST - self.buckets.len()));
+        }
+        self.buckets.push(Bucket { second, counts: *new });
+    }
+
+    /// Failures without a success since are not forgotten, but counted in the next bucket, which is
+    /// older than ten seconds by now.
+    fn forget_oldest(&mut self) {
+        let oldest = self.buckets.remove(0);
+        if let Some(next) = self.buckets.first_mut()
+            && oldest.counts.succeeded() == 0
+            && next.counts.succeeded() == 0
+        {
+            *next = Bucket { second: oldest.second, counts: next.counts.plus(&oldest.counts) };
+        }
     }
 
     /// The sum of the last ten seconds, less what lies before `since` (to a bucket).
     pub fn sum(&self, now: Duration, since: Duration) -> Counts {
-        if self.buckets.is_empty() {
-            return Counts::default();
-        }
-        self.span(now, since).fold(Counts::default(), Counts::plus)
+        self.back(now, since)
+            .take_while(|newest| newest.seconds <= BUCKETS as u64)
+            .last()
+            .map_or_else(Counts::default, |newest| newest.counts)
     }
 
-    /// The sum of the newest buckets that together judge `requests`, and from when on they are;
-    /// None where all of [`sum`](Self::sum) judges fewer.
-    pub fn newest(&self, now: Duration, since: Duration, requests: u32) -> Option<Newest> {
-        if self.buckets.is_empty() {
-            return None;
-        }
-        let mut counts = Counts::default();
-        let behind = u64::max(number(now), self.newest) - self.newest;
-        for (bucket, seconds) in self.span(now, since).rev().zip(behind + 1..) {
-            counts = counts.plus(bucket);
-            if counts.judged() >= requests {
-                return Some(Newest { counts, seconds });
+    /// The sum of the last ten seconds, or further back where that judges fewer than `requests`.
+    pub fn recent(&self, now: Duration, since: Duration, requests: u32) -> Counts {
+        let mut recent = Counts::default();
+        for newest in self.back(now, since) {
+            if newest.seconds > BUCKETS as u64 && recent.judged() >= requests {
+                break;
             }
+            recent = newest.counts;
         }
-        None
+        recent
     }
 
-    /// The buckets of the last ten seconds but those before `since`, the oldest first.
-    fn span(&self, now: Duration, since: Duration) -> impl DoubleEndedIterator<Item = &Counts> {
-        let first = (number(now) + 1).saturating_sub(BUCKETS as u64).max(number(since));
-        let oldest = (self.newest + 1).saturating_sub(BUCKETS as u64);
-        let bucket = |number| &self.buckets[(number % BUCKETS as u64) as usize];
-        (first.max(oldest)..self.newest + 1).map(bucket)
+    /// The sum of the newest bucket, of the newest two, and so on, but for those before `since`.
+    pub fn back(&self, now: Duration, since: Duration) -> impl Iterator<Item = Newest> {
+        let since = second(since);
+        let now = self.buckets.last().map_or(0, |newest| newest.second).max(second(now));
+        let mut counts = Counts::default();
+        let buckets = self.buckets.iter().rev().take_while(move |bucket| bucket.second >= since);
+        buckets.map(move |bucket| {
+            counts = counts.plus(&bucket.counts);
+            Newest { counts, seconds: u64::from(now - bucket.second) + 1 }
+        })
     }
 }
 
@@ -147,23 +184,66 @@ mod tests {
         Counts { ended: n, ..Counts::default() }
     }
 
+    fn failed(n: u32) -> Counts {
+        Counts { ended: n, failed: n, ..Counts::default() }
+    }
+
     #[test]
-    fn the_newest_buckets_are_as_many_as_it_takes() {
+    fn what_nobody_judged_is_no_success() {
+        let counts =
+            Counts { ended: 10, failed: 2, rejected: 1, cancelled: 6, ..Counts::default() };
+        assert_eq!((counts.succeeded(), counts.judged()), (1, 3));
+        let unjudged = Counts { ended: 6, cancelled: 6, ..Counts::default() };
+        assert_eq!(unjudged.success_rate(), None);
+    }
+
+    #[test]
+    fn a_thousand_requests_of_ten_seconds_have_a_mean_of_ten_seconds() {
+        let one = Counts { ended: 1, timed: 1, latency_us: 10_000_000, ..Counts::default() };
+        let mut ring = Ring::default();
+        (0..1_000).for_each(|_| ring.add(seconds(3), &one));
+        let mean = ring.sum(seconds(3), seconds(0)).mean_latency();
+        assert_eq!(mean, Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn it_goes_back_a_bucket_at_a_time() {
         let mut ring = Ring::default();
         ring.add(seconds(3), &ended(100));
         ring.add(seconds(8), &ended(15));
         ring.add(seconds(9), &ended(5));
-        let newest = |now, since, requests| {
-            let newest = ring.newest(seconds(now), seconds(since), requests)?;
-            Some((newest.counts.ended, newest.seconds))
+        let back = |now, since| -> Vec<(u32, u64)> {
+            let back = ring.back(seconds(now), seconds(since));
+            back.map(|newest| (newest.counts.ended, newest.seconds)).collect()
         };
-        assert_eq!(newest(9, 0, 5), Some((5, 1)));
-        assert_eq!(newest(9, 0, 20), Some((20, 2)));
-        assert_eq!(newest(9, 0, 21), Some((120, 7)));
-        assert_eq!(newest(11, 0, 20), Some((20, 4)), "nothing came since");
-        assert_eq!(newest(9, 9, 20), None, "less than that since then");
-        assert_eq!(newest(13, 0, 21), None, "the hundred are ten seconds old");
-        assert_eq!(Ring::default().newest(seconds(1), seconds(0), 0), None);
+        assert_eq!(back(9, 0), [(5, 1), (20, 2), (120, 7)]);
+        assert_eq!(back(11, 0), [(5, 3), (20, 4), (120, 9)], "nothing came since");
+        assert_eq!(back(9, 9), [(5, 1)], "less than that since then");
+        assert!(Ring::default().back(seconds(1), seconds(0)).next().is_none());
+    }
+
+    #[test]
+    fn where_requests_are_rare_older_ones_are_still_known() {
+        let mut ring = Ring::default();
+        (0..30).for_each(|minute| ring.add(seconds(60 * minute), &ended(1)));
+        let now = seconds(60 * 29);
+        assert_eq!(ring.sum(now, seconds(0)).ended, 1);
+        assert_eq!(ring.recent(now, seconds(0), 5).ended, 5);
+        assert_eq!(ring.recent(now, seconds(0), 50).ended, MOST as u32);
+        assert_eq!(ring.recent(now, seconds(60 * 28), 5).ended, 2);
+    }
+
+    #[test]
+    fn failures_in_a_row_are_all_remembered_until_a_success() {
+        let mut ring = Ring::default();
+        ring.add(seconds(0), &ended(7));
+        (1..=100).for_each(|minute| ring.add(seconds(60 * minute), &failed(1)));
+        let all = |ring: &Ring| ring.recent(seconds(7_000), seconds(0), u32::MAX).failed;
+        assert_eq!(all(&ring), 100);
+        assert_eq!(ring.buckets.len(), MOST);
+        ring.add(seconds(6_060), &ended(1));
+        (102..=120).for_each(|minute| ring.add(seconds(60 * minute), &failed(1)));
+        assert_eq!(all(&ring), 19);
     }
 
     #[test]

@@ -1,34 +1,32 @@
 //! Ejection of endpoints that fail far more than the others, and their return, one probe at a
 //! time.
 //!
-//! Judged by samples of the last ten seconds against the rest of the service, and by fewer where
-//! they are much worse: who has just begun to fail is not saved by how well it was before. An
-//! endpoint that can't be connected to goes at once. Never more than the policy's share of the
-//! ready ones: what looks like many bad endpoints is more often a bad network here.
+//! Judged by what [`evidence`] there is against the rest of the service. An endpoint that can't be
+//! connected to goes at once. Never more than the policy's share of the ready ones: what looks like
+//! many bad endpoints is more often a bad network here.
+//!
+//! A probe is what begins after the ejection. What was open before (a stream, a lease that nobody
+//! reports) neither takes a probe's place nor speaks for the endpoint.
 
 use std::time::Duration;
 
 use super::{
     Draft, Influence, Inputs, State,
-    error_bias::{Usual, judged},
-    model::Phase,
+    error_bias::Usual,
+    evidence::{self, Against},
+    model::{Phase, Probation},
 };
-use crate::load::{BUCKETS, Newest};
+use crate::load::Counts;
 
-/// Ejected when its success rate is below this part of the others'.
-const WORSE_THAN_OTHERS: f64 = 0.5;
-/// So many of its newest requests may speak against all of its others...
-const NEWEST: u32 = 20;
-/// ...where their success rate is below this part of the others'. Where half of all requests fail,
-/// so many of twenty fail by chance once in 5,000 times.
-const FAR_WORSE: f64 = 0.25;
-/// Fewest failures that eject: two can be bad luck.
-const FAILURES: u32 = 3;
 /// First ejection of an endpoint that refused a connection: short, since most are restarts.
 const UNREACHABLE_EJECTION: Duration = Duration::from_secs(1);
 /// Probes in a row that must succeed. One would let an endpoint that fails half of its requests
 /// back every second time; three let it back once in eight.
 const PROBES: u64 = 3;
+/// How long a probe is waited for. What is open for longer is a stream or will not be reported, and
+/// the next probe may begin. An endpoint of which no probe was judged for so long no longer keeps
+/// another from being ejected.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The count of ejections is forgotten after this many times the last one's length without a new.
 const FORGET_AFTER: u32 = 4;
 
@@ -44,7 +42,7 @@ impl Influence for Ejection {
         for index in 0..draft.endpoints.len() {
             settle(inputs, draft, index);
         }
-        let mut room = most_ejected(inputs, ready).saturating_sub(aside(draft));
+        let mut room = most_ejected(inputs, ready).saturating_sub(aside(inputs, draft));
         for (index, why) in worst_first(inputs, draft) {
             if room == 0 {
                 let share = inputs.policy.outlier.max_ejected * 100.0;
@@ -67,8 +65,15 @@ fn most_ejected(inputs: &Inputs<'_>, ready: usize) -> usize {
     if ready >= 2 { most.max(1) } else { 0 }
 }
 
-fn aside(draft: &Draft) -> usize {
-    draft.endpoints.iter().filter(|e| e.is_ready() && e.standing().phase != Phase::Clear).count()
+/// How many take up room. One that nobody probes may wait for ever.
+fn aside(inputs: &Inputs<'_>, draft: &Draft) -> usize {
+    let takes_room = |phase| match phase {
+        Phase::Clear => false,
+        Phase::Ejected { .. } => true,
+        Phase::Probing(probation) => inputs.now < probation.heard + PATIENCE,
+    };
+    let known = draft.endpoints.iter().filter(|e| e.is_ready());
+    known.filter(|e| takes_room(e.standing().phase)).count()
 }
 
 /// What time and probes alone change.
@@ -84,18 +89,49 @@ fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
         Phase::Ejected { until } if now < until => {}
         Phase::Ejected { .. } => {
             standing.unreachable_seen = total.unreachable;
-            standing.phase = Phase::Probing { succeeded: total.succeeded, failed: total.failed };
+            standing.phase = Phase::Probing(Probation {
+                began: now,
+                succeeded: total.succeeded,
+                failed: total.failed,
+                done: 0,
+                heard: now,
+                standing: inputs.loads[index].in_flight,
+                free: now,
+            });
         }
-        Phase::Probing { succeeded, failed } => {
-            if total.failed > failed {
+        Phase::Probing(probation) => {
+            if total.failed > probation.failed {
                 return again(inputs, draft, index);
-            } else if total.succeeded >= succeeded + PROBES {
+            }
+            let probation = follow(inputs, index, probation);
+            if probation.done >= PROBES {
                 standing.phase = Phase::Clear;
                 standing.since = now;
+            } else {
+                standing.phase = Phase::Probing(probation);
             }
         }
     }
     draft.endpoints[index].stand(standing);
+}
+
+/// What became of probes, and of what is in flight beside them.
+fn follow(inputs: &Inputs<'_>, index: usize, before: Probation) -> Probation {
+    let (now, load) = (inputs.now, inputs.loads[index]);
+    let mut probation = before;
+    probation.done = load.total.succeeded.saturating_sub(before.succeeded);
+    if probation.done > before.done {
+        probation.heard = now;
+    }
+    // More than one beyond is not of picks: leases that came with a take-over, say.
+    let least = load.in_flight.saturating_sub(1);
+    probation.standing = before.standing.max(least).min(load.in_flight);
+    if probation.standing == load.in_flight {
+        probation.free = now;
+    } else if now >= before.free + PATIENCE {
+        (probation.standing, probation.free) = (load.in_flight, now);
+    }
+    probation
 }
 
 fn again(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
@@ -118,7 +154,7 @@ fn eject(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, why: &Why) {
     let standing = draft.endpoints[index].standing();
     let base = match why {
         Why::Unreachable => UNREACHABLE_EJECTION.min(policy.base_ejection),
-        Why::Failures { .. } => policy.base_ejection,
+        Why::Failures(..) => policy.base_ejection,
     };
     let length = if standing.times == 0 { base } else { (standing.last * 2).max(base) };
     put_aside(inputs, draft, index, length);
@@ -127,57 +163,57 @@ fn eject(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, why: &Why) {
 /// Why an endpoint should go.
 enum Why {
     Unreachable,
-    Failures { failed: u32, of: u32, seconds: u64, others: f64 },
+    /// With the others' success rate.
+    Failures(Against, f64),
 }
 
 impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unreachable => write!(f, "a connection to it failed"),
-            Self::Failures { failed, of, seconds, others } => write!(
-                f,
-                "{failed} of {of} requests failed in {seconds} s, {:.1}% of the others'",
-                (1.0 - others) * 100.0
-            ),
+        let Self::Failures(Against { newest, each_took }, others) = self else {
+            return write!(f, "a connection to it failed");
+        };
+        let (failed, of) = (newest.counts.failed, newest.counts.judged());
+        write!(f, "{failed} of {of} requests failed in {} s, ", newest.seconds)?;
+        if let Some(each) = each_took {
+            write!(f, "after {:.1} s each, ", each.as_secs_f64())?;
         }
+        write!(f, "{:.1}% of the others'", (1.0 - others) * 100.0)
     }
 }
 
 /// Endpoints that should go: unreachable ones, then by failure rate.
 fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
-    let seen = judged(inputs, draft);
+    let known = inputs.loads.iter().zip(&draft.endpoints);
+    let seen: Vec<Counts> = known
+        .map(|(load, each)| evidence::recent(&load.ring, inputs.now, each.standing().since))
+        .collect();
     let usual = Usual::of(&seen);
+    let median = inputs.service.service_time.median();
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
     for (index, planned) in draft.endpoints.iter().enumerate() {
         // What the brake kept goes for good with the first connection that fails.
-        if !planned.is_ready() || planned.standing().phase != Phase::Clear {
+        let standing = planned.standing();
+        if !planned.is_ready() || standing.phase != Phase::Clear {
             continue;
         }
-        if inputs.loads[index].total.unreachable > planned.standing().unreachable_seen {
+        let load = inputs.loads[index];
+        if load.total.unreachable > standing.unreachable_seen {
             bad.push((index, 2.0, Why::Unreachable));
             continue;
         }
+        if seen[index].failed == 0 {
+            continue;
+        }
         let others = usual.for_others_than(&seen[index]);
-        let newest = inputs.loads[index].ring.newest(inputs.now, planned.standing().since, NEWEST);
-        let whole = Newest { counts: seen[index], seconds: BUCKETS as u64 };
         let requests = inputs.policy.outlier.min_requests;
-        let why = newest
-            .and_then(|newest| failures(&newest, NEWEST, others, FAR_WORSE))
-            .or_else(|| failures(&whole, requests, others, WORSE_THAN_OTHERS));
-        if let Some((rate, why)) = why {
-            bad.push((index, 1.0 - rate, why));
+        let (ring, now, since) = (&load.ring, inputs.now, standing.since);
+        if let Some(against) = evidence::against(ring, now, since, requests, others, median) {
+            let rate = against.newest.counts.success_rate().unwrap_or_default();
+            bad.push((index, 1.0 - rate, Why::Failures(against, others)));
         }
     }
     bad.sort_by(|a, b| b.1.total_cmp(&a.1));
     bad.into_iter().map(|(index, _, why)| (index, why)).collect()
-}
-
-/// The success rate of at least so many requests, where it is below that part of the others'.
-fn failures(window: &Newest, requests: u32, others: f64, part: f64) -> Option<(f64, Why)> {
-    let (of, failed) = (window.counts.judged(), window.counts.failed);
-    let rate = window.counts.success_rate()?;
-    let bad = of >= requests && failed >= FAILURES && rate < others * part;
-    bad.then_some((rate, Why::Failures { failed, of, seconds: window.seconds, others }))
 }
 
 /// The standing's effect on the plan.
@@ -202,13 +238,20 @@ fn show(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
             draft.take_out(index, State::Ejected, "ejection", reason);
             draft.wake_at(until);
         }
-        Phase::Probing { succeeded, .. } => {
-            let done = inputs.loads[index].total.succeeded - succeeded;
-            let reason =
+        Phase::Probing(probation) => {
+            let done = probation.done;
+            let mut reason =
                 format!("back from ejection: one request at a time, {done} of {PROBES} succeeded");
+            if probation.standing > 0 {
+                reason += &format!("; {} in flight from before", probation.standing);
+            }
             draft.scale(index, "ejection", 1.0, reason);
             draft.endpoints[index].state = State::Probing;
-            draft.endpoints[index].limit = 1;
+            let limit = i32::try_from(probation.standing).unwrap_or(i32::MAX);
+            draft.endpoints[index].limit = limit.saturating_add(1).min(i32::MAX - 1);
+            if inputs.loads[index].in_flight > probation.standing {
+                draft.wake_at(probation.free + PATIENCE);
+            }
         }
     }
 }

@@ -92,9 +92,8 @@ impl Usual {
             return self.median;
         }
         let others = Counts {
-            ended: self.all.ended - own.ended,
-            failed: self.all.failed - own.failed,
-            rejected: self.all.rejected - own.rejected,
+            ended: self.all.judged().saturating_sub(own.judged()),
+            failed: self.all.failed.saturating_sub(own.failed),
             ..Counts::default()
         };
         others.success_rate().unwrap_or(1.0)

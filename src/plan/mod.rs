@@ -6,7 +6,7 @@
 //! - [`model`]: [`Plan`], [`Group`], [`Planned`], [`Factor`]
 //! - [`draft`]: a plan in the making, which factors change one after the other
 //! - factors, in the order they apply: [`zone::StrictZone`], [`health`], [`capacity`],
-//!   [`error_bias`], [`ejection`], [`mod@panic`]
+//!   [`error_bias`], [`ejection`], [`mod@panic`]; [`evidence`]: what an ejection goes by
 //! - [`zone`]: which endpoints one pick compares
 //! - [`draw`]: draw weights, corrected so that shares come out as asked, by [`share_model`]
 //! - [`lean`]: draws lean away from standing load
@@ -17,6 +17,7 @@ pub mod draft;
 pub mod draw;
 pub mod ejection;
 pub mod error_bias;
+pub mod evidence;
 pub mod health;
 pub mod lean;
 pub mod model;

@@ -126,6 +126,14 @@ impl Planned {
         self.standing.as_deref().copied().unwrap_or_default()
     }
 
+    /// Since when a request's outcome is that of a probe, where only probes count.
+    pub fn probed_since(&self) -> Option<Duration> {
+        match self.standing.as_deref()?.phase {
+            Phase::Probing(probation) => Some(probation.began),
+            Phase::Clear | Phase::Ejected { .. } => None,
+        }
+    }
+
     /// Remembers it; most endpoints have nothing to remember, and take no memory for it.
     pub fn stand(&mut self, standing: Standing) {
         self.standing = (standing != Standing::default()).then(|| Box::new(standing));
@@ -205,11 +213,25 @@ pub enum Phase {
         /// Monotonic.
         until: Duration,
     },
-    /// One request at a time; with the totals at its start.
-    Probing {
-        /// Successes before.
-        succeeded: u64,
-        /// Failures before.
-        failed: u64,
-    },
+    /// One request at a time.
+    Probing(Probation),
+}
+
+/// An endpoint's way back from ejection.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Probation {
+    /// When it began, monotonic: what began before is no probe.
+    pub began: Duration,
+    /// All successes before.
+    pub succeeded: u64,
+    /// All failures before.
+    pub failed: u64,
+    /// Successful probes so far.
+    pub done: u64,
+    /// When the last of them was, or the probation began.
+    pub heard: Duration,
+    /// In flight and no probe, in cost units.
+    pub standing: u32,
+    /// When no probe was in flight last, or was last waited for long enough.
+    pub free: Duration,
 }

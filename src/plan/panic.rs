@@ -1,17 +1,29 @@
 //! Panic and fail-open: when Pointsman's own judgements leave too few, they are undone; what the
 //! source says stays. Too few hosts that take all the load would only fail after the others.
+//!
+//! Probation is undone first: who is back for want of a probe may well serve, and that is better
+//! than a return of those that fail right now.
 
-use super::{Draft, Influence, Inputs, Planned, State};
+use super::{Draft, Influence, Inputs, State};
 
 /// Undoes ejections, probation and bias.
 pub struct Panic;
 
 impl Influence for Panic {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
-        let ready = draft.endpoints.iter().filter(|e| e.is_ready()).count();
-        let serving = |e: &&Planned| e.is_ready() && e.state == State::Serving;
-        let left = draft.endpoints.iter().filter(serving).count();
-        if ready == 0 || left as f64 >= ready as f64 * inputs.policy.panic_below {
+        let ready = count(draft, |_| true);
+        let left = count(draft, |state| state == State::Serving);
+        let enough = |left: usize| left as f64 >= ready as f64 * inputs.policy.panic_below;
+        if ready == 0 || enough(left) {
+            return;
+        }
+        if enough(count(draft, |state| matches!(state, State::Serving | State::Probing))) {
+            undo(draft, |state| state == State::Probing);
+            draft.notes.push(format!(
+                "{left} of {ready} ready endpoints would be left, fewer than {:.0}%: those that \
+                 were to be probed serve",
+                inputs.policy.panic_below * 100.0
+            ));
             return;
         }
         draft.panic = true;
@@ -20,20 +32,31 @@ impl Influence for Panic {
              ejections, bias and zone preference are off",
             inputs.policy.panic_below * 100.0
         ));
-        for (index, planned) in draft.endpoints.iter_mut().enumerate() {
-            if planned.state == State::Out {
-                continue;
-            }
-            planned.state = State::Serving;
-            planned.limit = i32::MAX;
-            for factor in &mut planned.factors {
-                if matches!(factor.name, "ejection" | "error_bias") {
-                    factor.value = 1.0;
-                    factor.reason = format!("undone by panic: {}", factor.reason).into();
-                }
-            }
-            planned.weight = planned.factors.iter().map(|f| f.value).product();
-            debug_assert!(planned.weight > 0.0, "endpoint {index} is in by the source");
+        undo(draft, |state| state != State::Out);
+    }
+}
+
+/// So many of the ready ones.
+fn count(draft: &Draft, which: impl Fn(State) -> bool) -> usize {
+    let ready = draft.endpoints.iter().filter(|planned| planned.is_ready());
+    ready.filter(|planned| which(planned.state)).count()
+}
+
+/// Has these serve as if nothing were held against them.
+fn undo(draft: &mut Draft, which: impl Fn(State) -> bool) {
+    for (index, planned) in draft.endpoints.iter_mut().enumerate() {
+        if !which(planned.state) {
+            continue;
         }
+        planned.state = State::Serving;
+        planned.limit = i32::MAX;
+        for factor in &mut planned.factors {
+            if matches!(factor.name, "ejection" | "error_bias") {
+                factor.value = 1.0;
+                factor.reason = format!("undone by panic: {}", factor.reason).into();
+            }
+        }
+        planned.weight = planned.factors.iter().map(|f| f.value).product();
+        debug_assert!(planned.weight > 0.0, "endpoint {index} is in by the source");
     }
 }

@@ -45,6 +45,12 @@ impl Bench {
         self.loads[index].observe(self.now, &new);
     }
 
+    /// So many that nobody judged.
+    fn cancelled(&mut self, index: usize, cancelled: u32) {
+        let new = Counts { ended: cancelled, cancelled, ..Counts::default() };
+        self.loads[index].observe(self.now, &new);
+    }
+
     fn unreachable(&mut self, index: usize) {
         let new = Counts { ended: 1, failed: 1, unreachable: 1, ..Counts::default() };
         self.loads[index].observe(self.now, &new);
@@ -255,7 +261,7 @@ fn who_begins_to_fail_is_not_saved_by_how_well_it_was() {
     (1..4).for_each(|i| bench.ended(i, 100, 0));
     bench.plan();
     assert_eq!(bench.states()[0], Serving, "too few to speak against a thousand");
-    bench.ended(0, 2, 1);
+    bench.ended(0, 1, 1);
     bench.plan();
     assert_eq!(bench.states(), [Ejected, Serving, Serving, Serving]);
 }
@@ -327,6 +333,117 @@ fn a_failed_probe_doubles_the_ejection_up_to_its_longest() {
         let next = bench.plan().next_change.expect("ejected again");
         assert_eq!((next - bench.now).as_secs_f64(), length);
     }
+}
+
+#[test]
+fn what_is_in_flight_since_before_an_ejection_takes_no_probe_s_place() {
+    let mut bench = Bench::new("aaaa");
+    bench.loads[0].in_flight = 8;
+    bench.unreachable(0);
+    bench.plan();
+    assert_eq!(bench.after(1.0).endpoints[0].limit, 9, "a probe beside the eight");
+    bench.loads[0].in_flight = 9;
+    assert_eq!(bench.after(0.1).endpoints[0].limit, 9, "the probe is open");
+    bench.loads[0].in_flight = 3;
+    assert_eq!(bench.after(0.1).endpoints[0].limit, 4, "it has ended, and so have five of eight");
+    bench.loads[0].in_flight = 4;
+    assert_eq!(bench.after(9.9).endpoints[0].limit, 4);
+    assert_eq!(bench.after(0.1).endpoints[0].limit, 5, "a probe that stays open is a stream");
+    bench.ended(0, 3, 0);
+    assert_eq!(bench.after(0.1).endpoints[0].state, Serving);
+}
+
+#[test]
+fn probes_that_nobody_judged_bring_nobody_back_and_doom_nobody() {
+    let mut bench = Bench::new("aaaa");
+    bench.unreachable(0);
+    bench.plan();
+    bench.after(1.0);
+    for _ in 0..100 {
+        bench.cancelled(0, 4);
+        assert_eq!(bench.after(1.0).endpoints[0].state, Probing);
+    }
+    assert_eq!(bench.plan().endpoints[0].limit, 1);
+    bench.ended(0, 3, 0);
+    assert_eq!(bench.plan().endpoints[0].state, Serving);
+}
+
+#[test]
+fn where_all_judged_requests_failed_it_goes_however_many_were_cancelled() {
+    let mut bench = Bench::new("aaaa");
+    bench.ended(0, 5, 5);
+    bench.cancelled(0, 8);
+    (1..4).for_each(|i| bench.ended(i, 10, 0));
+    bench.plan();
+    assert_eq!(bench.states(), [Ejected, Serving, Serving, Serving]);
+}
+
+#[test]
+fn an_ejection_that_no_probe_ends_keeps_no_other_endpoint_in() {
+    let mut bench = Bench::new("aaaa");
+    bench.unreachable(0);
+    bench.plan();
+    bench.after(1.0);
+    bench.ended(1, 38, 33);
+    bench.plan();
+    assert_eq!(bench.states(), [Probing, Serving, Serving, Serving], "there is room for one");
+    bench.now += Duration::from_secs(9);
+    bench.ended(1, 38, 33);
+    bench.after(1.0);
+    assert_eq!(bench.states(), [Probing, Ejected, Serving, Serving]);
+}
+
+#[test]
+fn who_waits_for_a_probe_serves_before_all_that_fail_do() {
+    let mut bench = Bench::new("aa");
+    bench.loads[0].in_flight = 8;
+    bench.unreachable(0);
+    bench.plan();
+    bench.after(1.0);
+    bench.now += Duration::from_secs(10);
+    bench.ended(1, 38, 33);
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Ejected]);
+    bench.unreachable(0);
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Serving], "panic");
+}
+
+#[test]
+fn an_endpoint_with_a_request_now_and_then_is_judged_by_the_last_of_them() {
+    let mut bench = Bench::new("aaaa");
+    for index in (0..4).cycle().take(40) {
+        bench.ended(index, 1, 0);
+        bench.after(15.0);
+    }
+    for failures in 0..5 {
+        assert_eq!(bench.states()[0], Serving, "after {failures}");
+        bench.ended(0, 1, 1);
+        bench.plan();
+        (1..4).for_each(|i| bench.ended(i, 1, 0));
+        bench.after(300.0);
+    }
+    assert!(bench.plan.as_ref().expect("planned").endpoints[0].standing().times == 1);
+}
+
+#[test]
+fn three_failures_that_took_long_weigh_like_many() {
+    let slow =
+        |failed| Counts { ended: failed, failed, lost_ms: failed * 1_000, ..Counts::default() };
+    let mut bench = Bench::new("aaaa");
+    bench.service.service_time.observe(&[0, 100], |bucket| 10_000 * bucket as u64);
+    (1..4).for_each(|i| bench.ended(i, 100, 0));
+    bench.now += Duration::from_secs(2);
+    let now = bench.now;
+    bench.loads[0].observe(now, &slow(2));
+    bench.plan();
+    assert_eq!(bench.states()[0], Serving, "two can be bad luck");
+    bench.loads[0].observe(now, &slow(1));
+    bench.plan();
+    assert_eq!(bench.states()[0], Serving, "what succeeded while they waited is not known yet");
+    bench.after(1.0);
+    assert_eq!(bench.states()[0], Ejected);
+    assert!(bench.plan.as_ref().expect("planned").endpoints[0].standing().times == 1);
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub enum ZoneMode {
 pub struct OutlierPolicy {
     /// Whether errors steer at all.
     pub enabled: bool,
-    /// Fewest requests in the ten-second ring before its failures eject.
+    /// Failures in a row that eject where the other endpoints do well, at any request rate.
     pub min_requests: u32,
     /// First ejection; each further one doubles.
     pub base_ejection: Duration,

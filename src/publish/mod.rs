@@ -42,6 +42,8 @@ pub use tables::Tables;
 pub use target::{Target, Way};
 
 #[cfg(test)]
+mod judgement_tests;
+#[cfg(test)]
 mod tables_tests;
 #[cfg(test)]
 mod tests;

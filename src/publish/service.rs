@@ -378,13 +378,7 @@ impl ServicePublisher {
         }
         self.service.ring.add(now, &all);
         let (endpoints, new) = nearest;
-        self.service.busy.observe(
-            elapsed,
-            endpoints,
-            new.ended,
-            new.timed,
-            u64::from(new.latency_us),
-        );
+        self.service.busy.observe(elapsed, endpoints, new.ended, new.timed, new.latency_us);
         self.service.concurrency.observe(std::mem::take(&mut self.looks), elapsed);
     }
 
@@ -479,7 +473,9 @@ fn add(new: &Differences, slots: &[(usize, u32)], ended: &mut [Counts]) {
             unreachable: new.unreachable[slot],
             rejected: new.rejected[slot],
             timed: new.timed[slot],
-            latency_us: u32::try_from(new.latency_us[slot]).unwrap_or(u32::MAX),
+            cancelled: new.cancelled[slot],
+            lost_ms: new.lost_ms[slot],
+            latency_us: new.latency_us[slot],
         });
     }
 }

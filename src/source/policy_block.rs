@@ -258,7 +258,7 @@ enum SwitchShape {
 struct OutlierSettings {
     /// Whether errors steer at all.
     enabled: Option<bool>,
-    /// Fewest requests in ten seconds before an endpoint's failures eject it.
+    /// Failures in a row that eject an endpoint where the others do well.
     #[schemars(range(min = 1, max = 10_000))]
     min_requests: Option<u32>,
     /// First ejection; each further one doubles. 100ms to 1h.

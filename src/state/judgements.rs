@@ -13,7 +13,10 @@ use std::{
 use super::record::{self, Nonsense, nanoseconds, time};
 use crate::{
     catalog::Labels,
-    plan::{Standing, model::Phase},
+    plan::{
+        Standing,
+        model::{Phase, Probation},
+    },
     publish::{Judgements, Target, Way},
 };
 
@@ -61,7 +64,7 @@ pub fn write(judgements: &Judgements, moment: Moment) -> Vec<record::Judgement> 
                     Phase::Ejected { until } => Some(moment.wall(until)),
                     _ => None,
                 },
-                probing: matches!(standing.phase, Phase::Probing { .. }),
+                probing: matches!(standing.phase, Phase::Probing(_)),
                 times: standing.times,
                 last: u64::try_from(standing.last.as_nanos()).unwrap_or(u64::MAX),
                 since: moment.wall(standing.since),
@@ -96,7 +99,10 @@ fn read_standing(written: &record::Standing, moment: Moment) -> Standing {
     Standing {
         phase: match written.ejected_until {
             Some(until) => Phase::Ejected { until: moment.monotonic(until).min(latest) },
-            None if written.probing => Phase::Probing { succeeded: 0, failed: 0 },
+            None if written.probing => {
+                let (began, heard, free) = (moment.now, moment.now, moment.now);
+                Phase::Probing(Probation { began, heard, free, ..Probation::default() })
+            }
             None => Phase::Clear,
         },
         times: written.times,
@@ -189,8 +195,10 @@ mod tests {
 
     #[test]
     fn probation_begins_anew_with_the_counts() {
-        let phase = Phase::Probing { succeeded: 40, failed: 9 };
+        let phase = Phase::Probing(Probation { succeeded: 40, failed: 9, ..Probation::default() });
         let back = restored(Standing { phase, ..ejected() }, at(3, 5010));
-        assert_eq!(back.phase, Phase::Probing { succeeded: 0, failed: 0 });
+        let (began, heard, free) = (3 * SECOND, 3 * SECOND, 3 * SECOND);
+        let anew = Probation { began, heard, free, ..Probation::default() };
+        assert_eq!(back.phase, Phase::Probing(anew));
     }
 }

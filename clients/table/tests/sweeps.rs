@@ -99,9 +99,7 @@ fn each_outcome_is_counted_once() {
     let sums = process.differences();
     let at = |field: &[u32]| field[300];
     assert_eq!(at(&sums.ended), 24);
-    for field in
-        [&sums.failed, &sums.unreachable, &sums.expired, &sums.rejected, &sums.cancelled]
-    {
+    for field in [&sums.failed, &sums.unreachable, &sums.expired, &sums.rejected, &sums.cancelled] {
         assert_eq!(at(field), 4);
     }
     assert_eq!(at(&sums.lost_ms), 16, "2 ms of each failure and each expired one");
