@@ -22,6 +22,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Change, Port, Service, ServiceName, SourceId},
     clock,
+    identity::Identity,
     plan::Here,
     policy::ConfigPolicies,
     publish::{Live, Outcome, Tables, Target, Want},
@@ -150,7 +151,7 @@ fn call_at_random(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64>
         thread::sleep(Duration::from_micros(sleeps.below(sleep) as u64));
         asleep.fetch_add(u64::from(numbers.period_ns.load(SeqCst) == 0), Relaxed);
         let before = numbers.passes.load(SeqCst);
-        let want = Want { exclude: &[], key: None, count: 1, cost: 1 };
+        let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: Identity::Uid(0) };
         for held in live.pick(&want).map_err(io::Error::other)?.picks {
             held.end(Outcome::Success, None);
         }

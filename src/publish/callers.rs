@@ -10,16 +10,20 @@ use std::{
 
 use pointsman_table::{Explanation, Pick, Picker, Request, ServerLoad, Waker};
 use smallvec::SmallVec;
+use tracing::warn;
 
 use super::{
     Outcome, ServicePublisher,
     live::{Picked, Want},
     samples::{Sample, Samples},
     target::Target,
+    verdicts::{Allowance, Verdicts, View},
+    witnesses::{Failure, Witnesses},
 };
 use crate::{
     catalog::EndpointRef,
     clock,
+    identity::Identity,
     load::{Ages, Epoch},
     plan::{Plan, Planned},
 };
@@ -40,7 +44,11 @@ pub struct Held {
     callers: Arc<Callers>,
     pick: Pick,
     begun: Epoch,
+    /// On whose behalf.
+    caller: Identity,
     started: bool,
+    /// When it started, as far as this agent knows.
+    began_at: Duration,
 }
 
 impl Held {
@@ -58,6 +66,7 @@ impl Held {
     pub fn start(&mut self) {
         if !self.started {
             self.started = true;
+            self.began_at = clock::now();
             self.callers.lock().picker.start(self.pick.slot, self.pick.cost);
             self.begun = self.callers.ages.began(self.pick.slot, self.pick.cost);
         }
@@ -80,10 +89,29 @@ impl Held {
 
     fn finish(&mut self, outcome: Outcome, latency: Option<Duration>) {
         if std::mem::take(&mut self.started) {
-            let latency = latency.filter(|l| *l <= STREAM).map(|l| l.as_micros() as u32);
+            let latency = latency.filter(|l| *l <= STREAM);
+            let now = clock::now();
+            let mut counting = self.callers.lock();
+            let kept_away = counting.end(self, outcome, latency, now);
+            drop(counting);
             let Pick { slot, cost } = self.pick;
-            self.callers.lock().picker.end(slot, cost, outcome, latency);
             self.callers.ages.ended(slot, cost, self.begun, is_answer(outcome));
+            if kept_away {
+                self.name_caller(outcome, now);
+            }
+        }
+    }
+
+    #[cold]
+    fn name_caller(&self, outcome: Outcome, now: Duration) {
+        if self.callers.allowance.may_be_named(now) {
+            warn!(
+                caller = %self.caller,
+                service = %self.callers.target,
+                endpoint = %self.endpoint.address,
+                ?outcome,
+                "a caller's requests fail where others' don't: its own picks avoid the endpoint"
+            );
         }
     }
 }
@@ -106,6 +134,7 @@ pub(super) struct Callers {
     target: Target,
     /// Of what they have in flight, by slot and age.
     ages: Arc<Ages>,
+    allowance: Arc<Allowance>,
     counting: Mutex<Counting>,
 }
 
@@ -123,9 +152,13 @@ pub(super) struct Counting {
     slot_of: Option<HashMap<SocketAddr, u32>>,
     /// The source has not confirmed the endpoints for over ten minutes.
     pub(super) stale: bool,
+    /// Whether failures steer at all.
+    judges: bool,
     samples: Samples,
     many: Vec<Pick>,
     exclude: Vec<u32>,
+    witnesses: Witnesses,
+    verdicts: Verdicts,
 }
 
 impl Callers {
@@ -136,6 +169,7 @@ impl Callers {
         seed: u32,
         waker: &Waker,
         stale: bool,
+        allowance: &Arc<Allowance>,
     ) -> io::Result<Arc<Self>> {
         // One shard: the callers share one picker, under its lock.
         let counters = publisher.new_counters(1)?;
@@ -147,13 +181,20 @@ impl Callers {
             index_of: Vec::new(),
             slot_of: None,
             stale,
+            judges: true,
             samples: Samples::default(),
             many: Vec::new(),
             exclude: Vec::new(),
+            witnesses: Witnesses::default(),
+            verdicts: Verdicts::new(allowance.clone()),
         };
         counting.learn(publisher);
-        let ages = publisher.ages();
-        Ok(Arc::new(Self { target: target.clone(), ages, counting: Mutex::new(counting) }))
+        Ok(Arc::new(Self {
+            target: target.clone(),
+            ages: publisher.ages(),
+            allowance: allowance.clone(),
+            counting: Mutex::new(counting),
+        }))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Counting> {
@@ -164,18 +205,12 @@ impl Callers {
     pub(super) fn pick(self: &Arc<Self>, want: &Want<'_>) -> Picked {
         let mut guard = self.lock();
         let counting = &mut *guard;
+        let now = clock::now();
         counting.exclude_slots(want.exclude);
-        let request = Request { exclude: &counting.exclude, cost: want.cost, key: want.key };
-        counting.many.clear();
-        if want.count > 1 {
-            counting.picker.pick_many(&request, want.count as usize, &mut counting.many);
-        } else if counting.samples.due() {
-            let explained = counting.picker.explained(&request);
-            counting.many.extend(explained.pick);
-            let sample = counting.sample(&explained);
-            counting.samples.keep(sample);
+        if counting.verdicts.is_empty() {
+            counting.choose(want);
         } else {
-            counting.many.extend(counting.picker.pick(&request));
+            counting.choose_for(want, now);
         }
         let mut picks = SmallVec::with_capacity(counting.many.len());
         let mut elsewhere = 0;
@@ -193,8 +228,10 @@ impl Callers {
                 priority: planned.group.unwrap_or_default() as u32,
                 callers: self.clone(),
                 pick: *pick,
+                caller: want.caller,
                 begun,
                 started,
+                began_at: now,
             });
         }
         Picked { picks, elsewhere, plan: counting.plan.version, stale: counting.stale }
@@ -206,6 +243,7 @@ impl Callers {
         address: SocketAddr,
         cost: u32,
         in_flight: bool,
+        caller: Identity,
     ) -> Option<Held> {
         let mut counting = self.lock();
         let slot = *counting.slots_by_address().get(&address)?;
@@ -216,13 +254,24 @@ impl Callers {
             callers: self.clone(),
             pick: Pick { slot, cost },
             begun: Epoch::default(),
+            caller,
             started: false,
+            began_at: Duration::ZERO,
         };
         drop(counting);
         if in_flight {
             held.start();
+            // Before whatever was decided here.
+            held.began_at = Duration::ZERO;
         }
         Some(held)
+    }
+
+    /// Which callers' picks avoid which endpoints.
+    pub(super) fn verdicts(&self) -> Vec<(View, SocketAddr)> {
+        let counting = self.lock();
+        let address = |view: View| Some((view, counting.planned(view.slot)?.endpoint.address));
+        counting.verdicts.all().filter_map(address).collect()
     }
 
     /// The last picks sampled.
@@ -235,6 +284,7 @@ impl Counting {
     /// Takes in the endpoints behind the slots.
     pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
         self.plan = publisher.plan().clone();
+        self.judges = publisher.policy().outlier.enabled;
         self.zone.clone_from(&publisher.here().zone);
         let slots = publisher.slots();
         let most = slots.iter().max().map_or(0, |slot| *slot as usize + 1);
@@ -246,6 +296,11 @@ impl Counting {
         if self.index_of != before {
             self.slot_of = None;
         }
+        if !self.verdicts.is_empty() {
+            let index_of = &self.index_of;
+            let known = |slot: u32| index_of.get(slot as usize).is_some_and(|at| *at != NOWHERE);
+            self.verdicts.retain(clock::now(), known);
+        }
     }
 
     fn slots_by_address(&mut self) -> &HashMap<SocketAddr, u32> {
@@ -255,6 +310,95 @@ impl Counting {
             self.slot_of = Some(slots.filter_map(address).collect());
         }
         self.slot_of.get_or_insert_default()
+    }
+
+    /// Picks into `many`, but for what is in `exclude`.
+    fn choose(&mut self, want: &Want<'_>) {
+        let request = Request { exclude: &self.exclude, cost: want.cost, key: want.key };
+        self.many.clear();
+        if want.count > 1 {
+            self.picker.pick_many(&request, want.count as usize, &mut self.many);
+        } else if self.samples.due() {
+            let explained = self.picker.explained(&request);
+            self.many.extend(explained.pick);
+            let sample = self.sample(&explained);
+            self.samples.keep(sample);
+        } else {
+            self.many.extend(self.picker.pick(&request));
+        }
+    }
+
+    /// The same, but for what this caller can't use; where nothing is left of that, as any other.
+    #[cold]
+    fn choose_for(&mut self, want: &Want<'_>, now: Duration) {
+        let asked = self.exclude.len();
+        self.verdicts.avoided(want.caller, now, &mut self.exclude);
+        self.choose(want);
+        if self.many.is_empty() && self.exclude.len() > asked {
+            self.exclude.truncate(asked);
+            self.choose(want);
+        }
+        for pick in &self.many {
+            self.verdicts.picked(want.caller, pick.slot, now);
+        }
+    }
+
+    /// Counts the end of a request; whether its caller is kept away from the endpoint from now on.
+    fn end(
+        &mut self,
+        held: &Held,
+        outcome: Outcome,
+        latency: Option<Duration>,
+        now: Duration,
+    ) -> bool {
+        let (slot, caller) = (held.pick.slot, held.caller);
+        let mut counted = outcome;
+        let mut kept_away = false;
+        let since = self.planned(slot).and_then(Planned::probed_since);
+        if since.is_some_and(|since| held.began_at < since) {
+            counted = Outcome::Cancelled;
+        } else {
+            match outcome {
+                Outcome::Success => {
+                    self.witnesses.succeeded(slot, caller, now);
+                    if !self.verdicts.is_empty() {
+                        self.verdicts.succeeded(caller, slot);
+                    }
+                }
+                Outcome::Cancelled | Outcome::Rejected => {
+                    if !self.verdicts.is_empty() {
+                        self.verdicts.unjudged(caller, slot, now);
+                    }
+                }
+                Outcome::Unreachable => {
+                    (counted, kept_away) =
+                        self.failed(slot, caller, Failure::Unreachable, outcome, now);
+                }
+                Outcome::Failure | Outcome::Expired => {
+                    (counted, kept_away) = self.failed(slot, caller, Failure::Failed, outcome, now);
+                }
+            }
+        }
+        let latency_us = latency.map(|latency| latency.as_micros() as u32);
+        self.picker.end(slot, held.pick.cost, counted, latency_us);
+        kept_away
+    }
+
+    /// What a failure counts as, for all; and whether its caller is kept away from now on.
+    #[cold]
+    fn failed(
+        &mut self,
+        slot: u32,
+        caller: Identity,
+        failure: Failure,
+        outcome: Outcome,
+        now: Duration,
+    ) -> (Outcome, bool) {
+        if !self.judges || !self.witnesses.failed(slot, caller, failure, now) {
+            self.verdicts.failed_as_others(caller, slot, failure, now);
+            return (outcome, false);
+        }
+        (Outcome::Cancelled, self.verdicts.failed(caller, slot, failure, now))
     }
 
     fn planned(&self, slot: u32) -> Option<&Planned> {

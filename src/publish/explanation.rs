@@ -2,9 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{ServicePublisher, samples::Sample, target::Target};
+use super::{
+    ServicePublisher, samples::Sample, target::Target, verdicts::View, witnesses::Failure,
+};
 use crate::{
     catalog::{EndpointRef, Health},
+    identity::Identity,
     load::Totals,
     plan::{Plan, State},
     policy::Policy,
@@ -41,6 +44,33 @@ pub struct EndpointStatus {
     pub mean_latency: Option<Duration>,
     /// Outcomes since the agent first saw it.
     pub total: Totals,
+}
+
+/// An endpoint that one caller's picks avoid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avoided {
+    /// Whose picks.
+    pub caller: Identity,
+    /// What they avoid.
+    pub address: SocketAddr,
+    /// How often it failed for this caller while others' requests did not.
+    pub failures: u32,
+    /// There was no connection the last time.
+    pub unreachable: bool,
+    /// Until its next try; zero: the next pick may be one.
+    pub left: Duration,
+}
+
+impl Avoided {
+    pub(super) fn new(view: &View, address: SocketAddr, now: Duration) -> Self {
+        Self {
+            caller: view.caller,
+            address,
+            failures: view.failures,
+            unreachable: view.failure == Failure::Unreachable,
+            left: view.until.saturating_sub(now),
+        }
+    }
 }
 
 /// All that explains a pick.

@@ -21,12 +21,14 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::{
     ServicePublisher,
     callers::{Callers, Held},
-    explanation::{EndpointStatus, Explanation, NoEndpoint, cells, why_none},
+    explanation::{Avoided, EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     target::Target,
+    verdicts::Allowance,
 };
 use crate::{
     catalog::EndpointRef,
     clock,
+    identity::Identity,
     plan::{Here, Standing},
     policy::{Mode, Policy},
 };
@@ -42,6 +44,8 @@ pub struct Want<'a> {
     pub count: u32,
     /// At least 1.
     pub cost: u32,
+    /// On whose behalf.
+    pub caller: Identity,
 }
 
 /// What one pick got; at least one, as [`Live::pick`] gives it.
@@ -63,6 +67,7 @@ pub struct Live {
     target: Target,
     seed: u32,
     waker: Waker,
+    allowance: Arc<Allowance>,
     publisher: Mutex<ServicePublisher>,
     callers: ArcSwap<Callers>,
     mode: ArcSwap<Mode>,
@@ -101,8 +106,9 @@ impl Live {
         stale: bool,
         seed: u32,
         waker: Waker,
+        allowance: Arc<Allowance>,
     ) -> io::Result<Self> {
-        let callers = Callers::attach(&target, &mut publisher, seed, &waker, stale)?;
+        let callers = Callers::attach(&target, &mut publisher, seed, &waker, stale, &allowance)?;
         let mode = publisher.policy().mode_in_force();
         Ok(Self {
             target,
@@ -110,6 +116,7 @@ impl Live {
             waker,
             service_time_us: publisher.service_time_us(),
             keyed: AtomicBool::new(false),
+            allowance,
             publisher: Mutex::new(publisher),
             callers: ArcSwap::new(callers),
             mode: ArcSwap::from_pointee(mode),
@@ -147,6 +154,7 @@ impl Live {
                 self.seed,
                 &self.waker,
                 stale,
+                &self.allowance,
             )?);
         } else {
             counting.learn(&publisher);
@@ -206,8 +214,24 @@ impl Live {
     }
 
     /// Counts what an earlier agent picked; none where the endpoint is gone.
-    pub fn adopt(&self, address: SocketAddr, cost: u32, in_flight: bool) -> Option<Held> {
-        self.callers.load_full().adopt(address, cost, in_flight)
+    pub fn adopt(
+        &self,
+        address: SocketAddr,
+        cost: u32,
+        in_flight: bool,
+        caller: Identity,
+    ) -> Option<Held> {
+        self.callers.load_full().adopt(address, cost, in_flight, caller)
+    }
+
+    /// Which callers' picks avoid which endpoints, since they fail there and others don't.
+    pub fn avoided(&self) -> Vec<Avoided> {
+        let now = clock::now();
+        let mut all: Vec<Avoided> = (self.callers.load().verdicts().into_iter())
+            .map(|(view, address)| Avoided::new(&view, address, now))
+            .collect();
+        all.sort_by_key(|each| (each.caller, each.address));
+        all
     }
 
     #[cold]

@@ -29,9 +29,11 @@ mod standing;
 pub mod structure;
 pub mod tables;
 pub mod target;
+mod verdicts;
+mod witnesses;
 
 pub use callers::Held;
-pub use explanation::{CellView, EndpointStatus, Explanation, NoEndpoint};
+pub use explanation::{Avoided, CellView, EndpointStatus, Explanation, NoEndpoint};
 pub use live::{Course, Live, Picked, Want};
 pub use pointsman_table::{Outcome, ServerLoad};
 pub use samples::Sample;

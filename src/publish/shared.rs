@@ -19,6 +19,7 @@ use super::{
     bell::Bell,
     live::Live,
     target::{Target, Way},
+    verdicts::Allowance,
 };
 use crate::{
     catalog::{Catalog, Endpoint, EndpointRef, Port, Service, ServiceName},
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     /// Services have changed. Apart from `wake_up`, which callers ring as they go.
     pub(super) told: Bell,
     pub(super) numbers: Numbers,
+    /// For verdicts on single callers.
+    pub(super) allowance: Arc<Allowance>,
 }
 
 /// Where endpoints stand with their errors, by target and address.
@@ -86,6 +89,7 @@ impl Shared {
             wake_up: Bell::new()?,
             told: Bell::new()?,
             numbers: Numbers::default(),
+            allowance: Arc::default(),
         }))
     }
 

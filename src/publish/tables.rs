@@ -81,6 +81,7 @@ impl Tables {
             service.stale,
             seed,
             shared.wake_up.waker().clone(),
+            shared.allowance.clone(),
         )?;
         let live = Arc::new(live);
         all.insert(target.clone(), live.clone());

@@ -10,11 +10,16 @@ use super::{Live, Outcome, Tables, Target, Want};
 use crate::{
     catalog::{Catalog, Change, Endpoint, Port, Service, ServiceName, SourceId},
     clock,
-    plan::Here,
+    identity::Identity,
+    plan::{Here, State},
     policy::ConfigPolicies,
 };
 
-const ANY: Want<'_> = Want { exclude: &[], key: None, count: 1, cost: 1 };
+const ANY: Want<'_> = by(Identity::Uid(0));
+
+const fn by(caller: Identity) -> Want<'static> {
+    Want { exclude: &[], key: None, count: 1, cost: 1, caller }
+}
 
 fn service(addresses: &[&str]) -> Service {
     let endpoints =
@@ -192,4 +197,164 @@ fn a_removed_service_leaves_no_table_but_what_is_held_can_end() {
     drop(held);
     let error = live.pick(&ANY).expect_err("no endpoint is left");
     assert!(error.to_string().contains("knows no endpoint"), "{error}");
+}
+
+const HERE: Identity = Identity::Uid(1);
+const DENIED: Identity = Identity::Uid(2);
+
+/// A request of this caller, which can reach all but `out_of_reach`.
+fn request(live: &Live, caller: Identity, out_of_reach: &[SocketAddr]) -> SocketAddr {
+    let held = live.pick(&by(caller)).expect("endpoints").picks.remove(0);
+    let address = held.endpoint.address;
+    let outcome = match out_of_reach.contains(&address) {
+        true => Outcome::Unreachable,
+        false => Outcome::Success,
+    };
+    held.end(outcome, Some(Duration::from_millis(1)));
+    address
+}
+
+fn ejected(live: &Live) -> usize {
+    live.endpoints().iter().filter(|endpoint| endpoint.state == State::Ejected).count()
+}
+
+#[test]
+fn who_alone_can_not_reach_an_endpoint_is_kept_from_it_alone() {
+    let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    let denied = ["10.0.0.1:80".parse().expect("an address")];
+    for _ in 0..30 {
+        request(&live, HERE, &[]);
+    }
+    let start = clock::now();
+    let mut tried = 0;
+    let mut others_there = 0;
+    for _ in 0..200 {
+        others_there += u32::from(request(&live, HERE, &[]) == denied[0]);
+        tried += u32::from(request(&live, DENIED, &denied) == denied[0]);
+        assert_eq!(ejected(&live), 0);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // Once, after a second, after two more, after four more.
+    let most = 2 + ((clock::now() - start).as_secs_f64() + 1.0).log2() as u32;
+    assert!(tried <= most, "{tried} of {most}");
+    assert!(others_there > 30, "{others_there} of 200");
+    let [avoided] = live.avoided()[..] else { panic!("{:?}", live.avoided()) };
+    assert_eq!((avoided.caller, avoided.address, avoided.unreachable), (DENIED, denied[0], true));
+}
+
+#[test]
+fn who_reports_nothing_but_failures_moves_nobody_and_still_has_picks() {
+    let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    let all = live.endpoints().iter().map(|each| each.endpoint.address).collect::<Vec<_>>();
+    for _ in 0..30 {
+        request(&live, HERE, &[]);
+    }
+    for round in 0..300 {
+        request(&live, HERE, &[]);
+        let outcome =
+            [Outcome::Unreachable, Outcome::Failure, Outcome::Expired][round as usize % 3];
+        live.pick(&by(DENIED)).expect("endpoints").picks.remove(0).end(outcome, None);
+        assert_eq!(ejected(&live), 0);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let failures: u64 = live.endpoints().iter().map(|each| each.total.failed).sum();
+    assert_eq!(failures, 0);
+    assert_eq!(live.avoided().len(), all.len());
+}
+
+#[test]
+fn who_is_the_only_caller_is_believed() {
+    let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    let gone = ["10.0.0.1:80".parse().expect("an address")];
+    eventually("it is ejected", || {
+        request(&live, HERE, &gone);
+        ejected(&live) == 1
+    });
+    assert!(live.avoided().is_empty());
+}
+
+#[test]
+fn an_endpoint_that_dies_goes_as_soon_as_a_second_caller_notices() {
+    let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    for caller in (1..=3).cycle().take(90) {
+        request(&live, Identity::Uid(caller), &[]);
+    }
+    let gone = ["10.0.0.1:80".parse().expect("an address")];
+    let mut failed = 0;
+    eventually("it is ejected", || {
+        for caller in 1..=3 {
+            if request(&live, Identity::Uid(caller), &gone) == gone[0] {
+                failed += 1;
+                // Many times what a publication takes.
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        ejected(&live) == 1
+    });
+    assert!(failed <= 4, "{failed}");
+}
+
+#[test]
+fn an_endpoint_that_dies_goes_though_another_caller_reached_it_a_second_ago() {
+    let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    for _ in 0..30 {
+        request(&live, HERE, &[]);
+        request(&live, DENIED, &[]);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let gone = ["10.0.0.1:80".parse().expect("an address")];
+    let mut failed = 0;
+    eventually("it is ejected", || {
+        failed += u32::from(request(&live, DENIED, &gone) == gone[0]);
+        ejected(&live) == 1
+    });
+    assert!(failed <= 4, "{failed}: one, and one a second later");
+}
+
+#[test]
+fn what_began_before_an_ejection_is_no_probe() {
+    let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80"]);
+    let first = "10.0.0.1:80".parse().expect("an address");
+    let picks = std::iter::repeat_with(|| live.pick(&ANY).expect("endpoints").picks);
+    let (streams, _elsewhere): (Vec<_>, Vec<_>) =
+        picks.take(16).flatten().partition(|held| held.endpoint.address == first);
+    assert!(streams.len() >= 4);
+    let gone = [first];
+    eventually("it is ejected", || {
+        request(&live, HERE, &gone);
+        ejected(&live) == 1
+    });
+    let state = || live.endpoints()[0].state;
+    eventually("it is probing", || state() == State::Probing);
+    for held in streams {
+        held.end(Outcome::Success, None);
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(state(), State::Probing);
+    eventually("it serves again", || {
+        request(&live, HERE, &[]);
+        state() == State::Serving
+    });
+}
+
+#[test]
+fn where_all_requests_are_streams_an_ejected_endpoint_returns_as_well() {
+    for (endpoints, streams) in [(2, 1), (2, 8), (4, 8)] {
+        let addresses = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"];
+        let (_world, live) = World::new(&addresses[..endpoints]);
+        let stream = || live.pick(&ANY).expect("endpoints").picks.remove(0);
+        let mut open: std::collections::VecDeque<_> =
+            std::iter::repeat_with(stream).take(streams).collect();
+        let last = stream();
+        let gone = last.endpoint.address;
+        last.end(Outcome::Unreachable, None);
+        eventually("it is ejected", || ejected(&live) == 1);
+        eventually("it serves again", || {
+            open.push_back(stream());
+            let oldest = open.pop_front().expect("it is not empty");
+            oldest.end(Outcome::Success, None);
+            let all = live.endpoints();
+            all.iter().any(|it| it.endpoint.address == gone && it.state == State::Serving)
+        });
+    }
 }

@@ -32,7 +32,8 @@ impl Agent {
     pub fn adopt(&self, lease: Handed) -> bool {
         let Handed { id, identity, target, address, cost, in_flight, no_report, ttl } = lease;
         let opened = self.names.table(identity, &target);
-        let held = opened.ok().flatten().and_then(|live| live.adopt(address, cost, in_flight));
+        let live = opened.ok().flatten();
+        let held = live.and_then(|live| live.adopt(address, cost, in_flight, identity));
         let adopted = held.is_some_and(|held| {
             let tally = &self.names.tally(&target.service);
             let adopted = Adopted { in_flight, no_report, ttl, tally };

@@ -5,9 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use super::{Agent, Error, calls::wait, get::timestamp, limits};
 use crate::{
     api::v1,
+    identity::{Identity, Pods},
     plan::{Factor, Group, Plan, Planned},
     policy::resolve,
-    publish::{CellView, Explanation, Sample, leases::Identity},
+    publish::{Avoided, CellView, Explanation, Sample},
 };
 
 /// Said where picks come with a key.
@@ -34,6 +35,7 @@ impl Agent {
 
         let notes = found.service.notes.iter().chain(&plan.notes).chain(&resolved.problems);
         let mut notes: Vec<String> = notes.cloned().collect();
+        notes.extend(avoided(&live.avoided(), self.pods()));
         if found.service.stale {
             notes
                 .push(format!("{} has not confirmed it for over 10 minutes", found.service.source));
@@ -71,6 +73,25 @@ impl Agent {
             period: Some(period.into()),
         })
     }
+}
+
+/// Callers told one by one.
+const CALLERS: usize = 20;
+
+/// Who is kept from what, for people.
+fn avoided(all: &[Avoided], pods: &Pods) -> Vec<String> {
+    let told = all.iter().take(CALLERS).map(|each| {
+        let caller = pods.named(each.caller);
+        let how = if each.unreachable { "could not connect to" } else { "had failures at" };
+        let (address, failures, left) = (each.address, each.failures, each.left.as_secs_f64());
+        format!(
+            "{caller} {how} {address}, where other callers' requests succeed, {failures} times: its \
+             own picks avoid it, and the next try is in {left:.1} s"
+        )
+    });
+    let more = all.len().saturating_sub(CALLERS);
+    let more = (more > 0).then(|| format!("{more} more endpoints are avoided by single callers"));
+    told.chain(more).collect()
 }
 
 fn name_of(plan: &Plan, group: Option<usize>) -> String {

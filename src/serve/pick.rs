@@ -52,6 +52,7 @@ impl Agent {
             key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
             count: asked.count,
             cost: asked.cost,
+            caller: holder.identity,
         };
         let virtual_ip;
         let mut live = &resolved.live;

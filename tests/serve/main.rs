@@ -25,4 +25,5 @@ mod standard;
 mod state;
 mod takeover;
 mod watch;
+mod witnesses;
 mod zones;

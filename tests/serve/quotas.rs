@@ -36,7 +36,7 @@ const MILLION: u64 = 1_000_000;
 const BY_ONE: usize = 250_000;
 
 /// What a thread does as somebody else, where it may become somebody else.
-fn as_nobody<T: Send>(what: impl FnOnce() -> T + Send) -> T {
+pub(super) fn as_nobody<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     let as_nobody = || {
         if root_is_here("a flood by another user") {
             let nobody = rustix::process::Uid::from_raw(65534);

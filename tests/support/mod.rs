@@ -401,6 +401,16 @@ impl Http {
         Ok(Self(sender))
     }
 
+    /// On a connection that somebody else made.
+    pub async fn over(stream: std::os::unix::net::UnixStream) -> Self {
+        stream.set_nonblocking(true).unwrap();
+        let stream = UnixStream::from_std(stream).unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
     /// As [`Self::post`] where the connection may end; says whether it ends with this answer.
     pub async fn try_post(
         &mut self,

@@ -67,7 +67,7 @@ impl World {
     }
 
     fn pick_many(&self, holder: &Holder, ttl: Duration, count: u32) -> Vec<LeaseId> {
-        let want = Want { exclude: &[], key: None, count, cost: 1 };
+        let want = Want { exclude: &[], key: None, count, cost: 1, caller: holder.identity };
         let picked = self.live.pick(&want).unwrap();
         let give = |(index, held)| {
             let permit = self.leases.permit(holder.identity).unwrap();
@@ -78,7 +78,7 @@ impl World {
 
     /// A pick that nobody will report.
     fn count(&self, time: Duration) -> LeaseId {
-        let want = Want { exclude: &[], key: None, count: 1, cost: 1 };
+        let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: ME };
         let held = self.live.pick(&want).unwrap().picks.remove(0);
         self.leases.count(self.leases.permit(ME).unwrap(), held, ME, time, &self.tally)
     }
@@ -406,7 +406,7 @@ async fn reports_renewals_and_ends_from_many_threads_count_each_lease_once() {
 /// What a successor makes of a lease.
 fn adopt(world: &World, successor: &Leases, lease: Handed) -> bool {
     let Handed { id, identity, address, cost, in_flight, no_report, ttl, .. } = lease;
-    let held = world.live.adopt(address, cost, in_flight).unwrap();
+    let held = world.live.adopt(address, cost, in_flight, identity).unwrap();
     let adopted = Adopted { in_flight, no_report, ttl, tally: &world.tally };
     successor.adopt(id, held, identity, adopted)
 }

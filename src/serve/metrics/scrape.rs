@@ -1,6 +1,7 @@
 //! All metrics, as Prometheus reads them.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -16,6 +17,7 @@ use tonic::Code;
 
 use super::{Call, PROTOCOLS, endpoints};
 use crate::{
+    identity::Identity,
     plan::model::Phase,
     publish::{
         Outcome, Tables,
@@ -30,6 +32,8 @@ const COUNTED: usize = 1000;
 
 /// Callers told one by one: those that let most leases run out.
 const CALLERS: usize = 20;
+/// Callers told one by one that can't use what others can.
+const AVOIDING: usize = 100;
 
 /// No service can have this name.
 const OTHERS: &str = "_other";
@@ -75,6 +79,7 @@ impl Collector for Told {
         self.leases(&mut to)?;
         self.sources(&mut to)?;
         self.ejected(&mut to)?;
+        self.avoided(&mut to)?;
         self.publishing(&mut to)?;
         match self.series.endpoints {
             true => endpoints::tell(&self.tables, &mut to),
@@ -226,6 +231,32 @@ impl Told {
             let aside = live.standings().into_values();
             let aside = aside.filter(|it| matches!(it.phase, Phase::Ejected { .. })).count() as u64;
             ejected.encode_family(&[("service", service.as_str())])?.encode_gauge(&aside)?;
+        }
+        Ok(())
+    }
+
+    /// By the callers that avoid most; the others are one.
+    fn avoided(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Endpoints that one caller's picks avoid, since it fails there and others don't";
+        let mut metric =
+            to.encode_descriptor("endpoints_avoided", help, None, MetricType::Gauge)?;
+        let mut counts: BTreeMap<(String, Identity), u64> = BTreeMap::new();
+        for (service, live) in endpoints::of_services(&self.tables).into_iter().take(COUNTED) {
+            for avoided in live.avoided() {
+                *counts.entry((service.clone(), avoided.caller)).or_default() += 1;
+            }
+        }
+        let mut counts: Vec<_> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let others: u64 = counts.iter().skip(AVOIDING).map(|(_, count)| count).sum();
+        for ((service, caller), count) in counts.iter().take(AVOIDING) {
+            let caller = self.agent.pods().named(*caller).to_string();
+            let labels = [("service", service.as_str()), ("caller", caller.as_str())];
+            metric.encode_family(&labels)?.encode_gauge(count)?;
+        }
+        if others > 0 {
+            let labels = [("service", OTHERS), ("caller", OTHERS)];
+            metric.encode_family(&labels)?.encode_gauge(&others)?;
         }
         Ok(())
     }

@@ -1,0 +1,298 @@
+//! What holds for one caller alone: endpoints that it can't use while others can.
+//!
+//! Its picks avoid such an endpoint for a second, then one of them tries it; each failure doubles
+//! the time up to a minute, and a success ends it. Nobody else's picks change.
+//!
+//! A list of a few entries for each caller that has any; all of an agent's are within one quota.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use super::witnesses::Failure;
+use crate::{
+    identity::Identity,
+    quota::{Permit, Quota},
+};
+
+/// Of all callers at all tables. At 120 bytes each they take 2 MiB.
+const MOST: usize = 1 << 14;
+/// Of one caller at one table: each of its picks looks at all of them.
+const MOST_OF_ONE: usize = 64;
+/// Failures that keep a caller away, where it got a connection: two can be bad luck.
+const FAILURES: u32 = 3;
+/// How long it is kept away at first, and at most.
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long its one try is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A caller that was not heard of for so long begins anew.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+
+/// How many verdicts there may be, and how often the log says so.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    quota: Arc<Quota<Identity>>,
+    /// The second in which the log last named one.
+    named_at: AtomicU64,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { quota: Quota::new("verdicts", MOST), named_at: AtomicU64::new(0) }
+    }
+}
+
+impl Allowance {
+    /// Whether a line about one is due: one a second is.
+    pub(super) fn may_be_named(&self, now: Duration) -> bool {
+        let second = now.as_secs() + 1;
+        self.named_at.swap(second, Relaxed) != second
+    }
+}
+
+/// An endpoint that one caller can't use.
+#[derive(Debug)]
+struct Verdict {
+    slot: u32,
+    failure: Failure,
+    failures: u32,
+    /// How long it is kept away this time; zero: it is not yet.
+    length: Duration,
+    until: Duration,
+    /// One pick tries it.
+    trying: bool,
+    last: Duration,
+    _permit: Permit<Identity>,
+}
+
+/// A verdict, for who wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    pub(super) caller: Identity,
+    pub(super) slot: u32,
+    pub(super) failure: Failure,
+    pub(super) failures: u32,
+    pub(super) until: Duration,
+}
+
+/// The verdicts at one table.
+#[derive(Debug)]
+pub(super) struct Verdicts {
+    by_caller: HashMap<Identity, Vec<Verdict>>,
+    allowance: Arc<Allowance>,
+}
+
+impl Verdicts {
+    pub(super) fn new(allowance: Arc<Allowance>) -> Self {
+        Self { by_caller: HashMap::new(), allowance }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_caller.is_empty()
+    }
+
+    /// Adds the slots that this caller is kept from.
+    pub(super) fn avoided(&self, caller: Identity, now: Duration, slots: &mut Vec<u32>) {
+        let verdicts = self.by_caller.get(&caller).into_iter().flatten();
+        slots.extend(verdicts.filter(|verdict| now < verdict.until).map(|verdict| verdict.slot));
+    }
+
+    /// This caller picked it: that is its try, if one is due.
+    pub(super) fn picked(&mut self, caller: Identity, slot: u32, now: Duration) {
+        if let Some(verdict) = self.find(caller, slot)
+            && verdict.length > Duration::ZERO
+            && verdict.until <= now
+        {
+            verdict.trying = true;
+            verdict.until = now + PATIENCE;
+        }
+    }
+
+    /// A request of this caller failed there, and others' don't. Whether it is kept from it from now
+    /// on.
+    pub(super) fn failed(
+        &mut self,
+        caller: Identity,
+        slot: u32,
+        failure: Failure,
+        now: Duration,
+    ) -> bool {
+        if self.find(caller, slot).is_none() && !self.add(caller, slot, failure, now) {
+            return false;
+        }
+        let Some(verdict) = self.find(caller, slot) else { return false };
+        verdict.failures = verdict.failures.saturating_add(1);
+        (verdict.last, verdict.failure) = (now, failure);
+        // What was under way when it was decided tells nothing new.
+        let under_way = now < verdict.until && !verdict.trying;
+        let enough = failure == Failure::Unreachable || verdict.failures >= FAILURES;
+        if under_way || !enough {
+            return false;
+        }
+        let first = verdict.length == Duration::ZERO;
+        verdict.length = if first { FIRST } else { (verdict.length * 2).min(LONGEST) };
+        verdict.until = now + verdict.length;
+        verdict.trying = false;
+        first
+    }
+
+    /// A request of this caller failed there as others' do: its own verdict, if it has one, goes on.
+    pub(super) fn failed_as_others(
+        &mut self,
+        caller: Identity,
+        slot: u32,
+        failure: Failure,
+        now: Duration,
+    ) {
+        if self.find(caller, slot).is_some() {
+            self.failed(caller, slot, failure, now);
+        }
+    }
+
+    /// A request of this caller was answered there.
+    pub(super) fn succeeded(&mut self, caller: Identity, slot: u32) {
+        if let Some(verdicts) = self.by_caller.get_mut(&caller) {
+            verdicts.retain(|verdict| verdict.slot != slot);
+            if verdicts.is_empty() {
+                self.by_caller.remove(&caller);
+            }
+        }
+    }
+
+    /// Nobody can say how the try went: another may begin.
+    pub(super) fn unjudged(&mut self, caller: Identity, slot: u32, now: Duration) {
+        if let Some(verdict) = self.find(caller, slot).filter(|verdict| verdict.trying) {
+            verdict.trying = false;
+            verdict.until = now;
+        }
+    }
+
+    /// Drops those of other slots, and of callers that were not heard of for long.
+    pub(super) fn retain(&mut self, now: Duration, stays: impl Fn(u32) -> bool) {
+        self.by_caller.retain(|_, verdicts| {
+            verdicts.retain(|each| stays(each.slot) && now < each.last + FORGOTTEN);
+            !verdicts.is_empty()
+        });
+    }
+
+    /// Who is kept from what.
+    pub(super) fn all(&self) -> impl Iterator<Item = View> {
+        self.by_caller.iter().flat_map(|(caller, verdicts)| {
+            verdicts.iter().filter(|each| each.length > Duration::ZERO).map(|each| View {
+                caller: *caller,
+                slot: each.slot,
+                failure: each.failure,
+                failures: each.failures,
+                until: each.until,
+            })
+        })
+    }
+
+    fn find(&mut self, caller: Identity, slot: u32) -> Option<&mut Verdict> {
+        self.by_caller.get_mut(&caller)?.iter_mut().find(|verdict| verdict.slot == slot)
+    }
+
+    /// Whether there is room for it.
+    fn add(&mut self, caller: Identity, slot: u32, failure: Failure, now: Duration) -> bool {
+        if self.by_caller.get(&caller).is_some_and(|verdicts| verdicts.len() >= MOST_OF_ONE) {
+            return false;
+        }
+        let permit = self.allowance.quota.take(caller).or_else(|exhausted| {
+            self.retain(now, |_| true);
+            self.allowance.quota.take(caller).map_err(|_| exhausted)
+        });
+        let Ok(permit) = permit else { return false };
+        self.by_caller.entry(caller).or_default().push(Verdict {
+            slot,
+            failure,
+            failures: 0,
+            length: Duration::ZERO,
+            until: now,
+            trying: false,
+            last: now,
+            _permit: permit,
+        });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const X: Identity = Identity::Uid(1);
+    const Y: Identity = Identity::Uid(2);
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn verdicts() -> Verdicts {
+        Verdicts::new(Arc::default())
+    }
+
+    fn avoided(of: &Verdicts, caller: Identity, at: u64) -> Vec<u32> {
+        let mut slots = Vec::new();
+        of.avoided(caller, ms(at), &mut slots);
+        slots
+    }
+
+    #[test]
+    fn a_caller_is_kept_away_for_a_second_then_two_and_tries_once_each_time() {
+        let mut verdicts = verdicts();
+        assert!(verdicts.failed(X, 7, Failure::Unreachable, ms(0)));
+        assert!(!verdicts.failed(X, 7, Failure::Unreachable, ms(10)), "it was under way");
+        assert_eq!((avoided(&verdicts, X, 999), avoided(&verdicts, Y, 0)), (vec![7], vec![]));
+        assert!(avoided(&verdicts, X, 1_000).is_empty());
+        verdicts.picked(X, 7, ms(1_000));
+        assert_eq!(avoided(&verdicts, X, 1_001), [7], "one tries it");
+        assert!(!verdicts.failed(X, 7, Failure::Unreachable, ms(1_010)));
+        assert_eq!(avoided(&verdicts, X, 3_009), [7]);
+        assert!(avoided(&verdicts, X, 3_010).is_empty());
+        verdicts.picked(X, 7, ms(3_010));
+        verdicts.succeeded(X, 7);
+        assert!(verdicts.is_empty());
+    }
+
+    #[test]
+    fn a_try_that_nobody_judged_is_followed_by_another() {
+        let mut verdicts = verdicts();
+        verdicts.failed(X, 7, Failure::Unreachable, ms(0));
+        verdicts.picked(X, 7, ms(1_000));
+        verdicts.unjudged(X, 7, ms(1_500));
+        assert!(avoided(&verdicts, X, 1_500).is_empty());
+        verdicts.picked(X, 7, ms(2_000));
+        assert!(avoided(&verdicts, X, 12_000).is_empty(), "nor is it waited for long");
+    }
+
+    #[test]
+    fn three_failures_keep_away_where_there_was_a_connection() {
+        let mut verdicts = verdicts();
+        assert!(!verdicts.failed(X, 7, Failure::Failed, ms(0)));
+        assert!(!verdicts.failed(X, 7, Failure::Failed, ms(1)));
+        assert_eq!(verdicts.all().count(), 0);
+        assert!(verdicts.failed(X, 7, Failure::Failed, ms(2)));
+        assert_eq!(avoided(&verdicts, X, 3), [7]);
+    }
+
+    #[test]
+    fn one_caller_has_so_many_and_leaves_room_for_the_next() {
+        let allowance =
+            Arc::new(Allowance { quota: Quota::new("verdicts", 400), named_at: AtomicU64::new(0) });
+        let mut tables: Vec<_> = (0..10).map(|_| Verdicts::new(allowance.clone())).collect();
+        for table in &mut tables {
+            (0..100).for_each(|slot| _ = table.failed(X, slot, Failure::Unreachable, ms(0)));
+        }
+        assert_eq!(tables[0].all().count(), MOST_OF_ONE);
+        assert_eq!(allowance.quota.in_use(), 300);
+        assert!(tables[9].failed(Y, 0, Failure::Unreachable, ms(0)));
+        tables.iter_mut().for_each(|table| table.retain(FORGOTTEN, |_| true));
+        assert_eq!(allowance.quota.in_use(), 0);
+    }
+}
