@@ -57,7 +57,9 @@ impl Serving {
         let Parts { options, agent, .. } = parts;
         let (claim, mut heir) = match right {
             Right::Own(claim) => (claim, None),
-            Right::Of(pid) => takeover::take(&options.socket, pid, &parts.origins, agent).await?,
+            Right::Of(pid) => {
+                takeover::take(&options.socket, options.admin, pid, &parts.origins, agent).await?
+            }
         };
         let admin = match admin {
             Some(admin) => admin,
@@ -177,8 +179,11 @@ impl Serving {
         };
         listening.send_replace(false);
         let stays = parts.options.stay && successor.is_some();
-        if !stays {
+        // An agent that is started again while this one lingers needs the address.
+        let has_admin = successor.as_ref().is_some_and(|successor| successor.has_admin);
+        if !stays || has_admin {
             end_pages.send_replace(true);
+            drop(admin);
         }
         let (claim, mut told) = match successor {
             None => {

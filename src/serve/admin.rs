@@ -23,6 +23,7 @@ use crate::{
     source::{Spec, Status},
 };
 
+mod guests;
 mod page;
 
 /// What OpenMetrics text is called; Prometheus reads it as it is.
@@ -56,7 +57,7 @@ pub fn spawn(
     ending: watch::Receiver<bool>,
 ) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         let served = runtime.block_on(serve(listener, told, ending));
         if let Err(error) = served {
@@ -86,10 +87,11 @@ async fn serve(
         .with_state(told);
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::select! {
-        served = async { axum::serve(listener, routes).await } => served,
+        () = guests::serve(listener, routes) => {}
         // The pages have nothing to finish: whoever asks meanwhile asks again.
-        _ = ending.wait_for(|&ending| ending) => Ok(()),
+        _ = ending.wait_for(|&ending| ending) => {}
     }
+    Ok(())
 }
 
 /// The process answers, which is all that a restart could mend.

@@ -1,8 +1,91 @@
 //! The pages for Kubernetes, Prometheus and people.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{ErrorKind, Read, Write},
+    net::TcpStream,
+    time::Duration,
+};
 
-use crate::support::{Agent, SHOP};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+
+use crate::{
+    floods::resident_kib,
+    support::{Agent, SHOP},
+};
+
+/// Far more than may be connected at a time.
+const GUESTS: usize = 500;
+
+/// Whether the agent has hung up.
+fn is_over(stream: &mut TcpStream) -> bool {
+    match stream.read(&mut [0; 1024]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
+}
+
+#[tokio::test]
+async fn who_fills_the_admin_address_with_half_requests_holds_nothing_and_no_one_up() {
+    let agent = Agent::with(SHOP);
+    assert_eq!(agent.admin_page("/livez").await.0, 200);
+    let before = resident_kib(&agent);
+    let mut guests = Vec::new();
+    for _ in 0..GUESTS {
+        let mut stream = TcpStream::connect(agent.admin()).unwrap();
+        // The agent may have hung up already.
+        let head = format!("GET /metrics HTTP/1.1\r\nhost: x\r\na: {}", "x".repeat(7000));
+        stream.write_all(head.as_bytes()).ok();
+        stream.set_nonblocking(true).unwrap();
+        guests.push(stream);
+    }
+    for _ in 0..20 {
+        let page = tokio::time::timeout(Duration::from_secs(1), agent.admin_page("/livez"));
+        assert_eq!(page.await.expect("kubelet waits a second").0, 200);
+    }
+    guests.retain_mut(|stream| !is_over(stream));
+    assert!(guests.len() <= 16, "{} are connected", guests.len());
+    let grown = resident_kib(&agent).saturating_sub(before);
+    assert!(grown < 2 << 10, "{grown} KiB more");
+    // Heads have 5 s.
+    tokio::time::sleep(Duration::from_millis(6500)).await;
+    guests.retain_mut(|stream| !is_over(stream));
+    assert_eq!(guests.len(), 0, "are still connected");
+}
+
+#[tokio::test]
+async fn an_idle_connection_to_the_admin_address_ends() {
+    let agent = Agent::with(SHOP);
+    let mut stream = TcpStream::connect(agent.admin()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an end");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn the_admin_pages_are_back_once_there_are_file_descriptors_again() {
+    let agent = Agent::with(SHOP);
+    assert_eq!(agent.admin_page("/livez").await.0, 200);
+    let pid = Pid::from_raw(agent.pid().cast_signed());
+    let limit = |files| {
+        let limit = Rlimit { current: Some(files), maximum: Some(1024) };
+        prlimit(pid, Resource::Nofile, limit).unwrap();
+    };
+    // Fewer than it has.
+    limit(3);
+    let mut waits = TcpStream::connect(agent.admin()).unwrap();
+    waits.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    agent.logs("a connection to the admin address could not be accepted");
+    limit(1024);
+    waits.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut answer = String::new();
+    waits.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(agent.admin_page("/livez").await.0, 200);
+    assert!(!agent.has_logged("panicked"));
+}
 
 #[tokio::test]
 async fn an_agent_is_ready_once_every_source_has_answered() {

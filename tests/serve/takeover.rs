@@ -251,6 +251,35 @@ async fn the_admin_address_goes_over_as_well() {
 }
 
 #[tokio::test]
+async fn an_agent_that_crashes_while_the_one_before_lingers_can_be_started_again() {
+    for arguments in [&["--takeover"][..], &["--takeover", "--stay"]] {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
+        fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+        let start = || {
+            let socket = folder.path().join("agent.sock");
+            let mut command = crate::support::command_at(&socket, &free.to_string());
+            command.args(arguments);
+            let agent = Agent::spawn(folder.clone(), command);
+            agent.logs("listening");
+            agent
+        };
+        let old = start();
+        let mut idle = old.http().await;
+        idle.pick("cart.shop").await;
+        let new = start();
+        old.logs("handed over");
+        new.kill();
+        let again = start();
+        again.still_serves().await;
+        assert_eq!(again.admin_page("/livez").await.0, 200);
+        // The old one is there as long as somebody is connected to it.
+        assert!(!old.has_logged("ended"));
+        idle.pick("cart.shop").await;
+    }
+}
+
+#[tokio::test]
 async fn only_the_agent_that_serves_writes_the_state() {
     let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
     fs::write(folder.path().join("services.yaml"), SHOP).unwrap();

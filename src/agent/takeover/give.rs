@@ -46,6 +46,8 @@ pub(in crate::agent) struct Giver<'a> {
 pub(in crate::agent) struct Successor {
     /// Its process, as the kernel says; none where it is in a container that this one can't see.
     pub(in crate::agent) pid: Option<u32>,
+    /// Its admin pages are at the same address.
+    pub(in crate::agent) has_admin: bool,
     wire: Wire,
     leases: Handoff,
 }
@@ -71,7 +73,7 @@ impl Giver<'_> {
             };
             let mut wire = Wire(stream);
             match self.hand_over(&mut wire).await {
-                Ok(leases) => return Successor { pid, wire, leases },
+                Ok((has_admin, leases)) => return Successor { pid, has_admin, wire, leases },
                 Err(error) => {
                     warn!(pid, %error, "an agent began to take over, and did not; serving on");
                     if let Some(new_door) = self.carry_on() {
@@ -82,7 +84,8 @@ impl Giver<'_> {
         }
     }
 
-    async fn hand_over(&self, wire: &mut Wire) -> io::Result<Handoff> {
+    /// Says also whether the other agent's admin pages are at this one's address.
+    async fn hand_over(&self, wire: &mut Wire) -> io::Result<(bool, Handoff)> {
         let hello = timeout(ANSWER_LIMIT, wire.receive()).await??;
         let (What::Hello(hello), _) = hello else {
             return Err(io::Error::other("it did not say what it wants"));
@@ -97,6 +100,7 @@ impl Giver<'_> {
             return Err(io::Error::other(why));
         }
         info!(pid = hello.pid, "handing over to another agent");
+        let has_admin = hello.admin == self.admin.local_addr()?.to_string();
         if let Some(keeper) = self.keeper {
             // It may be writing just now.
             let keeper = keeper.clone();
@@ -124,7 +128,7 @@ impl Giver<'_> {
         }
         // However long that takes: as long as it lives it has the lock as well.
         match wire.receive().await? {
-            (What::Serving(_), _) => Ok(handoff),
+            (What::Serving(_), _) => Ok((has_admin, handoff)),
             (other, _) => Err(io::Error::other(format!("it said {other:?}"))),
         }
     }

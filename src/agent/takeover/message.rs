@@ -56,6 +56,9 @@ pub(super) struct Hello {
     pub(super) version: u32,
     #[prost(uint32, tag = "2")]
     pub(super) pid: u32,
+    /// Where its admin pages are to be.
+    #[prost(string, tag = "3")]
+    pub(super) admin: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

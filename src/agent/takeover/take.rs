@@ -1,6 +1,12 @@
 //! The new agent's side.
 
-use std::{io, net::TcpListener, os::unix::net::UnixListener, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{net::UnixStream, time::timeout};
 use tracing::{debug, info, warn};
@@ -41,8 +47,10 @@ pub(in crate::agent) struct Heir {
 
 /// Takes the socket over from the live agent `pid`; at the end both have the claim to it, and the
 /// one before serves until [`Heir::serves`]. None beside the claim: it has ended by itself.
+/// `admin`: where this agent's pages are to be.
 pub(in crate::agent) async fn take(
     address: &SocketAddress,
+    admin: SocketAddr,
     pid: String,
     origins: &Origins,
     agent: &serve::Agent,
@@ -65,7 +73,7 @@ pub(in crate::agent) async fn take(
             };
         }
     };
-    match ask(&mut wire, &pid, origins, agent).await {
+    match ask(&mut wire, admin, &pid, origins, agent).await {
         Ok((offer, mut descriptors)) => {
             let mut next = || (!descriptors.is_empty()).then(|| descriptors.remove(0));
             let lock = next().ok_or_else(|| TakeoverError::Nonsense {
@@ -132,12 +140,14 @@ impl From<io::Error> for Asked {
 
 async fn ask(
     wire: &mut Wire,
+    admin: SocketAddr,
     pid: &str,
     origins: &Origins,
     agent: &serve::Agent,
 ) -> Result<(Offer, Vec<std::os::fd::OwnedFd>), Asked> {
     let hung = |_| Asked::Says(TakeoverError::Hung { pid: pid.to_owned() });
-    wire.send(What::Hello(Hello { version: VERSION, pid: std::process::id() })).await?;
+    let (pid_here, admin) = (std::process::id(), admin.to_string());
+    wire.send(What::Hello(Hello { version: VERSION, pid: pid_here, admin })).await?;
     let nonsense = |why: String| Asked::Says(TakeoverError::Nonsense { pid: pid.to_owned(), why });
     let (offer, descriptors) = match timeout(ANSWER_LIMIT, wire.receive()).await.map_err(hung)?? {
         (What::Offer(offer), descriptors) => (offer, descriptors),

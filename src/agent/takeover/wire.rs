@@ -116,7 +116,7 @@ mod tests {
         let (mut one, mut other) = (Wire(one), Wire(other));
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"locked").unwrap();
-        let hello = What::Hello(Hello { version: 7, pid: 9 });
+        let hello = What::Hello(Hello { version: 7, pid: 9, admin: String::new() });
         one.send_with(hello.clone(), &[file.as_fd()]).await.unwrap();
         let why = "x".repeat(100_000);
         let refusal = What::Refusal(Refusal { why });

@@ -1,0 +1,116 @@
+//! The connections of the admin address: few at a time, and none for long.
+//!
+//! Whoever reaches the address may open connections without end. Over the bound, the oldest connection
+//! of the address that has the most ends. So one that hoards takes from itself, and kubelet's probe,
+//! which is answered within milliseconds, gets through.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
+
+/// Connections at a time: kubelet's two probes, a few scrapers, a person with a browser.
+const MAX_CONNECTIONS: usize = 16;
+/// How long a connection may take for a request's head, and how long it may be idle. On one network
+/// a head takes milliseconds, and whoever comes later connects anew.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+/// How long a connection may last, however busy. A scrape takes well below a second.
+const LIFE: Duration = Duration::from_secs(60);
+/// What the answer under way has after that.
+const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// Bytes of a request's head: the least that hyper takes, and a scraper's has some 500.
+const MAX_HEAD: usize = 8 << 10;
+/// The pause after a connection could not be accepted, which is for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves whoever connects, for ever.
+pub(super) async fn serve(listener: TcpListener, routes: Router) {
+    let mut guests = Guests::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, from)) => guests.admit(stream, from, routes.clone()),
+            Err(error) => {
+                tracing::warn!(%error, "a connection to the admin address could not be accepted");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Who is connected, the oldest first.
+#[derive(Default)]
+struct Guests {
+    all: Vec<(IpAddr, AbortHandle)>,
+    tasks: JoinSet<()>,
+}
+
+impl Guests {
+    fn admit(&mut self, stream: TcpStream, from: SocketAddr, routes: Router) {
+        while self.tasks.try_join_next().is_some() {}
+        self.all.retain(|(_, task)| !task.is_finished());
+        if self.all.len() >= MAX_CONNECTIONS {
+            let addresses: Vec<_> = self.all.iter().map(|(address, _)| *address).collect();
+            let (_, task) = self.all.remove(oldest_of_the_most(&addresses));
+            task.abort();
+        }
+        let task = self.tasks.spawn(async move {
+            if let Err(error) = answer(stream, routes).await {
+                tracing::debug!(%from, error, "a connection to the admin address broke off");
+            }
+        });
+        self.all.push((from.ip(), task));
+    }
+}
+
+/// Which of these connections, the oldest first, has to go: the oldest of the address that has the
+/// most.
+fn oldest_of_the_most(addresses: &[IpAddr]) -> usize {
+    let held = |address| addresses.iter().filter(|other| *other == address).count();
+    let most = addresses.iter().map(held).max().unwrap_or_default();
+    addresses.iter().position(|address| held(address) == most).unwrap_or_default()
+}
+
+async fn answer(stream: TcpStream, routes: Router) -> Result<(), axum::BoxError> {
+    let mut protocol = http1::Builder::new();
+    protocol.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(MAX_HEAD);
+    let served = protocol.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    let mut served = std::pin::pin!(served);
+    match timeout(LIFE, served.as_mut()).await {
+        Ok(ended) => ended?,
+        Err(_) => {
+            served.as_mut().graceful_shutdown();
+            timeout(LAST_ANSWER, served).await.map_err(io::Error::from)??;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_the_most_connections_loses_its_oldest() {
+        let address = |n| IpAddr::from([10, 0, 0, n]);
+        let gone = |held: &[u8]| {
+            let addresses: Vec<_> = held.iter().copied().map(address).collect();
+            oldest_of_the_most(&addresses)
+        };
+        assert_eq!(gone(&[1, 2, 2, 3]), 1);
+        assert_eq!(gone(&[1, 2, 3, 3, 3, 2]), 2);
+        assert_eq!(gone(&[3, 2, 1]), 0, "all have one: the oldest of all");
+    }
+}
