@@ -1,7 +1,8 @@
 //! The pages for Kubernetes, Prometheus and people, on an address of their own.
 //!
 //! They run on a thread and a runtime of their own: neither a slow scraper nor a large answer can
-//! hold a pick up, and they still answer when the rest is busy.
+//! hold a pick up, and they still answer when the rest is busy. `guests`: who may be connected, and
+//! for how long.
 
 use std::{
     io,
