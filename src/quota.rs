@@ -61,18 +61,35 @@ impl<K: Copy + Debug + Ord> Quota<K> {
     /// # Errors
     /// All are held, or the rest is kept for those that hold less.
     pub fn take(self: &Arc<Self>, holder: K) -> Result<Permit<K>, Exhausted> {
+        self.resize(holder, 0, 1)?;
+        Ok(Permit { quota: Arc::clone(self), holder })
+    }
+
+    /// Makes so many of this holder so many others; who calls gives back what it took. To hold less
+    /// never fails.
+    ///
+    /// # Errors
+    /// All are held, or the rest is kept for those that hold less.
+    pub fn resize(&self, holder: K, from: usize, to: usize) -> Result<(), Exhausted> {
         let mut held = self.held();
         let own = held.by.get(&holder).copied().unwrap_or(0);
-        let reserve = self.total / RESERVE;
-        let fair = (reserve / HOLDERS).max(1);
-        let room = held.all < self.total - reserve || (held.all < self.total && own < fair);
-        if !room {
-            let (name, all, total) = (self.name, held.all, self.total);
-            return Err(Exhausted { name, held: own, all, total });
+        let (all_then, own_then) = (held.all - from + to, own - from + to);
+        if to > from {
+            let reserve = self.total / RESERVE;
+            let fair = (reserve / HOLDERS).max(1);
+            let room =
+                all_then <= self.total - reserve || (all_then <= self.total && own_then <= fair);
+            if !room {
+                let (name, all, total) = (self.name, held.all, self.total);
+                return Err(Exhausted { name, held: own, all, total });
+            }
         }
-        held.all += 1;
-        held.by.insert(holder, own + 1);
-        Ok(Permit { quota: Arc::clone(self), holder })
+        held.all = all_then;
+        match own_then {
+            0 => held.by.remove(&holder),
+            own => held.by.insert(holder, own),
+        };
+        Ok(())
     }
 
     /// By whom how many are held, the most first.
@@ -99,14 +116,7 @@ impl<K: Copy + Debug + Ord> Quota<K> {
 
 impl<K: Copy + Debug + Ord> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut held = self.quota.held();
-        held.all -= 1;
-        if let Some(own) = held.by.get_mut(&self.holder) {
-            *own -= 1;
-            if *own == 0 {
-                held.by.remove(&self.holder);
-            }
-        }
+        self.quota.resize(self.holder, 1, 0).ok();
     }
 }
 
@@ -151,5 +161,21 @@ mod tests {
         held.push(quota.take(1).unwrap());
         assert_eq!(quota.holders(), [(1, 3)]);
         assert_eq!(quota.total(), 4);
+    }
+
+    #[test]
+    fn amounts_come_out_of_the_same_reserve() {
+        let quota = Quota::new("bytes", 4096);
+        quota.resize(1, 0, 3072).unwrap();
+        assert!(quota.resize(1, 3072, 3073).is_err(), "the reserve is for others");
+        assert!(quota.resize(2, 0, 17).is_err(), "and little for each");
+        quota.resize(2, 0, 16).unwrap();
+        assert!(quota.resize(2, 16, 17).is_err());
+        quota.resize(1, 3072, 1000).unwrap();
+        quota.resize(2, 16, 2000).unwrap();
+        assert_eq!(quota.holders(), [(2, 2000), (1, 1000)]);
+        quota.resize(2, 2000, 0).unwrap();
+        quota.resize(1, 1000, 0).unwrap();
+        assert!(quota.holders().is_empty() && quota.in_use() == 0);
     }
 }

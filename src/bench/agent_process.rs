@@ -5,6 +5,8 @@ use std::{
     fmt::Write as _,
     fs,
     io::{self, Read, Write},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -35,13 +37,18 @@ pub(super) struct AgentProcess {
 impl AgentProcess {
     /// On so many services of [`ENDPOINTS`] endpoints each.
     pub(super) fn start(services: usize) -> io::Result<Self> {
+        Self::start_in(services, None)
+    }
+
+    /// The same, in this control group.
+    pub(super) fn start_in(services: usize, group: Option<&Path>) -> io::Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("pointsman-bench-{}-{number}", process::id());
         let folder = env::temp_dir().join(name);
         fs::create_dir(&folder)?;
         fs::write(folder.join("services.yaml"), services_file(services))?;
-        let process = spawn(&folder, &[]);
+        let process = spawn(&folder, &[], group);
         let process = process.inspect_err(|_| _ = fs::remove_dir_all(&folder))?;
         let mut agent = Self { process, folder };
         agent.wait_for_socket()?;
@@ -52,7 +59,7 @@ impl AgentProcess {
     pub(super) fn start_with_state(services: usize) -> io::Result<Self> {
         let mut agent = Self::start(services)?;
         agent.end()?;
-        agent.process = spawn(&agent.folder, &[agent.state()])?;
+        agent.process = spawn(&agent.folder, &[agent.state()], None)?;
         agent.wait_for_socket()?;
         Ok(agent)
     }
@@ -65,7 +72,7 @@ impl AgentProcess {
             _ => {}
         }
         let start = clock::now();
-        self.process = spawn(&self.folder, &[self.state()])?;
+        self.process = spawn(&self.folder, &[self.state()], None)?;
         while !self.picks()? {
             if clock::now() - start > PATIENCE {
                 return Err(io::Error::other("it never picked"));
@@ -104,6 +111,24 @@ impl AgentProcess {
 
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Whether it has not ended.
+    pub(super) fn runs(&mut self) -> io::Result<bool> {
+        Ok(self.process.try_wait()?.is_none())
+    }
+
+    /// Where its admin pages are, as its log says.
+    pub(super) fn admin(&self) -> io::Result<SocketAddr> {
+        let log = fs::read_to_string(self.folder.join("agent.log"))?;
+        let said = log.split("admin=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let address = said.and_then(|address| address.parse().ok());
+        address.ok_or_else(|| io::Error::other(format!("no admin address in its log:\n{log}")))
+    }
+
+    /// Lets other users reach its socket.
+    pub(super) fn open_folder(&self) -> io::Result<()> {
+        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755))
     }
 
     fn wait_for_socket(&mut self) -> io::Result<()> {
@@ -147,9 +172,19 @@ impl AgentProcess {
     }
 }
 
-fn spawn(folder: &Path, arguments: &[String]) -> io::Result<Child> {
+fn spawn(folder: &Path, arguments: &[String], group: Option<&Path>) -> io::Result<Child> {
     let log = fs::File::create(folder.join("agent.log"))?;
-    Command::new(env::current_exe()?)
+    let mut command = match group {
+        // It goes there itself, so that all of its memory counts there.
+        Some(group) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(group.join("cgroup.procs"));
+            shell.arg(env::current_exe()?);
+            shell
+        }
+        None => Command::new(env::current_exe()?),
+    };
+    command
         .arg("agent")
         .arg(format!("--source=file:{}", folder.join("services.yaml").display()))
         .arg(format!("--socket={}", folder.join("agent.sock").display()))

@@ -6,6 +6,7 @@
 //! - [`publish`]: what publishing costs the node
 //! - [`memory`], [`idle`], [`start`]: what a real agent holds, what it costs at rest, and how soon
 //!   it picks after a restart
+//! - [`isolation`]: what one caller's attacks do to the agent and to another's picks
 //! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
 //!
 //! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 mod agent_process;
 pub mod balance;
 pub mod idle;
+pub mod isolation;
 pub mod memory;
 pub mod pick;
 pub mod publish;
@@ -54,6 +56,9 @@ enum What {
     Start,
     /// How often the agent wakes while nothing happens, and whether it sleeps through a pick.
     Idle,
+    /// Attacks of one caller, in a control group with the DaemonSet's limit: what the agent holds, and
+    /// how soon another caller's picks are answered.
+    Isolation(isolation::Args),
 }
 
 /// Runs one bench and prints its report.
@@ -66,6 +71,7 @@ pub fn run(args: Args) -> ExitCode {
         What::Memory => memory::run(args.smoke),
         What::Start => start::run(args.smoke),
         What::Idle => idle::run(args.smoke),
+        What::Isolation(isolation) => isolation::run(&isolation, args.smoke),
     };
     let judged = |report: report::Report| if args.smoke { report.unjudged() } else { report };
     match report.map(judged).and_then(|report| report.print(args.output).map(|()| report)) {

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Error, access::Access, delivery::Line, ending::Ending, limits, metrics::Metrics, names::Names,
-    watch::Life,
+    Error, access::Access, account::Account, delivery::Line, ending::Ending, limits,
+    metrics::Metrics, names::Names, watch::Life,
 };
 use crate::{
     catalog::Catalog,
@@ -27,6 +27,7 @@ pub struct Agent {
     pub(super) connections: Arc<Quota<Identity>>,
     pub(super) sessions: Arc<Quota<Identity>>,
     pub(super) watches: Arc<Quota<Identity>>,
+    pub(super) pending: Arc<Quota<Identity>>,
     pub(super) ending: Ending,
     pub(super) life: Life,
 }
@@ -40,6 +41,8 @@ pub struct Caller {
     pub connection: Arc<Connection>,
     /// The same, for answers that may not arrive.
     pub line: Arc<Line>,
+    /// The same, for what it makes the agent hold.
+    pub account: Arc<Account>,
 }
 
 impl Caller {
@@ -67,6 +70,7 @@ impl Agent {
             connections: Quota::new("connections", limits::most_connections()),
             sessions: Quota::new("sessions", limits::MAX_SESSIONS),
             watches: Quota::new("watches", limits::MAX_WATCHES),
+            pending: Quota::new("bytes of unfinished requests", limits::MAX_PENDING),
             ending: Ending::default(),
             life: Life::new(),
         }
@@ -95,6 +99,11 @@ impl Agent {
     /// Whose the watches are, and how many there may be.
     pub fn watches(&self) -> &Arc<Quota<Identity>> {
         &self.watches
+    }
+
+    /// Whose the bytes of unfinished requests are, and how many there may be.
+    pub fn pending(&self) -> &Arc<Quota<Identity>> {
+        &self.pending
     }
 
     /// One more session.

@@ -15,6 +15,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use mend_authority::Mended;
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::watch,
@@ -22,8 +23,8 @@ use tokio::{
 
 pub use super::talk::Leave;
 use super::{
-    Agent, Caller, front::Front, limits, metrics::Connected, noted::Noted, patience::Patience,
-    talk::Talk,
+    Agent, Caller, account::Account, front::Front, limits, metrics::Connected, noted::Noted,
+    patience::Patience, talk::Talk,
 };
 use crate::{
     identity::{Identity, PodUid},
@@ -128,7 +129,16 @@ impl Connections {
                 return;
             }
         };
-        let caller = Caller { identity, connection: Arc::default(), line: Arc::default() };
+        // Without it more waits in the kernel, unread, than is counted anywhere.
+        if let Err(error) = set_socket_send_buffer_size(&stream, limits::SEND_BUFFER) {
+            tracing::debug!(%error, "a connection's buffer stays as large as it was");
+        }
+        let caller = Caller {
+            identity,
+            connection: Arc::default(),
+            line: Arc::default(),
+            account: Account::new(agent.pending().clone(), identity),
+        };
         let open = Open {
             caller: caller.clone(),
             leases: agent.leases().clone(),
@@ -138,11 +148,13 @@ impl Connections {
         // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
         let stream = Mended::new(stream);
         let waiting = self.patience.wait();
-        let stream = Noted::new(stream, caller.line.clone(), waiting.clone());
+        let account = caller.account.clone();
+        let stream = Noted::new(stream, caller.line.clone(), waiting.clone(), account.clone());
         let talk = Talk::new(self.front.clone(), caller, waiting.clone(), self.leaving.clone());
         let heard = talk.clone();
         let service = service_fn(move |request| heard.clone().answer(request));
         let served = protocols().serve_connection(TokioIo::new(stream), service).into_owned();
+        let agent = agent.clone();
         let mut leave = self.leave.subscribe();
         tokio::spawn(async move {
             let _open = open;
@@ -168,6 +180,12 @@ impl Connections {
                 },
             };
             drop(told);
+            if let Some(exhausted) = account.refusal()
+                && agent.metrics().connection_refused()
+            {
+                let caller = agent.pods().named(identity);
+                tracing::warn!(%caller, "hung up on a caller: {exhausted}");
+            }
             if let Err(error) = ended {
                 // Callers hang up as they please: that is no problem of this agent.
                 tracing::debug!(error, "a connection broke off");
@@ -188,10 +206,13 @@ enum Told {
 fn protocols() -> auto::Builder<TokioExecutor> {
     let mut protocols = auto::Builder::new(TokioExecutor::new());
     // To copy an answer of usual length behind its head takes less than to list the two.
-    protocols.http1().writev(false);
+    protocols.http1().writev(false).max_buf_size(limits::MAX_HEAD as usize);
     protocols
         .http2()
         .max_concurrent_streams(limits::MAX_STREAMS)
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_send_buf_size(limits::STREAM_WINDOW as usize)
         .max_header_list_size(limits::MAX_HEAD);
     protocols
 }

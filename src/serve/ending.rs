@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::body::{Body, Frame};
 use tokio::sync::watch;
 
-use super::{Error, grpc};
+use super::{Error, account::Pending, grpc};
 
 /// Whether the agent is about to end.
 #[derive(Debug)]
@@ -59,11 +59,13 @@ pub(super) struct UntilEnd<B> {
     body: B,
     ended: Ended,
     over: bool,
+    _held: Pending,
 }
 
 impl<B> UntilEnd<B> {
-    pub(super) fn new(body: B, ending: &Ending) -> Self {
-        Self { body, ended: ending.wait(), over: false }
+    /// `held`: what it costs as long as it goes on.
+    pub(super) fn new(body: B, ending: &Ending, held: Pending) -> Self {
+        Self { body, ended: ending.wait(), over: false, _held: held }
     }
 }
 

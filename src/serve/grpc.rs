@@ -42,32 +42,56 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
+/// What a head asks for. The head itself is not kept: it may be long, and its body may never come.
+#[derive(Debug)]
+pub struct Asked {
+    /// Or why not, with the call if there is such a one.
+    call: Result<Call, (Option<Call>, Status)>,
+    deadline: Option<Duration>,
+}
+
+impl Asked {
+    /// What this one does.
+    #[must_use]
+    pub fn of<B>(head: &Request<B>) -> Self {
+        let path = head.uri().path();
+        let named = path.strip_prefix("/pointsman.v1.Agent/").and_then(Call::by_name);
+        let call = match (named, unreadable(head.headers())) {
+            (Some(call), None) => Ok(call),
+            (Some(call), Some(status)) => Err((Some(call), status)),
+            (None, _) => Err((None, no_such_method(path))),
+        };
+        Self { call, deadline: deadline(head.headers()).map(in_time) }
+    }
+
+    /// Refuses it.
+    #[must_use]
+    pub fn refuse(&self, agent: &Agent, error: &Error) -> Response<axum::body::Body> {
+        let call = self.call.as_ref().map_or_else(|(call, _)| *call, |call| Some(*call));
+        refuse(agent, call, &error.status())
+    }
+}
+
 /// Answers one gRPC call.
 pub async fn answer<B>(
     agent: &Arc<Agent>,
     caller: &Caller,
-    request: Request<B>,
+    asked: Asked,
+    body: B,
 ) -> Response<axum::body::Body>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let (head, body) = request.into_parts();
-    let Some(call) = head.uri.path().strip_prefix("/pointsman.v1.Agent/").and_then(Call::by_name)
-    else {
-        return refuse(agent, None, &no_such_method(head.uri.path()));
+    let deadline = asked.deadline;
+    let call = match asked.call {
+        Ok(call) => call,
+        Err((call, status)) => return refuse(agent, call, &status),
     };
-    if let Some(status) = unreadable(&head.headers) {
-        return refuse(agent, Some(call), &status);
-    }
-    let deadline = deadline(&head.headers).map(in_time);
+    let body = Timely::new(body, caller.account.pending());
     let answer = match call {
         Call::Pick => match read(body).await {
-            Ok(message) => agent
-                .pick(&caller.on_connection(), &message, deadline)
-                .await
-                .map(|(picked, leases)| send(written(&picked), Some(leases)))
-                .map_err(|error| error.status()),
+            Ok(message) => pick(agent, caller, &message, deadline).await,
             Err(status) => Err(status),
         },
         Call::Report => read(body).await.and_then(|message| {
@@ -75,7 +99,7 @@ where
             answer.map(|reported| send(framed(&reported), None)).map_err(|error| error.status())
         }),
         Call::Session => {
-            match Session::new(agent, caller, messages(Whole, Timely::new(body))) {
+            match Session::new(agent, caller, messages(Whole, body)) {
                 // Counted at its end.
                 Ok(session) => return stream(session),
                 Err(error) => Err(error.status()),
@@ -124,6 +148,21 @@ where
         }
         Err(status) => refuse(agent, Some(call), &status),
     }
+}
+
+async fn pick(
+    agent: &Agent,
+    caller: &Caller,
+    message: &v1::PickRequest,
+    deadline: Option<Duration>,
+) -> Result<Response<axum::body::Body>, Status> {
+    let answer = async {
+        // It may have to wait for a source.
+        let _held = caller.account.hold_long(message.encoded_len())?;
+        agent.pick(&caller.on_connection(), message, deadline).await
+    };
+    let answer = answer.await.map(|(picked, leases)| send(written(&picked), Some(leases)));
+    answer.map_err(|error| error.status())
 }
 
 fn unary<T: Message>(answer: Result<T, Error>) -> Result<Response<axum::body::Body>, Status> {
@@ -324,7 +363,6 @@ pub(super) fn malformed(error: &prost::DecodeError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1;
 
     #[test]
     fn a_deadline_is_read_in_every_unit_and_nonsense_is_none() {

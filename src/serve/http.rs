@@ -2,7 +2,13 @@
 //!
 //! A body is JSON whatever its content type says, since nobody types one for curl.
 
-use std::{collections::BTreeMap, future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
 
 use axum::{
     Extension, Router,
@@ -17,12 +23,13 @@ use http::{
     HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONTENT_TYPE, SERVER},
 };
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use serde::Serialize;
 
 use super::{
     Agent, Caller, Error, Violation,
+    account::Account,
     delivery::{Delivered, Line},
     events::Events,
     json, limits,
@@ -111,7 +118,11 @@ async fn pick(
     caller: &Caller,
     body: Incoming,
 ) -> Result<(Picked, Undelivered), Error> {
-    let message: v1::PickRequest = json::read(&whole(body).await?)?;
+    let body = whole(body, &caller.account).await?;
+    // It may have to wait for a source.
+    let _held = caller.account.hold_long(body.len())?;
+    let message: v1::PickRequest = json::read(&body)?;
+    drop(body);
     agent.pick(&caller.on_any_connection(), &message, None).await
 }
 
@@ -120,7 +131,7 @@ async fn report(
     caller: &Caller,
     body: Incoming,
 ) -> Result<v1::ReportResponse, Error> {
-    let message = json::read(&whole(body).await?)?;
+    let message = json::read(&whole(body, &caller.account).await?)?;
     agent.report(caller.identity, message)
 }
 
@@ -248,6 +259,15 @@ fn refuse(agent: &Agent, call: Call, error: &Error) -> Response {
     tell(error)
 }
 
+/// Refuses a request of which nothing was read.
+pub(super) fn refuse_unread(agent: &Agent, often: Option<Often>, error: &Error) -> Response {
+    match often {
+        Some(Often::Pick) => refuse(agent, Call::Pick, error),
+        Some(Often::Report) => refuse(agent, Call::Report, error),
+        None => tell(error),
+    }
+}
+
 fn tell(error: &Error) -> Response {
     send(error.http_status(), json::line(&error.json()), None, None)
 }
@@ -271,8 +291,8 @@ fn answer(status: StatusCode, content: HeaderValue, body: Body) -> Response {
 }
 
 /// All of a body, in the time it may take.
-async fn whole(body: Incoming) -> Result<Bytes, Error> {
-    let mut gathered = pin!(gathered(body));
+async fn whole(body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
+    let mut gathered = pin!(gathered(body, account));
     // Nearly always it came with the head: that needs no timer.
     let at_once = poll_fn(|context| Poll::Ready(gathered.as_mut().poll(context))).await;
     match at_once {
@@ -283,11 +303,18 @@ async fn whole(body: Incoming) -> Result<Bytes, Error> {
     }
 }
 
-async fn gathered(mut body: Incoming) -> Result<Bytes, Error> {
+async fn gathered(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
     let mut whole = Bytes::new();
-    while !body.is_end_stream()
-        && let Some(frame) = body.frame().await
-    {
+    let mut pending = account.pending();
+    while !body.is_end_stream() {
+        let frame = poll_fn(|context| match Pin::new(&mut body).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => match pending.hold(whole.len()) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+        });
+        let Some(frame) = frame.await? else { break };
         let frame = frame.map_err(|error| {
             let wrong = format!("the body broke off: {error}");
             Violation::new("", wrong)
@@ -298,6 +325,8 @@ async fn gathered(mut body: Incoming) -> Result<Bytes, Error> {
             return Err(Error::TooLarge { limit: limits::MAX_REQUEST });
         }
         whole = match whole.is_empty() {
+            // It keeps the whole of the buffer that it came in, and may wait for the rest.
+            true if !body.is_end_stream() => Bytes::copy_from_slice(&piece),
             true => piece,
             false => {
                 let mut longer = BytesMut::from(whole);

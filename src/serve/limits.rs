@@ -19,17 +19,41 @@ pub const BODY_TIME: Duration = Duration::from_secs(10);
 pub const WAIT_TIME: Duration = Duration::from_secs(75);
 /// Requests of one HTTP/2 connection at a time.
 pub const MAX_STREAMS: u32 = 256;
-/// Bytes of a request's head in HTTP/2, as its specification counts; HTTP/1.1's are bounded by its
-/// read buffer.
+/// Bytes of a request's head, in HTTP/2 as its specification counts.
 pub const MAX_HEAD: u32 = 16 << 10;
-/// Connections of all callers, as far as the system's limit on open files allows.
-pub const MAX_CONNECTIONS: usize = 1 << 14;
-/// Sessions of all callers: one serves a whole process, of which a node has some hundreds. Each may
-/// have the agent hold as much as HTTP/2's windows allow, a megabyte or two.
-pub const MAX_SESSIONS: usize = 1 << 12;
+/// Bytes that one stream of HTTP/2 may send ahead of being read, and that may be written ahead of
+/// being sent.
+pub const STREAM_WINDOW: u32 = 16 << 10;
+/// The same of all streams of a connection. h2 takes half as much for bookkeeping of short frames that
+/// wait to be read, and ends a connection beyond that: enough for a window of a stream in messages of
+/// 25 bytes, as a session's may be.
+pub const CONNECTION_WINDOW: u32 = 512 << 10;
+/// What a byte on the wire may become while it waits to be read: a frame of one byte has ten on the
+/// wire, and h2 keeps some 250 for it.
+pub const UNREAD_FACTOR: usize = 26;
+/// Bytes of answers that the kernel keeps for a caller who does not read; it doubles this, and charges
+/// it to the agent's control group.
+pub const SEND_BUFFER: usize = 16 << 10;
+/// Connections of all callers, as far as the system's limit on open files allows. One takes some
+/// 20 KiB, so that those of one caller take 30 MiB of the 96 that the agent is to stay within
+/// whatever one caller does (`pointsman bench isolation`).
+pub const MAX_CONNECTIONS: usize = 1 << 11;
+/// Bytes of unfinished requests and unread answers of all callers. One caller may have 24 MiB of it,
+/// with which the agent stays within the same 96.
+pub const MAX_PENDING: usize = 32 << 20;
+/// What a request of HTTP/2 takes until it is answered, beside its bytes: its task and h2's state.
+/// Measured: 2 to 2.5 KiB.
+pub const STREAM_BYTES: usize = 4 << 10;
+/// Bytes of a request that are part of that.
+pub const SHORT_REQUEST: usize = 1 << 10;
+/// What a session may make the agent hold beside the message that it reads: what HTTP/2 lets it send
+/// ahead, and answers that it did not read.
+pub const SESSION_BYTES: usize = 24 << 10;
+/// Sessions of all callers: one serves a whole process, of which a node has some hundreds.
+pub const MAX_SESSIONS: usize = 1 << 10;
 /// Watches of all callers, those of gRPC's health among them. Each is a few kilobytes, and some work
 /// when its service changes.
-pub const MAX_WATCHES: usize = 1 << 14;
+pub const MAX_WATCHES: usize = 1 << 12;
 /// Distinct endpoints of one pick.
 pub const MAX_COUNT: u32 = 64;
 /// What one request may weigh against others: in flight is summed in 32 bits.

@@ -16,10 +16,12 @@
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`names`]: from a name to its live table; `narrowed`: those for some labels;
 //!   [`access`]: who may ask for what
+//! - [`account`]: what a caller makes the agent hold, out of its share; `outgoing`: answers that count
 //! - `adopt`: what an agent before this one tells of its leases
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
 pub mod access;
+pub mod account;
 pub mod address;
 pub mod admin;
 mod adopt;
@@ -46,6 +48,7 @@ pub mod names;
 mod narrowed;
 mod noted;
 mod openapi;
+mod outgoing;
 mod patience;
 mod pick;
 pub mod picked;

@@ -9,7 +9,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -47,6 +47,8 @@ pub(super) struct Waiting {
     since: AtomicU64,
     /// The same for the rest of a frame.
     rest: AtomicU64,
+    /// A request has come since somebody asked.
+    begun: AtomicBool,
     enough: Notify,
 }
 
@@ -58,8 +60,8 @@ impl Patience {
     /// A new connection: from now on its first request is waited for.
     pub(super) fn wait(&self) -> Arc<Waiting> {
         let never = || AtomicU64::new(NEVER);
-        let (since, rest, enough) = (never(), never(), Notify::new());
-        let waiting = Arc::new(Waiting { looks: self.looks.clone(), since, rest, enough });
+        let (since, rest, begun, enough) = (never(), never(), AtomicBool::default(), Notify::new());
+        let waiting = Arc::new(Waiting { looks: self.looks.clone(), since, rest, begun, enough });
         waiting.begin();
         self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&waiting));
         waiting
@@ -99,6 +101,17 @@ impl Waiting {
     /// A request is there.
     pub(super) fn end(&self) {
         self.since.store(NEVER, Relaxed);
+        self.begun.store(true, Relaxed);
+    }
+
+    /// Whether a request has come since this was asked.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Relaxed) && self.begun.swap(false, Relaxed)
+    }
+
+    /// Whether something is waited for.
+    pub(super) fn awaits(&self) -> bool {
+        [&self.since, &self.rest].into_iter().any(|since| since.load(Relaxed) != NEVER)
     }
 
     /// Done when it was waited for long enough.

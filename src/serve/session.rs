@@ -16,6 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
+use prost::Message;
 use tokio::task::JoinSet;
 use tonic::{Code, Status, codec::Streaming, codegen::tokio_stream::Stream};
 
@@ -25,6 +26,7 @@ use self::{
 };
 use super::{
     Agent, Caller, Error, Violation,
+    account::{Account, Pending},
     ending::Ended,
     grpc, limits,
     metrics::{Call, Protocol},
@@ -56,6 +58,10 @@ pub(super) struct Session {
     last: Option<Status>,
     /// The end has been told.
     over: bool,
+    /// An answer was given out, and no more asked for since.
+    unsent: bool,
+    account: Arc<Account>,
+    _held: Pending,
     _permit: Permit<Identity>,
 }
 
@@ -70,10 +76,14 @@ impl Session {
         requests: Streaming<Bytes>,
     ) -> Result<Self, Error> {
         let permit = agent.session_permit(caller.identity)?;
+        let held = caller.account.hold(limits::SESSION_BYTES)?;
         // A connection of its own: the stream may end long before the caller's.
         let connection = Arc::<Connection>::default();
         Ok(Self {
             _permit: permit,
+            _held: held,
+            unsent: false,
+            account: Arc::clone(&caller.account),
             holder: Holder { identity: caller.identity, connection: Some(connection) },
             requests,
             calls: Calls::default(),
@@ -181,9 +191,17 @@ impl Session {
                 self.picked(id, Err(error), answers);
             }
             Poll::Pending => {
-                let (agent, holder) = (Arc::clone(&self.agent), self.holder.clone());
-                let request = request.clone();
-                self.waiting.spawn(async move { (id, agent.pick(&holder, &request, None).await) });
+                match self.account.hold(limits::STREAM_BYTES + request.encoded_len()) {
+                    Ok(held) => {
+                        let (agent, holder) = (Arc::clone(&self.agent), self.holder.clone());
+                        let request = request.clone();
+                        self.waiting.spawn(async move {
+                            let _held = held;
+                            (id, agent.pick(&holder, &request, None).await)
+                        });
+                    }
+                    Err(error) => self.picked(id, Err(error), answers),
+                }
             }
         }
     }
@@ -197,6 +215,13 @@ impl Session {
                 leases.delivered();
             }
             Err(error) => answers.refuse(id, &error),
+        }
+    }
+
+    fn sends(&mut self, unsent: bool) {
+        if unsent != self.unsent {
+            self.unsent = unsent;
+            self.account.wait_to_send(unsent);
         }
     }
 
@@ -218,10 +243,12 @@ impl Body for Session {
         if session.over {
             return Poll::Ready(None);
         }
+        session.sends(false);
         let mut answers = Answers::new(session.room);
         session.answer(context, &mut answers);
         if let Some(message) = answers.message() {
             session.room = message.len().max(session.room / 2);
+            session.sends(true);
             return Poll::Ready(Some(Ok(Frame::data(message))));
         }
         if session.waiting.is_empty()
@@ -240,6 +267,7 @@ impl Body for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.sends(false);
         if let Some(connection) = &self.holder.connection {
             self.agent.leases.close(connection);
         }

@@ -2,14 +2,13 @@
 //! HTTP/JSON otherwise, and whether the connection stays after its answer.
 
 use std::{
-    convert::Infallible,
-    future::pending,
+    future::{pending, ready},
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use ::http::{HeaderValue, Request, Response, Version, header::CONNECTION};
@@ -17,7 +16,10 @@ use axum::body::Body;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Notify, watch};
 
-use super::{Caller, front::Front, grpc, http, patience::Waiting, standard};
+use super::{
+    Caller, Error, account::Stream, front::Front, grpc, http, outgoing::Outgoing,
+    patience::Waiting, standard,
+};
 
 /// What connections are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,17 @@ pub(super) struct Talk {
 pub(super) struct Answering {
     talk: Arc<Talk>,
     answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>>,
+    /// Of HTTP/2.
+    stream: Option<Stream>,
+    /// It gets no answer.
+    reset: bool,
 }
+
+/// A request of a caller that has been refused often enough: its stream is reset, which costs a
+/// fraction of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller has been refused too often")]
+pub(super) struct Reset;
 
 impl Talk {
     /// Nothing yet. `leaving`: all connections are to leave.
@@ -70,13 +82,20 @@ impl Talk {
         if multiplexed && !self.multiplexed.load(SeqCst) {
             self.multiplexed.store(true, SeqCst);
         }
+        let stream = match multiplexed.then(|| self.caller.account.open()).transpose() {
+            Ok(stream) => stream,
+            Err(error) => return self.refuse(&request, &error),
+        };
         let talk = self.clone();
         let answer: Pin<Box<dyn Future<Output = _> + Send>> = if grpc::is_grpc(request.headers()) {
             match standard::serves(request.uri().path()) {
                 true => Box::pin(async move { talk.front.standard(&talk.caller, request).await }),
-                false => Box::pin(async move {
-                    grpc::answer(talk.front.agent(), &talk.caller, request).await
-                }),
+                false => {
+                    let (asked, body) = (grpc::Asked::of(&request), request.into_body());
+                    Box::pin(async move {
+                        grpc::answer(talk.front.agent(), &talk.caller, asked, body).await
+                    })
+                }
             }
         } else {
             if !multiplexed {
@@ -93,7 +112,25 @@ impl Talk {
                 None => Box::pin(async move { talk.front.route(&talk.caller, request).await }),
             }
         };
-        Answering { talk: self, answer }
+        Answering { talk: self, answer, stream, reset: false }
+    }
+
+    /// Refuses a request that its caller has no share for.
+    fn refuse(self: Arc<Self>, request: &Request<Incoming>, error: &Error) -> Answering {
+        if self.caller.account.is_refused_often() {
+            return Answering {
+                talk: self,
+                answer: Box::pin(pending()),
+                stream: None,
+                reset: true,
+            };
+        }
+        let agent = self.front.agent();
+        let response = match grpc::is_grpc(request.headers()) {
+            true => grpc::Asked::of(request).refuse(agent, error),
+            false => http::refuse_unread(agent, http::Often::of(request), error),
+        };
+        Answering { talk: self, answer: Box::pin(ready(response)), stream: None, reset: false }
     }
 
     fn answered(&self, response: &mut Response<Body>) {
@@ -136,11 +173,15 @@ impl Talk {
 }
 
 impl Future for Answering {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<Outgoing>, Reset>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut response = ready!(self.answer.as_mut().poll(context));
+        if self.reset {
+            return Poll::Ready(Err(Reset));
+        }
+        let mut response = std::task::ready!(self.answer.as_mut().poll(context));
         self.talk.answered(&mut response);
-        Poll::Ready(Ok(response))
+        let (account, stream) = (self.talk.caller.account.clone(), self.stream.take());
+        Poll::Ready(Ok(response.map(|body| Outgoing::new(body, account, stream))))
     }
 }

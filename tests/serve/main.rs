@@ -12,6 +12,7 @@ mod command_line;
 mod floods;
 mod grpc;
 mod http;
+mod isolation;
 mod leases;
 mod lifetime;
 mod modes;

@@ -45,6 +45,11 @@ impl<T> Mended<T> {
     pub fn unfinished(&self) -> Option<u64> {
         self.frames.unfinished(!self.held.is_empty())
     }
+
+    /// Bytes that are kept back until the rest of what they belong to has come.
+    pub fn held(&self) -> usize {
+        self.held.len() - self.passed
+    }
 }
 
 impl<T: AsyncRead + Unpin> Mended<T> {

@@ -58,6 +58,8 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
     put(table("Connections", ["caller", "open"], holders(agent.pods(), agent.connections())));
     put(table("Sessions", ["caller", "open"], holders(agent.pods(), agent.sessions())));
     put(table("Watches", ["caller", "open"], holders(agent.pods(), agent.watches())));
+    let pending = holders(agent.pods(), agent.pending());
+    put(table("Unfinished requests", ["caller", "bytes"], pending));
     put(table("Leases", ["caller", "open"], holders(agent.pods(), agent.leases().quota())));
 
     put(table(

@@ -134,7 +134,10 @@ impl Told {
         let sessions = self.agent.sessions.in_use() as u64;
         gauge(to, "sessions_open", "Sessions open", sessions)?;
         let watches = self.agent.watches.in_use() as u64;
-        gauge(to, "watches_open", "Watches of services and of the health open", watches)
+        gauge(to, "watches_open", "Watches of services and of the health open", watches)?;
+        let unfinished = self.agent.pending.in_use() as u64;
+        let text = "Bytes of unfinished requests and unread answers";
+        gauge(to, "unfinished_bytes", text, unfinished)
     }
 
     fn services(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -1,0 +1,269 @@
+//! What one caller may try. Each attack goes on until it is dropped, and takes all that it can get:
+//! whoever is refused or hung up on tries again.
+
+use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, future::join_all, stream};
+use http::Request;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{body::Frame, client::conn::http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpStream, UnixStream},
+    time::{sleep, timeout},
+};
+
+/// Bytes of a body that is never finished: one less than a request may have.
+const BODY: usize = (1 << 20) - 1;
+/// Bytes of a head that is never finished.
+const HEAD: usize = 390_000;
+/// Between two tries of one connection: many of them are enough for a full core.
+const AGAIN: Duration = Duration::from_millis(20);
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Frame types and flags of HTTP/2.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// `GET http://x/v1/services`, from HPACK's static table.
+const LIST: &[u8] = b"\x82\x86\x44\x0c/v1/services\x41\x01x";
+/// `POST http://x/v1/pick`.
+const PICK: &[u8] = b"\x83\x86\x44\x08/v1/pick\x41\x01x";
+
+/// Whom to attack.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The agent's socket.
+    pub socket: PathBuf,
+    /// Its admin address.
+    pub admin: SocketAddr,
+}
+
+type Running = Pin<Box<dyn Future<Output = ()>>>;
+
+/// One way to attack.
+#[derive(Debug)]
+pub struct Attack {
+    /// For people, and to choose it by.
+    pub name: &'static str,
+    begin: fn(Target) -> Running,
+}
+
+/// All of them; at last, all at once.
+pub const ATTACKS: &[Attack] = &[
+    Attack { name: "bodies, HTTP/2", begin: |target| Box::pin(bodies(target, "/v1/pick", false)) },
+    Attack { name: "bodies, HTTP/1.1", begin: |target| Box::pin(bodies_http1(target)) },
+    Attack { name: "messages, unary", begin: |target| Box::pin(bodies(target, UNARY, true)) },
+    Attack { name: "messages, sessions", begin: |target| Box::pin(bodies(target, SESSION, true)) },
+    Attack { name: "heads, HTTP/1.1", begin: |target| Box::pin(heads(target)) },
+    Attack { name: "frames, HTTP/2", begin: |target| Box::pin(frames(target)) },
+    Attack { name: "open requests", begin: |target| Box::pin(open_requests(target)) },
+    Attack { name: "unread answers", begin: |target| Box::pin(unread(target, 1 << 20)) },
+    Attack { name: "unread answers, no window", begin: |target| Box::pin(unread(target, 1)) },
+    Attack { name: "connections", begin: |target| Box::pin(connections(target)) },
+    Attack { name: "admin heads", begin: |target| Box::pin(admin_heads(target)) },
+    Attack { name: "everything", begin: |target| Box::pin(everything(target)) },
+];
+
+const UNARY: &str = "/pointsman.v1.Agent/Report";
+const SESSION: &str = "/pointsman.v1.Agent/Session";
+
+impl Attack {
+    /// Goes on for so long.
+    ///
+    /// # Errors
+    /// When it can't begin.
+    pub fn run(&self, target: Target, lasts: Duration) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // Its time is over: that is how it ends.
+        runtime.block_on(async { timeout(lasts, (self.begin)(target)).await }).ok();
+        Ok(())
+    }
+}
+
+async fn everything(target: Target) {
+    let all = ATTACKS.iter().filter(|attack| attack.name != "everything");
+    join_all(all.map(|attack| (attack.begin)(target.clone()))).await;
+}
+
+/// So many of these side by side, each for ever.
+async fn side_by_side<F: Future<Output = io::Result<()>>>(count: usize, one: impl Fn() -> F) {
+    join_all((0..count).map(|_| async {
+        loop {
+            // Refused, or hung up on.
+            one().await.ok();
+            sleep(AGAIN).await;
+        }
+    }))
+    .await;
+}
+
+/// 250 requests on each of 64 connections, each with an unfinished body or message.
+async fn bodies(target: Target, path: &'static str, grpc: bool) {
+    side_by_side(64, || async {
+        let stream = UnixStream::connect(&target.socket).await?;
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        let connection = tokio::spawn(connection);
+        let requests = join_all((0..250).map(|_| {
+            let mut sender = sender.clone();
+            async move {
+                while !sender.is_closed() {
+                    let Ok(answer) = sender.send_request(unfinished(path, grpc)).await else {
+                        break;
+                    };
+                    // A session's goes on; others say why not.
+                    answer.into_body().collect().await.ok();
+                    sleep(AGAIN).await;
+                }
+            }
+        }));
+        requests.await;
+        connection.abort();
+        Ok(())
+    })
+    .await;
+}
+
+type Endless =
+    StreamBody<Pin<Box<dyn stream::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
+
+fn unfinished(path: &str, grpc: bool) -> Request<Endless> {
+    let content = if grpc { "application/grpc" } else { "application/json" };
+    let piece = Bytes::from(vec![b' '; 64 << 10]);
+    let pieces = std::iter::repeat_n(piece.clone(), BODY / piece.len());
+    // As gRPC says that a message of a mebibyte follows.
+    let prefix = grpc.then(|| Bytes::from_static(&[0, 0, 0x10, 0, 0]));
+    let last = piece.slice(..BODY % piece.len());
+    let frames = prefix.into_iter().chain(pieces).chain([last]).map(|piece| Ok(Frame::data(piece)));
+    let body: Pin<Box<dyn stream::Stream<Item = _> + Send>> =
+        Box::pin(stream::iter(frames).chain(stream::pending()));
+    Request::post(format!("http://x{path}"))
+        .header("content-type", content)
+        .header("te", "trailers")
+        .body(StreamBody::new(body))
+        .expect("it has all that a request needs")
+}
+
+/// Sends this again and again until it has sent so much, and then waits until it is hung up on. What is
+/// answered is read.
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    opening: &[u8],
+    more: &[u8],
+    length: usize,
+) -> io::Result<()> {
+    let (mut reads, mut writes) = tokio::io::split(stream);
+    let sending = async {
+        writes.write_all(opening).await?;
+        let mut sent = 0;
+        while sent < length {
+            let piece = &more[..more.len().min(length - sent)];
+            writes.write_all(piece).await?;
+            sent += piece.len();
+        }
+        std::future::pending().await
+    };
+    let reading = async {
+        let mut room = [0; 1024];
+        while reads.read(&mut room).await? > 0 {}
+        Ok(())
+    };
+    tokio::select! {
+        ended = sending => ended,
+        ended = reading => ended,
+    }
+}
+
+async fn bodies_http1(target: Target) {
+    side_by_side(2000, || async {
+        let stream = UnixStream::connect(&target.socket).await?;
+        let head =
+            format!("POST /v1/pick HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", 1 << 20);
+        send(stream, head.as_bytes(), &[b' '; 16 << 10], BODY).await
+    })
+    .await;
+}
+
+async fn heads(target: Target) {
+    side_by_side(2000, || async {
+        let stream = UnixStream::connect(&target.socket).await?;
+        send(stream, b"GET /v1/services HTTP/1.1\r\nhost: x\r\na: ", &[b'a'; 1000], HEAD).await
+    })
+    .await;
+}
+
+async fn admin_heads(target: Target) {
+    side_by_side(2000, || async {
+        let stream = TcpStream::connect(target.admin).await?;
+        send(stream, b"GET /metrics HTTP/1.1\r\nhost: x\r\na: ", &[b'a'; 1000], HEAD).await
+    })
+    .await;
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("no frame here is long");
+    let mut frame = length.to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// The beginning of a connection of HTTP/2 whose streams may be sent so many bytes.
+fn opening(window: u32) -> Vec<u8> {
+    let settings = [&[0, 4][..], &window.to_be_bytes()].concat();
+    [PREFACE.to_vec(), frame(SETTINGS, 0, 0, &settings)].concat()
+}
+
+/// So many requests that differ in their stream only.
+fn requests(count: u32, flags: u8, block: &[u8]) -> Vec<u8> {
+    (0..count).flat_map(|n| frame(HEADERS, flags | END_HEADERS, 2 * n + 1, block)).collect()
+}
+
+/// A frame that is nearly whole.
+async fn frames(target: Target) {
+    let begun = [
+        opening(1 << 20),
+        frame(HEADERS, END_HEADERS, 1, PICK),
+        frame(DATA, 0, 1, &[b' '; 16 << 10])[..16 << 10].to_vec(),
+    ]
+    .concat();
+    side_by_side(2000, || async {
+        send(UnixStream::connect(&target.socket).await?, &begun, b" ", 0).await
+    })
+    .await;
+}
+
+/// Requests of which nothing comes but the head.
+async fn open_requests(target: Target) {
+    let begun = [opening(1 << 20), requests(256, 0, PICK)].concat();
+    side_by_side(2000, || async {
+        send(UnixStream::connect(&target.socket).await?, &begun, b" ", 0).await
+    })
+    .await;
+}
+
+/// Requests whose answers nobody reads; the agent has room for so many bytes of each.
+async fn unread(target: Target, window: u32) {
+    let begun = [opening(window), requests(256, END_STREAM, LIST)].concat();
+    side_by_side(2000, || async {
+        let mut stream = UnixStream::connect(&target.socket).await?;
+        timeout(Duration::from_secs(5), stream.write_all(&begun)).await.ok();
+        sleep(Duration::from_secs(5)).await;
+        Ok(())
+    })
+    .await;
+}
+
+async fn connections(target: Target) {
+    side_by_side(5000, || async {
+        let stream = UnixStream::connect(&target.socket).await?;
+        let request = b"GET /v1/services HTTP/1.1\r\nhost: x\r\n\r\n";
+        send(stream, request, b" ", 0).await
+    })
+    .await;
+}

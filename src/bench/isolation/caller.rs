@@ -1,0 +1,93 @@
+//! Another caller, who picks and reports over one connection, and how long its picks take.
+
+use std::{
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+
+use crate::{bench::agent_process::service_name, clock};
+
+/// Between two picks: a program with some 200 requests a second.
+const PAUSE: Duration = Duration::from_millis(5);
+/// A pick that takes so long counts as failed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The picks of some time.
+pub(super) struct Picks {
+    micros: Histogram<u64>,
+    /// Those that were not answered, or with an error.
+    pub(super) failed: u64,
+}
+
+impl Picks {
+    /// For so long, or until it is over.
+    pub(super) fn of(socket: &Path, lasts: Duration, over: &AtomicBool) -> io::Result<Self> {
+        let longest = PATIENCE.as_micros() as u64;
+        let micros = Histogram::new_with_max(longest, 3).map_err(io::Error::other)?;
+        let mut picks = Self { micros, failed: 0 };
+        let mut connection = None;
+        let begin = clock::now();
+        // Its source may still be reading.
+        while pick_and_report(socket, &mut connection).is_err() {
+            connection = None;
+            if clock::now() - begin > lasts + PATIENCE {
+                return Err(io::Error::other("not one pick was answered"));
+            }
+        }
+        let begin = clock::now();
+        while clock::now() - begin < lasts && !over.load(SeqCst) {
+            let pick = clock::now();
+            match pick_and_report(socket, &mut connection) {
+                Ok(()) => picks.micros.saturating_record((clock::now() - pick).as_micros() as u64),
+                Err(error) => {
+                    eprintln!("a pick failed: {error}");
+                    picks.failed += 1;
+                    connection = None;
+                }
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(picks)
+    }
+
+    /// So many microseconds a share of them takes at most, pick and report together.
+    pub(super) fn micros(&self, share: f64) -> f64 {
+        self.micros.value_at_quantile(share) as f64
+    }
+}
+
+fn pick_and_report(socket: &Path, connection: &mut Option<UnixStream>) -> io::Result<()> {
+    if connection.is_none() {
+        let stream = UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        *connection = Some(stream);
+    }
+    let stream = connection.as_mut().ok_or_else(|| io::Error::other("no connection"))?;
+    let picked = call(stream, "/v1/pick", &format!("{{\"service\":\"{}\"}}", service_name(0)))?;
+    let lease = picked.split("\"lease\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let lease = lease.ok_or_else(|| io::Error::other(picked.clone()))?;
+    let report = format!("{{\"reports\":[{{\"lease\":\"{lease}\",\"outcome\":\"SUCCESS\"}}]}}");
+    call(stream, "/v1/report", &report).map(drop)
+}
+
+/// The answer, whose length is the usual one: it comes with one read.
+fn call(stream: &mut UnixStream, path: &str, body: &str) -> io::Result<String> {
+    let length = body.len();
+    let request =
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = [0; 4096];
+    let read = stream.read(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
+    match answer.starts_with("HTTP/1.1 200 ") {
+        true => Ok(answer),
+        false => Err(io::Error::other(answer)),
+    }
+}

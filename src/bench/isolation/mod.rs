@@ -1,0 +1,149 @@
+//! Attacks of one caller: what the agent holds meanwhile, and how soon another caller's picks are
+//! answered, beside the same picks while nobody attacks.
+//!
+//! The agent is a process in a control group with the memory limit of the DaemonSet. Who attacks is
+//! another user, since callers are told apart by that.
+
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    thread,
+    time::Duration,
+};
+
+use self::{
+    attacks::{ATTACKS, Attack, Target},
+    caller::Picks,
+    group::Group,
+};
+use super::{
+    agent_process::AgentProcess,
+    report::{Goal, Report, Row},
+};
+
+pub mod attacks;
+mod caller;
+mod group;
+
+/// Resident memory, whatever one caller does: well below the limit of 256 MiB, which tables and the
+/// names of a large cluster need, too.
+const RESIDENT_MIB: f64 = 96.0;
+/// How much longer another caller's slowest picks may take.
+const SLOWER: f64 = 3.0;
+/// Who attacks: nobody.
+const ATTACKER: u32 = 65534;
+const SERVICES: usize = 10;
+/// For the attacker's connections to be gone, and what they held.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Arguments of `pointsman bench isolation`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Seconds for each attack, and for the quiet before it.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Only attacks whose name has this in it.
+    #[arg(long)]
+    only: Option<String>,
+}
+
+/// Attacks a real agent in each of the ways there are.
+pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
+    let lasts = Duration::from_secs(if smoke { 2 } else { args.seconds });
+    let mut report = Report::default();
+    if !rustix::process::geteuid().is_root() {
+        let section = report.section("Attacks of one caller", Vec::new());
+        section.notes.push("Not here: root is missing, who attacks is to be another user.".into());
+        return Ok(report);
+    }
+    allow_many_files();
+    let group = Group::make()?;
+    let asked = |attack: &&Attack| args.only.as_ref().is_none_or(|only| attack.name.contains(only));
+    for attack in ATTACKS.iter().filter(asked) {
+        let mut agent = AgentProcess::start_in(SERVICES, Some(group.path()))?;
+        agent.open_folder()?;
+        let seen = Seen::of(attack, &mut agent, lasts)?;
+        if group.kills()? > 0 || !agent.runs()? {
+            return Err(io::Error::other(format!("{}: the agent was killed", attack.name)));
+        }
+        if smoke && seen.attacked.failed > 0 {
+            let failed = seen.attacked.failed;
+            return Err(io::Error::other(format!("{}: {failed} picks failed", attack.name)));
+        }
+        report.section(format!("{}, {} s", attack.name, lasts.as_secs()), seen.rows());
+    }
+    let notes =
+        &mut report.sections.last_mut().ok_or_else(|| io::Error::other("no such attack"))?.notes;
+    notes.push(format!(
+        "An agent for each attack, in a control group of {} MiB, the DaemonSet's limit; floor: the \
+         same caller's picks while nobody attacks.",
+        group.limit() >> 20
+    ));
+    Ok(report)
+}
+
+/// What one attack did.
+struct Seen {
+    name: &'static str,
+    quiet: Picks,
+    attacked: Picks,
+    /// The most that was resident, in MiB.
+    resident: f64,
+    /// Resident once the attacker is gone, in MiB.
+    rested: f64,
+}
+
+impl Seen {
+    fn of(attack: &Attack, agent: &mut AgentProcess, lasts: Duration) -> io::Result<Self> {
+        let (socket, pid) = (agent.socket(), agent.pid());
+        let quiet = Picks::of(&socket, lasts, &AtomicBool::new(false))?;
+        let target = Target { socket: socket.clone(), admin: agent.admin()? };
+        group::forget_peak(pid)?;
+        let over = AtomicBool::new(false);
+        let attacked = thread::scope(|scope| {
+            let attacking = scope.spawn(|| {
+                let ended = become_another().and_then(|()| attack.run(target, lasts));
+                over.store(true, SeqCst);
+                ended
+            });
+            let attacked = Picks::of(&socket, 2 * lasts, &over);
+            attacking.join().expect("an attack does not panic")?;
+            attacked
+        })?;
+        let resident = group::peak_mib(pid)?;
+        thread::sleep(SETTLE);
+        let rested = group::resident_mib(pid)?;
+        Ok(Self { name: attack.name, quiet, attacked, resident, rested })
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let name = |what: &str| format!("{}: {what}", self.name);
+        let micros = |what: &str, share: f64| {
+            let of = |picks: &Picks| picks.micros(share);
+            Row::value(name(what), of(&self.attacked), "us").over(of(&self.quiet))
+        };
+        vec![
+            Row::value(name("peak resident"), self.resident, "MiB")
+                .goal(Goal::value_at_most(RESIDENT_MIB)),
+            Row::value(name("resident once it is over"), self.rested, "MiB"),
+            micros("another's picks, p50", 0.5),
+            micros("another's picks, p99", 0.99).goal(Goal::ratio_at_most(SLOWER)),
+            Row::value(name("another's picks that failed"), self.attacked.failed as f64, "")
+                .goal(Goal::value_at_most(0.0)),
+        ]
+    }
+}
+
+/// This thread alone.
+fn become_another() -> io::Result<()> {
+    let other = rustix::process::Uid::from_raw(ATTACKER);
+    Ok(rustix::thread::set_thread_res_uid(other, other, other)?)
+}
+
+fn allow_many_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    // Attacks are weaker where it is not allowed.
+    setrlimit(Resource::Nofile, files).ok();
+}
