@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use pointsman::api::v1::{
-    ExplainRequest, GetServiceRequest, ListServicesRequest, Outcome, PickRequest, Report,
-    ReportRequest,
+use pointsman::{
+    api::v1::{
+        ExplainRequest, GetServiceRequest, ListCallersRequest, ListServicesRequest, Outcome,
+        PickRequest, Report, ReportRequest, SessionCall, SessionRequest, WatchServiceRequest,
+        session_call,
+    },
+    serve::metrics::Call,
 };
-use tonic::Code;
+use tonic::{Code, codegen::tokio_stream};
 use tonic_types::StatusExt;
 
 use crate::support::{Agent, SHOP};
@@ -43,6 +47,34 @@ async fn every_call_is_served() {
     assert_eq!(client.get_service(service).await.unwrap().into_inner().endpoints.len(), 3);
     let service = ExplainRequest { service: "cart.shop".to_owned(), ..Default::default() };
     assert_eq!(client.explain(service).await.unwrap().into_inner().endpoints.len(), 3);
+    let lease = client.pick(pick("cart.shop")).await.unwrap().into_inner().picks.remove(0).lease;
+    let report = Report { lease, outcome: Outcome::Success.into(), ..Default::default() };
+    let request = ReportRequest { reports: vec![report] };
+    assert_eq!(client.report(request).await.unwrap().into_inner().accepted, 1);
+    let request = WatchServiceRequest { service: "cart.shop".to_owned(), ..Default::default() };
+    let mut watched = client.watch_service(request).await.unwrap().into_inner();
+    assert_eq!(watched.message().await.unwrap().unwrap().upserted.len(), 3);
+    let call = SessionCall { id: 7, call: Some(session_call::Call::Pick(pick("cart.shop"))) };
+    let requests = tokio_stream::once(SessionRequest { calls: vec![call] });
+    let mut session = client.session(requests).await.unwrap().into_inner();
+    assert_eq!(session.message().await.unwrap().unwrap().answers[0].id, 7);
+    assert!(session.message().await.unwrap().is_none());
+    client.list_callers(ListCallersRequest::default()).await.unwrap();
+    // A stream counts at its end.
+    drop(watched);
+    drop(client);
+    let counted = async |call: Call| loop {
+        let (_, metrics) = agent.admin_page("/metrics").await;
+        let line = format!("calls_total{{call=\"{}\",protocol=\"grpc\",code=", call.name());
+        if metrics.contains(&line) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    for call in Call::ALL {
+        let counted = tokio::time::timeout(Duration::from_secs(20), counted(call));
+        counted.await.unwrap_or_else(|_| panic!("{} was not called", call.name()));
+    }
 }
 
 #[tokio::test]
