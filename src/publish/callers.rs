@@ -104,9 +104,9 @@ impl Held {
 
     #[cold]
     fn name_caller(&self, outcome: Outcome, now: Duration) {
-        if self.callers.allowance.may_be_named(now) {
+        if let Some(caller) = self.callers.allowance.name(self.caller, now) {
             warn!(
-                caller = %self.caller,
+                %caller,
                 service = %self.callers.target,
                 endpoint = %self.endpoint.address,
                 ?outcome,

@@ -17,7 +17,7 @@ use super::{
     shared::{Judgements, Numbers, Shared, lock, selected},
     target::Target,
 };
-use crate::{catalog::Catalog, clock, plan::Here, policy::ConfigPolicies};
+use crate::{catalog::Catalog, clock, identity::Pods, plan::Here, policy::ConfigPolicies};
 
 /// The live tables; cheap to clone.
 #[derive(Clone, Debug)]
@@ -88,6 +88,11 @@ impl Tables {
         drop(all);
         shared.wake_up.ring();
         Ok(Some(live))
+    }
+
+    /// What the pods are called that callers speak for; until it is said they are called by their uids.
+    pub fn call_pods(&self, pods: Arc<Pods>) {
+        self.shared.allowance.call_pods(pods);
     }
 
     /// Takes over what an earlier agent had judged, for tables opened from now on.

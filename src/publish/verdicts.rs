@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use std::{
 
 use super::witnesses::Failure;
 use crate::{
-    identity::Identity,
+    identity::{Identity, Named, Pods},
     quota::{Permit, Quota},
 };
 
@@ -40,19 +40,31 @@ pub(super) struct Allowance {
     quota: Arc<Quota<Identity>>,
     /// The second in which the log last named one.
     named_at: AtomicU64,
+    /// What callers are called, once somebody knows.
+    pods: OnceLock<Arc<Pods>>,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { quota: Quota::new("verdicts", MOST), named_at: AtomicU64::new(0) }
+        let quota = Quota::new("verdicts", MOST);
+        Self { quota, named_at: AtomicU64::new(0), pods: OnceLock::new() }
     }
 }
 
 impl Allowance {
-    /// Whether a line about one is due: one a second is.
-    pub(super) fn may_be_named(&self, now: Duration) -> bool {
+    /// From here on callers are called as they are here.
+    pub(super) fn call_pods(&self, pods: Arc<Pods>) {
+        self.pods.get_or_init(|| pods);
+    }
+
+    /// What a caller is called, where a line about one is due: one a second is.
+    pub(super) fn name(&self, caller: Identity, now: Duration) -> Option<Named> {
         let second = now.as_secs() + 1;
-        self.named_at.swap(second, Relaxed) != second
+        let due = self.named_at.swap(second, Relaxed) != second;
+        due.then(|| match self.pods.get() {
+            Some(pods) => pods.named(caller),
+            None => Pods::default().named(caller),
+        })
     }
 }
 
@@ -283,8 +295,8 @@ mod tests {
 
     #[test]
     fn one_caller_has_so_many_and_leaves_room_for_the_next() {
-        let allowance =
-            Arc::new(Allowance { quota: Quota::new("verdicts", 400), named_at: AtomicU64::new(0) });
+        let quota = Quota::new("verdicts", 400);
+        let allowance = Arc::new(Allowance { quota, ..Allowance::default() });
         let mut tables: Vec<_> = (0..10).map(|_| Verdicts::new(allowance.clone())).collect();
         for table in &mut tables {
             (0..100).for_each(|slot| _ = table.failed(X, slot, Failure::Unreachable, ms(0)));

@@ -62,6 +62,7 @@ impl Agent {
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
         let pods = Arc::<Pods>::default();
+        tables.call_pods(pods.clone());
         Self {
             names: Names::new(catalog, tables, access, pods.clone()),
             leases: Leases::new(),

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::{
@@ -304,29 +305,52 @@ async fn a_take_over_that_fails_leaves_the_pods_with_the_old_agent() {
     node.adds(1, "cart-7f");
     let agent = node.agent(&["--takeover"]);
     let mut http = node.connects(1).await;
-    // It asks for the socket, hears nothing else, and goes.
+    // One that asks for the socket, puts its own into a pod's folder, and dies.
     let door = node.folder.path().join("agent.sock.takeover");
-    drop(std::os::unix::net::UnixStream::connect(door).unwrap());
+    let mut other = std::os::unix::net::UnixStream::connect(door).unwrap();
+    // A length, and the hello of version 1 of the take-over, of pid 1.
+    other.write_all(&[6, 0, 0, 0, 0x0a, 4, 0x08, 1, 0x10, 1]).unwrap();
+    other.read_exact(&mut [0; 4]).unwrap();
+    fs::remove_file(node.socket(1)).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(node.socket(1)).unwrap());
+    node.adds(2, "late");
+    assert!(Http::connect(&node.socket(1)).await.is_err());
+    drop(other);
     agent.logs("an agent began to take over, and did not");
     http.pick("cart.shop").await;
-    node.adds(2, "late");
-    node.connects(2).await.pick("cart.shop").await;
-    // One that dies at any point of a take-over.
-    for wait in [0, 20, 40, 60, 80, 120] {
-        let pods = node.folders.path().to_str().unwrap();
-        let mut command = crate::support::command(node.folder.path());
-        command.args(["--takeover", "--pods", pods]);
-        let other = Agent::spawn(node.folder.clone(), command);
-        tokio::time::sleep(Duration::from_millis(wait)).await;
-        let finished = other.has_logged("took over");
-        other.kill();
-        if finished {
-            break;
-        }
-        for number in [1, 2] {
-            node.connects(number).await.pick("cart.shop").await;
+    for number in [1, 2] {
+        node.connects(number).await.pick("cart.shop").await;
+    }
+}
+
+#[tokio::test]
+async fn what_one_pod_reports_moves_no_other_pod_of_its_uid() {
+    let node = Node::new();
+    node.adds(1, "liar");
+    node.adds(2, "modest");
+    let agent = node.agent(&[]);
+    let (mut liar, mut modest) = (node.connects(1).await, node.connects(2).await);
+    let mut counts = std::collections::BTreeMap::<String, u32>::new();
+    for round in 0..600 {
+        let (address, lease) = modest.pick("cart.shop").await;
+        assert!(modest.report(&lease, "SUCCESS").await);
+        *counts.entry(address).or_default() += 1;
+        if round >= 30 {
+            let (_, lease) = liar.pick("cart.shop").await;
+            assert!(liar.report(&lease, "UNREACHABLE").await);
         }
     }
+    assert!(counts.len() == 3 && counts.values().all(|count| *count >= 120), "{counts:?}");
+    let (_, explained) = agent.http().await.get("/v1/services/cart.shop/explain").await;
+    for endpoint in explained["endpoints"].as_array().unwrap() {
+        assert_eq!(endpoint["state"], "serving", "{endpoint}");
+    }
+    let notes = explained["notes"].to_string();
+    assert!(notes.contains("pod shop/liar (serviceaccount cart) could not connect to"), "{notes}");
+    agent.logs("caller=pod shop/liar (serviceaccount cart)");
+    let (_, metrics) = agent.admin_page("/metrics").await;
+    let named = "caller=\"pod shop/liar (serviceaccount cart)\"";
+    assert!(metrics.contains(named) && !metrics.contains("shop/modest"), "{metrics}");
 }
 
 /// Processor time of a process in ticks of 10 ms.
