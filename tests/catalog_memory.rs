@@ -42,6 +42,7 @@ fn sample(service: u32) -> Service {
             server_name: text(format!("service-{service}.shop.example.internal")),
             braked: false,
             hints: None,
+            pod: None,
         })
         .enumerate()
         .map(|(nth, mut endpoint)| {

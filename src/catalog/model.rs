@@ -1,6 +1,6 @@
 //! A service and its endpoints, as the sources say they are.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU64, sync::Arc, time::SystemTime};
 
 use super::{hints::Hints, name::ServiceName};
 
@@ -62,6 +62,8 @@ pub struct Endpoint {
     pub braked: bool,
     /// From where the source would like it to be used; see [`super::hints`].
     pub hints: Option<Arc<Hints>>,
+    /// Which pod it is, where the source knows: a hash of its uid. Addresses of pods are reused.
+    pub pod: Option<NonZeroU64>,
 }
 
 impl Endpoint {
@@ -80,7 +82,15 @@ impl Endpoint {
             server_name: None,
             braked: false,
             hints: None,
+            pod: None,
         }
+    }
+
+    /// Whether that is the same endpoint at another time: the same address, and no other pod.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let other_pod = self.pod.zip(other.pod).is_some_and(|(one, other)| one != other);
+        self.address == other.address && !other_pod
     }
 }
 

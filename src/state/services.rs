@@ -236,6 +236,7 @@ impl Reading {
             server_name: self.text(endpoint.server_name)?,
             braked: false,
             hints: named(&self.hints, endpoint.hints)?,
+            pod: None,
         })
     }
 
@@ -298,6 +299,7 @@ mod tests {
             server_name: Some("cart.example".into()),
             braked: false,
             hints: Some(Arc::new(hints)),
+            pod: None,
         };
         let mut full =
             with_ports("cart.shop@west", vec![port("grpc", 9090, [rich]), port("http", 80, [])]);

@@ -306,6 +306,7 @@ impl EndpointEntry {
             server_name: self.server_name.clone(),
             braked: false,
             hints: None,
+            pod: None,
         })
     }
 }
