@@ -25,12 +25,7 @@ pub(crate) fn encode(structure: &Structure, layout: &Layout) -> Result<Runs, Str
     structure.check(layout.capacity.slots)?;
     structure.check_capacity(&layout.capacity)?;
 
-    let mut text = Text::default();
-    let endpoints: Vec<u32> = structure
-        .endpoints
-        .iter()
-        .flat_map(|endpoint| endpoint_words(endpoint, &mut text))
-        .collect();
+    let (endpoints, text) = endpoints_and_text(structure);
     if text.bytes.len() > layout.capacity.text as usize {
         return Err(CapacityExceeded {
             what: "bytes of text",
@@ -57,6 +52,18 @@ pub(crate) fn encode(structure: &Structure, layout: &Layout) -> Result<Runs, Str
         (layout.endpoints, endpoints),
         (layout.text, text.into_words()),
     ])
+}
+
+/// Bytes of text that a structure takes.
+pub(crate) fn text_bytes(structure: &Structure) -> usize {
+    endpoints_and_text(structure).1.bytes.len()
+}
+
+fn endpoints_and_text(structure: &Structure) -> (Vec<u32>, Text) {
+    let mut text = Text::default();
+    let endpoints = structure.endpoints.iter();
+    let words = endpoints.flat_map(|endpoint| endpoint_words(endpoint, &mut text)).collect();
+    (words, text)
 }
 
 fn group_words(group: &Group) -> [u32; GROUP_WORDS] {
@@ -309,6 +316,9 @@ mod tests {
         let structure = Structure { endpoints, ..Structure::default() };
         let exact = Capacity { text: labels + 4, ..Capacity::for_endpoints(10) };
         assert_eq!(TableWriter::fits(&structure, exact), Ok(()));
+        let needed = Capacity::of(&structure);
+        assert_eq!((needed.text, needed.endpoints, needed.slots), (exact.text, 10, 10));
+        assert_eq!(TableWriter::fits(&structure, needed), Ok(()));
         let short = Capacity { text: labels + 3, ..exact };
         let error = TableWriter::fits(&structure, short).unwrap_err();
         assert!(error.to_string().ends_with(&format!("not for {}", labels + 4)), "{error}");

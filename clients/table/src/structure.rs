@@ -4,7 +4,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::layout::{Capacity, MAX_CHOICES, WHOLE};
+use crate::{
+    bank::text_bytes,
+    layout::{Capacity, MAX_CHOICES, WHOLE},
+};
 
 /// The structure of one generation.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -185,7 +188,28 @@ pub enum StructureError {
     Malformed(#[from] Malformed),
 }
 
+impl Capacity {
+    /// Exactly what this structure takes: of slots, those up to the highest that it names.
+    pub fn of(structure: &Structure) -> Self {
+        Self {
+            groups: structure.groups.len() as u32,
+            rows: structure.rows.len() as u32,
+            ring: structure.ring.len() as u32,
+            slots: structure.slots().max().map_or(0, |highest| highest.saturating_add(1)),
+            endpoints: structure.endpoints.len() as u32,
+            text: text_bytes(structure) as u32,
+        }
+    }
+}
+
 impl Structure {
+    /// Every slot that is named, as often as it is.
+    fn slots(&self) -> impl Iterator<Item = u32> {
+        (self.rows.iter().flat_map(|row| [row.slot, row.alias]))
+            .chain(self.ring.iter().copied())
+            .chain(self.endpoints.iter().map(|endpoint| endpoint.slot))
+    }
+
     /// Whether a picker could follow it: what a writer refuses to publish, and a reader to use.
     /// Slots are held against `slots`, the capacity of the table.
     pub(crate) fn check(&self, slots: u32) -> Result<(), StructureError> {
@@ -204,10 +228,7 @@ impl Structure {
         for endpoint in &self.endpoints {
             sound("weight", endpoint.slot, endpoint.weight)?;
         }
-        let named = (self.rows.iter().flat_map(|row| [row.slot, row.alias]))
-            .chain(self.ring.iter().copied())
-            .chain(self.endpoints.iter().map(|endpoint| endpoint.slot));
-        match named.max() {
+        match self.slots().max() {
             Some(highest) if highest >= slots => Err(CapacityExceeded {
                 what: "slots",
                 needed: u64::from(highest) + 1,
