@@ -56,5 +56,6 @@ check() {
 check ""
 check no_writer_fence a_structure_is_read_whole_or_not_at_all
 check no_reader_fence a_structure_is_read_whole_or_not_at_all
+check no_wake_barrier an_end_is_found_by_the_last_look_or_wakes_the_agent
 check relaxed_end an_end_is_never_seen_without_its_start the_processs_own_sum_is_never_negative
 exit $status

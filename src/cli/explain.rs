@@ -90,7 +90,7 @@ fn rhythm(explained: &v1::ExplainResponse) -> String {
         Some(period) if !period.is_zero() => {
             format!("load published every {}", words::span(period))
         }
-        _ => "asleep: nothing in flight".to_owned(),
+        _ => "asleep: nothing moves".to_owned(),
     };
     let retries = explained.retry_budget.as_ref().map_or_else(String::new, |budget| {
         format!(

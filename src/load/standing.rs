@@ -57,9 +57,14 @@ impl Epochs {
         self.by_ends.max(self.by_latency)
     }
 
+    /// When the next one is to begin.
+    pub fn next_turn(&self) -> Duration {
+        self.turned_at + self.length()
+    }
+
     /// Whether the next one is to begin.
     pub fn is_due(&self, now: Duration) -> bool {
-        now.saturating_sub(self.turned_at) >= self.length()
+        now >= self.next_turn()
     }
 
     /// It has begun. `longest`: what the service's requests take, if that is known.

@@ -1,4 +1,4 @@
-//! What the publishing thread listens for while it waits.
+//! What the publishing thread waits for.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -8,8 +8,7 @@ use rustix::{
     fd::OwnedFd,
 };
 
-/// Something to ring, from any thread or process, and to wait for; rung twice before somebody listens
-/// it was rung.
+/// An eventfd, to be rung from any thread: rings before a wait coalesce.
 #[derive(Debug)]
 pub(super) struct Bell {
     file: Arc<OwnedFd>,
@@ -26,12 +25,8 @@ impl Bell {
         self.waker.wake();
     }
 
-    /// For who rings it elsewhere.
-    pub(super) fn waker(&self) -> &Waker {
-        &self.waker
-    }
-
-    /// Waits at most so long for one of them; whether it was rung. All are quiet from then on.
+    /// Waits at most so long for one of them; whether it was rung. Those that were are quiet from
+    /// then on.
     pub(super) fn wait_for<const N: usize>(bells: [&Self; N], timeout: Duration) -> bool {
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
@@ -39,13 +34,11 @@ impl Bell {
         };
         let mut watched = bells.map(|bell| PollFd::new(&*bell.file, PollFlags::IN));
         let rung = poll(&mut watched, Some(&timeout)).is_ok_and(|ready| ready > 0);
-        bells.into_iter().for_each(Self::quiet);
+        let ready = watched.map(|bell| bell.revents().contains(PollFlags::IN));
+        for (bell, _) in bells.into_iter().zip(ready).filter(|(_, ready)| *ready) {
+            // Non-blocking: another thread may have read it, and that is as good.
+            let _nothing_to_read = rustix::io::read(&bell.file, &mut [0; 8]);
+        }
         rung
-    }
-
-    /// Not rung, whether it was or not.
-    pub(super) fn quiet(&self) {
-        // It is non-blocking: empty is as good as read.
-        let _nothing_to_read = rustix::io::read(&self.file, &mut [0; 8]);
     }
 }

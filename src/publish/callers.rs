@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use pointsman_table::{Explanation, Pick, Picker, Request, ServerLoad, Waker};
+use pointsman_table::{Explanation, Pick, Picker, Request, ServerLoad, Table, Waker};
 use smallvec::SmallVec;
 use tracing::warn;
 
@@ -16,6 +16,7 @@ use super::{
     Outcome, ServicePublisher,
     live::{Picked, Want},
     samples::{Sample, Samples},
+    share::{MOST_USERS, Users},
     target::Target,
     verdicts::{Allowance, Verdicts, View},
     witnesses::{Failure, Witnesses},
@@ -154,6 +155,8 @@ pub(super) struct Counting {
     pub(super) stale: bool,
     /// Whether failures steer at all.
     judges: bool,
+    /// Who picked lately: see [`super::share`].
+    pub(super) users: Users,
     samples: Samples,
     many: Vec<Pick>,
     exclude: Vec<u32>,
@@ -182,6 +185,7 @@ impl Callers {
             slot_of: None,
             stale,
             judges: true,
+            users: Users::new(),
             samples: Samples::default(),
             many: Vec::new(),
             exclude: Vec::new(),
@@ -206,6 +210,7 @@ impl Callers {
         let mut guard = self.lock();
         let counting = &mut *guard;
         let now = clock::now();
+        counting.note(want.caller);
         counting.exclude_slots(want.exclude);
         if counting.verdicts.is_empty() {
             counting.choose(want);
@@ -281,6 +286,11 @@ impl Callers {
 }
 
 impl Counting {
+    /// Whether this is the table that they pick from.
+    pub(super) fn pick_from(&self, table: &Arc<Table>) -> bool {
+        Arc::ptr_eq(self.picker.table(), table)
+    }
+
     /// Takes in the endpoints behind the slots.
     pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
         self.plan = publisher.plan().clone();
@@ -399,6 +409,12 @@ impl Counting {
             return (outcome, false);
         }
         (Outcome::Cancelled, self.verdicts.failed(caller, slot, failure, now))
+    }
+
+    fn note(&mut self, user: Identity) {
+        if !self.users.contains(&user) && self.users.len() < MOST_USERS {
+            self.users.push(user);
+        }
     }
 
     fn planned(&self, slot: u32) -> Option<&Planned> {

@@ -1,176 +1,382 @@
-//! The publishing thread: one timer for all live tables, asleep while nothing happens.
+//! The publishing thread: each table in the period that its own traffic wants, asleep while nothing
+//! moves in it.
 
 use std::{
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use pointsman_table::wake;
-use tracing::warn;
+use pointsman_table::wake::{self, Reach};
+use tracing::{error, warn};
 
-use super::{bell::Bell, live::Live, period, shared::Shared};
+use super::{
+    bell::Bell,
+    live::Live,
+    period,
+    schedule::{Schedule, TICK, in_ticks, tick_of},
+    share::{Demand, Users, stretches},
+    shared::Shared,
+    wakeup::TableId,
+};
 use crate::clock;
 
-/// How often a sleeping publisher looks whether a message got lost. What it finds is a bug, and
+/// How often sleeping tables are looked at for a message that got lost. What that finds is a bug, and
 /// counted as one.
 const BACKSTOP: Duration = Duration::from_millis(500);
-/// How often it looks where the kernel can't make sleep safe.
+/// How often where the kernel can't make sleep safe.
 const POLL_WITHOUT_BARRIER: Duration = Duration::from_millis(100);
+/// A message that is still not here so long after what it is about was found is lost. The table stays
+/// awake for longer than this, so that the message can't be one of later.
+const MESSAGE_LOST: Duration = Duration::from_millis(20);
+/// How often the processor time is shared out anew, and how often it is asked who uses a table.
+const SHARE_OUT_EVERY: Duration = Duration::from_millis(100);
+const ASK_FOR_USERS_EVERY: Duration = Duration::from_secs(1);
+/// What a pass is taken to cost until it was measured: one over a hundred endpoints.
+const FIRST_COST: Duration = Duration::from_micros(5);
+/// One pass in so many is measured: asking for a thread's time costs as much as a small pass (1.5 us).
+/// Not a divisor of the passes from one plan to the next, which cost more.
+const MEASURED_EVERY: u32 = 7;
+
+/// What the thread has had of a processor.
+pub(super) type Meter = Box<dyn Fn() -> Duration + Send>;
 
 /// The thread's own state.
 pub(super) struct Cycle {
     shared: Arc<Shared>,
-    /// How long a cycle takes, smoothed.
-    cost: Duration,
+    meter: Meter,
+    tables: HashMap<TableId, Entry>,
+    due: Schedule,
+    /// How many tables are awake.
+    awake: usize,
+    /// When sleeping tables are looked at next.
+    look_at: Duration,
+    shared_out: SharedOut,
     can_sleep: bool,
+    /// A barrier over all processes takes milliseconds, so it waits until then.
+    slow_barrier_at: Duration,
+}
+
+/// What the thread knows of a table.
+struct Entry {
+    live: Arc<Live>,
+    awake: bool,
+    /// That its traffic wants, and that it has.
+    wanted: Duration,
+    period: Duration,
+    /// Processor time of a pass, smoothed, and after how many passes it is measured again.
+    cost: Duration,
+    until_measured: u32,
+    /// By what its period is stretched, so that all stay within the budget.
+    stretch: f64,
+    users: Users,
+    /// Since when it is suspected that a message got lost.
+    suspected: Option<Duration>,
+    /// Callers could not follow to a larger table yet.
+    behind: bool,
+}
+
+/// When the processor time was shared out, among how many, and when it was asked for users.
+#[derive(Default)]
+struct SharedOut {
+    at: Duration,
+    among: usize,
+    users_at: Duration,
 }
 
 impl Cycle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let can_sleep = wake::probe_barrier().inspect_err(|error| {
+    pub(super) fn new(shared: Arc<Shared>, meter: Meter) -> Self {
+        let can_sleep = wake::probe_barrier(Reach::ThisProcess).inspect_err(|error| {
             warn!(%error, "polling every {POLL_WITHOUT_BARRIER:?} instead of sleeping");
         });
-        Self { shared, cost: Duration::ZERO, can_sleep: can_sleep.is_ok() }
+        Self {
+            shared,
+            meter,
+            tables: HashMap::new(),
+            due: Schedule::default(),
+            awake: 0,
+            look_at: Duration::ZERO,
+            shared_out: SharedOut::default(),
+            can_sleep: can_sleep.is_ok(),
+            slow_barrier_at: Duration::ZERO,
+        }
     }
 
     /// Publishes until it is told to stop.
     pub(super) fn run(mut self) {
-        let mut next = clock::now();
         while !self.shared.stopping.load(Relaxed) {
-            self.shared.take_changes_over();
-            let live = self.shared.all();
-            let awake = self.cycle(&live);
-            let woken;
-            if awake {
-                next += self.period();
-                let now = clock::now();
-                if next < now {
-                    self.shared.numbers.overruns.fetch_add(1, Relaxed);
-                    next = now;
-                }
-                woken = true;
-                self.wait_for_cycle(next);
-            } else {
-                self.shared.numbers.period_ns.store(0, Relaxed);
-                woken = self.sleep(&live);
-                next = clock::now();
-            }
-            self.get_up(&live, woken);
+            let now = clock::now();
+            let before = self.shared.numbers.passes.load(Relaxed);
+            let next = self.turn(now);
+            let published = self.shared.numbers.passes.load(Relaxed) > before;
+            self.wait(next, if published { tick_of(now) + TICK } else { now });
         }
     }
 
-    /// One publication of every table that is awake; whether any still is.
-    fn cycle(&mut self, live: &[Arc<Live>]) -> bool {
-        let start = clock::now();
-        let period = self.period();
-        let mut wanted = period::LONGEST;
+    /// Publishes what is due, and says when something is next.
+    pub(super) fn turn(&mut self, now: Duration) -> Duration {
+        // Before the tables that were opened: one that is not known yet has been opened since.
+        let woken = self.shared.wakeups.take();
+        let changed = self.shared.take_changes_over();
+        self.take_in_opened(now);
+        for table in woken {
+            if let Some(entry) = self.tables.get_mut(&table) {
+                entry.suspected = None;
+                self.wake(table, now);
+            }
+        }
+        changed.into_iter().for_each(|table| self.wake(table, now));
+        if self.look_at <= now {
+            self.look_at_sleeping(now);
+        }
+        self.share_out(now);
+        self.publish_due(now);
+        if self.awake == 0 {
+            self.shared.numbers.period_ns.store(0, Relaxed);
+        }
+        self.due.next().map_or(self.look_at, |due| due.min(self.look_at))
+    }
+
+    fn take_in_opened(&mut self, now: Duration) {
+        for live in self.shared.take_opened() {
+            let table = live.id();
+            let entry = Entry {
+                live,
+                awake: false,
+                wanted: period::SHORTEST,
+                period: period::SHORTEST,
+                cost: FIRST_COST,
+                until_measured: 0,
+                stretch: 1.0,
+                users: Users::new(),
+                suspected: None,
+                behind: false,
+            };
+            self.tables.insert(table, entry);
+            self.wake(table, now);
+        }
+    }
+
+    /// Has a table published at once, and from then on in its period.
+    fn wake(&mut self, table: TableId, now: Duration) {
+        let Some(entry) = self.tables.get_mut(&table) else { return };
+        entry.live.publisher().get_up();
+        if !std::mem::replace(&mut entry.awake, true) {
+            self.awake += 1;
+        }
+        self.due.set(table, now);
+    }
+
+    /// Publishes the tables that are due, and lets those sleep in which nothing moves any more.
+    fn publish_due(&mut self, now: Duration) {
         let mut idle = Vec::new();
-        let mut lost = Vec::new();
-        let mut awake = false;
         let mut judged = false;
-        for each in live {
-            let mut publisher = each.publisher();
-            if publisher.is_asleep() {
-                continue;
+        let mut shortest = Duration::MAX;
+        for (at, table) in self.due.take_due(now) {
+            if self.tables.get(&table).is_some_and(|entry| !entry.awake) {
+                // Its time has come to change by itself.
+                self.wake(table, now);
             }
-            let before = publisher.plan().clone();
-            let pass = publisher.pass(start, period);
-            lost.extend(pass.lost.into_iter().map(|address| (each.target(), address)));
-            if publisher.plan().version != before.version {
-                each.show(&publisher);
-                judged |= !publisher.plan().standings().eq(before.standings());
+            let Some(entry) = self.tables.get_mut(&table) else { continue };
+            judged |= entry.publish(&self.shared, &self.meter, now);
+            entry.count_lost(&self.shared, now, self.can_sleep);
+            shortest = shortest.min(entry.period);
+            let mut next = tick_of(at) + entry.period;
+            if next <= now {
+                self.shared.numbers.overruns.fetch_add(1, Relaxed);
+                next = tick_of(now) + entry.period;
             }
-            if publisher.is_idle() {
-                idle.push(each);
-            } else {
-                awake = true;
-                wanted = wanted.min(publisher.wanted_period());
+            self.due.set(table, next);
+            if entry.live.publisher().is_idle() {
+                idle.push(table);
             }
         }
         if judged {
             self.shared.judge();
         }
-        for (target, address) in lost {
-            self.shared.catalog.connection_failed(&target.service, address, start);
+        self.show_period(shortest);
+        self.lie_down(idle, now);
+    }
+
+    /// Stretches the periods of those who want more than there is.
+    fn share_out(&mut self, now: Duration) {
+        let SharedOut { at, among, users_at } = self.shared_out;
+        let many_more = self.awake > among + among / 4 + 2;
+        if now < at + SHARE_OUT_EVERY && !many_more {
+            return;
         }
-        self.shared.numbers.passes.fetch_add(1, Relaxed);
-        let cost = clock::now().saturating_sub(start);
-        // An eighth of each new cycle: a single preempted one should not stretch the period.
-        self.cost = (self.cost * 7 + cost) / 8;
-        let period = period::affordable(wanted, self.cost, period);
-        self.shared.numbers.period_ns.store(period.as_nanos() as u64, Relaxed);
-        self.lie_down(&idle) || awake
+        let ask = now >= users_at + ASK_FOR_USERS_EVERY;
+        let users_at = if ask { now } else { users_at };
+        self.shared_out = SharedOut { at: now, among: self.awake, users_at };
+        let mut awake: Vec<&mut Entry> =
+            self.tables.values_mut().filter(|entry| entry.awake).collect();
+        for entry in &mut awake {
+            if ask || entry.users.is_empty() {
+                let users = entry.live.take_users();
+                if !users.is_empty() {
+                    entry.users = users;
+                }
+            }
+        }
+        let demand = |entry: &&mut Entry| entry.cost.as_secs_f64() / entry.wanted.as_secs_f64();
+        let demands: Vec<Demand<'_>> = (awake.iter())
+            .map(|entry| Demand { share: demand(entry), users: &entry.users })
+            .collect();
+        let stretches = stretches(&demands);
+        drop(demands);
+        let mut shortest = Duration::MAX;
+        for (entry, stretch) in awake.into_iter().zip(stretches) {
+            entry.stretch = stretch;
+            entry.choose_period();
+            shortest = shortest.min(entry.period);
+        }
+        if shortest < Duration::MAX {
+            self.shared.numbers.period_ns.store(shortest.as_nanos() as u64, Relaxed);
+        }
     }
 
-    fn period(&self) -> Duration {
-        let period = Duration::from_nanos(self.shared.numbers.period_ns.load(Relaxed));
-        period.max(period::SHORTEST)
+    /// Keeps the shortest period known between two times that it is shared out.
+    fn show_period(&self, published: Duration) {
+        let shown = &self.shared.numbers.period_ns;
+        let before = shown.load(Relaxed);
+        if published < Duration::MAX && (before == 0 || published.as_nanos() < before.into()) {
+            shown.store(published.as_nanos() as u64, Relaxed);
+        }
     }
 
-    /// Lets idle tables sleep, all behind one barrier; whether one of them moved after all.
-    fn lie_down(&mut self, idle: &[&Arc<Live>]) -> bool {
+    /// Lets these tables sleep, all behind one barrier, but for those that move after all.
+    fn lie_down(&mut self, mut idle: Vec<TableId>, now: Duration) {
+        let reaches_others =
+            |table: &TableId| self.tables[table].live.publisher().is_known_to_others();
+        let mut reach = Reach::ThisProcess;
+        if idle.iter().any(reaches_others) {
+            match self.slow_barrier_at <= now {
+                true => reach = Reach::AllProcesses,
+                false => idle.retain(|table| !reaches_others(table)),
+            }
+        }
+        if reach == Reach::AllProcesses {
+            self.slow_barrier_at = now + BACKSTOP;
+        }
         if idle.is_empty() {
-            return false;
+            return;
         }
-        idle.iter().for_each(|live| live.publisher().lie_down());
+        idle.iter().for_each(|table| self.tables[table].live.publisher().lie_down());
         if self.can_sleep
-            && let Err(error) = wake::barrier()
+            && let Err(error) = wake::barrier(reach)
         {
             warn!(%error, "polling every {POLL_WITHOUT_BARRIER:?} instead of sleeping");
             self.can_sleep = false;
         }
-        let mut moved = false;
-        for live in idle {
-            let mut publisher = live.publisher();
+        for table in idle {
+            let Some(entry) = self.tables.get_mut(&table) else { continue };
+            let mut publisher = entry.live.publisher();
             if publisher.stirred() {
                 publisher.get_up();
-                moved = true;
-            }
-        }
-        moved
-    }
-
-    /// Waits for a message, or for time to change a plan; false if neither came before the
-    /// backstop.
-    fn sleep(&self, live: &[Arc<Live>]) -> bool {
-        let now = clock::now();
-        let backstop = if self.can_sleep { BACKSTOP } else { POLL_WITHOUT_BARRIER };
-        let change = live.iter().filter_map(|l| l.publisher().next_change()).min();
-        let until_change = change.map(|at| at.saturating_sub(now));
-        let timeout = until_change.map_or(backstop, |until| until.min(backstop));
-        let heard = Bell::wait_for([&self.shared.wake_up, &self.shared.told], timeout);
-        heard || until_change.is_some_and(|until| until <= timeout)
-    }
-
-    /// Wakes the tables whose counters moved or whose plan is due.
-    fn get_up(&self, live: &[Arc<Live>], woken: bool) {
-        let now = clock::now();
-        for each in live {
-            let mut publisher = each.publisher();
-            if !publisher.is_asleep() {
                 continue;
             }
-            let stirred = publisher.stirred();
-            if stirred && !woken && self.can_sleep {
-                self.shared.numbers.late_wakeups.fetch_add(1, Relaxed);
-                warn!(service = %each.target(), "a caller's wake-up message got lost");
-            }
-            if stirred || publisher.next_change().is_some_and(|at| at <= now) {
-                publisher.get_up();
+            entry.awake = false;
+            self.awake -= 1;
+            match publisher.next_change() {
+                Some(at) => self.due.set(table, at),
+                None => self.due.cancel(table),
             }
         }
     }
 
-    /// Waits until then. Messages of callers don't end that: the next cycle comes soon enough. It does
-    /// not for changed services, where the period is long as there are many tables: those are not
-    /// to be picked by what was before. However many change, the cycle is not put off by them.
-    fn wait_for_cycle(&self, next: Duration) {
-        while let Some(left) = next.checked_sub(clock::now()) {
-            if !Bell::wait_for([&self.shared.told], left) {
-                break;
-            }
-            self.shared.take_changes_over();
+    /// Looks at all sleeping tables: what moves there should have sent a message. Lets go of tables
+    /// that are no more.
+    fn look_at_sleeping(&mut self, now: Duration) {
+        self.look_at = now + if self.can_sleep { BACKSTOP } else { POLL_WITHOUT_BARRIER };
+        self.shared.try_again();
+        let known: HashSet<TableId> = self.shared.all().iter().map(|live| live.id()).collect();
+        let gone = self.tables.keys().filter(|table| !known.contains(table));
+        let gone: Vec<TableId> = gone.copied().collect();
+        for table in gone {
+            self.due.cancel(table);
+            let entry = self.tables.remove(&table);
+            self.awake -= usize::from(entry.is_some_and(|entry| entry.awake));
         }
-        self.shared.wake_up.quiet();
+        let asleep = self.tables.iter().filter(|(_, entry)| !entry.awake);
+        let stirred = asleep.filter(|(_, entry)| entry.live.publisher().stirred());
+        let stirred: Vec<TableId> = stirred.map(|(table, _)| *table).collect();
+        for table in stirred {
+            self.wake(table, now);
+            if let Some(entry) = self.tables.get_mut(&table) {
+                entry.suspected = Some(now);
+            }
+        }
+    }
+
+    /// Waits until then, or for a caller that wakes a table; not for callers before `soonest`, so that
+    /// they can't have more turns than there are ticks. Changed services cut that short: they are not
+    /// to be picked by what was before.
+    fn wait(&self, until: Duration, soonest: Duration) {
+        let (told, woken) = (&self.shared.told, self.shared.wakeups.bell());
+        let left = |until: Duration| until.checked_sub(clock::now()).filter(|left| !left.is_zero());
+        if let Some(left) = left(soonest.min(until))
+            && Bell::wait_for([told], left)
+        {
+            return;
+        }
+        if let Some(left) = left(until) {
+            Bell::wait_for([told, woken], left);
+        }
+    }
+}
+
+impl Entry {
+    /// One publication; whether judgements changed.
+    fn publish(&mut self, shared: &Shared, meter: &Meter, now: Duration) -> bool {
+        let live = &self.live;
+        let mut publisher = live.publisher();
+        let before = publisher.plan().clone();
+        let measured_from = (self.until_measured == 0).then(meter);
+        let pass = publisher.pass(now, self.period);
+        shared.numbers.passes.fetch_add(1, Relaxed);
+        self.until_measured = match measured_from {
+            Some(from) => {
+                let spent = meter().saturating_sub(from);
+                // A quarter of each new one: a single dear pass should not stretch the period.
+                self.cost = (self.cost * 3 + spent) / 4;
+                MEASURED_EVERY - 1
+            }
+            None => self.until_measured - 1,
+        };
+        let replanned = publisher.plan().version != before.version;
+        let judged = replanned && !publisher.plan().standings().eq(before.standings());
+        if pass.superseded || replanned || self.behind {
+            let shown = live.show(&mut publisher);
+            if let Err(error) = &shown
+                && !self.behind
+            {
+                error!(service = %live.target(), %error, "callers stay with the table before");
+            }
+            self.behind = shown.is_err();
+        }
+        self.wanted = publisher.wanted_period();
+        drop(publisher);
+        for address in pass.lost {
+            shared.catalog.connection_failed(&live.target().service, address, now);
+        }
+        self.choose_period();
+        judged
+    }
+
+    fn choose_period(&mut self) {
+        let stretched = self.stretch > 1.0;
+        let needed = if stretched { self.wanted.mul_f64(self.stretch) } else { Duration::ZERO };
+        self.period = in_ticks(period::affordable(self.wanted, needed, self.period));
+    }
+
+    /// Counts a message that did not come.
+    fn count_lost(&mut self, shared: &Shared, now: Duration, can_sleep: bool) {
+        if self.suspected.is_some_and(|since| since + MESSAGE_LOST <= now) {
+            self.suspected = None;
+            if can_sleep {
+                shared.numbers.late_wakeups.fetch_add(1, Relaxed);
+                warn!(service = %self.live.target(), "a caller's wake-up message got lost");
+            }
+        }
     }
 }

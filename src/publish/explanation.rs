@@ -90,7 +90,7 @@ pub struct Explanation {
     pub samples: Vec<Sample>,
     /// Retries that may still be made.
     pub retry_left: f64,
-    /// Between two publications.
+    /// Between two publications of this table; zero while it sleeps.
     pub period: Duration,
 }
 

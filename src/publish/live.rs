@@ -20,10 +20,12 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     ServicePublisher,
-    callers::{Callers, Held},
+    callers::{Callers, Counting, Held},
     explanation::{Avoided, EndpointStatus, Explanation, NoEndpoint, cells, why_none},
+    share::Users,
     target::Target,
     verdicts::Allowance,
+    wakeup::TableId,
 };
 use crate::{
     catalog::EndpointRef,
@@ -64,6 +66,7 @@ pub struct Picked {
 /// A target with a table.
 #[derive(Debug)]
 pub struct Live {
+    id: TableId,
     target: Target,
     seed: u32,
     waker: Waker,
@@ -99,8 +102,9 @@ pub enum Course {
 const MODE_SEED: u64 = 0x6d6f_6465;
 
 impl Live {
-    /// Callers of the socket attach at once; `waker` wakes the publishing thread.
+    /// Callers of the socket attach at once; `waker` wakes the publishing thread for this table.
     pub(super) fn new(
+        id: TableId,
         target: Target,
         mut publisher: ServicePublisher,
         stale: bool,
@@ -111,6 +115,7 @@ impl Live {
         let callers = Callers::attach(&target, &mut publisher, seed, &waker, stale, &allowance)?;
         let mode = publisher.policy().mode_in_force();
         Ok(Self {
+            id,
             target,
             seed,
             waker,
@@ -121,6 +126,11 @@ impl Live {
             callers: ArcSwap::new(callers),
             mode: ArcSwap::from_pointee(mode),
         })
+    }
+
+    /// Tells it apart from every other table of this process.
+    pub(super) fn id(&self) -> TableId {
+        self.id
     }
 
     /// What it was made for.
@@ -146,27 +156,45 @@ impl Live {
         let policy = policy.unwrap_or_else(|| publisher.policy().clone());
         let callers = self.callers.load_full();
         let mut counting = callers.lock();
-        let superseded = publisher.update(endpoints, policy, clock::now())?;
-        if superseded {
-            self.callers.store(Callers::attach(
-                &self.target,
-                &mut publisher,
-                self.seed,
-                &self.waker,
-                stale,
-                &self.allowance,
-            )?);
-        } else {
-            counting.learn(&publisher);
-            counting.stale = stale;
-        }
+        publisher.update(endpoints, policy, clock::now())?;
+        self.show_to(&mut counting, &mut publisher, stale)?;
         self.mode.store(Arc::new(publisher.policy().mode_in_force()));
         Ok(())
     }
 
-    /// Shows callers what the publisher decided by itself: no new slots, but groups may differ.
-    pub(super) fn show(&self, publisher: &ServicePublisher) {
-        self.callers.load().lock().learn(publisher);
+    /// Shows callers what the publisher decided by itself.
+    ///
+    /// # Errors
+    /// The system gives no shared memory for counters in a larger table; the callers go on in the
+    /// one before.
+    pub(super) fn show(&self, publisher: &mut ServicePublisher) -> io::Result<()> {
+        let callers = self.callers.load_full();
+        let mut counting = callers.lock();
+        let stale = counting.stale;
+        self.show_to(&mut counting, publisher, stale)
+    }
+
+    fn show_to(
+        &self,
+        counting: &mut Counting,
+        publisher: &mut ServicePublisher,
+        stale: bool,
+    ) -> io::Result<()> {
+        if counting.pick_from(&publisher.table()) {
+            counting.learn(publisher);
+            counting.stale = stale;
+            return Ok(());
+        }
+        let callers = Callers::attach(
+            &self.target,
+            publisher,
+            self.seed,
+            &self.waker,
+            stale,
+            &self.allowance,
+        )?;
+        self.callers.store(callers);
+        Ok(())
     }
 
     /// What becomes of the next request; those of one key have the same course.
@@ -211,6 +239,16 @@ impl Live {
     /// Whether some pick had a key to hash by.
     pub fn keyed(&self) -> bool {
         self.keyed.load(Relaxed)
+    }
+
+    /// Those who picked since the last call.
+    pub(super) fn take_users(&self) -> Users {
+        std::mem::take(&mut self.callers.load().lock().users)
+    }
+
+    /// The number of its last publication.
+    pub fn publication(&self) -> u32 {
+        self.publisher().table().publication()
     }
 
     /// Counts what an earlier agent picked; none where the endpoint is gone.
@@ -279,7 +317,7 @@ impl Live {
             in_flight: publisher.loads().iter().map(|l| (l.in_flight, l.standing)).collect(),
             samples,
             retry_left: publisher.retries_left(clock::now()),
-            period: publisher.period(),
+            period: if publisher.is_asleep() { Duration::ZERO } else { publisher.period() },
         }
     }
 }

@@ -1,14 +1,16 @@
 //! From plans to tables: the publishing task and those who pick through the agent.
 //!
-//! - [`tables`]: [`Tables`], for all who want one; `cycle`: the thread with the one timer;
-//!   `shared`: what those two share; `bell`: what the thread listens for
+//! - [`tables`]: [`Tables`], for all who want one; `cycle`: the thread that publishes them;
+//!   `schedule`: when each is due; `share`: who may have how much of the thread
+//! - `shared`: what the thread and all others share; `bell`: what it waits for; `wakeup`: which
+//!   sleeping tables callers woke
 //! - [`live`]: [`Live`], a table for a [`target`]; `callers`: those who pick through the socket;
 //!   [`explanation`]: why a pick was made, or none
 //! - [`service`]: [`ServicePublisher`], one service's cycle; also runs on virtual time
 //! - [`segment`]: a table with its slots and attached counters; `segments`: it and those before it
 //! - [`structure`]: a plan as a table's structure; `cell`: an endpoint's scores;
 //!   `standing`: what of its load they count; [`period`]: how often, how much is believed;
-//!   [`retry`]: the retry budget; [`samples`]: the last picks
+//!   `rest`: when a table may sleep; [`retry`]: the retry budget; [`samples`]: the last picks
 //! - [`leases`]: the names by which callers say how their picks went
 
 mod bell;
@@ -19,17 +21,21 @@ pub mod explanation;
 pub mod leases;
 pub mod live;
 pub mod period;
+mod rest;
 pub mod retry;
 pub mod samples;
+mod schedule;
 pub mod segment;
 mod segments;
 pub mod service;
+mod share;
 mod shared;
 mod standing;
 pub mod structure;
 pub mod tables;
 pub mod target;
 mod verdicts;
+mod wakeup;
 mod witnesses;
 
 pub use callers::Held;
@@ -43,6 +49,10 @@ pub use shared::{Judgements, Numbers};
 pub use tables::Tables;
 pub use target::{Target, Way};
 
+#[cfg(test)]
+mod cycle_tests;
+#[cfg(test)]
+mod growth_tests;
 #[cfg(test)]
 mod judgement_tests;
 #[cfg(test)]

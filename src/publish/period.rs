@@ -1,4 +1,4 @@
-//! How often load is published, and how much of it is believed.
+//! How often a table's load is published, and how much of it is believed.
 //!
 //! Counts that are older than the requests they count herd all callers to the same endpoint. So
 //! the period follows the service time, and what is published is shrunk by
@@ -13,7 +13,7 @@ pub const SHORTEST: Duration = Duration::from_millis(1);
 pub const LONGEST: Duration = Duration::from_millis(5);
 /// The period is this part of the median service time.
 const PART_OF_SERVICE_TIME: u32 = 10;
-/// Most of a core that publishing may take; the period grows as far as that needs.
+/// Most of a core that the publications of all tables may take; periods grow as far as that needs.
 pub const MOST_OF_A_CORE: f64 = 0.02;
 /// A period that has to be longer is made so much longer at once, and kept until it is this much
 /// longer than it has to be: each change of the period is a change of every score, whose writing
@@ -30,10 +30,9 @@ pub fn wanted(median: Option<Duration>) -> Duration {
     median.map_or(SHORTEST, |s| s / PART_OF_SERVICE_TIME).clamp(SHORTEST, LONGEST)
 }
 
-/// The period that keeps a pass of this cost within [`MOST_OF_A_CORE`]. `steady` is the period in
-/// force.
-pub fn affordable(wanted: Duration, pass: Duration, steady: Duration) -> Duration {
-    let needed = pass.div_f64(MOST_OF_A_CORE);
+/// The period of a table that wants this one, and can have no shorter one than `needed`. `steady` is
+/// the period in force.
+pub fn affordable(wanted: Duration, needed: Duration, steady: Duration) -> Duration {
     let least = wanted.max(needed);
     if steady >= least && steady <= least.mul_f64(TOO_MUCH_TO_SPARE) {
         steady
@@ -70,20 +69,19 @@ mod tests {
     }
 
     #[test]
-    fn a_costly_pass_stretches_the_period_to_two_percent_of_a_core_and_some() {
-        assert_eq!(affordable(ms(1), Duration::from_micros(10), ms(1)), ms(1));
-        assert_eq!(affordable(ms(1), ms(1), ms(1)), Duration::from_micros(62_500));
+    fn a_period_that_can_not_be_had_is_stretched_to_what_can_and_some() {
+        assert_eq!(affordable(ms(1), Duration::from_micros(500), ms(1)), ms(1));
+        assert_eq!(affordable(ms(1), ms(50), ms(1)), Duration::from_micros(62_500));
     }
 
     #[test]
     fn a_period_that_fits_is_left_alone() {
-        let affordable =
-            |pass_us, steady| affordable(ms(2), Duration::from_micros(pass_us), steady);
-        assert_eq!(affordable(200, ms(12)), ms(12), "it need be 10");
-        assert_eq!(affordable(200, ms(9)), Duration::from_micros(12_500));
-        assert_eq!(affordable(200, ms(17)), Duration::from_micros(12_500));
-        assert_eq!(affordable(1, ms(3)), ms(3), "near enough to what is wanted");
-        assert_eq!(affordable(1, ms(4)), ms(2));
+        let affordable = |needed, steady| affordable(ms(2), ms(needed), steady);
+        assert_eq!(affordable(10, ms(12)), ms(12), "it need be 10");
+        assert_eq!(affordable(10, ms(9)), Duration::from_micros(12_500));
+        assert_eq!(affordable(10, ms(17)), Duration::from_micros(12_500));
+        assert_eq!(affordable(0, ms(3)), ms(3), "near enough to what is wanted");
+        assert_eq!(affordable(0, ms(4)), ms(2));
     }
 
     #[test]

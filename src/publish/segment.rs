@@ -1,7 +1,8 @@
 //! One table and those who count in it: slots, attachments, and the sum of their counters.
 //!
-//! A slot never goes to another endpoint during the life of a table. When the slots run out a new
-//! segment supersedes this one, which lives on until nothing is in flight in it.
+//! A slot never goes to another endpoint during the life of a table; one that leaves and comes back
+//! gets the slot that it had. When the slots run out a new segment supersedes this one, which lives
+//! on until nothing is in flight in it.
 
 use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -12,6 +13,7 @@ use tracing::warn;
 
 use super::cell::CLOSED;
 use crate::{
+    catalog::EndpointRef,
     clock,
     load::{Ages, Hanging, Turn},
 };
@@ -51,8 +53,9 @@ pub(super) struct Segment {
     writer: TableWriter,
     slots: u32,
     next_slot: u32,
-    /// Once superseded: where to look for what is still in flight.
-    retired: HashMap<SocketAddr, u32>,
+    /// Endpoints that left, or all of them once the table is superseded: where to look for what is
+    /// still in flight.
+    left: HashMap<SocketAddr, (EndpointRef, u32)>,
     attachments: Vec<Sweep>,
     in_flight: Vec<u32>,
     /// Of those who count by age what they open: the callers of the socket.
@@ -62,9 +65,14 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// With room for `endpoints` and as many again that come later.
-    pub(super) fn new(name: &str, memory: Memory, endpoints: usize) -> io::Result<Self> {
-        let capacity = capacity(endpoints as u32);
+    /// With room for `endpoints` and some that come later, and for no less than `least`.
+    pub(super) fn new(
+        name: &str,
+        memory: Memory,
+        endpoints: usize,
+        least: &Capacity,
+    ) -> io::Result<Self> {
+        let capacity = capacity(endpoints as u32, least);
         let writer = match memory {
             Memory::Shared => {
                 let writer = TableWriter::create(capacity, name)?;
@@ -79,7 +87,7 @@ impl Segment {
             writer,
             slots: capacity.slots,
             next_slot: 0,
-            retired: HashMap::new(),
+            left: HashMap::new(),
             attachments: Vec::new(),
             in_flight: Vec::new(),
             ages: None,
@@ -137,14 +145,19 @@ impl Segment {
         self.hanging.get(slot as usize).is_some_and(Hanging::is)
     }
 
-    /// Whether a structure of so many endpoints has no room.
-    pub(super) fn is_short_of(&self, endpoints: usize) -> bool {
-        endpoints > self.writer.table().capacity().endpoints as usize
+    pub(super) fn capacity(&self) -> Capacity {
+        self.writer.table().capacity()
     }
 
     /// How many slots were never given.
     pub(super) fn free(&self) -> usize {
         (self.slots - self.next_slot) as usize
+    }
+
+    /// The slot that an endpoint had before it left this table.
+    pub(super) fn slot_before(&self, endpoint: &EndpointRef) -> Option<u32> {
+        let (left, slot) = self.left.get(&endpoint.address)?;
+        left.is_same_as(endpoint).then_some(*slot)
     }
 
     /// A slot that no endpoint had before; there must be one [`free`](Self::free).
@@ -154,15 +167,28 @@ impl Segment {
         self.next_slot - 1
     }
 
-    /// The endpoint of a slot leaves: it is closed for callers whose copy of the structure still
-    /// names it. Should the address come back, it is another endpoint and gets another slot.
-    pub(super) fn close(&mut self, slot: u32) {
-        self.writer.write_cell(slot, &CLOSED);
+    /// Those of `before` (endpoints and their slots) that are not `kept` leave: their slots are
+    /// closed for callers whose copy of the structure still names them.
+    pub(super) fn close_all_but(
+        &mut self,
+        kept: &[Option<usize>],
+        before: (&[EndpointRef], &[u32]),
+    ) {
+        let mut leaving = vec![true; before.0.len()];
+        kept.iter().flatten().for_each(|index| leaving[*index] = false);
+        for ((endpoint, slot), leaving) in before.0.iter().zip(before.1).zip(leaving) {
+            if leaving {
+                self.writer.write_cell(*slot, &CLOSED);
+                self.left.insert(endpoint.address, (endpoint.clone(), *slot));
+            }
+        }
     }
 
     /// Another segment takes the place of this one, which goes on with what is in flight in it.
-    pub(super) fn retire(&mut self, slots: HashMap<SocketAddr, u32>) {
-        self.retired = slots;
+    pub(super) fn retire(&mut self, endpoints: &[EndpointRef], slots: &[u32]) {
+        let held = endpoints.iter().zip(slots);
+        self.left
+            .extend(held.map(|(endpoint, slot)| (endpoint.address, (endpoint.clone(), *slot))));
         self.writer.supersede();
     }
 
@@ -185,6 +211,11 @@ impl Segment {
             unreachable: first.unreachable || second.unreachable,
             in_flight: second.in_flight,
         }
+    }
+
+    /// Whether any counter moved since the last sweep. One that was erased did.
+    pub(super) fn stirred(&self) -> bool {
+        self.attachments.iter().any(|sweep| sweep.stirred().unwrap_or(true))
     }
 
     fn sweep_once(&mut self) -> Seen {
@@ -219,11 +250,6 @@ impl Segment {
         self.in_flight.get(slot as usize).copied().unwrap_or(0)
     }
 
-    /// The slot that an address had when this segment was superseded.
-    pub(super) fn retired_slot(&self, address: SocketAddr) -> Option<u32> {
-        self.retired.get(&address).copied()
-    }
-
     /// What ended since the last call, or None if nothing did.
     pub(super) fn differences(&mut self, elapsed: Duration) -> Option<Differences> {
         let mut sums = Differences::new(self.next_slot);
@@ -250,17 +276,23 @@ impl Segment {
 }
 
 /// Slots are not reused, so there are half as many again and some; every page that is touched
-/// counts, so the areas of a bank lie close together.
-fn capacity(endpoints: u32) -> Capacity {
+/// counts, so the areas of a bank lie close together. What `least` asks for gets an eighth more: a
+/// table that was outgrown may go on growing.
+fn capacity(endpoints: u32, least: &Capacity) -> Capacity {
     /// Endpoints that a small service may grow by before its table is superseded.
     const ROOM: u32 = 16;
     /// The own zone, the region, the others, the brake's; the rest for strategies to come.
     const GROUPS: u32 = 8;
-    let room = endpoints + endpoints / 8 + ROOM;
+    let with_room = |number: u32| number.saturating_add(number / 8).saturating_add(ROOM);
+    let room = with_room(endpoints.max(least.endpoints));
+    let usual = Capacity::for_endpoints(room);
+    let or_more = |usual: u32, least: u32| if least > usual { with_room(least) } else { usual };
     Capacity {
-        groups: GROUPS,
-        rows: room,
-        slots: endpoints + endpoints / 2 + ROOM,
-        ..Capacity::for_endpoints(room)
+        groups: or_more(GROUPS, least.groups),
+        rows: or_more(room, least.rows),
+        ring: or_more(usual.ring, least.ring),
+        slots: or_more(endpoints + endpoints / 2 + ROOM, least.slots),
+        endpoints: usual.endpoints,
+        text: or_more(usual.text, least.text),
     }
 }

@@ -1,14 +1,19 @@
 //! A service's table and those that it superseded, as one.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
-use pointsman_table::{Counters, Differences, Structure, StructureError, Table, TableWriter};
+use pointsman_table::{
+    Capacity, Counters, Differences, Structure, StructureError, Table, TableWriter,
+};
 
 use super::segment::{Memory, Seen, Segment};
 use crate::{
     catalog::EndpointRef,
     load::{Ages, Turn},
 };
+
+/// The least that a table may need.
+const NOTHING: Capacity = Capacity { groups: 0, rows: 0, ring: 0, slots: 0, endpoints: 0, text: 0 };
 
 /// The table in force, and those in which something may still be in flight.
 #[derive(Debug)]
@@ -21,8 +26,11 @@ pub(super) struct Segments {
 
 impl Segments {
     /// A table with room for so many endpoints, and for more.
+    ///
+    /// # Errors
+    /// The system gives no shared memory.
     pub(super) fn new(name: &str, memory: Memory, endpoints: usize) -> io::Result<Self> {
-        let current = Segment::new(name, memory, endpoints)?;
+        let current = Segment::new(name, memory, endpoints, &NOTHING)?;
         Ok(Self { name: name.to_owned(), memory, current, draining: Vec::new() })
     }
 
@@ -55,35 +63,56 @@ impl Segments {
         self.draining.iter_mut().for_each(|segment| segment.detach(counters));
     }
 
-    /// The endpoint of a slot leaves.
-    pub(super) fn close(&mut self, slot: u32) {
-        self.current.close(slot);
-    }
-
-    /// A slot for every endpoint: that which it has, or a new one. Where too few are left all get new
-    /// ones, in a larger table that supersedes this one; true if so.
+    /// A slot for every one of `endpoints`: that which it has, or had before it left, or a new one.
+    /// Where too few are left all get new ones, in a larger table that supersedes this one; true if
+    /// so. `before`: the endpoints so far; `kept`: of each endpoint its index among them.
     ///
     /// # Errors
-    /// The system gives no shared memory.
+    /// The system gives no shared memory; nothing changed then.
     pub(super) fn give_slots(
         &mut self,
         endpoints: &[EndpointRef],
-        mut slots: Vec<Option<u32>>,
+        before: (&[EndpointRef], &[u32]),
+        kept: &[Option<usize>],
     ) -> io::Result<(Vec<u32>, bool)> {
+        let slots: Vec<Option<u32>> = (endpoints.iter().zip(kept))
+            .map(|(endpoint, kept)| match kept {
+                Some(index) => Some(before.1[*index]),
+                None => self.current.slot_before(endpoint),
+            })
+            .collect();
         let missing = slots.iter().filter(|slot| slot.is_none()).count();
-        let superseded = missing > self.current.free() || self.current.is_short_of(slots.len());
-        if superseded {
-            let larger = Segment::new(&self.name, self.memory, endpoints.len())?;
-            let mut old = std::mem::replace(&mut self.current, larger);
-            let held = (endpoints.iter().zip(&slots))
-                .filter_map(|(endpoint, slot)| Some((endpoint.address, (*slot)?)));
-            old.retire(held.collect());
-            self.draining.push(old);
-            slots.fill(None);
+        let Capacity { endpoints: most, groups, text, .. } = self.current.capacity();
+        if missing > self.current.free() || endpoints.len() > most as usize {
+            // As many groups and as much text as before: most endpoints are the same.
+            let least = Capacity { groups, text, ..NOTHING };
+            let slots = self.supersede(&least, endpoints.len(), before)?;
+            if let Some(old) = self.draining.last_mut() {
+                old.close_all_but(kept, before);
+            }
+            return Ok((slots, true));
         }
         let current = &mut self.current;
+        current.close_all_but(kept, before);
         let slots = slots.into_iter().map(|slot| slot.unwrap_or_else(|| current.take_slot()));
-        Ok((slots.collect(), superseded))
+        Ok((slots.collect(), false))
+    }
+
+    /// Puts a larger table in the place of the current one: slots for so many endpoints, in order.
+    ///
+    /// # Errors
+    /// The system gives no shared memory; nothing changed then.
+    pub(super) fn supersede(
+        &mut self,
+        least: &Capacity,
+        endpoints: usize,
+        before: (&[EndpointRef], &[u32]),
+    ) -> io::Result<Vec<u32>> {
+        let larger = Segment::new(&self.name, self.memory, endpoints, least)?;
+        let mut old = std::mem::replace(&mut self.current, larger);
+        old.retire(before.0, before.1);
+        self.draining.push(old);
+        Ok((0..endpoints).map(|_| self.current.take_slot()).collect())
     }
 
     /// Adds up what is in flight, and lets go of tables in which nothing is.
@@ -99,15 +128,22 @@ impl Segments {
         seen
     }
 
-    /// Whether any counter moved since the last look.
-    pub(super) fn stirred(&mut self) -> bool {
-        self.current.sweep().moved
+    /// Whether any counter moved since the last sweep.
+    pub(super) fn stirred(&self) -> bool {
+        self.current.stirred() || self.draining.iter().any(Segment::stirred)
+    }
+
+    /// Whether callers are to send a message with whatever they count next.
+    pub(super) fn set_asleep(&mut self, asleep: bool) {
+        for segment in self.draining.iter_mut().chain([&mut self.current]) {
+            segment.writer().set_asleep(asleep);
+        }
     }
 
     /// In flight at an endpoint at the last sweep, in cost units.
-    pub(super) fn in_flight(&self, slot: u32, address: SocketAddr) -> u32 {
+    pub(super) fn in_flight(&self, slot: u32, endpoint: &EndpointRef) -> u32 {
         let before = self.draining.iter();
-        let before = before.filter_map(|old| Some(old.in_flight(old.retired_slot(address)?)));
+        let before = before.filter_map(|old| Some(old.in_flight(old.slot_before(endpoint)?)));
         self.current.in_flight(slot) + before.sum::<u32>()
     }
 
@@ -124,9 +160,9 @@ impl Segments {
 
     /// Of what is in flight at an endpoint, what is open for longer than the service's requests
     /// take, in cost units.
-    pub(super) fn standing(&self, slot: u32, address: SocketAddr) -> u32 {
+    pub(super) fn standing(&self, slot: u32, endpoint: &EndpointRef) -> u32 {
         let before = self.draining.iter();
-        let before = before.filter_map(|old| Some(old.standing(old.retired_slot(address)?)));
+        let before = before.filter_map(|old| Some(old.standing(old.slot_before(endpoint)?)));
         self.current.standing(slot) + before.sum::<u32>()
     }
 
@@ -151,7 +187,7 @@ impl Segments {
         for old in &mut self.draining {
             if let Some(new) = old.differences(elapsed) {
                 let slots: Vec<(usize, u32)> = (endpoints.iter().enumerate())
-                    .filter_map(|(index, e)| Some((index, old.retired_slot(e.address)?)))
+                    .filter_map(|(index, e)| Some((index, old.slot_before(e)?)))
                     .collect();
                 each(&new, &slots);
             }

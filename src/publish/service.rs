@@ -15,12 +15,15 @@ use std::{
     time::Duration,
 };
 
-use pointsman_table::{Counters, Differences, Table, counters::bucket_start_us};
-use tracing::debug;
+use pointsman_table::{
+    Capacity, Counters, Differences, StructureError, Table, counters::bucket_start_us,
+};
+use tracing::{debug, error};
 
 use super::{
     cell::cell,
     period,
+    rest::Rest,
     retry::Retries,
     segment::Memory,
     segments::Segments,
@@ -39,8 +42,6 @@ pub const PLAN_EVERY: Duration = Duration::from_millis(100);
 /// Where a pass is dear (200 busy processes of 1,000 slots: 145 us, with a plan 1.9 ms), plans are
 /// spread over at least so many, or they alone would make the counts twice as old.
 const PASSES_A_PLAN: u32 = 10;
-/// Sweeps that found nothing, after which it may fall asleep.
-const IDLE_PASSES: u32 = 50;
 /// A client that picks and sees no publication for this long goes on by itself: the greater of
 /// this many periods and [`DETACH_AFTER`].
 const DETACH_PERIODS: u32 = 20;
@@ -71,6 +72,9 @@ pub struct Pass {
     pub moved: bool,
     /// Endpoints that only the brake kept, and that a connection to failed: to be let go.
     pub lost: Vec<SocketAddr>,
+    /// A larger table took the place of the one before: callers have to [attach](ServicePublisher::attach)
+    /// to it.
+    pub superseded: bool,
 }
 
 /// One service's publisher.
@@ -90,6 +94,8 @@ pub struct ServicePublisher {
     plan: Arc<Plan>,
     /// Of the structure in the table.
     written: Option<Fingerprint>,
+    /// The structure may differ from the one in the table.
+    unwritten: bool,
     /// What each endpoint's cell was last made from; None: to be written.
     scored: Vec<Option<InFlight>>,
     segments: Segments,
@@ -100,8 +106,10 @@ pub struct ServicePublisher {
     differed_at: Duration,
     /// What was in flight at the passes since the last plan.
     looks: Looks,
-    idle_passes: u32,
-    asleep: bool,
+    rest: Rest,
+    in_flight: u64,
+    /// Another process was handed the table.
+    known_to_others: bool,
 }
 
 impl ServicePublisher {
@@ -115,14 +123,15 @@ impl ServicePublisher {
             name: setup.name,
             policy: setup.policy,
             here: setup.here,
-            loads: vec![EndpointLoad::default(); setup.endpoints.len()],
-            endpoints: setup.endpoints,
+            loads: Vec::new(),
+            endpoints: Vec::new(),
             slots: Vec::new(),
             service: ServiceLoad::default(),
             service_time_us: Arc::default(),
             retries: Retries::default(),
             plan: Arc::default(),
             written: None,
+            unwritten: true,
             scored: Vec::new(),
             segments,
             standing: Standing::new(setup.now),
@@ -131,12 +140,12 @@ impl ServicePublisher {
             planned_at: setup.now,
             differed_at: setup.now,
             looks: Looks::default(),
-            idle_passes: 0,
-            asleep: false,
+            rest: Rest::new(setup.now),
+            in_flight: 0,
+            known_to_others: false,
         };
-        publisher.give_slots(vec![None; publisher.endpoints.len()])?;
-        publisher.decide(setup.now);
-        publisher.publish(setup.now, period::SHORTEST);
+        let policy = publisher.policy.clone();
+        publisher.update(setup.endpoints, policy, setup.now)?;
         Ok(publisher)
     }
 
@@ -160,8 +169,14 @@ impl ServicePublisher {
     ///
     /// # Errors
     /// The system's, and `Unsupported` on the heap.
-    pub fn table_fd(&self) -> io::Result<OwnedFd> {
+    pub fn table_fd(&mut self) -> io::Result<OwnedFd> {
+        self.known_to_others = true;
         self.segments.reader_fd()
+    }
+
+    /// Whether threads of other processes may count here.
+    pub fn is_known_to_others(&self) -> bool {
+        self.known_to_others
     }
 
     /// A process whose counters count from now on.
@@ -194,32 +209,31 @@ impl ServicePublisher {
     /// was superseded.
     ///
     /// # Errors
-    /// The system gives no shared memory for a larger table.
+    /// The system gives no shared memory for a larger table; all is as before then.
     pub fn update(
         &mut self,
         endpoints: Vec<EndpointRef>,
         policy: Arc<Policy>,
         now: Duration,
     ) -> io::Result<bool> {
-        let loads = std::mem::take(&mut self.loads);
-        let mut known: HashMap<SocketAddr, (EndpointLoad, u32)> = (self.endpoints.iter())
-            .zip(loads.into_iter().zip(self.slots.drain(..)))
-            .map(|(endpoint, known)| (endpoint.address, known))
+        // Its callers may get another table, which nobody asks to send messages.
+        self.get_up();
+        let before: HashMap<SocketAddr, usize> =
+            (0..).zip(&self.endpoints).map(|(index, e)| (e.address, index)).collect();
+        let kept: Vec<Option<usize>> = (endpoints.iter())
+            .map(|endpoint| {
+                let index = *before.get(&endpoint.address)?;
+                self.endpoints[index].is_same_as(endpoint).then_some(index)
+            })
             .collect();
-        let mut slots = Vec::with_capacity(endpoints.len());
-        for endpoint in &endpoints {
-            let known = known.remove(&endpoint.address);
-            slots.push(known.as_ref().map(|(_, slot)| *slot));
-            self.loads.push(known.map(|(load, _)| load).unwrap_or_default());
-        }
-        for (_, slot) in known.values() {
-            self.segments.close(*slot);
-        }
+        let mut superseded = self.give_slots(&endpoints, &kept)?;
+        let mut loads = std::mem::take(&mut self.loads);
+        let load = |kept: Option<usize>| kept.map(|index| std::mem::take(&mut loads[index]));
+        self.loads = kept.into_iter().map(load).map(Option::unwrap_or_default).collect();
         self.endpoints = endpoints;
         self.policy = policy;
-        let superseded = self.give_slots(slots)?;
         self.decide(now);
-        self.publish(now, self.period);
+        superseded |= self.publish(now, self.period);
         Ok(superseded)
     }
 
@@ -236,21 +250,21 @@ impl ServicePublisher {
     /// One publication: adds the counters up, plans if it is time, writes load.
     pub fn pass(&mut self, now: Duration, period: Duration) -> Pass {
         let seen = self.segments.sweep();
+        let aged = self.standing.next_turn(self.in_flight).is_some_and(|at| at <= now);
         if self.standing.turn(&mut self.segments, &mut self.service, now) {
             self.standing.hold_against(&self.segments, &self.plan, &self.slots);
         }
         self.looks.add(self.standing.active(seen.in_flight));
-        self.idle_passes = if seen.moved || seen.in_flight > 0 { 0 } else { self.idle_passes + 1 };
+        self.in_flight = seen.in_flight;
         let due = now.saturating_sub(self.planned_at) >= PLAN_EVERY.max(period * PASSES_A_PLAN);
-        // What ended last is taken in before it may fall asleep, which can be long.
-        let due = due && self.idle_passes < IDLE_PASSES || self.idle_passes == IDLE_PASSES;
+        let due = self.rest.note(seen.moved, now) || aged || due && !self.rest.is_idle();
         let mut lost = Vec::new();
         if seen.unreachable || due || self.time_is_up(now) {
             lost = self.observe(now);
             self.decide(now);
         }
-        self.publish(now, period);
-        Pass { in_flight: seen.in_flight, moved: seen.moved, lost }
+        let superseded = self.publish(now, period);
+        Pass { in_flight: seen.in_flight, moved: seen.moved, lost, superseded }
     }
 
     /// The plan in force.
@@ -291,67 +305,81 @@ impl ServicePublisher {
         self.segments.new_counters(shards)
     }
 
-    /// When time alone will change the plan.
+    /// When time alone will change the plan or what scores count.
     pub fn next_change(&self) -> Option<Duration> {
-        self.plan.next_change
+        let turn = self.standing.next_turn(self.in_flight);
+        self.plan.next_change.into_iter().chain(turn).min()
     }
 
     fn time_is_up(&self, now: Duration) -> bool {
         self.plan.next_change.is_some_and(|at| at <= now)
     }
 
-    /// Whether enough passes found nothing.
+    /// Whether nothing has moved for long enough.
     pub fn is_idle(&self) -> bool {
-        self.idle_passes >= IDLE_PASSES
-    }
-
-    /// Tells callers to send a message with their next pick. To be followed by a barrier over all
-    /// processes and [`stirred`](Self::stirred).
-    pub fn lie_down(&mut self) {
-        self.set_asleep(true);
-        self.segments.release();
-    }
-
-    /// Callers need send no message any more.
-    pub fn get_up(&mut self) {
-        self.set_asleep(false);
-        self.idle_passes = 0;
+        self.rest.is_idle()
     }
 
     /// Whether it sleeps.
     pub fn is_asleep(&self) -> bool {
-        self.asleep
+        self.rest.is_asleep()
     }
 
-    fn set_asleep(&mut self, asleep: bool) {
-        if self.asleep != asleep {
-            self.asleep = asleep;
-            self.segments.writer().set_asleep(asleep);
+    /// Whether nothing is open and nothing moves.
+    pub fn is_unused(&self) -> bool {
+        self.is_asleep() && self.in_flight == 0 && !self.stirred()
+    }
+
+    /// Tells callers to send a message with whatever they count next. To be followed by a barrier over
+    /// their threads and [`stirred`](Self::stirred).
+    pub fn lie_down(&mut self) {
+        self.rest.lie_down();
+        self.segments.set_asleep(true);
+        if self.in_flight == 0 {
+            self.segments.release();
         }
     }
 
-    /// Whether any counter moved since the last look.
-    pub fn stirred(&mut self) -> bool {
+    /// Callers need send no message any more.
+    pub fn get_up(&mut self) {
+        if self.is_asleep() {
+            self.segments.set_asleep(false);
+        }
+        self.rest.get_up();
+    }
+
+    /// Whether any counter moved since the last pass.
+    pub fn stirred(&self) -> bool {
         self.segments.stirred()
     }
 
-    /// Gives a slot to every endpoint that has none; true if the table was superseded.
-    fn give_slots(&mut self, slots: Vec<Option<u32>>) -> io::Result<bool> {
-        let (slots, superseded) = self.segments.give_slots(&self.endpoints, slots)?;
+    /// Gives a slot to every endpoint; true if the table was superseded. `kept`: the endpoints'
+    /// indices so far.
+    fn give_slots(
+        &mut self,
+        endpoints: &[EndpointRef],
+        kept: &[Option<usize>],
+    ) -> io::Result<bool> {
+        let before = (&self.endpoints[..], &self.slots[..]);
+        let (slots, superseded) = self.segments.give_slots(endpoints, before, kept)?;
+        self.take_slots(slots);
+        Ok(superseded)
+    }
+
+    fn take_slots(&mut self, slots: Vec<u32>) {
         self.slots = slots;
         self.scored = vec![None; self.slots.len()];
-        if superseded {
-            self.written = None;
-        }
-        Ok(superseded)
+        self.unwritten = true;
     }
 
     /// Takes in what ended since the last time; gives the braked endpoints that are lost.
     fn observe(&mut self, now: Duration) -> Vec<SocketAddr> {
         let elapsed = now.saturating_sub(self.differed_at);
+        // Latencies can't have wrapped while it slept.
+        let counted_in = self.rest.counted_since(self.differed_at, now);
         self.differed_at = now;
         let mut ended = vec![Counts::default(); self.endpoints.len()];
-        self.segments.differences(elapsed, &self.endpoints, &self.slots, |new, slots| {
+        self.segments.differences(counted_in, &self.endpoints, &self.slots, |new, slots| {
             add(new, slots, &mut ended);
             self.service.service_time.observe(&new.histogram, |b| bucket_start_us(b + 1));
             self.retries.observe(now, new.retried as u32);
@@ -398,49 +426,83 @@ impl ServicePublisher {
         if next.version != self.plan.version {
             debug!(service = %self.name, plan = next.version, "planned");
             self.scored.fill(None);
+            self.unwritten = true;
         }
         self.plan = Arc::new(next);
         self.standing.hold_against(&self.segments, &self.plan, &self.slots);
     }
 
-    /// Writes the structure if a number of it changed, then load in one short pass.
-    fn publish(&mut self, now: Duration, period: Duration) {
+    /// Writes the structure if a number of it changed, then load in one short pass; true if that
+    /// took a larger table.
+    fn publish(&mut self, now: Duration, period: Duration) -> bool {
         let shrink = period::shrink(self.service.service_time.median(), period, self.shrink);
         if shrink != self.shrink || self.written.is_none() {
             self.shrink = shrink;
             self.scored.fill(None);
+            self.unwritten = true;
         }
         if period != self.period || self.written.is_none() {
-            self.period = period;
-            let detach_after = DETACH_AFTER.max(period * DETACH_PERIODS);
-            let writer = self.segments.writer();
-            writer.set_period_us(period.as_micros() as u32);
-            writer.set_detach_after_us(detach_after.as_micros() as u32);
+            self.write_period(period);
         }
-        if self.scored.contains(&None) {
-            self.write_all();
+        let superseded = if std::mem::take(&mut self.unwritten) {
+            self.write_all()
         } else {
             self.write_changed();
-        }
+            false
+        };
         let left = self.retries_left(now);
         let writer = self.segments.writer();
         writer.set_retry_budget((left * 1000.0) as u32);
         writer.publish();
+        superseded
     }
 
-    /// New slots' cells before the generation that names them.
-    fn write_all(&mut self) {
-        self.write_changed();
-        let structure = structure(&self.plan, &self.slots, self.shrink);
-        let fingerprint = fingerprint(&structure);
-        if self.written == Some(fingerprint) {
-            return;
-        }
-        match self.segments.write_structure(&structure) {
-            Ok(_) => self.written = Some(fingerprint),
-            Err(error) => {
-                // Room for endpoints was made with their slots; what is left is a longer text.
-                tracing::error!(service = %self.name, %error, "kept the structure before");
+    fn write_period(&mut self, period: Duration) {
+        self.period = period;
+        let detach_after = DETACH_AFTER.max(period * DETACH_PERIODS);
+        let writer = self.segments.writer();
+        writer.set_period_us(period.as_micros() as u32);
+        writer.set_detach_after_us(detach_after.as_micros() as u32);
+    }
+
+    /// New slots' cells before the generation that names them. What does not fit leads to a larger
+    /// table; true if so.
+    fn write_all(&mut self) -> bool {
+        let mut superseded = false;
+        loop {
+            self.write_changed();
+            let structure = structure(&self.plan, &self.slots, self.shrink);
+            let fingerprint = fingerprint(&structure);
+            if self.written == Some(fingerprint) && !superseded {
+                return false;
+            }
+            match self.segments.write_structure(&structure) {
+                Ok(_) => {
+                    self.written = Some(fingerprint);
+                    return superseded;
+                }
+                Err(StructureError::CapacityExceeded(_)) => {
+                    let least = Capacity::of(&structure);
+                    let before = (&self.endpoints[..], &self.slots[..]);
+                    match self.segments.supersede(&least, self.endpoints.len(), before) {
+                        Ok(slots) => self.take_slots(slots),
+                        Err(error) => {
+                            // The next publication tries again.
+                            self.unwritten = true;
+                            if self.written.take().is_some() {
+                                error!(service = %self.name, %error, "no memory for a larger table");
+                            }
+                            return superseded;
+                        }
+                    }
+                    self.write_period(self.period);
+                    superseded = true;
+                }
+                Err(StructureError::Malformed(error)) => {
+                    // `structure` leaves nothing that could be wrong, as a property test holds.
+                    error!(service = %self.name, %error, "a plan that no table can hold: a bug");
+                    return superseded;
+                }
             }
         }
     }
@@ -449,8 +511,7 @@ impl ServicePublisher {
         let strategy = strategy::of(self.policy.strategy);
         for (index, planned) in self.plan.endpoints.iter().enumerate() {
             let slot = self.slots[index];
-            let address = planned.endpoint.address;
-            let in_flight = self.standing.in_flight(&self.segments, index, slot, address);
+            let in_flight = self.standing.in_flight(&self.segments, index, slot, &planned.endpoint);
             if self.scored[index] == Some(in_flight) {
                 continue;
             }

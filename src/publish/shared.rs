@@ -20,6 +20,7 @@ use super::{
     live::Live,
     target::{Target, Way},
     verdicts::Allowance,
+    wakeup::{TableId, Wakeups},
 };
 use crate::{
     catalog::{Catalog, Endpoint, EndpointRef, Port, Service, ServiceName},
@@ -39,9 +40,14 @@ pub(super) struct Shared {
     pub(super) judged: watch::Sender<u64>,
     pub(super) live: Mutex<HashMap<Target, Arc<Live>>>,
     pub(super) changed: Mutex<HashSet<ServiceName>>,
+    /// Tables that the publishing thread has yet to hear of.
+    opened: Mutex<Vec<Arc<Live>>>,
+    pub(super) tables_made: AtomicU64,
+    /// Services that could not be taken over for lack of memory.
+    failed: Mutex<HashSet<ServiceName>>,
     pub(super) stopping: AtomicBool,
-    pub(super) wake_up: Bell,
-    /// Services have changed. Apart from `wake_up`, which callers ring as they go.
+    pub(super) wakeups: Arc<Wakeups>,
+    /// There is news: services have changed, tables were opened, the thread is to stop.
     pub(super) told: Bell,
     pub(super) numbers: Numbers,
     /// For verdicts on single callers.
@@ -54,11 +60,11 @@ pub type Judgements = HashMap<Target, HashMap<SocketAddr, Standing>>;
 /// What metrics show of the publishing thread.
 #[derive(Debug, Default)]
 pub struct Numbers {
-    /// Publications of all tables.
+    /// Publications, of one table each.
     pub passes: AtomicU64,
-    /// The period of the last publication, in nanoseconds; 0 while asleep.
+    /// The shortest period of a table, in nanoseconds; 0 while all tables sleep.
     pub period_ns: AtomicU64,
-    /// Cycles that took longer than their period.
+    /// Of them, those that were late by more than their period.
     pub overruns: AtomicU64,
     /// Activity that only the backstop found.
     pub late_wakeups: AtomicU64,
@@ -85,8 +91,11 @@ impl Shared {
             judged: watch::Sender::new(0),
             live: Mutex::default(),
             changed: Mutex::default(),
+            opened: Mutex::default(),
+            tables_made: AtomicU64::new(0),
+            failed: Mutex::default(),
             stopping: AtomicBool::new(false),
-            wake_up: Bell::new()?,
+            wakeups: Wakeups::new(Bell::new()?),
             told: Bell::new()?,
             numbers: Numbers::default(),
             allowance: Arc::default(),
@@ -108,7 +117,26 @@ impl Shared {
     pub(super) fn decide_all_anew(&self) {
         let services = self.all().into_iter().map(|live| live.target().service.clone());
         lock(&self.changed).extend(services);
-        self.wake_up.ring();
+        self.told.ring();
+    }
+
+    /// A table for the publishing thread to publish from now on.
+    pub(super) fn open(&self, live: Arc<Live>) {
+        lock(&self.opened).push(live);
+        self.told.ring();
+    }
+
+    pub(super) fn take_opened(&self) -> Vec<Arc<Live>> {
+        std::mem::take(&mut *lock(&self.opened))
+    }
+
+    /// What failed for lack of memory is taken over with the next changes.
+    pub(super) fn try_again(&self) {
+        let failed = std::mem::take(&mut *lock(&self.failed));
+        if !failed.is_empty() {
+            lock(&self.changed).extend(failed);
+            self.told.ring();
+        }
     }
 
     /// What judgements there are has changed.
@@ -135,22 +163,20 @@ impl Shared {
         Arc::new(policy)
     }
 
-    /// Takes services that have changed over into their live tables.
-    pub(super) fn take_changes_over(&self) {
+    /// Takes services that have changed over into their live tables, and says which those are.
+    pub(super) fn take_changes_over(&self) -> Vec<TableId> {
         let changed = std::mem::take(&mut *lock(&self.changed));
-        if !changed.is_empty() {
-            self.update(&changed);
-        }
+        if changed.is_empty() { Vec::new() } else { self.update(&changed) }
     }
 
-    fn update(&self, changed: &HashSet<ServiceName>) {
+    fn update(&self, changed: &HashSet<ServiceName>) -> Vec<TableId> {
         let affected: Vec<Arc<Live>> = lock(&self.live)
             .values()
             .filter(|live| changed.contains(&live.target().service))
             .cloned()
             .collect();
         let here = self.here.load_full();
-        for live in affected {
+        for live in &affected {
             // Under the lock, so that a service that comes back meanwhile is not left without.
             let found = {
                 let mut all = lock(&self.live);
@@ -169,9 +195,11 @@ impl Shared {
                 None => live.update(Vec::new(), None, &here, false),
             };
             if let Err(error) = updated {
-                error!(service = %live.target(), %error, "kept the endpoints before");
+                error!(service = %live.target(), %error, "kept the endpoints before; tries again");
+                lock(&self.failed).insert(live.target().service.clone());
             }
         }
+        affected.iter().map(|live| live.id()).collect()
     }
 }
 

@@ -1,10 +1,11 @@
 //! What of an endpoint's load its score counts: what is active, and standing load only where an
 //! endpoint may be hanging.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use super::segments::Segments;
 use crate::{
+    catalog::EndpointRef,
     load::{Epochs, ServiceLoad},
     plan::Plan,
 };
@@ -57,6 +58,11 @@ impl Standing {
         true
     }
 
+    /// When time alone makes more of it, where so much is in flight.
+    pub(super) fn next_turn(&self, in_flight: u64) -> Option<Duration> {
+        (self.active(in_flight) > 0).then(|| self.epochs.next_turn())
+    }
+
     /// What is active of so much in flight at all endpoints.
     pub(super) fn active(&self, in_flight: u64) -> u64 {
         in_flight.saturating_sub(self.all)
@@ -74,7 +80,7 @@ impl Standing {
             let by_weight = |member: &u32| {
                 let planned = &plan.endpoints[*member as usize];
                 let slot = slots[*member as usize];
-                let standing = segments.standing(slot, planned.endpoint.address);
+                let standing = segments.standing(slot, &planned.endpoint);
                 f64::from(standing) / planned.weight
             };
             let least = group.members.iter().map(by_weight).fold(f64::MAX, f64::min);
@@ -92,10 +98,10 @@ impl Standing {
         segments: &Segments,
         index: usize,
         slot: u32,
-        address: SocketAddr,
+        endpoint: &EndpointRef,
     ) -> InFlight {
-        let all = segments.in_flight(slot, address);
-        let standing = if all == 0 { 0 } else { segments.standing(slot, address).min(all) };
+        let all = segments.in_flight(slot, endpoint);
+        let standing = if all == 0 { 0 } else { segments.standing(slot, endpoint).min(all) };
         let held_against = self.held_against.get(index).copied().unwrap_or(0).min(standing);
         InFlight { all, standing, counted: all - standing + held_against }
     }

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pointsman_table::{EndpointRecord, Group, Mode, Structure, alias_rows};
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Planned};
 
 /// The structure that makes callers pick as the plan says. `slots` by the plan's endpoints;
 /// thresholds in units of in-flight terms are shrunk as these are.
@@ -14,13 +14,16 @@ pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
     let last_share = plan.groups.iter().rposition(|g| g.share > 0.0);
     for (index, group) in plan.groups.iter().enumerate() {
         cumulative += group.share;
-        let rows = alias_rows(
-            &group
-                .members
-                .iter()
-                .map(|m| (slots[*m as usize], plan.endpoints[*m as usize].drawn()))
-                .collect::<Vec<_>>(),
-        );
+        let drawn = |weight: fn(&Planned) -> f64| {
+            let members = group.members.iter().map(|member| *member as usize);
+            let drawn = members.map(|index| (slots[index], weight(&plan.endpoints[index])));
+            alias_rows(&drawn.collect::<Vec<_>>())
+        };
+        let mut rows = drawn(Planned::drawn);
+        if rows.is_empty() {
+            // A group without a row can't be written, and its endpoints are meant to be picked.
+            rows = drawn(|_| 1.0);
+        }
         structure.groups.push(Group {
             threshold: if Some(index) >= last_share { u32::MAX } else { threshold(cumulative) },
             choices: group.choices,

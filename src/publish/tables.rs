@@ -45,10 +45,15 @@ impl Tables {
                 shared.tell(service);
             }
         }));
-        let cycle = Cycle::new(shared.clone());
+        let cycle = Cycle::new(shared.clone(), Box::new(clock::thread_time));
         let thread =
             std::thread::Builder::new().name("publish".into()).spawn(move || cycle.run())?;
-        Ok(Self { shared, thread: Arc::new(Mutex::new(Some(thread))) })
+        Ok(Self { thread: Arc::new(Mutex::new(Some(thread))), ..Self::over(shared) })
+    }
+
+    /// Without a thread: somebody else publishes.
+    pub(super) fn over(shared: Arc<Shared>) -> Self {
+        Self { shared, thread: Arc::default() }
     }
 
     /// The live table of a target, made at its first use. None: the catalog has no such port.
@@ -75,18 +80,19 @@ impl Tables {
             publisher.remember(&standings, clock::now());
         }
         let seed = shared.seed.wrapping_add(all.len() as u32);
-        let live = Live::new(
+        let id = shared.tables_made.fetch_add(1, Relaxed);
+        let waker = shared.wakeups.waker(id);
+        let live = Arc::new(Live::new(
+            id,
             target.clone(),
             publisher,
             service.stale,
             seed,
-            shared.wake_up.waker().clone(),
+            waker,
             shared.allowance.clone(),
-        )?;
-        let live = Arc::new(live);
+        )?);
         all.insert(target.clone(), live.clone());
-        drop(all);
-        shared.wake_up.ring();
+        shared.open(live.clone());
         Ok(Some(live))
     }
 
@@ -140,7 +146,7 @@ impl Tables {
     /// Gives up the table of a target in which nothing is in flight; whether it is gone.
     pub fn close(&self, target: &Target) -> bool {
         let mut all = lock(&self.shared.live);
-        let unused = all.get(target).is_none_or(|live| live.publisher().is_asleep());
+        let unused = all.get(target).is_none_or(|live| live.publisher().is_unused());
         if unused {
             all.remove(target);
         }
@@ -160,7 +166,7 @@ impl Tables {
     /// Stops the publishing thread and waits for it.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Relaxed);
-        self.shared.wake_up.ring();
+        self.shared.told.ring();
         if let Some(thread) = lock(&self.thread).take()
             && thread.join().is_err()
         {

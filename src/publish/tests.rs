@@ -48,6 +48,20 @@ impl Stage {
         Self { publisher, counters, picker, now: Duration::from_secs(10) }
     }
 
+    /// As the callers of a table do that another one superseded.
+    fn attach_again(&mut self) {
+        let counters = self.publisher.new_counters(1).expect("heap memory");
+        self.publisher.attach(counters.clone());
+        let picker = Picker::new(self.publisher.table(), counters.clone(), 1, None);
+        (self.counters, self.picker) = (counters, picker);
+    }
+
+    fn in_flight(&self, address: SocketAddr) -> u32 {
+        let mut endpoints = self.publisher.plan().endpoints.iter();
+        let index = endpoints.position(|planned| planned.endpoint.address == address);
+        self.publisher.loads()[index.expect("a known address")].in_flight
+    }
+
     fn pass(&mut self) {
         self.now += PERIOD;
         self.publisher.pass(self.now, PERIOD);
@@ -182,30 +196,141 @@ fn when_slots_run_out_a_new_table_takes_over_with_what_is_in_flight() {
 #[test]
 fn no_generation_without_a_changed_number() {
     let mut stage = Stage::new(4);
-    stage.passes(500);
-    let generation = stage.publisher.table().generation();
-    for _ in 0..500 {
-        let pick = stage.pick();
-        stage.pass();
-        stage.end(pick, Outcome::Success);
-    }
-    assert!(stage.publisher.table().generation() - generation <= 2, "the shrink factor settles");
+    let traffic = |stage: &mut Stage, passes: u32| {
+        for _ in 0..passes {
+            let pick = stage.pick();
+            stage.pass();
+            stage.end(pick, Outcome::Success);
+        }
+    };
+    // Until the service time, and with it the shrink factor, is known.
+    traffic(&mut stage, 500);
+    let settled = stage.publisher.table().generation();
+    traffic(&mut stage, 500);
+    assert_eq!(stage.publisher.table().generation(), settled, "nothing but requests");
+
+    let in_flight = stage.pick();
+    stage.pass();
+    let base = |stage: &Stage| stage.publisher.table().cell(in_flight.slot).expect("a slot").base;
+    let often = base(&stage);
+    stage.publisher.pass(stage.now, PERIOD * 10);
+    assert!(base(&stage) < often, "another period is another load");
+    assert_eq!(stage.publisher.table().generation(), settled, "but the same structure");
+
+    stage.publisher.update(endpoints(0..4), policy(), stage.now).expect("heap memory");
+    assert_eq!(stage.publisher.table().generation(), settled, "the same endpoints again");
+
+    let mut list: Vec<Endpoint> = endpoints(0..4).iter().map(|e| (**e).clone()).collect();
+    list[0].weight = 2;
+    let list = EndpointRef::all(&list.into()).collect();
+    stage.publisher.update(list, policy(), stage.now).expect("heap memory");
+    assert_eq!(stage.publisher.table().generation(), settled + 1, "one changed weight");
 }
 
 #[test]
-fn it_is_idle_only_after_fifty_passes_without_anything_in_flight() {
+fn labels_that_a_table_has_no_room_for_lead_to_a_larger_one() {
+    let labelled: Arc<[Endpoint]> = (0..20)
+        .map(|number| {
+            let label =
+                |key: u8| (format!("label-{key}").into(), format!("{number:02}{key:063}").into());
+            Endpoint {
+                labels: Arc::new((0..6).map(label).collect()),
+                ..Endpoint::at(([10, 0, 0, number], 80).into())
+            }
+        })
+        .collect();
+    let mut stage = Stage::new(2);
+    let held = stage.pick();
+    let busy = stage.address(held);
+    let endpoints: Vec<EndpointRef> = EndpointRef::all(&labelled).collect();
+    let superseded = stage.publisher.update(endpoints, policy(), stage.now).expect("heap memory");
+    assert!(superseded, "two small endpoints left no room for 20 with 70 bytes a label");
+    stage.attach_again();
+    for _ in 0..100 {
+        let pick = stage.pick();
+        let record = stage.picker.endpoint(pick.slot).expect("a record");
+        assert_eq!(record.labels.len(), 6);
+        stage.end(pick, Outcome::Success);
+    }
+    stage.pass();
+    assert_eq!(stage.in_flight(busy), 1, "what is open in the smaller table");
+}
+
+#[test]
+fn an_endpoint_that_comes_back_has_its_open_requests_counted_again() {
+    let mut stage = Stage::new(3);
+    let held = stage.pick();
+    let busy = stage.address(held);
+    stage.pass();
+    let without: Vec<EndpointRef> =
+        endpoints(0..3).into_iter().filter(|e| e.address != busy).collect();
+    stage.publisher.update(without, policy(), stage.now).expect("heap memory");
+    stage.pass();
+    stage.publisher.update(endpoints(0..3), policy(), stage.now).expect("heap memory");
+    stage.pass();
+    assert_eq!(stage.in_flight(busy), 1);
+    stage.end(held, Outcome::Success);
+    stage.pass();
+    assert_eq!(stage.in_flight(busy), 0);
+}
+
+#[test]
+fn it_is_idle_after_fifty_passes_without_movement_whatever_is_open() {
     let mut stage = Stage::new(2);
     let pick = stage.pick();
-    stage.passes(100);
-    assert!(!stage.publisher.is_idle());
-    stage.end(pick, Outcome::Success);
     stage.passes(50);
     assert!(!stage.publisher.is_idle());
     stage.pass();
-    assert!(stage.publisher.is_idle());
+    assert!(stage.publisher.is_idle() && !stage.publisher.is_unused());
     stage.publisher.lie_down();
     assert!(stage.publisher.table().asleep() && !stage.publisher.stirred());
-    stage.pick();
+    let busy = stage.address(pick);
+    let base = stage.publisher.table().cell(pick.slot).expect("a slot").base;
+    assert!(stage.in_flight(busy) == 1 && base > 0.0, "what was published holds");
+    stage.end(pick, Outcome::Success);
+    assert!(stage.publisher.stirred() && !stage.publisher.is_unused());
+    stage.publisher.get_up();
+    stage.passes(60);
+    assert!(stage.publisher.is_idle());
+    stage.publisher.lie_down();
+    assert!(stage.publisher.is_unused());
+}
+
+#[test]
+fn it_is_idle_sooner_where_its_passes_are_rare() {
+    let mut stage = Stage::new(2);
+    let passes = (1..).take_while(|_| {
+        stage.now += PERIOD * 60;
+        stage.publisher.pass(stage.now, PERIOD * 60);
+        !stage.publisher.is_idle()
+    });
+    assert_eq!(passes.count(), 4, "after a quarter of a second");
+}
+
+#[test]
+fn a_request_that_outlasts_a_sleep_is_timed() {
+    let mut stage = Stage::new(2);
+    let pick = stage.pick();
+    stage.passes(60);
+    stage.publisher.lie_down();
+    stage.now += Duration::from_secs(20);
+    stage.picker.end(pick.slot, pick.cost, Outcome::Success, Some(50_000));
+    stage.publisher.get_up();
+    stage.passes(60);
+    assert!(stage.publisher.wanted_period() > PERIOD * 3, "a tenth of 50 ms");
+}
+
+#[test]
+fn in_a_table_that_was_superseded_an_end_wakes_too() {
+    let mut stage = Stage::new(2);
+    let pick = stage.pick();
+    stage.pass();
+    stage.publisher.update(endpoints(0..200), policy(), stage.now).expect("heap memory");
+    stage.passes(60);
+    stage.publisher.lie_down();
+    assert!(stage.picker.table().superseded() && stage.picker.table().asleep());
+    assert!(!stage.publisher.stirred());
+    stage.end(pick, Outcome::Success);
     assert!(stage.publisher.stirred());
 }
 

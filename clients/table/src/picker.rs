@@ -4,13 +4,7 @@
 //! the lowest score; look into the overflow group if that is too high; count the start. Each is
 //! specified to the bit, since every language has to make the same pick from the same seed.
 
-use std::{
-    marker::PhantomData,
-    sync::{
-        Arc,
-        atomic::{Ordering::SeqCst, compiler_fence},
-    },
-};
+use std::{marker::PhantomData, sync::Arc};
 
 use crate::{
     atomic::{Acquire, Relaxed, fence},
@@ -25,7 +19,7 @@ use crate::{
     structure::{EndpointRecord, Structure},
     table::{Cell, Table},
     view::{Load, Own, View, Winner},
-    wake::Waker,
+    wake::{Waker, before_asleep},
 };
 
 /// What is asked of a pick.
@@ -193,17 +187,20 @@ impl<F: Form> Picker<F> {
                 self.shard.end::<F>(slot, cost, outcome, latency_us);
                 self.add_own(slot, publication, cost.wrapping_neg());
             }
+            self.wake_if_asleep();
         }
     }
 
     /// Counts a retry.
     pub fn retried(&mut self) {
         self.shard.retried::<F>();
+        self.wake_if_asleep();
     }
 
     /// Keeps what a server said of its load.
     pub fn report_load(&mut self, slot: u32, load: &ServerLoad) {
         self.shard.report::<F>(slot, load);
+        self.wake_if_asleep();
     }
 
     /// The structure that picks follow, as of the last pick.
@@ -378,8 +375,12 @@ impl<F: Form> Picker<F> {
             self.shard.start::<F>(slot, cost);
             self.add_own(slot, publication, cost);
         }
-        // The processor may still load before the count is visible: see `wake`.
-        compiler_fence(SeqCst);
+        self.wake_if_asleep();
+    }
+
+    #[inline(always)]
+    fn wake_if_asleep(&self) {
+        before_asleep();
         if self.header_word(ASLEEP_AT) != 0 {
             self.wake();
         }

@@ -183,6 +183,15 @@ impl Sweep {
         Ok(Visit { in_flight: self.total, moved, unreachable })
     }
 
+    /// Whether the process counted anything since the last [`in_flight`](Self::in_flight), which finds
+    /// it then. Reads a word of each shard, and none of the counters.
+    ///
+    /// # Errors
+    /// [`Punched`]; nothing of the process is to be believed.
+    pub fn stirred(&self) -> Result<bool, Punched> {
+        Ok(self.activity_now()? != self.activity)
+    }
+
     /// Adds what ended since the last call to `sums`. `elapsed_us`: since that call; after more
     /// than a second the latencies of it are left out, since their sum may have wrapped. Slots
     /// beyond those of `sums` are not read. Gives back whether there was anything.

@@ -165,7 +165,8 @@ impl TableWriter {
     }
 
     /// Says that nothing will be published until somebody wakes the agent, or that this is over.
-    /// Before sleeping the agent calls [`barrier`](crate::wake::barrier) and sweeps once more.
+    /// Before sleeping the agent calls [`barrier`](crate::wake::barrier) and looks at all counters
+    /// once more.
     pub fn set_asleep(&mut self, asleep: bool) {
         self.store(ASLEEP_AT, u32::from(asleep));
     }

@@ -1,5 +1,5 @@
-//! Nobody counts while the agent sleeps without waking it. (Many more rounds belong to the agent's
-//! own tests: here the barrier alone takes most of the time.)
+//! Nobody counts while the agent sleeps without waking it, a start or an end. (Many more rounds belong
+//! to the agent's own tests.)
 #![cfg(not(any(loom, miri)))]
 // The test decides how long it runs.
 #![allow(clippy::disallowed_methods)]
@@ -15,17 +15,19 @@ use std::{
 };
 
 use pointsman_table::{
-    Capacity, Cell, Counters, Outcome, Picker, Random, Sweep, TableWriter, Waker, wake,
+    Capacity, Cell, Counters, Outcome, Picker, Random, Sweep, TableWriter, Waker,
+    wake::{self, Reach},
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
+const REACH: Reach = Reach::ThisProcess;
 const RUN_FOR: Duration = Duration::from_secs(4);
 /// A message that takes longer than this is lost.
 const LOST: Duration = Duration::from_secs(2);
 
 #[test]
 fn a_caller_that_counts_while_the_agent_falls_asleep_wakes_it() {
-    if let Err(refused) = wake::probe_barrier() {
+    if let Err(refused) = wake::probe_barrier(REACH) {
         println!("skipped: {refused}");
         return;
     }
@@ -56,7 +58,7 @@ fn a_caller_that_counts_while_the_agent_falls_asleep_wakes_it() {
                     continue;
                 }
                 writer.set_asleep(true);
-                wake::barrier().unwrap();
+                wake::barrier(REACH).unwrap();
                 if !sweep.in_flight(&mut sums).unwrap().moved {
                     sleeps += 1;
                     let timeout = Timespec::try_from(LOST).unwrap();
@@ -77,8 +79,12 @@ fn a_caller_that_counts_while_the_agent_falls_asleep_wakes_it() {
         let end = Instant::now() + RUN_FOR;
         while Instant::now() < end {
             let before = noticed.load(SeqCst);
-            picker.start(0, 1);
-            picker.end(0, 1, Outcome::Success, None);
+            // A request that goes on while the agent sleeps: its end has to wake it as its start has.
+            if rounds % 2 == 0 {
+                picker.start(0, 1);
+            } else {
+                picker.end(0, 1, Outcome::Success, None);
+            }
             let lost = Instant::now() + LOST;
             while noticed.load(SeqCst) == before {
                 assert!(Instant::now() < lost, "round {rounds} was not noticed");

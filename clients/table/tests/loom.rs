@@ -13,7 +13,8 @@ use loom::{
     thread,
 };
 use pointsman_table::{
-    Capacity, Cell, Counters, Group, Picker, Request, Row, Structure, Sweep, TableWriter,
+    Capacity, Cell, Counters, Group, Picker, Request, Row, Structure, Sweep, TableWriter, Waker,
+    wake,
 };
 
 const CAPACITY: Capacity =
@@ -181,5 +182,30 @@ fn a_sweep_that_sees_activity_sees_what_was_counted() {
         let mut sums = [0; 4];
         sweep.in_flight(&mut sums).unwrap();
         assert_eq!(sums[0], 4);
+    });
+}
+
+/// An end that nobody looks for any more wakes the agent, though a request in flight kept it from
+/// nothing: either the last look of an agent that lies down finds it, or it sends the message.
+#[test]
+fn an_end_is_found_by_the_last_look_or_wakes_the_agent() {
+    model(|| {
+        let mut writer = TableWriter::on_heap(CAPACITY);
+        let counters = Counters::on_heap(CAPACITY.slots, 1);
+        let woken = Arc::new(AtomicBool::new(false));
+        let message = woken.clone();
+        let waker = Waker::calling(move || message.store(true, Release));
+        let mut picker: Picker = Picker::new(writer.table(), counters.clone(), 1, Some(waker));
+        picker.start(0, 1);
+        let mut sweep = Sweep::new(counters, 100);
+        sweep.in_flight(&mut [0; 4]).unwrap();
+        let ending = thread::spawn(move || {
+            picker.end(0, 1, pointsman_table::Outcome::Success, None);
+        });
+        writer.set_asleep(true);
+        wake::barrier(wake::Reach::ThisProcess).unwrap();
+        let found = sweep.stirred().unwrap();
+        ending.join().unwrap();
+        assert!(found || woken.load(Acquire), "asleep with nobody to wake it");
     });
 }

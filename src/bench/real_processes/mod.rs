@@ -284,7 +284,7 @@ impl Balancer {
         Ok(Self::Still(writer))
     }
 
-    fn table_fd(&self) -> io::Result<OwnedFd> {
+    fn table_fd(&mut self) -> io::Result<OwnedFd> {
         match self {
             Self::Still(writer) => writer.reader_fd(),
             Self::Published(publisher) => publisher.table_fd(),

@@ -40,7 +40,7 @@ fn shared_memory() -> Finding {
 }
 
 fn barrier() -> Finding {
-    match wake::probe_barrier() {
+    match wake::probe_barrier(wake::Reach::ThisProcess) {
         Ok(()) => Finding::good("sleep", "membarrier: an idle agent sleeps"),
         Err(error) => Finding::doubtful(
             "sleep",

@@ -70,12 +70,12 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
 
     let numbers = told.tables.numbers();
     let period = match numbers.period_ns.load(Relaxed) {
-        0 => "asleep: nothing is in flight".to_owned(),
+        0 => "asleep: nothing moves".to_owned(),
         period => format!("{:?}", Duration::from_nanos(period)),
     };
     let publishing = [
         ("tables", told.tables.all().len().to_string()),
-        ("period", period),
+        ("shortest period", period),
         ("publications", numbers.passes.load(Relaxed).to_string()),
         ("overruns", numbers.overruns.load(Relaxed).to_string()),
         ("late wake-ups (each one is a bug)", numbers.late_wakeups.load(Relaxed).to_string()),

@@ -268,18 +268,18 @@ impl Told {
         let tables = self.tables.all().len() as u64;
         gauge(to, "tables", "Live tables: one per service port and selector in use", tables)?;
         let numbers = self.tables.numbers();
-        let mut passes = counters(to, "publications", "Publications of all tables that are awake")?;
+        let mut passes = counters(to, "publications", "Publications of load, of one table each")?;
         count_alone(&mut passes, numbers.passes.load(Relaxed))?;
         let period = Duration::from_nanos(numbers.period_ns.load(Relaxed)).as_secs_f64();
         to.encode_descriptor(
             "publishing_period",
-            "Time between two publications; 0 while all tables sleep",
+            "Shortest time between two publications of a table; 0 while all tables sleep",
             Some(&Unit::Seconds),
             MetricType::Gauge,
         )?
         .encode_gauge(&period)?;
         let mut overruns =
-            counters(to, "publishing_overruns", "Publications that took longer than their period")?;
+            counters(to, "publishing_overruns", "Publications late by more than their period")?;
         count_alone(&mut overruns, numbers.overruns.load(Relaxed))?;
         let mut late = counters(
             to,

@@ -1,0 +1,177 @@
+//! The publishing thread's turns, on virtual time and with passes of a made-up cost.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{
+    Held, Live, Outcome, Tables, Target, Want, cycle::Cycle, schedule::TICK, shared::Shared,
+};
+use crate::{
+    catalog::{Catalog, Change, Endpoint, Port, Service, ServiceName, SourceId},
+    clock,
+    identity::Identity,
+    plan::Here,
+    policy::ConfigPolicies,
+};
+
+/// What each pass is said to take of a processor: the budget has room for 4,000 a second.
+const PASS: Duration = Duration::from_micros(5);
+
+const ONE: Identity = Identity::Uid(1);
+const OTHER: Identity = Identity::Uid(2);
+
+struct World {
+    shared: Arc<Shared>,
+    tables: Tables,
+    cycle: Cycle,
+    now: Duration,
+}
+
+impl World {
+    fn new() -> Self {
+        let catalog = Arc::new(Catalog::new(["test"]));
+        let shared = Shared::new(catalog, ConfigPolicies::default(), Here::default(), 1);
+        let shared = shared.expect("event descriptors");
+        let metered = shared.clone();
+        let spent = move || PASS * metered.numbers.passes.load(Relaxed) as u32;
+        let cycle = Cycle::new(shared.clone(), Box::new(spent));
+        Self { tables: Tables::over(shared.clone()), cycle, shared, now: clock::now() }
+    }
+
+    fn open(&self, name: &str) -> Arc<Live> {
+        let name = ServiceName { name: name.into(), namespace: "shop".into(), cluster: None };
+        let endpoints = (1..=2).map(|last| Endpoint::at(([10, 0, 0, last], 80).into())).collect();
+        let service = Service {
+            name: name.clone(),
+            ports: vec![Port { name: None, number: Some(80), endpoints }],
+            settings: Vec::new(),
+            source: "test".into(),
+            version: 0,
+            stale: false,
+            notes: Vec::new(),
+        };
+        self.shared.catalog.apply(SourceId(0), Change::Upsert(service), clock::now());
+        let target = Target {
+            service: name,
+            port: (None, Some(80)),
+            selector: Default::default(),
+            way: Default::default(),
+        };
+        self.tables.open(&target).expect("memory").expect("the port")
+    }
+
+    fn open_many(&self, how_many: usize) -> Vec<Arc<Live>> {
+        (0..how_many).map(|number| self.open(&format!("other-{number}"))).collect()
+    }
+
+    /// So long, with `traffic` before each tick.
+    fn run(&mut self, how_long: Duration, mut traffic: impl FnMut()) {
+        let end = self.now + how_long;
+        while self.now < end {
+            traffic();
+            self.now += TICK;
+            self.cycle.turn(self.now);
+        }
+    }
+
+    fn passes(&self) -> u64 {
+        self.shared.numbers.passes.load(Relaxed)
+    }
+}
+
+fn pick(live: &Live, who: Identity) -> Held {
+    let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: who };
+    live.pick(&want).expect("an endpoint").picks.remove(0)
+}
+
+fn request(live: &Live, who: Identity) {
+    pick(live, who).end(Outcome::Success, Some(Duration::from_millis(5)));
+}
+
+fn in_flight(live: &Live) -> u32 {
+    live.endpoints().iter().map(|endpoint| endpoint.in_flight).sum()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_busy_table_keeps_its_period_beside_many_with_a_request_open_in_each() {
+    let mut world = World::new();
+    let busy = world.open("busy");
+    let others = world.open_many(150);
+    let _held: Vec<Held> = others.iter().map(|other| pick(other, ONE)).collect();
+    world.run(2 * SECOND, || request(&busy, OTHER));
+    assert!(others.iter().all(|other| in_flight(other) == 1));
+
+    let (before, passes) = (busy.publication(), world.passes());
+    world.run(SECOND, || request(&busy, OTHER));
+    assert_eq!(busy.publication() - before, 1_000, "one a millisecond");
+    assert_eq!(world.passes() - passes, 1_000, "and none of a table where nothing moves");
+}
+
+#[test]
+fn an_end_after_a_long_sleep_is_published_at_once_and_wakes_no_other_table() {
+    let mut world = World::new();
+    let others = world.open_many(50);
+    let mut held: Vec<Held> = others.iter().map(|other| pick(other, ONE)).collect();
+    world.run(2 * SECOND, || ());
+    assert_eq!(world.shared.numbers.period_ns.load(Relaxed), 0, "all asleep");
+
+    let passes = world.passes();
+    drop(held.remove(7));
+    world.now += TICK;
+    world.cycle.turn(world.now);
+    assert_eq!((in_flight(&others[7]), world.passes() - passes), (0, 1));
+    assert_eq!(in_flight(&others[8]), 1);
+    world.run(SECOND, || ());
+    assert_eq!(world.shared.numbers.late_wakeups.load(Relaxed), 0);
+}
+
+#[test]
+fn who_keeps_many_tables_busy_has_longer_periods_and_nobody_else() {
+    let mut world = World::new();
+    let own = world.open("own");
+    let many = world.open_many(100);
+    let traffic = || {
+        request(&own, OTHER);
+        many.iter().for_each(|live| request(live, ONE));
+    };
+    world.run(2 * SECOND, traffic);
+
+    let (before, passes) = (own.publication(), world.passes());
+    world.run(SECOND, traffic);
+    assert_eq!(own.publication() - before, 1_000);
+    let passes = world.passes() - passes;
+    // All that the budget has room for, less what is kept to spare.
+    assert!((2_800..=4_000).contains(&passes), "{passes} passes");
+}
+
+#[test]
+fn a_table_that_both_use_is_not_slow_for_what_one_of_them_does_elsewhere() {
+    let mut world = World::new();
+    let shared = world.open("shared");
+    let many = world.open_many(100);
+    let traffic = || {
+        request(&shared, ONE);
+        request(&shared, OTHER);
+        many.iter().for_each(|live| request(live, ONE));
+    };
+    world.run(2 * SECOND, traffic);
+    let before = shared.publication();
+    world.run(SECOND, traffic);
+    assert_eq!(shared.publication() - before, 1_000);
+}
+
+#[test]
+fn a_table_that_is_no_more_is_let_go() {
+    let mut world = World::new();
+    let live = world.open("short-lived");
+    world.run(TICK, || ());
+    let name = live.target().service.clone();
+    world.shared.catalog.apply(SourceId(0), Change::Remove(name.clone()), clock::now());
+    world.shared.tell(&name);
+    world.run(SECOND, || ());
+    assert_eq!(Arc::strong_count(&live), 1);
+}

@@ -1,0 +1,94 @@
+//! When each table is due.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use super::wakeup::TableId;
+
+/// Due times lie on whole ticks, so that many tables cost one wake-up of the thread.
+pub(super) const TICK: Duration = Duration::from_millis(1);
+
+/// When each table is due next; a table without a time is not.
+#[derive(Debug, Default)]
+pub(super) struct Schedule {
+    in_order: BTreeSet<(Duration, TableId)>,
+    by_table: HashMap<TableId, Duration>,
+}
+
+impl Schedule {
+    /// It is due then, and at no other time.
+    pub(super) fn set(&mut self, table: TableId, at: Duration) {
+        self.cancel(table);
+        self.by_table.insert(table, at);
+        self.in_order.insert((at, table));
+    }
+
+    pub(super) fn cancel(&mut self, table: TableId) {
+        if let Some(at) = self.by_table.remove(&table) {
+            self.in_order.remove(&(at, table));
+        }
+    }
+
+    /// Takes out what is due by now, the earliest first, and since when it is.
+    pub(super) fn take_due(&mut self, now: Duration) -> Vec<(Duration, TableId)> {
+        let mut due = Vec::new();
+        while let Some(&(at, table)) = self.in_order.first()
+            && at <= now
+        {
+            self.in_order.pop_first();
+            self.by_table.remove(&table);
+            due.push((at, table));
+        }
+        due
+    }
+
+    /// The earliest time that something is due.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.in_order.first().map(|(at, _)| *at)
+    }
+}
+
+/// The tick that has begun last.
+pub(super) fn tick_of(now: Duration) -> Duration {
+    let tick = TICK.as_nanos() as u64;
+    Duration::from_nanos(now.as_nanos() as u64 / tick * tick)
+}
+
+/// A period in whole ticks: the nearest number, and at least one.
+pub(super) fn in_ticks(period: Duration) -> Duration {
+    tick_of(period + TICK / 2).max(TICK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_table_is_due_at_the_time_set_last_and_once() {
+        let mut schedule = Schedule::default();
+        schedule.set(1, ms(5));
+        schedule.set(2, ms(3));
+        schedule.set(1, ms(4));
+        schedule.set(3, ms(4));
+        schedule.cancel(3);
+        assert_eq!(schedule.next(), Some(ms(3)));
+        assert_eq!(schedule.take_due(ms(4)), [(ms(3), 2), (ms(4), 1)]);
+        assert_eq!((schedule.take_due(ms(9)), schedule.next()), (vec![], None));
+    }
+
+    #[test]
+    fn periods_are_whole_ticks() {
+        let in_us = |us| in_ticks(Duration::from_micros(us)).as_micros();
+        assert_eq!(
+            [1, 1_000, 1_499, 1_500, 62_500].map(in_us),
+            [1_000, 1_000, 1_000, 2_000, 63_000]
+        );
+        assert_eq!(tick_of(Duration::from_micros(7_999)), ms(7));
+    }
+}

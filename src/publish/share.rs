@@ -1,0 +1,118 @@
+//! Who may have how much of the publishing thread.
+//!
+//! All tables together may take [`MOST_OF_A_CORE`]. Where they want more, each holder gets a fair
+//! share: what one does not use others may, and whoever wants more than a share has the periods of
+//! all own tables stretched alike. A holder is an identity that picks from a table. One that
+//! several pick from costs each of them a part, and has the period of the one who can afford most:
+//! none of them pays for what another does elsewhere.
+
+use std::collections::BTreeMap;
+
+use smallvec::SmallVec;
+
+use super::period::MOST_OF_A_CORE;
+use crate::identity::Identity;
+
+/// Those who pick from a table, as far as they are told apart: see [`MOST_USERS`].
+pub(super) type Users = SmallVec<[Identity; 2]>;
+
+/// More than so many share the cost of a table as if they were so many.
+pub(super) const MOST_USERS: usize = 16;
+
+/// What a table wants.
+#[derive(Debug)]
+pub(super) struct Demand<'a> {
+    /// Part of a core that it takes at the period that it wants.
+    pub(super) share: f64,
+    /// Who pays; none known: all such tables together count as one holder.
+    pub(super) users: &'a [Identity],
+}
+
+/// By what each table's wanted period is to be stretched, at least 1.
+pub(super) fn stretches(demands: &[Demand<'_>]) -> Vec<f64> {
+    let mut wanted: BTreeMap<Option<Identity>, f64> = BTreeMap::new();
+    for demand in demands {
+        let part = demand.share / demand.users.len().max(1) as f64;
+        for holder in holders(demand.users) {
+            *wanted.entry(holder).or_default() += part;
+        }
+    }
+    let most = fair_share(wanted.values().copied().collect());
+    let stretch = |holder| (wanted[&holder] / most).max(1.0);
+    let least = |demand: &Demand<'_>| holders(demand.users).map(stretch).fold(f64::MAX, f64::min);
+    demands.iter().map(least).collect()
+}
+
+fn holders(users: &[Identity]) -> impl Iterator<Item = Option<Identity>> {
+    let nobody = users.is_empty().then_some(None);
+    users.iter().copied().map(Some).chain(nobody)
+}
+
+/// The most that a holder may have, so that what all of them get is the budget; endless where it is
+/// enough for all.
+fn fair_share(mut wanted: Vec<f64>) -> f64 {
+    wanted.sort_by(f64::total_cmp);
+    let mut left = MOST_OF_A_CORE;
+    for (index, want) in wanted.iter().enumerate() {
+        let each = left / (wanted.len() - index) as f64;
+        if *want > each {
+            return each;
+        }
+        left -= want;
+    }
+    f64::INFINITY
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    const ONE: Identity = Identity::Uid(1);
+    const OTHER: Identity = Identity::Uid(2);
+
+    fn demand(percent: f64, users: &[Identity]) -> Demand<'_> {
+        Demand { share: percent / 100.0, users }
+    }
+
+    #[test]
+    fn nothing_is_stretched_within_the_budget() {
+        let demands = [demand(0.5, &[ONE]), demand(0.5, &[OTHER]), demand(0.9, &[])];
+        assert_eq!(stretches(&demands), [1.0; 3]);
+        assert!(stretches(&[]).is_empty());
+    }
+
+    #[test]
+    fn who_wants_more_than_a_share_pays_with_all_own_tables() {
+        let mut demands: Vec<_> = (0..100).map(|_| demand(1.0, &[ONE])).collect();
+        demands.push(demand(0.5, &[OTHER]));
+        let stretches = stretches(&demands);
+        assert_eq!(stretches[100], 1.0);
+        // 100% of a core, with 1.5% left of the budget.
+        assert!(stretches[..100].iter().all(|stretch| (stretch - 100.0 / 1.5).abs() < 1e-9));
+    }
+
+    #[test]
+    fn a_table_is_not_stretched_for_what_one_of_its_users_does_elsewhere() {
+        let demands = [demand(50.0, &[ONE]), demand(0.4, &[ONE, OTHER])];
+        assert_eq!(stretches(&demands)[1], 1.0);
+    }
+
+    proptest! {
+        #[test]
+        fn all_together_get_the_budget_and_no_more(
+            wanted in vec((0.001..5.0, 0..6u32), 1..50)
+        ) {
+            let users: Vec<[Identity; 1]> =
+                wanted.iter().map(|(_, user)| [Identity::Uid(*user)]).collect();
+            let demands: Vec<_> =
+                wanted.iter().zip(&users).map(|((share, _), users)| demand(*share, users)).collect();
+            let all: f64 = demands.iter().map(|demand| demand.share).sum();
+            let got: f64 = (demands.iter().zip(stretches(&demands)))
+                .map(|(demand, stretch)| demand.share / stretch)
+                .sum();
+            prop_assert!((got - all.min(MOST_OF_A_CORE)).abs() < 1e-9, "{got} of {all}");
+        }
+    }
+}
