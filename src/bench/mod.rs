@@ -3,7 +3,7 @@
 //! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
 //! - [`pick`]: what a pick and its end cost a caller
 //! - [`socket`]: what a call over the socket costs
-//! - [`publish`]: what publishing costs the node
+//! - [`publish`]: what publishing costs the node, and `beside`: what others have open costs a service
 //! - [`memory`], [`idle`], [`start`]: what a real agent holds, what it costs at rest, and how soon
 //!   it picks after a restart
 //! - [`isolation`]: what one caller's attacks do to the agent and to another's picks
@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 mod agent_process;
 pub mod balance;
+mod beside;
 pub mod idle;
 pub mod isolation;
 pub mod memory;
@@ -45,7 +46,8 @@ enum What {
     Pick(pick::Args),
     /// Picks and reports over the socket, beside bare servers of the same framing and bytes.
     Socket(socket::Args),
-    /// One publishing pass over 200 processes x 1,000 slots, and its share of a core.
+    /// One publishing pass over 200 processes x 1,000 slots, and its share of a core; then how often
+    /// a busy service is published beside what others have open.
     Publish,
     /// How evenly and how fast requests are spread, beside random choice, own counts only and
     /// exact counts (simulated, then with real processes).

@@ -12,9 +12,13 @@ use std::{
 
 use pointsman_table::{Outcome, Pick, Picker, Request};
 
-use super::report::{Goal, Report, Row};
+use super::{
+    beside,
+    report::{Goal, Report, Row},
+};
 use crate::{
     catalog::EndpointRef,
+    clock,
     plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup, period, service::PLAN_EVERY},
@@ -58,6 +62,10 @@ pub fn run(smoke: bool) -> io::Result<Report> {
         )
         .notes
         .push("The floor is the sum of as many started and ended counters, and no more.".into());
+    report
+        .section("A service with a request every millisecond, beside", beside::rows(smoke)?)
+        .notes
+        .push("The floor is the same service alone.".into());
     Ok(report)
 }
 
@@ -141,9 +149,9 @@ impl Stage {
     }
 
     fn pass(&mut self) -> Duration {
-        let start = processor_time();
+        let start = clock::thread_time();
         self.publisher.pass(self.now, self.period);
-        processor_time() - start
+        clock::thread_time() - start
     }
 
     fn passes(&mut self, passes: u32, busy: bool) -> Passed {
@@ -157,8 +165,8 @@ impl Stage {
             costs.push(cost);
             // As the publishing thread does it.
             self.cost = (self.cost * 7 + cost) / 8;
-            self.period =
-                period::affordable(self.publisher.wanted_period(), self.cost, self.period);
+            let needed = self.cost.div_f64(period::MOST_OF_A_CORE);
+            self.period = period::affordable(self.publisher.wanted_period(), needed, self.period);
             self.now += self.period;
         }
         Passed { costs, period: self.period, elapsed: self.now - from }
@@ -217,12 +225,6 @@ fn median(durations: &[Duration]) -> f64 {
     micros(sorted[sorted.len() / 2])
 }
 
-/// What this thread had of a processor: a share of a core must not depend on who else wants it.
-fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 /// Median microseconds of adding up as many counters.
 fn bare_sum(shards: usize, rounds: u32) -> f64 {
     let counters = |_| (0..2 * SLOTS).map(AtomicU32::new).collect::<Vec<_>>();
@@ -230,7 +232,7 @@ fn bare_sum(shards: usize, rounds: u32) -> f64 {
     let mut times: Vec<f64> = (0..rounds)
         .map(|_| {
             let mut sums = vec![0u32; SLOTS as usize];
-            let start = processor_time();
+            let start = clock::thread_time();
             for counters in &all {
                 let (started, ended) = counters.split_at(SLOTS as usize);
                 for ((sum, started), ended) in sums.iter_mut().zip(started).zip(ended) {
@@ -240,7 +242,7 @@ fn bare_sum(shards: usize, rounds: u32) -> f64 {
                 }
             }
             std::hint::black_box(&sums);
-            (processor_time() - start).as_nanos() as f64 / 1e3
+            (clock::thread_time() - start).as_nanos() as f64 / 1e3
         })
         .collect();
     times.sort_by(f64::total_cmp);
