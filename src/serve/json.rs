@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
+use self::rare_forms::RareForms;
 use super::{Error, Violation};
+
+mod rare_forms;
 
 /// Bytes of an answer with one pick of a few labels.
 const USUAL: usize = 512;
@@ -14,26 +17,26 @@ pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
         let wrong = format!("the body is not UTF-8: byte {} can't be read", error.valid_up_to());
         Violation::new("", wrong)
     })?;
-    // Read once more where it is wrong: keeping track of the fields takes as long as reading.
-    serde_json::from_str(text).map_err(|error| locate::<T>(text, &error))
+    // Forms that hardly anybody uses, and keeping track of the fields, take as long as reading.
+    serde_json::from_str(text).or_else(|_| read_again(text))
 }
 
-/// What is wrong, with its field.
+/// Reads a message in whatever form proto3 JSON allows, or says what is wrong, with its field.
 #[cold]
-fn locate<T: DeserializeOwned>(text: &str, error: &serde_json::Error) -> Error {
+fn read_again<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     if text.trim_ascii().is_empty() {
         let wrong =
             "the body is empty: send the request as JSON, such as {\"service\": \"cart.shop\"}";
-        return Violation::new("", wrong).into();
+        return Err(Violation::new("", wrong).into());
     }
     let mut json = serde_json::Deserializer::from_str(text);
-    match serde_path_to_error::deserialize::<_, T>(&mut json) {
-        // Right as far as it goes, and more behind it.
-        Ok(_) => wrong(String::new(), error),
-        Err(error) => match error.path().to_string() {
+    match serde_path_to_error::deserialize(RareForms::new(&mut json)) {
+        // It may be right as far as it goes, with more behind it.
+        Ok(message) => json.end().map(|()| message).map_err(|more| wrong(String::new(), &more)),
+        Err(error) => Err(match error.path().to_string() {
             root if root == "." => wrong(String::new(), error.inner()),
             path => wrong(path, error.inner()),
-        },
+        }),
     }
 }
 
@@ -141,11 +144,12 @@ fn wrong(field: String, error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
-    // What pbjson's reader of numbers says of anything that is none.
-    let text = match text.ends_with("untagged enum Content") {
-        true => "it must be a number, without a fraction where it counts something",
-        false => text,
-    };
+    // What pbjson's reader of numbers says of anything that is none, by itself or in a string.
+    let text =
+        match text.ends_with("untagged enum Content") || text == "invalid digit found in string" {
+            true => "it must be a number, without a fraction where it counts something",
+            false => text,
+        };
     let wrong = format!("line {} column {}: {text}", error.line(), error.column());
     Violation::new(field, wrong).into()
 }
@@ -153,7 +157,7 @@ fn wrong(field: String, error: &serde_json::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::v1::{PickRequest, ReportRequest};
+    use crate::api::v1::{PickRequest, Report, ReportRequest, ServerLoad};
 
     fn violation<T: DeserializeOwned + std::fmt::Debug>(body: impl AsRef<[u8]>) -> Violation {
         match read::<T>(body.as_ref()).unwrap_err() {
@@ -195,6 +199,74 @@ mod tests {
             assert_eq!(violation.field, "count");
             assert!(violation.wrong.contains("must be a number"), "{violation:?}");
         }
+    }
+
+    #[test]
+    fn null_stands_for_the_default_of_any_field() {
+        let all = r#"{"service":"a.b","selector":null,"hash_key":null,"exclude":null,"count":null,
+                      "cost":null,"wait":null,"leaseTtl":null}"#;
+        let request: PickRequest = read(all.as_bytes()).unwrap();
+        assert_eq!(request, PickRequest { service: "a.b".to_owned(), ..PickRequest::default() });
+        let all = r#"{"reports":[{"lease":"x","event":null,"outcome":null,"latency":null,
+                      "leaseTtl":null,"retry":null,"load":{"utilization":null,"costs":null}}]}"#;
+        let request: ReportRequest = read(all.as_bytes()).unwrap();
+        let report = &request.reports[0];
+        let load = Some(ServerLoad::default());
+        assert_eq!(*report, Report { lease: "x".to_owned(), load, ..Report::default() });
+        let none: ReportRequest = read(br#"{"reports":null}"#).unwrap();
+        assert!(none.reports.is_empty());
+    }
+
+    #[test]
+    fn null_is_no_item_no_value_of_a_map_and_no_message() {
+        for (body, field) in [
+            (r#"{"service":"a.b","exclude":[null]}"#, "exclude[0]"),
+            (r#"{"service":"a.b","selector":{"shard":null}}"#, "selector.shard"),
+            (r#"{"service":"a.b","servcie":null}"#, "servcie"),
+            ("null", ""),
+        ] {
+            assert_eq!(violation::<PickRequest>(body).field, field, "{body}");
+        }
+        let body = r#"{"reports":[null]}"#;
+        assert_eq!(violation::<ReportRequest>(body).field, "reports[0]");
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_fraction_or_an_exponent() {
+        for count in ["10", "1e1", "10.0", "1E+1", "100e-1", "\"10\"", "\"1e1\"", "\"10.00\""] {
+            let body = format!(r#"{{"service":"a.b","count":{count}}}"#);
+            let request: PickRequest = read(body.as_bytes()).unwrap();
+            assert_eq!(request.count, 10, "{count}");
+        }
+        let body = r#"{"reports":[{"lease":"1e1","event":2.0,"outcome":1e0,"latency":"1.0s"}]}"#;
+        let request: ReportRequest = read(body.as_bytes()).unwrap();
+        let report = &request.reports[0];
+        assert_eq!((report.event, report.outcome), (2, 1));
+        assert_eq!(report.lease, "1e1", "a text is left as it is");
+    }
+
+    #[test]
+    fn numbers_with_a_part_or_beyond_their_bounds_are_refused_by_name() {
+        for count in [
+            "1.5",
+            "15e-1",
+            "-1.0",
+            "4294967296.0",
+            "1e10",
+            "1e300",
+            "\"1.5\"",
+            "\" 1e1\"",
+            "\"1.\"",
+            "\"\"",
+            "\"0x1\"",
+            "\"NaN\"",
+            "18446744073709551616",
+        ] {
+            let body = format!(r#"{{"service":"a.b","count":{count}}}"#);
+            assert_eq!(violation::<PickRequest>(body).field, "count", "{count}");
+        }
+        let body = r#"{"reports":[{"lease":"x","event":1.5}]}"#;
+        assert_eq!(violation::<ReportRequest>(body).field, "reports[0].event");
     }
 
     #[test]

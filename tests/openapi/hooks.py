@@ -20,14 +20,3 @@ def filter_case(context, case):
     """A watch has no end, and `since` is refused without one: the project's own tests watch."""
     query = case.query if isinstance(case.query, dict) else {}
     return "since" not in query and query.get("watch") not in (True, "true")
-
-
-@schemathesis.hook
-def map_body(context, body):
-    """JSON Schema calls 1.0 an integer; the agent wants it written as one."""
-    if isinstance(body, dict):
-        return {key: map_body(context, value) for key, value in body.items()}
-    if isinstance(body, list):
-        return [map_body(context, value) for value in body]
-    whole = isinstance(body, float) and body.is_integer() and abs(body) < 2**53
-    return int(body) if whole else body

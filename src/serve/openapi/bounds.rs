@@ -36,14 +36,13 @@ pub(super) fn service() -> Value {
 
 /// Up to 5 s.
 fn wait() -> Value {
-    json!({ "type": ["string", "null"], "pattern": r"^([0-4](\.[0-9]{1,9})?|5(\.0{1,9})?)s$" })
+    json!({ "pattern": r"^([0-4](\.[0-9]{1,9})?|5(\.0{1,9})?)s$" })
 }
 
 /// More than nothing, up to an hour.
 fn lease_ttl() -> Value {
     let seconds = "[1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}";
     json!({
-        "type": ["string", "null"],
         "pattern": format!(
             r"^(0\.[0-9]{{0,8}}[1-9]|({seconds})(\.[0-9]{{1,9}})?|3600(\.0{{1,9}})?)s$"
         ),
@@ -54,7 +53,6 @@ fn lease_ttl() -> Value {
 fn latency() -> Value {
     let seconds = "[0-9]{1,4}|[1-7][0-9]{4}|8[0-5][0-9]{3}|86[0-3][0-9]{2}";
     json!({
-        "type": ["string", "null"],
         "pattern": format!(r"^(({seconds})(\.[0-9]{{1,9}})?|86400(\.0{{1,9}})?)s$"),
     })
 }
@@ -104,6 +102,11 @@ pub(super) fn is_request(message: &str) -> bool {
     matches!(message, "PickRequest" | "ReportRequest" | "Report" | "ServerLoad")
 }
 
+/// Whether a field has no default that would do: what stands for that is refused.
+pub(super) fn is_required(message: &str, field: &str) -> bool {
+    self::message(message)["required"].as_array().is_some_and(|all| all.contains(&field.into()))
+}
+
 /// Of a message as a whole.
 pub(super) fn message(name: &str) -> Value {
     match name {
@@ -113,7 +116,7 @@ pub(super) fn message(name: &str) -> Value {
             "required": ["lease"],
             "additionalProperties": false,
             "anyOf": [
-                { "required": ["outcome"] },
+                { "required": ["outcome"], "properties": { "outcome": { "not": { "type": "null" } } } },
                 {
                     "required": ["event"],
                     "properties": { "event": { "enum": ["STARTED", "RENEWED", 1, 2] } },

@@ -79,9 +79,8 @@ impl Schemas {
         let mut properties = Map::new();
         for (index, field) in message.field.iter().enumerate() {
             let mut schema = self.field(&message, &at, field);
-            if schema.get("$ref").is_some() && bounds::is_request(name) {
-                // Proto3 JSON has null for a message that is not there.
-                schema = json!({ "anyOf": [schema, { "type": "null" }] });
+            if bounds::is_request(name) && !bounds::is_required(name, field.json_name()) {
+                schema = or_null(schema);
             }
             let comment = self.comment(&[at[0], at[1], FIELDS, place(index)]);
             describe(&mut schema, comment);
@@ -197,6 +196,18 @@ fn map_values<'m>(
     let entry = message.nested_type.iter().find(|nested| nested.name() == name)?;
     let is_map = entry.options.as_ref().is_some_and(|options| options.map_entry());
     entry.field.get(1).filter(|_| is_map)
+}
+
+/// Proto3 JSON has null for the default of any field.
+fn or_null(mut schema: Value) -> Value {
+    if let Some(names) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+        names.push(Value::Null);
+    } else if let Some(kind) = schema.get_mut("type") {
+        *kind = json!([kind.take(), "null"]);
+    } else {
+        schema = json!({ "anyOf": [schema, { "type": "null" }] });
+    }
+    schema
 }
 
 fn place(index: usize) -> i32 {
