@@ -27,3 +27,9 @@ pub fn thread_time() -> Duration {
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }
+
+/// Processor time of the calling thread so far: what work costs, however often others came between.
+pub fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}

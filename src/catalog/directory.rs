@@ -6,20 +6,23 @@
 
 use std::{
     collections::HashSet,
-    sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use super::name::ServiceName;
 
+/// Of one source; shared with whoever looks through all of them, which takes too long for a lock.
+type Names = Arc<HashSet<ServiceName>>;
+
 /// Names by source, in the order of the sources. Written under the catalog's mutex, read without.
 #[derive(Debug)]
 pub(super) struct Directory {
-    names: RwLock<Vec<HashSet<ServiceName>>>,
+    names: RwLock<Vec<Names>>,
 }
 
 impl Directory {
     pub(super) fn new(sources: usize) -> Self {
-        Self { names: RwLock::new(vec![HashSet::new(); sources]) }
+        Self { names: RwLock::new(vec![Names::default(); sources]) }
     }
 
     /// The first source that has such a service.
@@ -33,28 +36,49 @@ impl Directory {
 
     /// These and no others. Returns those that are gone.
     pub(super) fn replace(&self, source: usize, names: HashSet<ServiceName>) -> Vec<ServiceName> {
-        let mut before = std::mem::replace(&mut self.write()[source], names);
-        let now = self.read();
-        before.retain(|name| !now[source].contains(name));
-        before.into_iter().collect()
+        let now = Arc::new(names);
+        let before = std::mem::replace(&mut self.write()[source], Arc::clone(&now));
+        before.difference(&now).cloned().collect()
     }
 
     /// True: it is new.
     pub(super) fn add(&self, source: usize, name: ServiceName) -> bool {
-        self.write()[source].insert(name)
+        self.change(source, |names| names.insert(name))
     }
 
     /// True: it was there.
     pub(super) fn remove(&self, source: usize, name: &ServiceName) -> bool {
-        self.write()[source].remove(name)
+        self.has(source, name) && self.change(source, |names| names.remove(name))
     }
 
-    /// All names, by source.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, Vec<HashSet<ServiceName>>> {
+    fn change(
+        &self,
+        source: usize,
+        change: impl FnOnce(&mut HashSet<ServiceName>) -> bool,
+    ) -> bool {
+        let mut all = self.write();
+        if let Some(names) = Arc::get_mut(&mut all[source]) {
+            return change(names);
+        }
+        drop(all);
+        // Somebody looks through them: that takes a copy, for which no reader should wait. Nobody else
+        // writes meanwhile.
+        let mut names = (*self.read()[source]).clone();
+        let changed = change(&mut names);
+        self.write()[source] = Arc::new(names);
+        changed
+    }
+
+    /// All names as they are now, by source; no lock is held for as long as they are looked through.
+    pub(super) fn all(&self) -> Vec<Names> {
+        self.read().clone()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<Names>> {
         self.names.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Vec<HashSet<ServiceName>>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<Names>> {
         self.names.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,11 +1,17 @@
 //! What was probably meant: near misses of a name, best first.
-
-use strsim::damerau_levenshtein;
+//!
+//! A name is compared with every service there is, so a comparison takes some nanoseconds: a column of
+//! the table of edits is one machine word, after H. Hyyrö, "A Bit-Vector Algorithm for Computing
+//! Levenshtein and Damerau Edit Distances" (2003), and ends as soon as it can't stay within the bound.
 
 use super::name::ServiceName;
 
 /// Most suggestions an error carries; more would bury the right one.
 const MOST: usize = 3;
+
+/// Bytes of a text that can be compared, a bit each. No part of a name has more, and whoever writes
+/// more has not mistyped a word.
+const LONGEST: usize = u64::BITS as usize;
 
 /// Most edits between what was asked and a suggestion: a third of the letters, at least one, so
 /// that short names don't all suggest each other.
@@ -15,48 +21,135 @@ fn most_edits(asked: &str) -> usize {
 
 /// The candidates nearest to what was asked, best first, at most three.
 pub fn near<'a>(asked: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    let mut found: Vec<(usize, &str)> = candidates
-        .into_iter()
-        .filter_map(|candidate| Some((edits(asked, candidate)?, candidate)))
-        .collect();
-    found.sort_unstable();
-    found.dedup();
-    found.into_iter().take(MOST).map(|(_, candidate)| candidate.to_owned()).collect()
+    let Some(pattern) = Pattern::new(asked) else { return Vec::new() };
+    let mut nearest = Nearest::new();
+    for candidate in candidates {
+        if let Some(edits) = pattern.edits(candidate, nearest.farthest()) {
+            nearest.add(edits, candidate);
+        }
+    }
+    nearest.best().map(str::to_owned).collect()
 }
 
-/// The services nearest to the one asked for: its name in another namespace or cluster counts as
-/// one edit, as that is the commonest mistake of all.
+/// The services nearest to the one asked for, of those that `visible` lets through: its name in another
+/// namespace or cluster counts as one edit, as that is the commonest mistake of all.
 pub fn near_services<'a>(
     asked: &ServiceName,
     services: impl IntoIterator<Item = &'a ServiceName>,
-) -> Vec<String> {
-    let mut found: Vec<(usize, &ServiceName)> = services
-        .into_iter()
-        .filter_map(|service| Some((distance(asked, service)?, service)))
-        .collect();
-    found.sort_unstable();
-    // What is known may be known by name as well.
-    found.dedup();
-    found.into_iter().take(MOST).map(|(_, service)| service.to_string()).collect()
+    visible: impl Fn(&ServiceName) -> bool,
+) -> Vec<ServiceName> {
+    let patterns = (Pattern::new(&asked.name), Pattern::new(&asked.namespace));
+    let (Some(name), Some(namespace)) = patterns else { return Vec::new() };
+    let mut nearest = Nearest::new();
+    for service in services {
+        let elsewhere = usize::from(asked.cluster != service.cluster);
+        let edits = if asked.name == service.name {
+            Some(usize::from(asked.namespace != service.namespace))
+        } else {
+            name.edits(&service.name, nearest.farthest()).and_then(|edits| {
+                Some(edits + namespace.edits(&service.namespace, nearest.farthest())?)
+            })
+        };
+        // What may be seen is asked last: few are near.
+        if let Some(edits) = edits
+            && nearest.takes(edits + elsewhere, &service)
+            && visible(service)
+        {
+            nearest.add(edits + elsewhere, service);
+        }
+    }
+    nearest.best().cloned().collect()
 }
 
-fn distance(asked: &ServiceName, service: &ServiceName) -> Option<usize> {
-    let elsewhere = usize::from(asked.cluster != service.cluster);
-    if asked.name == service.name {
-        return Some(usize::from(asked.namespace != service.namespace) + elsewhere);
+/// The best of all candidates so far, in order, each once.
+struct Nearest<T>(Vec<(usize, T)>);
+
+impl<T: Ord + Copy> Nearest<T> {
+    fn new() -> Self {
+        Self(Vec::with_capacity(MOST + 1))
     }
-    let name = edits(&asked.name, &service.name)?;
-    Some(name + edits(&asked.namespace, &service.namespace)? + elsewhere)
+
+    /// So many edits may a candidate have at the most.
+    fn farthest(&self) -> usize {
+        self.0.get(MOST - 1).map_or(usize::MAX, |(edits, _)| *edits)
+    }
+
+    fn takes(&self, edits: usize, candidate: &T) -> bool {
+        self.place(edits, candidate).is_some()
+    }
+
+    fn add(&mut self, edits: usize, candidate: T) {
+        if let Some(place) = self.place(edits, &candidate) {
+            self.0.insert(place, (edits, candidate));
+            self.0.truncate(MOST);
+        }
+    }
+
+    fn place(&self, edits: usize, candidate: &T) -> Option<usize> {
+        // Found again: what is known may be known by name as well.
+        let place = self.0.binary_search(&(edits, *candidate)).err()?;
+        (place < MOST).then_some(place)
+    }
+
+    fn best(self) -> impl Iterator<Item = T> {
+        self.0.into_iter().map(|(_, candidate)| candidate)
+    }
 }
 
-/// How far two texts are apart; none: too far to be meant.
-fn edits(asked: &str, candidate: &str) -> Option<usize> {
-    let most = most_edits(asked);
-    // A miss is compared with every service there is, and lengths are compared for nothing.
-    if asked.len().abs_diff(candidate.len()) > 4 * most {
-        return None;
+/// A text that others are compared with.
+struct Pattern {
+    /// By byte: where it stands in the text.
+    places: [u64; 256],
+    length: usize,
+    most_edits: usize,
+}
+
+impl Pattern {
+    /// None: it is too long, or empty.
+    fn new(text: &str) -> Option<Self> {
+        if text.is_empty() || text.len() > LONGEST {
+            return None;
+        }
+        let mut places = [0; 256];
+        for (index, byte) in text.bytes().enumerate() {
+            places[usize::from(byte)] |= 1 << index;
+        }
+        Some(Self { places, length: text.len(), most_edits: most_edits(text) })
     }
-    Some(damerau_levenshtein(asked, candidate)).filter(|edits| *edits <= most)
+
+    /// How many letters have to be changed, left out, put in or swapped with the next; none: more than
+    /// `most`, or too many for this to be meant.
+    fn edits(&self, candidate: &str, most: usize) -> Option<usize> {
+        let most = most.min(self.most_edits);
+        if self.length.abs_diff(candidate.len()) > most {
+            return None;
+        }
+        let last = 1 << (self.length - 1);
+        let mut edits = self.length;
+        let (mut rises, mut falls) = (u64::MAX, 0_u64);
+        let (mut equal, mut before) = (0_u64, 0_u64);
+        let mut left = candidate.len();
+        for byte in candidate.bytes() {
+            let places = self.places[usize::from(byte)];
+            let swapped = ((!equal & places) << 1) & before;
+            let carried = (places & rises).wrapping_add(rises) ^ rises;
+            equal = carried | places | falls | swapped;
+            let more = falls | !(equal | rises);
+            let less = equal & rises;
+            edits += usize::from(more & last != 0);
+            edits -= usize::from(less & last != 0);
+            // Each letter that is left takes one away at the most.
+            left -= 1;
+            if edits > most + left {
+                return None;
+            }
+            let (more, less) = (more << 1 | 1, less << 1);
+            rises = less | !(equal | more);
+            falls = more & equal;
+            before = places;
+        }
+        Some(edits)
+    }
 }
 
 /// `; did you mean "cart.shop"?`, or nothing where nothing is near.
@@ -70,11 +163,15 @@ pub(crate) fn did_you_mean(near: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn services(asked: &str, known: &[&str]) -> Vec<String> {
         let known: Vec<ServiceName> = known.iter().map(|name| name.parse().unwrap()).collect();
-        near_services(&asked.parse().unwrap(), &known)
+        let near =
+            near_services(&asked.parse().unwrap(), &known, |name| *name.namespace != *"vault");
+        near.iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -91,6 +188,14 @@ mod tests {
     fn the_best_comes_first_and_there_are_at_most_three() {
         let known = ["carts.shop", "card.shop", "care.shop", "cart.shop", "bart.shop"];
         assert_eq!(services("cart.sho", &known), ["cart.shop", "bart.shop", "card.shop"]);
+        let twice = ["cart.shop", "cart.shop", "card.shop"];
+        assert_eq!(services("cart.sho", &twice), ["cart.shop", "card.shop"]);
+    }
+
+    #[test]
+    fn what_may_not_be_seen_takes_no_place_of_what_may() {
+        let known = ["cart.vault", "carts.vault", "card.vault", "cart.bank", "crat.shop"];
+        assert_eq!(services("cart.shop", &known), ["cart.bank", "crat.shop"]);
     }
 
     #[test]
@@ -103,5 +208,38 @@ mod tests {
     fn words_are_compared_too() {
         assert_eq!(near("htpt", ["http", "grpc"]), ["http"]);
         assert_eq!(did_you_mean(&near("zoen", ["zone"])), "; did you mean \"zone\"?");
+    }
+
+    #[test]
+    fn a_text_too_long_for_a_name_suggests_nothing() {
+        let long = "x".repeat(65);
+        assert!(near(&long, [long.as_str()]).is_empty());
+        let longest = "x".repeat(64);
+        assert_eq!(near(&longest[1..], [longest.as_str()]), [longest]);
+    }
+
+    proptest! {
+        #[test]
+        fn edits_are_counted_as_by_the_table(a in "[abc-]{1,64}", b in "[abc-]{0,70}", most in 0_usize..5) {
+            let pattern = Pattern::new(&a).unwrap();
+            let edits = strsim::osa_distance(&a, &b);
+            let counted = (edits <= most.min(most_edits(&a))).then_some(edits);
+            prop_assert_eq!(pattern.edits(&b, most), counted);
+        }
+
+        #[test]
+        fn edits_of_near_texts_are_counted_as_by_the_table(
+            a in "[a-e]{3,64}",
+            changes in proptest::collection::vec((any::<proptest::sample::Index>(), "[a-e]?"), 0..5),
+        ) {
+            let mut b = a.clone();
+            for (place, letter) in changes {
+                let place = place.index(b.len() + 1);
+                b.replace_range(place..(place + 1).min(b.len()), &letter);
+            }
+            let edits = strsim::osa_distance(&a, &b);
+            let counted = (edits <= most_edits(&a)).then_some(edits);
+            prop_assert_eq!(Pattern::new(&a).unwrap().edits(&b, usize::MAX), counted);
+        }
     }
 }

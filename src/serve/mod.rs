@@ -15,7 +15,7 @@
 //!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`names`]: from a name to its live table; `narrowed`: those for some labels;
-//!   [`access`]: who may ask for what
+//!   `suggestions`: what was probably meant; [`access`]: who may ask for what
 //! - [`account`]: what a caller makes the agent hold, out of its share; `outgoing`: answers that count
 //! - `adopt`: what an agent before this one tells of its leases
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
@@ -56,6 +56,7 @@ pub mod pods;
 mod report;
 mod session;
 mod standard;
+mod suggestions;
 mod talk;
 mod timely;
 mod watch;

@@ -5,10 +5,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -19,10 +16,10 @@ use super::{
     access::{Access, InForce},
     error::{Error, Violation},
     narrowed::Narrowed,
+    suggestions::Suggestions,
 };
 use crate::{
     catalog::{Catalog, Found, Interest, Labels, LookupError, ServiceName, ServiceRef},
-    clock,
     identity::{Identity, Pods},
     policy::ConfigPolicies,
     publish::{Live, Tables, Target, Way, leases::Tally},
@@ -31,10 +28,6 @@ use crate::{
 /// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
 /// there must be a bound; a node's programs use far fewer.
 const KEPT: usize = 4096;
-
-/// Searches for what was probably meant in a second: each looks at all services, and someone who
-/// asks for a million names that are none must not have a core for it.
-const SEARCHES_A_SECOND: u64 = 50;
 
 /// What a name led to.
 pub struct Resolved {
@@ -53,10 +46,10 @@ pub struct Names {
     changes: watch::Receiver<u64>,
     kept: DashMap<Box<str>, Kept>,
     tallies: Mutex<Tallies>,
-    access: InForce,
+    access: Arc<InForce>,
     pods: Arc<Pods>,
     narrowed: Narrowed,
-    searches: Searches,
+    suggestions: Suggestions,
 }
 
 /// Every service's counts; each stays for good, since a counter may not go back.
@@ -64,22 +57,6 @@ pub struct Names {
 struct Tallies {
     by_name: HashMap<ServiceName, Arc<Tally>>,
     in_order: Vec<Arc<Tally>>,
-}
-
-/// How often it was searched in the current second.
-#[derive(Default)]
-struct Searches(AtomicU64);
-
-impl Searches {
-    /// Whether there may be another.
-    fn one_more(&self, now: Duration) -> bool {
-        let begun = now.as_secs() * (SEARCHES_A_SECOND + 1);
-        let count = |before: u64| match before >= begun {
-            true => (before < begun + SEARCHES_A_SECOND).then_some(before + 1),
-            false => Some(begun + 1),
-        };
-        self.0.try_update(Relaxed, Relaxed, count).is_ok()
-    }
 }
 
 struct Kept {
@@ -93,15 +70,16 @@ impl Names {
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access, pods: Arc<Pods>) -> Self {
         let changes = catalog.changes();
+        let access = Arc::new(InForce::new(access, pods.clone()));
         Self {
+            suggestions: Suggestions::new(catalog.clone(), access.clone()),
             catalog,
             changes,
             kept: DashMap::new(),
             tallies: Mutex::default(),
-            access: InForce::new(access, pods.clone()),
+            access,
             pods,
             narrowed: Narrowed::new(tables.clone()),
-            searches: Searches::default(),
             tables,
         }
     }
@@ -158,8 +136,10 @@ impl Names {
         wait: Duration,
     ) -> Result<Found, Error> {
         let asked = self.asked(identity, name)?;
-        let found = self.catalog.lookup_wait(&asked, wait).await;
-        found.map_err(|error| self.not_found(identity, name, error, wait))
+        match self.catalog.lookup_wait(&asked, wait).await {
+            Ok(found) => Ok(found),
+            Err(error) => Err(self.not_found(identity, name, error, wait).await),
+        }
     }
 
     /// What a name says, if this caller may ask for it.
@@ -213,9 +193,8 @@ impl Names {
             way: Way::Balanced,
         };
         self.table(identity, &target)?.ok_or_else(|| {
-            let gone =
-                LookupError::NoSuchService { asked: found.service.name.clone(), near: Vec::new() };
-            self.not_found(identity, name, gone, Duration::ZERO)
+            let asked = found.service.name.clone();
+            lost(name, LookupError::NoSuchService { asked, near: Vec::new() }, Duration::ZERO)
         })
     }
 
@@ -256,8 +235,8 @@ impl Names {
         &self.catalog
     }
 
-    /// What this caller hears of a name that led nowhere.
-    pub(super) fn not_found(
+    /// What this caller hears of a name that led nowhere; `waited`: for how long it does at the most.
+    pub(super) async fn not_found(
         &self,
         identity: Identity,
         name: &str,
@@ -265,18 +244,11 @@ impl Names {
         waited: Duration,
     ) -> Error {
         match error {
-            LookupError::NotSynced { .. } | LookupError::Awaited { .. } => {
-                Error::NotAnswered { what: name.to_owned(), why: error.to_string(), waited }
-            }
-            LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),
             LookupError::NoSuchService { asked, .. } => {
-                let near = match self.searches.one_more(clock::now()) {
-                    true => self.catalog.near(&asked, |s| self.allows(identity, &s.namespace)),
-                    false => Vec::new(),
-                };
+                let near = self.suggestions.near(identity, &asked, waited).await;
                 Error::NotFound(LookupError::NoSuchService { asked, near })
             }
-            error => Error::NotFound(error),
+            error => lost(name, error, waited),
         }
     }
 
@@ -297,23 +269,19 @@ impl Names {
     }
 }
 
-impl std::fmt::Debug for Names {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Names").field("kept", &self.kept.len()).finish_non_exhaustive()
+/// The same of a name that led somewhere just now: whoever wrote it meant it.
+pub(super) fn lost(name: &str, error: LookupError, waited: Duration) -> Error {
+    match error {
+        LookupError::NotSynced { .. } | LookupError::Awaited { .. } => {
+            Error::NotAnswered { what: name.to_owned(), why: error.to_string(), waited }
+        }
+        LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),
+        error => Error::NotFound(error),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn so_many_searches_a_second_and_no_more() {
-        let searches = Searches::default();
-        let in_second = |second: u64| {
-            let now = Duration::from_millis(second * 1000 + 500);
-            (0..1000).filter(|_| searches.one_more(now)).count() as u64
-        };
-        assert_eq!([0, 7, 7, 8].map(in_second), [50_u64, 50, 0, 50]);
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").field("kept", &self.kept.len()).finish_non_exhaustive()
     }
 }

@@ -12,6 +12,7 @@ use super::{
     ending::Ended,
     get::{all_ports, endpoint_of_source},
     limits,
+    names::lost,
 };
 use crate::{
     api::v1::{self, watch_event::Type},
@@ -102,8 +103,9 @@ impl Agent {
         let changes = catalog.changes();
         let wait = super::calls::wait(None, deadline);
         // What there is to see is looked at once more when the first event is asked for.
-        all_ports(catalog, catalog.lookup_wait(&asked, wait).await)
-            .map_err(|error| self.names.not_found(identity, &request.service, error, wait))?;
+        if let Err(error) = all_ports(catalog, catalog.lookup_wait(&asked, wait).await) {
+            return Err(self.names.not_found(identity, &request.service, error, wait).await);
+        }
         Ok(Watcher {
             agent: Arc::clone(self),
             identity,
@@ -146,9 +148,8 @@ impl Watcher {
     fn look(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
         // What it may ask for can change while it watches.
         self.agent.names.admit(self.identity, &self.asked)?;
-        let now = State::of(&self.agent, &self.asked).map_err(|error| {
-            self.agent.names.not_found(self.identity, &self.name, error, Duration::ZERO)
-        })?;
+        let now = State::of(&self.agent, &self.asked)
+            .map_err(|error| lost(&self.name, error, Duration::ZERO))?;
         let known = self.told.as_ref().map(|told| told.service.version).or(self.since);
         if known == Some(now.service.version) {
             let first = self.told.is_none();

@@ -62,17 +62,15 @@ impl Catalog {
     /// Services of which only the names are known (of one namespace), each with its source.
     pub fn named(&self, namespace: Option<&str>) -> Vec<(ServiceName, Arc<str>)> {
         let mut found: Vec<(ServiceName, usize)> = Vec::new();
-        {
-            let (named, snapshot) = (self.directory.read(), self.snapshot.load());
-            let mut seen = HashSet::new();
-            for (source, names) in named.iter().enumerate() {
-                let wanted = |name: &&ServiceName| {
-                    namespace.is_none_or(|wanted| *name.namespace == *wanted)
-                        && !snapshot.contains_key(*name)
-                };
-                let new = names.iter().filter(wanted).filter(|name| seen.insert(*name));
-                found.extend(new.map(|name| (name.clone(), source)));
-            }
+        let (named, snapshot) = (self.directory.all(), self.snapshot.load());
+        let mut seen = HashSet::new();
+        for (source, names) in named.iter().enumerate() {
+            let wanted = |name: &&ServiceName| {
+                namespace.is_none_or(|wanted| *name.namespace == *wanted)
+                    && !snapshot.contains_key(*name)
+            };
+            let new = names.iter().filter(wanted).filter(|name| seen.insert(*name));
+            found.extend(new.map(|name| (name.clone(), source)));
         }
         let writer = self.writer();
         found.into_iter().map(|(name, at)| (name, writer.merge.name(SourceId(at)))).collect()

@@ -130,7 +130,7 @@ fn what_was_probably_meant_is_looked_for_among_what_is_visible() {
     let catalog = synced(vec![service("cart.shop", []), service("users.shop", [])]);
     assert_eq!(message(&catalog, "crat.shop"), r#"no service "crat.shop""#);
     let near = |text: &str| catalog.near(&text.parse().unwrap(), |name| *name.name != *"users");
-    assert_eq!(near("crat.shop"), ["cart.shop"]);
+    assert_eq!(near("crat.shop"), [name("cart.shop")]);
     assert!(near("ledger.bank").is_empty());
     assert!(near("user.shop").is_empty(), "not visible");
 }

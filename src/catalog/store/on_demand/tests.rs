@@ -36,7 +36,7 @@ fn message(catalog: &Catalog, text: &str) -> String {
 fn a_name_that_is_none_is_answered_at_once_and_one_that_is_leads_to_a_question() {
     let catalog = named(&["cart.shop"]);
     assert!(matches!(catalog.lookup(&asked("crat.shop")), Err(LookupError::NoSuchService { .. })));
-    assert_eq!(catalog.near(&name("crat.shop"), |_| true), ["cart.shop"]);
+    assert_eq!(catalog.near(&name("crat.shop"), |_| true), [name("cart.shop")]);
     assert!(catalog.interests().all().is_empty(), "nobody asks a source for what is not there");
     assert_eq!(message(&catalog, "cart.shop"), "its endpoints are not known yet: no answer so far");
     assert_eq!(catalog.interests().all(), [name("cart.shop")]);
@@ -44,7 +44,7 @@ fn a_name_that_is_none_is_answered_at_once_and_one_that_is_leads_to_a_question()
     assert!(message(&catalog, "cart.shop").ends_with("yet: the API server is away"));
     catalog.apply(FIRST, Change::Upsert(service("cart.shop", [endpoint(1)])), NOW);
     assert!(catalog.lookup(&asked("cart.shop")).is_ok());
-    assert_eq!(catalog.near(&name("crat.shop"), |_| true), ["cart.shop"], "once");
+    assert_eq!(catalog.near(&name("crat.shop"), |_| true), [name("cart.shop")], "once");
 }
 
 #[tokio::test(start_paused = true)]
