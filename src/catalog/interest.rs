@@ -6,8 +6,9 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -15,6 +16,17 @@ use std::{
 use tokio::sync::watch;
 
 use super::name::ServiceName;
+use crate::{
+    identity::Identity,
+    quota::{Exhausted, Permit, Quota},
+};
+
+/// Services asked for at a time. A node's programs call some dozens; one of them that asks for all there
+/// are must not have the API server carry two watches for each. Range 100 to 10,000.
+const MOST: usize = 2000;
+
+/// On whose account a service is asked for; none: the agent's own, for what served before it.
+pub type Account = Option<Identity>;
 
 /// That a service is asked for; cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,52 +54,92 @@ impl Interest {
             self.0.lately.store(true, Relaxed);
         }
     }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
+type InUse = Box<dyn Fn(&ServiceName) -> bool + Send + Sync>;
+
 /// All services asked for.
-#[derive(Debug, Default)]
 pub struct Interests {
-    asked: RwLock<HashMap<ServiceName, Interest>>,
+    asked: RwLock<HashMap<ServiceName, Entry>>,
+    quota: Arc<Quota<Account>>,
+    in_use: OnceLock<InUse>,
     changes: watch::Sender<u64>,
+}
+
+struct Entry {
+    interest: Interest,
+    _permit: Permit<Account>,
+}
+
+impl Default for Interests {
+    fn default() -> Self {
+        Self {
+            asked: RwLock::default(),
+            quota: Quota::new("followed services", MOST),
+            in_use: OnceLock::new(),
+            changes: watch::Sender::default(),
+        }
+    }
 }
 
 impl Interests {
     /// The service is asked for now.
-    pub fn ask(&self, name: &ServiceName) {
+    ///
+    /// # Errors
+    /// It was not before, and there is no more for this account.
+    pub fn ask(&self, by: Account, name: &ServiceName) -> Result<(), Exhausted> {
         if self.renew(name) {
-            return;
+            return Ok(());
         }
-        let mut asked = self.asked.write().unwrap_or_else(PoisonError::into_inner);
-        asked.entry(name.clone()).or_insert_with(Interest::new).renew();
-        drop(asked);
+        let permit = self.quota.take(by)?;
+        let new = || Entry { interest: Interest::new(), _permit: permit };
+        self.write().entry(name.clone()).or_insert_with(new).interest.renew();
         self.changes.send_modify(|changes| *changes += 1);
+        Ok(())
     }
 
     /// The service is asked for now, if it ever was. False: it was not.
     pub(super) fn renew(&self, name: &ServiceName) -> bool {
-        let interest = self.get(name);
-        interest.as_ref().inspect(|interest| interest.renew()).is_some()
+        let asked = self.read();
+        let entry = asked.get(name);
+        entry.inspect(|entry| entry.interest.renew()).is_some()
     }
 
     /// To renew it without a lookup; none where no source answers on demand.
     pub fn get(&self, name: &ServiceName) -> Option<Interest> {
-        self.asked.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.read().get(name).map(|entry| entry.interest.clone())
     }
 
     /// Nobody needs an answer any more. True: somebody did.
     pub(super) fn forget(&self, name: &ServiceName) -> bool {
         // Mostly nobody did, and readers need not wait to hear so.
-        self.get(name).is_some()
-            && self.asked.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some()
+        self.get(name).is_some() && self.write().remove(name).is_some()
     }
 
-    /// Ends the interest in a service that was not asked for since the last call. True: it ended.
+    /// From now on this says whether requests to a service are open, which keeps it asked for. The
+    /// first to say so is heard.
+    pub fn keep_while(&self, in_use: impl Fn(&ServiceName) -> bool + Send + Sync + 'static) {
+        self.in_use.set(Box::new(in_use)).ok();
+    }
+
+    /// Ends the interest in a service that was not asked for since the last call, and to which no
+    /// request is open. True: it ended.
     pub fn expire(&self, name: &ServiceName) -> bool {
         let lately = self.get(name).is_some_and(|interest| interest.0.lately.swap(false, Relaxed));
-        if !lately {
+        let kept = lately || self.in_use.get().is_some_and(|in_use| in_use(name));
+        if !kept {
             self.forget(name);
         }
-        !lately
+        !kept
+    }
+
+    /// Whether a service is asked for by this interest; where it is not, it may be by another.
+    pub(super) fn holds(&self, name: &ServiceName, interest: &Interest) -> bool {
+        self.read().get(name).is_some_and(|entry| entry.interest.is(interest))
     }
 
     /// Leaves word of what the source of a service waits for, for those who wait in turn.
@@ -104,12 +156,31 @@ impl Interests {
 
     /// The services asked for, in no order.
     pub fn all(&self) -> Vec<ServiceName> {
-        self.asked.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        self.read().keys().cloned().collect()
+    }
+
+    /// On whose account how many are asked for.
+    pub fn quota(&self) -> &Quota<Account> {
+        &self.quota
     }
 
     /// A number that grows with every service that is newly asked for, to wait for.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<ServiceName, Entry>> {
+        self.asked.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<ServiceName, Entry>> {
+        self.asked.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Interests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interests").field("asked", &self.read().len()).finish_non_exhaustive()
     }
 }
 
@@ -121,7 +192,7 @@ mod tests {
     fn an_interest_ends_when_nobody_asked_between_two_looks() {
         let interests = Interests::default();
         let cart: ServiceName = "cart.shop".parse().unwrap();
-        interests.ask(&cart);
+        interests.ask(None, &cart).unwrap();
         let kept = interests.get(&cart).unwrap();
         assert!(!interests.expire(&cart), "it was just asked for");
         kept.renew();
@@ -136,9 +207,47 @@ mod tests {
         let interests = Interests::default();
         let changes = interests.changes();
         let cart: ServiceName = "cart.shop".parse().unwrap();
-        interests.ask(&cart);
-        interests.ask(&cart);
+        interests.ask(None, &cart).unwrap();
+        interests.ask(None, &cart).unwrap();
         assert_eq!(*changes.borrow(), 1);
         assert_eq!(interests.all(), [cart]);
+    }
+
+    #[test]
+    fn a_service_to_which_requests_are_open_is_not_let_go() {
+        let interests = Interests::default();
+        let cart: ServiceName = "cart.shop".parse().unwrap();
+        let open = Arc::new(AtomicBool::new(true));
+        let in_use = open.clone();
+        interests.keep_while(move |name| *name.name == *"cart" && in_use.load(Relaxed));
+        interests.ask(None, &cart).unwrap();
+        assert!(!interests.expire(&cart));
+        assert!(!interests.expire(&cart), "nobody asked, and a stream is open");
+        open.store(false, Relaxed);
+        assert!(interests.expire(&cart));
+    }
+
+    #[test]
+    fn who_asks_for_all_there_are_leaves_some_to_others() {
+        let interests = Interests::default();
+        let service = |n: usize| -> ServiceName { format!("s{n}.shop").parse().unwrap() };
+        let (greedy, other) = (Some(Identity::Uid(1)), Some(Identity::Uid(2)));
+        let asked = (0..MOST).filter(|n| interests.ask(greedy, &service(*n)).is_ok()).count();
+        assert_eq!(asked, MOST * 3 / 4);
+        let refused = interests.ask(greedy, &service(MOST)).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "1500 followed services are held by this caller and 1500 of 2000 by all: no more for now"
+        );
+        interests.ask(other, &service(MOST)).unwrap();
+        interests.ask(greedy, &service(0)).unwrap();
+        assert!(interests.get(&service(MOST + 1)).is_none());
+        let first = service(0);
+        assert!(!interests.expire(&first) && interests.expire(&first));
+        assert_eq!(
+            interests.quota().holders(),
+            [(greedy, 1499), (other, 1)],
+            "what ends is given back"
+        );
     }
 }

@@ -7,6 +7,10 @@ use super::{
     name::{PortRef, ServiceName},
     near::{did_you_mean, near},
 };
+use crate::quota::Exhausted;
+
+/// Ports that an error lists: more are no help, and would not fit in the trailers of a gRPC answer.
+const LISTED: usize = 20;
 
 /// What a caller's name led to.
 #[derive(Clone, Debug)]
@@ -42,13 +46,15 @@ pub enum LookupError {
     },
     /// The service has several ports.
     #[error(
-        "\"{service}\" has {} ports: say which, such as \"{service}:{}\"; {}",
-        .ports.len(), .ports.first().map_or("http", |port| port.split(' ').next().unwrap_or(port)),
+        "\"{service}\" has {count} ports: say which, such as \"{service}:{}\"; {}",
+        .ports.first().map_or("http", |port| port.split(' ').next().unwrap_or(port)),
         listed(.ports)
     )]
     PortNeeded {
         /// The service.
         service: ServiceName,
+        /// How many.
+        count: usize,
         /// Its ports, as a person reads them.
         ports: Vec<String>,
     },
@@ -59,6 +65,14 @@ pub enum LookupError {
         service: ServiceName,
         /// What its source waits for.
         why: Option<Arc<str>>,
+    },
+    /// There is such a service, and no more may be asked for on the caller's account.
+    #[error("its endpoints are not asked for: {exhausted}")]
+    NotAsked {
+        /// What was asked for.
+        service: ServiceName,
+        /// Who holds how many.
+        exhausted: Exhausted,
     },
     /// It may yet turn up.
     #[error("not known yet: no answer so far from {}", .sources.join(", "))]
@@ -83,6 +97,7 @@ pub(super) fn port(service: &Arc<Service>, asked: Option<&PortRef>) -> Result<Fo
         None => {
             return Err(LookupError::PortNeeded {
                 service: service.name.clone(),
+                count: service.ports.len(),
                 ports: described(service),
             });
         }
@@ -123,7 +138,11 @@ fn near_ports(service: &Service, asked: Option<&PortRef>) -> Vec<String> {
 }
 
 fn described(service: &Service) -> Vec<String> {
-    service.ports.iter().map(describe).collect()
+    let mut ports: Vec<String> = service.ports.iter().take(LISTED).map(describe).collect();
+    if let Some(more) = service.ports.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        ports.push(format!("and {more} more"));
+    }
+    ports
 }
 
 fn describe(port: &Port) -> String {

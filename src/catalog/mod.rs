@@ -29,7 +29,7 @@ mod validate;
 
 pub use endpoint_ref::EndpointRef;
 pub use hints::Hints;
-pub use interest::{Interest, Interests};
+pub use interest::{Account, Interest, Interests};
 pub(crate) use intern::Interner;
 pub use last_good::LastGood;
 pub use lookup::{Found, LookupError};

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use super::{
     directory::Directory,
-    interest::Interests,
+    interest::{Account, Interests},
     last_good::LastGood,
     lookup::{self, Found, LookupError},
     merge::{Merge, Touched},
@@ -62,6 +62,9 @@ pub struct BrakeCounts {
     pub held: usize,
 }
 
+use listing::Sorted;
+
+mod listing;
 mod on_demand;
 
 type Listener = Arc<dyn Fn(&ServiceName) + Send + Sync>;
@@ -78,6 +81,9 @@ pub struct Catalog {
     generation: watch::Sender<u64>,
     /// Counts changes of which services there are.
     names_version: AtomicU64,
+    sorted: ArcSwap<Sorted>,
+    /// By number.
+    sources: Vec<Arc<str>>,
     /// When the next hold of the brake ends, or a service becomes stale.
     deadline: watch::Sender<Option<Duration>>,
     /// Names of the sources that have not yet said all they know.
@@ -107,6 +113,9 @@ impl Catalog {
             listeners: Mutex::default(),
             generation: watch::Sender::new(0),
             names_version: AtomicU64::new(0),
+            sorted: ArcSwap::from_pointee(Sorted::none()),
+            // At the start none has answered.
+            sources: unsynced.clone(),
             deadline: watch::Sender::new(None),
             unsynced: ArcSwap::from_pointee(unsynced),
             excuses: Mutex::default(),
@@ -120,8 +129,17 @@ impl Catalog {
     /// # Panics
     /// If the catalog was made without such a source.
     pub fn apply(&self, source: SourceId, change: Change, now: Duration) {
+        self.take_in(self.writer(), source, change, now);
+    }
+
+    fn take_in(
+        &self,
+        mut writer: MutexGuard<'_, Writer>,
+        source: SourceId,
+        change: Change,
+        now: Duration,
+    ) {
         let names = matches!(change, Change::Names(_) | Change::Name(_) | Change::Remove(_));
-        let mut writer = self.writer();
         let touched = writer.merge.take(source, change);
         let forgotten = self.forget_gone(&touched);
         let unsynced = writer.merge.unsynced();
@@ -217,14 +235,25 @@ impl Catalog {
 
     /// The service and port that a name means, as they are now.
     pub fn lookup(&self, asked: &ServiceRef) -> Result<Found, LookupError> {
+        self.lookup_by(None, asked)
+    }
+
+    /// As [`Self::lookup`], for a caller on whose account a source is asked that answers on demand.
+    pub fn lookup_by(&self, by: Account, asked: &ServiceRef) -> Result<Found, LookupError> {
         // In this order: a source says what it knows before it says that this was all.
         let unsynced = self.unsynced.load();
         let snapshot = self.snapshot.load();
         let name = &asked.service;
-        let on_demand = self.interests.renew(name) || self.ask_if_named(name);
+        let on_demand = match self.interests.renew(name) {
+            true => Ok(true),
+            false => self.ask_if_named(by, name),
+        };
         match snapshot.get(name) {
             Some(service) => lookup::port(service, asked.port.as_ref()),
-            None if on_demand => Err(self.awaited(name)),
+            None if on_demand == Ok(true) => Err(self.awaited(name)),
+            None if let Err(exhausted) = on_demand => {
+                Err(LookupError::NotAsked { service: name.clone(), exhausted })
+            }
             None if unsynced.is_empty() => {
                 Err(LookupError::NoSuchService { asked: asked.service.clone(), near: Vec::new() })
             }
@@ -238,18 +267,28 @@ impl Catalog {
         asked: &ServiceRef,
         at_most: Duration,
     ) -> Result<Found, LookupError> {
+        self.lookup_wait_by(None, asked, at_most).await
+    }
+
+    /// As [`Self::lookup_by`], but waits for the sources' first answer, at most so long.
+    pub async fn lookup_wait_by(
+        &self,
+        by: Account,
+        asked: &ServiceRef,
+        at_most: Duration,
+    ) -> Result<Found, LookupError> {
         let waits = |found: &Result<Found, LookupError>| {
             matches!(found, Err(LookupError::NotSynced { .. } | LookupError::Awaited { .. }))
         };
         // Nearly always it is known whether there is such a service.
-        let found = self.lookup(asked);
+        let found = self.lookup_by(by, asked);
         if !waits(&found) {
             return found;
         }
         let mut generation = self.generation.subscribe();
         let settled = async {
             loop {
-                let found = self.lookup(asked);
+                let found = self.lookup_by(by, asked);
                 if !waits(&found) {
                     return found;
                 }
@@ -258,7 +297,7 @@ impl Catalog {
                 }
             }
         };
-        tokio::time::timeout(at_most, settled).await.unwrap_or_else(|_| self.lookup(asked))
+        tokio::time::timeout(at_most, settled).await.unwrap_or_else(|_| self.lookup_by(by, asked))
     }
 
     /// What was probably meant by a name that nothing has, of the services that `visible` lets
@@ -346,7 +385,7 @@ impl Catalog {
                 (None, None) => continue,
                 (Some(_), None) => {
                     next.get_or_insert_with(|| (*current).clone()).remove(&name);
-                    names = true;
+                    names |= self.directory.owner(&name).is_none();
                 }
                 (known, Some(mut service)) => {
                     if known.is_some_and(|known| {
@@ -355,7 +394,7 @@ impl Catalog {
                     }) {
                         continue;
                     }
-                    names |= known.is_none();
+                    names |= known.is_none() && self.directory.owner(&name).is_none();
                     writer.version += 1;
                     service.version = writer.version;
                     next.get_or_insert_with(|| (*current).clone())

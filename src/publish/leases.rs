@@ -230,6 +230,7 @@ impl Leases {
     fn insert(&self, id: LeaseId, given: Given<'_>, holder: &Holder, ttl: Duration) {
         let now = Instant::now();
         let Given { permit, held, in_flight, no_report, tally } = given;
+        tally.opened();
         let insert = |ttl: Duration| {
             let deadline = now + ttl;
             let mut shard = self.shard(id);

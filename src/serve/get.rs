@@ -27,12 +27,16 @@ impl Agent {
         let wait = super::calls::wait(None, deadline);
         let asked = self.names.asked(identity, &request.service)?;
         let catalog = self.names.catalog();
-        let (service, ports) = match all_ports(catalog, catalog.lookup_wait(&asked, wait).await) {
-            Ok(found) => found,
-            Err(error) => {
-                return Err(self.names.not_found(identity, &request.service, error, wait).await);
-            }
-        };
+        let (service, ports) =
+            match all_ports(catalog, catalog.lookup_wait_by(Some(identity), &asked, wait).await) {
+                Ok(found) => found,
+                Err(error) => {
+                    return Err(self
+                        .names
+                        .not_found(identity, &request.service, error, wait)
+                        .await);
+                }
+            };
         let port = match ports.len() {
             1 => service.ports.get(ports.start).map(port_name).unwrap_or_default(),
             _ => String::new(),

@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{Agent, Error, Violation, limits};
 use crate::{
     api::v1,
-    catalog::{Health, Port, Service, ServiceName},
+    catalog::{Catalog, Health, Port, Service, ServiceName},
     publish::leases::Identity,
 };
 
@@ -34,12 +34,16 @@ impl Agent {
         let wait = super::calls::wait(None, deadline);
         let synced = catalog.wait_synced(wait).await;
 
-        let namespace = (!request.namespace.is_empty()).then_some(request.namespace.as_str());
-        let mut services = catalog.list(namespace);
-        services.retain(|service| self.names.allows(identity, &service.name.namespace));
-        let mut named = catalog.named(namespace);
-        named.retain(|(name, _)| self.names.allows(identity, &name.namespace));
-        if services.is_empty() && named.is_empty() && !synced {
+        let names = self.names.listed().await;
+        let first = after.as_ref().map_or(0, |after| names.partition_point(|name| name <= after));
+        let wanted = |name: &&ServiceName| {
+            (request.namespace.is_empty() || *request.namespace == *name.namespace)
+                && self.names.allows(identity, &name.namespace)
+        };
+        let listed = names[first..].iter().filter(wanted);
+        let mut page: Vec<_> =
+            listed.filter_map(|name| summary_of(catalog, name)).take(size as usize + 1).collect();
+        if page.is_empty() && after.is_none() && !synced {
             return Err(Error::NotAnswered {
                 what: "the list of services".to_owned(),
                 why: format!(
@@ -49,45 +53,25 @@ impl Agent {
                 waited: wait,
             });
         }
-        let known = services.iter().map(|service| (&service.name, Listed::Known(service)));
-        let named = named.iter().map(|(name, source)| (name, Listed::Named(source)));
-        let mut all: Vec<_> = known.chain(named).collect();
-        all.sort_unstable_by_key(|(name, _)| *name);
-        let rest =
-            all.into_iter().skip_while(|(name, _)| after.as_ref().is_some_and(|a| *name <= a));
-        let mut page: Vec<_> = rest.take(size as usize + 1).collect();
         let more = page.len() > size as usize;
         page.truncate(size as usize);
-        let next = page.last().filter(|_| more).map(|(last, _)| token(last));
-        Ok(v1::ListServicesResponse {
-            services: page.into_iter().map(|(name, listed)| listed.summary(name)).collect(),
-            next_page_token: next.unwrap_or_default(),
-        })
+        let next = page.last().filter(|_| more).map(|last| token(&last.service));
+        Ok(v1::ListServicesResponse { services: page, next_page_token: next.unwrap_or_default() })
     }
 }
 
-/// What is known of a service on a list.
-enum Listed<'a> {
-    Known(&'a Service),
-    /// Its name, and the source that says the rest to who asks for it.
-    Named(&'a str),
-}
-
-impl Listed<'_> {
-    fn summary(&self, name: &ServiceName) -> v1::ServiceSummary {
-        match self {
-            Self::Known(service) => summary(service),
-            Self::Named(source) => v1::ServiceSummary {
-                service: name.to_string(),
-                source: (*source).to_owned(),
-                ..v1::ServiceSummary::default()
-            },
-        }
+/// A service on a list: what is known of it, or its name and the source that says the rest to who asks
+/// for it. None: it is gone by now.
+fn summary_of(catalog: &Catalog, name: &ServiceName) -> Option<v1::ServiceSummary> {
+    if let Some(service) = catalog.get(name) {
+        return Some(summary(&service));
     }
+    let source = catalog.source_of(name)?.to_string();
+    Some(v1::ServiceSummary { service: name.to_string(), source, ..v1::ServiceSummary::default() })
 }
 
-fn token(last: &ServiceName) -> String {
-    URL_SAFE_NO_PAD.encode(last.to_string())
+fn token(last: &str) -> String {
+    URL_SAFE_NO_PAD.encode(last)
 }
 
 fn after(token: &str) -> Result<Option<ServiceName>, Violation> {
@@ -139,7 +123,7 @@ mod tests {
     #[test]
     fn a_page_token_reads_back_and_anything_else_is_refused() {
         let name = ServiceName::new("cart", "shop", Some("east")).unwrap();
-        assert_eq!(after(&token(&name)).unwrap(), Some(name));
+        assert_eq!(after(&token(&name.to_string())).unwrap(), Some(name));
         assert_eq!(after("").unwrap(), None);
         for text in ["cart.shop", "!!", &URL_SAFE_NO_PAD.encode("no name")] {
             let violation = after(text).unwrap_err();

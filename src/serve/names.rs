@@ -45,11 +45,12 @@ pub struct Names {
     tables: Tables,
     changes: watch::Receiver<u64>,
     kept: DashMap<Box<str>, Kept>,
-    tallies: Mutex<Tallies>,
+    tallies: Arc<Mutex<Tallies>>,
     access: Arc<InForce>,
     pods: Arc<Pods>,
     narrowed: Narrowed,
     suggestions: Suggestions,
+    sorting: tokio::sync::Mutex<()>,
 }
 
 /// Every service's counts; each stays for good, since a counter may not go back.
@@ -71,13 +72,20 @@ impl Names {
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access, pods: Arc<Pods>) -> Self {
         let changes = catalog.changes();
         let access = Arc::new(InForce::new(access, pods.clone()));
+        let tallies = Arc::<Mutex<Tallies>>::default();
+        let counted = Arc::clone(&tallies);
+        catalog.interests().keep_while(move |service| {
+            let tallies = counted.lock().unwrap_or_else(PoisonError::into_inner);
+            tallies.by_name.get(service).is_some_and(|tally| tally.open() > 0)
+        });
         Self {
             suggestions: Suggestions::new(catalog.clone(), access.clone()),
             catalog,
             changes,
             kept: DashMap::new(),
-            tallies: Mutex::default(),
+            tallies,
             access,
+            sorting: tokio::sync::Mutex::default(),
             pods,
             narrowed: Narrowed::new(tables.clone()),
             tables,
@@ -136,7 +144,7 @@ impl Names {
         wait: Duration,
     ) -> Result<Found, Error> {
         let asked = self.asked(identity, name)?;
-        match self.catalog.lookup_wait(&asked, wait).await {
+        match self.catalog.lookup_wait_by(Some(identity), &asked, wait).await {
             Ok(found) => Ok(found),
             Err(error) => Err(self.not_found(identity, name, error, wait).await),
         }
@@ -252,6 +260,19 @@ impl Names {
         }
     }
 
+    /// The names of all services, in order.
+    pub(super) async fn listed(&self) -> Arc<[ServiceName]> {
+        if let Some(names) = self.catalog.sorted_names() {
+            return names;
+        }
+        // One at a time, however many ask.
+        let _turn = self.sorting.lock().await;
+        let catalog = Arc::clone(&self.catalog);
+        let sorted = tokio::task::spawn_blocking(move || catalog.sort_names()).await;
+        // It fails where the runtime ends, and with it whoever asked.
+        sorted.unwrap_or_else(|_| Arc::from([]))
+    }
+
     pub(super) fn tally(&self, service: &ServiceName) -> Arc<Tally> {
         let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tally) = tallies.by_name.get(service) {
@@ -276,6 +297,11 @@ pub(super) fn lost(name: &str, error: LookupError, waited: Duration) -> Error {
             Error::NotAnswered { what: name.to_owned(), why: error.to_string(), waited }
         }
         LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),
+        LookupError::NotAsked { exhausted, .. } => Error::Exhausted {
+            exhausted,
+            right: "pick from fewer services, or wait: one that is no longer used goes after 10 to 25 \
+                    minutes",
+        },
         error => Error::NotFound(error),
     }
 }

@@ -103,7 +103,9 @@ impl Agent {
         let changes = catalog.changes();
         let wait = super::calls::wait(None, deadline);
         // What there is to see is looked at once more when the first event is asked for.
-        if let Err(error) = all_ports(catalog, catalog.lookup_wait(&asked, wait).await) {
+        if let Err(error) =
+            all_ports(catalog, catalog.lookup_wait_by(Some(identity), &asked, wait).await)
+        {
             return Err(self.names.not_found(identity, &request.service, error, wait).await);
         }
         Ok(Watcher {
@@ -148,7 +150,7 @@ impl Watcher {
     fn look(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
         // What it may ask for can change while it watches.
         self.agent.names.admit(self.identity, &self.asked)?;
-        let now = State::of(&self.agent, &self.asked)
+        let now = State::of(&self.agent, self.identity, &self.asked)
             .map_err(|error| lost(&self.name, error, Duration::ZERO))?;
         let known = self.told.as_ref().map(|told| told.service.version).or(self.since);
         if known == Some(now.service.version) {
@@ -193,9 +195,9 @@ impl Watcher {
 }
 
 impl State {
-    fn of(agent: &Agent, asked: &ServiceRef) -> Result<Self, LookupError> {
+    fn of(agent: &Agent, identity: Identity, asked: &ServiceRef) -> Result<Self, LookupError> {
         let catalog = agent.names.catalog();
-        let (service, ports) = all_ports(catalog, catalog.lookup(asked))?;
+        let (service, ports) = all_ports(catalog, catalog.lookup_by(Some(identity), asked))?;
         Ok(Self { service, ports })
     }
 

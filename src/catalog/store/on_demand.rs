@@ -1,18 +1,50 @@
 //! What a source says on demand: who asks, what is waited for, and the names that are known without
 //! what is in them.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
-use super::{Catalog, SourceId, lock};
-use crate::catalog::{Interest, Interests, LookupError, ServiceName, merge::Touched};
+use super::{Catalog, Change, SourceId, lock};
+use crate::{
+    catalog::{Account, Interest, Interests, LookupError, ServiceName, merge::Touched},
+    quota::Exhausted,
+};
 
 impl Catalog {
-    pub(super) fn ask_if_named(&self, name: &ServiceName) -> bool {
+    /// True: there is such a service, and its source is asked for its endpoints.
+    pub(super) fn ask_if_named(&self, by: Account, name: &ServiceName) -> Result<bool, Exhausted> {
         let named = self.directory.owner(name).is_some();
         if named {
-            self.interests.ask(name);
+            self.interests.ask(by, name)?;
         }
-        named
+        // It may have gone just before it was asked for: then nobody else ends the interest in it.
+        if named && self.directory.owner(name).is_none() {
+            self.interests.forget(name);
+            return Ok(false);
+        }
+        Ok(named)
+    }
+
+    /// Takes in what a source says of a service for as long as it is asked for by this interest. Nothing
+    /// is taken in once that has ended: the service is gone, whatever was said of it before, or somebody
+    /// has asked for it anew, and the answer to that counts.
+    pub fn answer(&self, source: SourceId, interest: &Interest, change: Change, now: Duration) {
+        let writer = self.writer();
+        // Under the writer's lock, under which an interest in what is gone ends.
+        let counts = match &change {
+            Change::Upsert(service) => self.interests.holds(&service.name, interest),
+            // It ends before this is said, where nobody asks any more.
+            Change::Withdraw(name) => {
+                self.interests.holds(name, interest) || self.interests.get(name).is_none()
+            }
+            _ => true,
+        };
+        if counts {
+            self.take_in(writer, source, change, now);
+        } else {
+            drop(writer);
+            // Whoever kept the interest that has ended has to look for the one of now.
+            self.announce(&[], true);
+        }
     }
 
     pub(super) fn awaited(&self, name: &ServiceName) -> LookupError {
@@ -57,23 +89,6 @@ impl Catalog {
     /// Services of an earlier run that this source has not yet confirmed.
     pub fn unconfirmed(&self, source: SourceId) -> Vec<ServiceName> {
         self.writer().merge.unconfirmed(source)
-    }
-
-    /// Services of which only the names are known (of one namespace), each with its source.
-    pub fn named(&self, namespace: Option<&str>) -> Vec<(ServiceName, Arc<str>)> {
-        let mut found: Vec<(ServiceName, usize)> = Vec::new();
-        let (named, snapshot) = (self.directory.all(), self.snapshot.load());
-        let mut seen = HashSet::new();
-        for (source, names) in named.iter().enumerate() {
-            let wanted = |name: &&ServiceName| {
-                namespace.is_none_or(|wanted| *name.namespace == *wanted)
-                    && !snapshot.contains_key(*name)
-            };
-            let new = names.iter().filter(wanted).filter(|name| seen.insert(*name));
-            found.extend(new.map(|name| (name.clone(), source)));
-        }
-        let writer = self.writer();
-        found.into_iter().map(|(name, at)| (name, writer.merge.name(SourceId(at)))).collect()
     }
 
     /// Nobody waits for what is no more; true where somebody did.

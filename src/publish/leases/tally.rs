@@ -24,6 +24,7 @@ pub struct Tally {
     shadowed: AtomicU64,
     unreported: AtomicU64,
     expired: AtomicU64,
+    opened: AtomicU64,
     ended: [AtomicU64; OUTCOMES.len()],
 }
 
@@ -39,6 +40,7 @@ impl Tally {
             shadowed: AtomicU64::new(0),
             unreported: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            opened: AtomicU64::new(0),
             ended: Default::default(),
         }
     }
@@ -69,6 +71,18 @@ impl Tally {
     /// A pick whose caller said that it will not report.
     pub fn unreported(&self) {
         self.unreported.fetch_add(1, Relaxed);
+    }
+
+    /// A lease was given, or taken over.
+    pub(super) fn opened(&self) {
+        self.opened.fetch_add(1, Relaxed);
+    }
+
+    /// Leases that have not ended.
+    pub fn open(&self) -> u64 {
+        // In this order it may be too many for a moment, and never too few.
+        let ended: u64 = self.ended.iter().map(|count| count.load(Relaxed)).sum();
+        self.opened.load(Relaxed).saturating_sub(ended)
     }
 
     /// A lease ended by its time, unreported.

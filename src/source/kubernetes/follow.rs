@@ -15,7 +15,7 @@ use super::{
     watch::{Heard, Selector, watch},
 };
 use crate::{
-    catalog::{Change, ServiceName},
+    catalog::{Change, Interest, ServiceName},
     clock,
     source::endpoint_slice::SERVICE_LABEL,
 };
@@ -23,7 +23,8 @@ use crate::{
 /// What is followed.
 #[derive(Clone, Debug)]
 pub(super) enum Scope {
-    One(ServiceName),
+    /// For as long as it is asked for by this interest.
+    One(ServiceName, Interest),
     All,
 }
 
@@ -77,19 +78,24 @@ impl Scope {
     }
 
     fn say_one(&self, name: &ServiceName, told: &Told, shared: &Shared) {
-        let change = match (told.service(name, &shared.name), self) {
-            (Some(service), _) => Change::Upsert(service),
-            // Whether there is such a service is for the watch of all names to say.
-            (None, Self::One(_)) => Change::Withdraw(name.clone()),
-            (None, Self::All) => Change::Remove(name.clone()),
-        };
-        shared.catalog.apply(shared.source, change, clock::now());
+        let service = told.service(name, &shared.name);
+        match self {
+            Self::One(_, interest) => {
+                // Whether there is such a service is for the watch of all names to say.
+                let change = service.map_or(Change::Withdraw(name.clone()), Change::Upsert);
+                shared.catalog.answer(shared.source, interest, change, clock::now());
+            }
+            Self::All => {
+                let change = service.map_or(Change::Remove(name.clone()), Change::Upsert);
+                shared.catalog.apply(shared.source, change, clock::now());
+            }
+        }
     }
 
     /// All of it, now that it is complete.
     fn say_all(&self, told: &Told, shared: &Shared) {
         match self {
-            Self::One(name) => self.say_one(name, told, shared),
+            Self::One(name, _) => self.say_one(name, told, shared),
             Self::All => {
                 let services = told.names().filter_map(|name| told.service(name, &shared.name));
                 let change = Change::Replace(services.collect());
@@ -102,7 +108,7 @@ impl Scope {
     /// Tells those who wait what is waited for.
     fn await_rest(&self, told: &Told, silence: Option<Arc<str>>, shared: &Shared) {
         match self {
-            Self::One(name) => {
+            Self::One(name, _) => {
                 let missing = || format!("waiting for {} from {}", told.missing(), shared.server);
                 let why = silence.unwrap_or_else(|| missing().into());
                 shared.catalog.interests().awaits(name, why);
@@ -115,7 +121,7 @@ impl Scope {
 impl std::fmt::Display for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::One(name) => name.fmt(f),
+            Self::One(name, _) => name.fmt(f),
             Self::All => f.write_str("everything"),
         }
     }
@@ -136,7 +142,7 @@ fn events(
     shared: &Shared,
 ) -> impl Stream<Item = Event> + Send + use<> {
     let (services, slices, service, slice) = match scope {
-        Scope::One(ServiceName { name, namespace, .. }) => (
+        Scope::One(ServiceName { name, namespace, .. }, _) => (
             Api::<Service>::namespaced(client.clone(), namespace),
             Api::<EndpointSlice>::namespaced(client.clone(), namespace),
             Selector { fields: Some(format!("metadata.name={name}")), labels: None },

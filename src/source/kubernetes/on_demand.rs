@@ -28,10 +28,6 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// time does not end at the same time.
 const FORGET_SPREAD: f64 = 0.25;
 
-/// Services that are followed at a time. A node's programs call some dozens; one of them that asks
-/// for all there are must not have the API server carry two watches for each.
-const FOLLOWED: usize = 2000;
-
 /// Keeps the catalog true to the cluster, for ever.
 pub(super) async fn run(shared: &Arc<Shared>) {
     let finder = "names of services".into();
@@ -39,9 +35,11 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     let mut names = Box::pin(names(&seat.client, shared));
     let mut asked = shared.catalog.interests().changes();
     let mut followed = Followed::new(shared.clone());
-    // What served before is what is asked for.
+    // What served before is what is asked for. Where that is more than may be, callers ask for theirs.
     for name in shared.catalog.unconfirmed(shared.source) {
-        shared.catalog.interests().ask(&name);
+        if shared.catalog.interests().ask(None, &name).is_err() {
+            break;
+        }
     }
     loop {
         tokio::select! {
@@ -104,15 +102,6 @@ impl Followed {
         let Shared { catalog, source, .. } = &*self.shared;
         for name in catalog.interests().all() {
             if catalog.has(*source, &name) && !self.by_name.contains_key(&name) {
-                if self.by_name.len() >= FOLLOWED {
-                    let why = format!(
-                        "{FOLLOWED} services are followed already, and one more only when one of \
-                         them was not asked for during {} minutes",
-                        FORGET_AFTER.as_secs() / 60
-                    );
-                    catalog.interests().awaits(&name, why);
-                    continue;
-                }
                 let task = self.tasks.spawn(while_asked_for(self.shared.clone(), name.clone()));
                 self.by_name.insert(name, task);
             }
@@ -136,7 +125,9 @@ impl Followed {
 
 /// Follows a service until nobody asks for it any more.
 async fn while_asked_for(shared: Arc<Shared>, name: ServiceName) -> ServiceName {
-    let scope = Scope::One(name.clone());
+    // The task that is to follow it may begin after it was let go.
+    let Some(interest) = shared.catalog.interest(&name) else { return name };
+    let scope = Scope::One(name.clone(), interest.clone());
     let _passing = shared.problems.of(scope.to_string());
     let following = async {
         let seat = shared.seat(&format!("connection of {scope}").into()).await;
@@ -157,7 +148,8 @@ async fn while_asked_for(shared: Arc<Shared>, name: ServiceName) -> ServiceName 
         () = forgotten => {}
     }
     debug!(service = %name, "nobody asks for it any more");
-    shared.catalog.apply(shared.source, Change::Withdraw(name.clone()), clock::now());
+    let change = Change::Withdraw(name.clone());
+    shared.catalog.answer(shared.source, &interest, change, clock::now());
     name
 }
 
@@ -214,7 +206,7 @@ mod tests {
             Change::Upsert(service("cart.shop", [endpoint(1)])),
             clock::now(),
         );
-        catalog.interests().ask(&cart);
+        catalog.interests().ask(None, &cart).unwrap();
         let begin = tokio::time::Instant::now();
         let following = tokio::spawn(while_asked_for(shared.clone(), cart.clone()));
         tokio::time::sleep(FORGET_AFTER * 3 / 2).await;

@@ -127,3 +127,77 @@ fn what_was_last_good_serves_until_its_source_says_it_again_or_has_it_no_more() 
     catalog.apply(FIRST, Change::Upsert(service("cart.shop", [])), NOW);
     assert!(catalog.get(&name("cart.shop")).unwrap().ports[0].endpoints.is_empty());
 }
+
+/// The interest in a service, newly asked for.
+fn ask(catalog: &Catalog, text: &str) -> crate::catalog::Interest {
+    catalog.interests().ask(None, &name(text)).unwrap();
+    catalog.interest(&name(text)).unwrap()
+}
+
+#[test]
+fn what_is_said_of_a_service_after_its_deletion_leaves_no_ghost() {
+    let catalog = named(&["cart.shop"]);
+    let interest = ask(&catalog, "cart.shop");
+    let upsert = |last| Change::Upsert(service("cart.shop", [endpoint(last)]));
+    catalog.answer(FIRST, &interest, upsert(1), NOW);
+    assert!(catalog.get(&name("cart.shop")).is_some());
+    catalog.apply(FIRST, Change::Remove(name("cart.shop")), NOW);
+    catalog.answer(FIRST, &interest, upsert(2), NOW);
+    assert!(catalog.get(&name("cart.shop")).is_none());
+    assert!(matches!(catalog.lookup(&asked("cart.shop")), Err(LookupError::NoSuchService { .. })));
+
+    // It comes back, and what is said late is of the one before.
+    catalog.apply(FIRST, Change::Name(name("cart.shop")), NOW);
+    catalog.answer(FIRST, &interest, upsert(2), NOW);
+    assert!(catalog.get(&name("cart.shop")).is_none(), "nobody asked for it yet");
+    let anew = ask(&catalog, "cart.shop");
+    catalog.answer(FIRST, &anew, upsert(3), NOW);
+    catalog.answer(FIRST, &interest, upsert(2), NOW);
+    catalog.answer(FIRST, &interest, Change::Withdraw(name("cart.shop")), NOW);
+    let cart = catalog.get(&name("cart.shop")).unwrap();
+    assert_eq!(cart.ports[0].endpoints[0], endpoint(3));
+
+    // Where nobody asks any more, its endpoints go.
+    assert!(!catalog.interests().expire(&name("cart.shop")));
+    assert!(catalog.interests().expire(&name("cart.shop")));
+    catalog.answer(FIRST, &anew, Change::Withdraw(name("cart.shop")), NOW);
+    assert!(catalog.get(&name("cart.shop")).is_none());
+    assert!(catalog.has(FIRST, &name("cart.shop")));
+}
+
+#[test]
+fn however_a_deletion_and_an_upsert_meet_the_service_is_gone() {
+    for _ in 0..2000 {
+        let catalog = named(&["cart.shop"]);
+        let interest = ask(&catalog, "cart.shop");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for last in 1..4 {
+                    let change = Change::Upsert(service("cart.shop", [endpoint(last)]));
+                    catalog.answer(FIRST, &interest, change, NOW);
+                }
+            });
+            scope.spawn(|| catalog.apply(FIRST, Change::Remove(name("cart.shop")), NOW));
+        });
+        assert!(catalog.get(&name("cart.shop")).is_none());
+    }
+}
+
+#[test]
+fn a_service_beyond_a_callers_share_is_refused_and_one_that_is_known_is_served() {
+    let names: Vec<String> = (0..2000).map(|n| format!("s{n}.shop")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let catalog = named(&names);
+    let by = |uid| Some(crate::identity::Identity::Uid(uid));
+    for text in &names[..1500] {
+        let found = catalog.lookup_by(by(1), &asked(text));
+        assert!(matches!(found, Err(LookupError::Awaited { .. })), "{text}");
+    }
+    let refused = catalog.lookup_by(by(1), &asked("s1500.shop"));
+    assert!(matches!(refused, Err(LookupError::NotAsked { .. })), "{refused:?}");
+    let other = catalog.lookup_by(by(2), &asked("s1500.shop"));
+    assert!(matches!(other, Err(LookupError::Awaited { .. })), "{other:?}");
+    // Another source has it, or it served before.
+    catalog.apply(FIRST, Change::Upsert(service("s1501.shop", [endpoint(1)])), NOW);
+    assert!(catalog.lookup_by(by(1), &asked("s1501.shop")).is_ok());
+}
