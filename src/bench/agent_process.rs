@@ -42,12 +42,17 @@ impl AgentProcess {
 
     /// The same, in this control group.
     pub(super) fn start_in(services: usize, group: Option<&Path>) -> io::Result<Self> {
+        Self::start_on(&services_file(services), group)
+    }
+
+    /// On these services.
+    pub(super) fn start_on(services: &str, group: Option<&Path>) -> io::Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("pointsman-bench-{}-{number}", process::id());
         let folder = env::temp_dir().join(name);
         fs::create_dir(&folder)?;
-        fs::write(folder.join("services.yaml"), services_file(services))?;
+        fs::write(folder.join("services.yaml"), services)?;
         let process = spawn(&folder, &[], group);
         let process = process.inspect_err(|_| _ = fs::remove_dir_all(&folder))?;
         let mut agent = Self { process, folder };

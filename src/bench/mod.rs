@@ -7,6 +7,7 @@
 //! - [`memory`], [`idle`], [`start`]: what a real agent holds, what it costs at rest, and how soon
 //!   it picks after a restart
 //! - [`isolation`]: what one caller's attacks do to the agent and to another's picks
+//! - [`misspelt`]: what callers that misspell cost another's picks
 //! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
 //!
 //! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
@@ -19,6 +20,7 @@ mod beside;
 pub mod idle;
 pub mod isolation;
 pub mod memory;
+pub mod misspelt;
 pub mod pick;
 pub mod publish;
 pub mod real_processes;
@@ -61,6 +63,8 @@ enum What {
     /// Attacks of one caller, in a control group with the DaemonSet's limit: what the agent holds, and
     /// how soon another caller's picks are answered.
     Isolation(isolation::Args),
+    /// One caller's picks beside others that misspell as fast as they can, at 10,000 services.
+    Misspelt,
 }
 
 /// Runs one bench and prints its report.
@@ -74,6 +78,7 @@ pub fn run(args: Args) -> ExitCode {
         What::Start => start::run(args.smoke),
         What::Idle => idle::run(args.smoke),
         What::Isolation(isolation) => isolation::run(&isolation, args.smoke),
+        What::Misspelt => misspelt::run(args.smoke),
     };
     let judged = |report: report::Report| if args.smoke { report.unjudged() } else { report };
     match report.map(judged).and_then(|report| report.print(args.output).map(|()| report)) {

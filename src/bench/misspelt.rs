@@ -1,0 +1,187 @@
+//! What callers that misspell cost another's picks, and the node: a real agent with many services of
+//! long names, and some that ask for names that are none, each as fast as it can.
+//!
+//! Quiet turns and others alternate, so that whatever else runs on the machine meets both.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{self, Read, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use hdrhistogram::Histogram;
+
+use super::{
+    agent_process::AgentProcess,
+    report::{Goal, Report, Row},
+};
+use crate::{clock, sim::batch::Spread};
+
+const SERVICES: usize = 10_000;
+/// That misspell at a time.
+const CALLERS: usize = 4;
+const TURN: Duration = Duration::from_secs(2);
+const TURNS: u32 = 15;
+/// From one pick of the caller that is measured to its next.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Most that another's picks may take longer, and the searches of a core, in percent.
+const P50: f64 = 1.2;
+const P99: f64 = 2.0;
+const SEARCHES: f64 = 10.0;
+
+/// Measures another's picks while nobody misspells, and while some do.
+pub fn run(smoke: bool) -> io::Result<Report> {
+    let (services, turn, turns) = if smoke { (100, TURN / 10, 1) } else { (SERVICES, TURN, TURNS) };
+    let agent = AgentProcess::start_on(&services_file(services), None)?;
+    let socket = agent.socket();
+    let (mut quiet, mut beside) = (nothing(), nothing());
+    let (mut p50, mut p99) = (Vec::new(), Vec::new());
+    let (mut searched, mut misspelt) = (Duration::ZERO, 0);
+    for number in 0..turns {
+        let alone = picks(&socket, turn)?;
+        let before = processor_time(agent.pid(), "suggest")?;
+        let (with, asked) = picks_beside(&socket, turn, number)?;
+        searched += processor_time(agent.pid(), "suggest")? - before;
+        misspelt += asked;
+        p50.push(micros(&with, 0.5) / micros(&alone, 0.5));
+        p99.push(micros(&with, 0.99) / micros(&alone, 0.99));
+        quiet.add(&alone).map_err(io::Error::other)?;
+        beside.add(&with).map_err(io::Error::other)?;
+    }
+    let seconds = (turn * turns).as_secs_f64();
+    let share = 100.0 * searched.as_secs_f64() / seconds;
+    let row = |what: &str, quantile: f64, ratios, most| {
+        Row::value(what, micros(&beside, quantile), "us")
+            .over(micros(&quiet, quantile))
+            .paired(Spread::of(ratios))
+            .goal(Goal::ratio_at_most(most))
+    };
+    let rows = vec![
+        row("another's picks: p50", 0.5, p50, P50),
+        row("another's picks: p99", 0.99, p99, P99),
+        Row::value("searches for what was meant: share of a core", share, "%")
+            .goal(Goal::value_at_most(SEARCHES)),
+        Row::value("names that are none, answered", f64::from(misspelt) / seconds, "/s"),
+    ];
+    let mut report = Report::default();
+    report
+        .section(
+            format!("{CALLERS} callers that misspell, {services} services of 50 letters"),
+            rows,
+        )
+        .notes
+        .push("The floor are the same picks while nobody misspells.".into());
+    Ok(report)
+}
+
+fn service_name(service: usize) -> String {
+    format!("checkout-of-the-main-shop-in-the-region-eu-1-{service:05}.bench")
+}
+
+fn services_file(services: usize) -> String {
+    (0..services).fold("services:\n".to_owned(), |mut yaml, service| {
+        let name = service_name(service);
+        writeln!(yaml, "  - {{name: {name}, endpoints: [{{address: '10.0.0.1:80'}}]}}")
+            .expect("a string takes it");
+        yaml
+    })
+}
+
+fn nothing() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("sound bounds")
+}
+
+fn micros(took: &Histogram<u64>, quantile: f64) -> f64 {
+    took.value_at_quantile(quantile) as f64 / 1e3
+}
+
+/// Picks in turn, with pauses, for so long.
+fn picks(socket: &Path, turn: Duration) -> io::Result<Histogram<u64>> {
+    let mut caller = Caller::connect(socket)?;
+    let mut took = nothing();
+    let begin = clock::now();
+    while clock::now() - begin < turn {
+        let call = clock::now();
+        caller.pick(&service_name(0), 200)?;
+        took.saturating_record((clock::now() - call).as_nanos() as u64);
+        thread::sleep(PAUSE);
+    }
+    Ok(took)
+}
+
+/// The same beside callers that misspell; how often they did.
+fn picks_beside(socket: &Path, turn: Duration, number: u32) -> io::Result<(Histogram<u64>, u32)> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS)
+            .map(|caller| {
+                let over = &over;
+                scope.spawn(move || misspell(socket, &format!("{number}-{caller}"), over))
+            })
+            .collect();
+        let took = picks(socket, turn);
+        over.store(true, Relaxed);
+        let asked = callers.into_iter().map(|caller| caller.join().expect("no caller panics"));
+        let asked = asked.sum::<io::Result<u32>>()?;
+        Ok((took?, asked))
+    })
+}
+
+/// Asks for names that are none, never for one twice.
+fn misspell(socket: &Path, of: &str, over: &AtomicBool) -> io::Result<u32> {
+    let mut caller = Caller::connect(socket)?;
+    let mut asked = 0;
+    while !over.load(Relaxed) {
+        let name = format!("checkout-of-the-main-shpo-in-the-region-{of}-{asked:06}.bench");
+        caller.pick(&name, 404)?;
+        asked += 1;
+    }
+    Ok(asked)
+}
+
+/// A connection that is kept alive.
+struct Caller(UnixStream);
+
+impl Caller {
+    fn connect(socket: &Path) -> io::Result<Self> {
+        UnixStream::connect(socket).map(Self)
+    }
+
+    /// Picks, and wants this status.
+    fn pick(&mut self, service: &str, status: u16) -> io::Result<()> {
+        let body = format!("{{\"service\":\"{service}\",\"leaseTtl\":\"0.05s\"}}");
+        let length = body.len();
+        let request =
+            format!("POST /v1/pick HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}");
+        self.0.write_all(request.as_bytes())?;
+        // An answer is short: it comes at once.
+        let mut answer = [0; 4096];
+        let read = self.0.read(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        match answer.starts_with(&format!("HTTP/1.1 {status} ")) {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("{service}: {answer}"))),
+        }
+    }
+}
+
+/// What the threads of a process with this name had of the processors.
+fn processor_time(pid: u32, thread: &str) -> io::Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task: PathBuf = task?.path();
+        // A thread may end meanwhile.
+        let Ok(name) = fs::read_to_string(task.join("comm")) else { continue };
+        if name.trim() == thread {
+            let times = fs::read_to_string(task.join("schedstat"))?;
+            let ran = times.split_whitespace().next().and_then(|ran| ran.parse().ok());
+            sum += Duration::from_nanos(ran.unwrap_or_default());
+        }
+    }
+    Ok(sum)
+}
