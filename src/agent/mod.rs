@@ -5,6 +5,7 @@
 //! | main | starts everything, accepts connections, hears signals and who takes over |
 //! | tokio, two workers | the socket's calls, leases' ends, sources |
 //! | publish | adds counters up, writes tables; real time, so no async task beside it |
+//! | suggest | searches what was probably meant by a misspelt name; from the first one on |
 //! | admin | the pages for Kubernetes and Prometheus, on a runtime of their own |
 //!
 //! Order: the socket's lock first, since whoever lacks it must not touch anything; then the admin

@@ -20,13 +20,11 @@ use tokio::sync::watch;
 
 use super::{
     directory::Directory,
-    interest::{Account, Interests},
+    interest::Interests,
     last_good::LastGood,
-    lookup::{self, Found, LookupError},
     merge::{Merge, Touched},
     model::Service,
-    name::{ServiceName, ServiceRef},
-    near::near_services,
+    name::ServiceName,
 };
 
 /// Which of the catalog's sources, in the order of [`Catalog::new`].
@@ -65,6 +63,7 @@ pub struct BrakeCounts {
 use listing::Sorted;
 
 mod listing;
+mod lookups;
 mod on_demand;
 
 type Listener = Arc<dyn Fn(&ServiceName) + Send + Sync>;
@@ -231,91 +230,6 @@ impl Catalog {
     /// catalog for what is true now; of two quick changes it may see only the second.
     pub fn on_change(&self, listener: Box<dyn Fn(&ServiceName) + Send + Sync>) {
         lock(&self.listeners).push(Arc::from(listener));
-    }
-
-    /// The service and port that a name means, as they are now.
-    pub fn lookup(&self, asked: &ServiceRef) -> Result<Found, LookupError> {
-        self.lookup_by(None, asked)
-    }
-
-    /// As [`Self::lookup`], for a caller on whose account a source is asked that answers on demand.
-    pub fn lookup_by(&self, by: Account, asked: &ServiceRef) -> Result<Found, LookupError> {
-        // In this order: a source says what it knows before it says that this was all.
-        let unsynced = self.unsynced.load();
-        let snapshot = self.snapshot.load();
-        let name = &asked.service;
-        let on_demand = match self.interests.renew(name) {
-            true => Ok(true),
-            false => self.ask_if_named(by, name),
-        };
-        match snapshot.get(name) {
-            Some(service) => lookup::port(service, asked.port.as_ref()),
-            None if on_demand == Ok(true) => Err(self.awaited(name)),
-            None if let Err(exhausted) = on_demand => {
-                Err(LookupError::NotAsked { service: name.clone(), exhausted })
-            }
-            None if unsynced.is_empty() => {
-                Err(LookupError::NoSuchService { asked: asked.service.clone(), near: Vec::new() })
-            }
-            None => Err(LookupError::NotSynced { sources: self.excused(&unsynced) }),
-        }
-    }
-
-    /// As [`Self::lookup`], but waits for the sources' first answer, at most so long.
-    pub async fn lookup_wait(
-        &self,
-        asked: &ServiceRef,
-        at_most: Duration,
-    ) -> Result<Found, LookupError> {
-        self.lookup_wait_by(None, asked, at_most).await
-    }
-
-    /// As [`Self::lookup_by`], but waits for the sources' first answer, at most so long.
-    pub async fn lookup_wait_by(
-        &self,
-        by: Account,
-        asked: &ServiceRef,
-        at_most: Duration,
-    ) -> Result<Found, LookupError> {
-        let waits = |found: &Result<Found, LookupError>| {
-            matches!(found, Err(LookupError::NotSynced { .. } | LookupError::Awaited { .. }))
-        };
-        // Nearly always it is known whether there is such a service.
-        let found = self.lookup_by(by, asked);
-        if !waits(&found) {
-            return found;
-        }
-        let mut generation = self.generation.subscribe();
-        let settled = async {
-            loop {
-                let found = self.lookup_by(by, asked);
-                if !waits(&found) {
-                    return found;
-                }
-                if generation.changed().await.is_err() {
-                    return found;
-                }
-            }
-        };
-        tokio::time::timeout(at_most, settled).await.unwrap_or_else(|_| self.lookup_by(by, asked))
-    }
-
-    /// What was probably meant by a name that nothing has, of the services that `visible` lets
-    /// through. It looks at every service there is, which is not for a thread that serves: a tenth of a
-    /// millisecond or more for a thousand of them.
-    pub fn near(
-        &self,
-        asked: &ServiceName,
-        visible: impl Fn(&ServiceName) -> bool,
-    ) -> Vec<ServiceName> {
-        let (snapshot, named) = (self.snapshot.load_full(), self.directory.all());
-        let all = snapshot.keys().chain(named.iter().flat_map(|names| names.iter()));
-        near_services(asked, all, visible)
-    }
-
-    /// A number that grows when other services are there than before, whatever is in them.
-    pub fn names_version(&self) -> u64 {
-        self.names_version.load(Relaxed)
     }
 
     /// The service as it is now.

@@ -311,3 +311,6 @@ impl std::fmt::Debug for Names {
         f.debug_struct("Names").field("kept", &self.kept.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! What was probably meant by a name that nothing has: searched beside the calls, never within one.
 //!
 //! A search looks at the name of every service there is, and a caller can misspell as fast as it can
-//! pick. So one thread of the lowest priority searches, for a small share of a core. An answer waits a
+//! pick. So one thread of a lower priority searches, for a small share of a core. An answer waits a
 //! moment for it, which holds no thread; where too much is asked it goes without suggestions.
 //!
 //! - Callers take turns: each has one name searched at a time, so that one who asks for a million does
@@ -35,16 +35,18 @@ const SHARE: u32 = 32;
 /// Processor time that is saved up while nobody misspells, so that a person never waits: some searches
 /// in a cluster of 10,000 services (1 to 3 ms each).
 const SAVED: Duration = Duration::from_millis(20);
-/// How long an answer waits for its suggestions: a person does not notice it.
-const WAIT: Duration = Duration::from_millis(100);
+/// How long an answer waits for its suggestions at most: a person hardly notices it, and a node whose
+/// processors are all busy still gives some.
+const WAIT: Duration = Duration::from_millis(250);
 /// Names that wait to be searched, each of another caller.
 const QUEUED: usize = 64;
 /// Answers that wait for one search.
 const WAITING: usize = 64;
 /// Names whose suggestions are remembered, the last ones; some 300 bytes each.
 const REMEMBERED: usize = 1024;
-/// The lowest priority there is: whatever else wants the processor has it first.
-const NICE: i32 = 19;
+/// Lower than that of picks: it gets a quarter of a busy processor beside one of them. With the lowest
+/// there is (19) it would get a seventieth, and a busy node no suggestions.
+const NICE: i32 = 5;
 
 type Near = Arc<[ServiceName]>;
 type Search = Box<dyn Fn(&Question) -> Vec<ServiceName> + Send + Sync>;

@@ -1,9 +1,9 @@
-//! All services in order, for lists that are told page by page.
+//! What looks at the names of all services: lists that are told page by page, and near misses.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::Catalog;
-use crate::catalog::ServiceName;
+use crate::catalog::{ServiceName, near::near_services};
 
 /// The names of all services, as of a version of the names.
 pub(super) struct Sorted {
@@ -46,5 +46,23 @@ impl Catalog {
     /// The source that has a service of which only the name is known.
     pub fn source_of(&self, name: &ServiceName) -> Option<Arc<str>> {
         self.directory.owner(name).and_then(|source| self.sources.get(source).cloned())
+    }
+
+    /// What was probably meant by a name that nothing has, of the services that `visible` lets
+    /// through. It looks at every service there is, which is not for a thread that serves: a tenth of a
+    /// millisecond or more for a thousand of them.
+    pub fn near(
+        &self,
+        asked: &ServiceName,
+        visible: impl Fn(&ServiceName) -> bool,
+    ) -> Vec<ServiceName> {
+        let (snapshot, named) = (self.snapshot.load_full(), self.directory.all());
+        let all = snapshot.keys().chain(named.iter().flat_map(|names| names.iter()));
+        near_services(asked, all, visible)
+    }
+
+    /// A number that grows when other services are there than before, whatever is in them.
+    pub fn names_version(&self) -> u64 {
+        self.names_version.load(Relaxed)
     }
 }

@@ -14,7 +14,7 @@ pub const OUTCOMES: [Outcome; 6] = [
     Outcome::Rejected,
 ];
 
-/// Counts since the agent started; relaxed, since nothing is decided by them.
+/// Counts since the agent started; relaxed, since they decide only whether a service is still in use.
 #[derive(Debug)]
 pub struct Tally {
     service: ServiceName,

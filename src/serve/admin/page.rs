@@ -1,6 +1,6 @@
 //! The front page: what this agent was told, what it knows, who holds what of it, how it publishes.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{fmt::Debug, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::Told;
 use crate::{
@@ -60,6 +60,7 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
     put(table("Watches", ["caller", "open"], holders(agent.pods(), agent.watches())));
     let pending = holders(agent.pods(), agent.pending());
     put(table("Unfinished requests", ["caller", "bytes"], pending));
+    put(table("Followed services", ["caller", "followed"], followed(agent)));
     put(table("Leases", ["caller", "open"], holders(agent.pods(), agent.leases().quota())));
 
     put(table(
@@ -86,12 +87,26 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
 }
 
 fn holders(pods: &Pods, quota: &Quota<Identity>) -> impl Iterator<Item = [String; 2]> {
+    listed(quota, |who| pods.named(who).to_string())
+}
+
+/// Services that a source follows for callers, and for the agent: those that served before it.
+fn followed(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
+    let named = |who: Option<Identity>| match who {
+        Some(who) => agent.pods().named(who).to_string(),
+        None => "this agent".to_owned(),
+    };
+    listed(agent.names().catalog().interests().quota(), named)
+}
+
+fn listed<K: Copy + Debug + Ord>(
+    quota: &Quota<K>,
+    named: impl Fn(K) -> String,
+) -> impl Iterator<Item = [String; 2]> {
     let all = quota.holders();
     let held: usize = all.iter().map(|(_, held)| held).sum();
-    let listed = all
-        .into_iter()
-        .take(LISTED)
-        .map(|(who, held)| [pods.named(who).to_string(), held.to_string()]);
+    let listed =
+        all.into_iter().take(LISTED).map(move |(who, held)| [named(who), held.to_string()]);
     listed.chain([["all".to_owned(), format!("{held} of {}", quota.total())]])
 }
 

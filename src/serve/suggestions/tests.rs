@@ -11,7 +11,8 @@ use crate::{
         Change, SourceId,
         sample::{endpoint, service},
     },
-    config::AccessEntry,
+    config::{AccessEntry, Callers},
+    identity::Pods,
     serve::access::Access,
 };
 
@@ -32,13 +33,16 @@ fn catalog(names: &[&str]) -> Arc<Catalog> {
     catalog
 }
 
-/// Access to some namespaces, by uid.
+/// To these namespaces.
+fn entry(uid: u32, namespaces: &[&str]) -> AccessEntry {
+    let namespaces = Some(namespaces.iter().map(|namespace| Arc::from(*namespace)).collect());
+    AccessEntry { callers: Callers::Uids(uid..=uid), namespaces, own_namespace: false }
+}
+
+/// Access to one namespace each, by uid.
 fn access(entries: &[(u32, &str)]) -> Arc<InForce> {
-    let entry = |(uid, namespace): &(u32, &str)| AccessEntry {
-        uids: *uid..=*uid,
-        namespaces: Some([Arc::from(*namespace)].into()),
-    };
-    Arc::new(InForce::new(Access(entries.iter().map(entry).collect())))
+    let entries = entries.iter().map(|(uid, namespace)| entry(*uid, &[namespace]));
+    Arc::new(InForce::new(Access(entries.collect()), Arc::<Pods>::default()))
 }
 
 /// Whose searches each take until they are let go, and are counted.
@@ -51,7 +55,7 @@ fn held_up() -> (Suggestions, mpsc::Sender<()>, Arc<AtomicUsize>) {
         held.lock().unwrap().recv().ok();
         vec![question.name.clone()]
     };
-    let open = Arc::new(InForce::new(Access::default()));
+    let open = Arc::new(InForce::new(Access::default(), Arc::<Pods>::default()));
     (Suggestions::by(catalog(&[]), open, Box::new(search)), let_go, searches)
 }
 
@@ -84,7 +88,7 @@ async fn nobody_is_told_of_a_namespace_that_it_may_not_ask_for() {
     assert_eq!(suggestions.near(BOB, &asked, LONG).await, ["cart.bank"]);
     assert_eq!(suggestions.near(ALICE, &asked, LONG).await, ["cart.shop"]);
     // What is remembered is held to the access of now.
-    access.replace(Access(vec![AccessEntry { uids: 1..=1, namespaces: Some([].into()) }]));
+    access.replace(Access(vec![entry(1, &[])]));
     assert!(suggestions.near(ALICE, &asked, LONG).await.is_empty());
     access.replace(Access::default());
     assert_eq!(suggestions.near(ALICE, &asked, LONG).await, ["cart.bank", "cart.shop"]);
