@@ -15,6 +15,7 @@ mod http;
 mod isolation;
 mod leases;
 mod lifetime;
+mod misspelt;
 mod modes;
 mod openapi;
 mod pods;
