@@ -15,13 +15,6 @@ pub fn now() -> Duration {
     Instant::now().saturating_duration_since(start)
 }
 
-/// What this thread has had of a processor: what something costs must not depend on who else wants to
-/// run.
-pub fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
 /// The wall clock, for what other machines wrote and people read.
 #[allow(clippy::disallowed_methods)]
 pub fn wall() -> SystemTime {

@@ -68,7 +68,10 @@ impl Held {
         if !self.started {
             self.started = true;
             self.began_at = clock::now();
-            self.callers.lock().picker.start(self.pick.slot, self.pick.cost);
+            let mut counting = self.callers.lock();
+            counting.picker.start(self.pick.slot, self.pick.cost);
+            counting.verdicts.picked(self.caller, self.pick.slot, self.began_at);
+            drop(counting);
             self.begun = self.callers.ages.began(self.pick.slot, self.pick.cost);
         }
     }
@@ -222,6 +225,10 @@ impl Callers {
         for (index, pick) in counting.many.iter().enumerate() {
             let Some(planned) = counting.planned(pick.slot) else {
                 debug_assert!(false, "slot {} was named before it was learnt", pick.slot);
+                if index == 0 {
+                    // The picker has counted it: nobody would ever end it.
+                    counting.picker.end(pick.slot, pick.cost, Outcome::Cancelled, None);
+                }
                 continue;
             };
             elsewhere += u64::from(counting.is_elsewhere(planned));
@@ -348,8 +355,9 @@ impl Counting {
             self.exclude.truncate(asked);
             self.choose(want);
         }
-        for pick in &self.many {
-            self.verdicts.picked(want.caller, pick.slot, now);
+        // The others may never start: those that do count their try then.
+        if let Some(first) = self.many.first() {
+            self.verdicts.picked(want.caller, first.slot, now);
         }
     }
 

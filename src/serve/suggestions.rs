@@ -37,7 +37,7 @@ const SHARE: u32 = 32;
 const SAVED: Duration = Duration::from_millis(20);
 /// How long an answer waits for its suggestions at most: a person hardly notices it, and a node whose
 /// processors are all busy still gives some.
-const WAIT: Duration = Duration::from_millis(250);
+const WAIT: Duration = Duration::from_millis(500);
 /// Names that wait to be searched, each of another caller.
 const QUEUED: usize = 64;
 /// Answers that wait for one search.

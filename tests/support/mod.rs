@@ -298,6 +298,19 @@ impl Agent {
         panic!("{seen} in flight, not {expected}");
     }
 
+    /// Waits until this is a line of its metrics.
+    pub async fn metrics_say(&self, line: &str) {
+        let mut metrics = String::new();
+        for _ in 0..PATIENCE.as_millis() / 10 {
+            metrics = self.admin_page("/metrics").await.1;
+            if metrics.lines().any(|each| each == line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no line {line}: {metrics}");
+    }
+
     /// Whatever was sent to it, it goes on serving.
     pub async fn still_serves(&self) {
         let pick = serde_json::json!({ "service": "cart.shop" });
