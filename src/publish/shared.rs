@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) changed: Mutex<HashSet<ServiceName>>,
     /// Tables that the publishing thread has yet to hear of.
     opened: Mutex<Vec<Arc<Live>>>,
+    /// Tables that are no more.
+    closed: Mutex<Vec<TableId>>,
     pub(super) tables_made: AtomicU64,
     /// Services that could not be taken over for lack of memory.
     failed: Mutex<HashSet<ServiceName>>,
@@ -92,6 +94,7 @@ impl Shared {
             live: Mutex::default(),
             changed: Mutex::default(),
             opened: Mutex::default(),
+            closed: Mutex::default(),
             tables_made: AtomicU64::new(0),
             failed: Mutex::default(),
             stopping: AtomicBool::new(false),
@@ -128,6 +131,15 @@ impl Shared {
 
     pub(super) fn take_opened(&self) -> Vec<Arc<Live>> {
         std::mem::take(&mut *lock(&self.opened))
+    }
+
+    /// A table that is not to be published any more.
+    pub(super) fn close(&self, live: &Live) {
+        lock(&self.closed).push(live.id());
+    }
+
+    pub(super) fn take_closed(&self) -> Vec<TableId> {
+        std::mem::take(&mut *lock(&self.closed))
     }
 
     /// What failed for lack of memory is taken over with the next changes.
@@ -181,8 +193,10 @@ impl Shared {
             let found = {
                 let mut all = lock(&self.live);
                 let found = self.find(live.target());
-                if found.is_none() {
-                    all.remove(live.target());
+                if found.is_none()
+                    && let Some(gone) = all.remove(live.target())
+                {
+                    self.close(&gone);
                 }
                 found
             };

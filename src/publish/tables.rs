@@ -147,8 +147,8 @@ impl Tables {
     pub fn close(&self, target: &Target) -> bool {
         let mut all = lock(&self.shared.live);
         let unused = all.get(target).is_none_or(|live| live.publisher().is_unused());
-        if unused {
-            all.remove(target);
+        if unused && let Some(gone) = all.remove(target) {
+            self.shared.close(&gone);
         }
         unused
     }

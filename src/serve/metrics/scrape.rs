@@ -284,7 +284,7 @@ impl Told {
         let mut late = counters(
             to,
             "publishing_late_wakeups",
-            "Activity that only the backstop of 500 ms found: each one is a bug",
+            "Activity that only the backstop found, and no message: each one is a bug",
         )?;
         count_alone(&mut late, numbers.late_wakeups.load(Relaxed))
     }
