@@ -6,6 +6,7 @@ use super::{
     Inputs,
     model::{Factor, Group, Plan, Planned, Standing, State, ZoneShare},
 };
+use crate::catalog::Endpoint;
 
 /// A plan in the making.
 #[derive(Debug, Default)]
@@ -32,9 +33,7 @@ impl Draft {
             .endpoints
             .iter()
             .enumerate()
-            .map(|(index, endpoint)| {
-                Planned::new(endpoint.clone(), standings.get(index, endpoint.address))
-            })
+            .map(|(index, endpoint)| Planned::new(endpoint.clone(), standings.get(index, endpoint)))
             .collect();
         Self { endpoints, ..Self::default() }
     }
@@ -112,7 +111,7 @@ impl Plan {
 /// Looks standings up by position first: between two plans the endpoints rarely change.
 struct Standings<'a> {
     previous: Option<&'a Plan>,
-    by_address: std::cell::OnceCell<HashMap<SocketAddr, Standing>>,
+    by_address: std::cell::OnceCell<HashMap<SocketAddr, usize>>,
 }
 
 impl<'a> Standings<'a> {
@@ -120,16 +119,22 @@ impl<'a> Standings<'a> {
         Self { previous, by_address: std::cell::OnceCell::new() }
     }
 
-    fn get(&self, index: usize, address: SocketAddr) -> Standing {
+    /// Another pod at the same address begins anew: it is not to blame for the one before.
+    fn get(&self, index: usize, endpoint: &Endpoint) -> Standing {
         let Some(previous) = self.previous else { return Standing::default() };
-        match previous.endpoints.get(index) {
-            Some(planned) if planned.endpoint.address == address => planned.standing(),
+        let at = |planned: &Planned| planned.endpoint.address == endpoint.address;
+        let index = match previous.endpoints.get(index) {
+            Some(planned) if at(planned) => Some(index),
             _ => {
                 let by_address = self.by_address.get_or_init(|| {
-                    previous.endpoints.iter().map(|p| (p.endpoint.address, p.standing())).collect()
+                    let addresses = previous.endpoints.iter().map(|p| p.endpoint.address);
+                    addresses.zip(0..).collect()
                 });
-                by_address.get(&address).copied().unwrap_or_default()
+                by_address.get(&endpoint.address).copied()
             }
-        }
+        };
+        let before = index.map(|index| &previous.endpoints[index]);
+        let same = before.filter(|planned| planned.endpoint.is_same_as(endpoint));
+        same.map(Planned::standing).unwrap_or_default()
     }
 }

@@ -494,6 +494,23 @@ fn ejections_survive_an_update_that_moves_the_endpoints() {
 }
 
 #[test]
+fn another_pod_at_the_address_of_an_ejected_one_begins_anew() {
+    let pod = |number| std::num::NonZeroU64::new(number);
+    let mut bench = Bench::new("aaaa");
+    bench.endpoints[1].pod = pod(1);
+    bench.unreachable(1);
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Ejected, Serving, Serving]);
+    bench.endpoints[1].pod = pod(2);
+    bench.loads[1] = EndpointLoad::default();
+    bench.plan();
+    assert_eq!(bench.states(), [Serving; 4]);
+    bench.unreachable(1);
+    bench.plan();
+    assert_eq!(bench.states()[1], Ejected, "by its own failures");
+}
+
+#[test]
 fn the_version_grows_only_with_a_decision() {
     let mut bench = Bench::new("aaaa");
     let first = bench.plan().version;

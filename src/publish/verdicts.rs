@@ -177,11 +177,12 @@ impl Verdicts {
         }
     }
 
-    /// Nobody can say how the try went: another may begin.
+    /// Nobody can say how the try went: another may begin after a while. At once, and a caller that
+    /// gives up on a network that drops its packets would always have a request there.
     pub(super) fn unjudged(&mut self, caller: Identity, slot: u32, now: Duration) {
         if let Some(verdict) = self.find(caller, slot).filter(|verdict| verdict.trying) {
             verdict.trying = false;
-            verdict.until = now;
+            verdict.until = now + verdict.length;
         }
     }
 
@@ -278,9 +279,10 @@ mod tests {
         verdicts.failed(X, 7, Failure::Unreachable, ms(0));
         verdicts.picked(X, 7, ms(1_000));
         verdicts.unjudged(X, 7, ms(1_500));
-        assert!(avoided(&verdicts, X, 1_500).is_empty());
-        verdicts.picked(X, 7, ms(2_000));
-        assert!(avoided(&verdicts, X, 12_000).is_empty(), "nor is it waited for long");
+        assert_eq!(avoided(&verdicts, X, 2_499), [7], "not at once");
+        assert!(avoided(&verdicts, X, 2_500).is_empty());
+        verdicts.picked(X, 7, ms(2_500));
+        assert!(avoided(&verdicts, X, 12_500).is_empty(), "nor is it waited for long");
     }
 
     #[test]

@@ -69,7 +69,7 @@ def names(agent):
 def leases(agent):
     refused = False
     while True:
-        message = {"service": SERVICE, "count": 4, "leaseTtl": "120s"}
+        message = {"service": SERVICE, "count": 4, "leaseTtl": "300s"}
         status, said = agent.ask("/v1/pick", message)
         if status == 429:
             if not refused:
