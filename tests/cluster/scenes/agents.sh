@@ -41,7 +41,7 @@ agents_rolled() {
   local address from took restarts
   open_judged
   read -r _ address < <(pod cart 1)
-  check "agents: one puts an endpoint aside that fails" 10 put_aside 1 judged.shop "$address"
+  check "agents: one puts an endpoint aside that fails" 30 put_aside 1 judged.shop "$address"
   from=$(now)
   cluster in kubectl -n pointsman rollout restart daemonset/pointsman-agent >/dev/null
   check "agents: rolled" 30 rolled_agents
