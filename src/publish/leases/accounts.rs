@@ -103,6 +103,11 @@ impl Leases {
         });
         all
     }
+
+    /// The accounts of those identities that let leases run out, the most first.
+    pub fn forgetful(&self) -> impl Iterator<Item = (Identity, Account)> {
+        self.accounts().into_iter().filter(|(_, account)| account.expired > 0)
+    }
 }
 
 #[cfg(test)]

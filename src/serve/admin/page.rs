@@ -111,9 +111,7 @@ fn listed<K: Copy + Debug + Ord>(
 }
 
 fn forgetful(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
-    let accounts = agent.leases().accounts().into_iter();
-    let some = accounts.filter(|(_, account)| account.expired > 0).take(LISTED);
-    some.map(|(who, account)| {
+    agent.leases().forgetful().take(LISTED).map(|(who, account)| {
         let Account { given, expired } = account;
         let share = format!("{expired} of {given}, {:.0}%", account.share() * 100.0);
         [agent.pods().named(who).to_string(), share]

@@ -186,10 +186,8 @@ impl Told {
 
     /// Those callers alone that let leases run out, so that there is nothing to tell as a rule.
     fn forgetful(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let accounts = self.agent.leases.accounts().into_iter();
-        let forgetful: Vec<_> = accounts
-            .filter(|(_, account)| account.expired > 0)
-            .take(CALLERS)
+        let forgetful = self.agent.leases.forgetful().take(CALLERS);
+        let forgetful: Vec<_> = forgetful
             .map(|(who, account)| (self.agent.pods().named(who).to_string(), account))
             .collect();
         let mut told = |name, help, count: fn(&Account) -> u64| {
