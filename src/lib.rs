@@ -31,6 +31,7 @@ pub mod csi;
 pub mod demo;
 pub mod identity;
 pub mod load;
+pub mod log_limit;
 pub mod plan;
 pub mod policy;
 pub mod publish;

@@ -7,16 +7,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use super::witnesses::Failure;
 use crate::{
     identity::{Identity, Named, Pods},
+    log_limit::LogLimit,
     quota::{Permit, Quota},
 };
 
@@ -38,8 +36,8 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct Allowance {
     quota: Arc<Quota<Identity>>,
-    /// The second in which the log last named one.
-    named_at: AtomicU64,
+    /// Of lines that name a caller.
+    lines: LogLimit,
     /// What callers are called, once somebody knows.
     pods: OnceLock<Arc<Pods>>,
 }
@@ -47,7 +45,7 @@ pub(super) struct Allowance {
 impl Default for Allowance {
     fn default() -> Self {
         let quota = Quota::new("verdicts", MOST);
-        Self { quota, named_at: AtomicU64::new(0), pods: OnceLock::new() }
+        Self { quota, lines: LogLimit::default(), pods: OnceLock::new() }
     }
 }
 
@@ -57,11 +55,9 @@ impl Allowance {
         self.pods.get_or_init(|| pods);
     }
 
-    /// What a caller is called, where a line about one is due: one a second is.
+    /// What a caller is called, where a line about one is due.
     pub(super) fn name(&self, caller: Identity, now: Duration) -> Option<Named> {
-        let second = now.as_secs() + 1;
-        let due = self.named_at.swap(second, Relaxed) != second;
-        due.then(|| match self.pods.get() {
+        self.lines.due(now).then(|| match self.pods.get() {
             Some(pods) => pods.named(caller),
             None => Pods::default().named(caller),
         })

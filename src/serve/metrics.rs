@@ -13,7 +13,7 @@ use tonic::Code;
 
 pub use scrape::{Series, scrape};
 
-use crate::clock;
+use crate::{clock, log_limit::LogLimit};
 
 mod endpoints;
 mod scrape;
@@ -105,8 +105,8 @@ pub struct Metrics {
     connections_refused: AtomicU64,
     pods_listening: AtomicU64,
     pod_folders_refused: AtomicU64,
-    /// The second in which a refusal was last told of.
-    refusal_told: AtomicU64,
+    /// Of lines that tell of a refused connection.
+    refusals: LogLimit,
 }
 
 /// Counts a connection as open until it is dropped.
@@ -144,12 +144,10 @@ impl Metrics {
         self.leases_lost.fetch_add(1, Relaxed);
     }
 
-    /// A caller was hung up on for want of a connection. Whether that is worth a line: one a second
-    /// is.
+    /// A caller was hung up on for want of a connection. Whether a line about it is due.
     pub fn connection_refused(&self) -> bool {
         self.connections_refused.fetch_add(1, Relaxed);
-        let now = clock::now().as_secs() + 1;
-        self.refusal_told.swap(now, Relaxed) != now
+        self.refusals.due(clock::now())
     }
 
     /// So many pods have a listener of their own, and so many folders are not served.
