@@ -52,15 +52,11 @@ fn sample(service: u32) -> Service {
             endpoint
         })
         .collect();
-    Service {
-        name: format!("service-{service}.shop").parse().unwrap(),
-        ports: vec![Port { name: None, number: Some(80), endpoints }],
-        settings: Vec::new(),
-        source: "test".into(),
-        version: 0,
-        stale: false,
-        notes: Vec::new(),
-    }
+    Service::new(
+        format!("service-{service}.shop").parse().unwrap(),
+        "test",
+        vec![Port { name: None, number: Some(80), endpoints }],
+    )
 }
 
 /// Resident memory of this process in bytes.

@@ -174,15 +174,11 @@ fn open(
             ..Endpoint::at(([10, 0, (number >> 8) as u8, number as u8], 80).into())
         };
         let endpoints = (0..endpoints).map(endpoint).collect();
-        let service = Service {
-            name: name.clone(),
-            ports: vec![Port { name: None, number: Some(80), endpoints }],
-            settings: Vec::new(),
-            source: "bench".into(),
-            version: 0,
-            stale: false,
-            notes: Vec::new(),
-        };
+        let service = Service::new(
+            name.clone(),
+            "bench",
+            vec![Port { name: None, number: Some(80), endpoints }],
+        );
         catalog.apply(SourceId(0), Change::Upsert(service), clock::now());
     }
     let target = Target {

@@ -167,15 +167,8 @@ fn call_at_random(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64>
 fn open(catalog: &Catalog, tables: &Tables) -> io::Result<Arc<Live>> {
     let name = ServiceName { name: "idle".into(), namespace: "bench".into(), cluster: None };
     let endpoints = Arc::new([endpoint(([127, 0, 0, 1], 80).into(), 1)]);
-    let service = Service {
-        name: name.clone(),
-        ports: vec![Port { name: None, number: Some(80), endpoints }],
-        settings: Vec::new(),
-        source: "bench".into(),
-        version: 0,
-        stale: false,
-        notes: Vec::new(),
-    };
+    let service =
+        Service::new(name.clone(), "bench", vec![Port { name: None, number: Some(80), endpoints }]);
     catalog.apply(SourceId(0), Change::Upsert(service), clock::now());
     let target = Target {
         service: name,

@@ -26,6 +26,21 @@ pub struct Service {
     pub notes: Vec<String>,
 }
 
+impl Service {
+    /// A service of which a source says no more than this.
+    pub fn new(name: ServiceName, source: impl Into<Arc<str>>, ports: Vec<Port>) -> Self {
+        Self {
+            name,
+            ports,
+            settings: Vec::new(),
+            source: source.into(),
+            version: 0,
+            stale: false,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// A port of a service with the endpoints that serve it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {

@@ -22,15 +22,7 @@ pub(crate) fn service(name: &str, endpoints: impl IntoIterator<Item = Endpoint>)
 
 /// A service with these ports.
 pub(crate) fn with_ports(name: &str, ports: Vec<Port>) -> Service {
-    Service {
-        name: name.parse().unwrap(),
-        ports,
-        settings: Vec::new(),
-        source: "test".into(),
-        version: 0,
-        stale: false,
-        notes: Vec::new(),
-    }
+    Service::new(name.parse().unwrap(), "test", ports)
 }
 
 /// A named port.

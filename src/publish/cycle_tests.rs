@@ -43,15 +43,11 @@ impl World {
     fn open(&self, name: &str) -> Arc<Live> {
         let name = ServiceName { name: name.into(), namespace: "shop".into(), cluster: None };
         let endpoints = (1..=2).map(|last| Endpoint::at(([10, 0, 0, last], 80).into())).collect();
-        let service = Service {
-            name: name.clone(),
-            ports: vec![Port { name: None, number: Some(80), endpoints }],
-            settings: Vec::new(),
-            source: "test".into(),
-            version: 0,
-            stale: false,
-            notes: Vec::new(),
-        };
+        let service = Service::new(
+            name.clone(),
+            "test",
+            vec![Port { name: None, number: Some(80), endpoints }],
+        );
         self.shared.catalog.apply(SourceId(0), Change::Upsert(service), clock::now());
         let target = Target {
             service: name,

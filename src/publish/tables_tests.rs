@@ -24,17 +24,9 @@ const fn by(caller: Identity) -> Want<'static> {
 fn service(addresses: &[&str]) -> Service {
     let endpoints =
         addresses.iter().map(|address| Endpoint::at(address.parse().expect("an address")));
-    let service = || Service {
-        name: ServiceName { name: "cart".into(), namespace: "shop".into(), cluster: None },
-        ports: Vec::new(),
-        settings: Vec::new(),
-        source: "test".into(),
-        version: 0,
-        stale: false,
-        notes: Vec::new(),
-    };
+    let name = ServiceName { name: "cart".into(), namespace: "shop".into(), cluster: None };
     let port = Port { name: None, number: Some(80), endpoints: endpoints.collect() };
-    Service { ports: vec![port], ..service() }
+    Service::new(name, "test", vec![port])
 }
 
 struct World {

@@ -91,13 +91,9 @@ impl Join {
         }
         let slices: Vec<&Slice> = slices.into_iter().flat_map(BTreeMap::values).collect();
         let mut service = Service {
-            name: name.clone(),
-            ports: Vec::new(),
             settings: object.map(|it| it.settings.clone()).unwrap_or_default(),
-            source: source.clone(),
-            version: 0,
-            stale: false,
             notes: object.map(|it| it.notes.clone()).unwrap_or_default(),
+            ..Service::new(name.clone(), source.clone(), Vec::new())
         };
         match object {
             Some(object) => {

@@ -212,18 +212,16 @@ async fn a_hundred_thousand_endpoints_are_served_soon_after_a_start() {
         labels: Arc::new(Labels::from([("shard".into(), (last % 4).to_string().into())])),
         ..Endpoint::at(([10, of, service, last], 8080).into())
     };
-    let service = |of: u8, service: u8| Service {
-        name: format!("cart{service}.shop{of}").parse().unwrap(),
-        ports: vec![Port {
-            name: None,
-            number: None,
-            endpoints: (0..100).map(|last| endpoint(service, of, last)).collect(),
-        }],
-        settings: Vec::new(),
-        source: "file".into(),
-        version: 0,
-        stale: false,
-        notes: Vec::new(),
+    let service = |of: u8, service: u8| {
+        Service::new(
+            format!("cart{service}.shop{of}").parse().unwrap(),
+            "file",
+            vec![Port {
+                name: None,
+                number: None,
+                endpoints: (0..100).map(|last| endpoint(service, of, last)).collect(),
+            }],
+        )
     };
     let services = (0..10).flat_map(|of| (0..100).map(move |each| service(of, each)));
     let kept: Vec<LastGood> = services

@@ -32,19 +32,15 @@ impl World {
             ready_since: Some(SystemTime::UNIX_EPOCH),
             ..Endpoint::at(([10, 0, 0, last], 80).into())
         };
-        let service = Service {
-            name: name.clone(),
-            ports: vec![Port {
+        let service = Service::new(
+            name.clone(),
+            "test",
+            vec![Port {
                 name: None,
                 number: Some(80),
                 endpoints: [endpoint(1), endpoint(2)].into(),
             }],
-            settings: Vec::new(),
-            source: "test".into(),
-            version: 0,
-            stale: false,
-            notes: Vec::new(),
-        };
+        );
         let catalog = Arc::new(Catalog::new(["test"]));
         catalog.apply(SourceId(0), Change::Replace(vec![service]), Duration::ZERO);
         catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);

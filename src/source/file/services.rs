@@ -186,12 +186,7 @@ pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, 
         content.warnings.extend(policy.problems(file, &format!("services[{index}].policy")));
         let service = Service {
             settings: policy.settings("services file", file),
-            name: entry.name.value.0,
-            ports,
-            source: source.clone(),
-            version: 0,
-            stale: false,
-            notes: Vec::new(),
+            ..Service::new(entry.name.value.0, source.clone(), ports)
         };
         content.services.push((service, place));
     }
