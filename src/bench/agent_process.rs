@@ -3,8 +3,7 @@
 use std::{
     env,
     fmt::Write as _,
-    fs,
-    io::{self, Read, Write},
+    fs, io,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -18,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
+use super::post::post;
 use crate::{
     api::v1::{Outcome, PickRequest, Report, ReportRequest, agent_client::AgentClient},
     clock,
@@ -104,14 +104,7 @@ impl AgentProcess {
             return Ok(false);
         };
         let body = format!("{{\"service\":\"{}\"}}", service_name(0));
-        let length = body.len();
-        write!(
-            socket,
-            "POST /v1/pick HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}"
-        )?;
-        let mut status = [0; 12];
-        socket.read_exact(&mut status)?;
-        Ok(&status == b"HTTP/1.1 200")
+        Ok(post(&mut socket, "/v1/pick", &body)?.starts_with("HTTP/1.1 200 "))
     }
 
     pub(super) fn pid(&self) -> u32 {

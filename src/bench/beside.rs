@@ -3,9 +3,12 @@
 //! The publishing thread is the shipped one, on the clock. The floor is the busy service alone, in the
 //! same run.
 
-use std::{collections::VecDeque, fs, io, sync::Arc, thread, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
-use super::report::{Goal, Row};
+use super::{
+    report::{Goal, Row},
+    threads::processor_time,
+};
 use crate::{
     catalog::{Catalog, Change, Endpoint, Labels, Port, Service, ServiceName, SourceId},
     clock,
@@ -192,14 +195,6 @@ fn open(
 
 /// What the publishing thread of this process has had of a processor.
 fn publishing_time() -> io::Result<Duration> {
-    for thread in fs::read_dir("/proc/self/task")? {
-        let thread = thread?.path();
-        if fs::read_to_string(thread.join("comm"))?.trim() == "publish" {
-            let statistics = fs::read_to_string(thread.join("schedstat"))?;
-            let ran = statistics.split_whitespace().next().and_then(|ran| ran.parse().ok());
-            let unread = || io::Error::other(format!("schedstat says {statistics:?}"));
-            return ran.map(Duration::from_nanos).ok_or_else(unread);
-        }
-    }
-    Err(io::Error::other("no thread publishes"))
+    let time = processor_time(std::process::id(), "publish")?;
+    time.ok_or_else(|| io::Error::other("no thread publishes"))
 }

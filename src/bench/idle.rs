@@ -18,6 +18,7 @@ use std::{
 use super::{
     agent_process::AgentProcess,
     report::{Goal, Report, Row},
+    threads::Work,
 };
 use crate::{
     catalog::{Catalog, Change, Port, Service, ServiceName, SourceId},
@@ -85,23 +86,17 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What each thread of a process did up to a moment: times and time on a processor.
-struct Rest(HashMap<OsString, (u64, Duration)>);
+/// What each thread of a process did up to a moment.
+struct Rest(HashMap<OsString, Work>);
 
 impl Rest {
     fn of(pid: u32) -> io::Result<Self> {
-        let mut threads = HashMap::new();
-        for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
+        let work = threads.map(|thread| {
             let thread = thread?;
-            // Time on a processor, time waiting for one, times on one.
-            let statistics = fs::read_to_string(thread.path().join("schedstat"))?;
-            let mut numbers = statistics.split_whitespace().map(str::parse);
-            let (Some(Ok(ran)), Some(Ok(switches))) = (numbers.next(), numbers.nth(1)) else {
-                return Err(io::Error::other(format!("schedstat says {statistics:?}")));
-            };
-            threads.insert(thread.file_name(), (switches, Duration::from_nanos(ran)));
-        }
-        Ok(Self(threads))
+            Ok((thread.file_name(), Work::of(&thread.path())?))
+        });
+        work.collect::<io::Result<_>>().map(Self)
     }
 
     /// What all threads did since; one that ended meanwhile took what it did with it.
@@ -109,7 +104,8 @@ impl Rest {
         let earlier = |thread| before.0.get(thread).copied().unwrap_or_default();
         self.0.iter().fold((0, Duration::ZERO), |(switches, ran), (thread, now)| {
             let then = earlier(thread);
-            (switches + now.0.saturating_sub(then.0), ran + now.1.saturating_sub(then.1))
+            let switched = now.switches.saturating_sub(then.switches);
+            (switches + switched, ran + now.ran.saturating_sub(then.ran))
         })
     }
 }

@@ -5,10 +5,9 @@
 
 use std::{
     fmt::Write as _,
-    fs,
-    io::{self, Read, Write},
+    io,
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::Duration,
@@ -18,7 +17,9 @@ use hdrhistogram::Histogram;
 
 use super::{
     agent_process::AgentProcess,
+    post::post_wants,
     report::{Goal, Report, Row},
+    threads::processor_time,
 };
 use crate::{clock, sim::batch::Spread};
 
@@ -44,9 +45,9 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     let (mut searched, mut misspelt) = (Duration::ZERO, 0);
     for number in 0..turns {
         let alone = picks(&socket, turn)?;
-        let before = processor_time(agent.pid(), "suggest")?;
+        let before = searching(&agent)?;
         let (with, asked) = picks_beside(&socket, turn, number)?;
-        searched += processor_time(agent.pid(), "suggest")? - before;
+        searched += searching(&agent)? - before;
         misspelt += asked;
         p50.push(micros(&with, 0.5) / micros(&alone, 0.5));
         p99.push(micros(&with, 0.99) / micros(&alone, 0.99));
@@ -155,33 +156,11 @@ impl Caller {
     /// Picks, and wants this status.
     fn pick(&mut self, service: &str, status: u16) -> io::Result<()> {
         let body = format!("{{\"service\":\"{service}\",\"leaseTtl\":\"0.05s\"}}");
-        let length = body.len();
-        let request =
-            format!("POST /v1/pick HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}");
-        self.0.write_all(request.as_bytes())?;
-        // An answer is short: it comes at once.
-        let mut answer = [0; 4096];
-        let read = self.0.read(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer[..read]);
-        match answer.starts_with(&format!("HTTP/1.1 {status} ")) {
-            true => Ok(()),
-            false => Err(io::Error::other(format!("{service}: {answer}"))),
-        }
+        post_wants(&mut self.0, "/v1/pick", &body, status).map(drop)
     }
 }
 
-/// What the threads of a process with this name had of the processors.
-fn processor_time(pid: u32, thread: &str) -> io::Result<Duration> {
-    let mut sum = Duration::ZERO;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let task: PathBuf = task?.path();
-        // A thread may end meanwhile.
-        let Ok(name) = fs::read_to_string(task.join("comm")) else { continue };
-        if name.trim() == thread {
-            let times = fs::read_to_string(task.join("schedstat"))?;
-            let ran = times.split_whitespace().next().and_then(|ran| ran.parse().ok());
-            sum += Duration::from_nanos(ran.unwrap_or_default());
-        }
-    }
-    Ok(sum)
+/// What the searches for what was meant had of the processors; nothing before the first.
+fn searching(agent: &AgentProcess) -> io::Result<Duration> {
+    Ok(processor_time(agent.pid(), "suggest")?.unwrap_or_default())
 }

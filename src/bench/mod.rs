@@ -8,6 +8,7 @@
 //!   it picks after a restart
 //! - [`isolation`]: what one caller's attacks do to the agent and to another's picks
 //! - [`misspelt`]: what callers that misspell cost another's picks
+//! - [`threads`]: what the threads of a process had of the processors
 //! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
 //!
 //! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
@@ -22,11 +23,13 @@ pub mod isolation;
 pub mod memory;
 pub mod misspelt;
 pub mod pick;
+mod post;
 pub mod publish;
 pub mod real_processes;
 pub mod report;
 pub mod socket;
 pub mod start;
+pub mod threads;
 
 /// Arguments of `pointsman bench`.
 #[derive(Debug, clap::Args)]

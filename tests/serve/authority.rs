@@ -1,5 +1,8 @@
 //! What gRPC clients of the socket send as `:authority`, which h2 by itself refuses.
 
+use pointsman::bench::isolation::frames::{
+    END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -7,21 +10,8 @@ use tokio::{
 
 use crate::support::{Agent, SHOP};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const END_STREAM_AND_HEADERS: u8 = 0x1 | 0x4;
 /// `:status 200` as every HTTP/2 server may write it: an index of the static table.
 const STATUS_200: u8 = 0x88;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = length[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
 
 /// A text as HPACK has it without Huffman's code.
 fn literal(text: &str) -> Vec<u8> {
@@ -46,7 +36,7 @@ async fn answers(agent: &Agent, requests: &[Vec<u8>]) -> Vec<(u8, u8)> {
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
     let mut answers = Vec::new();
     for (id, block) in (1..).step_by(2).zip(requests) {
-        stream.write_all(&frame(HEADERS, END_STREAM_AND_HEADERS, id, block)).await.unwrap();
+        stream.write_all(&frame(HEADERS, END_STREAM | END_HEADERS, id, block)).await.unwrap();
         loop {
             let mut head = [0; 9];
             stream.read_exact(&mut head).await.unwrap();

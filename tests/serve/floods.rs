@@ -7,32 +7,16 @@ use std::{
     time::Duration,
 };
 
+use pointsman::bench::isolation::frames::{
+    CONTINUATION, END_HEADERS, END_STREAM, HEADERS, LIST, PING, PREFACE, RST_STREAM, SETTINGS,
+    frame,
+};
+
 use crate::support::{Agent, SHOP};
 
 /// What one connection may have the agent hold more, in KiB: 256 requests, its buffers, and what the
 /// allocator keeps of what is over.
 const MOST: u64 = 6 << 10;
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-/// GET http://x/v1/services, from HPACK's static table and one literal.
-const REQUEST: &[u8] = b"\x82\x86\x44\x0c/v1/services\x41\x01x";
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
 
 fn connect(agent: &Agent) -> UnixStream {
     let mut stream = UnixStream::connect(agent.socket()).unwrap();
@@ -73,7 +57,7 @@ async fn flood(frames: impl Iterator<Item = Vec<u8>>) {
 async fn streams_that_are_reset_at_once() {
     let both = |n: u32| {
         let stream = 2 * n + 1;
-        let mut both = frame(HEADERS, END_HEADERS | END_STREAM, stream, REQUEST);
+        let mut both = frame(HEADERS, END_HEADERS | END_STREAM, stream, LIST);
         both.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
         both
     };
@@ -93,7 +77,7 @@ async fn settings_without_end() {
 
 #[tokio::test]
 async fn a_head_that_never_ends() {
-    let first = frame(HEADERS, 0, 1, REQUEST);
+    let first = frame(HEADERS, 0, 1, LIST);
     let more = || frame(CONTINUATION, 0, 1, &b"\x00\x01a\x01b".repeat(1000));
     flood(std::iter::once(first).chain((0..20_000).map(|_| more()))).await;
 }
@@ -101,7 +85,7 @@ async fn a_head_that_never_ends() {
 #[tokio::test]
 async fn a_small_head_that_unpacks_to_a_large_one() {
     // One long field into the dynamic table, then thousands of references to it, a byte each.
-    let mut block = REQUEST.to_vec();
+    let mut block = LIST.to_vec();
     block.extend(b"\x40\x01a\x7f\x81\x1e");
     block.extend([b'x'; 4000]);
     block.extend([0xbe; 8000]);
@@ -113,7 +97,7 @@ async fn a_small_head_that_unpacks_to_a_large_one() {
 
 #[tokio::test]
 async fn requests_whose_answers_are_never_read() {
-    let request = |n: u32| frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, REQUEST);
+    let request = |n: u32| frame(HEADERS, END_HEADERS | END_STREAM, 2 * n + 1, LIST);
     flood((0..100_000).map(request)).await;
 }
 
@@ -121,12 +105,12 @@ async fn requests_whose_answers_are_never_read() {
 async fn a_head_over_the_limit_is_refused_alone() {
     let agent = Agent::with(SHOP);
     let mut stream = connect(&agent);
-    let mut block = REQUEST.to_vec();
+    let mut block = LIST.to_vec();
     block.extend(b"\x00\x01a\x7f\x81\x7e"); // 16,256 bytes follow
     block.extend([b'x'; 16_256]);
     stream.write_all(&frame(HEADERS, END_STREAM, 1, &block[..16_000])).unwrap();
     stream.write_all(&frame(CONTINUATION, END_HEADERS, 1, &block[16_000..])).unwrap();
-    stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 3, REQUEST)).unwrap();
+    stream.write_all(&frame(HEADERS, END_HEADERS | END_STREAM, 3, LIST)).unwrap();
     let mut answers: Vec<u8> = Vec::new();
     let mut buffer = [0; 4096];
     while !answers.windows(9).any(|part| part == b"cart.shop") {

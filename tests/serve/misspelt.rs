@@ -1,7 +1,8 @@
 //! Callers that misspell as fast as they can, where there are many services with long names.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
+use pointsman::bench::threads;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -27,15 +28,7 @@ fn services() -> String {
 
 /// What the agent's threads of this name had of the processors.
 fn processor_time(agent: &Agent, thread: &str) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap();
-    let of = |task: std::io::Result<fs::DirEntry>| {
-        let task = task.ok()?.path();
-        let name = fs::read_to_string(task.join("comm")).ok()?;
-        let times = fs::read_to_string(task.join("schedstat")).ok()?;
-        let ran = times.split_whitespace().next()?.parse().ok()?;
-        (name.trim() == thread).then(|| Duration::from_nanos(ran))
-    };
-    tasks.filter_map(of).sum()
+    threads::processor_time(agent.pid(), thread).unwrap().unwrap_or_default()
 }
 
 /// Asks for so many names in turn, as far as there is time; returns how many.

@@ -15,24 +15,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, LIST, PICK, PREFACE, SETTINGS, frame};
+
 /// Bytes of a body that is never finished: one less than a request may have.
 const BODY: usize = (1 << 20) - 1;
 /// Bytes of a head that is never finished.
 const HEAD: usize = 390_000;
 /// Between two tries of one connection: many of them are enough for a full core.
 const AGAIN: Duration = Duration::from_millis(20);
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Frame types and flags of HTTP/2.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-/// `GET http://x/v1/services`, from HPACK's static table.
-const LIST: &[u8] = b"\x82\x86\x44\x0c/v1/services\x41\x01x";
-/// `POST http://x/v1/pick`.
-const PICK: &[u8] = b"\x83\x86\x44\x08/v1/pick\x41\x01x";
-
 /// Whom to attack.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -202,15 +192,6 @@ async fn admin_heads(target: Target) {
         send(stream, b"GET /metrics HTTP/1.1\r\nhost: x\r\na: ", &[b'a'; 1000], HEAD).await
     })
     .await;
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).expect("no frame here is long");
-    let mut frame = length.to_be_bytes()[1..].to_vec();
-    frame.extend([kind, flags]);
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
 }
 
 /// The beginning of a connection of HTTP/2 whose streams may be sent so many bytes.

@@ -1,7 +1,7 @@
 //! Another caller, who picks and reports over one connection, and how long its picks take.
 
 use std::{
-    io::{self, Read, Write},
+    io,
     os::unix::net::UnixStream,
     path::Path,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
@@ -11,7 +11,10 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::{bench::agent_process::service_name, clock};
+use crate::{
+    bench::{agent_process::service_name, post::post_wants},
+    clock,
+};
 
 /// Between two picks: a program with some 200 requests a second.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -71,24 +74,10 @@ fn pick_and_report(socket: &Path, connection: &mut Option<UnixStream>) -> io::Re
         *connection = Some(stream);
     }
     let stream = connection.as_mut().ok_or_else(|| io::Error::other("no connection"))?;
-    let picked = call(stream, "/v1/pick", &format!("{{\"service\":\"{}\"}}", service_name(0)))?;
+    let pick = format!("{{\"service\":\"{}\"}}", service_name(0));
+    let picked = post_wants(stream, "/v1/pick", &pick, 200)?;
     let lease = picked.split("\"lease\":\"").nth(1).and_then(|rest| rest.split('"').next());
     let lease = lease.ok_or_else(|| io::Error::other(picked.clone()))?;
     let report = format!("{{\"reports\":[{{\"lease\":\"{lease}\",\"outcome\":\"SUCCESS\"}}]}}");
-    call(stream, "/v1/report", &report).map(drop)
-}
-
-/// The answer, whose length is the usual one: it comes with one read.
-fn call(stream: &mut UnixStream, path: &str, body: &str) -> io::Result<String> {
-    let length = body.len();
-    let request =
-        format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = [0; 4096];
-    let read = stream.read(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer[..read]).into_owned();
-    match answer.starts_with("HTTP/1.1 200 ") {
-        true => Ok(answer),
-        false => Err(io::Error::other(answer)),
-    }
+    post_wants(stream, "/v1/report", &report, 200).map(drop)
 }

@@ -23,6 +23,7 @@ use super::{
 
 pub mod attacks;
 mod caller;
+pub mod frames;
 mod group;
 
 /// Resident memory, whatever one caller does: well below the limit of 256 MiB, which tables and the
