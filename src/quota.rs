@@ -29,11 +29,12 @@ struct Held<K> {
     by: BTreeMap<K, usize>,
 }
 
-/// One of it, until it is dropped.
+/// Some of it, until it is dropped.
 #[derive(Debug)]
 pub struct Permit<K: Copy + Debug + Ord> {
     quota: Arc<Quota<K>>,
     holder: K,
+    amount: usize,
 }
 
 /// There is no more for this holder.
@@ -61,8 +62,16 @@ impl<K: Copy + Debug + Ord> Quota<K> {
     /// # Errors
     /// All are held, or the rest is kept for those that hold less.
     pub fn take(self: &Arc<Self>, holder: K) -> Result<Permit<K>, Exhausted> {
-        self.resize(holder, 0, 1)?;
-        Ok(Permit { quota: Arc::clone(self), holder })
+        self.take_some(holder, 1)
+    }
+
+    /// So many for this holder.
+    ///
+    /// # Errors
+    /// There are not so many, or the rest is kept for those that hold less.
+    pub fn take_some(self: &Arc<Self>, holder: K, amount: usize) -> Result<Permit<K>, Exhausted> {
+        self.resize(holder, 0, amount)?;
+        Ok(Permit { quota: Arc::clone(self), holder, amount })
     }
 
     /// Makes so many of this holder so many others; who calls gives back what it took. To hold less
@@ -116,7 +125,7 @@ impl<K: Copy + Debug + Ord> Quota<K> {
 
 impl<K: Copy + Debug + Ord> Drop for Permit<K> {
     fn drop(&mut self) {
-        self.quota.resize(self.holder, 1, 0).ok();
+        self.quota.resize(self.holder, self.amount, 0).ok();
     }
 }
 

@@ -62,6 +62,13 @@ pub const AFTER_CONNECTION: Duration = Duration::from_secs(5);
 /// requests a second of half a second each has 10,000.
 const MOST: usize = 1 << 18;
 
+/// A lease counts as one for so much of its cost begun. So all that callers may have in flight is
+/// [`MOST_COST`], and an endpoint's share of it can be told from another's.
+const COST_OF_ONE: u32 = 32;
+
+/// What the leases of all callers cost at the most.
+pub(super) const MOST_COST: u32 = MOST as u32 * COST_OF_ONE;
+
 /// A power of two; with two worker threads a clash of locks is rare at 16.
 const SHARDS: usize = 16;
 
@@ -181,12 +188,12 @@ impl Leases {
         })
     }
 
-    /// The right to a lease.
+    /// The right to a lease of this cost.
     ///
     /// # Errors
     /// This identity, or all of them, have too many open.
-    pub fn permit(&self, identity: Identity) -> Result<Permit<Identity>, Exhausted> {
-        self.quota.take(identity)
+    pub fn permit(&self, identity: Identity, cost: u32) -> Result<Permit<Identity>, Exhausted> {
+        self.quota.take_some(identity, cost.div_ceil(COST_OF_ONE).max(1) as usize)
     }
 
     /// Whose they are, and how many there may be.

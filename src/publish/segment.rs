@@ -11,16 +11,12 @@ use pointsman_table::{
 };
 use tracing::warn;
 
-use super::cell::CLOSED;
+use super::{cell::CLOSED, leases::MOST_COST};
 use crate::{
     catalog::EndpointRef,
     clock,
     load::{Ages, Hanging, Turn},
 };
-
-/// Most that one process may have in flight at an endpoint before it is no longer believed, in
-/// cost units: far above any real client, far below what would drown all others.
-const MOST_CREDIBLE: u32 = 100_000;
 
 /// A sweep that took longer was interrupted: one of 200 busy processes takes a quarter of it.
 const PREEMPTED: Duration = Duration::from_millis(1);
@@ -115,7 +111,7 @@ impl Segment {
     }
 
     pub(super) fn attach(&mut self, counters: Arc<Counters>) {
-        self.attachments.push(Sweep::new(counters, MOST_CREDIBLE));
+        self.attachments.push(Sweep::new(counters, MOST_COST));
     }
 
     pub(super) fn detach(&mut self, counters: &Arc<Counters>) {

@@ -198,6 +198,31 @@ fn ejected(live: &Live) -> usize {
 }
 
 #[test]
+fn whatever_one_caller_s_requests_cost_another_s_go_where_fewer_are() {
+    let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80"]);
+    let addresses: [SocketAddr; 2] = ["10.0.0.1:80", "10.0.0.2:80"].map(|a| a.parse().unwrap());
+    let mut held = Vec::new();
+    for exclude in addresses.chunks(1).cycle().take(40) {
+        let costly = Want { exclude, cost: 10_000, ..by(Identity::Uid(1)) };
+        held.extend(live.pick(&costly).expect("the other one").picks);
+    }
+    for _ in 0..5 {
+        let modest = Want { exclude: &addresses[1..], ..by(Identity::Uid(2)) };
+        held.extend(live.pick(&modest).expect("the first").picks);
+    }
+    eventually("what is in flight is told", || {
+        let endpoints = live.endpoints();
+        endpoints.iter().map(|endpoint| endpoint.in_flight).sum::<u32>() == 400_005
+    });
+    for _ in 0..20 {
+        let picked = live.pick(&by(Identity::Uid(2))).expect("one of two").picks;
+        assert_eq!(picked[0].endpoint.address, addresses[1]);
+        picked.into_iter().for_each(|pick| pick.end(Outcome::Success, None));
+    }
+    held.into_iter().for_each(|pick| pick.end(Outcome::Success, None));
+}
+
+#[test]
 fn who_alone_can_not_reach_an_endpoint_is_kept_from_it_alone() {
     let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
     let denied = ["10.0.0.1:80".parse().expect("an address")];

@@ -41,11 +41,12 @@ impl Agent {
         // Of picks that nobody will report, the first alone counts.
         let counted = if request.no_report { 1 } else { asked.count };
         let permits: SmallVec<[_; 1]> = (0..counted)
-            .map(|_| self.leases.permit(holder.identity))
+            .map(|_| self.leases.permit(holder.identity, asked.cost))
             .collect::<Result<_, _>>()
             .map_err(|exhausted| Error::Exhausted {
                 exhausted,
-                right: "report leases when their requests end, or pick with a shorter lease_ttl",
+                right: "report leases when their requests end, pick with a shorter lease_ttl, or ask for \
+                        a lower cost, each 32 of which count as a lease",
             })?;
         let mut want = Want {
             exclude: &asked.exclude,

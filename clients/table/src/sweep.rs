@@ -124,12 +124,12 @@ pub struct Sweep {
 impl Sweep {
     /// Begins with what the process has counted so far taken as seen only if it is nothing: to be
     /// made before the process counts. `cap`: the most that it may have in flight at a slot, in
-    /// units of cost and at most 2^20; what it claims beyond is not believed.
+    /// units of cost and at most 2^23; what it claims beyond is not believed.
     pub fn new(counters: Arc<Counters>, cap: u32) -> Self {
         let slots = counters.slots() as usize;
         Self {
             counters,
-            cap: cap.min(1 << 20).cast_signed(),
+            cap: cap.min(1 << 23).cast_signed(),
             activity: [0; MAX_SHARDS as usize],
             unreachable: 0,
             in_flight: vec![0; slots],
@@ -325,7 +325,7 @@ impl Sweep {
             let sums = &mut sums[first..][..count];
             let own = &mut self.in_flight[first..][..count];
             let flow = started.first(count).iter().zip(ended.first(count));
-            // Below the cap of 2^20 a page's sum fits.
+            // Below the cap of 2^23 a page's sum fits.
             let mut open_in_page = 0_u32;
             for ((sum, own), (started, ended)) in sums.iter_mut().zip(own).zip(flow) {
                 let open = started.wrapping_sub(*ended).cast_signed();

@@ -47,7 +47,7 @@ impl Leases {
         if known {
             return true;
         }
-        let Ok(permit) = self.permit(identity) else { return false };
+        let Ok(permit) = self.permit(identity, held.cost()) else { return false };
         let holder = Holder { identity, connection: None };
         let Adopted { in_flight, no_report, ttl, tally } = adopted;
         let given = Given { permit, held, in_flight, no_report, tally };

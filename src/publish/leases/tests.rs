@@ -66,7 +66,7 @@ impl World {
         let want = Want { exclude: &[], key: None, count, cost: 1, caller: holder.identity };
         let picked = self.live.pick(&want).unwrap();
         let give = |(index, held)| {
-            let permit = self.leases.permit(holder.identity).unwrap();
+            let permit = self.leases.permit(holder.identity, 1).unwrap();
             self.leases.give(permit, held, index == 0, holder, ttl, &self.tally)
         };
         picked.picks.into_iter().enumerate().map(give).collect()
@@ -76,7 +76,7 @@ impl World {
     fn count(&self, time: Duration) -> LeaseId {
         let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: ME };
         let held = self.live.pick(&want).unwrap().picks.remove(0);
-        self.leases.count(self.leases.permit(ME).unwrap(), held, ME, time, &self.tally)
+        self.leases.count(self.leases.permit(ME, 1).unwrap(), held, ME, time, &self.tally)
     }
 
     fn report(&self, identity: Identity, lease: LeaseId, event: Event) -> Reported {
@@ -551,4 +551,16 @@ async fn a_report_that_overtakes_the_news_of_its_lease_counts_when_that_comes() 
     adopt(&world, &successor, open[0].clone());
     assert_eq!((successor.open(), world.ended(Outcome::Success)), (0, 1));
     world.in_flight_is(1);
+}
+
+#[test]
+fn a_costly_lease_counts_as_many_and_all_together_are_counted_exactly() {
+    let leases = Leases::new();
+    let one = leases.permit(ME, 1).unwrap();
+    let costly = leases.permit(ME, 10_000).unwrap();
+    assert_eq!(leases.quota().in_use(), 1 + 313);
+    drop((one, costly));
+    assert_eq!(leases.quota().in_use(), 0);
+    // The picker's counters say so much exactly, and so do sums of it over the slots of a page.
+    assert!(MOST_COST <= 1 << 23);
 }
