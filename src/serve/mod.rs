@@ -14,7 +14,7 @@
 //!   picks and reports; `watch` and, as a body, its
 //!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
-//! - [`names`]: from a name to its live table; `narrowed`: those for some labels;
+//! - [`names`]: from a name to its live table; `tables`: how many there may be;
 //!   `suggestions`: what was probably meant; [`access`]: who may ask for what
 //! - [`account`]: what a caller makes the agent hold, out of its share; `outgoing`: answers that count
 //! - `adopt`: what an agent before this one tells of its leases
@@ -45,7 +45,6 @@ mod list;
 pub mod listener;
 pub mod metrics;
 pub mod names;
-mod narrowed;
 mod noted;
 mod openapi;
 mod outgoing;
@@ -57,6 +56,7 @@ mod report;
 mod session;
 mod standard;
 mod suggestions;
+mod tables;
 mod talk;
 mod timely;
 mod watch;

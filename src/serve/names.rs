@@ -15,11 +15,12 @@ use tokio::sync::watch;
 use super::{
     access::{Access, InForce},
     error::{Error, Violation},
-    narrowed::Narrowed,
     suggestions::Suggestions,
+    tables::{self, CallersTables},
 };
 use crate::{
     catalog::{Catalog, Found, Interest, Labels, LookupError, ServiceName, ServiceRef},
+    clock,
     identity::{Identity, Pods},
     policy::ConfigPolicies,
     publish::{Live, Tables, Target, Way, leases::Tally},
@@ -48,7 +49,7 @@ pub struct Names {
     tallies: Arc<Mutex<Tallies>>,
     access: Arc<InForce>,
     pods: Arc<Pods>,
-    narrowed: Narrowed,
+    made: CallersTables,
     suggestions: Suggestions,
     sorting: tokio::sync::Mutex<()>,
 }
@@ -87,7 +88,7 @@ impl Names {
             access,
             sorting: tokio::sync::Mutex::default(),
             pods,
-            narrowed: Narrowed::new(tables.clone()),
+            made: CallersTables::new(tables.clone(), tables::MOST),
             tables,
         }
     }
@@ -227,10 +228,7 @@ impl Names {
         identity: Identity,
         target: &Target,
     ) -> Result<Option<Arc<Live>>, Error> {
-        match target.selector.is_empty() {
-            true => self.tables.open(target).map_err(Error::NoTable),
-            false => self.narrowed.open(identity, target),
-        }
+        self.made.open(identity, target, clock::now(), || self.kept.clear())
     }
 
     /// What was configured of services' policies: explains where a setting came from.
