@@ -10,11 +10,16 @@
 //! reset, with its connection.
 
 use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{
+        AtomicBool, AtomicUsize,
+        Ordering::{Relaxed, SeqCst},
+    },
 };
 
-use super::{Error, limits};
+use tokio::time::Instant;
+
+use super::{Error, limits, tarpit::Tarpit};
 use crate::{
     identity::Identity,
     quota::{Exhausted, Quota},
@@ -24,6 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Account {
     budget: Arc<Quota<Identity>>,
+    tarpit: Arc<Tarpit>,
     identity: Identity,
     /// Requests of it that are not answered to the end.
     open: AtomicUsize,
@@ -35,6 +41,10 @@ pub struct Account {
     unsent: AtomicUsize,
     /// Why the connection ends, where no answer could say it.
     refusal: OnceLock<Exhausted>,
+    /// Until when the connection is to rest, since its caller was refused often.
+    rests: Mutex<Option<Instant>>,
+    /// It has to; cheaper to ask.
+    has_to_rest: AtomicBool,
 }
 
 /// So many bytes of an account, until dropped.
@@ -58,11 +68,27 @@ impl Account {
     const TOLD: usize = 16;
 
     /// Of a new connection of this caller.
-    pub(super) fn new(budget: Arc<Quota<Identity>>, identity: Identity) -> Arc<Self> {
+    pub(super) fn new(
+        budget: Arc<Quota<Identity>>,
+        tarpit: Arc<Tarpit>,
+        identity: Identity,
+    ) -> Arc<Self> {
         let (open, paid) = (AtomicUsize::new(0), AtomicUsize::new(Self::FREE));
         let (refused, unsent) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let refusal = OnceLock::new();
-        Arc::new(Self { budget, identity, open, paid, refused, unsent, refusal })
+        let (refusal, rests) = (OnceLock::new(), Mutex::default());
+        let has_to_rest = AtomicBool::new(false);
+        Arc::new(Self {
+            budget,
+            tarpit,
+            identity,
+            open,
+            paid,
+            refused,
+            unsent,
+            refusal,
+            rests,
+            has_to_rest,
+        })
     }
 
     /// Nothing yet.
@@ -99,7 +125,10 @@ impl Account {
             let most = (open * Self::GROWTH).min(limits::MAX_STREAMS as usize);
             // Where there is not so much left, what is needed.
             let paid = self.pay(most.max(open)).or_else(|_| self.pay(open));
-            paid.inspect_err(|_| _ = self.refused.fetch_add(1, SeqCst))?;
+            paid.inspect_err(|_| {
+                self.refused.fetch_add(1, SeqCst);
+                self.was_refused();
+            })?;
         }
         Ok(stream)
     }
@@ -149,6 +178,25 @@ impl Account {
         })
     }
 
+    /// Something of it was: its caller has to wait for that, if there was much.
+    pub(super) fn was_refused(&self) {
+        if let Some(until) = self.tarpit.refused(self.identity) {
+            *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+            self.has_to_rest.store(true, Relaxed);
+        }
+    }
+
+    /// Until when the connection is to be left alone from now on; asked once for each refusal.
+    pub(super) fn rests(&self) -> Option<Instant> {
+        // Who refuses and who asks are the connection's own task, as a rule; otherwise it is late by one
+        // turn.
+        if !self.has_to_rest.load(Relaxed) {
+            return None;
+        }
+        self.has_to_rest.store(false, Relaxed);
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The connection ends without an answer that could say why.
     pub(super) fn refuse(&self, error: &Error) {
         if let Error::Exhausted { exhausted, .. } = error {
@@ -180,7 +228,8 @@ impl Pending {
     pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Error> {
         if bytes > self.bytes {
             let bytes = bytes.next_multiple_of(Self::STEP);
-            self.account.resize(self.bytes, bytes)?;
+            let held = self.account.resize(self.bytes, bytes);
+            held.inspect_err(|_| self.account.was_refused())?;
             self.bytes = bytes;
         }
         Ok(())
@@ -208,7 +257,7 @@ mod tests {
     const TOTAL: usize = 1 << 20;
 
     fn account(budget: &Arc<Quota<Identity>>) -> Arc<Account> {
-        Account::new(budget.clone(), Identity::Uid(1))
+        Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1))
     }
 
     #[test]

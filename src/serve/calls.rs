@@ -3,8 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Error, access::Access, account::Account, delivery::Line, ending::Ending, limits,
-    metrics::Metrics, names::Names, watch::Life,
+    Error,
+    access::Access,
+    account::Account,
+    delivery::Line,
+    ending::Ending,
+    limits,
+    metrics::Metrics,
+    names::Names,
+    tarpit::{self, Tarpit},
+    watch::Life,
 };
 use crate::{
     catalog::Catalog,
@@ -28,6 +36,7 @@ pub struct Agent {
     pub(super) sessions: Arc<Quota<Identity>>,
     pub(super) watches: Arc<Quota<Identity>>,
     pub(super) pending: Arc<Quota<Identity>>,
+    pub(super) tarpit: Arc<Tarpit>,
     pub(super) ending: Ending,
     pub(super) life: Life,
 }
@@ -72,6 +81,7 @@ impl Agent {
             sessions: Quota::new("sessions", limits::MAX_SESSIONS),
             watches: Quota::new("watches", limits::MAX_WATCHES),
             pending: Quota::new("bytes of unfinished requests", limits::MAX_PENDING),
+            tarpit: Tarpit::new(tarpit::most_kept()),
             ending: Ending::default(),
             life: Life::new(),
         }

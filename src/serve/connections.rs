@@ -19,12 +19,13 @@ use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::watch,
+    time::sleep_until,
 };
 
 pub use super::talk::Leave;
 use super::{
     Agent, Caller, account::Account, front::Front, limits, metrics::Connected, noted::Noted,
-    patience::Patience, talk::Talk,
+    patience::Patience, resting::Resting, talk::Talk,
 };
 use crate::{
     identity::{Identity, PodUid},
@@ -126,6 +127,7 @@ impl Connections {
                     let caller = agent.pods().named(identity);
                     tracing::warn!(%caller, "hung up on a caller: {exhausted}");
                 }
+                agent.tarpit.close(identity, stream);
                 return;
             }
         };
@@ -137,7 +139,7 @@ impl Connections {
             identity,
             connection: Arc::default(),
             line: Arc::default(),
-            account: Account::new(agent.pending().clone(), identity),
+            account: Account::new(agent.pending().clone(), agent.tarpit.clone(), identity),
         };
         let open = Open {
             caller: caller.clone(),
@@ -150,6 +152,7 @@ impl Connections {
         let waiting = self.patience.wait();
         let account = caller.account.clone();
         let stream = Noted::new(stream, caller.line.clone(), waiting.clone(), account.clone());
+        let stream = Resting::new(stream, account.clone());
         let talk = Talk::new(self.front.clone(), caller, waiting.clone(), self.leaving.clone());
         let heard = talk.clone();
         let service = service_fn(move |request| heard.clone().answer(request));
@@ -158,7 +161,7 @@ impl Connections {
         let mut leave = self.leave.subscribe();
         tokio::spawn(async move {
             let _open = open;
-            let mut served = std::pin::pin!(served);
+            let mut served = Box::pin(served);
             // As a set of one, since a set polls what was woken: not this with every request.
             let mut told = FuturesUnordered::from_iter([async {
                 tokio::select! {
@@ -173,13 +176,13 @@ impl Connections {
                     Told::Leave => {
                         served.as_mut().graceful_shutdown();
                         // What is done by now counts as gone only when it is: `leave` is held.
-                        served.await
+                        served.as_mut().await
                     }
                     // Nothing is under way that could be finished, or nothing more of it can come.
                     Told::Enough => Ok(()),
                 },
             };
-            drop(told);
+            drop((told, served));
             if let Some(exhausted) = account.refusal()
                 && agent.metrics().connection_refused()
             {
@@ -189,8 +192,15 @@ impl Connections {
             if let Err(error) = ended {
                 // Callers hang up as they please: that is no problem of this agent.
                 tracing::debug!(error, "a connection broke off");
+                if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+                    account.was_refused();
+                }
             }
             drop(leave);
+            // Its caller's share of the connections is used up meanwhile.
+            if let Some(until) = account.rests() {
+                sleep_until(until).await;
+            }
         });
     }
 }

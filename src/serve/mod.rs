@@ -16,7 +16,8 @@
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`names`]: from a name to its live table; `tables`: how many there may be;
 //!   `suggestions`: what was probably meant; [`access`]: who may ask for what
-//! - [`account`]: what a caller makes the agent hold, out of its share; `outgoing`: answers that count
+//! - [`account`]: what a caller makes the agent hold, out of its share; `outgoing`: answers that count;
+//!   `tarpit`: how long who is refused again and again waits; `resting`: its connection meanwhile
 //! - `adopt`: what an agent before this one tells of its leases
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
@@ -53,11 +54,13 @@ mod pick;
 pub mod picked;
 pub mod pods;
 mod report;
+mod resting;
 mod session;
 mod standard;
 mod suggestions;
 mod tables;
 mod talk;
+mod tarpit;
 mod timely;
 mod watch;
 mod wire;

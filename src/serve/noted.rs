@@ -220,7 +220,7 @@ mod tests {
     use crate::{
         identity::Identity,
         quota::Quota,
-        serve::{limits::WAIT_TIME, patience::Patience},
+        serve::{limits::WAIT_TIME, patience::Patience, tarpit::Tarpit},
     };
 
     const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -237,7 +237,7 @@ mod tests {
         let looking = tokio::spawn(async move { looks.look().await });
         let waiting = patience.wait();
         let (mut near, far) = duplex(1 << 20);
-        let account = Account::new(Quota::new("bytes", 1 << 20), Identity::Uid(1));
+        let account = Account::new(Quota::new("bytes", 1 << 20), Tarpit::new(0), Identity::Uid(1));
         let mut stream = Noted::new(Mended::new(far), Arc::default(), waiting.clone(), account);
         let reading = tokio::spawn(async move {
             let mut room = [0; 4096];
@@ -283,7 +283,7 @@ mod tests {
     #[tokio::test]
     async fn half_a_head_counts_and_requests_that_came_whole_do_not() {
         let budget = Quota::new("bytes", 64 << 10);
-        let account = Account::new(budget.clone(), Identity::Uid(1));
+        let account = Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1));
         let waiting = Patience::new().wait();
         let (mut near, far) = duplex(1 << 20);
         let mut stream =
@@ -300,7 +300,8 @@ mod tests {
         assert_eq!(stream.read(&mut room).await.unwrap(), 8000);
         assert!(budget.in_use() >= 8000 - SMALL, "{}", budget.in_use());
         // Over its share it is hung up on.
-        let rest = Account::new(budget.clone(), Identity::Uid(1)).hold(40 << 10).unwrap();
+        let rest =
+            Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1)).hold(40 << 10).unwrap();
         near.write_all(&[b'x'; 8000]).await.unwrap();
         assert!(stream.read(&mut room).await.is_err());
         assert!(account.refusal().is_some());
@@ -310,7 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_read_is_not_read_from() {
-        let account = Account::new(Quota::new("bytes", 1 << 20), Identity::Uid(1));
+        let account = Account::new(Quota::new("bytes", 1 << 20), Tarpit::new(0), Identity::Uid(1));
         let (mut near, far) = duplex(100);
         let waiting = Patience::new().wait();
         let stream = Noted::new(Mended::new(far), Arc::default(), waiting, account);

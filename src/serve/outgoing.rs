@@ -124,11 +124,15 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::{identity::Identity, quota::Quota, serve::limits};
+    use crate::{
+        identity::Identity,
+        quota::Quota,
+        serve::{limits, tarpit::Tarpit},
+    };
 
     fn outgoing(body: Vec<u8>, multiplexed: bool) -> (Outgoing, Arc<Quota<Identity>>) {
         let budget = Quota::new("bytes", 1 << 20);
-        let account = Account::new(budget.clone(), Identity::Uid(1));
+        let account = Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1));
         let stream = multiplexed.then(|| account.open().unwrap());
         (Outgoing::new(Body::from(body), account, stream), budget)
     }

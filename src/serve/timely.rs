@@ -155,10 +155,14 @@ mod tests {
     use tonic::{Code, Status, codegen::tokio_stream::wrappers::ReceiverStream};
 
     use super::*;
-    use crate::{identity::Identity, quota::Quota, serve::account::Account};
+    use crate::{
+        identity::Identity,
+        quota::Quota,
+        serve::{account::Account, tarpit::Tarpit},
+    };
 
     fn pending(budget: &Arc<Quota<Identity>>) -> Pending {
-        Account::new(budget.clone(), Identity::Uid(1)).pending()
+        Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1)).pending()
     }
 
     fn message(length: u8) -> Vec<u8> {
