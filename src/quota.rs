@@ -20,6 +20,8 @@ const HOLDERS: usize = 64;
 pub struct Quota<K> {
     name: &'static str,
     total: usize,
+    /// As many as one holder may have.
+    most: usize,
     held: Mutex<Held<K>>,
 }
 
@@ -54,7 +56,13 @@ pub struct Exhausted {
 impl<K: Copy + Debug + Ord> Quota<K> {
     /// So many of what errors call `name`.
     pub fn new(name: &'static str, total: usize) -> Arc<Self> {
-        Arc::new(Self { name, total, held: Mutex::new(Held { all: 0, by: BTreeMap::new() }) })
+        Self::with_most(name, total, total)
+    }
+
+    /// The same, and at most so many of it for one holder.
+    pub fn with_most(name: &'static str, total: usize, most: usize) -> Arc<Self> {
+        let held = Mutex::new(Held { all: 0, by: BTreeMap::new() });
+        Arc::new(Self { name, total, most, held })
     }
 
     /// One for this holder.
@@ -88,7 +96,7 @@ impl<K: Copy + Debug + Ord> Quota<K> {
             let fair = (reserve / HOLDERS).max(1);
             let room =
                 all_then <= self.total - reserve || (all_then <= self.total && own_then <= fair);
-            if !room {
+            if !room || own_then > self.most {
                 let (name, all, total) = (self.name, held.all, self.total);
                 return Err(Exhausted { name, held: own, all, total });
             }
@@ -146,6 +154,15 @@ mod tests {
         drop(another);
         drop(greedy);
         assert!(quota.holders().is_empty());
+    }
+
+    #[test]
+    fn one_holder_has_at_most_what_one_may_have() {
+        let quota = Quota::with_most("connections", 400, 50);
+        let greedy: Vec<_> = std::iter::from_fn(|| quota.take("greedy").ok()).collect();
+        assert_eq!(greedy.len(), 50);
+        let another: Vec<_> = std::iter::from_fn(|| quota.take("another").ok()).collect();
+        assert_eq!(another.len(), 50);
     }
 
     #[test]

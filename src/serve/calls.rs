@@ -3,16 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Error,
-    access::Access,
-    account::Account,
-    delivery::Line,
-    ending::Ending,
-    limits,
-    metrics::Metrics,
-    names::Names,
-    tarpit::{self, Tarpit},
-    watch::Life,
+    Error, access::Access, account::Account, delivery::Line, ending::Ending, limits,
+    metrics::Metrics, names::Names, tarpit::Tarpit, watch::Life,
 };
 use crate::{
     catalog::Catalog,
@@ -72,16 +64,18 @@ impl Agent {
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
         let pods = Arc::<Pods>::default();
         tables.call_pods(pods.clone());
+        let connections = limits::most_connections();
+        let of_one = connections.div_ceil(limits::CALLERS_OF_ALL_CONNECTIONS);
         Self {
             names: Names::new(catalog, tables, access, pods.clone()),
             leases: Leases::new(),
             pods,
             metrics: Arc::default(),
-            connections: Quota::new("connections", limits::most_connections()),
+            connections: Quota::with_most("connections", connections, of_one),
             sessions: Quota::new("sessions", limits::MAX_SESSIONS),
             watches: Quota::new("watches", limits::MAX_WATCHES),
             pending: Quota::new("bytes of unfinished requests", limits::MAX_PENDING),
-            tarpit: Tarpit::new(tarpit::most_kept()),
+            tarpit: Tarpit::new(limits::most_refused_connections()),
             ending: Ending::default(),
             life: Life::new(),
         }

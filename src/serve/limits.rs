@@ -34,10 +34,14 @@ pub const UNREAD_FACTOR: usize = 26;
 /// Bytes of answers that the kernel keeps for a caller who does not read; it doubles this, and charges
 /// it to the agent's control group.
 pub const SEND_BUFFER: usize = 16 << 10;
-/// Connections of all callers, as far as the system's limit on open files allows. One takes some
-/// 20 KiB, so that those of one caller take 30 MiB of the 96 that the agent is to stay within
-/// whatever one caller does (`pointsman bench isolation`).
-pub const MAX_CONNECTIONS: usize = 1 << 11;
+/// Connections of all callers, as far as the system's limit on open files allows: 24 for each of a
+/// node's 250 pods. One takes some 20 KiB, so that all take 120 MiB of the DaemonSet's 256.
+pub const MAX_CONNECTIONS: usize = 6 << 10;
+/// So many of one caller are a quarter of that. They take 30 MiB of the 96 that the agent is to stay
+/// within whatever one caller does (`pointsman bench isolation`).
+pub const CALLERS_OF_ALL_CONNECTIONS: usize = 4;
+/// Refused connections that wait to be closed; one takes little but a file descriptor.
+pub const MAX_REFUSED_CONNECTIONS: usize = 8 << 10;
 /// Bytes of unfinished requests and unread answers of all callers. One caller may have 24 MiB of it,
 /// with which the agent stays within the same 96.
 pub const MAX_PENDING: usize = 32 << 20;
@@ -79,11 +83,20 @@ pub const MAX_SESSION_CALLS: usize = 1000;
 /// Picks of one session that wait for a source at a time.
 pub const MAX_SESSION_WAITING: usize = 256;
 
-/// Half of the files that may be open: the others are for tables and whatever else there is.
+/// Half of the files that may be open: the others are for tables, for connections that are refused, and
+/// whatever else there is.
 pub fn most_connections() -> usize {
+    of_files(2).clamp(1, MAX_CONNECTIONS)
+}
+
+/// A quarter of them.
+pub fn most_refused_connections() -> usize {
+    of_files(4).min(MAX_REFUSED_CONNECTIONS)
+}
+
+fn of_files(part: usize) -> usize {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let half = files.map_or(MAX_CONNECTIONS, |files| (files / 2) as usize);
-    half.clamp(1, MAX_CONNECTIONS)
+    files.map_or(usize::MAX, |files| files as usize / part)
 }
 
 /// A duration between nothing and `most`, or what is wrong with it.

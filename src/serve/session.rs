@@ -1,11 +1,12 @@
 //! `Session`: picks and reports on one stream, without a stream and headers for each.
 //!
-//! The answers are a body that hyper asks for more only when what came before has gone out, and only
-//! then are requests read: a caller that reads nothing is not listened to either, and all that is
+//! The answers are a body that hyper asks for more only while its buffer for the stream has room, and
+//! only then are requests read: a caller that reads nothing is not listened to either, and all that is
 //! held of it is one message each way and what the protocol's windows allow.
 //!
-//! A call is answered where it is read. Only a pick that waits for a source gets a task; so many
-//! of them at a time, and no more. What is ready together goes out in one message.
+//! A call is answered where it is read. Only a pick that has to wait (for a source, or for what a
+//! misspelt name meant) gets a task; so many of them at a time, and no more. What is ready together
+//! goes out in one message.
 
 use std::{
     convert::Infallible,

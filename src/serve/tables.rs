@@ -26,6 +26,8 @@ const ENDPOINTS_OF_ONE: usize = 64;
 const MOST_NARROWED: usize = 1024;
 /// Unused for so long, one is given up where another is wanted.
 const UNUSED: Duration = Duration::from_secs(60);
+/// How often they are looked for at the most: whoever is refused may ask on and on.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The tables that callers had made.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub(super) struct CallersTables {
 #[derive(Debug, Default)]
 struct Kept {
     by_target: HashMap<Target, Use>,
+    /// When unused ones were last looked for.
+    looked: Option<Duration>,
     /// When those who know a table without asking here were last made to ask again.
     forgot: Option<Duration>,
 }
@@ -98,6 +102,10 @@ impl CallersTables {
     }
 
     fn give_up_unused(&self, kept: &mut Kept, now: Duration, forget: &impl Fn()) {
+        if kept.looked.is_some_and(|then| now < then + LOOK) {
+            return;
+        }
+        kept.looked = Some(now);
         // Whoever uses one asks again within half of the time, and so its use is seen.
         if kept.forgot.is_none_or(|then| now >= then + UNUSED / 2) {
             kept.forgot = Some(now);
@@ -196,13 +204,13 @@ mod tests {
         node.open(ME, 0, 31).unwrap();
         assert!(node.open(ME, 3, 59).is_err());
         // A table is unused when it has gone to sleep.
-        let asleep = (0..500).any(|_| {
-            std::thread::sleep(Duration::from_millis(10));
-            node.open(ME, 3, 61).is_ok()
+        let asleep = (61..80).find(|at| {
+            std::thread::sleep(Duration::from_millis(200));
+            node.open(ME, 3, *at).is_ok()
         });
-        assert!(asleep);
-        assert!(node.open(ME, 4, 61).unwrap().is_some(), "both unused ones are gone");
-        assert!(node.open(ME, 1, 61).is_err(), "the one in use is not");
+        assert!(asleep.is_some());
+        assert!(node.open(ME, 4, 80).unwrap().is_some(), "both unused ones are gone");
+        assert!(node.open(ME, 1, 80).is_err(), "the one in use is not");
     }
 
     #[test]

@@ -16,7 +16,6 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::limits;
 use crate::{identity::Identity, quota::Quota};
 
 /// Refusals of one caller that cost it no time: a burst, which an honest caller may have.
@@ -68,11 +67,6 @@ impl Tarpit {
         });
         false
     }
-}
-
-/// Four times as many as may be connected: one takes little but a file descriptor.
-pub(super) fn most_kept() -> usize {
-    4 * limits::most_connections()
 }
 
 #[cfg(test)]
