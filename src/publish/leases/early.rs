@@ -5,31 +5,42 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{Event, Found, Given, Holder, Identity, LeaseId, Leases, MAX_TTL, Report, Tally, lock};
-use crate::publish::Held;
+use crate::{
+    publish::Held,
+    quota::{Permit, Quota},
+};
 
-/// Reports kept until their leases are told of. Beyond it a report is answered as unknown.
+/// Reports kept until their leases are told of, three quarters of them of one caller. Beyond it a report
+/// is answered as unknown.
 const MOST: usize = 40_000;
 
 /// Reports that overtook the news of their lease. A caller may pick at one agent and report to the
 /// other, while the one tells the other of the pick.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Early {
-    reports: HashMap<LeaseId, (Identity, Report)>,
+    reports: HashMap<LeaseId, (Identity, Report, Permit<Identity>)>,
+    quota: Arc<Quota<Identity>>,
+}
+
+impl Default for Early {
+    fn default() -> Self {
+        Self { reports: HashMap::new(), quota: Quota::new("early reports", MOST) }
+    }
 }
 
 impl Early {
     /// Whether it is kept: a report of an end, and not more than can be meant.
     fn keep(&mut self, id: LeaseId, identity: Identity, report: &Report) -> bool {
-        let ended = matches!(report.event, Event::Ended(..));
-        let keeps = ended && self.reports.len() < MOST;
-        if keeps {
-            self.reports.insert(id, (identity, report.clone()));
+        if !matches!(report.event, Event::Ended(..)) {
+            return false;
         }
-        keeps
+        let Ok(permit) = self.quota.take(identity) else { return false };
+        self.reports.insert(id, (identity, report.clone(), permit));
+        true
     }
 
     fn take(&mut self, id: LeaseId, identity: Identity) -> Option<Report> {
-        let (by, report) = self.reports.remove(&id)?;
+        let (by, report, _) = self.reports.remove(&id)?;
         (by == identity).then_some(report)
     }
 }
@@ -79,4 +90,24 @@ pub struct Adopted<'a> {
     pub ttl: Duration,
     /// Of its service.
     pub tally: &'a Arc<Tally>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::Outcome;
+
+    #[test]
+    fn who_makes_reports_up_leaves_room_for_another_s() {
+        let mut early = Early::default();
+        let event = Event::Ended(Outcome::Success, None);
+        let end = Report { event, load: None, retry: false };
+        let made_up =
+            (0..2 * MOST).filter(|_| early.keep(LeaseId::random(), Identity::Uid(1), &end));
+        assert_eq!(made_up.count(), MOST / 4 * 3);
+        let id = LeaseId::random();
+        assert!(early.keep(id, Identity::Uid(2), &end));
+        assert!(early.take(id, Identity::Uid(2)).is_some());
+        assert!(early.keep(id, Identity::Uid(2), &end), "its place is given back");
+    }
 }
