@@ -17,7 +17,8 @@
 //! - [`names`]: from a name to its live table; `tables`: how many there may be;
 //!   `suggestions`: what was probably meant; [`access`]: who may ask for what
 //! - [`account`]: what a caller makes the agent hold, out of its share; `outgoing`: answers that count;
-//!   `tarpit`: how long who is refused again and again waits; `resting`: its connection meanwhile
+//!   `tarpit`: how long who is refused again and again waits; `resting`: its connection meanwhile;
+//!   `pace`: how often is too often
 //! - `adopt`: what an agent before this one tells of its leases
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
@@ -49,6 +50,7 @@ pub mod names;
 mod noted;
 mod openapi;
 mod outgoing;
+mod pace;
 mod patience;
 mod pick;
 pub mod picked;

@@ -6,8 +6,7 @@
 //! other connections are served as before.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,9 +15,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+use super::pace::Pace;
 use crate::{identity::Identity, quota::Quota};
 
-/// Refusals of one caller that cost it no time: a burst, which an honest caller may have.
+/// Refusals of one caller that cost it no time.
 const FREE: u32 = 100;
 /// How far apart further ones are. To accept a connection and to refuse it takes some 0.3 ms, which is
 /// 6% of a core then.
@@ -30,8 +30,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// How long the callers wait that are refused.
 #[derive(Debug)]
 pub(super) struct Tarpit {
-    /// When each caller's refusals will be paid for.
-    paid: Mutex<BTreeMap<Identity, Instant>>,
+    pace: Pace,
     /// Connections that were refused and wait to be closed.
     kept: Arc<Quota<Identity>>,
 }
@@ -39,21 +38,14 @@ pub(super) struct Tarpit {
 impl Tarpit {
     /// Nobody waits. So many of the connections that are refused may.
     pub(super) fn new(connections: usize) -> Arc<Self> {
+        let pace = Pace { free: FREE, apart: APART, longest: LONGEST, paid: Mutex::default() };
         let kept = Quota::new("refused connections", connections);
-        Arc::new(Self { paid: Mutex::default(), kept })
+        Arc::new(Self { pace, kept })
     }
 
     /// One more refusal of this caller; until when what was refused is to wait, if it is.
     pub(super) fn refused(&self, caller: Identity) -> Option<Instant> {
-        let now = Instant::now();
-        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
-        if !paid.contains_key(&caller) {
-            paid.retain(|_, paid| *paid > now);
-        }
-        let since = paid.entry(caller).or_insert(now);
-        let free = now + FREE * APART;
-        *since = ((*since).max(now) + APART).min(free + LONGEST);
-        (*since > free).then(|| *since - FREE * APART)
+        self.pace.refused(caller)
     }
 
     /// Closes a connection that there is no share for: at once, or when its caller has waited. Whether at
@@ -71,44 +63,9 @@ impl Tarpit {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::advance;
-
     use super::*;
 
     const CALLER: Identity = Identity::Uid(1);
-    const ANOTHER: Identity = Identity::Uid(2);
-
-    fn waits(tarpit: &Tarpit, caller: Identity) -> Duration {
-        tarpit.refused(caller).map_or(Duration::ZERO, |until| until - Instant::now())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_is_refused_often_waits_the_longer_and_another_does_not() {
-        let tarpit = Tarpit::new(1);
-        for _ in 0..FREE {
-            assert_eq!(waits(&tarpit, CALLER), Duration::ZERO);
-        }
-        for n in 1..=500 {
-            assert_eq!(waits(&tarpit, CALLER), n * APART);
-        }
-        assert_eq!(waits(&tarpit, ANOTHER), Duration::ZERO);
-        for _ in 0..100_000 {
-            assert!(waits(&tarpit, CALLER) <= LONGEST);
-        }
-        assert_eq!(waits(&tarpit, CALLER), LONGEST);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_is_refused_seldom_never_waits_and_is_forgotten() {
-        let tarpit = Tarpit::new(1);
-        for _ in 0..10 * FREE {
-            assert_eq!(waits(&tarpit, CALLER), Duration::ZERO);
-            advance(APART).await;
-        }
-        advance(FREE * APART).await;
-        waits(&tarpit, ANOTHER);
-        assert_eq!(tarpit.paid.lock().unwrap().len(), 1);
-    }
 
     #[tokio::test(start_paused = true)]
     async fn refused_connections_wait_as_long_as_there_is_room_for_them() {
