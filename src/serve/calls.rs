@@ -1,10 +1,15 @@
 //! What every call shares: the agent's state, and who is calling.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     Error, access::Access, account::Account, delivery::Line, ending::Ending, limits,
-    metrics::Metrics, names::Names, tarpit::Tarpit, watch::Life,
+    metrics::Metrics, names::Names, pace::Pace, tarpit::Tarpit, watch::Life,
 };
 use crate::{
     catalog::Catalog,
@@ -15,6 +20,14 @@ use crate::{
     },
     quota::{Permit, Quota},
 };
+
+/// Answers to one caller that there is no such service, which cost it no time.
+const FREE_MISSES: u32 = 100;
+/// How far apart further ones are: at this pace they take some 5% of a core.
+const MISSES_APART: Duration = Duration::from_millis(1);
+/// The longest that one waits, since the caller's request waits with it; so many wait at a time, and
+/// further ones do not.
+const LONGEST_MISS: Duration = Duration::from_millis(20);
 
 /// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
 #[derive(Debug)]
@@ -29,6 +42,7 @@ pub struct Agent {
     pub(super) watches: Arc<Quota<Identity>>,
     pub(super) pending: Arc<Quota<Identity>>,
     pub(super) tarpit: Arc<Tarpit>,
+    misses: Pace,
     pub(super) ending: Ending,
     pub(super) life: Life,
 }
@@ -65,7 +79,7 @@ impl Agent {
         let pods = Arc::<Pods>::default();
         tables.call_pods(pods.clone());
         let connections = limits::most_connections();
-        let of_one = connections.div_ceil(limits::CALLERS_OF_ALL_CONNECTIONS);
+        let of_one = limits::MAX_CONNECTIONS_OF_ONE;
         Self {
             names: Names::new(catalog, tables, access, pods.clone()),
             leases: Leases::new(),
@@ -75,6 +89,12 @@ impl Agent {
             sessions: Quota::new("sessions", limits::MAX_SESSIONS),
             watches: Quota::new("watches", limits::MAX_WATCHES),
             pending: Quota::new("bytes of unfinished requests", limits::MAX_PENDING),
+            misses: Pace {
+                free: FREE_MISSES,
+                apart: MISSES_APART,
+                longest: LONGEST_MISS,
+                paid: Mutex::default(),
+            },
             tarpit: Tarpit::new(limits::most_refused_connections()),
             ending: Ending::default(),
             life: Life::new(),
@@ -125,6 +145,17 @@ impl Agent {
             exhausted,
             right: "watch each service once, and end watches that nobody reads",
         })
+    }
+
+    /// Waits before a caller hears this: where it asks as fast as it can for what is not there, it would
+    /// take others' time.
+    pub(super) async fn pace(&self, identity: Identity, error: &Error) {
+        if matches!(error, Error::NotFound(_))
+            && let Some(until) = self.misses.refused(identity)
+            && until < Instant::now() + LONGEST_MISS
+        {
+            sleep_until(until).await;
+        }
     }
 
     /// What is counted of the calls.

@@ -123,7 +123,11 @@ async fn pick(
     let _held = caller.account.hold_long(body.len())?;
     let message: v1::PickRequest = json::read(&body)?;
     drop(body);
-    agent.pick(&caller.on_any_connection(), &message, None).await
+    let picked = agent.pick(&caller.on_any_connection(), &message, None).await;
+    if let Err(error) = &picked {
+        Box::pin(agent.pace(caller.identity, error)).await;
+    }
+    picked
 }
 
 async fn report(

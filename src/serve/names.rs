@@ -10,15 +10,11 @@ use std::{
 };
 
 use dashmap::DashMap;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::sync::watch;
 
 use super::{
     access::{Access, InForce},
     error::{Error, Violation},
-    pace::Pace,
     suggestions::Suggestions,
     tables::{self, CallersTables},
 };
@@ -29,14 +25,6 @@ use crate::{
     policy::ConfigPolicies,
     publish::{Live, Tables, Target, Way, leases::Tally},
 };
-
-/// Answers to one caller that there is no such service, which cost it no time.
-const FREE_MISSES: u32 = 100;
-/// How far apart further ones are: at this pace they take some 5% of a core.
-const MISSES_APART: Duration = Duration::from_millis(1);
-/// The longest that one waits, since the caller's request waits with it; so many wait at a time, and
-/// further ones do not.
-const LONGEST_MISS: Duration = Duration::from_millis(20);
 
 /// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
 /// there must be a bound; a node's programs use far fewer.
@@ -63,8 +51,6 @@ pub struct Names {
     pods: Arc<Pods>,
     made: CallersTables,
     suggestions: Suggestions,
-    /// Of answers that there is no such service.
-    misses: Pace,
     sorting: tokio::sync::Mutex<()>,
 }
 
@@ -95,12 +81,6 @@ impl Names {
         });
         Self {
             suggestions: Suggestions::new(catalog.clone(), access.clone()),
-            misses: Pace {
-                free: FREE_MISSES,
-                apart: MISSES_APART,
-                longest: LONGEST_MISS,
-                paid: Mutex::default(),
-            },
             catalog,
             changes,
             kept: DashMap::new(),
@@ -271,12 +251,6 @@ impl Names {
     ) -> Error {
         match error {
             LookupError::NoSuchService { asked, .. } => {
-                // A program that asks as fast as it can for what is not there takes others' time.
-                if let Some(until) = self.misses.refused(identity)
-                    && until < Instant::now() + LONGEST_MISS.min(waited)
-                {
-                    sleep_until(until).await;
-                }
                 let near = self.suggestions.near(identity, &asked, waited).await;
                 Error::NotFound(LookupError::NoSuchService { asked, near })
             }
