@@ -29,8 +29,13 @@ use crate::{
         front::Front,
         metrics::Series,
         pods::Listeners,
+        priority::give_way,
     },
 };
+
+/// The niceness of the thread that accepts: whoever connects as fast as it can, and is refused, keeps that
+/// thread busy, and no pick waits for it.
+const NICE: i32 = 5;
 
 /// An agent that has the socket.
 pub(super) struct Serving {
@@ -149,6 +154,7 @@ impl Serving {
         if let Some(pods) = pods.clone() {
             tokio::spawn(async move { pods.follow().await });
         }
+        give_way(NICE, "accepting connections");
         let successor = {
             let giver = Giver {
                 claim: &claim,

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use super::{
     Agent,
     metrics::{self, Series},
+    priority::give_way,
 };
 use crate::{
     publish::Tables,
@@ -64,10 +65,7 @@ pub fn spawn(
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        // On Linux it is the calling thread's.
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-            tracing::warn!(%error, "the admin pages have the priority of picks");
-        }
+        give_way(NICE, "the admin pages");
         let served = runtime.block_on(serve(listener, told, ending));
         if let Err(error) = served {
             tracing::error!(%error, "the admin pages ended");

@@ -37,9 +37,9 @@ pub const SEND_BUFFER: usize = 16 << 10;
 /// Connections of all callers, as far as the system's limit on open files allows: 24 for each of a
 /// node's 250 pods. One takes some 20 KiB, so that all take 120 MiB of the DaemonSet's 256.
 pub const MAX_CONNECTIONS: usize = 6 << 10;
-/// So many of one caller take 30 MiB of the 96 that the agent is to stay within whatever one caller does
+/// So many of one caller take 20 MiB of the 96 that the agent is to stay within whatever one caller does
 /// (`pointsman bench isolation`).
-pub const MAX_CONNECTIONS_OF_ONE: usize = MAX_CONNECTIONS / 4;
+pub const MAX_CONNECTIONS_OF_ONE: usize = 1 << 10;
 /// Refused connections that wait to be closed; one takes little but a file descriptor.
 pub const MAX_REFUSED_CONNECTIONS: usize = 8 << 10;
 /// Bytes of unfinished requests and unread answers of all callers. One caller may have 24 MiB of it,

@@ -20,6 +20,7 @@
 //!   `tarpit`: how long who is refused again and again waits; `resting`: its connection meanwhile;
 //!   `pace`: how often is too often
 //! - `adopt`: what an agent before this one tells of its leases
+//! - [`priority`]: threads that give way to those that serve
 //! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
 
 pub mod access;
@@ -55,6 +56,7 @@ mod patience;
 mod pick;
 pub mod picked;
 pub mod pods;
+pub mod priority;
 mod report;
 mod resting;
 mod session;

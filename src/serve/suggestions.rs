@@ -23,7 +23,7 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::access::InForce;
+use super::{access::InForce, priority::give_way};
 use crate::{
     catalog::{Catalog, ServiceName},
     clock,
@@ -193,10 +193,7 @@ impl fmt::Debug for Suggestions {
 
 impl Shared {
     fn run(&self) {
-        // On Linux it is the calling thread's.
-        if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-            warn!(%error, "searches for what was meant have the priority of picks");
-        }
+        give_way(NICE, "searches for what was meant");
         let mut budget = Budget::new(clock::now());
         let mut paid = clock::thread_time();
         while let Some(question) = self.next() {
