@@ -12,6 +12,8 @@ use std::{
 
 /// This part of the whole is the reserve.
 const RESERVE: usize = 4;
+/// This part of the whole is much for one holder.
+const MUCH: usize = 8;
 /// Holders that the reserve has room for, each with an equal part of it.
 const HOLDERS: usize = 64;
 
@@ -51,6 +53,13 @@ pub struct Exhausted {
     pub all: usize,
     /// How many there are.
     pub total: usize,
+}
+
+impl Exhausted {
+    /// Whether the one who asked has much of it already: it need not be the one that left so little.
+    pub fn is_its_own(&self) -> bool {
+        self.held >= self.total / MUCH
+    }
 }
 
 impl<K: Copy + Debug + Ord> Quota<K> {
@@ -151,6 +160,8 @@ mod tests {
             quota.take("another").unwrap_err().to_string(),
             "1 leases are held by this caller and 301 of 400 by all: no more for now"
         );
+        assert!(!quota.take("another").unwrap_err().is_its_own());
+        assert!(quota.take("greedy").unwrap_err().is_its_own());
         drop(another);
         drop(greedy);
         assert!(quota.holders().is_empty());

@@ -62,12 +62,9 @@ pub const AFTER_CONNECTION: Duration = Duration::from_secs(5);
 /// requests a second of half a second each has 10,000.
 const MOST: usize = 1 << 18;
 
-/// A lease counts as one for so much of its cost begun. So all that callers may have in flight is
-/// [`MOST_COST`], and an endpoint's share of it can be told from another's.
-const COST_OF_ONE: u32 = 32;
-
-/// What the leases of all callers cost at the most.
-pub(super) const MOST_COST: u32 = MOST as u32 * COST_OF_ONE;
+/// What they may cost together: all of it is counted exactly, so that an endpoint's part can be told from
+/// another's; and whoever has little may have three requests of the highest cost there is.
+pub(super) const MOST_COST: u32 = 1 << 23;
 
 /// A power of two; with two worker threads a clash of locks is rare at 16.
 const SHARDS: usize = 16;
@@ -140,6 +137,7 @@ pub struct Leases {
     /// What a successor has not been told by now is all that it will be told.
     no_more_news: AtomicBool,
     quota: Arc<Quota<Identity>>,
+    costs: Arc<Quota<Identity>>,
 }
 
 #[derive(Default)]
@@ -153,8 +151,15 @@ struct Shard {
 }
 
 /// What a new lease is made of.
+/// The right to a lease, until it is dropped.
+#[derive(Debug)]
+pub struct Right {
+    _lease: Permit<Identity>,
+    _cost: Permit<Identity>,
+}
+
 struct Given<'a> {
-    permit: Permit<Identity>,
+    permit: Right,
     held: Held,
     in_flight: bool,
     no_report: bool,
@@ -168,7 +173,7 @@ struct Open {
     holder: Holder,
     deadline: Instant,
     tally: Arc<Tally>,
-    _permit: Permit<Identity>,
+    _permit: Right,
 }
 
 impl Leases {
@@ -185,6 +190,7 @@ impl Leases {
             has_news: Notify::new(),
             no_more_news: AtomicBool::new(false),
             quota: Quota::new("leases", MOST),
+            costs: Quota::new("units of cost in flight", MOST_COST as usize),
         })
     }
 
@@ -192,8 +198,9 @@ impl Leases {
     ///
     /// # Errors
     /// This identity, or all of them, have too many open.
-    pub fn permit(&self, identity: Identity, cost: u32) -> Result<Permit<Identity>, Exhausted> {
-        self.quota.take_some(identity, cost.div_ceil(COST_OF_ONE).max(1) as usize)
+    pub fn permit(&self, identity: Identity, cost: u32) -> Result<Right, Exhausted> {
+        let _lease = self.quota.take(identity)?;
+        Ok(Right { _lease, _cost: self.costs.take_some(identity, cost as usize)? })
     }
 
     /// Whose they are, and how many there may be.
@@ -205,7 +212,7 @@ impl Leases {
     /// A lease for this pick. `in_flight`: it counts already, and needs no [`Event::Started`].
     pub fn give(
         &self,
-        permit: Permit<Identity>,
+        permit: Right,
         held: Held,
         in_flight: bool,
         holder: &Holder,
@@ -222,7 +229,7 @@ impl Leases {
     /// The name is not to be told: it is for [`Leases::withdraw`].
     pub fn count(
         &self,
-        permit: Permit<Identity>,
+        permit: Right,
         held: Held,
         identity: Identity,
         time: Duration,

@@ -138,11 +138,6 @@ impl Live {
         &self.target
     }
 
-    /// How many endpoints it has room for so far.
-    pub fn room(&self) -> usize {
-        self.publisher().slots().len()
-    }
-
     pub(super) fn publisher(&self) -> MutexGuard<'_, ServicePublisher> {
         self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -143,14 +143,24 @@ impl Tables {
         self.shared.decide_all_anew();
     }
 
-    /// Gives up the table of a target in which nothing is in flight; whether it is gone.
+    /// Gives up the table of a target in which nothing is in flight; whether it is gone. Who is put aside
+    /// there is remembered, but of some endpoints of a service only.
     pub fn close(&self, target: &Target) -> bool {
         let mut all = lock(&self.shared.live);
         let unused = all.get(target).is_none_or(|live| live.publisher().is_unused());
         if unused && let Some(gone) = all.remove(target) {
+            let standings = gone.standings();
+            if target.selector.is_empty() && !standings.is_empty() {
+                lock(&self.shared.remembered).insert(target.clone(), standings);
+            }
             self.shared.close(&gone);
         }
         unused
+    }
+
+    /// How many endpoints the port of a target has.
+    pub fn endpoints_of(&self, target: &Target) -> usize {
+        self.shared.find(target).map_or(0, |(_, port)| port.endpoints.len())
     }
 
     /// Every live table.

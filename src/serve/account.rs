@@ -125,9 +125,9 @@ impl Account {
             let most = (open * Self::GROWTH).min(limits::MAX_STREAMS as usize);
             // Where there is not so much left, what is needed.
             let paid = self.pay(most.max(open)).or_else(|_| self.pay(open));
-            paid.inspect_err(|_| {
+            paid.inspect_err(|error| {
                 self.refused.fetch_add(1, SeqCst);
-                self.was_refused();
+                self.was_short(error);
             })?;
         }
         Ok(stream)
@@ -178,7 +178,16 @@ impl Account {
         })
     }
 
-    /// Something of it was: its caller has to wait for that, if there was much.
+    /// Something of it was refused for want of bytes. Whoever holds few of them is not to blame.
+    fn was_short(&self, error: &Error) {
+        if let Error::Exhausted { exhausted, .. } = error
+            && exhausted.is_its_own()
+        {
+            self.was_refused();
+        }
+    }
+
+    /// Something of it was refused: its caller has to wait for that, if there was much.
     pub(super) fn was_refused(&self) {
         if let Some(until) = self.tarpit.refused(self.identity) {
             *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
@@ -229,7 +238,7 @@ impl Pending {
         if bytes > self.bytes {
             let bytes = bytes.next_multiple_of(Self::STEP);
             let held = self.account.resize(self.bytes, bytes);
-            held.inspect_err(|_| self.account.was_refused())?;
+            held.inspect_err(|error| self.account.was_short(error))?;
             self.bytes = bytes;
         }
         Ok(())
@@ -255,6 +264,20 @@ mod tests {
     use super::*;
 
     const TOTAL: usize = 1 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_since_another_has_all_need_not_wait() {
+        let budget = Quota::new("bytes", TOTAL);
+        let tarpit = Tarpit::new(0);
+        let greedy = Account::new(budget.clone(), tarpit.clone(), Identity::Uid(1));
+        let modest = Account::new(budget.clone(), tarpit, Identity::Uid(2));
+        let _all = greedy.hold(TOTAL * 3 / 4).unwrap();
+        for account in [&greedy, &modest] {
+            (0..1000).for_each(|_| drop(account.hold(TOTAL / 8).unwrap_err()));
+        }
+        assert!(greedy.rests().is_some());
+        assert!(modest.rests().is_none());
+    }
 
     fn account(budget: &Arc<Quota<Identity>>) -> Arc<Account> {
         Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1))

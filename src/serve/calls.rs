@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
 use super::{
     Error, access::Access, account::Account, delivery::Line, ending::Ending, limits,
@@ -25,8 +25,8 @@ use crate::{
 const FREE_MISSES: u32 = 100;
 /// How far apart further ones are: at this pace they take some 5% of a core.
 const MISSES_APART: Duration = Duration::from_millis(1);
-/// The longest that one waits, since the caller's request waits with it; so many wait at a time, and
-/// further ones do not.
+/// The longest that one waits, since the caller's request waits with it. Where more than 20 of one caller
+/// wait at a time the pace is that of its own waiting.
 const LONGEST_MISS: Duration = Duration::from_millis(20);
 
 /// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
@@ -152,7 +152,6 @@ impl Agent {
     pub(super) async fn pace(&self, identity: Identity, error: &Error) {
         if matches!(error, Error::NotFound(_))
             && let Some(until) = self.misses.refused(identity)
-            && until < Instant::now() + LONGEST_MISS
         {
             sleep_until(until).await;
         }

@@ -34,9 +34,9 @@ pub const UNREAD_FACTOR: usize = 26;
 /// Bytes of answers that the kernel keeps for a caller who does not read; it doubles this, and charges
 /// it to the agent's control group.
 pub const SEND_BUFFER: usize = 16 << 10;
-/// Connections of all callers, as far as the system's limit on open files allows: 24 for each of a
-/// node's 250 pods. One takes some 20 KiB, so that all take 120 MiB of the DaemonSet's 256.
-pub const MAX_CONNECTIONS: usize = 6 << 10;
+/// Connections of all callers, as far as the system's limit on open files allows: 16 for each of a
+/// node's 250 pods. One takes some 20 KiB, so that all take 80 MiB of the DaemonSet's 256.
+pub const MAX_CONNECTIONS: usize = 4 << 10;
 /// So many of one caller take 20 MiB of the 96 that the agent is to stay within whatever one caller does
 /// (`pointsman bench isolation`).
 pub const MAX_CONNECTIONS_OF_ONE: usize = 1 << 10;

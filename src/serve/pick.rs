@@ -45,8 +45,7 @@ impl Agent {
             .collect::<Result<_, _>>()
             .map_err(|exhausted| Error::Exhausted {
                 exhausted,
-                right: "report leases when their requests end, pick with a shorter lease_ttl, or ask for \
-                        a lower cost, each 32 of which count as a lease",
+                right: "report leases when their requests end, or pick with a shorter lease_ttl or a lower cost",
             })?;
         let mut want = Want {
             exclude: &asked.exclude,

@@ -129,9 +129,9 @@ mod tests {
     use super::*;
     use crate::{identity::Identity, quota::Quota, serve::tarpit::Tarpit};
 
-    /// An account that is refused more than a byte, and was until it has to wait for a second or more.
+    /// An account that has all that it may, and was refused more until it has to wait for a second or more.
     fn refused() -> Arc<Account> {
-        let account = Account::new(Quota::new("bytes", 1), Tarpit::new(0), Identity::Uid(1));
+        let account = Account::new(Quota::new("bytes", 0), Tarpit::new(0), Identity::Uid(1));
         (0..400).for_each(|_| drop(account.hold(1 << 20).unwrap_err()));
         account
     }

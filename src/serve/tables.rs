@@ -17,11 +17,13 @@ use crate::{
     quota::{Exhausted, Permit, Quota},
 };
 
-/// All that there may be. Measured: a table of a few endpoints takes 26 KiB, so that they take 104 MiB
+/// All that there may be. Measured: a table of a few endpoints takes 26 KiB, so that they take 78 MiB
 /// of the DaemonSet's 256.
-pub(super) const MOST: usize = 1 << 12;
+pub(super) const MOST: usize = 3 << 10;
 /// So many endpoints take about as much as a table of a few.
 const ENDPOINTS_OF_ONE: usize = 64;
+/// A table counts as so many at the most: who may have few has to have one of any size.
+const MOST_OF_ONE: usize = 8;
 /// Those for some endpoints of a service only. A node's programs use a handful, each for its own shard.
 const MOST_NARROWED: usize = 1024;
 /// Unused for so long, one is given up where another is wanted.
@@ -43,7 +45,8 @@ struct Kept {
     by_target: HashMap<Target, Use>,
     /// When unused ones were last looked for.
     looked: Option<Duration>,
-    /// When those who know a table without asking here were last made to ask again.
+    /// When those who know a table without asking here were last made to ask again: from then on it is
+    /// known which tables are used.
     forgot: Option<Duration>,
 }
 
@@ -75,26 +78,21 @@ impl CallersTables {
             known.last = now;
             return self.tables.open(target).map_err(Error::NoTable);
         }
-        let mut permits = self.permits(identity, target).or_else(|exhausted| {
+        let permits = self.permits(identity, target).or_else(|exhausted| {
             self.give_up_unused(&mut kept, now, &forget);
             self.permits(identity, target).map_err(|_| exhausted)
         })?;
-        let Some(live) = self.tables.open(target).map_err(Error::NoTable)? else {
-            return Ok(None);
-        };
-        let more = live.room() / ENDPOINTS_OF_ONE;
-        if more > 0 {
-            permits.push(self.all.take_some(identity, more).map_err(|exhausted| {
-                self.tables.close(target);
-                refusal(exhausted)
-            })?);
+        let live = self.tables.open(target).map_err(Error::NoTable)?;
+        if live.is_some() {
+            kept.by_target.insert(target.clone(), Use { last: now, _permits: permits });
         }
-        kept.by_target.insert(target.clone(), Use { last: now, _permits: permits });
-        Ok(Some(live))
+        Ok(live)
     }
 
     fn permits(&self, identity: Identity, target: &Target) -> Result<Vec<Permit<Identity>>, Error> {
-        let mut permits = vec![self.all.take(identity).map_err(refusal)?];
+        let size = 1 + self.tables.endpoints_of(target) / ENDPOINTS_OF_ONE;
+        let size = size.min(MOST_OF_ONE);
+        let mut permits = vec![self.all.take_some(identity, size).map_err(refusal)?];
         if !target.selector.is_empty() {
             permits.push(self.narrowed.take(identity).map_err(refusal)?);
         }
@@ -106,12 +104,18 @@ impl CallersTables {
             return;
         }
         kept.looked = Some(now);
-        // Whoever uses one asks again within half of the time, and so its use is seen.
-        if kept.forgot.is_none_or(|then| now >= then + UNUSED / 2) {
-            kept.forgot = Some(now);
-            forget();
+        // Those for labels are asked for here each time they are used.
+        kept.by_target.retain(|target, of| {
+            target.selector.is_empty() || of.last + UNUSED > now || !self.tables.close(target)
+        });
+        if let Some(since) = kept.forgot {
+            if now < since + UNUSED {
+                return;
+            }
+            kept.by_target.retain(|target, of| of.last >= since || !self.tables.close(target));
         }
-        kept.by_target.retain(|target, of| of.last + UNUSED > now || !self.tables.close(target));
+        kept.forgot = Some(now);
+        forget();
     }
 }
 
@@ -141,6 +145,15 @@ mod tests {
     const ME: Identity = Identity::Uid(1);
     const SOMEBODY: Identity = Identity::Uid(2);
 
+    fn target(n: usize) -> Target {
+        Target {
+            service: format!("s{n}.shop").parse().unwrap(),
+            port: (None, None),
+            selector: crate::catalog::Labels::new(),
+            way: Way::Balanced,
+        }
+    }
+
     struct Node {
         made: CallersTables,
         tables: Tables,
@@ -163,14 +176,8 @@ mod tests {
         }
 
         fn open(&self, who: Identity, n: usize, at: u64) -> Result<Option<Arc<Live>>, Error> {
-            let target = Target {
-                service: format!("s{n}.shop").parse().unwrap(),
-                port: (None, None),
-                selector: crate::catalog::Labels::new(),
-                way: Way::Balanced,
-            };
             let forget = || self.forgot.set(self.forgot.get() + 1);
-            self.made.open(who, &target, Duration::from_secs(at), forget)
+            self.made.open(who, &target(n), Duration::from_secs(at), forget)
         }
     }
 
@@ -199,28 +206,33 @@ mod tests {
         for n in 0..3 {
             node.open(ME, n, 0).unwrap();
         }
-        assert!(node.open(ME, 3, 30).is_err());
-        assert_eq!(node.forgot.get(), 1, "so that who uses one says so");
-        node.open(ME, 0, 31).unwrap();
-        assert!(node.open(ME, 3, 59).is_err());
+        assert!(node.open(ME, 3, 100).is_err(), "who uses one may not have had to say so");
+        assert_eq!(node.forgot.get(), 1, "so that it does from now on");
+        node.open(ME, 0, 110).unwrap();
+        assert!(node.open(ME, 3, 159).is_err());
         // A table is unused when it has gone to sleep.
-        let asleep = (61..80).find(|at| {
+        let asleep = (160..180).find(|at| {
             std::thread::sleep(Duration::from_millis(200));
-            node.open(ME, 3, *at).is_ok()
+            node.open(ME, 0, 60 * at).unwrap();
+            node.open(ME, 3, 60 * at).is_ok()
         });
         assert!(asleep.is_some());
-        assert!(node.open(ME, 4, 80).unwrap().is_some(), "both unused ones are gone");
-        assert!(node.open(ME, 1, 80).is_err(), "the one in use is not");
+        let left = node.tables.all();
+        let is_left = |n: usize| left.iter().any(|live| live.target() == &target(n));
+        assert!(is_left(0), "it is in use");
+        assert!(is_left(3) && !(is_left(1) && is_left(2)));
     }
 
     #[test]
-    fn a_large_table_counts_as_many() {
+    fn a_large_table_counts_as_many_and_whoever_has_little_gets_one_of_any_size() {
         let node = Node::new(8, 2, 200);
-        let large = node.open(ME, 1, 0).unwrap().expect("a table");
-        assert_eq!(node.made.all.in_use(), 1 + large.room() / ENDPOINTS_OF_ONE);
+        node.open(ME, 1, 0).unwrap().expect("a table");
+        assert_eq!(node.made.all.in_use(), 1 + 200 / ENDPOINTS_OF_ONE);
         let tight = Node::new(4, 2, 255);
         assert!(tight.open(ME, 1, 0).is_err(), "a quarter is kept for others");
-        assert!(tight.open(ME, 0, 0).unwrap().is_some(), "and it has left nothing behind");
+        assert!(tight.tables.all().is_empty(), "nothing is left behind");
+        assert!(tight.open(ME, 0, 0).unwrap().is_some());
         assert_eq!(tight.made.all.in_use(), 1);
+        const { assert!(MOST_OF_ONE <= MOST / 4 / 64) };
     }
 }

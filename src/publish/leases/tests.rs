@@ -554,13 +554,18 @@ async fn a_report_that_overtakes_the_news_of_its_lease_counts_when_that_comes() 
 }
 
 #[test]
-fn a_costly_lease_counts_as_many_and_all_together_are_counted_exactly() {
+fn what_leases_cost_has_a_bound_and_all_of_it_is_counted_exactly() {
     let leases = Leases::new();
-    let one = leases.permit(ME, 1).unwrap();
-    let costly = leases.permit(ME, 10_000).unwrap();
-    assert_eq!(leases.quota().in_use(), 1 + 313);
-    drop((one, costly));
-    assert_eq!(leases.quota().in_use(), 0);
+    let held: Vec<_> = std::iter::from_fn(|| leases.permit(ME, 10_000).ok()).collect();
+    assert_eq!(held.len(), (MOST_COST / 4 * 3 / 10_000) as usize);
+    assert_eq!(leases.quota().in_use(), held.len(), "a refused one is not held");
+    let said = leases.permit(ME, 10_000).unwrap_err().to_string();
+    assert!(said.contains("units of cost in flight are held by this caller"), "{said}");
+    let another: Vec<_> =
+        std::iter::from_fn(|| leases.permit(Identity::Uid(77), 10_000).ok()).collect();
+    assert_eq!(another.len(), 3);
+    assert!(leases.permit(Identity::Uid(78), 1).is_ok());
+    drop(held);
     // The picker's counters say so much exactly, and so do sums of it over the slots of a page.
     const { assert!(MOST_COST <= 1 << 23) };
 }
