@@ -85,7 +85,9 @@ impl Connections {
                         // Nobody else comes through this listener.
                         Some(until) => sleep_until(until).await,
                         // A pod's is accepted from where picks are served.
-                        None if accepted % AT_A_TIME == 0 => tokio::task::yield_now().await,
+                        None if accepted.is_multiple_of(AT_A_TIME) => {
+                            tokio::task::yield_now().await
+                        }
                         None => {}
                     }
                 }
