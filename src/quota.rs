@@ -56,8 +56,8 @@ pub struct Exhausted {
 }
 
 impl Exhausted {
-    /// Whether the one who asked has much of it already: it need not be the one that left so little.
-    pub fn is_its_own(&self) -> bool {
+    /// Whether the one who asked has much of it already. Otherwise it is others that left so little.
+    pub fn holds_much(&self) -> bool {
         self.held >= self.total / MUCH
     }
 }
@@ -160,8 +160,8 @@ mod tests {
             quota.take("another").unwrap_err().to_string(),
             "1 leases are held by this caller and 301 of 400 by all: no more for now"
         );
-        assert!(!quota.take("another").unwrap_err().is_its_own());
-        assert!(quota.take("greedy").unwrap_err().is_its_own());
+        assert!(!quota.take("another").unwrap_err().holds_much());
+        assert!(quota.take("greedy").unwrap_err().holds_much());
         drop(another);
         drop(greedy);
         assert!(quota.holders().is_empty());

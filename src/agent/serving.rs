@@ -33,10 +33,6 @@ use crate::{
     },
 };
 
-/// The niceness of the thread that accepts: whoever connects as fast as it can, and is refused, keeps that
-/// thread busy, and no pick waits for it.
-const NICE: i32 = 5;
-
 /// An agent that has the socket.
 pub(super) struct Serving {
     claim: Claim,
@@ -154,7 +150,8 @@ impl Serving {
         if let Some(pods) = pods.clone() {
             tokio::spawn(async move { pods.follow().await });
         }
-        give_way(NICE, "accepting connections");
+        // Whoever connects as fast as it can, and is refused, keeps this thread busy.
+        give_way("accepting connections");
         let successor = {
             let giver = Giver {
                 claim: &claim,

@@ -150,7 +150,6 @@ struct Shard {
     untold: Option<Untold>,
 }
 
-/// What a new lease is made of.
 /// The right to a lease, until it is dropped.
 #[derive(Debug)]
 pub struct Right {
@@ -158,6 +157,7 @@ pub struct Right {
     _cost: Permit<Identity>,
 }
 
+/// What a new lease is made of.
 struct Given<'a> {
     permit: Right,
     held: Held,

@@ -11,10 +11,7 @@
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError,
-    atomic::{
-        AtomicBool, AtomicUsize,
-        Ordering::{Relaxed, SeqCst},
-    },
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 use tokio::time::Instant;
@@ -43,8 +40,6 @@ pub struct Account {
     refusal: OnceLock<Exhausted>,
     /// Until when the connection is to rest, since its caller was refused often.
     rests: Mutex<Option<Instant>>,
-    /// It has to; cheaper to ask.
-    has_to_rest: AtomicBool,
 }
 
 /// So many bytes of an account, until dropped.
@@ -76,19 +71,7 @@ impl Account {
         let (open, paid) = (AtomicUsize::new(0), AtomicUsize::new(Self::FREE));
         let (refused, unsent) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let (refusal, rests) = (OnceLock::new(), Mutex::default());
-        let has_to_rest = AtomicBool::new(false);
-        Arc::new(Self {
-            budget,
-            tarpit,
-            identity,
-            open,
-            paid,
-            refused,
-            unsent,
-            refusal,
-            rests,
-            has_to_rest,
-        })
+        Arc::new(Self { budget, tarpit, identity, open, paid, refused, unsent, refusal, rests })
     }
 
     /// Nothing yet.
@@ -180,29 +163,24 @@ impl Account {
 
     /// Something of it was refused for want of bytes. Whoever holds few of them is not to blame.
     fn was_short(&self, error: &Error) {
-        if let Error::Exhausted { exhausted, .. } = error
-            && exhausted.is_its_own()
-        {
-            self.was_refused();
+        if let Error::Exhausted { exhausted, .. } = error {
+            self.rest(self.tarpit.short(self.identity, exhausted));
         }
     }
 
     /// Something of it was refused: its caller has to wait for that, if there was much.
     pub(super) fn was_refused(&self) {
-        if let Some(until) = self.tarpit.refused(self.identity) {
-            *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
-            self.has_to_rest.store(true, Relaxed);
+        self.rest(self.tarpit.refused(self.identity));
+    }
+
+    fn rest(&self, until: Option<Instant>) {
+        if until.is_some() {
+            *self.rests.lock().unwrap_or_else(PoisonError::into_inner) = until;
         }
     }
 
-    /// Until when the connection is to be left alone from now on; asked once for each refusal.
-    pub(super) fn rests(&self) -> Option<Instant> {
-        // Who refuses and who asks are the connection's own task, as a rule; otherwise it is late by one
-        // turn.
-        if !self.has_to_rest.load(Relaxed) {
-            return None;
-        }
-        self.has_to_rest.store(false, Relaxed);
+    /// Until when the connection is to be left alone from now on; told once for each refusal.
+    pub(super) fn take_rest(&self) -> Option<Instant> {
         self.rests.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -275,8 +253,8 @@ mod tests {
         for account in [&greedy, &modest] {
             (0..1000).for_each(|_| drop(account.hold(TOTAL / 8).unwrap_err()));
         }
-        assert!(greedy.rests().is_some());
-        assert!(modest.rests().is_none());
+        assert!(greedy.take_rest().is_some());
+        assert!(modest.take_rest().is_none());
     }
 
     fn account(budget: &Arc<Quota<Identity>>) -> Arc<Account> {

@@ -32,10 +32,6 @@ mod page;
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// The thread's niceness: where others need a core as well it has a quarter of one, which is enough for
-/// probes, and it does not interrupt a pick.
-const NICE: i32 = 5;
-
 /// What the pages tell of.
 #[derive(Clone)]
 pub struct Told {
@@ -65,7 +61,7 @@ pub fn spawn(
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        give_way(NICE, "the admin pages");
+        give_way("the admin pages");
         let served = runtime.block_on(serve(listener, told, ending));
         if let Err(error) = served {
             tracing::error!(%error, "the admin pages ended");

@@ -1,22 +1,20 @@
 //! What every call shares: the agent's state, and who is calling.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::sleep_until;
 
 use super::{
     Error, access::Access, account::Account, delivery::Line, ending::Ending, limits,
-    metrics::Metrics, names::Names, pace::Pace, tarpit::Tarpit, watch::Life,
+    metrics::Metrics, names::Names, pace::Pace, picked::Picked, tarpit::Tarpit, watch::Life,
 };
 use crate::{
+    api::v1,
     catalog::Catalog,
     identity::{Identity, Pods},
     publish::{
         Tables,
-        leases::{Connection, Holder, Leases},
+        leases::{Connection, Holder, Leases, Undelivered},
     },
     quota::{Permit, Quota},
 };
@@ -78,23 +76,20 @@ impl Agent {
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
         let pods = Arc::<Pods>::default();
         tables.call_pods(pods.clone());
-        let connections = limits::most_connections();
-        let of_one = limits::MAX_CONNECTIONS_OF_ONE;
         Self {
             names: Names::new(catalog, tables, access, pods.clone()),
             leases: Leases::new(),
             pods,
             metrics: Arc::default(),
-            connections: Quota::with_most("connections", connections, of_one),
+            connections: Quota::with_most(
+                "connections",
+                limits::most_connections(),
+                limits::MAX_CONNECTIONS_OF_ONE,
+            ),
             sessions: Quota::new("sessions", limits::MAX_SESSIONS),
             watches: Quota::new("watches", limits::MAX_WATCHES),
             pending: Quota::new("bytes of unfinished requests", limits::MAX_PENDING),
-            misses: Pace {
-                free: FREE_MISSES,
-                apart: MISSES_APART,
-                longest: LONGEST_MISS,
-                paid: Mutex::default(),
-            },
+            misses: Pace::new(FREE_MISSES, MISSES_APART, LONGEST_MISS),
             tarpit: Tarpit::new(limits::most_refused_connections()),
             ending: Ending::default(),
             life: Life::new(),
@@ -147,14 +142,25 @@ impl Agent {
         })
     }
 
-    /// Waits before a caller hears this: where it asks as fast as it can for what is not there, it would
-    /// take others' time.
-    pub(super) async fn pace(&self, identity: Identity, error: &Error) {
-        if matches!(error, Error::NotFound(_))
-            && let Some(until) = self.misses.refused(identity)
+    /// The pick of a request of its own: a caller that asks as fast as it can for what is not there would
+    /// take others' time, so it hears of that at a pace.
+    ///
+    /// # Errors
+    /// As [`Agent::pick`].
+    pub(super) async fn pick_at_pace(
+        &self,
+        holder: &Holder,
+        request: &v1::PickRequest,
+        deadline: Option<Duration>,
+    ) -> Result<(Picked, Undelivered), Error> {
+        let picked = self.pick(holder, request, deadline).await;
+        if let Err(Error::NotFound(_)) = picked
+            && let Some(until) = self.misses.refused(holder.identity)
         {
-            sleep_until(until).await;
+            // Apart, so that a pick that succeeds has no room for a timer.
+            Box::pin(sleep_until(until)).await;
         }
+        picked
     }
 
     /// What is counted of the calls.

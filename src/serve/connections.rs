@@ -143,10 +143,7 @@ impl Connections {
                     let caller = agent.pods().named(identity);
                     tracing::warn!(%caller, "hung up on a caller: {exhausted}");
                 }
-                return exhausted
-                    .is_its_own()
-                    .then(|| agent.tarpit.close(identity, stream))
-                    .flatten();
+                return agent.tarpit.close(identity, &exhausted, stream);
             }
         };
         // Without it more waits in the kernel, unread, than is counted anywhere.
@@ -212,7 +209,7 @@ impl Connections {
             }
             drop(leave);
             // Its caller's share of the connections is used up meanwhile.
-            if let Some(until) = account.rests() {
+            if let Some(until) = account.take_rest() {
                 sleep_until(until).await;
             }
         });

@@ -159,11 +159,7 @@ async fn pick(
     let answer = async {
         // It may have to wait for a source.
         let _held = caller.account.hold_long(message.encoded_len())?;
-        let picked = agent.pick(&caller.on_connection(), message, deadline).await;
-        if let Err(error) = &picked {
-            Box::pin(agent.pace(caller.identity, error)).await;
-        }
-        picked
+        agent.pick_at_pace(&caller.on_connection(), message, deadline).await
     };
     let answer = answer.await.map(|(picked, leases)| send(written(&picked), Some(leases)));
     answer.map_err(|error| error.status())

@@ -123,11 +123,7 @@ async fn pick(
     let _held = caller.account.hold_long(body.len())?;
     let message: v1::PickRequest = json::read(&body)?;
     drop(body);
-    let picked = agent.pick(&caller.on_any_connection(), &message, None).await;
-    if let Err(error) = &picked {
-        Box::pin(agent.pace(caller.identity, error)).await;
-    }
-    picked
+    agent.pick_at_pace(&caller.on_any_connection(), &message, None).await
 }
 
 async fn report(

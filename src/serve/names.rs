@@ -49,7 +49,7 @@ pub struct Names {
     tallies: Arc<Mutex<Tallies>>,
     access: Arc<InForce>,
     pods: Arc<Pods>,
-    made: CallersTables,
+    callers_tables: CallersTables,
     suggestions: Suggestions,
     sorting: tokio::sync::Mutex<()>,
 }
@@ -88,7 +88,7 @@ impl Names {
             access,
             sorting: tokio::sync::Mutex::default(),
             pods,
-            made: CallersTables::new(tables.clone(), tables::MOST),
+            callers_tables: CallersTables::new(tables.clone(), tables::MOST),
             tables,
         }
     }
@@ -228,7 +228,7 @@ impl Names {
         identity: Identity,
         target: &Target,
     ) -> Result<Option<Arc<Live>>, Error> {
-        self.made.open(identity, target, clock::now(), || self.kept.clear())
+        self.callers_tables.open(identity, target, clock::now(), || self.kept.clear())
     }
 
     /// What was configured of services' policies: explains where a setting came from.

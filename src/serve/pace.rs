@@ -13,17 +13,20 @@ use crate::identity::Identity;
 /// Some refusals are free; further ones come one after the other.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// Refusals of one caller that cost it no time: a burst, which an honest caller may have.
-    pub(super) free: u32,
-    /// How far apart further ones are.
-    pub(super) apart: Duration,
-    /// The longest that one waits.
-    pub(super) longest: Duration,
+    free: u32,
+    apart: Duration,
+    longest: Duration,
     /// When each caller's refusals will be paid for.
-    pub(super) paid: Mutex<BTreeMap<Identity, Instant>>,
+    paid: Mutex<BTreeMap<Identity, Instant>>,
 }
 
 impl Pace {
+    /// So many refusals of one caller are free: a burst, which an honest caller may have. Further ones are
+    /// so far `apart`, and none waits longer than `longest`.
+    pub(super) fn new(free: u32, apart: Duration, longest: Duration) -> Self {
+        Self { free, apart, longest, paid: Mutex::default() }
+    }
+
     /// One more refusal of this caller; until when it is to wait, if it is.
     pub(super) fn refused(&self, caller: Identity) -> Option<Instant> {
         let now = Instant::now();
@@ -50,7 +53,7 @@ mod tests {
     const LONGEST: Duration = Duration::from_secs(10);
 
     fn pace() -> Pace {
-        Pace { free: 100, apart: APART, longest: LONGEST, paid: Mutex::default() }
+        Pace::new(100, APART, LONGEST)
     }
 
     fn waits(pace: &Pace, caller: Identity) -> Duration {

@@ -45,7 +45,8 @@ impl Agent {
             .collect::<Result<_, _>>()
             .map_err(|exhausted| Error::Exhausted {
                 exhausted,
-                right: "report leases when their requests end, or pick with a shorter lease_ttl or a lower cost",
+                right: "report leases when their requests end, or pick with a shorter lease_ttl or a \
+                        lower cost",
             })?;
         let mut want = Want {
             exclude: &asked.exclude,

@@ -31,7 +31,7 @@ impl<T: Unpin> Resting<T> {
 
     /// Done when there is no rest to wait for. Fails when the stream has ended.
     fn poll_rested(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Some(until) = self.account.rests() {
+        if let Some(until) = self.account.take_rest() {
             self.rest = Some(Box::pin(sleep_until(until)));
         }
         if let Some(rest) = &mut self.rest {

@@ -44,9 +44,6 @@ const QUEUED: usize = 64;
 const WAITING: usize = 64;
 /// Names whose suggestions are remembered, the last ones; some 300 bytes each.
 const REMEMBERED: usize = 1024;
-/// Lower than that of picks: it gets a quarter of a busy processor beside one of them. With the lowest
-/// there is (19) it would get a seventieth, and a busy node no suggestions.
-const NICE: i32 = 5;
 
 type Near = Arc<[ServiceName]>;
 type Search = Box<dyn Fn(&Question) -> Vec<ServiceName> + Send + Sync>;
@@ -193,7 +190,7 @@ impl fmt::Debug for Suggestions {
 
 impl Shared {
     fn run(&self) {
-        give_way(NICE, "searches for what was meant");
+        give_way("searches for what was meant");
         let mut budget = Budget::new(clock::now());
         let mut paid = clock::thread_time();
         while let Some(question) = self.next() {

@@ -5,10 +5,7 @@
 //! for a while, the longer the more often. What it was answered goes out all the same, and its caller's
 //! other connections are served as before.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     net::UnixStream,
@@ -16,7 +13,10 @@ use tokio::{
 };
 
 use super::pace::Pace;
-use crate::{identity::Identity, quota::Quota};
+use crate::{
+    identity::Identity,
+    quota::{Exhausted, Quota},
+};
 
 /// Refusals of one caller that cost it no time.
 const FREE: u32 = 100;
@@ -38,9 +38,8 @@ pub(super) struct Tarpit {
 impl Tarpit {
     /// Nobody waits. So many of the connections that are refused may.
     pub(super) fn new(connections: usize) -> Arc<Self> {
-        let pace = Pace { free: FREE, apart: APART, longest: LONGEST, paid: Mutex::default() };
         let kept = Quota::new("refused connections", connections);
-        Arc::new(Self { pace, kept })
+        Arc::new(Self { pace: Pace::new(FREE, APART, LONGEST), kept })
     }
 
     /// One more refusal of this caller; until when what was refused is to wait, if it is.
@@ -48,10 +47,20 @@ impl Tarpit {
         self.pace.refused(caller)
     }
 
+    /// The same, for want of something. Whoever holds little of that is not to blame, and never waits.
+    pub(super) fn short(&self, caller: Identity, exhausted: &Exhausted) -> Option<Instant> {
+        exhausted.holds_much().then(|| self.refused(caller)).flatten()
+    }
+
     /// Closes a connection that there is no share for: at once, or when its caller has waited. Until when
     /// it has to.
-    pub(super) fn close(&self, caller: Identity, stream: UnixStream) -> Option<Instant> {
-        let until = self.refused(caller)?;
+    pub(super) fn close(
+        &self,
+        caller: Identity,
+        exhausted: &Exhausted,
+        stream: UnixStream,
+    ) -> Option<Instant> {
+        let until = self.short(caller, exhausted)?;
         if let Ok(permit) = self.kept.take(caller) {
             tokio::spawn(async move {
                 sleep_until(until).await;
@@ -71,11 +80,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn refused_connections_wait_as_long_as_there_is_room_for_them() {
         let tarpit = Tarpit::new(4);
+        let connections = Quota::new("connections", 1);
+        let _all = connections.take(CALLER).unwrap();
+        let exhausted = connections.take(CALLER).unwrap_err();
         let mut others = Vec::new();
         for n in 0..FREE + 10 {
             let (stream, other) = UnixStream::pair().unwrap();
             others.push(other);
-            assert_eq!(tarpit.close(CALLER, stream).is_some(), n >= FREE);
+            assert_eq!(tarpit.close(CALLER, &exhausted, stream).is_some(), n >= FREE);
         }
         assert_eq!(tarpit.kept.in_use(), 3, "three quarters are for one caller");
         tokio::time::sleep(2 * LONGEST).await;
