@@ -103,7 +103,7 @@ const PATIENCE: u32 = 4;
 const MOST_DOUBLINGS: u32 = 6;
 
 /// Whether an endpoint may be hanging: requests go there, and no answer comes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hanging {
     unanswered: u32,
     /// Epochs since it was found to.

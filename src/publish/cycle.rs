@@ -358,6 +358,8 @@ impl Entry {
                 error!(service = %live.target(), %error, "callers stay with the table before");
             }
             self.behind = shown.is_err();
+        } else if !Arc::ptr_eq(publisher.plan(), &before) {
+            live.share_plan(&publisher);
         }
         self.wanted = publisher.wanted_period();
         drop(publisher);

@@ -171,3 +171,18 @@ fn a_table_that_is_no_more_is_let_go() {
     world.run(SECOND, || ());
     assert_eq!(Arc::strong_count(&live), 1);
 }
+
+#[test]
+fn publisher_and_callers_keep_one_plan_between_them() {
+    let mut world = World::new();
+    let live = world.open("cart");
+    for fails in [false, true, false] {
+        world.run(2 * SECOND, || {
+            let outcome = if fails { Outcome::Failure } else { Outcome::Success };
+            pick(&live, ONE).end(outcome, None);
+        });
+        world.run(SECOND, || ());
+        let explained = live.explain();
+        assert_eq!(Arc::strong_count(&explained.plan), 3, "the publisher's, the callers', this");
+    }
+}

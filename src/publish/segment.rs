@@ -56,7 +56,7 @@ pub(super) struct Segment {
     in_flight: Vec<u32>,
     /// Of those who count by age what they open: the callers of the socket.
     ages: Option<Arc<Ages>>,
-    /// By slot, from the first turn of an epoch on.
+    /// By slot; empty while no request stays without an answer.
     hanging: Vec<Hanging>,
 }
 
@@ -126,9 +126,19 @@ impl Segment {
     /// Begins another epoch.
     pub(super) fn turn(&mut self) -> Turn {
         let Some(ages) = &self.ages else { return Turn::default() };
-        self.hanging.resize(self.slots as usize, Hanging::default());
         let hanging = &mut self.hanging;
-        ages.turn(|slot, became, answered| hanging[slot as usize].turned(became, answered))
+        let turn = ages.turn(|slot, became, answered| {
+            if hanging.is_empty() && became > 0 && !answered {
+                hanging.resize(self.slots as usize, Hanging::default());
+            }
+            if let Some(hanging) = hanging.get_mut(slot as usize) {
+                hanging.turned(became, answered);
+            }
+        });
+        if hanging.iter().all(|each| *each == Hanging::default()) {
+            *hanging = Vec::new();
+        }
+        turn
     }
 
     /// In flight at a slot for longer than the service's requests take, in cost units.
