@@ -8,6 +8,9 @@ use super::{Error, Violation};
 
 mod rare_forms;
 
+/// The fields that are a duration, in either form of their name.
+const DURATIONS: [&str; 4] = ["latency", "wait", "lease_ttl", "leaseTtl"];
+
 /// Bytes of an answer with one pick of a few labels.
 const USUAL: usize = 512;
 
@@ -33,10 +36,12 @@ fn read_again<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     match serde_path_to_error::deserialize(RareForms::new(&mut json)) {
         // It may be right as far as it goes, with more behind it.
         Ok(message) => json.end().map(|()| message).map_err(|more| wrong(String::new(), &more)),
-        Err(error) => Err(match error.path().to_string() {
-            root if root == "." => wrong(String::new(), error.inner()),
-            path => wrong(path, error.inner()),
-        }),
+        Err(error) => {
+            // The root is a dot, and a field that was never named a question mark.
+            let path = error.path().to_string();
+            let path = path.trim_end_matches('?').trim_end_matches('.');
+            Err(wrong(path.to_owned(), error.inner()))
+        }
     }
 }
 
@@ -144,12 +149,16 @@ fn wrong(field: String, error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
-    // What pbjson's reader of numbers says of anything that is none, by itself or in a string.
-    let text =
-        match text.ends_with("untagged enum Content") || text == "invalid digit found in string" {
-            true => "it must be a number, without a fraction where it counts something",
-            false => text,
-        };
+    let text = match field.rsplit('.').next() {
+        Some(name) if error.is_data() && DURATIONS.contains(&name) => {
+            "it must be seconds in a string that ends with s, such as \"0.031s\""
+        }
+        // What pbjson's reader of numbers says of anything that is none, by itself or in a string.
+        _ if text.ends_with("untagged enum Content") || text == "invalid digit found in string" => {
+            "it must be a number, without a fraction where it counts something"
+        }
+        _ => text,
+    };
     let wrong = format!("line {} column {}: {text}", error.line(), error.column());
     Violation::new(field, wrong).into()
 }
@@ -199,6 +208,32 @@ mod tests {
             assert_eq!(violation.field, "count");
             assert!(violation.wrong.contains("must be a number"), "{violation:?}");
         }
+    }
+
+    #[test]
+    fn what_is_no_duration_is_told_what_one_looks_like() {
+        for wait in
+            ["31", "true", "{}", "\"\"", "\"s\"", "\"1m\"", "\"1e3s\"", "\"1.2.3s\"", "\" 1s\""]
+        {
+            for name in ["wait", "leaseTtl", "lease_ttl"] {
+                let body = format!(r#"{{"service":"a.b","{name}":{wait}}}"#);
+                let violation = violation::<PickRequest>(body);
+                assert_eq!(violation.field, name, "{wait}");
+                assert!(violation.wrong.ends_with("such as \"0.031s\""), "{wait}: {violation:?}");
+            }
+            let body = format!(r#"{{"reports":[{{"lease":"x","latency":{wait}}}]}}"#);
+            let violation = violation::<ReportRequest>(body);
+            assert_eq!(violation.field, "reports[0].latency");
+            assert!(violation.wrong.ends_with("such as \"0.031s\""), "{wait}: {violation:?}");
+        }
+        let cut_off = violation::<PickRequest>(r#"{"service":"a.b","wait":"1"#);
+        assert!(cut_off.wrong.contains("EOF"), "{cut_off:?}");
+    }
+
+    #[test]
+    fn what_breaks_off_before_a_field_has_the_place_alone() {
+        assert_eq!(violation::<PickRequest>("{").field, "");
+        assert_eq!(violation::<ReportRequest>(r#"{"reports":[{"#).field, "reports[0]");
     }
 
     #[test]
