@@ -65,7 +65,11 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     report
         .section("A service with a request every millisecond, beside", beside::rows(smoke)?)
         .notes
-        .push("The floor is the same service alone.".into());
+        .push(
+            "The floor of a period is that of the same service alone; that of a share is a thread \
+             that waits as often and does nothing."
+                .into(),
+        );
     Ok(report)
 }
 
