@@ -31,7 +31,7 @@ pub mod socket;
 pub mod start;
 pub mod threads;
 
-/// Arguments of `pointsman bench`.
+/// Measure what it costs and how well it balances, each figure with its goal.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -32,7 +32,7 @@ use std::{io, process::ExitCode, time::Duration};
 
 use clap::ValueEnum;
 
-/// Runs a small load on this machine, balanced three ways at once, and compares them.
+/// Run a small load on this machine, balanced three ways at once, and compare them.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How long the load runs.
