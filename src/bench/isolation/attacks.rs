@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, LIST, PICK, PREFACE, SETTINGS, frame};
+use crate::clock;
 
 /// Bytes of a body that is never finished: one less than a request may have.
 const BODY: usize = (1 << 20) - 1;
@@ -41,6 +42,10 @@ pub struct Attack {
     pub name: &'static str,
     begin: fn(Target) -> Running,
 }
+
+/// No attack: what a caller takes that has a core for itself and asks nothing.
+pub const BUSY_LOOP: Attack =
+    Attack { name: "a busy loop that asks nothing", begin: |_| Box::pin(busy_loop()) };
 
 /// All of them; at last, all at once.
 pub const ATTACKS: &[Attack] = &[
@@ -71,6 +76,14 @@ impl Attack {
         // Its time is over: that is how it ends.
         runtime.block_on(async { timeout(lasts, (self.begin)(target)).await }).ok();
         Ok(())
+    }
+}
+
+async fn busy_loop() {
+    loop {
+        let begun = clock::now();
+        while clock::now() - begun < Duration::from_millis(1) {}
+        tokio::task::yield_now().await;
     }
 }
 

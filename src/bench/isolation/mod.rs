@@ -5,14 +5,14 @@
 //! another user, since callers are told apart by that.
 
 use std::{
-    io,
+    io, iter,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
     thread,
     time::Duration,
 };
 
 use self::{
-    attacks::{ATTACKS, Attack, Target},
+    attacks::{ATTACKS, Attack, BUSY_LOOP, Target},
     caller::Picks,
     group::Group,
 };
@@ -60,7 +60,7 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     allow_many_files();
     let group = Group::make()?;
     let asked = |attack: &&Attack| args.only.as_ref().is_none_or(|only| attack.name.contains(only));
-    for attack in ATTACKS.iter().filter(asked) {
+    for attack in iter::once(&BUSY_LOOP).chain(ATTACKS).filter(asked) {
         let mut agent = AgentProcess::start_in(SERVICES, Some(group.path()))?;
         agent.open_folder()?;
         let seen = Seen::of(attack, &mut agent, lasts)?;
@@ -123,12 +123,18 @@ impl Seen {
             let of = |picks: &Picks| picks.micros(share);
             Row::value(name(what), of(&self.attacked), "us").over(of(&self.quiet))
         };
+        let slowest = micros("another's picks, p99", 0.99);
         vec![
             Row::value(name("peak resident"), self.resident, "MiB")
                 .goal(Goal::value_at_most(RESIDENT_MIB)),
             Row::value(name("resident once it is over"), self.rested, "MiB"),
             micros("another's picks, p50", 0.5),
-            micros("another's picks, p99", 0.99).goal(Goal::ratio_at_most(SLOWER)),
+            // Of the loop it is the machine's: no agent could do better.
+            if self.name == BUSY_LOOP.name {
+                slowest
+            } else {
+                slowest.goal(Goal::ratio_at_most(SLOWER))
+            },
             Row::value(name("another's picks that failed"), self.attacked.failed as f64, "")
                 .goal(Goal::value_at_most(0.0)),
         ]
