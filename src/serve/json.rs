@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
+use serde_path_to_error::Segment;
 
 use self::rare_forms::RareForms;
 use super::{Error, Violation};
@@ -36,12 +37,17 @@ fn read_again<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     match serde_path_to_error::deserialize(RareForms::new(&mut json)) {
         // It may be right as far as it goes, with more behind it.
         Ok(message) => json.end().map(|()| message).map_err(|more| wrong(String::new(), &more)),
-        Err(error) => {
-            // The root is a dot, and a field that was never named a question mark.
-            let path = error.path().to_string();
-            let path = path.trim_end_matches('?').trim_end_matches('.');
-            Err(wrong(path.to_owned(), error.inner()))
-        }
+        Err(error) => Err(wrong(field(error.path()), error.inner())),
+    }
+}
+
+/// The field at the end of a path, as far as it was named: nothing at the root.
+fn field(path: &serde_path_to_error::Path) -> String {
+    let text = path.to_string();
+    match path.iter().next_back() {
+        None => String::new(),
+        Some(Segment::Unknown) => text.trim_end_matches('?').trim_end_matches('.').to_owned(),
+        Some(_) => text,
     }
 }
 
@@ -190,6 +196,26 @@ mod tests {
         assert_eq!(violation.field, "servcie");
         assert!(violation.wrong.starts_with("line 2 column "), "{violation:?}");
         assert!(violation.wrong.contains("unknown field `servcie`"), "{violation:?}");
+    }
+
+    #[test]
+    fn a_field_is_named_as_it_was_written() {
+        assert_eq!(violation::<PickRequest>(r#"{"what?":1}"#).field, "what?");
+        assert_eq!(violation::<ReportRequest>(r#"{"reports":[{"a.":1}]}"#).field, "reports[0].a.");
+    }
+
+    #[test]
+    fn every_duration_of_a_request_is_known_as_one() {
+        let proto = include_str!("../../proto/pointsman/v1/agent.proto");
+        let requests = proto.split("\nmessage ").filter(|message| {
+            ["PickRequest", "Report "].iter().any(|name| message.starts_with(name))
+        });
+        let fields: Vec<&str> = requests
+            .flat_map(|message| message.split("google.protobuf.Duration ").skip(1))
+            .filter_map(|field| field.split(' ').next())
+            .collect();
+        assert!(fields.contains(&"wait") && fields.contains(&"latency"), "{fields:?}");
+        assert!(fields.iter().all(|field| DURATIONS.contains(field)), "{fields:?}");
     }
 
     #[test]
