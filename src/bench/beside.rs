@@ -6,8 +6,6 @@
 
 use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-
 use super::{
     report::{Goal, Row},
     threads::processor_time,
@@ -18,7 +16,7 @@ use crate::{
     identity::Identity,
     plan::Here,
     policy::ConfigPolicies,
-    publish::{Held, Live, Outcome, Tables, Target, Want},
+    publish::{Held, Live, Outcome, Tables, Target, Want, bell::Bell},
 };
 
 const TICK: Duration = Duration::from_millis(1);
@@ -83,11 +81,10 @@ fn bare_wakeups(how_long: Duration) -> io::Result<f64> {
     let from = clock::now();
     let thread =
         thread::Builder::new().name(NAME.into()).spawn(move || -> io::Result<Duration> {
-            let nothing = eventfd(0, EventfdFlags::CLOEXEC)?;
+            let never_rung = Bell::new()?;
             while clock::now() - from < how_long {
-                let left = TICK.as_nanos() - (clock::now() - from).as_nanos() % TICK.as_nanos();
-                let left = Timespec { tv_sec: 0, tv_nsec: left as i64 };
-                poll(&mut [PollFd::new(&nothing, PollFlags::IN)], Some(&left))?;
+                let since = (clock::now() - from).as_nanos() % TICK.as_nanos();
+                Bell::wait_for([&never_rung], TICK - Duration::from_nanos(since as u64));
             }
             let spent = processor_time(std::process::id(), NAME)?;
             spent.ok_or_else(|| io::Error::other("no thread waits"))

@@ -35,7 +35,7 @@ const UNDER_WAY: usize = 50;
 const LATENCY_US: u32 = 10_000;
 const PASSES: u32 = 1_000;
 /// In percent.
-const MOST_OF_A_CORE: f64 = 100.0 * period::MOST_OF_A_CORE;
+const MOST_OF_A_CORE: f64 = 100.0 * period::MOST_FOR_PASSES;
 
 /// Runs it busy, then idle.
 pub fn run(smoke: bool) -> io::Result<Report> {
@@ -169,7 +169,7 @@ impl Stage {
             costs.push(cost);
             // As the publishing thread does it.
             self.cost = (self.cost * 7 + cost) / 8;
-            let needed = self.cost.div_f64(period::MOST_OF_A_CORE);
+            let needed = self.cost.div_f64(period::MOST_FOR_PASSES);
             self.period = period::affordable(self.publisher.wanted_period(), needed, self.period);
             self.now += self.period;
         }

@@ -10,24 +10,29 @@ use rustix::{
 
 /// An eventfd, to be rung from any thread: rings before a wait coalesce.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub struct Bell {
     file: Arc<OwnedFd>,
     waker: Waker,
 }
 
 impl Bell {
-    pub(super) fn new() -> io::Result<Self> {
+    /// One that is quiet.
+    ///
+    /// # Errors
+    /// The system gives no event descriptor.
+    pub fn new() -> io::Result<Self> {
         let file = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         Ok(Self { waker: Waker::new(file.clone())?, file })
     }
 
-    pub(super) fn ring(&self) {
+    /// Ends a wait, or the next one.
+    pub fn ring(&self) {
         self.waker.wake();
     }
 
     /// Waits at most so long for one of them; whether it was rung. Those that were are quiet from
     /// then on.
-    pub(super) fn wait_for<const N: usize>(bells: [&Self; N], timeout: Duration) -> bool {
+    pub fn wait_for<const N: usize>(bells: [&Self; N], timeout: Duration) -> bool {
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),

@@ -320,13 +320,6 @@ impl Counting {
         }
     }
 
-    /// Takes the publisher's newest plan, which decides as the one before: or both would be kept.
-    pub(super) fn share_plan(&mut self, publisher: &ServicePublisher) {
-        if self.plan.version == publisher.plan().version {
-            self.plan = publisher.plan().clone();
-        }
-    }
-
     fn slots_by_address(&mut self) -> &HashMap<SocketAddr, u32> {
         if self.slot_of.is_none() {
             let slots = 0..self.index_of.len() as u32;

@@ -14,9 +14,10 @@ use super::{
     bell::Bell,
     live::Live,
     period,
-    schedule::{Schedule, TICK, in_ticks, tick_of},
+    schedule::Schedule,
     share::{Demand, Users, stretches},
     shared::Shared,
+    tick::Ticks,
     wakeup::TableId,
 };
 use crate::clock;
@@ -47,6 +48,7 @@ pub(super) type Meter = Box<dyn Fn() -> Duration + Send>;
 pub(super) struct Cycle {
     shared: Arc<Shared>,
     meter: Meter,
+    ticks: Ticks,
     tables: BTreeMap<TableId, Entry>,
     due: Schedule,
     awake: BTreeSet<TableId>,
@@ -92,6 +94,7 @@ impl Cycle {
         });
         Self {
             shared,
+            ticks: Ticks::new(clock::now(), meter()),
             meter,
             tables: BTreeMap::new(),
             due: Schedule::default(),
@@ -111,12 +114,14 @@ impl Cycle {
             let before = self.shared.numbers.passes.load(Relaxed);
             let next = self.turn(now);
             let published = self.shared.numbers.passes.load(Relaxed) > before;
-            self.wait(next, if published { tick_of(now) + TICK } else { now });
+            let next_tick = self.ticks.of(now) + self.ticks.length();
+            self.wait(next, if published { next_tick } else { now });
         }
     }
 
     /// Publishes what is due, and says when something is next.
     pub(super) fn turn(&mut self, now: Duration) -> Duration {
+        self.ticks.count_wakeup();
         // Before the tables that were opened: one that is not known yet has been opened since.
         let woken = self.shared.wakeups.take();
         let changed = self.shared.take_changes_over();
@@ -178,12 +183,14 @@ impl Cycle {
             }
             let Some(entry) = self.tables.get_mut(&table) else { continue };
             judged |= entry.publish(&self.shared, &self.meter, now);
+            self.ticks.count_pass(entry.cost);
+            entry.choose_period(&self.ticks);
             entry.count_lost(&self.shared, now, self.can_sleep);
             shortest = shortest.min(entry.period);
-            let mut next = tick_of(at) + entry.period;
+            let mut next = self.ticks.of(at) + entry.period;
             if next <= now {
                 self.shared.numbers.overruns.fetch_add(1, Relaxed);
-                next = tick_of(now) + entry.period;
+                next = self.ticks.of(now) + entry.period;
             }
             self.due.set(table, next);
             if entry.live.publisher().is_idle() {
@@ -207,6 +214,7 @@ impl Cycle {
         let ask = now >= users_at + ASK_FOR_USERS_EVERY;
         let users_at = if ask { now } else { users_at };
         self.shared_out = SharedOut { at: now, among: self.awake.len(), users_at };
+        self.ticks.adapt(now, (self.meter)());
         let mut wanted: Vec<(TableId, f64, Users)> = Vec::with_capacity(self.awake.len());
         for table in &self.awake {
             let Some(entry) = self.tables.get_mut(table) else { continue };
@@ -216,16 +224,17 @@ impl Cycle {
                     entry.users = users;
                 }
             }
-            let share = entry.cost.as_secs_f64() / entry.wanted.as_secs_f64();
+            let share = entry.cost.as_secs_f64() / self.ticks.whole(entry.wanted).as_secs_f64();
             wanted.push((*table, share, entry.users.clone()));
         }
         let demands: Vec<Demand<'_>> =
             wanted.iter().map(|(_, share, users)| Demand { share: *share, users }).collect();
         let mut shortest = Duration::MAX;
-        for ((table, ..), stretch) in wanted.iter().zip(stretches(&demands)) {
+        let stretches = stretches(&demands, self.ticks.left_for_passes());
+        for ((table, ..), stretch) in wanted.iter().zip(stretches) {
             let Some(entry) = self.tables.get_mut(table) else { continue };
             entry.stretch = stretch;
-            entry.choose_period();
+            entry.choose_period(&self.ticks);
             shortest = shortest.min(entry.period);
         }
         if shortest < Duration::MAX {
@@ -350,7 +359,8 @@ impl Entry {
         };
         let replanned = publisher.plan().version != before.version;
         let judged = replanned && !publisher.plan().standings().eq(before.standings());
-        if pass.superseded || replanned || self.behind {
+        // Also where the new plan decides as the one before: or both would be kept.
+        if pass.superseded || !Arc::ptr_eq(publisher.plan(), &before) || self.behind {
             let shown = live.show(&mut publisher);
             if let Err(error) = &shown
                 && !self.behind
@@ -358,22 +368,19 @@ impl Entry {
                 error!(service = %live.target(), %error, "callers stay with the table before");
             }
             self.behind = shown.is_err();
-        } else if !Arc::ptr_eq(publisher.plan(), &before) {
-            live.share_plan(&publisher);
         }
         self.wanted = publisher.wanted_period();
         drop(publisher);
         for address in pass.lost {
             shared.catalog.connection_failed(&live.target().service, address, now);
         }
-        self.choose_period();
         judged
     }
 
-    fn choose_period(&mut self) {
+    fn choose_period(&mut self, ticks: &Ticks) {
         let stretched = self.stretch > 1.0;
         let needed = if stretched { self.wanted.mul_f64(self.stretch) } else { Duration::ZERO };
-        self.period = in_ticks(period::affordable(self.wanted, needed, self.period));
+        self.period = ticks.whole(period::affordable(self.wanted, needed, self.period));
     }
 
     /// Counts a message that did not come.

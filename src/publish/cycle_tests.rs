@@ -1,13 +1,14 @@
 //! The publishing thread's turns, on virtual time and with passes of a made-up cost.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use super::{
-    Held, Live, Outcome, Tables, Target, Want, cycle::Cycle, schedule::TICK, shared::Shared,
-};
+use super::{Held, Live, Outcome, Tables, Target, Want, cycle::Cycle, shared::Shared, tick::TICK};
 use crate::{
     catalog::{Catalog, Change, Endpoint, Port, Service, ServiceName, SourceId},
     clock,
@@ -26,18 +27,29 @@ struct World {
     shared: Arc<Shared>,
     tables: Tables,
     cycle: Cycle,
+    turns: Arc<AtomicU32>,
     now: Duration,
 }
 
 impl World {
     fn new() -> Self {
+        Self::with_wakeups_of(Duration::ZERO)
+    }
+
+    /// Each turn of the thread takes so much of a processor, beside its passes.
+    fn with_wakeups_of(cost: Duration) -> Self {
         let catalog = Arc::new(Catalog::new(["test"]));
         let shared = Shared::new(catalog, ConfigPolicies::default(), Here::default(), 1);
         let shared = shared.expect("event descriptors");
         let metered = shared.clone();
-        let spent = move || PASS * metered.numbers.passes.load(Relaxed) as u32;
+        let turns = Arc::new(AtomicU32::new(0));
+        let wakeups = turns.clone();
+        let spent = move || {
+            let passes = metered.numbers.passes.load(Relaxed) as u32;
+            PASS * passes + cost * wakeups.load(Relaxed)
+        };
         let cycle = Cycle::new(shared.clone(), Box::new(spent));
-        Self { tables: Tables::over(shared.clone()), cycle, shared, now: clock::now() }
+        Self { tables: Tables::over(shared.clone()), cycle, turns, shared, now: clock::now() }
     }
 
     fn open(&self, name: &str) -> Arc<Live> {
@@ -68,6 +80,7 @@ impl World {
         while self.now < end {
             traffic();
             self.now += TICK;
+            self.turns.fetch_add(1, Relaxed);
             self.cycle.turn(self.now);
         }
     }
@@ -105,6 +118,28 @@ fn a_busy_table_keeps_its_period_beside_many_with_a_request_open_in_each() {
     world.run(SECOND, || request(&busy, OTHER));
     assert_eq!(busy.publication() - before, 1_000, "one a millisecond");
     assert_eq!(world.passes() - passes, 1_000, "and none of a table where nothing moves");
+}
+
+#[test]
+fn where_waking_up_is_dear_a_busy_table_is_published_less_often_alone_as_beside_others() {
+    let mut world = World::with_wakeups_of(Duration::from_micros(36));
+    let busy = world.open("busy");
+    world.run(SECOND, || request(&busy, OTHER));
+    let alone = busy.publication();
+    world.run(SECOND, || request(&busy, OTHER));
+    assert!((333..=334).contains(&(busy.publication() - alone)), "one every three milliseconds");
+
+    let others = world.open_many(30);
+    let mut turn = 0;
+    let mut traffic = || {
+        request(&busy, OTHER);
+        turn += 1;
+        request(&others[turn % others.len()], ONE);
+    };
+    world.run(SECOND, &mut traffic);
+    let beside = busy.publication();
+    world.run(SECOND, &mut traffic);
+    assert!((333..=334).contains(&(busy.publication() - beside)));
 }
 
 #[test]

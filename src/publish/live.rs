@@ -174,12 +174,6 @@ impl Live {
         self.show_to(&mut counting, publisher, stale)
     }
 
-    /// Lets callers have the publisher's newest plan, where it decides as theirs.
-    pub(super) fn share_plan(&self, publisher: &ServicePublisher) {
-        let callers = self.callers.load();
-        callers.lock().share_plan(publisher);
-    }
-
     fn show_to(
         &self,
         counting: &mut Counting,

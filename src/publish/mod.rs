@@ -13,7 +13,7 @@
 //!   `rest`: when a table may sleep; [`retry`]: the retry budget; [`samples`]: the last picks
 //! - [`leases`]: the names by which callers say how their picks went
 
-mod bell;
+pub mod bell;
 mod callers;
 mod cell;
 mod cycle;
@@ -34,6 +34,7 @@ mod standing;
 pub mod structure;
 pub mod tables;
 pub mod target;
+mod tick;
 mod verdicts;
 mod wakeup;
 mod witnesses;

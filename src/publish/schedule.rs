@@ -7,9 +7,6 @@ use std::{
 
 use super::wakeup::TableId;
 
-/// Due times lie on whole ticks, so that many tables cost one wake-up of the thread.
-pub(super) const TICK: Duration = Duration::from_millis(1);
-
 /// When each table is due next; a table without a time is not.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
@@ -50,17 +47,6 @@ impl Schedule {
     }
 }
 
-/// The tick that has begun last.
-pub(super) fn tick_of(now: Duration) -> Duration {
-    let tick = TICK.as_nanos() as u64;
-    Duration::from_nanos(now.as_nanos() as u64 / tick * tick)
-}
-
-/// A period in whole ticks: the nearest number, and at least one.
-pub(super) fn in_ticks(period: Duration) -> Duration {
-    tick_of(period + TICK / 2).max(TICK)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,15 +66,5 @@ mod tests {
         assert_eq!(schedule.next(), Some(ms(3)));
         assert_eq!(schedule.take_due(ms(4)), [(ms(3), 2), (ms(4), 1)]);
         assert_eq!((schedule.take_due(ms(9)), schedule.next()), (vec![], None));
-    }
-
-    #[test]
-    fn periods_are_whole_ticks() {
-        let in_us = |us| in_ticks(Duration::from_micros(us)).as_micros();
-        assert_eq!(
-            [1, 1_000, 1_499, 1_500, 62_500].map(in_us),
-            [1_000, 1_000, 1_000, 2_000, 63_000]
-        );
-        assert_eq!(tick_of(Duration::from_micros(7_999)), ms(7));
     }
 }

@@ -1,6 +1,6 @@
 //! Who may have how much of the publishing thread.
 //!
-//! All tables together may take [`MOST_OF_A_CORE`]. Where they want more, each holder gets a fair
+//! All tables together have a budget. Where they want more, each holder gets a fair
 //! share: what one does not use others may, and whoever wants more than a share has the periods of
 //! all own tables stretched alike. A holder is an identity that picks from a table. One that
 //! several pick from costs each of them a part, and has the period of the one who can afford most:
@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use super::period::MOST_OF_A_CORE;
 use crate::identity::Identity;
 
 /// Those who pick from a table, as far as they are told apart: see [`MOST_USERS`].
@@ -28,8 +27,9 @@ pub(super) struct Demand<'a> {
     pub(super) users: &'a [Identity],
 }
 
-/// By what each table's wanted period is to be stretched, at least 1.
-pub(super) fn stretches(demands: &[Demand<'_>]) -> Vec<f64> {
+/// By what each table's wanted period is to be stretched, at least 1, so that all together take no
+/// more of a core than the budget.
+pub(super) fn stretches(demands: &[Demand<'_>], budget: f64) -> Vec<f64> {
     let mut wanted: BTreeMap<Option<Identity>, f64> = BTreeMap::new();
     for demand in demands {
         let part = demand.share / demand.users.len().max(1) as f64;
@@ -37,7 +37,7 @@ pub(super) fn stretches(demands: &[Demand<'_>]) -> Vec<f64> {
             *wanted.entry(holder).or_default() += part;
         }
     }
-    let most = fair_share(wanted.values().copied().collect());
+    let most = fair_share(wanted.values().copied().collect(), budget);
     let stretch = |holder| (wanted[&holder] / most).max(1.0);
     let least = |demand: &Demand<'_>| holders(demand.users).map(stretch).fold(f64::MAX, f64::min);
     demands.iter().map(least).collect()
@@ -50,9 +50,9 @@ fn holders(users: &[Identity]) -> impl Iterator<Item = Option<Identity>> {
 
 /// The most that a holder may have, so that what all of them get is the budget; endless where it is
 /// enough for all.
-fn fair_share(mut wanted: Vec<f64>) -> f64 {
+fn fair_share(mut wanted: Vec<f64>, budget: f64) -> f64 {
     wanted.sort_by(f64::total_cmp);
-    let mut left = MOST_OF_A_CORE;
+    let mut left = budget;
     for (index, want) in wanted.iter().enumerate() {
         let each = left / (wanted.len() - index) as f64;
         if *want > each {
@@ -71,6 +71,7 @@ mod tests {
 
     const ONE: Identity = Identity::Uid(1);
     const OTHER: Identity = Identity::Uid(2);
+    const BUDGET: f64 = 0.02;
 
     fn demand(percent: f64, users: &[Identity]) -> Demand<'_> {
         Demand { share: percent / 100.0, users }
@@ -79,15 +80,15 @@ mod tests {
     #[test]
     fn nothing_is_stretched_within_the_budget() {
         let demands = [demand(0.5, &[ONE]), demand(0.5, &[OTHER]), demand(0.9, &[])];
-        assert_eq!(stretches(&demands), [1.0; 3]);
-        assert!(stretches(&[]).is_empty());
+        assert_eq!(stretches(&demands, BUDGET), [1.0; 3]);
+        assert!(stretches(&[], BUDGET).is_empty());
     }
 
     #[test]
     fn who_wants_more_than_a_share_pays_with_all_own_tables() {
         let mut demands: Vec<_> = (0..100).map(|_| demand(1.0, &[ONE])).collect();
         demands.push(demand(0.5, &[OTHER]));
-        let stretches = stretches(&demands);
+        let stretches = stretches(&demands, BUDGET);
         assert_eq!(stretches[100], 1.0);
         // 100% of a core, with 1.5% left of the budget.
         assert!(stretches[..100].iter().all(|stretch| (stretch - 100.0 / 1.5).abs() < 1e-9));
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn a_table_is_not_stretched_for_what_one_of_its_users_does_elsewhere() {
         let demands = [demand(50.0, &[ONE]), demand(0.4, &[ONE, OTHER])];
-        assert_eq!(stretches(&demands)[1], 1.0);
+        assert_eq!(stretches(&demands, BUDGET)[1], 1.0);
     }
 
     proptest! {
@@ -109,10 +110,10 @@ mod tests {
             let demands: Vec<_> =
                 wanted.iter().zip(&users).map(|((share, _), users)| demand(*share, users)).collect();
             let all: f64 = demands.iter().map(|demand| demand.share).sum();
-            let got: f64 = (demands.iter().zip(stretches(&demands)))
+            let got: f64 = (demands.iter().zip(stretches(&demands, BUDGET)))
                 .map(|(demand, stretch)| demand.share / stretch)
                 .sum();
-            prop_assert!((got - all.min(MOST_OF_A_CORE)).abs() < 1e-9, "{got} of {all}");
+            prop_assert!((got - all.min(BUDGET)).abs() < 1e-9, "{got} of {all}");
         }
     }
 }
