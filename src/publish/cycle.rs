@@ -94,7 +94,7 @@ impl Cycle {
         });
         Self {
             shared,
-            ticks: Ticks::new(clock::now(), meter()),
+            ticks: Ticks::default(),
             meter,
             tables: BTreeMap::new(),
             due: Schedule::default(),
@@ -115,13 +115,21 @@ impl Cycle {
             let next = self.turn(now);
             let published = self.shared.numbers.passes.load(Relaxed) > before;
             let next_tick = self.ticks.of(now) + self.ticks.length();
+            let measured_from = self.ticks.measures().then(|| (self.meter)());
             self.wait(next, if published { next_tick } else { now });
+            if let Some(from) = measured_from {
+                self.waited((self.meter)().saturating_sub(from));
+            }
         }
+    }
+
+    /// A wait took so much of a processor.
+    pub(super) fn waited(&mut self, cost: Duration) {
+        self.ticks.waited(cost);
     }
 
     /// Publishes what is due, and says when something is next.
     pub(super) fn turn(&mut self, now: Duration) -> Duration {
-        self.ticks.count_wakeup();
         // Before the tables that were opened: one that is not known yet has been opened since.
         let woken = self.shared.wakeups.take();
         let changed = self.shared.take_changes_over();
@@ -183,7 +191,6 @@ impl Cycle {
             }
             let Some(entry) = self.tables.get_mut(&table) else { continue };
             judged |= entry.publish(&self.shared, &self.meter, now);
-            self.ticks.count_pass(entry.cost);
             entry.choose_period(&self.ticks);
             entry.count_lost(&self.shared, now, self.can_sleep);
             shortest = shortest.min(entry.period);
@@ -214,7 +221,7 @@ impl Cycle {
         let ask = now >= users_at + ASK_FOR_USERS_EVERY;
         let users_at = if ask { now } else { users_at };
         self.shared_out = SharedOut { at: now, among: self.awake.len(), users_at };
-        self.ticks.adapt(now, (self.meter)());
+        self.ticks.adapt();
         let mut wanted: Vec<(TableId, f64, Users)> = Vec::with_capacity(self.awake.len());
         for table in &self.awake {
             let Some(entry) = self.tables.get_mut(table) else { continue };

@@ -1,10 +1,7 @@
 //! The publishing thread's turns, on virtual time and with passes of a made-up cost.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -27,29 +24,24 @@ struct World {
     shared: Arc<Shared>,
     tables: Tables,
     cycle: Cycle,
-    turns: Arc<AtomicU32>,
+    wait: Duration,
     now: Duration,
 }
 
 impl World {
     fn new() -> Self {
-        Self::with_wakeups_of(Duration::ZERO)
+        Self::with_waits_of(Duration::ZERO)
     }
 
-    /// Each turn of the thread takes so much of a processor, beside its passes.
-    fn with_wakeups_of(cost: Duration) -> Self {
+    /// Each wait of the thread takes so much of a processor.
+    fn with_waits_of(wait: Duration) -> Self {
         let catalog = Arc::new(Catalog::new(["test"]));
         let shared = Shared::new(catalog, ConfigPolicies::default(), Here::default(), 1);
         let shared = shared.expect("event descriptors");
         let metered = shared.clone();
-        let turns = Arc::new(AtomicU32::new(0));
-        let wakeups = turns.clone();
-        let spent = move || {
-            let passes = metered.numbers.passes.load(Relaxed) as u32;
-            PASS * passes + cost * wakeups.load(Relaxed)
-        };
+        let spent = move || PASS * metered.numbers.passes.load(Relaxed) as u32;
         let cycle = Cycle::new(shared.clone(), Box::new(spent));
-        Self { tables: Tables::over(shared.clone()), cycle, turns, shared, now: clock::now() }
+        Self { tables: Tables::over(shared.clone()), cycle, wait, shared, now: clock::now() }
     }
 
     fn open(&self, name: &str) -> Arc<Live> {
@@ -80,7 +72,7 @@ impl World {
         while self.now < end {
             traffic();
             self.now += TICK;
-            self.turns.fetch_add(1, Relaxed);
+            self.cycle.waited(self.wait);
             self.cycle.turn(self.now);
         }
     }
@@ -122,7 +114,7 @@ fn a_busy_table_keeps_its_period_beside_many_with_a_request_open_in_each() {
 
 #[test]
 fn where_waking_up_is_dear_a_busy_table_is_published_less_often_alone_as_beside_others() {
-    let mut world = World::with_wakeups_of(Duration::from_micros(36));
+    let mut world = World::with_waits_of(Duration::from_micros(36));
     let busy = world.open("busy");
     world.run(SECOND, || request(&busy, OTHER));
     let alone = busy.publication();
