@@ -20,7 +20,7 @@ pub use taint::TaintKey;
 
 use crate::{
     catalog::ServiceName,
-    policy::ConfigPolicies,
+    policy::{ConfigPolicies, Layers},
     source::{
         Problem, Spec, document,
         policy_block::{PolicyBlock, PolicyShape},
@@ -61,6 +61,8 @@ pub struct Config {
     pub access: Vec<AccessEntry>,
     /// Whether there are metrics of single endpoints.
     pub endpoint_metrics: bool,
+    /// Whether wrong settings are told by events on their Services.
+    pub events: bool,
     /// What is logged, such as `info` or `info,pointsman::source=debug`.
     pub log: Option<String>,
 }
@@ -100,7 +102,7 @@ struct ConfigFile {
     /// pointsman.dev/agent-not-ready.
     #[schemars(with = "Option<String>")]
     remove_taint: Option<TaintText>,
-    /// Policies of services; they win over what the services themselves carry.
+    /// Policies of services. What a service itself says wins over them, but for what is in override.
     policies: PoliciesBlock,
     /// Which callers may list and pick services of which namespaces; the first entry that fits a
     /// caller holds. Without entries everyone may ask for everything; with some, whom none fits may
@@ -109,6 +111,9 @@ struct ConfigFile {
     access: Vec<Spanned<AccessBlock>>,
     /// Whether there are metrics of single endpoints, of at most 10,000.
     endpoint_metrics: bool,
+    /// Whether wrong settings of a Service are told by an Event on it, too; the agent has to be allowed
+    /// to create events.
+    events: bool,
     /// What is logged, such as info or info,pointsman::source=debug.
     #[schemars(with = "Option<String>")]
     log: Option<LogFilter>,
@@ -118,9 +123,27 @@ struct ConfigFile {
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Policies")]
 struct PoliciesBlock {
-    /// For every service.
+    /// For every service, where neither the namespace, nor the service, nor its owner says another.
     #[schemars(with = "Option<PolicyShape>")]
     default: PolicyBlock,
+    /// By namespace.
+    #[schemars(with = "BTreeMap<String, PolicyShape>")]
+    namespaces: BTreeMap<Arc<str>, PolicyBlock>,
+    /// By service: name.namespace.
+    #[schemars(with = "BTreeMap<String, PolicyShape>")]
+    services: BTreeMap<ServiceKey, PolicyBlock>,
+    /// What holds whatever services say of themselves, in their annotations or their file.
+    #[serde(rename = "override")]
+    overriding: OverrideBlock,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Override")]
+struct OverrideBlock {
+    /// For every service.
+    #[schemars(with = "Option<PolicyShape>")]
+    all: PolicyBlock,
     /// By namespace.
     #[schemars(with = "BTreeMap<String, PolicyShape>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
@@ -163,14 +186,15 @@ document::from_text!(
 );
 
 impl Config {
-    /// Reads a configuration file.
+    /// Reads a configuration file, and gives its text as well.
     ///
     /// # Errors
     /// What is wrong first, where, and what would be right.
-    pub fn load(path: &Path) -> Result<Self, Problem> {
+    pub fn load(path: &Path) -> Result<(Self, String), Problem> {
         let file: Arc<str> = path.display().to_string().into();
         let bytes = std::fs::read(path).map_err(|error| Problem::of_file(&file, error))?;
-        Self::parse(&file, document::text(&file, &bytes)?)
+        let text = document::text(&file, &bytes)?;
+        Ok((Self::parse(&file, text)?, text.to_owned()))
     }
 
     /// Reads a configuration from text; `file` is what errors call it.
@@ -196,6 +220,7 @@ impl Config {
             policies,
             access: access::entries(file, written.access)?,
             endpoint_metrics: written.endpoint_metrics,
+            events: written.events,
             log: written.log.map(|it| it.0),
         })
     }
@@ -221,31 +246,60 @@ fn sources(file: &Arc<str>, written: Vec<Spanned<SourceText>>) -> Result<Vec<Spe
 }
 
 fn policies(file: &Arc<str>, written: &PoliciesBlock) -> Result<ConfigPolicies, Problem> {
-    // A configuration is refused where a service's own settings would only be passed over: whoever
-    // starts the agent is there to mend it.
-    let settings = |path: &str, block: &PolicyBlock| match block.problems(file, path).pop() {
-        Some(problem) => Err(problem),
-        None => Ok(block.settings("configuration", file)),
-    };
+    let PoliciesBlock { default, namespaces, services, overriding } = written;
+    let base = Blocks { kind: "configuration", path: "policies", all: "default", file };
+    let over =
+        Blocks { kind: "configuration's override", path: "policies.override", all: "all", file };
+    let OverrideBlock { all, .. } = overriding;
     Ok(ConfigPolicies {
-        default: settings("policies.default", &written.default)?,
-        namespaces: written
-            .namespaces
-            .iter()
-            .map(|(name, block)| {
-                let path = format!("policies.namespaces.{name}");
-                Ok((name.clone(), settings(&path, block)?))
-            })
-            .collect::<Result<_, Problem>>()?,
-        services: written
-            .services
-            .iter()
-            .map(|(name, block)| {
-                let path = format!("policies.services.{}", name.0);
-                Ok((name.0.clone(), settings(&path, block)?))
-            })
-            .collect::<Result<_, Problem>>()?,
+        base: base.layers(default, namespaces, services)?,
+        overriding: over.layers(all, &overriding.namespaces, &overriding.services)?,
     })
+}
+
+/// Where some blocks stand.
+struct Blocks<'a> {
+    /// What a person calls them.
+    kind: &'static str,
+    path: &'static str,
+    /// The name of the block for all services.
+    all: &'static str,
+    file: &'a Arc<str>,
+}
+
+impl Blocks<'_> {
+    /// A configuration is refused where a service's own settings would only be passed over: whoever
+    /// starts the agent is there to mend it.
+    fn layers(
+        &self,
+        all: &PolicyBlock,
+        namespaces: &BTreeMap<Arc<str>, PolicyBlock>,
+        services: &BTreeMap<ServiceKey, PolicyBlock>,
+    ) -> Result<Layers, Problem> {
+        let Self { kind, path, file, .. } = self;
+        let settings = |name: &str, block: &PolicyBlock| match block
+            .problems(file, &format!("{path}.{name}"))
+            .pop()
+        {
+            Some(problem) => Err(problem),
+            None => Ok(block.settings(kind, file)),
+        };
+        Ok(Layers {
+            all: settings(self.all, all)?,
+            namespaces: namespaces
+                .iter()
+                .map(|(name, block)| {
+                    Ok((name.clone(), settings(&format!("namespaces.{name}"), block)?))
+                })
+                .collect::<Result<_, Problem>>()?,
+            services: services
+                .iter()
+                .map(|(name, block)| {
+                    Ok((name.0.clone(), settings(&format!("services.{}", name.0), block)?))
+                })
+                .collect::<Result<_, Problem>>()?,
+        })
+    }
 }
 
 #[cfg(test)]

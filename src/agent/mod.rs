@@ -18,7 +18,7 @@
 //! - [`takeover`]: one agent after another, without a pick that fails
 //! - [`signals`], [`reload`]: what is told while it runs; [`systemd`]: what it tells
 //! - [`startup_taint`]: what its node registered with, until it is ready
-//! - [`logs`]: what it says
+//! - [`logs`]: what it says; `wrong_settings`: of settings that can't hold
 
 use std::{
     io,
@@ -29,7 +29,7 @@ use std::{
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{runtime::Runtime, sync::watch};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::{
     activation::Passed, reload::Reload, serving::Serving, signals::Signals,
@@ -47,8 +47,11 @@ use crate::{
         admin,
         claim::{Claim, ClaimError},
     },
-    source::{self, Spec, Status},
-    state::{Keeper, Origins},
+    source::{
+        self, Cluster, Spec, Status,
+        kubernetes::events::{self, Events},
+    },
+    state::{Keeper, Origins, configuration},
 };
 
 pub mod activation;
@@ -60,6 +63,7 @@ mod sockets;
 pub mod startup_taint;
 pub mod systemd;
 pub mod takeover;
+mod wrong_settings;
 
 /// Threads for the socket's calls. A pick takes microseconds; more threads would only take cores
 /// from the programs that this node is there for.
@@ -98,6 +102,19 @@ pub struct Options {
     pub access: Access,
     /// Whether there are metrics of single endpoints.
     pub endpoint_metrics: bool,
+    /// The cluster in which wrong settings are told by events on their Services, if any.
+    pub events: Option<Cluster>,
+    /// The configuration file, if there is one.
+    pub file: File,
+}
+
+/// The configuration file that an agent was started with.
+#[derive(Clone, Debug, Default)]
+pub struct File {
+    /// What is in it, where it holds.
+    pub text: Option<String>,
+    /// What is wrong with it, where an earlier one is in force.
+    pub problem: Option<String>,
 }
 
 /// Why an agent could not start.
@@ -121,6 +138,17 @@ pub enum StartError {
         passed: PathBuf,
         /// The socket to serve.
         asked: SocketAddress,
+    },
+    /// An agent serves already, and by what is no worse.
+    #[error(
+        "the configuration is wrong, and an agent serves already (pid {pid}): it is left to serve; \
+         {problem}"
+    )]
+    Configuration {
+        /// The process of the other agent.
+        pid: String,
+        /// What is wrong.
+        problem: String,
     },
     /// The agent that serves it does not hand over.
     #[error(transparent)]
@@ -152,7 +180,12 @@ pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(
     }
     let right = match Claim::take_with(&options.socket, passed.is_some()) {
         Ok(claim) => Right::Own(claim),
-        Err(ClaimError::Live { pid, .. }) if options.takeover => Right::Of(pid),
+        Err(ClaimError::Live { pid, .. }) if options.takeover => match &options.file.problem {
+            Some(problem) => {
+                return Err(StartError::Configuration { pid, problem: problem.clone() });
+            }
+            None => Right::Of(pid),
+        },
         Err(error) => return Err(error.into()),
     };
     let admin = match admin::bind(options.admin) {
@@ -175,6 +208,10 @@ pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(
         files,
         "starting"
     );
+
+    if let Some(problem) = &options.file.problem {
+        error!("the configuration is wrong, and the last good one is in force: {problem}");
+    }
 
     let (end, ending) = watch::channel(false);
     let parts = Parts::start(options, reload, seed, ending, &runtime)?;
@@ -239,11 +276,26 @@ impl Parts {
         let sources = start_sources(&options, &catalog, &ending, &tables, runtime);
         warn_of_access(options.pods.as_deref(), &options.access);
         let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.access.clone()));
+        agent.configuration().judge(options.file.problem.clone());
         let (leases, holds) = (agent.leases().clone(), catalog.clone());
         runtime.spawn(async move { leases.run().await });
         runtime.spawn(async move { holds.end_holds().await });
         runtime.spawn(systemd::watchdog());
+        let events = options.events.clone().map(|cluster| {
+            let (events, waiting) = Events::new();
+            runtime.spawn(events::write(cluster, options.here.node.clone(), waiting));
+            events
+        });
+        runtime.spawn(wrong_settings::tell(catalog.clone(), tables.clone(), events));
         Ok(Self { options, reload, catalog, tables, agent, origins, keeper, sources })
+    }
+}
+
+/// Keeps the configuration file for an agent that is started beside a wrong one.
+fn keep_configuration(options: &Options) {
+    let (Some(folder), Some(text)) = (&options.state, &options.file.text) else { return };
+    if let Err(error) = configuration::write(folder, text) {
+        warn!("the configuration can't be kept for the next start: {error}");
     }
 }
 
@@ -275,8 +327,8 @@ fn settings(options: &Options) -> Vec<(&'static str, String)> {
             "policies",
             format!(
                 "{} services, {} namespaces",
-                options.policies.services.len(),
-                options.policies.namespaces.len()
+                options.policies.base.services.len(),
+                options.policies.base.namespaces.len()
             ),
         ),
         ("process", std::process::id().to_string()),

@@ -6,7 +6,11 @@
 use tracing::{error, info, warn};
 
 use super::{Options, logs, systemd};
-use crate::{publish::Tables, serve::names::Names, source::Status};
+use crate::{
+    publish::Tables,
+    serve::{Agent, names::Names},
+    source::Status,
+};
 
 /// What it takes to read the configuration again.
 pub struct Reload {
@@ -28,13 +32,20 @@ impl Reload {
         &self,
         now: &Options,
         tables: &Tables,
-        names: &Names,
+        agent: &Agent,
         sources: impl Iterator<Item = &'a Status>,
     ) {
         systemd::reloading();
         match (self.read)() {
-            Ok(new) => self.take_over(now, new, tables, names),
-            Err(why) => error!("the configuration stays as it was: {why}"),
+            Ok(new) => {
+                agent.configuration().judge(None);
+                super::keep_configuration(&new);
+                self.take_over(now, new, tables, agent.names());
+            }
+            Err(why) => {
+                error!("the configuration stays as it was: {why}");
+                agent.configuration().judge(Some(why));
+            }
         }
         sources.for_each(Status::look_again);
         systemd::ready();
@@ -51,6 +62,7 @@ impl Reload {
             ("remove-taint", now.startup_taint != new.startup_taint),
             ("state", now.state != new.state),
             ("pods", now.pods != new.pods),
+            ("events", now.events != new.events),
             ("endpoint-metrics", now.endpoint_metrics != new.endpoint_metrics),
         ];
         for (name, _) in fixed.into_iter().filter(|(_, differs)| *differs) {

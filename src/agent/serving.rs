@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 use super::{
     Parts, Right, StartError,
     activation::Passed,
-    settings,
+    keep_configuration, settings,
     signals::{Signals, Told},
     sockets::Sockets,
     system, systemd,
@@ -94,6 +94,7 @@ impl Serving {
         let connections = Arc::new(Connections::new(Front::new(agent.clone())));
         let pods = options.pods.clone().map(|folder| Listeners::start(folder, connections.clone()));
         claim.sign()?;
+        keep_configuration(options);
         listening.send_replace(true);
         let ready = tell_when_ready(parts.catalog.clone(), listens);
         let taint = options.startup_taint.clone();
@@ -172,8 +173,7 @@ impl Serving {
                         Told::End => break None,
                         Told::Reload => {
                             let sources = parts.sources.iter().map(|(_, status)| status);
-                            let names = parts.agent.names();
-                            parts.reload.again(&parts.options, &parts.tables, names, sources);
+                            parts.reload.again(&parts.options, &parts.tables, &parts.agent, sources);
                         }
                     },
                     successor = &mut giving => break Some(successor),

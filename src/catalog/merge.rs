@@ -11,11 +11,12 @@ use std::{
 };
 
 use super::{
+    before,
     brake::Brake,
     directory::Directory,
     intern::Interner,
     last_good::{LastGood, Unconfirmed},
-    model::Service,
+    model::{Service, Setting},
     name::ServiceName,
     store::{Change, SourceId},
     validate,
@@ -36,6 +37,9 @@ struct Source {
     known: HashMap<ServiceName, Arc<Service>>,
     /// Those of the known that it has not said in this run.
     unconfirmed: Unconfirmed,
+    /// Settings of those that it still has and no longer says the endpoints of, where some are wrong:
+    /// what held before them does so again once it says them.
+    withdrawn: HashMap<ServiceName, Vec<Setting>>,
 }
 
 /// A service that may have changed.
@@ -59,6 +63,7 @@ impl Merge {
                 synced: false,
                 known: HashMap::new(),
                 unconfirmed: Unconfirmed::default(),
+                withdrawn: HashMap::new(),
             })
             .collect();
         let directory = Arc::new(Directory::new(sources.len()));
@@ -84,9 +89,18 @@ impl Merge {
             Change::Upsert(service) => self.upsert(source.0, service).into_iter().collect(),
             Change::Remove(name) => {
                 self.directory.remove(source.0, &name);
+                self.sources[source.0].withdrawn.remove(&name);
                 vec![self.drop_known(source.0, name)]
             }
-            Change::Withdraw(name) => vec![self.drop_known(source.0, name)],
+            Change::Withdraw(name) => {
+                let Source { known, withdrawn, .. } = &mut self.sources[source.0];
+                if let Some(service) = known.get(&name)
+                    && service.settings.iter().any(|setting| setting.wrong.is_some())
+                {
+                    withdrawn.insert(name.clone(), service.settings.clone());
+                }
+                vec![self.drop_known(source.0, name)]
+            }
             Change::Names(names) => self.names(source.0, names),
             Change::Name(mut name) => {
                 self.interner.share_name(&mut name);
@@ -162,7 +176,8 @@ impl Merge {
     fn names(&mut self, source: usize, mut names: Vec<ServiceName>) -> Vec<Touched> {
         names.iter_mut().for_each(|name| self.interner.share_name(name));
         let names: HashSet<ServiceName> = names.into_iter().collect();
-        let Source { known, .. } = &self.sources[source];
+        let Source { known, withdrawn, .. } = &mut self.sources[source];
+        withdrawn.retain(|name, _| names.contains(name));
         let unnamed: Vec<_> = known.keys().filter(|name| !names.contains(name)).cloned().collect();
         // Another source may have had them to itself so far.
         let named: Vec<_> =
@@ -199,7 +214,10 @@ impl Merge {
     fn upsert(&mut self, source: usize, mut service: Service) -> Option<Touched> {
         validate::mend(&mut service);
         let unconfirmed = self.sources[source].unconfirmed.settle(&service.name);
-        let known = &mut self.sources[source].known;
+        let Source { known, withdrawn, .. } = &mut self.sources[source];
+        let withdrawn = withdrawn.remove(&service.name);
+        let settings = known.get(&service.name).map(|before| &before.settings);
+        before::remember(&mut service.settings, settings.or(withdrawn.as_ref()).map(Vec::as_slice));
         let before = known.get(&service.name).cloned().filter(|_| !unconfirmed);
         if before.as_ref().is_some_and(|before| **before == service) {
             return None;

@@ -8,8 +8,10 @@
 //! - [`lookup`]: from a caller's name to a service and a port
 //! - [`hints`]: from where a source would like an endpoint to be used
 //! - [`brake`]: a wrong line or selector doesn't empty a service at once
-//! - [`last_good`]: services of an earlier run, until their source has its say
+//! - [`last_good`]: services of an earlier run, until their source has its say; `before`: what held
+//!   before a setting that is wrong
 
+mod before;
 pub mod brake;
 mod directory;
 pub mod endpoint_ref;
@@ -33,6 +35,6 @@ pub use interest::{Account, Interest, Interests};
 pub(crate) use intern::Interner;
 pub use last_good::LastGood;
 pub use lookup::{Found, LookupError};
-pub use model::{Endpoint, Health, Labels, Port, Service, Setting};
+pub use model::{Before, Endpoint, Health, Labels, Port, Service, Setting, Wrong};
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};
 pub use store::{BrakeCounts, Catalog, Change, SourceId};

@@ -125,8 +125,46 @@ pub enum Health {
 pub struct Setting {
     /// As in `pointsman.dev/KEY` or under `policy:` in a file.
     pub key: String,
-    /// Not yet validated.
+    /// As it was written.
     pub value: String,
     /// Where it stands, for a person: `services.yaml:12`, `annotation pointsman.dev/zone`.
     pub origin: String,
+    /// Nobody wrote it as a setting: it follows from what the service is, such as its address. So
+    /// the agent's configuration wins over it.
+    pub implied: bool,
+    /// Why its value can't hold; none where it does.
+    pub wrong: Option<Box<Wrong>>,
+}
+
+/// Why a setting's value can't hold, and what does in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// What is wrong and what would be right.
+    pub why: String,
+    /// What its source said before.
+    pub before: Before,
+}
+
+/// What a source said before it said something wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// The service was not known.
+    #[default]
+    Unknown,
+    /// The service was known, without this setting.
+    Unset,
+    /// This value, the last that was right.
+    Value(String),
+}
+
+impl Setting {
+    /// One that was written on purpose, and is right as far as it is known here.
+    pub fn new(
+        key: impl Into<String>,
+        value: impl Into<String>,
+        origin: impl Into<String>,
+    ) -> Self {
+        let (key, value, origin) = (key.into(), value.into(), origin.into());
+        Self { key, value, origin, implied: false, wrong: None }
+    }
 }

@@ -15,7 +15,7 @@ use super::{
     output,
 };
 use crate::{
-    agent::{self, Options, logs, reload::Reload, startup_taint::StartupTaint},
+    agent::{self, File, Options, logs, reload::Reload, startup_taint::StartupTaint},
     config::{Config, TaintKey},
     plan::Here,
     serve::{
@@ -24,7 +24,8 @@ use crate::{
         group,
         listener::DEFAULT_MODE,
     },
-    source::{self, Spec},
+    source::{self, Cluster, Spec},
+    state::configuration,
 };
 
 /// Where the admin pages are, unless told otherwise.
@@ -87,6 +88,10 @@ pub struct Args {
     /// Have metrics of single endpoints, too.
     #[arg(long)]
     endpoint_metrics: bool,
+    /// Tell wrong settings of a Service by an Event on it, too, in the cluster of the first source
+    /// kubernetes.
+    #[arg(long)]
+    events: bool,
     /// What to log, such as debug or info,pointsman::source=debug [default: warn,pointsman=info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -116,26 +121,42 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let passed = agent::activation::passed().map_err(Failure::other)?;
     let passed_path = passed.as_ref().map(|passed| passed.path.clone());
-    let configured = config(&args)?;
+    let (configured, file) = match config(&args) {
+        Ok(configured) => configured,
+        Err(wrong) => last_good(&args, &wrong).ok_or(wrong)?,
+    };
     let log = args.log.as_ref().or(configured.log.as_ref()).map_or(DEFAULT_LOG, String::as_str);
     let filter = logs::start(log, args.log_format).map_err(usage)?;
-    let now = options(args.clone(), configured, passed_path.as_deref())?;
+    let now = options(args.clone(), configured, file, passed_path.as_deref())?;
     let read = move || {
         let failed = |failure: Failure| failure.to_string();
-        let configured = config(&args).map_err(failed)?;
-        options(args.clone(), configured, passed_path.as_deref()).map_err(failed)
+        let (configured, file) = config(&args).map_err(failed)?;
+        options(args.clone(), configured, file, passed_path.as_deref()).map_err(failed)
     };
     agent::run(now, passed, Reload { read: Box::new(read), filter }).map_err(Failure::other)
 }
 
-fn config(args: &Args) -> Result<Config, Failure> {
-    match &args.config {
-        Some(path) => Config::load(path).map_err(Failure::other),
-        None => Ok(Config::default()),
-    }
+fn config(args: &Args) -> Result<(Config, File), Failure> {
+    let Some(path) = &args.config else { return Ok(Default::default()) };
+    let (config, text) = Config::load(path).map_err(Failure::other)?;
+    Ok((config, File { text: Some(text), problem: None }))
 }
 
-fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options, Failure> {
+/// The configuration that was good last, where an agent was started with this folder before.
+fn last_good(args: &Args, wrong: &Failure) -> Option<(Config, File)> {
+    let folder = args.state.as_ref()?;
+    let text = configuration::read(folder).ok().flatten()?;
+    let name = folder.join(configuration::NAME).display().to_string();
+    let config = Config::parse(&name.into(), &text).ok()?;
+    Some((config, File { text: None, problem: Some(wrong.to_string()) }))
+}
+
+fn options(
+    args: Args,
+    config: Config,
+    file: File,
+    passed: Option<&Path>,
+) -> Result<Options, Failure> {
     let sources = if args.sources.is_empty() { config.sources } else { args.sources };
     if sources.is_empty() {
         return Err(usage(
@@ -150,6 +171,7 @@ fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options,
     };
     let remove_taint = args.remove_taint.or(config.remove_taint);
     let startup_taint = remove_taint.map(|key| StartupTaint::new(key, &sources, &here));
+    let events = (args.events || config.events).then(|| cluster(&sources)).transpose()?;
     let group = match args.socket_group.or(config.socket_group) {
         Some(group) => Some(group::number(&group).map_err(usage)?),
         None => None,
@@ -170,7 +192,18 @@ fn options(args: Args, config: Config, passed: Option<&Path>) -> Result<Options,
         log: args.log.or(config.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
         access: Access(config.access),
         endpoint_metrics: args.endpoint_metrics || config.endpoint_metrics,
+        events,
+        file,
     })
+}
+
+/// That of the first source that is one.
+fn cluster(sources: &[Spec]) -> Result<Cluster, Failure> {
+    let cluster = sources.iter().find_map(|source| match source {
+        Spec::Kubernetes(cluster) => Some(cluster.clone()),
+        Spec::File(_) => None,
+    });
+    cluster.ok_or_else(|| usage("--events: add --source kubernetes, in whose Services they are"))
 }
 
 fn socket(

@@ -197,6 +197,9 @@ fn policy(settings: &[v1::Setting]) -> Table {
             Cell::styled(&setting.value, looks),
             Cell::styled(&setting.origin, looks),
         ]);
+        for overridden in setting.overridden.iter().rev() {
+            table.note(format!("over {} ({})", overridden.value, overridden.origin));
+        }
     }
     table
 }
@@ -235,7 +238,11 @@ mod tests {
                 "candidates": [
                     {"address": "10.0.0.1:80", "score": 0.25, "eligible": true},
                     {"address": "10.0.0.2:80", "score": 1.0}]}],
-            "policy": [{"name": "zone", "value": "prefer", "origin": "default"}],
+            "policy": [
+                {"name": "mode", "value": "off", "origin": "annotation pointsman.dev/mode",
+                 "overridden": [{"value": "on", "origin": "configuration agent.yaml:3"},
+                                {"value": "10%", "origin": "configuration agent.yaml:9"}]},
+                {"name": "zone", "value": "prefer", "origin": "default"}],
         }))
         .unwrap()
     }
@@ -265,6 +272,9 @@ LAST PICKS, SAMPLED
 
 POLICY
 SETTING  VALUE   FROM
+mode     off     annotation pointsman.dev/mode
+    over 10% (configuration agent.yaml:9)
+    over on (configuration agent.yaml:3)
 zone     prefer  default
 ";
         assert_eq!(page.text(), right);

@@ -25,20 +25,7 @@ pub struct Args {
 /// # Errors
 /// As the agent says.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut services = Vec::new();
-    let mut token = String::new();
-    loop {
-        let namespace = client::escape(args.namespace.as_deref().unwrap_or_default());
-        let token_escaped = client::escape(&token);
-        let path =
-            format!("/v1/services?pageSize=1000&namespace={namespace}&pageToken={token_escaped}");
-        let page: v1::ListServicesResponse = client::get(&args.client, &path)?;
-        services.extend(page.services);
-        token = page.next_page_token;
-        if token.is_empty() {
-            break;
-        }
-    }
+    let services = all(&args.client, args.namespace.as_deref(), String::new())?;
     if args.output.format == Format::Json {
         let all = v1::ListServicesResponse { services, next_page_token: String::new() };
         return output::print_json(&all);
@@ -46,6 +33,26 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut page = Page::new(args.output);
     table(&services).write(&mut page);
     page.print()
+}
+
+/// All services from a page on, the first where `token` is empty.
+pub(super) fn all(
+    options: &client::Options,
+    namespace: Option<&str>,
+    mut token: String,
+) -> Result<Vec<v1::ServiceSummary>, Failure> {
+    let mut services = Vec::new();
+    loop {
+        let namespace = client::escape(namespace.unwrap_or_default());
+        let page = client::escape(&token);
+        let path = format!("/v1/services?pageSize=1000&namespace={namespace}&pageToken={page}");
+        let page: v1::ListServicesResponse = client::get(options, &path)?;
+        services.extend(page.services);
+        token = page.next_page_token;
+        if token.is_empty() {
+            return Ok(services);
+        }
+    }
 }
 
 fn table(services: &[v1::ServiceSummary]) -> Table {
@@ -68,7 +75,12 @@ fn table(services: &[v1::ServiceSummary]) -> Table {
                 (ready, all) if ready < all => style::WARN,
                 _ => style::GOOD,
             };
-            let note = if service.stale { Cell::styled("stale", style::WARN) } else { "".into() };
+            let note = match (service.problems.len(), service.stale) {
+                (0, false) => "".into(),
+                (0, true) => Cell::styled("stale", style::WARN),
+                (1, _) => Cell::styled("a wrong setting", style::BAD),
+                (several, _) => Cell::styled(format!("{several} wrong settings"), style::BAD),
+            };
             table.row(vec![
                 service.service.as_str().into(),
                 port_name(port).into(),
@@ -76,6 +88,9 @@ fn table(services: &[v1::ServiceSummary]) -> Table {
                 service.source.as_str().into(),
                 note,
             ]);
+        }
+        for problem in &service.problems {
+            table.note(format!("! {problem}"));
         }
     }
     table
@@ -108,12 +123,31 @@ mod tests {
             version: 1,
             stale: false,
             ports: vec![port("http", 80, 3), port("", 9090, 0)],
+            problems: Vec::new(),
         };
         let mut page = Page::for_test(true, false);
         table(&[service]).write(&mut page);
         let right = "SERVICE    PORT     READY  SOURCE\n\
                      cart.shop  http 80    3/3  file:services.yaml\n\
                      cart.shop  9090       0/3  file:services.yaml\n";
+        assert_eq!(page.text(), right);
+    }
+
+    #[test]
+    fn a_wrong_setting_is_told_beneath_its_service() {
+        let port = v1::PortSummary { number: 80, endpoints: 1, ready: 1, ..Default::default() };
+        let service = v1::ServiceSummary {
+            service: "cart.shop".to_owned(),
+            ports: vec![port],
+            problems: vec!["annotation pointsman.dev/mode: mode is \"OFFF\"".to_owned()],
+            stale: true,
+            ..Default::default()
+        };
+        let mut page = Page::for_test(true, false);
+        table(&[service]).write(&mut page);
+        let right = "SERVICE    PORT  READY  NOTE\n\
+                     cart.shop  80      1/1  a wrong setting\n    \
+                     ! annotation pointsman.dev/mode: mode is \"OFFF\"\n";
         assert_eq!(page.text(), right);
     }
 

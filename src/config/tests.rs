@@ -2,8 +2,8 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{AccessEntry, Callers, Config};
 use crate::{
-    catalog::sample::service,
-    policy::{ZoneMode, resolve},
+    catalog::{Setting, sample::service},
+    policy::{Mode, Resolved, ZoneMode, resolve},
 };
 
 fn config(text: &str) -> Config {
@@ -33,7 +33,7 @@ fn every_key_is_read() {
     assert_eq!(config.node.as_deref(), Some("n"));
     assert_eq!(config.state, Some(PathBuf::from("/var/lib/pointsman")));
     assert_eq!(config.log.as_deref(), Some("info,pointsman::source=debug"));
-    assert_eq!(config.policies.default[0].origin, "configuration agent.yaml:12");
+    assert_eq!(config.policies.base.all[0].origin, "configuration agent.yaml:12");
 }
 
 #[test]
@@ -56,6 +56,27 @@ fn policies_reach_the_services_they_name() {
     let resolved = resolve(&config.policies, &service("cart.shop", []));
     assert_eq!(resolved.policy.choices, 3);
     assert!(!resolved.policy.outlier.enabled);
+}
+
+#[test]
+fn an_override_says_what_it_is() {
+    let config = config(
+        "policies:\n  default: {mode: off}\n  override:\n    all: {mode: shadow}\n    namespaces:\n      \
+         shop: {choices: 3}\n    services:\n      cart.shop: {zone: strict}\n",
+    );
+    let mut cart = service("cart.shop", []);
+    cart.settings = vec![Setting::new("mode", "on", "annotation pointsman.dev/mode")];
+    let Resolved { policy, origins, .. } = resolve(&config.policies, &cart);
+    assert_eq!((policy.mode, policy.choices, policy.zone), (Mode::Shadow, 3, ZoneMode::Strict));
+    assert_eq!(origins[0].origin, "configuration's override agent.yaml:4");
+    let overridden: Vec<_> = origins[0].overridden.iter().map(|it| &*it.origin).collect();
+    assert_eq!(overridden, ["configuration agent.yaml:2", "annotation pointsman.dev/mode"]);
+    assert_eq!(
+        error("policies:\n  override:\n    services:\n      cart.shop: {mode: offf}\n"),
+        "agent.yaml:4:25: policies.override.services.cart.shop.mode: mode is \"offf\": it must be off, \
+         shadow, a whole percentage of 0% to 100%, or on"
+    );
+    assert!(error("policies: {override: {default: {mode: off}}}\n").contains("unknown field"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{net::IpAddr, time::Duration};
 pub mod resolve;
 pub mod settings;
 
-pub use resolve::{ConfigPolicies, Origin, Resolved, resolve};
+pub use resolve::{ConfigPolicies, Layers, Origin, Overridden, Resolved, problems, resolve};
 
 /// How one service is balanced. Every number here has its unit, range and source beside its default.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,12 @@
 //! One policy out of all that was said about a service, and where each value came from.
 //!
-//! The first found wins: the agent's configuration (for the service, for its namespace, for all),
-//! what the service carries (its annotations, its entry in a file), the defaults. A bad value
-//! leaves the next source's in force: a typing error never costs a service.
+//! Weakest first: the defaults; what the service's own fields imply; the agent's configuration (for
+//! all services, for the namespace, for the service); what its owner wrote at the service itself (an
+//! annotation, its entry in a file); the configuration's `override`.
+//!
+//! A value that is wrong leaves what its source said before in force. Where nothing was known before,
+//! a wrong mode is `off`, and any other wrong value is as if it were not there: a typing error costs
+//! no service, and sends no traffic somewhere new.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -10,17 +14,38 @@ use super::{
     Mode, Policy,
     settings::{KEYS, key},
 };
-use crate::catalog::{Service, ServiceName, Setting};
+use crate::catalog::{Before, Service, ServiceName, Setting};
 
 /// What the agent's configuration says of policies.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConfigPolicies {
+    /// What holds where a service itself says nothing.
+    pub base: Layers,
+    /// What holds whatever a service says.
+    pub overriding: Layers,
+}
+
+/// Settings of all services, of some and of single ones; the later win.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layers {
     /// For every service.
-    pub default: Vec<Setting>,
+    pub all: Vec<Setting>,
     /// For the services of a namespace.
     pub namespaces: BTreeMap<Arc<str>, Vec<Setting>>,
     /// For one service.
     pub services: BTreeMap<ServiceName, Vec<Setting>>,
+}
+
+impl Layers {
+    /// Those of this service, the weakest first.
+    fn of(&self, name: &ServiceName) -> impl Iterator<Item = Vec<&Setting>> {
+        let of_namespace = self.namespaces.get(&name.namespace);
+        let of_service = self.services.get(name);
+        [Some(&self.all), of_namespace, of_service]
+            .into_iter()
+            .flatten()
+            .map(|settings| settings.iter().collect())
+    }
 }
 
 /// A service's policy and how it came about.
@@ -30,8 +55,10 @@ pub struct Resolved {
     pub policy: Policy,
     /// Every setting with where it came from.
     pub origins: Vec<Origin>,
-    /// What was wrong, where, and what would be right; the values named are not in force.
+    /// What was wrong, where, what would be right, and what holds in its place.
     pub problems: Vec<String>,
+    /// What is right, and a person should know.
+    pub notes: Vec<String>,
 }
 
 /// One setting in force.
@@ -43,25 +70,64 @@ pub struct Origin {
     pub value: String,
     /// `default`, or as [`Setting::origin`].
     pub origin: String,
+    /// What it won over, the strongest last; the default is not among them.
+    pub overridden: Vec<Overridden>,
+}
+
+/// A value that was said and is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overridden {
+    /// As it would be written.
+    pub value: String,
+    /// As [`Setting::origin`].
+    pub origin: String,
 }
 
 /// The policy of this service.
 pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
-    let of_namespace = config.namespaces.get(&service.name.namespace);
-    let of_service = config.services.get(&service.name);
-    let lowest_first = [Some(&service.settings), Some(&config.default), of_namespace, of_service];
+    let (implied, written) = service.settings.iter().partition(|setting| setting.implied);
+    let weakest_first = [implied]
+        .into_iter()
+        .chain(config.base.of(&service.name))
+        .chain([written])
+        .chain(config.overriding.of(&service.name));
     let mut resolved = Resolved::default();
-    for layer in lowest_first.into_iter().flatten() {
-        resolved.apply(layer);
+    for layer in weakest_first {
+        resolved.apply(&layer);
     }
     let Policy { mode, virtual_ip, .. } = &resolved.policy;
     if *mode != Mode::On && virtual_ip.is_none() {
-        let problem = "mode has no effect: all requests are balanced, since there is no virtual IP \
-                       (spec.clusterIP) to send them to instead";
-        resolved.problems.push(problem.to_owned());
+        let note = "mode has no effect: all requests are balanced, since there is no virtual IP \
+                    (spec.clusterIP) to send them to instead";
+        resolved.notes.push(note.to_owned());
     }
     resolved
 }
+
+/// What is wrong in the settings of this service; nothing for nearly all of them.
+pub fn problems(config: &ConfigPolicies, service: &Service) -> Vec<String> {
+    // The configuration alone is right: a file with anything wrong in it is refused.
+    match service.settings.iter().all(|setting| setting.implied) {
+        true => Vec::new(),
+        false => first(resolve(config, service).problems),
+    }
+}
+
+/// The first of them, and how many more there are: whoever may write annotations must not be able to
+/// make every list long.
+fn first(mut problems: Vec<String>) -> Vec<String> {
+    let more = problems.len().saturating_sub(TOLD);
+    if more > 0 {
+        problems.truncate(TOLD);
+        problems.push(format!("{more} more settings are wrong"));
+    }
+    problems
+}
+
+/// Wrong settings of a service that are told one by one.
+const TOLD: usize = 10;
+/// The origin of what nobody said.
+const DEFAULT: &str = "default";
 
 impl Default for Resolved {
     fn default() -> Self {
@@ -71,33 +137,44 @@ impl Default for Resolved {
             .map(|key| Origin {
                 name: key.name,
                 value: key.get(&policy),
-                origin: "default".to_owned(),
+                origin: DEFAULT.to_owned(),
+                overridden: Vec::new(),
             })
             .collect();
-        Self { policy, origins, problems: Vec::new() }
+        Self { policy, origins, problems: Vec::new(), notes: Vec::new() }
     }
 }
 
 impl Resolved {
     /// Lets these settings win over what holds so far.
-    fn apply(&mut self, layer: &[Setting]) {
+    fn apply(&mut self, layer: &[&Setting]) {
         let before = self.clone();
         for setting in layer {
-            let set = key(&setting.key)
-                .and_then(|key| key.set(&mut self.policy, &setting.value).map(|()| key));
-            match set {
-                Ok(key) => self.note(key.name, &setting.origin),
-                Err(problem) => self.problems.push(format!("{}: {problem}", setting.origin)),
+            let (value, origin) = match instead(setting) {
+                Ok(()) => (&*setting.value, setting.origin.clone()),
+                Err((problem, value)) => {
+                    self.problems.push(problem);
+                    let Some(value) = value else { continue };
+                    (value, format!("{}, in place of \"{}\"", setting.origin, setting.value))
+                }
+            };
+            if let Ok(key) = key(&setting.key)
+                && key.set(&mut self.policy, value).is_ok()
+            {
+                self.note(key.name, origin);
             }
         }
         self.settle_ejection(&before);
     }
 
-    fn note(&mut self, name: &'static str, origin: &str) {
+    fn note(&mut self, name: &'static str, origin: String) {
         let value = KEYS.iter().find(|key| key.name == name).map(|key| key.get(&self.policy));
         for known in self.origins.iter_mut().filter(|known| known.name == name) {
-            known.value = value.clone().unwrap_or_default();
-            origin.clone_into(&mut known.origin);
+            let before = std::mem::replace(&mut known.value, value.clone().unwrap_or_default());
+            let from = std::mem::replace(&mut known.origin, origin.clone());
+            if from != DEFAULT {
+                known.overridden.push(Overridden { value: before, origin: from });
+            }
         }
     }
 
@@ -126,6 +203,22 @@ impl Resolved {
             }
         }
     }
+}
+
+/// Whether a setting can hold. Err: what is wrong, and the value that holds in its place, if any does.
+fn instead(setting: &Setting) -> Result<(), (String, Option<&str>)> {
+    let Some(wrong) = &setting.wrong else { return Ok(()) };
+    let (value, told) = match &wrong.before {
+        Before::Value(value) => (Some(&**value), format!("{value}, as before")),
+        Before::Unset => (None, "what it would be without, as before".to_owned()),
+        Before::Unknown if key(&setting.key).is_ok_and(|key| key.name == "mode") => {
+            (Some("off"), "off, since nothing was known before".to_owned())
+        }
+        Before::Unknown => (None, "what it would be without".to_owned()),
+    };
+    let known = key(&setting.key).is_ok();
+    let told = if known { format!("; it is {told}") } else { String::new() };
+    Err((format!("{}: {}{told}", setting.origin, wrong.why), value.filter(|_| known)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,10 @@
 use std::time::Duration;
 
 use super::{Mode, Policy, StrategyName, ZoneMode};
-use crate::catalog::near::{did_you_mean, near};
+use crate::catalog::{
+    Before, Setting, Wrong,
+    near::{did_you_mean, near},
+};
 
 /// One setting: its key, what is right, and both ways between text and [`Policy`].
 pub struct Key {
@@ -22,16 +25,13 @@ pub struct Key {
 pub const KEYS: &[Key] = &[
     Key {
         name: "mode",
-        range: "off, shadow, a percentage such as 10%, or on",
+        range: "off, shadow, a whole percentage of 0% to 100%, or on",
         set: |policy, text| {
-            policy.mode = match text {
+            policy.mode = match &*text.to_ascii_lowercase() {
                 "off" | "false" => Mode::Off,
                 "shadow" => Mode::Shadow,
                 "on" | "true" => Mode::On,
-                text => {
-                    let share: u8 = text.strip_suffix('%')?.trim_end().parse().ok()?;
-                    Mode::Percent(Some(share).filter(|share| *share <= 100)?)
-                }
+                text => Mode::Percent(percent(text)?),
             };
             Some(())
         },
@@ -47,7 +47,7 @@ pub const KEYS: &[Key] = &[
         range: "an IP address, or none",
         set: |policy, text| {
             policy.virtual_ip = match text {
-                "none" | "None" => None,
+                text if text.eq_ignore_ascii_case("none") => None,
                 text => Some(text.parse().ok()?),
             };
             Some(())
@@ -61,7 +61,7 @@ pub const KEYS: &[Key] = &[
         name: "strategy",
         range: "least_request or random",
         set: |policy, text| {
-            policy.strategy = match text {
+            policy.strategy = match &*text.to_ascii_lowercase() {
                 "least_request" | "least-request" => StrategyName::LeastRequest,
                 "random" => StrategyName::Random,
                 _ => return None,
@@ -86,7 +86,7 @@ pub const KEYS: &[Key] = &[
         name: "zone",
         range: "prefer, strict or off",
         set: |policy, text| {
-            policy.zone = match text {
+            policy.zone = match &*text.to_ascii_lowercase() {
                 "prefer" => ZoneMode::Prefer,
                 "strict" => ZoneMode::Strict,
                 "off" => ZoneMode::Off,
@@ -113,7 +113,7 @@ pub const KEYS: &[Key] = &[
         name: "outlier.enabled",
         range: "on or off",
         set: |policy, text| {
-            policy.outlier.enabled = match text {
+            policy.outlier.enabled = match &*text.to_ascii_lowercase() {
                 "on" | "true" | "enabled" => true,
                 "off" | "false" | "disabled" => false,
                 _ => return None,
@@ -169,8 +169,10 @@ impl Key {
     /// Sets it from text. Err: what would be right.
     pub fn set(&self, policy: &mut Policy, text: &str) -> Result<(), String> {
         let mut next = policy.clone();
-        (self.set)(&mut next, text.trim())
-            .ok_or_else(|| format!("{} is \"{text}\": it must be {}", self.name, self.range))?;
+        (self.set)(&mut next, text.trim()).ok_or_else(|| {
+            let hint = if self.name == "mode" { mode_hint(text) } else { "" };
+            format!("{} is \"{text}\": it must be {}{hint}", self.name, self.range)
+        })?;
         *policy = next;
         Ok(())
     }
@@ -194,6 +196,30 @@ pub fn key(name: &str) -> Result<&'static Key, String> {
             false => format!("no setting \"{name}\"{}", did_you_mean(&near)),
         }
     })
+}
+
+/// The setting, marked where its value can't be taken.
+pub fn judged(setting: Setting) -> Setting {
+    let why = key(&setting.key).and_then(|key| key.set(&mut Policy::default(), &setting.value));
+    let wrong = why.err().map(|why| Box::new(Wrong { why, before: Before::default() }));
+    Setting { wrong, ..setting }
+}
+
+/// A share of 0% to 100%, in digits.
+fn percent(text: &str) -> Option<u8> {
+    let digits = text.strip_suffix('%')?.trim_end();
+    let share: u8 = digits.parse().ok().filter(|_| !digits.starts_with('+'))?;
+    Some(share).filter(|share| *share <= 100)
+}
+
+/// What else there is to say of a mode that is none: what was probably meant.
+fn mode_hint(text: &str) -> &'static str {
+    let number = text.trim().strip_suffix('%').unwrap_or(text).trim();
+    match (number.parse::<f64>(), text.contains('%')) {
+        (Ok(share), true) if share.fract() != 0.0 => "; fractions of a percent can't be had",
+        (Ok(share), false) if (0.0..=100.0).contains(&share) => "; a percentage ends with %",
+        _ => "",
+    }
 }
 
 fn whole(field: &mut u32, text: &str, least: u32, most: u32) -> Option<()> {

@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::sleep_until;
 
 use super::{
-    Error, access::Access, account::Account, delivery::Line, ending::Ending, limits,
-    metrics::Metrics, names::Names, pace::Pace, picked::Picked, tarpit::Tarpit, watch::Life,
+    Error, access::Access, account::Account, configuration::Configuration, delivery::Line,
+    ending::Ending, limits, metrics::Metrics, names::Names, pace::Pace, picked::Picked,
+    tarpit::Tarpit, watch::Life,
 };
 use crate::{
     api::v1,
@@ -43,6 +44,7 @@ pub struct Agent {
     misses: Pace,
     pub(super) ending: Ending,
     pub(super) life: Life,
+    pub(super) configuration: Configuration,
 }
 
 /// Who is calling, and over which connection.
@@ -93,12 +95,18 @@ impl Agent {
             tarpit: Tarpit::new(limits::most_refused_connections()),
             ending: Ending::default(),
             life: Life::new(),
+            configuration: Configuration::default(),
         }
     }
 
     /// The open leases.
     pub fn leases(&self) -> &Arc<Leases> {
         &self.leases
+    }
+
+    /// Whether the agent's configuration holds.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// What the pods are called that callers speak for.

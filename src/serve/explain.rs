@@ -7,7 +7,7 @@ use crate::{
     api::v1,
     identity::{Identity, Pods},
     plan::{Factor, Group, Plan, Planned},
-    policy::resolve,
+    policy::{Overridden, resolve},
     publish::{Avoided, CellView, Explanation, Sample},
 };
 
@@ -33,7 +33,8 @@ impl Agent {
         let Explanation { target, plan, cells, in_flight, samples, policy, retry_left, period } =
             live.explain();
 
-        let notes = found.service.notes.iter().chain(&plan.notes).chain(&resolved.problems);
+        let of_settings = resolved.problems.iter().chain(&resolved.notes);
+        let notes = found.service.notes.iter().chain(&plan.notes).chain(of_settings);
         let mut notes: Vec<String> = notes.cloned().collect();
         notes.extend(avoided(&live.avoided(), self.pods()));
         if found.service.stale {
@@ -47,6 +48,11 @@ impl Agent {
             name: setting.name.to_owned(),
             value: setting.value,
             origin: setting.origin,
+            overridden: setting
+                .overridden
+                .into_iter()
+                .map(|Overridden { value, origin }| v1::OverriddenSetting { value, origin })
+                .collect(),
         });
         Ok(v1::ExplainResponse {
             service: target.to_string(),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, Error, list::summary};
+use super::{Agent, Error};
 use crate::{
     api::v1,
     catalog::{Catalog, Endpoint, Found, Health, Labels, LookupError, Port, Service},
@@ -47,7 +47,8 @@ impl Agent {
             let live = self.names.open(identity, &request.service, &found, Labels::new())?;
             endpoints.extend(live.endpoints().iter().map(endpoint));
         }
-        Ok(v1::GetServiceResponse { service: Some(summary(&service)), port, endpoints })
+        let service = Some(self.summary_of_known(&service));
+        Ok(v1::GetServiceResponse { service, port, endpoints })
     }
 }
 

@@ -5,7 +5,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{Agent, Error, Violation, limits};
 use crate::{
     api::v1,
-    catalog::{Catalog, Health, Port, Service, ServiceName},
+    catalog::{Health, Port, Service, ServiceName},
+    policy,
     publish::leases::Identity,
 };
 
@@ -42,7 +43,7 @@ impl Agent {
         };
         let listed = names[first..].iter().filter(wanted);
         let mut page: Vec<_> =
-            listed.filter_map(|name| summary_of(catalog, name)).take(size as usize + 1).collect();
+            listed.filter_map(|name| self.summary_of(name)).take(size as usize + 1).collect();
         if page.is_empty() && after.is_none() && !synced {
             return Err(Error::NotAnswered {
                 what: "the list of services".to_owned(),
@@ -58,16 +59,30 @@ impl Agent {
         let next = page.last().filter(|_| more).map(|last| token(&last.service));
         Ok(v1::ListServicesResponse { services: page, next_page_token: next.unwrap_or_default() })
     }
-}
 
-/// A service on a list: what is known of it, or its name and the source that says the rest to who asks
-/// for it. None: it is gone by now.
-fn summary_of(catalog: &Catalog, name: &ServiceName) -> Option<v1::ServiceSummary> {
-    if let Some(service) = catalog.get(name) {
-        return Some(summary(&service));
+    /// A service on a list: what is known of it, or its name and the source that says the rest to who
+    /// asks for it. None: it is gone by now.
+    fn summary_of(&self, name: &ServiceName) -> Option<v1::ServiceSummary> {
+        let catalog = self.names.catalog();
+        if let Some(service) = catalog.get(name) {
+            return Some(self.summary_of_known(&service));
+        }
+        let source = catalog.source_of(name)?.to_string();
+        let service = name.to_string();
+        Some(v1::ServiceSummary { service, source, ..v1::ServiceSummary::default() })
     }
-    let source = catalog.source_of(name)?.to_string();
-    Some(v1::ServiceSummary { service: name.to_string(), source, ..v1::ServiceSummary::default() })
+
+    /// A service in short.
+    pub(super) fn summary_of_known(&self, service: &Service) -> v1::ServiceSummary {
+        v1::ServiceSummary {
+            service: service.name.to_string(),
+            source: service.source.to_string(),
+            version: service.version,
+            stale: service.stale,
+            ports: service.ports.iter().map(port).collect(),
+            problems: policy::problems(&self.names.policies(), service),
+        }
+    }
 }
 
 fn token(last: &str) -> String {
@@ -88,17 +103,6 @@ fn after(token: &str) -> Result<Option<ServiceName>, Violation> {
                 limits::quoted(token)
             ),
         )),
-    }
-}
-
-/// A service in short.
-pub(super) fn summary(service: &Service) -> v1::ServiceSummary {
-    v1::ServiceSummary {
-        service: service.name.to_string(),
-        source: service.source.to_string(),
-        version: service.version,
-        stale: service.stale,
-        ports: service.ports.iter().map(port).collect(),
     }
 }
 

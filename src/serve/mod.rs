@@ -21,7 +21,8 @@
 //!   `pace`: how often is too often
 //! - `adopt`: what an agent before this one tells of its leases
 //! - [`priority`]: threads that give way to those that serve
-//! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself
+//! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself;
+//!   [`configuration`]: whether its file holds
 
 pub mod access;
 pub mod account;
@@ -31,6 +32,7 @@ mod adopt;
 mod callers;
 pub mod calls;
 pub mod claim;
+pub mod configuration;
 pub mod connections;
 pub mod delivery;
 pub mod ending;

@@ -5,10 +5,18 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as api;
 
 use super::endpoint_slice::{Family, Protocol, SliceError};
-use crate::catalog::{ServiceName, Setting};
+use crate::{
+    catalog::{ServiceName, Setting},
+    policy::settings::judged,
+};
 
 /// Settings on a Service object begin with this.
 pub const ANNOTATION: &str = "pointsman.dev/";
+
+/// Annotations of ours that are looked at, some times as many as there are settings; and letters of a
+/// value. A Service may have 256 KiB of them, and whoever may write one must not fill every agent.
+const MOST_ANNOTATIONS: usize = 64;
+const LONGEST_VALUE: usize = 64;
 
 /// One Service object.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,17 +62,25 @@ impl KubeService {
         // Headless Services have "None"; to balance or not is no question there.
         let cluster_ip = spec.cluster_ip.filter(|ip| !matches!(ip.as_str(), "" | "None"));
         settings.extend(cluster_ip.map(|ip| Setting {
-            key: "virtual_ip".to_owned(),
-            value: ip,
-            origin: "spec.clusterIP".to_owned(),
+            implied: true,
+            ..Setting::new("virtual_ip", ip, "spec.clusterIP")
         }));
         // An annotation is said on purpose: of one layer the last counts.
-        settings.extend(metadata.annotations.unwrap_or_default().into_iter().filter_map(
-            |(key, value)| {
-                let setting = key.strip_prefix(ANNOTATION)?.to_owned();
-                Some(Setting { key: setting, value, origin: format!("annotation {key}") })
-            },
-        ));
+        let annotations = metadata.annotations.unwrap_or_default();
+        let mut written: Vec<Setting> = annotations.into_iter().filter_map(annotation).collect();
+        let too_many = written.len() > MOST_ANNOTATIONS;
+        written.truncate(MOST_ANNOTATIONS);
+        settings.extend(written);
+        let mut notes = notes(
+            spec.type_.as_deref(),
+            spec.external_name.as_deref(),
+            spec.session_affinity.as_deref(),
+        );
+        if too_many {
+            notes.push(format!(
+                "more than {MOST_ANNOTATIONS} annotations {ANNOTATION}...: the others are not looked at"
+            ));
+        }
         let first_family = spec.ip_families.as_ref().and_then(|families| families.first());
         Ok(Self {
             name,
@@ -76,13 +92,17 @@ impl KubeService {
             publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
             local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             settings,
-            notes: notes(
-                spec.type_.as_deref(),
-                spec.external_name.as_deref(),
-                spec.session_affinity.as_deref(),
-            ),
+            notes,
         })
     }
+}
+
+fn annotation((key, mut value): (String, String)) -> Option<Setting> {
+    let setting = key.strip_prefix(ANNOTATION)?;
+    // No setting is so long: what is kept of a wrong one is for a person.
+    let end = value.char_indices().nth(LONGEST_VALUE).map_or(value.len(), |(end, _)| end);
+    value.truncate(end);
+    Some(judged(Setting::new(setting, value, format!("annotation {key}"))))
 }
 
 fn ports(ports: Vec<api::ServicePort>) -> Result<Vec<KubePort>, SliceError> {
@@ -104,9 +124,8 @@ fn ports(ports: Vec<api::ServicePort>) -> Result<Vec<KubePort>, SliceError> {
 /// over settings with a lower rank. Preferring the node is left to the hints that come with it.
 fn distribution(wanted: &str) -> Option<Setting> {
     matches!(wanted, "PreferClose" | "PreferSameZone" | "PreferSameNode").then(|| Setting {
-        key: "zone".to_owned(),
-        value: "prefer".to_owned(),
-        origin: format!("trafficDistribution {wanted}"),
+        implied: true,
+        ..Setting::new("zone", "prefer", format!("trafficDistribution {wanted}"))
     })
 }
 
@@ -123,4 +142,32 @@ fn notes(kind: Option<&str>, external: Option<&str>, affinity: Option<&str>) -> 
         );
     }
     notes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whoever_writes_annotations_without_end_fills_nothing() {
+        let long = "\u{1F600}".repeat(10_000);
+        let annotations: serde_json::Map<_, _> = (0..5_000)
+            .map(|number| (format!("{ANNOTATION}key-{number:04}"), json!(long)))
+            .chain([(format!("{ANNOTATION}choices"), json!("3")), ("other".into(), json!("1"))])
+            .collect();
+        let metadata = json!({ "name": "cart", "namespace": "shop", "annotations": annotations });
+        let object = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
+        let service = KubeService::of(object).unwrap();
+        assert_eq!(service.settings.len(), MOST_ANNOTATIONS);
+        assert_eq!(
+            service.settings[0],
+            Setting::new("choices", "3", "annotation pointsman.dev/choices")
+        );
+        let wrong = &service.settings[1];
+        assert_eq!(wrong.value.chars().count(), LONGEST_VALUE);
+        assert!(wrong.wrong.as_ref().unwrap().why.contains("no setting \"key-0000\""));
+        assert!(service.notes[0].starts_with("more than 64 annotations pointsman.dev/"));
+    }
 }

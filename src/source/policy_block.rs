@@ -1,7 +1,7 @@
 //! The `policy:` block of a YAML file, as settings with their places.
 //!
-//! What it says is not judged here: a bad setting of a service must not cost the service, so that
-//! [`crate::policy::resolve()`] leaves the next source's value in force and says so.
+//! A bad setting of a service must not cost the service: it is marked, and
+//! [`crate::policy::resolve()`] leaves what was before in force and says so.
 
 use std::{fmt, sync::Arc};
 
@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     catalog::Setting,
-    policy::{Policy, settings::key},
+    policy::{
+        Policy,
+        settings::{judged, key},
+    },
 };
 
 /// The settings of a `policy:` block, in the order of the file.
@@ -35,11 +38,7 @@ impl PolicyBlock {
             .iter()
             .map(|(key, value, at)| {
                 let place = Place { column: None, ..document::place(file, *at) };
-                Setting {
-                    key: key.clone(),
-                    value: value.clone(),
-                    origin: format!("{kind} {place}"),
-                }
+                judged(Setting::new(key, value, format!("{kind} {place}")))
             })
             .collect()
     }
@@ -181,7 +180,7 @@ impl<'de> Deserialize<'de> for Value {
 #[schemars(rename = "Policy", deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct PolicyShape {
-    /// Which requests are balanced: off, shadow, a percentage such as 10%, or on.
+    /// Which requests are balanced: off, shadow, a whole percentage of 0% to 100%, or on.
     mode: Option<ModeShape>,
     /// Where the others go: the service's address at kube-proxy, or none.
     virtual_ip: Option<String>,
@@ -205,8 +204,13 @@ pub(crate) struct PolicyShape {
 #[schemars(rename = "Mode", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum ModeShape {
-    /// off, shadow, a percentage such as 10%, or on.
-    Word(String),
+    /// off, shadow, a whole percentage of 0% to 100%, or on.
+    Word(
+        #[schemars(regex(
+            pattern = r"^([Oo][Ff][Ff]|[Ss][Hh][Aa][Dd][Oo][Ww]|[Oo][Nn]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|(100|[0-9]{1,2}) *%)$"
+        ))]
+        String,
+    ),
     /// Whether requests are balanced.
     Bool(bool),
 }

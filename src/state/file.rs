@@ -120,10 +120,21 @@ fn parse(mut bytes: Bytes) -> Result<record::State, ReadError> {
 /// # Errors
 /// When the folder takes no file, or none so large.
 pub fn write(folder: &Path, state: &record::State) -> Result<(), WriteError> {
+    replace(folder, NAME, UNFINISHED, &serialized(state))
+}
+
+/// Replaces a file of a folder, which may not exist yet. `unfinished`: what it is called until it is
+/// complete.
+pub(super) fn replace(
+    folder: &Path,
+    name: &str,
+    unfinished: &str,
+    bytes: &[u8],
+) -> Result<(), WriteError> {
     fs::create_dir_all(folder).map_err(failed("creating the folder", folder))?;
-    let unfinished = folder.join(UNFINISHED);
-    let written = write_to(&unfinished, &serialized(state)).and_then(|()| {
-        let path = folder.join(NAME);
+    let unfinished = folder.join(unfinished);
+    let written = write_to(&unfinished, bytes).and_then(|()| {
+        let path = folder.join(name);
         fs::rename(&unfinished, &path).map_err(failed("renaming a file to", &path))
     });
     if written.is_err() {

@@ -5,8 +5,10 @@
 //! - [`services`]: services to and from it; [`judgements`]: who is put aside, and [`place`]: where
 //!   the node is, likewise
 //! - [`mod@file`]: the file in the `--state` folder: complete or absent, never half
+//! - [`configuration`]: the last one that was good
 //! - [`keeper`]: [`Keeper`], which loads it at the start and writes it as things change
 
+pub mod configuration;
 pub mod file;
 pub mod judgements;
 pub mod keeper;

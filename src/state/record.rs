@@ -151,6 +151,18 @@ pub struct Setting {
     /// Where it stands.
     #[prost(string, tag = "3")]
     pub origin: String,
+    /// Nobody wrote it as a setting.
+    #[prost(bool, tag = "4")]
+    pub implied: bool,
+    /// Why it can't hold; none where it does.
+    #[prost(string, optional, tag = "5")]
+    pub wrong: Option<String>,
+    /// Of one that is wrong: whether its service was known before.
+    #[prost(bool, tag = "6")]
+    pub known: bool,
+    /// Of one that is wrong: the last value that was right.
+    #[prost(string, optional, tag = "7")]
+    pub before: Option<String>,
 }
 
 /// What a table is made for.

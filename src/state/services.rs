@@ -10,7 +10,9 @@ use std::{
 use bytes::Bytes;
 
 use super::record::{self, Nonsense, nanoseconds, time};
-use crate::catalog::{Endpoint, Health, Hints, Labels, LastGood, Port, Service, Setting, SourceId};
+use crate::catalog::{
+    Before, Endpoint, Health, Hints, Labels, LastGood, Port, Service, Setting, SourceId, Wrong,
+};
 
 /// Writes services down. `sources`: as they are configured; `now`: for what they vouch for.
 pub fn write(kept: &[LastGood], sources: &[String], now: SystemTime) -> record::State {
@@ -95,14 +97,7 @@ impl Writing {
             told_source: self.text(source),
             confirmed: nanoseconds(kept.confirmed.unwrap_or(now)),
             ports: ports.iter().map(|port| self.port(port)).collect(),
-            settings: settings
-                .iter()
-                .map(|Setting { key, value, origin }| record::Setting {
-                    key: key.clone(),
-                    value: value.clone(),
-                    origin: origin.clone(),
-                })
-                .collect(),
+            settings: settings.iter().map(written).collect(),
             notes: notes.clone(),
         }
     }
@@ -172,6 +167,28 @@ impl Writing {
     }
 }
 
+fn written(setting: &Setting) -> record::Setting {
+    let Setting { key, value, origin, implied, wrong } = setting.clone();
+    let (wrong, before) = wrong.map(|wrong| (wrong.why, wrong.before)).unzip();
+    let known = matches!(before, Some(Before::Unset | Before::Value(_)));
+    let before = before.and_then(|before| match before {
+        Before::Value(value) => Some(value),
+        Before::Unknown | Before::Unset => None,
+    });
+    record::Setting { key, value, origin, implied, wrong, known, before }
+}
+
+fn setting(written: &record::Setting) -> Setting {
+    let record::Setting { key, value, origin, implied, wrong, known, before } = written.clone();
+    let before = match (known, before) {
+        (_, Some(value)) => Before::Value(value),
+        (true, None) => Before::Unset,
+        (false, None) => Before::Unknown,
+    };
+    let wrong = wrong.map(|why| Box::new(Wrong { why, before }));
+    Setting { key, value, origin, implied, wrong }
+}
+
 #[derive(Default)]
 struct Reading {
     texts: Vec<Arc<str>>,
@@ -186,15 +203,7 @@ impl Reading {
         Ok(Service {
             name: name.map_err(|error| Nonsense::new(format!("{error}")))?,
             ports: service.ports.iter().map(|it| self.port(it)).collect::<Result<_, _>>()?,
-            settings: service
-                .settings
-                .iter()
-                .map(|record::Setting { key, value, origin }| Setting {
-                    key: key.clone(),
-                    value: value.clone(),
-                    origin: origin.clone(),
-                })
-                .collect(),
+            settings: service.settings.iter().map(setting).collect(),
             source: self.text(service.told_source)?.unwrap_or_default(),
             version: 0,
             stale: false,
@@ -303,11 +312,18 @@ mod tests {
         };
         let mut full =
             with_ports("cart.shop@west", vec![port("grpc", 9090, [rich]), port("http", 80, [])]);
-        full.settings.push(Setting {
-            key: "choices".into(),
-            value: "3".into(),
-            origin: "services.yaml:3".into(),
-        });
+        let setting = || Setting::new("choices", "3", "services.yaml:3");
+        let wrong = |before| {
+            let why = "it is wrong".into();
+            Setting { wrong: Some(Box::new(Wrong { why, before })), ..setting() }
+        };
+        full.settings = vec![
+            setting(),
+            Setting { implied: true, ..setting() },
+            wrong(Before::Unknown),
+            wrong(Before::Unset),
+            wrong(Before::Value("2".into())),
+        ];
         full.notes.push("as it was".into());
         full
     }

@@ -12,6 +12,7 @@ mod account;
 mod away;
 mod changes;
 mod cluster;
+mod events;
 mod here;
 mod in_a_pod;
 mod lines;

@@ -21,6 +21,7 @@ mod openapi;
 mod pods;
 mod quotas;
 mod session;
+mod settings;
 mod signals;
 mod socket;
 mod standard;

@@ -5,7 +5,7 @@ use std::{
 
 use super::{Catalog, Change, SourceId};
 use crate::catalog::{
-    Endpoint, Health, LookupError, Service, ServiceName,
+    Before, Endpoint, Health, LookupError, Service, ServiceName, Setting, Wrong,
     sample::{endpoint, port, service, with_ports},
 };
 
@@ -227,4 +227,75 @@ fn what_repeats_is_kept_once_and_an_endpoint_stays_small() {
     assert!(Arc::ptr_eq(a.zone.as_ref().unwrap(), b.zone.as_ref().unwrap()));
     assert!(Arc::ptr_eq(&a.labels, &b.labels));
     assert!(size_of::<Endpoint>() <= 144, "{} bytes", size_of::<Endpoint>());
+}
+
+/// `cart.shop` with this mode, which is right where it is no question mark.
+fn of_mode(mode: Option<&str>) -> Service {
+    let wrong = |mode| {
+        let wrong = Wrong { why: "it is wrong".into(), before: Before::Unknown };
+        (mode == "?").then(|| Box::new(wrong))
+    };
+    let setting = |mode| Setting { wrong: wrong(mode), ..Setting::new("mode", mode, "annotation") };
+    let settings = mode.map(setting).into_iter().collect();
+    Service { settings, ..service("cart.shop", [endpoint(1)]) }
+}
+
+/// What holds in place of its wrong mode.
+fn before(catalog: &Catalog) -> Before {
+    let cart = catalog.get(&name("cart.shop")).unwrap();
+    cart.settings[0].wrong.as_ref().unwrap().before.clone()
+}
+
+#[test]
+fn a_wrong_setting_knows_what_its_source_said_before() {
+    let catalog = Catalog::new(["test"]);
+    let say = |mode| catalog.apply(FIRST, Change::Upsert(of_mode(mode)), NOW);
+    say(Some("?"));
+    assert_eq!(before(&catalog), Before::Unknown);
+    say(Some("10%"));
+    say(Some("?"));
+    let version = catalog.get(&name("cart.shop")).unwrap().version;
+    say(Some("?"));
+    assert_eq!(before(&catalog), Before::Value("10%".into()));
+    assert_eq!(
+        catalog.get(&name("cart.shop")).unwrap().version,
+        version,
+        "said again, it is equal"
+    );
+    catalog.apply(FIRST, Change::Replace(vec![of_mode(Some("?"))]), NOW);
+    assert_eq!(before(&catalog), Before::Value("10%".into()));
+    say(None);
+    say(Some("?"));
+    assert_eq!(before(&catalog), Before::Unset);
+    catalog.apply(FIRST, Change::Remove(name("cart.shop")), NOW);
+    say(Some("?"));
+    assert_eq!(before(&catalog), Before::Unknown, "a new one of that name is another");
+}
+
+#[test]
+fn what_held_before_a_wrong_setting_is_not_lost_while_nobody_asks_for_the_service() {
+    let catalog = Catalog::new(["test"]);
+    let say = |mode| catalog.apply(FIRST, Change::Upsert(of_mode(mode)), NOW);
+    catalog.apply(FIRST, Change::Names(vec![name("cart.shop")]), NOW);
+    say(Some("10%"));
+    say(Some("?"));
+    catalog.apply(FIRST, Change::Withdraw(name("cart.shop")), NOW);
+    say(Some("?"));
+    assert_eq!(before(&catalog), Before::Value("10%".into()));
+    catalog.apply(FIRST, Change::Withdraw(name("cart.shop")), NOW);
+    catalog.apply(FIRST, Change::Names(vec![]), NOW);
+    say(Some("?"));
+    assert_eq!(before(&catalog), Before::Unknown);
+}
+
+#[test]
+fn what_held_before_a_wrong_setting_outlives_the_agent() {
+    let catalog = Catalog::new(["test"]);
+    let say = |catalog: &Catalog, mode| catalog.apply(FIRST, Change::Upsert(of_mode(mode)), NOW);
+    say(&catalog, Some("10%"));
+    say(&catalog, Some("?"));
+    let next = Catalog::new(["test"]);
+    next.restore(catalog.last_good(), std::time::SystemTime::UNIX_EPOCH, NOW);
+    say(&next, Some("?"));
+    assert_eq!(before(&next), Before::Value("10%".into()));
 }

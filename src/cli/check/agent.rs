@@ -7,7 +7,10 @@ use http::{HeaderMap, header};
 use super::Finding;
 use crate::{
     api::v1,
-    cli::client::{self, Answer},
+    cli::{
+        client::{self, Answer},
+        services,
+    },
     clock,
 };
 
@@ -30,7 +33,7 @@ pub(super) fn check(options: &client::Options) -> Vec<Finding> {
     };
     let mut findings =
         vec![version(&answer.head.headers), time(&answer.head.headers, clock::wall())];
-    findings.extend(sources(&answer));
+    findings.extend(sources(options, &answer));
     findings.extend(leases(options));
     findings
 }
@@ -105,7 +108,7 @@ fn time(headers: &HeaderMap, now: SystemTime) -> Finding {
     }
 }
 
-fn sources(answer: &Answer) -> Vec<Finding> {
+fn sources(options: &client::Options, answer: &Answer) -> Vec<Finding> {
     if !answer.head.status.is_success() {
         let error: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let message = error["error"]["message"].as_str().unwrap_or("it gave no reason").to_owned();
@@ -113,7 +116,18 @@ fn sources(answer: &Answer) -> Vec<Finding> {
         return vec![Finding::wrong("sources", message, right)];
     }
     match serde_json::from_slice::<v1::ListServicesResponse>(&answer.body) {
-        Ok(list) => known(&list.services, list.next_page_token.is_empty()),
+        Ok(v1::ListServicesResponse { mut services, next_page_token }) => {
+            let mut all = true;
+            if !next_page_token.is_empty() {
+                match services::all(options, None, next_page_token) {
+                    Ok(more) => services.extend(more),
+                    Err(_) => all = false,
+                }
+            }
+            let mut findings = known(&services, all);
+            findings.extend(settings(&services));
+            findings
+        }
         Err(error) => {
             let seen = format!("the list of services is not readable: {error}");
             vec![Finding::wrong("sources", seen, "compare the versions")]
@@ -153,6 +167,19 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
     findings
 }
 
+/// Each wrong setting by itself: none of them holds.
+fn settings(services: &[v1::ServiceSummary]) -> Vec<Finding> {
+    let wrong = services.iter().flat_map(|service| {
+        service.problems.iter().map(|problem| format!("{}: {problem}", service.service))
+    });
+    let mut findings: Vec<_> =
+        wrong.map(|seen| Finding::wrong("settings", seen, "mend it where it stands")).collect();
+    if findings.is_empty() {
+        findings.push(Finding::good("settings", "all are understood"));
+    }
+    findings
+}
+
 fn counted(services: usize) -> String {
     let s = if services == 1 { "" } else { "s" };
     format!("{services} service{s}")
@@ -179,6 +206,18 @@ mod tests {
         assert_eq!(findings[1].seen, "none ready: 1 of 3 services: b.x");
         assert!(findings.iter().all(|finding| finding.verdict == Verdict::Doubtful));
         assert_eq!(known(&services[2..], false)[0].seen, "1 service of those looked at");
+    }
+
+    #[test]
+    fn each_wrong_setting_is_wrong_by_itself() {
+        let problems = vec!["mode is \"OFFF\"".to_owned(), "zone is \"\"".to_owned()];
+        let services = [service("a.x", 1, false), service("b.x", 1, false)];
+        assert_eq!(settings(&services)[0].verdict, Verdict::Good);
+        let [one, other] = services;
+        let findings = settings(&[one, v1::ServiceSummary { problems, ..other }]);
+        assert_eq!(findings.len(), 2);
+        assert!(findings.iter().all(|finding| finding.verdict == Verdict::Wrong));
+        assert_eq!(findings[1].seen, "b.x: zone is \"\"");
     }
 
     #[test]

@@ -1,16 +1,18 @@
 use std::time::Duration;
 
-use super::{ConfigPolicies, Resolved, resolve};
+use proptest::prelude::*;
+
+use super::{ConfigPolicies, Overridden, Resolved, problems, resolve};
 use crate::{
-    catalog::{Service, Setting, sample::service},
+    catalog::{Before, Service, Setting, sample::service},
     policy::{
         Mode, Policy, StrategyName, ZoneMode,
-        settings::{KEYS, key},
+        settings::{KEYS, judged, key},
     },
 };
 
 fn setting(key: &str, value: &str, origin: &str) -> Setting {
-    Setting { key: key.into(), value: value.into(), origin: origin.into() }
+    judged(Setting::new(key, value, origin))
 }
 
 /// `cart.shop` with these settings, each as an annotation.
@@ -38,28 +40,69 @@ fn without_any_setting_all_are_defaults() {
     assert!(resolved.problems.is_empty());
 }
 
-#[test]
-fn the_first_found_wins_service_then_namespace_then_all_then_what_the_service_carries() {
+/// A value of the mode in each place where it can be said, the weakest first.
+fn said(places: [Option<&str>; 8]) -> (ConfigPolicies, Service) {
+    let [implied, all, namespace, name, written, over_all, over_namespace, over_name] =
+        places.map(|value| value.map(|value| setting("mode", value, value)));
     let mut config = ConfigPolicies::default();
-    let carried = annotated(&[("zone", "off"), ("choices", "3")]);
-    assert_eq!(resolve(&config, &carried).policy.zone, ZoneMode::Off);
+    for (layers, [all, namespace, name]) in [
+        (&mut config.base, [all, namespace, name]),
+        (&mut config.overriding, [over_all, over_namespace, over_name]),
+    ] {
+        layers.all.extend(all);
+        layers.namespaces.extend(namespace.map(|setting| ("shop".into(), vec![setting])));
+        layers.services.extend(name.map(|it| ("cart.shop".parse().unwrap(), vec![it])));
+        let elsewhere = vec![setting("mode", "shadow", "elsewhere")];
+        layers.namespaces.insert("bank".into(), elsewhere.clone());
+        layers.services.insert("users.shop".parse().unwrap(), elsewhere);
+    }
+    let implied = implied.map(|setting| Setting { implied: true, ..setting });
+    // What is implied is weak wherever it stands.
+    let settings = written.into_iter().chain(implied).collect();
+    (config, Service { settings, ..service("cart.shop", []) })
+}
 
-    config.default = vec![setting("zone", "strict", "configuration agent.yaml:3")];
-    let resolved = resolve(&config, &carried);
-    assert_eq!(resolved.policy.zone, ZoneMode::Strict);
-    assert_eq!(resolved.policy.choices, 3);
-    assert_eq!(origin(&resolved, "zone").1, "configuration agent.yaml:3");
-    assert_eq!(origin(&resolved, "choices").1, "annotation pointsman.dev/choices");
+proptest! {
+    #[test]
+    fn of_all_places_the_strongest_holds_and_the_others_are_told(
+        there in prop::array::uniform8(any::<bool>())
+    ) {
+        let values = ["1%", "2%", "3%", "4%", "5%", "6%", "7%", "8%"];
+        let mut places = [None; 8];
+        for (place, (value, there)) in places.iter_mut().zip(values.into_iter().zip(there)) {
+            *place = Some(value).filter(|_| there);
+        }
+        let mut said_there: Vec<&str> = places.iter().flatten().copied().collect();
+        let strongest = said_there.pop();
+        let (config, service) = said(places);
+        let resolved = resolve(&config, &service);
+        let of_mode = &resolved.origins[0];
+        prop_assert_eq!(&of_mode.value, strongest.unwrap_or("on"));
+        prop_assert_eq!(&of_mode.origin, strongest.unwrap_or("default"));
+        let told = |value: &str| Overridden { value: value.into(), origin: value.into() };
+        let told: Vec<_> = said_there.into_iter().map(told).collect();
+        prop_assert_eq!(&of_mode.overridden, &told);
+    }
+}
 
-    let of_namespace = vec![setting("zone", "off", "configuration agent.yaml:6")];
-    config.namespaces.insert("shop".into(), of_namespace);
-    assert_eq!(origin(&resolve(&config, &carried), "zone").1, "configuration agent.yaml:6");
+#[test]
+fn off_by_annotation_beats_all_but_an_override() {
+    let off = |over| {
+        let base = Some("on");
+        let (config, service) = said([None, base, base, base, Some("off"), over, None, None]);
+        resolve(&config, &service).policy.mode
+    };
+    assert_eq!(off(None), Mode::Off);
+    assert_eq!(off(Some("10%")), Mode::Percent(10));
+}
 
-    let of_service = vec![setting("zone", "prefer", "configuration agent.yaml:9")];
-    config.services.insert("cart.shop".parse().unwrap(), of_service);
-    let resolved = resolve(&config, &carried);
-    assert_eq!(origin(&resolved, "zone").1, "configuration agent.yaml:9");
-    assert_eq!(resolved.policy.zone, ZoneMode::Prefer);
+#[test]
+fn off_by_default_and_on_by_annotation_is_how_teams_opt_in() {
+    let mode = |written| {
+        let (config, service) = said([None, Some("off"), None, None, written, None, None, None]);
+        resolve(&config, &service).policy.mode
+    };
+    assert_eq!((mode(None), mode(Some("on"))), (Mode::Off, Mode::On));
 }
 
 #[test]
@@ -124,19 +167,93 @@ fn an_unknown_setting_names_what_was_probably_meant_and_costs_nothing() {
 }
 
 #[test]
-fn a_value_out_of_range_names_the_range_and_leaves_the_next_sources_value() {
-    let carried = annotated(&[("choices", "3")]);
-    let config = ConfigPolicies {
-        default: vec![setting("choices", "9", "configuration agent.yaml:3")],
-        ..Default::default()
-    };
-    let resolved = resolve(&config, &carried);
+fn a_value_out_of_range_names_the_range_and_leaves_the_weaker_value() {
+    let mut config = ConfigPolicies::default();
+    config.base.all = vec![setting("choices", "3", "configuration agent.yaml:3")];
+    let resolved = resolve(&config, &annotated(&[("choices", "9")]));
     assert_eq!(resolved.policy.choices, 3);
-    assert_eq!(origin(&resolved, "choices").1, "annotation pointsman.dev/choices");
+    assert_eq!(origin(&resolved, "choices").1, "configuration agent.yaml:3");
     assert_eq!(
         resolved.problems,
-        [r#"configuration agent.yaml:3: choices is "9": it must be 1 to 8"#]
+        [
+            "annotation pointsman.dev/choices: choices is \"9\": it must be 1 to 8; it is what it would \
+          be without"
+        ]
     );
+}
+
+#[test]
+fn a_mode_has_several_spellings_and_none_that_is_guessed() {
+    for (right, mode) in [
+        ("OFF", Mode::Off),
+        ("Off", Mode::Off),
+        ("False", Mode::Off),
+        (" on ", Mode::On),
+        ("TRUE", Mode::On),
+        ("Shadow", Mode::Shadow),
+        ("0%", Mode::Percent(0)),
+        ("100%", Mode::Percent(100)),
+        ("5 %", Mode::Percent(5)),
+    ] {
+        let resolved = resolve(&ConfigPolicies::default(), &annotated(&[("mode", right)]));
+        assert_eq!((resolved.policy.mode, resolved.problems), (mode, vec![]), "{right}");
+    }
+    for (wrong, hint) in [
+        ("5percent", ""),
+        ("0.5%", "; fractions of a percent can't be had"),
+        ("150%", ""),
+        ("+5%", ""),
+        ("-1%", ""),
+        ("5", "; a percentage ends with %"),
+        ("0.05", "; a percentage ends with %"),
+        ("disabled", ""),
+        ("%", ""),
+        ("", ""),
+    ] {
+        let resolved = resolve(&ConfigPolicies::default(), &annotated(&[("mode", wrong)]));
+        let right = "it must be off, shadow, a whole percentage of 0% to 100%, or on";
+        let told = format!(
+            "annotation pointsman.dev/mode: mode is \"{wrong}\": {right}{hint}; it is off, since \
+             nothing was known before"
+        );
+        assert_eq!(resolved.problems, [told]);
+        assert_eq!(resolved.policy.mode, Mode::Off, "{wrong}: no traffic goes somewhere new");
+    }
+}
+
+#[test]
+fn the_other_words_may_be_written_in_any_case() {
+    let carried = annotated(&[
+        ("strategy", "Random"),
+        ("zone", "STRICT"),
+        ("outlier", "Off"),
+        ("virtual-ip", "NONE"),
+    ]);
+    let resolved = resolve(&ConfigPolicies::default(), &carried);
+    assert!(resolved.problems.is_empty(), "{:?}", resolved.problems);
+    assert_eq!(resolved.policy.strategy, StrategyName::Random);
+    assert_eq!(resolved.policy.zone, ZoneMode::Strict);
+    assert!(!resolved.policy.outlier.enabled);
+}
+
+#[test]
+fn a_wrong_value_leaves_what_its_source_said_before() {
+    let mut config = ConfigPolicies::default();
+    config.base.all = vec![setting("mode", "shadow", "configuration agent.yaml:3")];
+    let mode = |before| {
+        let mut wrong = annotated(&[("mode", "offf")]);
+        wrong.settings[0].wrong.as_mut().unwrap().before = before;
+        resolve(&config, &wrong)
+    };
+    let resolved = mode(Before::Value("10%".into()));
+    assert_eq!(resolved.policy.mode, Mode::Percent(10));
+    assert!(resolved.problems[0].ends_with("; it is 10%, as before"), "{:?}", resolved.problems);
+    let place = "annotation pointsman.dev/mode, in place of \"offf\"";
+    assert_eq!(origin(&resolved, "mode"), ("10%".into(), place.into()));
+    let resolved = mode(Before::Unset);
+    assert_eq!(resolved.policy.mode, Mode::Shadow);
+    assert!(resolved.problems[0].ends_with("; it is what it would be without, as before"));
+    assert_eq!(mode(Before::Unknown).policy.mode, Mode::Off);
 }
 
 #[test]
@@ -157,6 +274,7 @@ fn values_that_are_no_numbers_words_or_durations_are_refused() {
         let resolved = resolve(&ConfigPolicies::default(), &annotated(&[(name, text)]));
         assert_eq!(resolved.policy, Policy::default(), "{name}: {text}");
         assert!(resolved.problems[0].contains("it must be"), "{:?}", resolved.problems);
+        assert!(resolved.problems[0].ends_with("it is what it would be without"));
     }
 }
 
@@ -179,13 +297,18 @@ fn a_mode_is_in_force_where_there_is_a_virtual_ip_to_send_the_others_to() {
     let of = |settings: &[(&str, &str)]| resolve(&ConfigPolicies::default(), &annotated(settings));
     let alone = of(&[("mode", "off")]);
     assert_eq!(alone.policy.mode_in_force(), Mode::On);
-    assert!(alone.problems[0].starts_with("mode has no effect"));
+    assert!(alone.notes[0].starts_with("mode has no effect"));
+    assert!(alone.problems.is_empty(), "it is no error");
     let with = of(&[("mode", "shadow"), ("virtual-ip", "10.96.0.7")]);
     assert_eq!(with.policy.mode_in_force(), Mode::Shadow);
-    assert!(with.problems.is_empty());
-    for wrong in ["101%", "-1%", "%", "half"] {
-        let resolved = of(&[("mode", wrong)]);
-        assert!(resolved.problems[0].contains("a percentage such as 10%"), "{wrong}");
-        assert_eq!(resolved.policy.mode, Mode::On);
-    }
+    assert!(with.notes.is_empty());
+}
+
+#[test]
+fn of_many_wrong_settings_the_first_are_told_and_how_many_there_are() {
+    let keys: Vec<String> = (0..100).map(|number| format!("key-{number:02}")).collect();
+    let written: Vec<_> = keys.iter().map(|key| (&**key, "?")).collect();
+    let told = problems(&ConfigPolicies::default(), &annotated(&written));
+    assert_eq!(told.len(), 11);
+    assert_eq!(told[10], "90 more settings are wrong");
 }

@@ -5,12 +5,13 @@ use std::{fmt::Debug, sync::atomic::Ordering::Relaxed, time::Duration};
 use super::Told;
 use crate::{
     identity::{Identity, Pods},
+    policy,
     publish::leases::Account,
     quota::Quota,
     serve::Agent,
 };
 
-/// Holders that are listed.
+/// Holders that are listed, and wrong settings.
 const LISTED: usize = 20;
 
 const HEAD: &str = "<!doctype html><meta charset=utf-8><title>pointsman</title><style>\
@@ -25,10 +26,15 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
         missing => format!("<b class=bad>not ready</b>: {}", escape(&missing.join("; "))),
     };
     let agent = &told.agent;
+    let configuration = agent.configuration().problem().map_or_else(String::new, |problem| {
+        let problem = escape(&problem);
+        format!("<p><b class=bad>an earlier configuration is in force</b>: {problem}</p>\n")
+    });
     let services = agent.names().catalog().list(None);
     let stale = services.iter().filter(|service| service.stale).count();
     let mut put = |line: String| page.push_str(&line);
     put(format!("<h1>pointsman {}</h1>\n<p>{state}</p>\n", env!("CARGO_PKG_VERSION")));
+    put(configuration);
     put(format!(
         "<p>{} services, {stale} of them stale; {} open leases. <a href=/livez>/livez</a> \
          <a href=/readyz>/readyz</a> <a href=/metrics>/metrics</a></p>\n",
@@ -55,6 +61,12 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
         [spec.to_string(), said]
     });
     put(table("Sources", ["source", ""], sources));
+    let policies = told.tables.policies();
+    let wrong = services.iter().flat_map(|service| {
+        let problems = policy::problems(&policies, service);
+        problems.into_iter().map(|problem| [service.name.to_string(), problem])
+    });
+    put(table("Wrong settings, which do not hold", ["service", ""], wrong.take(LISTED)));
     put(table("Connections", ["caller", "open"], holders(agent.pods(), agent.connections())));
     put(table("Sessions", ["caller", "open"], holders(agent.pods(), agent.sessions())));
     put(table("Watches", ["caller", "open"], holders(agent.pods(), agent.watches())));

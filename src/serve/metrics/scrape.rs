@@ -17,8 +17,10 @@ use tonic::Code;
 
 use super::{Call, PROTOCOLS, endpoints};
 use crate::{
+    catalog::Service,
     identity::Identity,
     plan::model::Phase,
+    policy,
     publish::{
         Outcome, Tables,
         leases::{Account, OUTCOMES, Tally},
@@ -212,6 +214,7 @@ impl Told {
         gauge(to, "services", "Services known", services.len() as u64)?;
         let stale = services.iter().filter(|service| service.stale).count() as u64;
         gauge(to, "services_stale", "Services not confirmed for over 10 minutes", stale)?;
+        self.wrong_settings(to, &services)?;
         let brake = catalog.brake_counts();
         let mut braked = counters(
             to,
@@ -221,6 +224,32 @@ impl Told {
         count_alone(&mut braked, brake.triggered)?;
         let held = brake.held as u64;
         gauge(to, "brake_endpoints_held", "Endpoints kept though their source dropped them", held)
+    }
+
+    /// Of the services that have some, which are few; those that come first by name, and the others as
+    /// one.
+    fn wrong_settings(
+        &self,
+        to: &mut DescriptorEncoder<'_>,
+        services: &[Arc<Service>],
+    ) -> fmt::Result {
+        let policies = self.tables.policies();
+        let wrong = services.iter().map(|service| {
+            (service.name.to_string(), policy::problems(&policies, service).len() as u64)
+        });
+        let wrong: Vec<_> = wrong.filter(|(_, count)| *count > 0).collect();
+        let help = "Settings of a service that are wrong, and do not hold";
+        let mut metric = to.encode_descriptor("wrong_settings", help, None, MetricType::Gauge)?;
+        for (service, count) in wrong.iter().take(COUNTED) {
+            metric.encode_family(&[("service", service.as_str())])?.encode_gauge(count)?;
+        }
+        let others: u64 = wrong.iter().skip(COUNTED).map(|(_, count)| count).sum();
+        if others > 0 {
+            metric.encode_family(&[("service", OTHERS)])?.encode_gauge(&others)?;
+        }
+        let wrong = u64::from(self.agent.configuration.problem().is_some());
+        let help = "Whether the configuration file is wrong, so that an earlier one is in force";
+        gauge(to, "configuration_wrong", help, wrong)
     }
 
     /// Of the services in use that come first by name.

@@ -6,13 +6,14 @@ use kube::core::Status;
 
 use super::client::in_words;
 
-/// What is read of a cluster; and written of it, the taints of the own node alone.
+/// What is read of a cluster; and written of it: the taints of the own node, and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resource {
     Services,
     EndpointSlices,
     Nodes,
     Taints,
+    Events,
 }
 
 impl Resource {
@@ -21,13 +22,14 @@ impl Resource {
             Self::Services => "services",
             Self::EndpointSlices => "endpointslices",
             Self::Nodes | Self::Taints => "nodes",
+            Self::Events => "events",
         }
     }
 
     fn group(self) -> &'static str {
         match self {
             Self::EndpointSlices => "discovery.k8s.io",
-            Self::Services | Self::Nodes | Self::Taints => "",
+            Self::Services | Self::Nodes | Self::Taints | Self::Events => "",
         }
     }
 
@@ -36,6 +38,7 @@ impl Resource {
         match self {
             Self::Nodes => "get",
             Self::Taints => "get, patch",
+            Self::Events => "create",
             Self::Services | Self::EndpointSlices => "list, watch",
         }
     }
@@ -101,6 +104,7 @@ fn forbidden(said: &str, verb: &str, resource: Resource) -> String {
     let own = match resource {
         Resource::Nodes => "; or say --zone",
         Resource::Taints => "; or leave --remove-taint out",
+        Resource::Events => "; or leave --events out",
         Resource::Services | Resource::EndpointSlices => "",
     };
     format!(

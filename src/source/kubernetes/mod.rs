@@ -10,7 +10,7 @@
 //! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
 //! - `on_demand`: the names of all services, and who is followed
 //! - `node`: which zone this agent is in; [`taint`]: what its node registered with until it is ready
-//! - `problems`: what is wrong now
+//! - `problems`: what is wrong now; [`events`]: what is wrong with a Service, said at the Service
 
 use std::sync::Arc;
 
@@ -35,6 +35,7 @@ mod access;
 mod backoff;
 mod client;
 pub mod cluster;
+pub mod events;
 mod follow;
 mod node;
 mod on_demand;

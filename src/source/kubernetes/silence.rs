@@ -18,7 +18,9 @@ impl Silence {
     pub(super) fn note<K>(&mut self, of: Resource, heard: &Heard<K>, now: Duration) {
         let since = match of {
             Resource::EndpointSlices => &mut self.slices,
-            Resource::Services | Resource::Nodes | Resource::Taints => &mut self.services,
+            Resource::Services | Resource::Nodes | Resource::Taints | Resource::Events => {
+                &mut self.services
+            }
         };
         match heard {
             Heard::Silence(_) => drop(since.get_or_insert(now)),

@@ -1,0 +1,67 @@
+//! What held before a setting that is wrong: an error never sends traffic somewhere new.
+
+use super::model::{Before, Setting};
+
+/// Lets each wrong setting know what its source said before. `before`: the service's settings then;
+/// none where it was not known.
+pub(super) fn remember(settings: &mut [Setting], before: Option<&[Setting]>) {
+    for setting in settings {
+        if let Some(wrong) = &mut setting.wrong {
+            wrong.before = before.map_or(Before::Unknown, |before| value(&setting.key, before));
+        }
+    }
+}
+
+/// Of one key the last setting holds. Dashes may stand for underscores.
+fn value(key: &str, before: &[Setting]) -> Before {
+    let same = |other: &&Setting| key.replace('-', "_") == other.key.replace('-', "_");
+    match before.iter().rfind(same) {
+        None => Before::Unset,
+        Some(Setting { wrong: Some(wrong), .. }) => wrong.before.clone(),
+        Some(Setting { implied: true, .. }) => Before::Unset,
+        Some(setting) => Before::Value(setting.value.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::model::Wrong, *};
+
+    fn right(key: &str, value: &str) -> Setting {
+        Setting::new(key, value, "annotation")
+    }
+
+    fn wrong(key: &str) -> Setting {
+        let wrong = Wrong { why: "it is wrong".into(), before: Before::Unknown };
+        Setting { wrong: Some(Box::new(wrong)), ..right(key, "?") }
+    }
+
+    fn remembered(key: &str, before: Option<&[Setting]>) -> Before {
+        let mut settings = [wrong(key)];
+        remember(&mut settings, before);
+        settings[0].wrong.as_ref().unwrap().before.clone()
+    }
+
+    #[test]
+    fn what_was_right_last_is_remembered_over_any_number_of_errors() {
+        let ten = Before::Value("10%".into());
+        assert_eq!(remembered("mode", Some(&[right("mode", "10%")])), ten);
+        let mut twice = [wrong("mode")];
+        remember(&mut twice, Some(&[right("mode", "on"), right("mode", "10%")]));
+        assert_eq!(remembered("mode", Some(&twice)), ten);
+    }
+
+    #[test]
+    fn a_setting_that_was_not_there_and_a_service_that_was_not_are_told_apart() {
+        assert_eq!(remembered("mode", Some(&[right("zone", "off")])), Before::Unset);
+        assert_eq!(remembered("mode", None), Before::Unknown);
+        let implied = Setting { implied: true, ..right("zone", "prefer") };
+        assert_eq!(remembered("zone", Some(&[implied])), Before::Unset);
+    }
+
+    #[test]
+    fn a_key_is_known_in_each_of_its_spellings() {
+        let before = [right("outlier.min_requests", "7")];
+        assert_eq!(remembered("outlier.min-requests", Some(&before)), Before::Value("7".into()));
+    }
+}

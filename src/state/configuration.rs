@@ -1,0 +1,53 @@
+//! The last configuration that was good, as it was written: an agent that is started beside a wrong one
+//! serves by it.
+
+use std::{fs, io, path::Path};
+
+use super::file::{WriteError, replace};
+
+/// What it is called in the folder.
+pub const NAME: &str = "last-good-configuration.yaml";
+/// What it is called until it is complete.
+const UNFINISHED: &str = ".last-good-configuration.yaml.new";
+
+/// That of a folder; none where there is none.
+///
+/// # Errors
+/// The system does not give it.
+pub fn read(folder: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(folder.join(NAME)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces that of a folder, which may not exist yet.
+///
+/// # Errors
+/// When the folder takes no file.
+pub fn write(folder: &Path, text: &str) -> Result<(), WriteError> {
+    if read(folder).is_ok_and(|before| before.as_deref() == Some(text)) {
+        return Ok(());
+    }
+    replace(folder, NAME, UNFINISHED, text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_back_as_it_was_written_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("new");
+        assert_eq!(read(&folder).unwrap(), None);
+        for text in ["zone: a\n", "zone: b\n", "zone: b\n"] {
+            write(&folder, text).unwrap();
+            assert_eq!(read(&folder).unwrap().as_deref(), Some(text));
+        }
+        let names: Vec<_> =
+            fs::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, [NAME], "nothing unfinished is left");
+    }
+}

@@ -1,0 +1,79 @@
+//! A wrong setting is told at the Service it is of.
+
+use k8s_openapi::api::{
+    core::v1::{Event, Service},
+    rbac::v1::{ClusterRole, PolicyRule},
+};
+use kube::{Api, api::ListParams};
+use serde_json::json;
+
+use crate::{
+    account::Account,
+    cluster::{Shop, agent_by, pick, until},
+    rights::documented,
+};
+
+async fn misspelt(shop: &Shop) {
+    shop.by_hand(json!({})).await;
+    let annotations = json!({ "pointsman.dev/mode": "offf" });
+    shop.patch::<Service>("cart", json!({ "metadata": { "annotations": annotations } })).await;
+    shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"] }])).await;
+}
+
+async fn events(shop: &Shop) -> Vec<(String, String)> {
+    let events: Api<Event> = Api::namespaced(shop.cluster.client.clone(), &shop.name);
+    let all = events.list(&ListParams::default()).await.unwrap().items.into_iter();
+    let ours = all.filter(|event| event.reason.as_deref() == Some("WrongSetting"));
+    ours.map(|it| (it.involved_object.name.unwrap_or_default(), it.message.unwrap_or_default()))
+        .collect()
+}
+
+fn with_events() -> ClusterRole {
+    let mut role = documented();
+    role.rules.get_or_insert_default().push(PolicyRule {
+        api_groups: Some(vec![String::new()]),
+        resources: Some(vec!["events".into()]),
+        verbs: vec!["create".into()],
+        ..Default::default()
+    });
+    role
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_an_event_on_its_service_once_however_many_agents_see_it() {
+    let account = Account::with(with_events()).await;
+    misspelt(&account.shop).await;
+    let kubeconfig = account.kubeconfig().await;
+    let agents = ["node-a", "node-b"].map(|node| {
+        agent_by(&kubeconfig, tempfile::tempdir().unwrap(), &["--node", node, "--events"])
+    });
+    for agent in &agents {
+        pick(agent, &account.shop.named("cart")).await;
+        agent.logs("wrong setting");
+    }
+    until(1, async || events(&account.shop).await.len()).await;
+    let (service, message) = events(&account.shop).await.remove(0);
+    assert_eq!(service, "cart");
+    assert!(message.contains("mode is \"offf\": it must be off, shadow"), "{message}");
+    assert!(
+        agents.iter().all(|agent| !agent.has_logged("WARN events")),
+        "the second finds it there"
+    );
+}
+
+#[tokio::test]
+async fn without_the_right_to_it_the_rule_is_said_and_all_else_goes_on() {
+    let account = Account::with(documented()).await;
+    misspelt(&account.shop).await;
+    let kubeconfig = account.kubeconfig().await;
+    let agent =
+        agent_by(&kubeconfig, tempfile::tempdir().unwrap(), &["--node", "node-a", "--events"]);
+    pick(&agent, &account.shop.named("cart")).await;
+    let line = agent.logs("may not create events (403)");
+    assert!(
+        line.contains("resources: [events], verbs: [create]}; or leave --events out"),
+        "{line}"
+    );
+    assert!(events(&account.shop).await.is_empty());
+    pick(&agent, &account.shop.named("cart")).await;
+}

@@ -1,0 +1,198 @@
+//! Settings that are wrong: what holds in their place, and where a person hears of them; and a
+//! configuration that is.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Agent, SHOP, command};
+
+const VIRTUAL: &str = "10.96.0.7:80";
+
+/// `cart.shop` with a virtual IP, and `mode` as it is written.
+fn services(mode: &str) -> String {
+    let mode = if mode.is_empty() { String::new() } else { format!("mode: '{mode}', ") };
+    format!(
+        "services:\n  - name: cart.shop\n    ports: [{{name: http, port: 80}}]\n    \
+         policy: {{{mode}virtual_ip: 10.96.0.7}}\n    endpoints: [{{address: 10.1.0.1}}]\n"
+    )
+}
+
+/// Replaces the services, and waits until the agent has them.
+async fn write(agent: &Agent, text: &str) {
+    let before = version(agent).await;
+    fs::write(agent.folder.path().join("services.yaml"), text).unwrap();
+    while version(agent).await == before {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn version(agent: &Agent) -> Value {
+    agent.http().await.get("/v1/services/cart.shop").await.1["service"]["version"].clone()
+}
+
+async fn picked(agent: &Agent) -> String {
+    let (address, lease) = agent.http().await.pick("cart.shop").await;
+    assert!(agent.http().await.report(&lease, "SUCCESS").await);
+    address
+}
+
+#[tokio::test]
+async fn a_wrong_mode_of_a_service_that_is_new_sends_no_traffic_anywhere_new() {
+    for wrong in ["OFFF", "5percent", "0.5%", "150%", "5", "disabled"] {
+        let agent = Agent::with(&services(wrong));
+        assert_eq!(picked(&agent).await, VIRTUAL, "{wrong}");
+    }
+    let agent = Agent::with(&services("OFF"));
+    assert_eq!(picked(&agent).await, VIRTUAL);
+    assert_eq!(agent.cli(&["check"]).code, 0, "that is understood");
+}
+
+#[tokio::test]
+async fn a_wrong_mode_leaves_the_one_before_and_is_told_everywhere() {
+    let agent = Agent::with(&services("on"));
+    assert_ne!(picked(&agent).await, VIRTUAL);
+    assert_eq!(agent.cli(&["check"]).code, 0);
+    write(&agent, &services("offf")).await;
+    assert_ne!(picked(&agent).await, VIRTUAL);
+
+    let problem = "mode is \"offf\": it must be off, shadow, a whole percentage of 0% to 100%, or on; \
+                   it is on, as before";
+    agent.logs("wrong setting");
+    let (_, explained) = agent.http().await.get("/v1/services/cart.shop/explain").await;
+    assert!(explained["notes"][0].as_str().unwrap().ends_with(problem), "{explained}");
+    let listed = agent.cli(&["services"]);
+    assert!(listed.stdout.contains("a wrong setting"), "{listed:?}");
+    assert!(listed.stdout.contains(problem), "{listed:?}");
+    let check = agent.cli(&["check"]);
+    assert_eq!(check.code, 1, "{check:?}");
+    assert!(check.stdout.contains(&format!("wrong\tsettings\tcart.shop: file ")), "{check:?}");
+    let (_, metrics) = agent.admin_page("/metrics").await;
+    assert!(metrics.contains("pointsman_wrong_settings{service=\"cart.shop\"} 1"), "{metrics}");
+    let (_, page) = agent.admin_page("/").await;
+    assert!(page.contains("<td>cart.shop<td>file "), "{page}");
+
+    write(&agent, &services("off")).await;
+    assert_eq!(picked(&agent).await, VIRTUAL);
+    agent.logs("its settings are all understood now");
+    assert_eq!(agent.cli(&["check"]).code, 0);
+    let (_, metrics) = agent.admin_page("/metrics").await;
+    assert!(!metrics.contains("pointsman_wrong_settings{"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_held_before_a_wrong_mode_outlives_the_agent() {
+    let agent = with_state(services("on"));
+    write(&agent, &services("offf")).await;
+    assert_ne!(picked(&agent).await, VIRTUAL);
+    agent.terminate();
+    let mut agent = agent;
+    assert!(agent.ended().success());
+    let again = start(agent.kill());
+    again.logs("answered");
+    assert_ne!(picked(&again).await, VIRTUAL);
+}
+
+fn with_state(services: String) -> Agent {
+    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
+    fs::write(folder.path().join("services.yaml"), services).unwrap();
+    let agent = start(folder);
+    agent.logs("answered");
+    agent
+}
+
+fn start(folder: Arc<TempDir>) -> Agent {
+    let state = folder.path().join("state");
+    Agent::in_folder(folder, &["--state", state.to_str().unwrap()])
+}
+
+fn configured(folder: &Arc<TempDir>) -> Agent {
+    let (state, config) = (folder.path().join("state"), folder.path().join("agent.yaml"));
+    let arguments = ["--state", state.to_str().unwrap(), "--config", config.to_str().unwrap()];
+    Agent::in_folder(folder.clone(), &arguments)
+}
+
+fn configure(folder: &Path, text: &str) {
+    fs::write(folder.join("agent.yaml"), text).unwrap();
+}
+
+const GOOD: &str = "policies: {services: {cart.shop: {choices: 3}}}\n";
+/// Without its namespace.
+const WRONG: &str = "policies: {services: {cart: {choices: 3}}}\n";
+
+async fn choices(agent: &Agent) -> Value {
+    let (_, explained) = agent.http().await.get("/v1/services/cart.shop/explain").await;
+    let policy = explained["policy"].as_array().unwrap().clone();
+    policy.into_iter().find(|it| it["name"] == "choices").unwrap()["value"].clone()
+}
+
+#[tokio::test]
+async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_last_good_one() {
+    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
+    fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    configure(folder.path(), GOOD);
+    let agent = configured(&folder);
+    assert_eq!(choices(&agent).await, "3");
+    let metric = |value| format!("pointsman_configuration_wrong {value}\n");
+    assert!(agent.admin_page("/metrics").await.1.contains(&metric(0)));
+    drop(agent.kill());
+
+    configure(folder.path(), WRONG);
+    let agent = configured(&folder);
+    let line = agent.logs("the last good one is in force");
+    assert!(line.contains("policies.services") && line.contains("ERROR"), "{line}");
+    assert_eq!(choices(&agent).await, "3");
+    assert!(agent.admin_page("/metrics").await.1.contains(&metric(1)));
+    let (_, page) = agent.admin_page("/").await;
+    assert!(page.contains("an earlier configuration is in force"), "{page}");
+
+    // One that would take over does not: whoever serves is no worse.
+    let config = folder.path().join("agent.yaml");
+    let mut next = command(folder.path());
+    let state = folder.path().join("state");
+    next.arg("--config").arg(&config).arg("--state").arg(state).arg("--takeover");
+    let refused = next.output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        told.contains("an agent serves already") && told.contains("policies.services"),
+        "{told}"
+    );
+    assert_eq!(choices(&agent).await, "3");
+
+    configure(folder.path(), &GOOD.replace('3', "4"));
+    agent.signal(rustix::process::Signal::HUP);
+    agent.logs("read the configuration again");
+    assert_eq!(choices(&agent).await, "4");
+    assert!(agent.admin_page("/metrics").await.1.contains(&metric(0)));
+}
+
+#[tokio::test]
+async fn a_configuration_that_turns_wrong_while_the_agent_runs_is_told() {
+    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
+    fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    configure(folder.path(), GOOD);
+    let agent = configured(&folder);
+    configure(folder.path(), WRONG);
+    agent.signal(rustix::process::Signal::HUP);
+    agent.logs("the configuration stays as it was");
+    assert_eq!(choices(&agent).await, "3");
+    assert!(agent.admin_page("/metrics").await.1.contains("pointsman_configuration_wrong 1\n"));
+    // What is kept for the next start is still what was good.
+    drop(agent.kill());
+    assert_eq!(choices(&configured(&folder)).await, "3");
+}
+
+#[tokio::test]
+async fn without_a_last_good_configuration_a_wrong_one_is_refused() {
+    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
+    fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    configure(folder.path(), WRONG);
+    let mut agent = command(folder.path());
+    let (config, state) = (folder.path().join("agent.yaml"), folder.path().join("state"));
+    let refused = agent.arg("--config").arg(config).arg("--state").arg(state).output().unwrap();
+    assert!(!refused.status.success());
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("names are name.namespace"), "{told}");
+}
