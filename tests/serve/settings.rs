@@ -67,11 +67,11 @@ async fn a_wrong_mode_leaves_the_one_before_and_is_told_everywhere() {
     assert!(listed.stdout.contains(problem), "{listed:?}");
     let check = agent.cli(&["check"]);
     assert_eq!(check.code, 1, "{check:?}");
-    assert!(check.stdout.contains(&format!("wrong\tsettings\tcart.shop: file ")), "{check:?}");
+    assert!(check.stdout.contains("wrong\tsettings\tcart.shop: services file "), "{check:?}");
     let (_, metrics) = agent.admin_page("/metrics").await;
     assert!(metrics.contains("pointsman_wrong_settings{service=\"cart.shop\"} 1"), "{metrics}");
     let (_, page) = agent.admin_page("/").await;
-    assert!(page.contains("<td>cart.shop<td>file "), "{page}");
+    assert!(page.contains("<td>cart.shop<td>services file "), "{page}");
 
     write(&agent, &services("off")).await;
     assert_eq!(picked(&agent).await, VIRTUAL);
@@ -83,13 +83,12 @@ async fn a_wrong_mode_leaves_the_one_before_and_is_told_everywhere() {
 
 #[tokio::test]
 async fn what_held_before_a_wrong_mode_outlives_the_agent() {
-    let agent = with_state(services("on"));
+    let mut agent = with_state(services("on"));
     write(&agent, &services("offf")).await;
     assert_ne!(picked(&agent).await, VIRTUAL);
     agent.terminate();
-    let mut agent = agent;
     assert!(agent.ended().success());
-    let again = start(agent.kill());
+    let again = start(agent.folder.clone());
     again.logs("answered");
     assert_ne!(picked(&again).await, VIRTUAL);
 }
