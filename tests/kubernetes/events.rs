@@ -56,7 +56,7 @@ async fn a_wrong_setting_is_an_event_on_its_service_once_however_many_agents_see
     assert_eq!(service, "cart");
     assert!(message.contains("mode is \"offf\": it must be off, shadow"), "{message}");
     assert!(
-        agents.iter().all(|agent| !agent.has_logged("WARN events")),
+        agents.iter().all(|agent| !agent.has_logged("create events")),
         "the second finds it there"
     );
 }

@@ -14,7 +14,7 @@ use super::{
     cluster::Cluster,
     problems::Problems,
 };
-use crate::{catalog::ServiceName, source::Status};
+use crate::{catalog::ServiceName, clock, source::Status};
 
 /// What may wait to be written; more is dropped, as the log has it too.
 const WAITING: usize = 64;
@@ -68,7 +68,7 @@ async fn create(
     let connections = Connections::new(config);
     let seat = connections.seat()?;
     let events = Api::<Event>::namespaced(seat.client.clone(), &service.namespace);
-    let event = event(node, service, message, SystemTime::now())?;
+    let event = event(node, service, message, clock::wall())?;
     match events.create(&PostParams::default(), &event).await {
         Ok(_) => Ok(()),
         // The agent of another node said it.
