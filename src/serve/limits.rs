@@ -42,9 +42,9 @@ pub const MAX_CONNECTIONS: usize = 4 << 10;
 pub const MAX_CONNECTIONS_OF_ONE: usize = 1 << 10;
 /// Refused connections that wait to be closed; one takes little but a file descriptor.
 pub const MAX_REFUSED_CONNECTIONS: usize = 8 << 10;
-/// Bytes of unfinished requests and unread answers of all callers. One caller may have 18 MiB of it,
-/// with which the agent stays within the same 96.
-pub const MAX_PENDING: usize = 24 << 20;
+/// Bytes of unfinished requests and unread answers of all callers. One caller may have 21.75 MiB of it,
+/// enough for its sessions, with which the agent stays within the same 96.
+pub const MAX_PENDING: usize = 29 << 20;
 /// What a request of HTTP/2 takes until it is answered, beside its bytes: its task and h2's state.
 /// Measured: 2 to 2.5 KiB.
 pub const STREAM_BYTES: usize = 4 << 10;

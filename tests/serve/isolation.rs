@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// 96 MiB of which the bench makes sure.
 const MOST: u64 = 72 << 10;
 /// Bytes of unfinished requests that one caller may have.
-const ONE_CALLERS: usize = 24 << 20;
+const ONE_CALLERS: usize = 87 << 18;
 
 fn peak_kib(agent: &Agent) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
