@@ -92,7 +92,6 @@ fn every_part_by_choice_is_a_component_and_a_value() {
     assert_same(kustomized(&components, ""), templated(&["--set", &values.join(",")]).unwrap());
 }
 
-/// What the components share with it are links in the chart's folder, and files in its package.
 #[test]
 fn a_packaged_chart_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
