@@ -141,7 +141,7 @@ fn agents(objects: &Objects) -> &Value {
 
 #[test]
 fn a_changed_configuration_rolls_the_agents_and_nothing_else_does() {
-    let changed = "sources: [\"kubernetes:\"]\nstate: /var/lib/pointsman\nlog: debug\n";
+    let changed = "sources: [\"kubernetes:\"]\nlog: debug\n";
     let literal = json!(format!("agent.yaml={changed}"));
     let overlay = format!(
         "configMapGenerator: [{{name: pointsman-agent, namespace: pointsman, behavior: replace, \
@@ -171,6 +171,17 @@ fn a_wrong_value_is_refused_by_its_name() {
     ] {
         let said = templated(&["--set", value]).expect_err(value);
         assert!(said.contains(at) && said.contains(why), "{value}: {said}");
+    }
+}
+
+/// Or an agent that finds its configuration wrong would not know where the last good one is.
+#[test]
+fn an_agent_knows_where_its_state_is_without_its_configuration() {
+    for objects in [kustomized(&[], ""), templated(&[]).unwrap()] {
+        let agent = &agents(&objects)["spec"]["containers"][0];
+        assert!(agent["args"].as_array().unwrap().contains(&json!("--state=/var/lib/pointsman")));
+        let mounted = json!({ "name": "state", "mountPath": "/var/lib/pointsman" });
+        assert!(agent["volumeMounts"].as_array().unwrap().contains(&mounted));
     }
 }
 
