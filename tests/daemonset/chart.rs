@@ -16,9 +16,7 @@ fn without_what_may_differ(mut objects: Objects) -> Objects {
         for label in ["app.kubernetes.io/managed-by", "helm.sh/chart"] {
             remove(&mut object, "/metadata/labels", label);
         }
-        // A changed configuration rolls the agents: with kustomize by the hash in the name of its
-        // ConfigMap, with helm by that in an annotation.
-        remove(&mut object, "/spec/template/metadata/annotations", "checksum/config");
+        // A changed configuration has another name, by a hash that each of the two makes its own way.
         let named = object.pointer_mut("/spec/template/spec/volumes/0/configMap/name");
         named.into_iter().for_each(strip_hash);
         let mut key = key;
@@ -145,7 +143,7 @@ fn a_changed_configuration_rolls_the_agents_and_nothing_else_does() {
     let literal = json!(format!("agent.yaml={changed}"));
     let overlay = format!(
         "configMapGenerator: [{{name: pointsman-agent, namespace: pointsman, behavior: replace, \
-         literals: [{literal}]}}]"
+         options: {{immutable: true}}, literals: [{literal}]}}]"
     );
     let (kustomize, helm) =
         (kustomized(&[], &overlay), templated(&["--set", "config.log=debug"]).unwrap());
@@ -153,6 +151,39 @@ fn a_changed_configuration_rolls_the_agents_and_nothing_else_does() {
     assert_ne!(agents(&helm), agents(&templated(&[]).unwrap()));
     assert_eq!(agents(&helm), agents(&templated(&["--set", "config.log=debug"]).unwrap()));
     assert_same(kustomize, helm);
+}
+
+/// The ConfigMaps of the agents' configuration, by name.
+fn configurations(objects: &Objects) -> Vec<&str> {
+    let of_agents =
+        objects.iter().filter(|(key, _)| key.starts_with("ConfigMap pointsman pointsman-agent"));
+    of_agents.map(|(_, object)| object["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+/// An agent that runs keeps what it was started with, and one that starts gets what was meant for it.
+#[test]
+fn a_configuration_has_its_name_by_what_is_in_it_and_never_changes() {
+    let overlay = "configMapGenerator: [{name: pointsman-agent, namespace: pointsman, \
+                   behavior: merge, \
+                   options: {immutable: true}, literals: ['more=']}]";
+    let ways = [
+        [kustomized(&[], ""), kustomized(&["alerts"], ""), kustomized(&[], overlay)],
+        [
+            templated(&[]).unwrap(),
+            templated(&["--set", "image.repository=mine,priorityClassName=mine"]).unwrap(),
+            templated(&["--set", "config.policies.default.choices=3"]).unwrap(),
+        ],
+    ];
+    for [plain, other, changed] in &ways {
+        for objects in [plain, other, changed] {
+            let [name] = configurations(objects)[..] else { panic!("one configuration") };
+            let mounted = &agents(objects)["spec"]["volumes"][0];
+            assert_eq!(*mounted, json!({ "name": "config", "configMap": { "name": name } }));
+            assert_eq!(objects[&format!("ConfigMap pointsman {name}")]["immutable"], true);
+        }
+        assert_eq!(configurations(plain), configurations(other));
+        assert_ne!(configurations(plain), configurations(changed));
+    }
 }
 
 #[test]
