@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeMap, fs};
 
+use pointsman::{
+    catalog::Service,
+    config::Config,
+    policy::{Policy, resolve},
+};
 use serde_json::{Value, json};
 
 use crate::render::{CHART, Objects, ROOT, kustomized, run, templated, templated_of, yaml};
@@ -194,10 +199,29 @@ fn a_wrong_value_is_refused_by_its_name() {
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'", "must be one of"),
         ("tolerations[0].efect=NoSchedule", "at '/tolerations/0'", "'efect' not allowed"),
         ("config.sorces=a", "at '/config'", "'sorces' not allowed"),
+        ("config=null", "at ''", "missing property 'config'"),
+        ("config.sources=null", "at '/config'", "missing property 'sources'"),
+        ("config.state=/data", "at '/config/state'", "must be '/var/lib/pointsman'"),
+        ("config.socket=/tmp/agent.sock", "at '/config/socket'", "does not match pattern"),
         (
             "config.policies.default.zoen=strict",
             "at '/config/policies/default",
             "'zoen' not allowed",
+        ),
+        (
+            "config.policies.services.cart.mode=off",
+            "at '/config/policies/services'",
+            "'cart' not allowed",
+        ),
+        (
+            r"config.policies.services.cart\.shop.mode=5percent",
+            "at '/config/policies/services/cart.shop/mode'",
+            "'5percent' does not match pattern",
+        ),
+        (
+            r"config.policies.services.cart\.shop.choices=9",
+            "at '/config/policies/services/cart.shop/choices'",
+            "maximum: got 9, want 8",
         ),
     ] {
         let said = templated(&["--set", value]).expect_err(value);
@@ -214,6 +238,50 @@ fn an_agent_knows_where_its_state_is_without_its_configuration() {
         let mounted = json!({ "name": "state", "mountPath": "/var/lib/pointsman" });
         assert!(agent["volumeMounts"].as_array().unwrap().contains(&mounted));
     }
+    templated(&["--set", "config.state=/var/lib/pointsman"]).unwrap();
+}
+
+/// What the DaemonSet says on the command line wins, so that a value of it would have no effect.
+#[test]
+fn what_the_chart_says_to_the_agent_itself_is_no_value() {
+    let all = templated(&["--set", "startupTaint.enabled=true"]).unwrap();
+    let arguments = agents(&all)["spec"]["containers"][0]["args"].as_array().unwrap().iter();
+    let options = arguments.filter_map(|it| it.as_str()?.strip_prefix("--")?.split_once('='));
+    let said: Vec<_> = options.map(|(name, _)| name.replace('-', "_")).collect();
+    assert!(said.contains(&"admin".to_owned()) && said.contains(&"remove_taint".to_owned()));
+    for name in said.into_iter().filter(|name| name != "state") {
+        let refused = templated(&["--set", &format!("config.{name}=a")]).unwrap_err();
+        assert!(refused.contains(&format!("'{name}' not allowed")), "{name}: {refused}");
+    }
+}
+
+/// What a configuration says of some services.
+fn policies(text: &str) -> [Policy; 3] {
+    let config = Config::parse(&"agent.yaml".into(), text).unwrap();
+    ["cart.shop", "users.shop", "job.batch"].map(|name| {
+        let service = Service::new(name.parse().unwrap(), "test", Vec::new());
+        resolve(&config.policies, &service).policy
+    })
+}
+
+/// Helm reads a file of values as YAML 1.1, where off is false.
+#[test]
+fn an_example_of_the_documentation_is_a_value_too() {
+    let page = fs::read_to_string(format!("{ROOT}/docs/services-file.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut examples = 0;
+    for block in blocks.filter(|block| block.starts_with("policies:")) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("values.yaml");
+        fs::write(&path, format!("config:\n  {}\n", block.replace('\n', "\n  "))).unwrap();
+        let objects = templated(&["--values", path.to_str().unwrap()]);
+        let objects = objects.unwrap_or_else(|said| panic!("{block}\n{said}"));
+        let [name] = configurations(&objects)[..] else { panic!("one configuration") };
+        let text = objects[&format!("ConfigMap pointsman {name}")]["data"]["agent.yaml"].as_str();
+        assert_eq!(policies(text.unwrap()), policies(block), "{block}");
+        examples += 1;
+    }
+    assert!(examples > 0);
 }
 
 #[test]
