@@ -13,6 +13,7 @@ use std::{
 
 use access::AccessBlock;
 pub use access::{AccessEntry, Callers};
+use by_name::{NamespaceShape, ServiceShape, by_namespace};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -28,6 +29,7 @@ use crate::{
 };
 
 mod access;
+mod by_name;
 mod taint;
 
 /// What a configuration file says; none where it says nothing.
@@ -74,18 +76,20 @@ pub struct Config {
 struct ConfigFile {
     /// Where services come from, such as file:/etc/pointsman/services.yaml or kubernetes; the first
     /// that knows a service owns its endpoints.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<String>", extend("uniqueItems" = true))]
+    #[schemars(inner(regex(pattern = "^(file:.|kubernetes(:|$))")))]
     sources: Vec<Spanned<SourceText>>,
     /// Path of the agent's socket, or unix:///PATH.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", regex(pattern = "^(unix://)?/"))]
     socket: Option<SocketPath>,
     /// The socket's permissions in octal, such as "0660".
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", regex(pattern = "^(0o)?0*[0-7]{1,3}$"))]
     socket_mode: Option<Mode>,
     /// The socket's group, by name or number.
     socket_group: Option<String>,
     /// Where the admin pages listen, such as 127.0.0.1:9901.
     #[schemars(with = "Option<String>")]
+    #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$"))]
     admin: Option<AdminAddress>,
     /// Where this agent runs.
     zone: Option<Arc<str>>,
@@ -100,7 +104,7 @@ struct ConfigFile {
     pods: Option<PathBuf>,
     /// The key of the taint to remove from this node when the agent is ready, such as
     /// pointsman.dev/agent-not-ready.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", regex(pattern = "^[-A-Za-z0-9._/]+$"))]
     remove_taint: Option<TaintText>,
     /// Policies of services. What a service itself says wins over them, but for what is in override.
     policies: PoliciesBlock,
@@ -127,10 +131,11 @@ struct PoliciesBlock {
     #[schemars(with = "Option<PolicyShape>")]
     default: PolicyBlock,
     /// By namespace.
-    #[schemars(with = "BTreeMap<String, PolicyShape>")]
+    #[serde(deserialize_with = "by_namespace")]
+    #[schemars(with = "BTreeMap<NamespaceShape, PolicyShape>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
-    #[schemars(with = "BTreeMap<String, PolicyShape>")]
+    #[schemars(with = "BTreeMap<ServiceShape, PolicyShape>")]
     services: BTreeMap<ServiceKey, PolicyBlock>,
     /// What holds whatever services say of themselves, in their annotations or their file.
     #[serde(rename = "override")]
@@ -145,10 +150,11 @@ struct OverrideBlock {
     #[schemars(with = "Option<PolicyShape>")]
     all: PolicyBlock,
     /// By namespace.
-    #[schemars(with = "BTreeMap<String, PolicyShape>")]
+    #[serde(deserialize_with = "by_namespace")]
+    #[schemars(with = "BTreeMap<NamespaceShape, PolicyShape>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
-    #[schemars(with = "BTreeMap<String, PolicyShape>")]
+    #[schemars(with = "BTreeMap<ServiceShape, PolicyShape>")]
     services: BTreeMap<ServiceKey, PolicyBlock>,
 }
 

@@ -1,7 +1,11 @@
 //! The schemas in `schema/`, the examples in `examples/` and in the documentation agree with the
 //! code.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use pointsman::{config::Config, source};
 
@@ -30,13 +34,30 @@ fn the_committed_schemas_are_what_the_code_says() {
     committed("schema/agent.schema.json", &Config::schema());
 }
 
+/// What the value `config` of the chart may be: a configuration that goes with the chart's DaemonSet.
+fn chart_config() -> serde_json::Value {
+    let mut config = Config::schema();
+    // The DaemonSet says these on the command line, which wins; tests/daemonset holds this to it.
+    for said in ["admin", "node", "pods", "remove_taint"] {
+        config["properties"].as_object_mut().unwrap().remove(said).unwrap();
+    }
+    // Said, too, but this was once a value.
+    config["properties"]["state"]["const"] = "/var/lib/pointsman".into();
+    // It mounts this folder for its socket, and no other.
+    config["properties"]["socket"]["pattern"] = "^(unix://)?/run/pointsman/.".into();
+    // And names no source.
+    config["properties"]["sources"]["minItems"] = 1.into();
+    config["required"] = ["sources"].into();
+    config
+}
+
 /// So `helm install` refuses what the agent would refuse, by the name of the field.
 #[test]
 fn the_value_config_of_the_chart_is_what_the_agents_configuration_may_be() {
     let path = "daemonset/chart/values.schema.json";
     let text = fs::read_to_string(root().join(path)).unwrap();
     let mut values: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let mut config = Config::schema();
+    let mut config = chart_config();
     values["$defs"] = config["$defs"].take();
     for not_here in ["$defs", "$schema"] {
         config.as_object_mut().unwrap().remove(not_here);
@@ -157,4 +178,150 @@ fn what_the_schema_refuses_the_agent_refuses_too() {
         let value: serde_json::Value = serde_saphyr::from_str(text).unwrap();
         assert!(!validator.is_valid(&value), "{text}");
     }
+}
+
+static CONFIG: LazyLock<jsonschema::Validator> =
+    LazyLock::new(|| jsonschema::validator_for(&Config::schema()).unwrap());
+
+/// Whether a configuration is right, by the schema and by the agent.
+fn judged(text: &str) -> (bool, bool) {
+    let value: serde_json::Value =
+        serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
+            .unwrap_or_else(|error| panic!("{text}: {error}"));
+    (CONFIG.is_valid(&value), Config::parse(&"agent.yaml".into(), text).is_ok())
+}
+
+/// A wrong mode of a service, and so on: what is wrong with one setting, with others left out.
+const WRONG_SETTINGS: [&str; 24] = [
+    "mode: 5percent",
+    "mode: 0.5%",
+    "mode: 150%",
+    "mode: -1%",
+    "mode: 5",
+    "mode: disabled",
+    "mode: ''",
+    "mode: '%'",
+    "virtual_ip: cart.shop",
+    "virtual_ip: 10.96.0",
+    "strategy: round_robin",
+    "choices: 0",
+    "choices: 9",
+    "zone: own",
+    "zone: true",
+    "panic_below: 1.5",
+    "outlier: sometimes",
+    "outlier: {enabled: maybe}",
+    "outlier: {min_requests: 0}",
+    "outlier: {base_ejection: soon}",
+    "outlier: {max_ejection: 5}",
+    "outlier: {max_ejected: 2}",
+    "retry: {ratio: -1}",
+    "retry: {per_second: 10001}",
+];
+
+#[test]
+fn a_wrong_configuration_is_refused_by_the_schema_and_by_the_agent() {
+    let settings = WRONG_SETTINGS.map(|wrong| format!("policies: {{default: {{{wrong}}}}}"));
+    let others = [
+        "policies: {services: {cart: {}}}",
+        "policies: {services: {cart.shop.eu: {}}}",
+        "policies: {services: {'cart.shop:80': {}}}",
+        "policies: {services: {Cart.shop: {}}}",
+        "policies: {services: {cart.shop: {choices: 9}}}",
+        "policies: {namespaces: {cart.shop: {}}}",
+        "policies: {namespaces: {Shop: {}}}",
+        "policies: {defaults: {}}",
+        "sources: [/etc/services.yaml]",
+        "sources: ['file:']",
+        "sources: [kubernets]",
+        "sources: [file:/a, file:/a]",
+        "socket: agent.sock",
+        "socket_mode: '0999'",
+        "socket_mode: '1777'",
+        "admin: localhost",
+        "admin: '127.0.0.1'",
+        "remove_taint: mine.dev/one:NoSchedule",
+        "access: [{uids: me}]",
+        "access: [{uids: '1000-'}]",
+        "access: [{uids: -1}]",
+        "access: [{namespaces: [shop]}]",
+        "access: [{uids: 0, pods: {}}]",
+        "access: [{uids: 0, own_namespace: true}]",
+        "access: [{pods: {}, namespaces: [Shop]}]",
+        "access: [{pods: {namespaces: [shop.svc]}}]",
+    ];
+    for text in settings.iter().map(String::as_str).chain(others) {
+        assert_eq!(judged(text), (false, false), "{text}: right by the schema, by the agent");
+    }
+}
+
+#[test]
+fn a_right_configuration_is_right_by_the_schema_and_by_the_agent() {
+    let settings = [
+        "mode: on",
+        "mode: shadow",
+        "mode: 0%",
+        "mode: 10 %",
+        "mode: 100%",
+        "mode: true",
+        "virtual_ip: none",
+        "virtual_ip: 10.96.0.10",
+        "virtual_ip: 'fd00::ffff:10.96.0.10'",
+        "zone: off",
+        "zone: false",
+        "outlier: on",
+        "outlier: false",
+        "outlier: {enabled: off, base_ejection: 100ms, max_ejection: 1h}",
+        "outlier: {enabled: true, base_ejection: 1m 30s, max_ejection: 2 minutes 5sec}",
+        "retry: {ratio: 0, per_second: 0.5}",
+    ]
+    .map(|right| format!("policies: {{default: {{{right}}}}}"));
+    let others = [
+        "{}",
+        "policies: {services: {cart.shop: {}, 'cart.shop@east': {}, c.s.svc.cluster.local.: {}}}",
+        "policies: {namespaces: {shop: {}, kube-system: {}, '0': {}}}",
+        "sources: [kubernetes, 'kubernetes:everything,context=a', file:/a]",
+        "sources: ['kubernetes:']",
+        "{socket: 'unix:///run/a.sock', socket_mode: '0660', state: /a}",
+        "socket_mode: '0o7'",
+        "admin: '[::1]:9901'",
+        "admin: 0.0.0.0:80",
+        "remove_taint: pointsman.dev/agent-not-ready",
+        "access: [{uids: 1000}, {uids: 1000-1999, namespaces: [shop]}, {uids: any}]",
+        "access: [{pods: {}}, {pods: {namespaces: [shop]}, own_namespace: true}]",
+    ];
+    for text in settings.iter().map(String::as_str).chain(others) {
+        assert_eq!(judged(text), (true, true), "{text}: right by the schema, by the agent");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_name_is_right_by_the_schema_where_it_is_for_the_agent(
+        name in r"[a-zA-Z0-9-]{0,3}(\.[a-z-]{0,3}){0,2}(\.svc(\.cluster\.local)?)?\.?(@[a-z.]{0,2})?|[a-z]{62,64}(\.[a-z]{62,64}){1,4}"
+    ) {
+        for key in ["services", "namespaces"] {
+            let text = format!("policies: {{{key}: {{'{name}': {{}}}}}}");
+            let (schema, agent) = judged(&text);
+            // The length of the whole is more than a pattern of names can hold.
+            let long = name.len() > pointsman::catalog::name::MAX_NAME;
+            proptest::prop_assert_eq!(schema && !long, agent, "{}", text);
+        }
+    }
+}
+
+/// Wherever policies stand by names, a name that can't be is refused.
+#[test]
+fn every_block_of_policies_by_name_checks_its_names() {
+    let schema = Config::schema();
+    let mut found = Vec::new();
+    for (block, shape) in schema["$defs"].as_object().unwrap() {
+        let fields = shape["properties"].as_object().into_iter().flatten();
+        for (field, shape) in fields.filter(|(_, it)| !it["additionalProperties"].is_null()) {
+            assert!(shape["patternProperties"].is_object(), "{block}.{field} takes any name");
+            assert_eq!(shape["additionalProperties"], false, "{block}.{field}");
+            found.push(field.as_str());
+        }
+    }
+    assert!(found.contains(&"services") && found.contains(&"namespaces"), "{found:?}");
 }

@@ -120,6 +120,15 @@ impl ServiceName {
     }
 }
 
+/// A namespace alone, checked as that of a service's name is.
+///
+/// # Errors
+/// What is wrong with it, and what would be right.
+pub fn namespace(text: &str) -> Result<Arc<str>, NameError> {
+    check_label(text, "namespace", text)?;
+    Ok(text.into())
+}
+
 impl FromStr for ServiceName {
     type Err = NameError;
 

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use crate::source::{Problem, document};
+use super::by_name::NamespaceKey;
+use crate::source::{Problem, document, shape};
 
 /// What some callers may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum Callers {
 /// Some callers, and what they may ask for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Access")]
+#[schemars(rename = "Access", extend("oneOf" = either()))]
 pub(super) struct AccessBlock {
     /// A user id (1000), a range of them (1000-1999), or any: processes that came through the node's
     /// socket. Either this or pods.
@@ -46,7 +47,8 @@ pub(super) struct AccessBlock {
     pods: Option<PodsBlock>,
     /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace is
     /// said.
-    namespaces: Option<BTreeSet<Arc<str>>>,
+    #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = shape::NAMESPACE)))]
+    namespaces: Option<BTreeSet<NamespaceKey>>,
     /// Whether each of these pods may list and pick services of its own namespace, whichever that is.
     #[serde(default)]
     own_namespace: bool,
@@ -58,7 +60,8 @@ pub(super) struct AccessBlock {
 #[schemars(rename = "AccessPods")]
 struct PodsBlock {
     /// Of these namespaces; of all, if it is left out.
-    namespaces: Option<BTreeSet<Arc<str>>>,
+    #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = shape::NAMESPACE)))]
+    namespaces: Option<BTreeSet<NamespaceKey>>,
     /// With these ServiceAccounts, by their names; with any, if it is left out.
     service_accounts: Option<BTreeSet<Arc<str>>>,
 }
@@ -69,7 +72,25 @@ struct PodsBlock {
 #[expect(dead_code, reason = "only its shape is used")]
 enum UidsShape {
     One(u32),
-    Text(String),
+    Text(#[schemars(regex(pattern = "^(any|[0-9]+(-[0-9]+)?)$"))] String),
+}
+
+/// Uids or pods, for the schema: as [`entry`] has it.
+fn either() -> serde_json::Value {
+    serde_json::json!([
+        {
+            "required": ["uids"],
+            "properties": {
+                "uids": { "type": ["integer", "string"] },
+                "pods": { "type": "null" },
+                "own_namespace": { "const": false },
+            },
+        },
+        {
+            "required": ["pods"],
+            "properties": { "pods": { "type": "object" }, "uids": { "type": "null" } },
+        },
+    ])
 }
 
 document::from_text!(Uids(RangeInclusive<u32>), |text| {
@@ -101,11 +122,12 @@ pub(super) fn entries(
 
 fn entry(block: AccessBlock) -> Result<AccessEntry, &'static str> {
     let AccessBlock { uids, pods, namespaces, own_namespace } = block;
+    let names = |keys: BTreeSet<NamespaceKey>| keys.into_iter().map(|key| key.0).collect();
     let callers = match (uids, pods) {
         (Some(uids), None) if !own_namespace => Callers::Uids(uids.0),
         (Some(_), None) => return Err("own_namespace is for pods: a uid has no namespace"),
         (None, Some(PodsBlock { namespaces, service_accounts })) => {
-            Callers::Pods { namespaces, service_accounts }
+            Callers::Pods { namespaces: namespaces.map(names), service_accounts }
         }
         (None, None) => return Err("whom it fits is missing: write uids: any, or pods: {}"),
         (Some(_), Some(_)) => {
@@ -113,6 +135,6 @@ fn entry(block: AccessBlock) -> Result<AccessEntry, &'static str> {
         }
     };
     // With its own namespace alone, where no other is named.
-    let namespaces = namespaces.or_else(|| own_namespace.then(BTreeSet::new));
+    let namespaces = namespaces.map(names).or_else(|| own_namespace.then(BTreeSet::new));
     Ok(AccessEntry { callers, namespaces, own_namespace })
 }

@@ -89,7 +89,8 @@ pub const KEYS: &[Key] = &[
             policy.zone = match &*text.to_ascii_lowercase() {
                 "prefer" => ZoneMode::Prefer,
                 "strict" => ZoneMode::Strict,
-                "off" => ZoneMode::Off,
+                // YAML 1.1 reads off as false, and Helm with it.
+                "off" | "false" => ZoneMode::Off,
                 _ => return None,
             };
             Some(())

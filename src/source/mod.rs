@@ -2,7 +2,7 @@
 //!
 //! - [`document`]: YAML that a person wrote, read with positions and near misses
 //! - [`problem`]: what was wrong, where, and what would be right
-//! - [`policy_block`]: the `policy:` block of a file
+//! - [`policy_block`]: the `policy:` block of a file; `shape`: what its schema says of texts
 //! - [`endpoint_slice`], [`kube_service`]: what Kubernetes' objects say; [`join`]: services of them
 //! - [`mod@file`]: a services file, or a folder of such files and Kubernetes manifests
 //! - [`kubernetes`]: a cluster's API server
@@ -19,6 +19,7 @@ pub mod kube_service;
 pub mod kubernetes;
 pub mod policy_block;
 pub mod problem;
+pub(crate) mod shape;
 
 pub use kubernetes::Cluster;
 pub use problem::{Place, Problem};

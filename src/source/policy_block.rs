@@ -15,6 +15,7 @@ use serde_saphyr::{Location, Spanned};
 use super::{
     document,
     problem::{Place, Problem},
+    shape,
 };
 use crate::{
     catalog::Setting,
@@ -183,6 +184,7 @@ pub(crate) struct PolicyShape {
     /// Which requests are balanced: off, shadow, a whole percentage of 0% to 100%, or on.
     mode: Option<ModeShape>,
     /// Where the others go: the service's address at kube-proxy, or none.
+    #[schemars(regex(pattern = shape::ADDRESS_OR_NONE))]
     virtual_ip: Option<String>,
     /// How scores are made.
     strategy: Option<StrategyShape>,
@@ -205,12 +207,7 @@ pub(crate) struct PolicyShape {
 #[expect(dead_code, reason = "only its schema is used")]
 enum ModeShape {
     /// off, shadow, a whole percentage of 0% to 100%, or on.
-    Word(
-        #[schemars(regex(
-            pattern = r"^([Oo][Ff][Ff]|[Ss][Hh][Aa][Dd][Oo][Ww]|[Oo][Nn]|[Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee]|(100|[0-9]{1,2}) *%)$"
-        ))]
-        String,
-    ),
+    Word(#[schemars(regex(pattern = shape::MODE))] String),
     /// Whether requests are balanced.
     Bool(bool),
 }
@@ -226,9 +223,18 @@ enum StrategyShape {
 }
 
 #[derive(JsonSchema)]
-#[schemars(rename = "Zone", rename_all = "snake_case")]
+#[schemars(rename = "Zone", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum ZoneShape {
+    Word(ZoneWord),
+    /// off, as YAML 1.1 reads it, and Helm with it.
+    No(#[schemars(extend("const" = false))] bool),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "ZoneWord", rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum ZoneWord {
     /// Own zone first; others as far as it lacks capacity.
     Prefer,
     /// Own zone only, while it has a ready endpoint.
@@ -243,15 +249,21 @@ enum ZoneShape {
 enum OutlierShape {
     /// Whether errors steer at all.
     Switch(SwitchShape),
-    /// Whether errors steer at all.
-    Bool(bool),
     Settings(OutlierSettings),
 }
 
 #[derive(JsonSchema)]
-#[schemars(rename = "Switch", rename_all = "snake_case")]
+#[schemars(rename = "Switch", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum SwitchShape {
+    Word(SwitchWord),
+    Bool(bool),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename = "SwitchWord", rename_all = "snake_case")]
+#[expect(dead_code, reason = "only its schema is used")]
+enum SwitchWord {
     On,
     Off,
 }
@@ -261,13 +273,15 @@ enum SwitchShape {
 #[expect(dead_code, reason = "only its schema is used")]
 struct OutlierSettings {
     /// Whether errors steer at all.
-    enabled: Option<bool>,
+    enabled: Option<SwitchShape>,
     /// Failures in a row that eject an endpoint where the others do well.
     #[schemars(range(min = 1, max = 10_000))]
     min_requests: Option<u32>,
     /// First ejection; each further one doubles. 100ms to 1h.
+    #[schemars(regex(pattern = shape::DURATION))]
     base_ejection: Option<String>,
     /// Longest ejection. 100ms to 1h.
+    #[schemars(regex(pattern = shape::DURATION))]
     max_ejection: Option<String>,
     /// Largest share of the ready endpoints ejected at a time.
     #[schemars(range(min = 0.0, max = 1.0))]

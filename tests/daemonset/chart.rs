@@ -2,6 +2,11 @@
 
 use std::{collections::BTreeMap, fs};
 
+use pointsman::{
+    catalog::Service,
+    config::Config,
+    policy::{Policy, resolve},
+};
 use serde_json::{Value, json};
 
 use crate::render::{CHART, Objects, ROOT, kustomized, run, templated, templated_of, yaml};
@@ -16,9 +21,7 @@ fn without_what_may_differ(mut objects: Objects) -> Objects {
         for label in ["app.kubernetes.io/managed-by", "helm.sh/chart"] {
             remove(&mut object, "/metadata/labels", label);
         }
-        // A changed configuration rolls the agents: with kustomize by the hash in the name of its
-        // ConfigMap, with helm by that in an annotation.
-        remove(&mut object, "/spec/template/metadata/annotations", "checksum/config");
+        // A changed configuration has another name, by a hash that each of the two makes its own way.
         let named = object.pointer_mut("/spec/template/spec/volumes/0/configMap/name");
         named.into_iter().for_each(strip_hash);
         let mut key = key;
@@ -92,7 +95,6 @@ fn every_part_by_choice_is_a_component_and_a_value() {
     assert_same(kustomized(&components, ""), templated(&["--set", &values.join(",")]).unwrap());
 }
 
-/// What the components share with it are links in the chart's folder, and files in its package.
 #[test]
 fn a_packaged_chart_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -142,11 +144,11 @@ fn agents(objects: &Objects) -> &Value {
 
 #[test]
 fn a_changed_configuration_rolls_the_agents_and_nothing_else_does() {
-    let changed = "sources: [\"kubernetes:\"]\nstate: /var/lib/pointsman\nlog: debug\n";
+    let changed = "sources: [\"kubernetes:\"]\nlog: debug\n";
     let literal = json!(format!("agent.yaml={changed}"));
     let overlay = format!(
         "configMapGenerator: [{{name: pointsman-agent, namespace: pointsman, behavior: replace, \
-         literals: [{literal}]}}]"
+         options: {{immutable: true}}, literals: [{literal}]}}]"
     );
     let (kustomize, helm) =
         (kustomized(&[], &overlay), templated(&["--set", "config.log=debug"]).unwrap());
@@ -154,6 +156,39 @@ fn a_changed_configuration_rolls_the_agents_and_nothing_else_does() {
     assert_ne!(agents(&helm), agents(&templated(&[]).unwrap()));
     assert_eq!(agents(&helm), agents(&templated(&["--set", "config.log=debug"]).unwrap()));
     assert_same(kustomize, helm);
+}
+
+/// The ConfigMaps of the agents' configuration, by name.
+fn configurations(objects: &Objects) -> Vec<&str> {
+    let of_agents =
+        objects.iter().filter(|(key, _)| key.starts_with("ConfigMap pointsman pointsman-agent"));
+    of_agents.map(|(_, object)| object["metadata"]["name"].as_str().unwrap()).collect()
+}
+
+/// An agent that runs keeps what it was started with, and one that starts gets what was meant for it.
+#[test]
+fn a_configuration_has_its_name_by_what_is_in_it_and_never_changes() {
+    let overlay = "configMapGenerator: [{name: pointsman-agent, namespace: pointsman, \
+                   behavior: merge, \
+                   options: {immutable: true}, literals: ['more=']}]";
+    let ways = [
+        [kustomized(&[], ""), kustomized(&["alerts"], ""), kustomized(&[], overlay)],
+        [
+            templated(&[]).unwrap(),
+            templated(&["--set", "image.repository=mine,priorityClassName=mine"]).unwrap(),
+            templated(&["--set", "config.policies.default.choices=3"]).unwrap(),
+        ],
+    ];
+    for [plain, other, changed] in &ways {
+        for objects in [plain, other, changed] {
+            let [name] = configurations(objects)[..] else { panic!("one configuration") };
+            let mounted = &agents(objects)["spec"]["volumes"][0];
+            assert_eq!(*mounted, json!({ "name": "config", "configMap": { "name": name } }));
+            assert_eq!(objects[&format!("ConfigMap pointsman {name}")]["immutable"], true);
+        }
+        assert_eq!(configurations(plain), configurations(other));
+        assert_ne!(configurations(plain), configurations(changed));
+    }
 }
 
 #[test]
@@ -164,15 +199,89 @@ fn a_wrong_value_is_refused_by_its_name() {
         ("image.pullPolicy=Sometimes", "at '/image/pullPolicy'", "must be one of"),
         ("tolerations[0].efect=NoSchedule", "at '/tolerations/0'", "'efect' not allowed"),
         ("config.sorces=a", "at '/config'", "'sorces' not allowed"),
+        ("config=null", "at ''", "missing property 'config'"),
+        ("config.sources=null", "at '/config'", "missing property 'sources'"),
+        ("config.state=/data", "at '/config/state'", "must be '/var/lib/pointsman'"),
+        ("config.socket=/tmp/agent.sock", "at '/config/socket'", "does not match pattern"),
         (
             "config.policies.default.zoen=strict",
             "at '/config/policies/default",
             "'zoen' not allowed",
         ),
+        (
+            "config.policies.services.cart.mode=off",
+            "at '/config/policies/services'",
+            "'cart' not allowed",
+        ),
+        (
+            r"config.policies.services.cart\.shop.mode=5percent",
+            "at '/config/policies/services/cart.shop/mode'",
+            "'5percent' does not match pattern",
+        ),
+        (
+            r"config.policies.services.cart\.shop.choices=9",
+            "at '/config/policies/services/cart.shop/choices'",
+            "maximum: got 9, want 8",
+        ),
     ] {
         let said = templated(&["--set", value]).expect_err(value);
         assert!(said.contains(at) && said.contains(why), "{value}: {said}");
     }
+}
+
+/// Or an agent that finds its configuration wrong would not know where the last good one is.
+#[test]
+fn an_agent_knows_where_its_state_is_without_its_configuration() {
+    for objects in [kustomized(&[], ""), templated(&[]).unwrap()] {
+        let agent = &agents(&objects)["spec"]["containers"][0];
+        assert!(agent["args"].as_array().unwrap().contains(&json!("--state=/var/lib/pointsman")));
+        let mounted = json!({ "name": "state", "mountPath": "/var/lib/pointsman" });
+        assert!(agent["volumeMounts"].as_array().unwrap().contains(&mounted));
+    }
+    templated(&["--set", "config.state=/var/lib/pointsman"]).unwrap();
+}
+
+/// What the DaemonSet says on the command line wins, so that a value of it would have no effect.
+#[test]
+fn what_the_chart_says_to_the_agent_itself_is_no_value() {
+    let all = templated(&["--set", "startupTaint.enabled=true"]).unwrap();
+    let arguments = agents(&all)["spec"]["containers"][0]["args"].as_array().unwrap().iter();
+    let options = arguments.filter_map(|it| it.as_str()?.strip_prefix("--")?.split_once('='));
+    let said: Vec<_> = options.map(|(name, _)| name.replace('-', "_")).collect();
+    assert!(said.contains(&"admin".to_owned()) && said.contains(&"remove_taint".to_owned()));
+    for name in said.into_iter().filter(|name| name != "state") {
+        let refused = templated(&["--set", &format!("config.{name}=a")]).unwrap_err();
+        assert!(refused.contains(&format!("'{name}' not allowed")), "{name}: {refused}");
+    }
+}
+
+/// What a configuration says of some services.
+fn policies(text: &str) -> [Policy; 3] {
+    let config = Config::parse(&"agent.yaml".into(), text).unwrap();
+    ["cart.shop", "users.shop", "job.batch"].map(|name| {
+        let service = Service::new(name.parse().unwrap(), "test", Vec::new());
+        resolve(&config.policies, &service).policy
+    })
+}
+
+/// Helm reads a file of values as YAML 1.1, where off is false.
+#[test]
+fn an_example_of_the_documentation_is_a_value_too() {
+    let page = fs::read_to_string(format!("{ROOT}/docs/services-file.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let mut examples = 0;
+    for block in blocks.filter(|block| block.starts_with("policies:")) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("values.yaml");
+        fs::write(&path, format!("config:\n  {}\n", block.replace('\n', "\n  "))).unwrap();
+        let objects = templated(&["--values", path.to_str().unwrap()]);
+        let objects = objects.unwrap_or_else(|said| panic!("{block}\n{said}"));
+        let [name] = configurations(&objects)[..] else { panic!("one configuration") };
+        let text = objects[&format!("ConfigMap pointsman {name}")]["data"]["agent.yaml"].as_str();
+        assert_eq!(policies(text.unwrap()), policies(block), "{block}");
+        examples += 1;
+    }
+    assert!(examples > 0);
 }
 
 #[test]

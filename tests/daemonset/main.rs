@@ -5,5 +5,6 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod chart;
+mod copied;
 mod monitoring;
 mod render;

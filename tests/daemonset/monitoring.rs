@@ -12,7 +12,7 @@ fn read(path: &str) -> String {
 }
 
 fn rules() -> Value {
-    yaml(&read("daemonset/components/alerts/alerts.yaml"))["spec"].take()
+    yaml(&read("daemonset/chart/files/alerts/alerts.yaml"))["spec"].take()
 }
 
 fn alerts() -> Vec<Value> {
@@ -26,7 +26,7 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 fn dashboard() -> Value {
-    serde_json::from_str(&read("daemonset/components/dashboards/pointsman.json")).unwrap()
+    serde_json::from_str(&read("daemonset/chart/files/dashboard/pointsman.json")).unwrap()
 }
 
 /// The queries of all panels and variables.

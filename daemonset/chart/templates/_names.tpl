@@ -22,6 +22,18 @@ imagePullPolicy: {{ . }}
 {{- end }}
 {{- end }}
 
+{{/*
+The agent's configuration, and its ConfigMap's name: another one for another content. So a change rolls
+the agents, and those that run keep what they were started with.
+*/}}
+{{- define "config" -}}
+{{ toYaml .Values.config }}
+{{- end }}
+
+{{- define "config.name" -}}
+pointsman-agent-{{ include "config" . | sha256sum | trunc 10 }}
+{{- end }}
+
 {{/* Where a pod may run, and by whose images. */}}
 {{- define "placement" -}}
 priorityClassName: {{ .Values.priorityClassName }}

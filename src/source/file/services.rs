@@ -21,6 +21,7 @@ use crate::{
         document,
         policy_block::{PolicyBlock, PolicyShape},
         problem::Problem,
+        shape,
     },
 };
 
@@ -59,7 +60,7 @@ struct Wrong {
 #[schemars(rename = "Service")]
 struct ServiceEntry {
     /// name.namespace, or name.namespace@cluster
-    #[schemars(with = "String")]
+    #[schemars(with = "String", regex(pattern = shape::SERVICE))]
     name: Spanned<Name>,
     /// The service's ports; without them endpoints carry address:port.
     #[serde(default)]
