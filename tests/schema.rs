@@ -38,7 +38,7 @@ fn the_committed_schemas_are_what_the_code_says() {
 fn chart_config() -> serde_json::Value {
     let mut config = Config::schema();
     // The DaemonSet says these on the command line, which wins; tests/daemonset holds this to it.
-    for said in ["admin", "node", "pods", "remove_taint"] {
+    for said in ["admin", "events", "node", "pods", "remove_taint"] {
         config["properties"].as_object_mut().unwrap().remove(said).unwrap();
     }
     // Said, too, but this was once a value.

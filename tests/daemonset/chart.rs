@@ -73,11 +73,12 @@ fn the_chart_is_what_the_kustomization_is() {
 }
 
 /// Components, and the values that choose the same.
-const PARTS: [(&str, &str); 5] = [
+const PARTS: [(&str, &str); 6] = [
     ("alerts", "alerts.enabled=true"),
     ("dashboards", "dashboards.enabled=true"),
     ("pod-monitor", "podMonitor.enabled=true"),
     ("startup-taint", "startupTaint.enabled=true"),
+    ("events", "events.enabled=true"),
     ("without-csi", "csi.enabled=false"),
 ];
 
