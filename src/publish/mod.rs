@@ -60,3 +60,5 @@ mod judgement_tests;
 mod tables_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zone_tests;
