@@ -111,6 +111,11 @@ impl Join {
                 }
             }
         }
+        for slice in slices {
+            let note =
+                |wrong| format!("a port of EndpointSlice {} is left out: {wrong}", slice.name);
+            service.notes.extend(slice.wrong.iter().map(note));
+        }
         Some(service)
     }
 
@@ -222,5 +227,7 @@ fn union<'a>(
     })
 }
 
+#[cfg(test)]
+mod grid_tests;
 #[cfg(test)]
 mod tests;
