@@ -6,6 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::discovery::v1 as api;
 
+pub use crate::catalog::Family;
 use crate::catalog::{Health, Hints, NameError, ServiceName};
 
 /// Which service a slice belongs to; slices without it belong to none.
@@ -26,15 +27,6 @@ pub struct Slice {
     pub endpoints: Vec<SliceEndpoint>,
     /// What is wrong with the ports that are left out.
     pub wrong: Vec<SliceError>,
-}
-
-/// Of which kind a slice's addresses are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// 10.1.2.3
-    Ipv4,
-    /// fd00::1
-    Ipv6,
 }
 
 /// A port that all of a slice's endpoints have.

@@ -189,6 +189,17 @@ async fn line_12_a_pod_in_slices_of_both_families_is_one_endpoint_in_the_service
 }
 
 #[tokio::test]
+async fn line_12_a_service_of_one_family_takes_no_slice_of_the_other() {
+    let shop = shop().await;
+    shop.by_hand(json!({ "ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"] })).await;
+    let v6 = json!({ "addressType": "IPv6" });
+    shop.slice_with("cart-6", json!([{ "addresses": ["fd00::1"] }]), v6).await;
+    shop.slice("cart-4", json!([{ "addresses": ["10.1.0.1"] }])).await;
+    let agent = shop.agent(&[]).await;
+    shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
+}
+
+#[tokio::test]
 async fn line_12_slices_of_dns_names_are_ignored() {
     let shop = shop().await;
     shop.by_hand(json!({})).await;

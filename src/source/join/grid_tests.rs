@@ -1,6 +1,6 @@
 //! Grids over what slices and their Service may say, by the line in docs/kubernetes.md.
 
-use super::tests::{addresses, cart, join, served, service, slice, slice_of};
+use super::tests::{ONE_PORT, addresses, cart, cart_with, join, served, service, slice, slice_of};
 use crate::catalog::Health;
 
 #[test]
@@ -24,6 +24,25 @@ fn line_05_every_combination_of_conditions_is_read_as_the_api_documents_it() {
                 assert_eq!(served(&join)["10.0.0.1:8080"], expected, "{conditions}");
             }
         }
+    }
+}
+
+#[test]
+fn line_12_a_service_of_one_family_has_endpoints_of_that_family_alone() {
+    let slices = || {
+        let v6 = ["{addresses: ['fd00::3'], targetRef: {uid: c}}"];
+        [
+            slice("cart-1", &["{addresses: [10.0.0.1], targetRef: {uid: a}}"]),
+            slice_of("cart", "cart-2", "IPv6", ONE_PORT, &v6).unwrap(),
+        ]
+    };
+    for (families, expected) in [
+        ("[IPv4]", vec!["10.0.0.1:8080"]),
+        ("[IPv6]", vec!["[fd00::3]:8080"]),
+        ("[IPv4, IPv6]", vec!["10.0.0.1:8080", "[fd00::3]:8080"]),
+    ] {
+        let cart = cart_with(&format!(", ipFamilies: {families}"));
+        assert_eq!(addresses(&join(cart, slices())), expected, "{families}");
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     source::{document, endpoint_slice::Slice, kube_service::KubeService},
 };
 
-const ONE_PORT: &str = "[{name: http, port: 8080}]";
+pub(super) const ONE_PORT: &str = "[{name: http, port: 8080}]";
 
 /// A slice of `cart.shop`; endpoints as in YAML's flow style.
 pub(super) fn slice_of(
@@ -38,7 +38,7 @@ pub(super) fn slice(name: &str, endpoints: &[&str]) -> Slice {
 }
 
 /// The Service `cart.shop` with this spec.
-fn cart_of(spec: &str) -> KubeService {
+pub(super) fn cart_of(spec: &str) -> KubeService {
     let text = format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: cart, namespace: shop}}\n\
          spec: {{{spec}}}\n"
@@ -47,7 +47,7 @@ fn cart_of(spec: &str) -> KubeService {
 }
 
 /// The Service `cart.shop`, with more fields of its spec.
-fn cart_with(spec: &str) -> KubeService {
+pub(super) fn cart_with(spec: &str) -> KubeService {
     cart_of(&format!("ports: [{{name: http, port: 80, targetPort: web}}]{spec}"))
 }
 
@@ -55,7 +55,7 @@ pub(super) fn cart() -> KubeService {
     cart_with("")
 }
 
-fn name() -> ServiceName {
+pub(super) fn name() -> ServiceName {
     "cart.shop".parse().unwrap()
 }
 
@@ -74,7 +74,7 @@ pub(super) fn join(
 }
 
 pub(super) fn service(join: &Join) -> Service {
-    join.service(&name(), &"test".into()).unwrap()
+    join.service(&name(), &"test".into()).unwrap().on_its_terms()
 }
 
 /// Address to health at the first port.
