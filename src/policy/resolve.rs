@@ -100,6 +100,10 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
         let note = "mode has no effect: all requests are balanced, since there is no virtual IP \
                     (spec.clusterIP) to send them to instead";
         resolved.notes.push(note.to_owned());
+    } else if *mode != Mode::On && service.ports.iter().all(|port| port.number.is_none()) {
+        let note = "mode has no effect: all requests are balanced, since the service says no port \
+                    (ports: [{port: 80}]) that its virtual IP has";
+        resolved.notes.push(note.to_owned());
     }
     resolved
 }

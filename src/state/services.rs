@@ -11,7 +11,8 @@ use bytes::Bytes;
 
 use super::record::{self, Nonsense, nanoseconds, time};
 use crate::catalog::{
-    Before, Endpoint, Health, Hints, Labels, LastGood, Port, Service, Setting, SourceId, Wrong,
+    Before, Endpoint, Health, Hints, Labels, LastGood, Port, Service, Setting, SourceId, Terms,
+    Wrong,
 };
 
 /// Writes services down. `sources`: as they are configured; `now`: for what they vouch for.
@@ -207,6 +208,8 @@ impl Reading {
             source: self.text(service.told_source)?.unwrap_or_default(),
             version: 0,
             stale: false,
+            // As it was written, it is on them.
+            terms: Terms::default(),
             notes: service.notes.clone(),
         })
     }
