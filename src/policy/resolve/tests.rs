@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use super::{ConfigPolicies, Resolved, resolve};
 use crate::{
-    catalog::{Service, Setting, sample::service},
+    catalog::{
+        Service, Setting,
+        sample::{port, service, with_ports},
+    },
     policy::{
         Mode, Policy, StrategyName, ZoneMode,
         settings::{KEYS, key},
@@ -13,13 +16,13 @@ fn setting(key: &str, value: &str, origin: &str) -> Setting {
     Setting { key: key.into(), value: value.into(), origin: origin.into() }
 }
 
-/// `cart.shop` with these settings, each as an annotation.
+/// `cart.shop`, which has a port, with these settings, each as an annotation.
 fn annotated(settings: &[(&str, &str)]) -> Service {
     let settings = settings
         .iter()
         .map(|(key, value)| setting(key, value, &format!("annotation pointsman.dev/{key}")))
         .collect();
-    Service { settings, ..service("cart.shop", []) }
+    Service { settings, ..with_ports("cart.shop", vec![port("http", 80, [])]) }
 }
 
 fn origin(resolved: &Resolved, name: &str) -> (String, String) {
@@ -183,6 +186,10 @@ fn a_mode_is_in_force_where_there_is_a_virtual_ip_to_send_the_others_to() {
     let with = of(&[("mode", "shadow"), ("virtual-ip", "10.96.0.7")]);
     assert_eq!(with.policy.mode_in_force(), Mode::Shadow);
     assert!(with.problems.is_empty());
+    let settings = annotated(&[("mode", "off"), ("virtual-ip", "10.96.0.7")]).settings;
+    let without_port = Service { settings, ..service("cart.shop", []) };
+    let problems = resolve(&ConfigPolicies::default(), &without_port).problems;
+    assert!(problems[0].contains("the service says no port"), "{problems:?}");
     for wrong in ["101%", "-1%", "%", "half"] {
         let resolved = of(&[("mode", wrong)]);
         assert!(resolved.problems[0].contains("a percentage such as 10%"), "{wrong}");
