@@ -203,4 +203,6 @@ fn find<'a>(service: &'a Service, wanted: &PortKey) -> Option<&'a Port> {
 }
 
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod tests;

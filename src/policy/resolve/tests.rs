@@ -4,7 +4,10 @@ use proptest::prelude::*;
 
 use super::{ConfigPolicies, Overridden, Resolved, problems, resolve};
 use crate::{
-    catalog::{Before, Service, Setting, sample::service},
+    catalog::{
+        Before, Service, Setting,
+        sample::{port, service, with_ports},
+    },
     policy::{
         Mode, Policy, StrategyName, ZoneMode,
         settings::{KEYS, judged, key},
@@ -15,13 +18,13 @@ fn setting(key: &str, value: &str, origin: &str) -> Setting {
     judged(Setting::new(key, value, origin))
 }
 
-/// `cart.shop` with these settings, each as an annotation.
+/// `cart.shop`, which has a port, with these settings, each as an annotation.
 fn annotated(settings: &[(&str, &str)]) -> Service {
     let settings = settings
         .iter()
         .map(|(key, value)| setting(key, value, &format!("annotation pointsman.dev/{key}")))
         .collect();
-    Service { settings, ..service("cart.shop", []) }
+    Service { settings, ..with_ports("cart.shop", vec![port("http", 80, [])]) }
 }
 
 fn origin(resolved: &Resolved, name: &str) -> (String, String) {
@@ -302,6 +305,10 @@ fn a_mode_is_in_force_where_there_is_a_virtual_ip_to_send_the_others_to() {
     let with = of(&[("mode", "shadow"), ("virtual-ip", "10.96.0.7")]);
     assert_eq!(with.policy.mode_in_force(), Mode::Shadow);
     assert!(with.notes.is_empty());
+    let settings = annotated(&[("mode", "off"), ("virtual-ip", "10.96.0.7")]).settings;
+    let without_port = Service { settings, ..service("cart.shop", []) };
+    let notes = resolve(&ConfigPolicies::default(), &without_port).notes;
+    assert!(notes[0].contains("the service says no port"), "{notes:?}");
 }
 
 #[test]
