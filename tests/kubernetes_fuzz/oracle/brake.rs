@@ -5,7 +5,8 @@
 //! neither is replacing endpoints by as many others." It is for what a source dropped: what is
 //! asked for on purpose (another policy, other ports, another type) holds at once.
 //!
-//! An agent may see several changes as one, so any two moments count, and what may be held need not be.
+//! An agent may see several changes as one, so any two moments count; what came and went between them
+//! was taken, too. And what may be held need not be.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -34,21 +35,19 @@ pub fn held(
     place: Place,
 ) -> BTreeMap<SocketAddr, Option<String>> {
     let moments = moments(oracle, history, service, port);
-    let Some(((_, now), before)) = moments.split_last() else { return BTreeMap::new() };
+    let Some((_, now)) = moments.last() else { return BTreeMap::new() };
     let objects = history.now();
     let spec = &objects.services[service];
-    let here = |entry: &&Entry| entry.node.as_deref() == Some(place.node);
+    let views: [&dyn Fn(&Entry) -> bool; 2] =
+        [&|_| true, &|entry| entry.node.as_deref() == Some(place.node)];
     let mut held = BTreeMap::new();
-    for (at, (_, earlier)) in before.iter().enumerate() {
-        for (gone_at, later) in &moments[at + 1..] {
-            if gone_at.elapsed() > HELD {
-                continue;
-            }
-            let views = [taken(earlier, later, |_| true), taken(earlier, later, here)];
-            for entry in views.into_iter().flatten() {
-                if is_reached(spec, entry, place) && !has(now, entry.address) {
-                    held.insert(entry.address, entry.zone.clone());
-                }
+    for (at, (gone_at, later)) in moments.iter().enumerate() {
+        if gone_at.elapsed() > HELD {
+            continue;
+        }
+        for entry in views.iter().flat_map(|counts| taken(&moments[..at], later, counts)) {
+            if is_reached(spec, entry, place) && !has(now, entry.address) {
+                held.insert(entry.address, entry.zone.clone());
             }
         }
     }
@@ -82,24 +81,33 @@ fn moments(oracle: &Oracle, history: &History, service: &str, port: &ServicePort
     moments
 }
 
-/// Of those that count, the ready ones that vanished from one moment to the other, where they are more
-/// than may vanish at once.
+/// Of those that count, the ready ones that vanished since some moment before, where they are more than
+/// may vanish at once.
 fn taken<'a>(
-    earlier: &'a [Entry],
-    later: &'a [Entry],
-    counts: impl Fn(&&Entry) -> bool,
+    before: &'a [Moment],
+    later: &[Entry],
+    counts: impl Fn(&Entry) -> bool,
 ) -> Vec<&'a Entry> {
-    let ready = |entries: &'a [Entry]| -> BTreeMap<SocketAddr, &'a Entry> {
-        let ready = entries.iter().filter(|entry| entry.health == Health::Ready && counts(entry));
-        ready.map(|entry| (entry.address, entry)).collect()
-    };
-    let (before, after) = (ready(earlier), ready(later));
-    let gone: Vec<&Entry> =
-        before.values().filter(|entry| !has(later, entry.address)).copied().collect();
-    let come: BTreeSet<_> = after.keys().filter(|address| !before.contains_key(address)).collect();
-    let all = gone.len() == before.len();
-    let most = before.len() >= 4 && gone.len() * 2 > before.len();
-    if (all || most) && come.len() < gone.len() { gone } else { Vec::new() }
+    let ready = |entry: &&Entry| entry.health == Health::Ready && counts(entry);
+    let after: BTreeSet<_> = later.iter().filter(ready).map(|entry| entry.address).collect();
+    let mut since: BTreeMap<SocketAddr, &Entry> = BTreeMap::new();
+    let mut taken = Vec::new();
+    for (_, earlier) in before.iter().rev() {
+        let first: BTreeMap<_, _> =
+            earlier.iter().filter(ready).map(|entry| (entry.address, entry)).collect();
+        since.extend(&first);
+        let come = after.iter().filter(|address| !since.contains_key(address)).count();
+        let too_many = |of: &BTreeMap<SocketAddr, &Entry>| {
+            let gone = of.keys().filter(|address| !has(later, **address)).count();
+            let most = of.len() >= 4 && gone * 2 > of.len();
+            (gone == of.len() || most) && come < gone
+        };
+        if too_many(&first) || too_many(&since) {
+            let gone = since.values().filter(|entry| !has(later, entry.address));
+            taken = gone.copied().collect();
+        }
+    }
+    taken
 }
 
 fn has(entries: &[Entry], address: SocketAddr) -> bool {
