@@ -10,9 +10,10 @@
 //!   at once, so a removal in two steps (`health: draining` or `weight: 0`, then remove) is never
 //!   braked, and neither is a Kubernetes roll-out.
 //! - "Of" is what was taken plus what is ready now: replacing every endpoint by as many others
-//!   that are ready is no loss.
-//! - A service that a source deletes as a whole goes at once, and so does one of its ports while
-//!   others keep endpoints: that is what someone meant.
+//!   that are ready is no loss, in one update or in two.
+//! - Only what vanished from the list. What the source asks for on purpose is obeyed at once, and rules
+//!   out what is held as well: a service that it deletes as a whole, a port that is no more, and what
+//!   the [terms](super::terms) don't let serve.
 //! - Ports are judged one by one, since a caller of an emptied port has nothing left.
 
 use std::{
@@ -22,7 +23,10 @@ use std::{
     time::Duration,
 };
 
+use self::ports::{PortKey, followed, is_placeholder, key};
 use super::model::{Endpoint, Health, Port, Service};
+
+mod ports;
 
 /// Removals this far apart count together. Range 1 s to 60 s; DESIGN: a large service is several
 /// slices, which its controller writes within seconds.
@@ -35,8 +39,6 @@ pub const HOLD: Duration = Duration::from_secs(60);
 /// With fewer endpoints than this, losing more than half is an everyday roll-out; only the loss of
 /// all brakes then. Range 2 to 100.
 pub const FEWEST: usize = 4;
-
-type PortKey = (Option<Arc<str>>, Option<u16>);
 
 /// What updates took of one service lately.
 #[derive(Debug, Default)]
@@ -53,10 +55,12 @@ struct Taken {
 }
 
 impl Brake {
-    /// Notes what the step from `before` to `after` (both as the source says) takes.
+    /// Notes what the step from `before` to `after` takes, both as the source says them.
     /// True: it brakes some of that from now on.
     pub(super) fn observe(&mut self, before: &Service, after: &Service, now: Duration) -> bool {
         self.forget(now);
+        let known = before.ports.iter().filter(|_| !is_placeholder(before)).map(key);
+        let ports = followed(self.taken.iter().map(|it| it.port.clone()).chain(known), after);
         let present: HashMap<PortKey, HashSet<SocketAddr>> = after
             .ports
             .iter()
@@ -65,11 +69,16 @@ impl Brake {
         let still_there = |key: &PortKey, endpoint: &Endpoint| {
             present.get(key).is_some_and(|addresses| addresses.contains(&endpoint.address))
         };
-        self.taken.retain(|taken| !still_there(&taken.port, &taken.endpoint));
+        self.taken.retain_mut(|taken| {
+            let Some(port) = ports.get(&taken.port) else { return false };
+            taken.port.clone_from(port);
+            after.terms.serve(&taken.endpoint) && !still_there(port, &taken.endpoint)
+        });
         for port in &before.ports {
-            let Some(key) = key_after(before, port, after) else { continue };
-            for endpoint in port.endpoints.iter().filter(|e| takes_traffic(e)) {
-                if !still_there(&key, endpoint) {
+            let Some(key) = ports.get(&key(port)) else { continue };
+            let served = |it: &&Endpoint| before.terms.serve(it) && after.terms.serve(it);
+            for endpoint in port.endpoints.iter().filter(served) {
+                if !still_there(key, endpoint) {
                     self.taken.push(Taken {
                         port: key.clone(),
                         endpoint: endpoint.clone(),
@@ -79,41 +88,52 @@ impl Brake {
                 }
             }
         }
-        self.judge(after, now)
+        let renamed: HashSet<&PortKey> =
+            ports.iter().filter(|(old, new)| old != new).map(|(_, new)| new).collect();
+        self.judge(after, &renamed, now)
     }
 
-    fn judge(&mut self, after: &Service, now: Duration) -> bool {
+    /// What is held of a renamed port is no alarm: endpoints go by the port's name, and are listed by
+    /// the new one in a moment.
+    fn judge(&mut self, after: &Service, renamed: &HashSet<&PortKey>, now: Duration) -> bool {
         let mut keys: Vec<PortKey> = self.taken.iter().map(|taken| taken.port.clone()).collect();
         keys.sort();
         keys.dedup();
         let mut braked = false;
         for key in keys {
-            let ready = find(after, &key).map_or(0, ready_count);
+            let endpoints = find(after, &key).map_or(&[][..], |port| &*port.endpoints);
+            let ready = endpoints.iter().filter(|it| after.terms.serve(it)).count();
             // What is held since longer was judged before.
-            let recent = |taken: &&Taken| now.saturating_sub(taken.at) <= WINDOW;
-            let lost = self.taken.iter().filter(recent).filter(|taken| taken.port == key).count();
+            let recent = |taken: &Taken| now.saturating_sub(taken.at) <= WINDOW;
+            let of_port = |taken: &Taken| taken.port == key;
+            let lost = self.taken.iter().filter(|it| recent(it) && of_port(it)).count();
             let total = lost + ready;
-            if ready > 0 && (total < FEWEST || 2 * lost <= total) {
+            let replaced = ready > 0 && 2 * lost <= total;
+            if replaced || ready > 0 && total < FEWEST {
+                // As many others came after it was taken.
+                let over = |it: &&mut Taken| replaced && recent(it) && of_port(it);
+                self.taken.iter_mut().filter(over).for_each(|taken| taken.held_until = None);
                 continue;
             }
-            for taken in self.taken.iter_mut().filter(|taken| taken.port == key) {
+            for taken in self.taken.iter_mut().filter(|taken| of_port(taken)) {
                 if taken.held_until.is_none() {
                     taken.held_until = Some(now + HOLD);
-                    braked = true;
+                    braked |= !renamed.contains(&key);
                 }
             }
         }
         braked
     }
 
-    /// The service as it is to be served: with what is held.
+    /// The service, which is on its terms, as it is to be served: with what is held.
     pub(super) fn hold(&self, mut service: Service) -> Service {
         let held: Vec<&Taken> =
             self.taken.iter().filter(|taken| taken.held_until.is_some()).collect();
         if held.is_empty() {
             return service;
         }
-        let ready: usize = service.ports.iter().map(ready_count).sum();
+        let endpoints = service.ports.iter().flat_map(|port| port.endpoints.iter());
+        let ready = endpoints.filter(|endpoint| service.terms.serve(endpoint)).count();
         service.notes.push(format!(
             "brake: {lost} of {total} endpoints went within {window} s; they stay as the last \
              resort for {hold} s, or until a connection to them fails; if that was meant, wait, or \
@@ -127,7 +147,8 @@ impl Brake {
             service.ports.clear();
         }
         for taken in held {
-            let endpoint = Endpoint { braked: true, ..taken.endpoint.clone() };
+            let endpoint =
+                Endpoint { braked: true, health: Health::Ready, ..taken.endpoint.clone() };
             let index = service.ports.iter().position(|port| key(port) == taken.port);
             let index = index.unwrap_or_else(|| {
                 let (name, number) = taken.port.clone();
@@ -177,41 +198,8 @@ impl Brake {
     }
 }
 
-fn takes_traffic(endpoint: &Endpoint) -> bool {
-    endpoint.health == Health::Ready && endpoint.weight > 0
-}
-
-fn ready_count(port: &Port) -> usize {
-    port.endpoints.iter().filter(|endpoint| takes_traffic(endpoint)).count()
-}
-
-fn key(port: &Port) -> PortKey {
-    (port.name.clone(), port.number)
-}
-
 fn find<'a>(service: &'a Service, wanted: &PortKey) -> Option<&'a Port> {
     service.ports.iter().find(|port| key(port) == *wanted)
-}
-
-/// Under which key a port's endpoints are to be looked for afterwards; none: someone removed the
-/// port, and others serve.
-fn key_after(before: &Service, port: &Port, after: &Service) -> Option<PortKey> {
-    if find(after, &key(port)).is_some() {
-        return Some(key(port));
-    }
-    if is_placeholder(after) {
-        return Some(key(port));
-    }
-    match (&before.ports[..], &after.ports[..]) {
-        ([_], [renamed]) => Some(key(renamed)),
-        (_, ports) if ports.iter().all(|port| port.endpoints.is_empty()) => Some(key(port)),
-        _ => None,
-    }
-}
-
-/// The one unnamed port of a service whose source says nothing of ports.
-fn is_placeholder(service: &Service) -> bool {
-    matches!(&service.ports[..], [Port { name: None, number: None, endpoints }] if endpoints.is_empty())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub const STALE_AFTER: Duration = Duration::from_secs(600);
 /// A service as it outlives a run of the agent.
 #[derive(Clone, Debug)]
 pub struct LastGood {
-    /// The service as its source said it.
+    /// The service as its source said it, on the terms that it said.
     pub service: Arc<Service>,
     /// Which source that was.
     pub source: SourceId,

@@ -138,7 +138,10 @@ impl Merge {
         for (index, source) in self.sources.iter().enumerate() {
             for (name, service) in &source.known {
                 kept.entry(name).or_insert_with(|| LastGood {
-                    service: service.clone(),
+                    service: match service.is_on_its_terms() {
+                        true => service.clone(),
+                        false => Arc::new(service.on_its_terms()),
+                    },
                     source: SourceId(index),
                     confirmed: source.unconfirmed.confirmed(name),
                 });
@@ -220,13 +223,16 @@ impl Merge {
         }
         let Some(owner) = owner else { return (None, false) };
         // It may be known by name only.
-        let Some(service) = self.sources[owner].known.get(name) else { return (None, false) };
+        let Some(service) = self.sources[owner].known.get(name) else {
+            self.brakes.remove(name);
+            return (None, false);
+        };
         let mut triggered = false;
         if let Some(before) = &touched.before {
             let (_, brake) = self.brakes.entry(name.clone()).or_insert((owner, Brake::default()));
             triggered = brake.observe(before, service, now);
         }
-        let mut service = (**service).clone();
+        let mut service = service.on_its_terms();
         service.stale |= self.sources[owner].unconfirmed.is_stale(name);
         match self.brakes.get(name) {
             Some((_, brake)) => (Some(brake.hold(service)), triggered),

@@ -7,6 +7,7 @@
 //!   know of
 //! - [`lookup`]: from a caller's name to a service and a port
 //! - [`hints`]: from where a source would like an endpoint to be used
+//! - [`terms`]: which of the endpoints that a source lists are to serve here
 //! - [`brake`]: a wrong line or selector doesn't empty a service at once
 //! - [`last_good`]: services of an earlier run, until their source has its say
 
@@ -25,6 +26,7 @@ pub mod near;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod store;
+pub mod terms;
 mod validate;
 
 pub use endpoint_ref::EndpointRef;
@@ -36,3 +38,4 @@ pub use lookup::{Found, LookupError};
 pub use model::{Endpoint, Health, Labels, Port, Service, Setting};
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};
 pub use store::{BrakeCounts, Catalog, Change, SourceId};
+pub use terms::{Family, Reach, Terms};

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU64, sync::Arc, time::SystemTime};
 
-use super::{hints::Hints, name::ServiceName};
+use super::{hints::Hints, name::ServiceName, terms::Terms};
 
 /// Labels of an endpoint, by which a request may select.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -14,6 +14,8 @@ pub struct Service {
     pub name: ServiceName,
     /// Its ports; one without a name where the source has just one.
     pub ports: Vec<Port>,
+    /// On which terms its endpoints are listed; of a service that was looked up they are met.
+    pub terms: Terms,
     /// Settings of its policy as the source carries them, not yet validated.
     pub settings: Vec<Setting>,
     /// Which source it comes from, for a person: `file services.yaml`.
@@ -32,6 +34,7 @@ impl Service {
         Self {
             name,
             ports,
+            terms: Terms::default(),
             settings: Vec::new(),
             source: source.into(),
             version: 0,

@@ -1,7 +1,7 @@
 //! What the source says: unready ones are never picked, draining ones only when nothing is ready,
 //! and what the brake kept only after all others.
 
-use super::{Draft, Influence, Inputs, State};
+use super::{Draft, Influence, Inputs, Planned, State};
 use crate::catalog::Health;
 
 /// The source's readiness and terminating rule.
@@ -31,7 +31,9 @@ impl Influence for SourceHealth {
                 }
             }
         }
-        if !any_ready && draft.endpoints.iter().any(|e| e.state == State::Serving) {
+        let draining =
+            |it: &Planned| it.state == State::Serving && it.endpoint.health == Health::Draining;
+        if !any_ready && draft.endpoints.iter().any(draining) {
             draft.notes.push("no endpoint is ready: draining ones serve".into());
         }
     }

@@ -34,18 +34,21 @@ pub struct Plan {
     pub corrected_for: Option<f64>,
 }
 
-/// The damped share of the own zone, and when it last moved.
+/// The damped share of the own zone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ZoneShare {
     /// 0 to 1.
     pub share: f64,
-    /// Monotonic.
+    /// When it last moved, monotonic.
     pub moved_at: Duration,
+    /// Since when the own zone and the others consist of what they do, but for endpoints that came;
+    /// None: there are no two to choose between.
+    pub apart_since: Option<Duration>,
 }
 
 impl Default for ZoneShare {
     fn default() -> Self {
-        Self { share: 1.0, moved_at: Duration::ZERO }
+        Self { share: 1.0, moved_at: Duration::ZERO, apart_since: None }
     }
 }
 
@@ -77,6 +80,8 @@ pub struct Planned {
     pub endpoint: EndpointRef,
     /// Where it is picked from, if it is.
     pub group: Option<usize>,
+    /// It is in the own zone or meant for it, and that is preferred.
+    pub own_zone: bool,
     /// In a word.
     pub state: State,
     /// Product of its factors; the source's weights average 1 over a service.
@@ -98,6 +103,7 @@ impl Planned {
         let mut planned = Self {
             endpoint,
             group: None,
+            own_zone: false,
             state: State::Serving,
             weight: 1.0,
             draw: 0.0,

@@ -535,3 +535,87 @@ fn a_zone_that_lacks_capacity_gives_part_of_its_draws_away_in_small_steps() {
     assert!(shares.windows(2).all(|w| w[0] - w[1] <= 1.0 / 16.0 + 1e-9), "{shares:?}");
     assert_eq!(shares.last(), Some(&0.5), "{shares:?}");
 }
+
+#[test]
+fn an_endpoint_of_the_own_zone_that_is_replaced_takes_no_share_from_the_zone() {
+    let mut bench = Bench::new("abbcc");
+    bench.plan();
+    // A fifth overflows, which is little enough.
+    for _ in 0..6 {
+        bench.ended(0, 40, 0);
+        bench.ended(1, 10, 0);
+        bench.after(1.0);
+    }
+    assert_eq!(bench.plan().groups[0].share, 1.0);
+    // With the endpoint goes all that stayed.
+    (bench.endpoints[0], bench.loads[0]) = (endpoint(9, "a"), EndpointLoad::default());
+    for _ in 0..6 {
+        assert_eq!(bench.plan().groups[0].share, 1.0);
+        bench.after(0.4);
+        bench.ended(0, 16, 0);
+        bench.ended(1, 4, 0);
+    }
+}
+
+#[test]
+fn what_an_ejected_endpoint_of_the_own_zone_had_is_no_overflow() {
+    let mut bench = Bench::new("aaabbbccc");
+    bench.plan();
+    for _ in 0..6 {
+        (0..3).for_each(|i| bench.ended(i, 50, 0));
+        bench.after(1.0);
+    }
+    (0..3).for_each(|i| bench.ended(i, 50, 0));
+    bench.unreachable(0);
+    bench.after(1.0);
+    assert_eq!(bench.states()[0], Ejected);
+    assert_eq!(bench.after(0.1).groups[0].share, 1.0);
+}
+
+#[test]
+fn what_went_everywhere_in_panic_is_no_overflow_after_it() {
+    let mut bench = Bench::new("abbcc");
+    bench.policy.outlier.max_ejected = 1.0;
+    (0..4).for_each(|i| bench.unreachable(i));
+    assert!(bench.plan().notes[0].starts_with("panic"));
+    for _ in 0..9 {
+        (0..5).for_each(|i| bench.ended(i, 20, 0));
+        assert_eq!(bench.after(0.1).groups[0].name, "all");
+    }
+    for _ in 0..40 {
+        let own = &bench.after(0.1).groups[0];
+        assert_eq!((own.name.as_str(), own.share), ("zone a", 1.0));
+        bench.ended(0, 20, 0);
+    }
+}
+
+#[test]
+fn a_zone_that_lacks_capacity_from_its_first_endpoint_on_gives_part_of_its_draws_away() {
+    let mut bench = Bench::new("abbbcc");
+    bench.endpoints[0].health = Health::Unready;
+    for _ in 0..50 {
+        bench.ended(1, 50, 0);
+        bench.after(0.1);
+    }
+    bench.endpoints[0].health = Health::Ready;
+    let mut shares = vec![bench.plan().groups[0].share];
+    for _ in 0..300 {
+        bench.ended(0, 10, 0);
+        bench.ended(1, 40, 0);
+        shares.push(bench.after(0.1).groups[0].share);
+    }
+    // Two seconds are looked at, and a little more, as what ended is counted by the second.
+    let first = shares.iter().position(|share| *share < 1.0);
+    assert!(first.is_some_and(|first| (20..=31).contains(&first)), "{first:?}");
+    assert_eq!(shares.last(), Some(&0.5), "{shares:?}");
+}
+
+#[test]
+fn where_only_what_the_brake_kept_serves_nothing_is_said_to_drain() {
+    let mut bench = Bench::new("aa");
+    bench.endpoints.iter_mut().for_each(|endpoint| endpoint.braked = true);
+    let plan = bench.plan();
+    assert_eq!(plan.notes, [""; 0]);
+    bench.endpoints[0] = Endpoint { health: Health::Draining, braked: false, ..endpoint(1, "a") };
+    assert_eq!(bench.plan().notes, ["no endpoint is ready: draining ones serve"]);
+}

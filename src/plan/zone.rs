@@ -5,12 +5,12 @@
 //! pick; a lasting one by the share of the own zone, which moves slowly and never below what its
 //! capacity deserves if every zone had as many callers as any other.
 
-use std::time::Duration;
+use std::{cell::OnceCell, collections::HashMap, net::SocketAddr, time::Duration};
 
-use super::{Draft, Group, Influence, Inputs, Plan, State, model::ZoneShare};
+use super::{Draft, Group, Influence, Inputs, Plan, Planned, State, model::ZoneShare};
 use crate::{
     catalog::{Endpoint, EndpointRef, hints},
-    load::Counts,
+    load::{BUCKETS, Counts},
     policy::ZoneMode,
 };
 
@@ -23,6 +23,9 @@ const OVERFLOW_HIGH: f64 = 0.25;
 const OVERFLOW_LOW: f64 = 0.10;
 /// Requests that say something about overflow.
 const SHARE_SAMPLES: u32 = 50;
+/// Requests that began before a change are waited for, so long at most. The ring forgets after as long,
+/// and where requests take longer than that, few of them ended meanwhile.
+const STRAGGLERS: Duration = Duration::from_secs(BUCKETS as u64);
 
 /// Score, in requests, from which another zone is looked at: one more than twice the workers an
 /// endpoint keeps busy. Within 2% of the p99 of knowing the workers.
@@ -99,6 +102,9 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
     let placed = here.zone.is_some() || here.node.is_some();
     let prefer = inputs.policy.zone == ZoneMode::Prefer && placed && !draft.panic;
     let near = nearness(inputs, prefer);
+    for (planned, near) in draft.endpoints.iter_mut().zip(&near) {
+        planned.own_zone = *near == Nearness::Own;
+    }
     let why = reason_for_one_group(inputs, draft);
     for level in [Nearness::Own, Nearness::OwnRegion, Nearness::Elsewhere, Nearness::Braked] {
         let members: Vec<u32> = (0..near.len())
@@ -176,17 +182,24 @@ fn link(inputs: &Inputs<'_>, draft: &mut Draft, near: &[Nearness]) {
 }
 
 /// Lets the share of the own zone follow lasting overflow.
+///
+/// Only requests that were sent while the own zone and the others were what they are say how much
+/// overflows. Those to other zones from before there was an endpoint in the own one went where they
+/// were meant to.
 fn share(
     inputs: &Inputs<'_>,
     previous: Option<&Plan>,
     draft: &mut Draft,
     own_zone: bool,
 ) -> ZoneShare {
-    let mut share = previous.map_or_else(ZoneShare::default, |p| p.zone_share);
+    let before = previous.map_or_else(ZoneShare::default, |p| p.zone_share);
     if !own_zone {
-        return ZoneShare { share: 1.0, moved_at: share.moved_at };
+        return ZoneShare { share: 1.0, apart_since: None, ..before };
     }
-    let due = share.moved_at + SHARE_CADENCE;
+    let same = previous.is_some_and(|previous| still_apart(previous, draft));
+    let apart_since = before.apart_since.filter(|_| same).unwrap_or(inputs.now);
+    let mut share = ZoneShare { apart_since: Some(apart_since), ..before };
+    let due = share.moved_at.max(settled(inputs, apart_since)) + SHARE_CADENCE;
     if inputs.now < due {
         if share.share < 1.0 {
             draft.wake_at(due);
@@ -194,14 +207,16 @@ fn share(
         return share;
     }
     let since = inputs.now.saturating_sub(SHARE_CADENCE);
-    let requests = |members: &mut dyn Iterator<Item = usize>| -> u32 {
-        members
-            .map(|i| inputs.loads[i].ring.sum(inputs.now, since))
+    let requests = |of: &dyn Fn(&Planned) -> bool| -> u32 {
+        (inputs.loads.iter().zip(&draft.endpoints))
+            .filter(|(_, planned)| of(planned))
+            .map(|(load, _)| load.ring.sum(inputs.now, since))
             .fold(Counts::default(), |sum, c| sum.plus(&c))
             .ended
     };
-    let own = requests(&mut draft.groups[0].members.iter().map(|i| *i as usize));
-    let all = requests(&mut (0..draft.endpoints.len()));
+    // Whether they are picked now or not.
+    let own = requests(&|planned| planned.own_zone);
+    let all = requests(&|_| true);
     if all >= SHARE_SAMPLES {
         let stayed = f64::from(own) / f64::from(all) / share.share;
         let floor = deserved(inputs, draft);
@@ -213,12 +228,41 @@ fn share(
             share.share
         }
         .max(floor);
-        share = ZoneShare { share: next, moved_at: inputs.now };
+        share = ZoneShare { share: next, moved_at: inputs.now, ..share };
     }
     if share.share < 1.0 {
         draft.wake_at(inputs.now + SHARE_CADENCE);
     }
     share
+}
+
+/// From when on what ends was sent after this change: what a request takes later, and then at the
+/// beginning of a bucket.
+fn settled(inputs: &Inputs<'_>, changed: Duration) -> Duration {
+    let longest = inputs.service.service_time.longest().unwrap_or_default();
+    let clear = changed + longest.min(STRAGGLERS);
+    Duration::from_secs(clear.as_secs() + u64::from(clear.subsec_nanos() > 0))
+}
+
+/// Whether every endpoint is on that side of the own zone's border that it was on, and none that was
+/// picked there is gone, and what was counted of it.
+fn still_apart(previous: &Plan, draft: &Draft) -> bool {
+    let by_address = OnceCell::new();
+    let find = |index: usize, before: &Planned| {
+        let address = before.endpoint.address;
+        // Between two plans the endpoints rarely change.
+        let found = draft.endpoints.get(index).filter(|now| now.endpoint.address == address);
+        let found = found.or_else(|| {
+            let all = || draft.endpoints.iter().map(|it| (it.endpoint.address, it)).collect();
+            let by_address: &HashMap<SocketAddr, &Planned> = by_address.get_or_init(all);
+            by_address.get(&address).copied()
+        });
+        found.filter(|now| now.endpoint.is_same_as(&before.endpoint))
+    };
+    previous.endpoints.iter().enumerate().all(|(index, before)| match find(index, before) {
+        Some(now) => now.own_zone == before.own_zone,
+        None => !before.own_zone || before.group.is_none(),
+    })
 }
 
 /// The own zone's part of the capacity, against an equal part of the callers.

@@ -59,6 +59,10 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
         let problem = "mode has no effect: all requests are balanced, since there is no virtual IP \
                        (spec.clusterIP) to send them to instead";
         resolved.problems.push(problem.to_owned());
+    } else if *mode != Mode::On && service.ports.iter().all(|port| port.number.is_none()) {
+        let problem = "mode has no effect: all requests are balanced, since the service says no port \
+                       (ports: [{port: 80}]) that its virtual IP has";
+        resolved.problems.push(problem.to_owned());
     }
     resolved
 }

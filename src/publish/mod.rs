@@ -57,6 +57,10 @@ mod growth_tests;
 #[cfg(test)]
 mod judgement_tests;
 #[cfg(test)]
+mod modes_tests;
+#[cfg(test)]
 mod tables_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zone_tests;

@@ -166,11 +166,15 @@ impl Shared {
         Some((service, port))
     }
 
-    /// A virtual IP is in no zone, and all that can be picked of its target.
+    /// A virtual IP is in no zone, and all that can be picked of its target. To a port without a number
+    /// it leads nowhere.
     pub(super) fn policy(&self, service: &Service, target: &Target) -> Arc<Policy> {
         let mut policy = resolve(&self.policies.load(), service).policy;
         if target.way == Way::VirtualIp {
             policy.zone = ZoneMode::Off;
+        }
+        if target.port.1.is_none() {
+            policy.virtual_ip = None;
         }
         Arc::new(policy)
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{Live, Outcome, Tables, Target, Want};
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Port, Service, ServiceName, SourceId},
+    catalog::{Catalog, Change, Endpoint, Health, Port, Service, ServiceName, SourceId},
     clock,
     identity::Identity,
     plan::{Here, State},
@@ -140,6 +140,28 @@ fn an_endpoint_that_the_brake_kept_goes_with_the_first_failed_connection() {
     let gone = held.endpoint.address;
     held.end(Outcome::Unreachable, None);
     eventually("it is let go", || live.endpoints().iter().all(|e| e.endpoint.address != gone));
+}
+
+#[test]
+fn an_endpoint_that_drains_is_picked_before_what_the_brake_kept() {
+    let (world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+    let draining = || {
+        let at = "10.0.0.1:80".parse().expect("an address");
+        Endpoint { health: Health::Draining, ..Endpoint::at(at) }
+    };
+    let say = |others: &[&str]| {
+        let mut changed = service(others);
+        let endpoints = std::iter::once(draining()).chain(changed.ports[0].endpoints.to_vec());
+        changed.ports[0].endpoints = endpoints.collect();
+        world.catalog.apply(SourceId(0), Change::Upsert(changed), clock::now());
+    };
+    say(&["10.0.0.2:80", "10.0.0.3:80"]);
+    say(&[]);
+    let held = |live: &Live| live.endpoints().iter().filter(|e| e.endpoint.braked).count();
+    eventually("the brake keeps the two", || held(&live) == 2);
+    for _ in 0..40 {
+        assert_eq!(address(&live), draining().address);
+    }
 }
 
 #[test]

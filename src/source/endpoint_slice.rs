@@ -6,6 +6,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::discovery::v1 as api;
 
+pub use crate::catalog::Family;
 use crate::catalog::{Health, Hints, NameError, ServiceName};
 
 /// Which service a slice belongs to; slices without it belong to none.
@@ -20,19 +21,12 @@ pub struct Slice {
     pub service: ServiceName,
     /// The family of all its addresses.
     pub family: Family,
-    /// Ports by name; those without a number are left out.
+    /// Ports by name; those without a number, or with one that none can have, are left out.
     pub ports: Vec<SlicePort>,
     /// In the slice's order.
     pub endpoints: Vec<SliceEndpoint>,
-}
-
-/// Of which kind a slice's addresses are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// 10.1.2.3
-    Ipv4,
-    /// fd00::1
-    Ipv6,
+    /// What is wrong with the ports that are left out.
+    pub wrong: Vec<SliceError>,
 }
 
 /// A port that all of a slice's endpoints have.
@@ -104,29 +98,33 @@ impl Slice {
             SliceError { field, what: error.to_string() }
         })?;
         let name = metadata.name.unwrap_or_default().into();
-        let ports = ports(slice.ports.unwrap_or_default())?;
+        let (ports, wrong) = ports(slice.ports.unwrap_or_default());
         let mut endpoints = Vec::with_capacity(slice.endpoints.len());
         for (index, endpoint) in slice.endpoints.into_iter().enumerate() {
             endpoints.push(SliceEndpoint::of(index, endpoint, family)?);
         }
-        Ok(Some(Self { name, service, family, ports, endpoints }))
+        Ok(Some(Self { name, service, family, ports, endpoints, wrong }))
     }
 }
 
-fn ports(ports: Vec<api::EndpointPort>) -> Result<Vec<SlicePort>, SliceError> {
+/// The ports, and what is wrong with the others. The API server lets any number pass, and a wrong one
+/// must not cost the endpoints of the other ports.
+fn ports(ports: Vec<api::EndpointPort>) -> (Vec<SlicePort>, Vec<SliceError>) {
     let mut read = Vec::with_capacity(ports.len());
+    let mut wrong = Vec::new();
     for (index, port) in ports.into_iter().enumerate() {
         // No number means "whatever the consumer likes": nothing to send a request to.
         let Some(number) = port.port else { continue };
-        let number = u16::try_from(number).ok().filter(|number| *number > 0);
-        let number = number.ok_or_else(|| SliceError {
-            field: format!("ports[{index}].port"),
-            what: format!("{} is out of range: ports are 1 to 65535", port.port.unwrap_or(0)),
-        })?;
+        let Some(number) = u16::try_from(number).ok().filter(|number| *number > 0) else {
+            let field = format!("ports[{index}].port");
+            let what = format!("{number} is out of range: ports are 1 to 65535");
+            wrong.push(SliceError { field, what });
+            continue;
+        };
         let name = port.name.filter(|name| !name.is_empty()).map(Into::into);
         read.push(SlicePort { name, number, protocol: Protocol::of(port.protocol.as_deref()) });
     }
-    Ok(read)
+    (read, wrong)
 }
 
 impl Protocol {
@@ -161,22 +159,19 @@ impl SliceEndpoint {
     }
 }
 
-/// What an endpoint's conditions say together.
+/// What an endpoint's conditions say together, each read as the API documents it where it is unset:
+/// ready, serving, and not terminating.
 ///
-/// Unset ones mean ready, serving and not terminating. `ready` is what its controller concluded
-/// from the other two (and from `publishNotReadyAddresses`), so that where it is set it is right:
-/// "ready" while terminating is an order, and "unready" without more comes from controllers that
-/// know no `serving`.
+/// `ready` is what its controller concluded from the other two (and from `publishNotReadyAddresses`),
+/// so that it is right whatever they say: "ready" while terminating is an order, and "unready" without
+/// more comes from controllers that know no `serving`.
 fn health(conditions: api::EndpointConditions) -> Health {
     let serving = conditions.serving.unwrap_or(true);
     let terminating = conditions.terminating.unwrap_or(false);
     match conditions.ready {
-        Some(true) => Health::Ready,
+        Some(true) | None => Health::Ready,
         Some(false) if terminating && serving => Health::Draining,
         Some(false) => Health::Unready,
-        None if !serving => Health::Unready,
-        None if terminating => Health::Draining,
-        None => Health::Ready,
     }
 }
 

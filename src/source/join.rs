@@ -16,9 +16,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     endpoint_slice::{Family, Protocol, Slice, SliceEndpoint},
-    kube_service::{KubePort, KubeService},
+    kube_service::KubeService,
 };
-use crate::catalog::{Endpoint, Health, Port, Service, ServiceName};
+use crate::catalog::{Endpoint, Port, Reach, Service, ServiceName, Terms};
 
 /// Service objects and slices by name.
 #[derive(Clone, Debug, Default)]
@@ -90,63 +90,70 @@ impl Join {
             return None;
         }
         let slices: Vec<&Slice> = slices.into_iter().flat_map(BTreeMap::values).collect();
-        let mut service = Service {
-            settings: object.map(|it| it.settings.clone()).unwrap_or_default(),
-            notes: object.map(|it| it.notes.clone()).unwrap_or_default(),
-            ..Service::new(name.clone(), source.clone(), Vec::new())
-        };
-        match object {
-            Some(object) => {
-                for port in &object.ports {
-                    let endpoints = self.endpoints(object, &slices, port, &mut service.notes);
-                    let (name, number) = (port.name.clone(), Some(port.number));
-                    service.ports.push(Port { name, number, endpoints });
+        let mut service = Service::new(name.clone(), source.clone(), Vec::new());
+        if let Some(object) = object {
+            service.terms = self.terms(object);
+            service.settings.clone_from(&object.settings);
+            service.notes.clone_from(&object.notes);
+            let preferred = object.families.first().copied().unwrap_or(Family::Ipv4);
+            for port in &object.ports {
+                let endpoints = union(&slices, port.name.as_ref(), port.protocol, preferred);
+                let endpoints: Arc<[Endpoint]> = endpoints.map(SliceAddress::endpoint).collect();
+                if object.local && !object.external {
+                    let note = self.local(&endpoints, &service.terms);
+                    if !service.notes.contains(&note) {
+                        service.notes.push(note);
+                    }
                 }
+                let (name, number) = (port.name.clone(), Some(port.number));
+                service.ports.push(Port { name, number, endpoints });
             }
-            None => {
-                for (name, protocol) in ports_of(&slices) {
-                    let endpoints = union(&slices, name.as_ref(), protocol, Family::Ipv4);
-                    let endpoints = endpoints.map(SliceAddress::endpoint).collect();
-                    service.ports.push(Port { name, number: None, endpoints });
-                }
+        } else {
+            for (name, protocol) in ports_of(&slices) {
+                let endpoints = union(&slices, name.as_ref(), protocol, Family::Ipv4);
+                let endpoints = endpoints.map(SliceAddress::endpoint).collect();
+                service.ports.push(Port { name, number: None, endpoints });
             }
+        }
+        for slice in slices {
+            let note =
+                |wrong| format!("a port of EndpointSlice {} is left out: {wrong}", slice.name);
+            service.notes.extend(slice.wrong.iter().map(note));
         }
         Some(service)
     }
 
-    fn endpoints(
-        &self,
-        object: &KubeService,
-        slices: &[&Slice],
-        port: &KubePort,
-        notes: &mut Vec<String>,
-    ) -> Arc<[Endpoint]> {
-        let all: Vec<Endpoint> = union(slices, port.name.as_ref(), port.protocol, object.family)
-            .map(SliceAddress::endpoint)
-            .map(|endpoint| match object.publish_not_ready {
-                true => Endpoint { health: Health::Ready, ..endpoint },
-                false => endpoint,
-            })
-            .collect();
-        if !object.local {
-            return all.into();
-        }
-        let (known, node) = (all.len(), self.node.as_deref());
-        let here: Arc<[Endpoint]> =
-            all.into_iter().filter(|it| node.is_some() && it.node.as_deref() == node).collect();
-        let note = match node {
-            Some(node) => format!(
-                "internalTrafficPolicy Local: {} of {known} endpoints are on this node ({node})",
-                here.len()
-            ),
-            None => "internalTrafficPolicy Local: start the agent with its node's name, or none \
-                     of the endpoints can be used"
-                .to_owned(),
+    /// What the Service asks for of the endpoints in its slices.
+    fn terms(&self, object: &KubeService) -> Terms {
+        let reach = match (object.external, object.local, &self.node) {
+            (false, false, _) => Reach::Everywhere,
+            (false, true, Some(node)) => Reach::Node(node.clone()),
+            (true, ..) | (false, true, None) => Reach::Nowhere,
         };
-        if !notes.contains(&note) {
-            notes.push(note);
+        Terms {
+            reach,
+            family: match object.families[..] {
+                [only] => Some(only),
+                _ => None,
+            },
+            all_ready: object.publish_not_ready,
+            ports_said: true,
         }
-        here
+    }
+
+    /// What `internalTrafficPolicy: Local` leaves of these endpoints.
+    fn local(&self, endpoints: &[Endpoint], terms: &Terms) -> String {
+        let Some(node) = &self.node else {
+            return "internalTrafficPolicy Local: start the agent with its node's name, or none of \
+                    the endpoints can be used"
+                .to_owned();
+        };
+        let anywhere = Terms { reach: Reach::Everywhere, ..terms.clone() };
+        let known = endpoints.iter().filter(|endpoint| anywhere.admit(endpoint)).count();
+        let here = endpoints.iter().filter(|endpoint| terms.admit(endpoint)).count();
+        format!(
+            "internalTrafficPolicy Local: {here} of {known} endpoints are on this node ({node})"
+        )
     }
 }
 
@@ -222,5 +229,9 @@ fn union<'a>(
     })
 }
 
+#[cfg(test)]
+mod grid_tests;
+#[cfg(test)]
+mod purpose_tests;
 #[cfg(test)]
 mod tests;

@@ -17,8 +17,10 @@ pub struct KubeService {
     pub name: ServiceName,
     /// Its ports; those of TCP first, since a number may stand for one of each protocol.
     pub ports: Vec<KubePort>,
-    /// The family it prefers.
-    pub family: Family,
+    /// The families of its endpoints, the preferred one first; empty where it says none.
+    pub families: Vec<Family>,
+    /// It stands for a DNS name, and has no endpoints whatever slices are left from before.
+    pub external: bool,
     /// Endpoints count as ready whatever their conditions say.
     pub publish_not_ready: bool,
     /// Only endpoints on the caller's node may be used.
@@ -65,14 +67,12 @@ impl KubeService {
                 Some(Setting { key: setting, value, origin: format!("annotation {key}") })
             },
         ));
-        let first_family = spec.ip_families.as_ref().and_then(|families| families.first());
+        let families = spec.ip_families.unwrap_or_default();
         Ok(Self {
             name,
             ports: ports(spec.ports.unwrap_or_default())?,
-            family: match first_family.map(String::as_str) {
-                Some("IPv6") => Family::Ipv6,
-                _ => Family::Ipv4,
-            },
+            families: families.iter().filter_map(|family| self::family(family)).collect(),
+            external: spec.type_.as_deref() == Some("ExternalName"),
             publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
             local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             settings,
@@ -82,6 +82,14 @@ impl KubeService {
                 spec.session_affinity.as_deref(),
             ),
         })
+    }
+}
+
+fn family(text: &str) -> Option<Family> {
+    match text {
+        "IPv4" => Some(Family::Ipv4),
+        "IPv6" => Some(Family::Ipv6),
+        _ => None,
     }
 }
 

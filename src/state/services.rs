@@ -10,7 +10,9 @@ use std::{
 use bytes::Bytes;
 
 use super::record::{self, Nonsense, nanoseconds, time};
-use crate::catalog::{Endpoint, Health, Hints, Labels, LastGood, Port, Service, Setting, SourceId};
+use crate::catalog::{
+    Endpoint, Health, Hints, Labels, LastGood, Port, Service, Setting, SourceId, Terms,
+};
 
 /// Writes services down. `sources`: as they are configured; `now`: for what they vouch for.
 pub fn write(kept: &[LastGood], sources: &[String], now: SystemTime) -> record::State {
@@ -198,6 +200,8 @@ impl Reading {
             source: self.text(service.told_source)?.unwrap_or_default(),
             version: 0,
             stale: false,
+            // As it was written, it is on them.
+            terms: Terms::default(),
             notes: service.notes.clone(),
         })
     }

@@ -79,12 +79,19 @@ async fn line_05_unset_conditions_mean_ready_and_serving_and_not_terminating() {
     let endpoints = json!([
         { "addresses": ["10.1.0.1"] },
         { "addresses": ["10.1.0.2"], "conditions": { "terminating": true } },
-        { "addresses": ["10.1.0.3"], "conditions": { "serving": false } }
+        { "addresses": ["10.1.0.3"], "conditions": { "serving": false } },
+        { "addresses": ["10.1.0.4"], "conditions": { "ready": false, "terminating": true } },
+        { "addresses": ["10.1.0.5"], "conditions": { "ready": false } }
     ]);
     shop.slice("cart-1", endpoints).await;
     let agent = shop.agent(&[]).await;
-    let expected =
-        [("10.1.0.1:8080", "ready"), ("10.1.0.2:8080", "draining"), ("10.1.0.3:8080", "unready")];
+    let expected = [
+        ("10.1.0.1:8080", "ready"),
+        ("10.1.0.2:8080", "ready"),
+        ("10.1.0.3:8080", "ready"),
+        ("10.1.0.4:8080", "draining"),
+        ("10.1.0.5:8080", "unready"),
+    ];
     shop.served(&agent, &expected).await;
 }
 
@@ -182,6 +189,17 @@ async fn line_12_a_pod_in_slices_of_both_families_is_one_endpoint_in_the_service
 }
 
 #[tokio::test]
+async fn line_12_a_service_of_one_family_takes_no_slice_of_the_other() {
+    let shop = shop().await;
+    shop.by_hand(json!({ "ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"] })).await;
+    let v6 = json!({ "addressType": "IPv6" });
+    shop.slice_with("cart-6", json!([{ "addresses": ["fd00::1"] }]), v6).await;
+    shop.slice("cart-4", json!([{ "addresses": ["10.1.0.1"] }])).await;
+    let agent = shop.agent(&[]).await;
+    shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
+}
+
+#[tokio::test]
 async fn line_12_slices_of_dns_names_are_ignored() {
     let shop = shop().await;
     shop.by_hand(json!({})).await;
@@ -243,6 +261,30 @@ async fn line_14_a_port_without_a_number_is_no_port() {
     shop.slice("cart-2", json!([{ "addresses": ["10.1.0.2"] }])).await;
     let agent = shop.agent(&[]).await;
     shop.served(&agent, &[("10.1.0.2:8080", "ready")]).await;
+}
+
+#[tokio::test]
+async fn line_14_a_port_of_a_number_that_none_can_have_is_left_out_and_noted() {
+    let shop = shop().await;
+    shop.by_hand(json!({})).await;
+    let endpoints = json!([{ "addresses": ["10.1.0.1"] }]);
+    let agent = shop.agent(&[]).await;
+    for (name, wrong) in [("cart-1", 0), ("cart-2", 70_000)] {
+        let ports = json!([{ "name": "http", "port": 8080 }, { "name": "x", "port": wrong }]);
+        shop.slice_with(name, endpoints.clone(), json!({ "ports": ports })).await;
+    }
+    shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
+    let notes = async || {
+        let notes = shop.notes(&agent).await;
+        let both = [("cart-1", 0), ("cart-2", 70_000)];
+        both.map(|(name, wrong)| {
+            notes.contains(&format!("{name} is left out: ports[1].port: {wrong} is out of range"))
+        })
+    };
+    until([true; 2], notes).await;
+    // What the slice says from now on counts, whatever is wrong with a port of it.
+    shop.rewrite("cart-2", json!([{ "addresses": ["10.1.0.2"] }])).await;
+    shop.served(&agent, &[("10.1.0.1:8080", "ready"), ("10.1.0.2:8080", "ready")]).await;
 }
 
 #[tokio::test]

@@ -17,5 +17,6 @@ mod in_a_pod;
 mod lines;
 mod on_demand;
 mod proxy;
+mod purpose;
 mod rights;
 mod taint;

@@ -1,6 +1,6 @@
 //! `mode`: which requests of a service are balanced, and which go to its virtual IP.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use serde_json::json;
 
@@ -80,6 +80,82 @@ async fn a_percentage_is_that_share_of_the_picks_and_a_key_stays_on_its_side() {
         assert_eq!(*side, address == "10.96.0.7", "key {key}");
     }
     assert!(sides.values().any(|side| *side) && sides.values().any(|side| !*side));
+}
+
+/// A service for every mode, meaning of zones, and zone of its one endpoint ("-": not known), named
+/// by them: `off-strict-b.shop`.
+fn grid() -> (String, Vec<[&'static str; 3]>) {
+    let mut text = "services:\n".to_owned();
+    let mut cells = Vec::new();
+    for mode in ["off", "shadow", "30", "on"] {
+        for zone in ["prefer", "strict", "off"] {
+            for place in ["a", "b", "-"] {
+                let percent = if mode == "30" { "%" } else { "" };
+                let name = named([mode, zone, place]);
+                let of_zone = match place {
+                    "-" => String::new(),
+                    place => format!(", zone: {place}"),
+                };
+                writeln!(
+                    text,
+                    "  - name: {name}\n    ports: [{{port: 80}}]\n    policy: {{mode: \
+                     '{mode}{percent}', zone: '{zone}', virtual_ip: 10.96.0.7}}\n    endpoints: \
+                     [{{address: 10.1.0.1{of_zone}}}]"
+                )
+                .unwrap();
+                cells.push([mode, zone, place]);
+            }
+        }
+    }
+    (text, cells)
+}
+
+fn named([mode, zone, place]: [&str; 3]) -> String {
+    format!("{mode}-{zone}-{}.shop", if place == "-" { "none" } else { place })
+}
+
+#[tokio::test]
+async fn the_virtual_ip_is_answered_whatever_zones_mean_and_whatever_is_known_of_them() {
+    let (services, cells) = grid();
+    for own in ["a", "-"] {
+        let arguments: &[&str] = if own == "-" { &[] } else { &["--zone", own] };
+        let agent = Agent::with_arguments(&services, arguments);
+        let mut http = agent.http().await;
+        for cell @ [mode, zone, place] in &cells {
+            let pick = json!({ "service": named(*cell), "noReport": true }).to_string();
+            let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+            for _ in 0..30 {
+                let (status, body) = http.post("/v1/pick", pick.clone()).await;
+                let answer = match status.as_u16() {
+                    200 => body["picks"][0]["address"].as_str().unwrap().to_owned(),
+                    status => status.to_string(),
+                };
+                *answers.entry(answer).or_default() += 1;
+            }
+            let there = *zone != "strict" || *place == own;
+            let balanced = if there { "10.1.0.1" } else { "503" };
+            let expected: &[&str] = match *mode {
+                "on" => &[balanced],
+                "30" => &[balanced, "10.96.0.7"],
+                _ => &["10.96.0.7"],
+            };
+            let cell = format!("{cell:?} from {own}");
+            let answered: Vec<&str> = answers.keys().map(String::as_str).collect();
+            assert!(answered.iter().all(|it| expected.contains(it)), "{cell}: {answers:?}");
+            assert!(*mode == "on" || answered.contains(&"10.96.0.7"), "{cell}: {answers:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_virtual_ip_without_a_port_to_go_to_is_none() {
+    let services = "services:\n  - name: cart.shop\n    policy: {mode: 'off', virtual_ip: \
+                    10.96.0.7}\n    endpoints: [{address: '10.1.0.1:80'}]\n";
+    let agent = Agent::with(services);
+    let expected = BTreeMap::from([("10.1.0.1:80".to_owned(), 10)]);
+    assert_eq!(picked(&agent, 10).await, expected);
+    let (_, explained) = agent.http().await.get("/v1/services/cart.shop/explain").await;
+    assert!(explained["notes"].to_string().contains("mode has no effect"), "{explained}");
 }
 
 #[tokio::test]

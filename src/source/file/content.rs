@@ -203,6 +203,10 @@ impl Content {
         path: &str,
     ) -> Result<(), Problem> {
         let slice = Slice::of(manifest).map_err(|error| located(error, &place, path))?;
+        for wrong in slice.iter().flat_map(|slice| slice.wrong.iter().cloned()) {
+            let what = format!("{} (this port is left out)", wrong.what);
+            self.warnings.push(located(SliceError { what, ..wrong }, &place, path));
+        }
         self.objects.extend(slice.map(|slice| (Object::Slice(slice), place)));
         Ok(())
     }

@@ -1,0 +1,102 @@
+//! Which port of a service is which, after a change of its ports.
+//!
+//! What the brake holds belongs to a port. A port that got another name or number takes it along; one
+//! that is gone takes it away, since nobody can ask for it any more, and a service that shows it all
+//! the same has more ports than whoever asks for its only one expects.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::catalog::model::{Port, Service};
+
+/// A port's name and number.
+pub(super) type PortKey = (Option<Arc<str>>, Option<u16>);
+
+pub(super) fn key(port: &Port) -> PortKey {
+    (port.name.clone(), port.number)
+}
+
+/// The one unnamed port of a service whose source says nothing of ports.
+pub(super) fn is_placeholder(service: &Service) -> bool {
+    let empty = matches!(&service.ports[..], [Port { name: None, number: None, endpoints }] if endpoints.is_empty());
+    empty && !service.terms.ports_said
+}
+
+/// What becomes of these ports: each that is still there, under the key that it has now.
+///
+/// A port is the same where name and number are, or else the name (endpoints go by it), or else the
+/// number; and a service's only port stays its only port, whatever it is called.
+pub(super) fn followed(
+    before: impl IntoIterator<Item = PortKey>,
+    after: &Service,
+) -> HashMap<PortKey, PortKey> {
+    let mut left: Vec<PortKey> = before.into_iter().collect();
+    left.sort();
+    left.dedup();
+    if is_placeholder(after) {
+        return left.into_iter().map(|port| (port.clone(), port)).collect();
+    }
+    let only = left.len() == 1 && after.ports.len() == 1;
+    // A service whose source says that it has no ports shows one without a number.
+    let is_one = |port: &&Port| port.number.is_some() || !after.terms.ports_said;
+    let mut free: Vec<PortKey> = after.ports.iter().filter(is_one).map(key).collect();
+    let mut followed = HashMap::new();
+    let same: [fn(&PortKey, &PortKey) -> bool; 3] = [
+        |old, new| old == new,
+        |old, new| old.0 == new.0,
+        |old, new| old.1.is_some() && old.1 == new.1,
+    ];
+    for same in same {
+        left.retain(|old| {
+            let Some(index) = free.iter().position(|new| same(old, new)) else { return true };
+            followed.insert(old.clone(), free.swap_remove(index));
+            false
+        });
+    }
+    if only {
+        followed.extend(left.pop().zip(free.pop()));
+    }
+    followed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::sample::{port, with_ports};
+
+    fn keys(ports: &[(&str, u16)]) -> Vec<PortKey> {
+        ports.iter().map(|(name, number)| key(&port(name, *number, []))).collect()
+    }
+
+    /// Names of ports before and after, as "http>web".
+    fn follow(before: &[(&str, u16)], after: &[(&str, u16)]) -> Vec<String> {
+        let ports = after.iter().map(|(name, number)| port(name, *number, [])).collect();
+        let followed = followed(keys(before), &with_ports("cart.shop", ports));
+        let name = |key: &PortKey| key.0.clone().unwrap();
+        let mut all: Vec<String> =
+            followed.iter().map(|(old, new)| format!("{}>{}", name(old), name(new))).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn a_port_is_followed_by_its_name_then_by_its_number() {
+        assert_eq!(follow(&[("a", 1), ("b", 2)], &[("a", 1), ("b", 2)]), ["a>a", "b>b"]);
+        assert_eq!(follow(&[("a", 1), ("b", 2)], &[("b", 1), ("a", 2)]), ["a>a", "b>b"]);
+        assert_eq!(follow(&[("a", 1), ("b", 2)], &[("a", 3), ("c", 2)]), ["a>a", "b>c"]);
+        // One port is not two, and two are not one.
+        assert_eq!(follow(&[("http", 80), ("https", 443)], &[("https", 80)]), ["https>https"]);
+        assert_eq!(follow(&[("a", 1), ("b", 2)], &[("c", 3)]), [""; 0]);
+        assert_eq!(follow(&[("a", 1)], &[("c", 3), ("d", 4)]), [""; 0]);
+        assert_eq!(follow(&[("a", 1)], &[("c", 3)]), ["a>c"], "the only one");
+    }
+
+    #[test]
+    fn where_the_source_says_no_ports_they_stay_and_where_it_says_none_there_are_none() {
+        let none = Port { name: None, number: None, endpoints: Arc::from([]) };
+        let mut service = with_ports("cart.shop", vec![none]);
+        assert_eq!(followed(keys(&[("a", 1), ("b", 2)]), &service).len(), 2);
+        service.terms.ports_said = true;
+        assert!(followed(keys(&[("a", 1), ("b", 2)]), &service).is_empty());
+        assert!(followed([(None, Some(1))], &service).is_empty());
+    }
+}

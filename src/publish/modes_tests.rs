@@ -1,0 +1,110 @@
+//! Whatever a service's zones and endpoints, its virtual IP can be picked where a mode asks for it.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use super::{Course, Live, Outcome, Tables, Target, Want, Way};
+use crate::{
+    catalog::{Catalog, Change, Endpoint, Health, Port, Service, ServiceName, Setting, SourceId},
+    clock,
+    identity::Identity,
+    plan::Here,
+    policy::ConfigPolicies,
+};
+
+const ANY: Want<'_> = Want { exclude: &[], key: None, count: 1, cost: 1, caller: Identity::Uid(0) };
+const MODES: [&str; 6] = ["off", "shadow", "0%", "40%", "100%", "on"];
+const ZONES: [&str; 3] = ["prefer", "strict", "off"];
+
+fn virtual_ip() -> SocketAddr {
+    "10.96.0.7:80".parse().expect("an address")
+}
+
+/// Endpoints that a service may have, seen from zone a or from none.
+fn kinds() -> Vec<Vec<Endpoint>> {
+    let at = |number: u8, zone: &str| Endpoint {
+        zone: (!zone.is_empty()).then(|| zone.into()),
+        ..Endpoint::at(([10, 1, 0, number], 80).into())
+    };
+    let unready = Endpoint { health: Health::Unready, ..at(1, "a") };
+    vec![
+        vec![],
+        vec![at(1, "a")],
+        vec![at(1, "b")],
+        vec![at(1, "")],
+        vec![at(1, "a"), at(2, "b")],
+        vec![at(1, "a"), at(2, "")],
+        vec![unready],
+    ]
+}
+
+fn service(name: &str, mode: &str, zone: &str, endpoints: &[Endpoint]) -> Service {
+    let setting = |(key, value): (&str, &str)| Setting {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        origin: "test".to_owned(),
+    };
+    let port = Port { name: None, number: Some(80), endpoints: endpoints.into() };
+    let settings = [("mode", mode), ("zone", zone), ("virtual_ip", "10.96.0.7")].map(setting);
+    let mut service = Service::new(name.parse().expect("a name"), "test", vec![port]);
+    service.settings = settings.into();
+    service
+}
+
+fn open(tables: &Tables, service: &ServiceName, way: Way) -> Arc<Live> {
+    let selector = Default::default();
+    let target = Target { service: service.clone(), port: (None, Some(80)), selector, way };
+    tables.open(&target).expect("memory").expect("the port")
+}
+
+/// Where a pick goes; none: to nothing.
+fn picked(live: &Live) -> Option<SocketAddr> {
+    let held = live.pick(&ANY).ok()?.picks.remove(0);
+    let address = held.endpoint.address;
+    held.end(Outcome::Success, None);
+    Some(address)
+}
+
+#[test]
+fn the_virtual_ip_is_picked_whatever_zones_mean_and_whatever_is_known_of_them() {
+    for own in [Some("a"), None] {
+        let catalog = Arc::new(Catalog::new(["test"]));
+        let here = Here { zone: own.map(Into::into), ..Here::default() };
+        let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, 1);
+        let tables = tables.expect("a thread");
+        let say = |service: &Service| {
+            catalog.apply(SourceId(0), Change::Upsert(service.clone()), clock::now());
+        };
+        for mode in MODES {
+            for (kind, endpoints) in kinds().iter().enumerate() {
+                let name = format!("m{}-{kind}.shop", mode.trim_end_matches('%'));
+                // Each in place of the one before: tables that live must follow as well.
+                for zone in ZONES {
+                    let service = service(&name, mode, zone, endpoints);
+                    say(&service);
+                    let cell = format!("mode {mode}, zone {zone}, from {own:?}: {endpoints:?}");
+                    let balanced = open(&tables, &service.name, Way::Balanced);
+                    let virtual_way = open(&tables, &service.name, Way::VirtualIp);
+                    let taken_over = || {
+                        let meaning = balanced.explain().policy.zone;
+                        format!("{meaning:?}").to_lowercase() == zone
+                    };
+                    let start = clock::now();
+                    while !taken_over() {
+                        assert!(clock::now() - start < Duration::from_secs(5), "{cell}");
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    assert_eq!(picked(&virtual_way), Some(virtual_ip()), "{cell}");
+                    let courses: Vec<Course> = (0..200).map(|_| balanced.course(None)).collect();
+                    let all = |wanted| courses.iter().all(|course| *course == wanted);
+                    match mode {
+                        "off" | "0%" => assert!(all(Course::VirtualIp), "{cell}"),
+                        "shadow" => assert!(all(Course::Shadow), "{cell}"),
+                        "on" | "100%" => assert!(all(Course::Balanced), "{cell}"),
+                        _ => assert!(courses.contains(&Course::VirtualIp), "{cell}"),
+                    }
+                }
+            }
+        }
+        tables.stop();
+    }
+}

@@ -1,0 +1,146 @@
+//! Which requests leave the own zone while its endpoints come and go, on virtual time.
+
+use std::{collections::VecDeque, time::Duration};
+
+use pointsman_table::{Outcome, Pick, Picker, Request};
+
+use super::{Memory, ServicePublisher, Setup};
+use crate::{
+    catalog::{Endpoint, EndpointRef, Health},
+    plan::Here,
+    policy::{Policy, StrategyName, ZoneMode},
+};
+
+/// Between two passes, with a request after each.
+const PERIOD: Duration = Duration::from_millis(5);
+
+/// An endpoint in zone `a`, `b` or `c`.
+fn endpoint(number: u8, zone: char) -> Endpoint {
+    let zone = Some(zone.to_string().into());
+    Endpoint { zone, ..Endpoint::at(([10, 0, 0, number], 80).into()) }
+}
+
+/// Numbered by their places.
+fn endpoints(zones: &str) -> Vec<Endpoint> {
+    (1..).zip(zones.chars()).map(|(number, zone)| endpoint(number, zone)).collect()
+}
+
+/// What a table is made from.
+#[derive(Clone)]
+struct Facts {
+    endpoints: Vec<Endpoint>,
+    policy: Policy,
+    here: Here,
+}
+
+impl Facts {
+    /// Seen from zone a. Nothing overflows by scores, so that it is the share of the zone alone that
+    /// sends a request away.
+    fn new(endpoints: Vec<Endpoint>) -> Self {
+        let policy = Policy { strategy: StrategyName::Random, ..Policy::default() };
+        let here = Here { zone: Some("a".into()), ..Here::default() };
+        Self { endpoints, policy, here }
+    }
+
+    fn but(&self, change: impl FnOnce(&mut Self)) -> Self {
+        let mut changed = self.clone();
+        change(&mut changed);
+        changed
+    }
+}
+
+/// A caller in zone a, whose requests come at an even rate and take the same time everywhere.
+struct Stage {
+    publisher: ServicePublisher,
+    picker: Picker,
+    /// With the time at which each ends; the first ends first.
+    open: VecDeque<(Duration, Pick)>,
+    takes: Duration,
+    now: Duration,
+}
+
+impl Stage {
+    fn new(facts: Facts, takes: Duration, now: Duration) -> Self {
+        let mut publisher = ServicePublisher::new(Setup {
+            name: "cart.shop".into(),
+            policy: facts.policy.into(),
+            here: facts.here,
+            memory: Memory::Heap,
+            endpoints: EndpointRef::all(&facts.endpoints.into()).collect(),
+            now,
+        })
+        .expect("heap memory");
+        let counters = publisher.new_counters(1).expect("heap memory");
+        publisher.attach(counters.clone());
+        let picker = Picker::new(publisher.table(), counters, 1, None);
+        Self { publisher, picker, open: VecDeque::new(), takes, now }
+    }
+
+    fn update(&mut self, facts: Facts) {
+        self.publisher.locate(facts.here);
+        let endpoints = EndpointRef::all(&facts.endpoints.into()).collect();
+        let superseded = self.publisher.update(endpoints, facts.policy.into(), self.now);
+        assert!(!superseded.expect("heap memory"), "there is room for a few more");
+    }
+
+    /// A request every period for so long; what part of them left zone a.
+    fn left(&mut self, duration: Duration) -> f64 {
+        let until = self.now + duration;
+        let (mut sent, mut left) = (0.0, 0.0);
+        while self.now < until {
+            self.now += PERIOD;
+            while self.open.front().is_some_and(|(at, _)| *at <= self.now) {
+                let (_, pick) = self.open.pop_front().expect("it is not empty");
+                let us = self.takes.as_micros() as u32;
+                self.picker.end(pick.slot, pick.cost, Outcome::Success, Some(us));
+            }
+            let pick = self.picker.pick(&Request::default()).expect("an endpoint");
+            let zone = self.picker.endpoint(pick.slot).expect("a known slot").zone.clone();
+            left += f64::from(u8::from(&*zone != "a"));
+            sent += 1.0;
+            self.open.push_back((self.now + self.takes, pick));
+            self.publisher.pass(self.now, PERIOD);
+        }
+        left / sent
+    }
+}
+
+/// How the own zone comes to be one, under load, by name.
+fn changes() -> Vec<(&'static str, Facts, Facts)> {
+    // It deserves less than all: one of five endpoints in three zones.
+    let all = Facts::new(endpoints("abbcc"));
+    let far = all.but(|it| drop(it.endpoints.remove(0)));
+    let unready = all.but(|it| it.endpoints[0].health = Health::Unready);
+    let off = all.but(|it| it.policy.zone = ZoneMode::Off);
+    let nowhere = all.but(|it| it.here = Here::default());
+    let elsewhere = all.but(|it| it.here.zone = Some("b".into()));
+    let strict =
+        all.but(|it| (it.policy.zone, it.here.zone) = (ZoneMode::Strict, Some("b".into())));
+    [
+        ("its first endpoint comes", far),
+        ("its only endpoint becomes ready", unready),
+        ("it begins to count", off),
+        ("the agent hears of it", nowhere),
+        ("the agent was wrong about it", elsewhere),
+        ("it was to be another only", strict),
+    ]
+    .map(|(what, before)| (what, before, all.clone()))
+    .into()
+}
+
+#[test]
+fn no_request_leaves_the_own_zone_for_what_was_sent_before_it_was_one() {
+    for (what, before, after) in changes() {
+        // Wherever in a second it comes: what ended is counted by the second.
+        for fraction in [0.0, 0.5, 0.95] {
+            for takes in [10, 1_500].map(Duration::from_millis) {
+                let begin = Duration::from_secs_f64(10.0 + fraction);
+                let mut stage = Stage::new(before.clone(), takes, begin);
+                assert!(stage.left(Duration::from_secs(5)) > 0.5, "{what}: nearly all did so far");
+                stage.update(after.clone());
+                let left = stage.left(Duration::from_secs(12));
+                assert_eq!(left, 0.0, "{what}, {fraction} s into a second, {takes:?} a request");
+            }
+        }
+    }
+}
