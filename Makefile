@@ -19,5 +19,6 @@ bench: ## Every bench with its goals, on an otherwise idle machine
 	@scripts/bench
 
 SECONDS = 20
-fuzz: ## Every fuzz target, SECONDS each (20 unless told otherwise)
+fuzz: ## Every fuzz target and the Kubernetes source, SECONDS each (20 unless told otherwise)
 	@scripts/fuzz $(SECONDS)
+	@scripts/kubernetes-fuzz $(SECONDS)

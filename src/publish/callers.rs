@@ -179,6 +179,8 @@ impl Callers {
     ) -> io::Result<Arc<Self>> {
         // One shard: the callers share one picker, under its lock.
         let counters = publisher.new_counters(1)?;
+        // No other process counts in them.
+        counters.close_fd();
         publisher.attach(counters.clone());
         let mut counting = Counting {
             picker: Picker::new(publisher.table(), counters, seed, Some(waker.clone())),

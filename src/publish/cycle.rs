@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -63,7 +63,8 @@ pub(super) struct Cycle {
 
 /// What the thread knows of a table.
 struct Entry {
-    live: Arc<Live>,
+    /// Gone with whoever owns it, though this thread may hear of that later.
+    live: Weak<Live>,
     /// That its traffic wants, and that it has.
     wanted: Duration,
     period: Duration,
@@ -156,7 +157,7 @@ impl Cycle {
         for live in self.shared.take_opened() {
             let table = live.id();
             let entry = Entry {
-                live,
+                live: Arc::downgrade(&live),
                 wanted: period::SHORTEST,
                 period: period::SHORTEST,
                 cost: FIRST_COST,
@@ -171,10 +172,22 @@ impl Cycle {
         }
     }
 
+    /// A table that there still is.
+    fn live(&self, table: TableId) -> Option<Arc<Live>> {
+        self.tables.get(&table)?.live.upgrade()
+    }
+
+    /// Nothing is kept of a table that is no more.
+    fn forget(&mut self, table: TableId) {
+        self.due.cancel(table);
+        self.awake.remove(&table);
+        self.tables.remove(&table);
+    }
+
     /// Has a table published at once, and from then on in its period.
     fn wake(&mut self, table: TableId, now: Duration) {
-        let Some(entry) = self.tables.get_mut(&table) else { return };
-        entry.live.publisher().get_up();
+        let Some(live) = self.live(table) else { return };
+        live.publisher().get_up();
         self.awake.insert(table);
         self.due.set(table, now);
     }
@@ -190,9 +203,13 @@ impl Cycle {
                 self.wake(table, now);
             }
             let Some(entry) = self.tables.get_mut(&table) else { continue };
-            judged |= entry.publish(&self.shared, &self.meter, now);
+            let Some(live) = entry.live.upgrade() else {
+                self.forget(table);
+                continue;
+            };
+            judged |= entry.publish(&live, &self.shared, &self.meter, now);
             entry.choose_period(&self.ticks);
-            entry.count_lost(&self.shared, now, self.can_sleep);
+            entry.count_lost(&live, &self.shared, now, self.can_sleep);
             shortest = shortest.min(entry.period);
             let mut next = self.ticks.of(at) + entry.period;
             if next <= now {
@@ -200,8 +217,8 @@ impl Cycle {
                 next = self.ticks.of(now) + entry.period;
             }
             self.due.set(table, next);
-            if entry.live.publisher().is_idle() {
-                idle.push(table);
+            if live.publisher().is_idle() {
+                idle.push((table, live));
             }
         }
         if judged {
@@ -226,7 +243,7 @@ impl Cycle {
         for table in &self.awake {
             let Some(entry) = self.tables.get_mut(table) else { continue };
             if ask || entry.users.is_empty() {
-                let users = entry.live.take_users();
+                let users = entry.live.upgrade().map(|live| live.take_users()).unwrap_or_default();
                 if !users.is_empty() {
                     entry.users = users;
                 }
@@ -259,14 +276,14 @@ impl Cycle {
     }
 
     /// Lets these tables sleep, all behind one barrier, but for those that move after all.
-    fn lie_down(&mut self, mut idle: Vec<TableId>, now: Duration) {
+    fn lie_down(&mut self, mut idle: Vec<(TableId, Arc<Live>)>, now: Duration) {
         let reaches_others =
-            |table: &TableId| self.tables[table].live.publisher().is_known_to_others();
+            |(_, live): &(TableId, Arc<Live>)| live.publisher().is_known_to_others();
         let mut reach = Reach::ThisProcess;
         if idle.iter().any(reaches_others) {
             match self.slow_barrier_at <= now {
                 true => reach = Reach::AllProcesses,
-                false => idle.retain(|table| !reaches_others(table)),
+                false => idle.retain(|each| !reaches_others(each)),
             }
         }
         if reach == Reach::AllProcesses {
@@ -275,16 +292,15 @@ impl Cycle {
         if idle.is_empty() {
             return;
         }
-        idle.iter().for_each(|table| self.tables[table].live.publisher().lie_down());
+        idle.iter().for_each(|(_, live)| live.publisher().lie_down());
         if self.can_sleep
             && let Err(error) = wake::barrier(reach)
         {
             warn!(%error, "polling every {POLL_WITHOUT_BARRIER:?} instead of sleeping");
             self.can_sleep = false;
         }
-        for table in idle {
-            let Some(entry) = self.tables.get_mut(&table) else { continue };
-            let mut publisher = entry.live.publisher();
+        for (table, live) in idle {
+            let mut publisher = live.publisher();
             if publisher.stirred() {
                 publisher.get_up();
                 continue;
@@ -307,9 +323,7 @@ impl Cycle {
         self.look_at = now + often;
         self.shared.try_again();
         for table in self.shared.take_closed() {
-            self.due.cancel(table);
-            self.awake.remove(&table);
-            self.tables.remove(&table);
+            self.forget(table);
         }
         let asleep = self.tables.range(self.look_from..);
         let asleep = asleep.filter(|(table, _)| !self.awake.contains(table));
@@ -319,7 +333,7 @@ impl Cycle {
             _ => 0,
         };
         for table in looked_at {
-            if !self.tables[&table].live.publisher().stirred() {
+            if !self.live(table).is_some_and(|live| live.publisher().stirred()) {
                 continue;
             }
             self.wake(table, now);
@@ -348,8 +362,7 @@ impl Cycle {
 
 impl Entry {
     /// One publication; whether judgements changed.
-    fn publish(&mut self, shared: &Shared, meter: &Meter, now: Duration) -> bool {
-        let live = &self.live;
+    fn publish(&mut self, live: &Live, shared: &Shared, meter: &Meter, now: Duration) -> bool {
         let mut publisher = live.publisher();
         let before = publisher.plan().clone();
         let measured_from = (self.until_measured == 0).then(meter);
@@ -391,12 +404,12 @@ impl Entry {
     }
 
     /// Counts a message that did not come.
-    fn count_lost(&mut self, shared: &Shared, now: Duration, can_sleep: bool) {
+    fn count_lost(&mut self, live: &Live, shared: &Shared, now: Duration, can_sleep: bool) {
         if self.suspected.is_some_and(|since| since + MESSAGE_LOST <= now) {
             self.suspected = None;
             if can_sleep {
                 shared.numbers.late_wakeups.fetch_add(1, Relaxed);
-                warn!(service = %self.live.target(), "a caller's wake-up message got lost");
+                warn!(service = %live.target(), "a caller's wake-up message got lost");
             }
         }
     }

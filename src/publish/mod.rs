@@ -3,7 +3,7 @@
 //! - [`tables`]: [`Tables`], for all who want one; `cycle`: the thread that publishes them;
 //!   `schedule`: when each is due; `share`: who may have how much of the thread
 //! - `shared`: what the thread and all others share; `bell`: what it waits for; `wakeup`: which
-//!   sleeping tables callers woke
+//!   sleeping tables callers woke; `shortage`: which tables give way where files run out
 //! - [`live`]: [`Live`], a table for a [`target`]; `callers`: those who pick through the socket;
 //!   [`explanation`]: why a pick was made, or none
 //! - [`service`]: [`ServicePublisher`], one service's cycle; also runs on virtual time
@@ -30,6 +30,7 @@ mod segments;
 pub mod service;
 mod share;
 mod shared;
+mod shortage;
 mod standing;
 pub mod structure;
 pub mod tables;

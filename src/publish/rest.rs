@@ -44,6 +44,10 @@ impl Rest {
         self.idle
     }
 
+    pub(super) fn moved_at(&self) -> Duration {
+        self.moved_at
+    }
+
     pub(super) fn is_asleep(&self) -> bool {
         self.asleep
     }

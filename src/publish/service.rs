@@ -325,9 +325,19 @@ impl ServicePublisher {
         self.rest.is_asleep()
     }
 
-    /// Whether nothing is open and nothing moves.
+    /// Whether nothing is open, and nothing has moved since the last pass.
+    pub fn is_quiet(&self) -> bool {
+        self.in_flight == 0 && !self.stirred()
+    }
+
+    /// Whether nothing is open, and nothing moves.
     pub fn is_unused(&self) -> bool {
-        self.is_asleep() && self.in_flight == 0 && !self.stirred()
+        self.is_asleep() && self.is_quiet()
+    }
+
+    /// When a pass last saw something move.
+    pub fn moved_at(&self) -> Duration {
+        self.rest.moved_at()
     }
 
     /// Tells callers to send a message with whatever they count next. To be followed by a barrier over

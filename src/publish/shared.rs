@@ -6,7 +6,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64},
     },
 };
@@ -18,6 +18,7 @@ use tracing::error;
 use super::{
     bell::Bell,
     live::Live,
+    shortage::is_shortage,
     target::{Target, Way},
     verdicts::Allowance,
     wakeup::{TableId, Wakeups},
@@ -38,10 +39,12 @@ pub(super) struct Shared {
     pub(super) remembered: Mutex<Judgements>,
     /// Counts changes of what is judged.
     pub(super) judged: watch::Sender<u64>,
+    /// Nobody else owns one for longer than a call takes: one that goes from here gives its memory
+    /// and its file back.
     pub(super) live: Mutex<HashMap<Target, Arc<Live>>>,
     pub(super) changed: Mutex<HashSet<ServiceName>>,
     /// Tables that the publishing thread has yet to hear of.
-    opened: Mutex<Vec<Arc<Live>>>,
+    opened: Mutex<Vec<Weak<Live>>>,
     /// Tables that are no more.
     closed: Mutex<Vec<TableId>>,
     pub(super) tables_made: AtomicU64,
@@ -124,13 +127,25 @@ impl Shared {
     }
 
     /// A table for the publishing thread to publish from now on.
-    pub(super) fn open(&self, live: Arc<Live>) {
-        lock(&self.opened).push(live);
+    pub(super) fn open(&self, live: &Arc<Live>) {
+        lock(&self.opened).push(Arc::downgrade(live));
         self.told.ring();
     }
 
     pub(super) fn take_opened(&self) -> Vec<Arc<Live>> {
-        std::mem::take(&mut *lock(&self.opened))
+        let opened = std::mem::take(&mut *lock(&self.opened));
+        opened.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Takes a table out whose service goes on. Who is put aside there is remembered, but of some
+    /// endpoints of a service only.
+    pub(super) fn give_up(&self, all: &mut HashMap<Target, Arc<Live>>, target: &Target) {
+        let Some(gone) = all.remove(target) else { return };
+        let standings = gone.standings();
+        if target.selector.is_empty() && !standings.is_empty() {
+            lock(&self.remembered).insert(target.clone(), standings);
+        }
+        self.close(&gone);
     }
 
     /// A table that is not to be published any more.
@@ -215,6 +230,9 @@ impl Shared {
             if let Err(error) = updated {
                 error!(service = %live.target(), %error, "kept the endpoints before; tries again");
                 lock(&self.failed).insert(live.target().service.clone());
+                if is_shortage(&error) {
+                    self.give_way();
+                }
             }
         }
         affected.iter().map(|live| live.id()).collect()

@@ -15,6 +15,7 @@ use super::{
     segment::Memory,
     service::{ServicePublisher, Setup},
     shared::{Judgements, Numbers, Shared, lock, selected},
+    shortage::is_shortage,
     target::Target,
 };
 use crate::{catalog::Catalog, clock, identity::Pods, plan::Here, policy::ConfigPolicies};
@@ -59,8 +60,17 @@ impl Tables {
     /// The live table of a target, made at its first use. None: the catalog has no such port.
     ///
     /// # Errors
-    /// The system gives no shared memory.
+    /// The system gives no shared memory, though tables that nobody used gave way.
     pub fn open(&self, target: &Target) -> io::Result<Option<Arc<Live>>> {
+        match self.find_or_make(target) {
+            Err(error) if is_shortage(&error) && self.shared.give_way() => {
+                self.find_or_make(target)
+            }
+            made => made,
+        }
+    }
+
+    fn find_or_make(&self, target: &Target) -> io::Result<Option<Arc<Live>>> {
         let shared = &*self.shared;
         let mut all = lock(&shared.live);
         if let Some(live) = all.get(target) {
@@ -92,7 +102,7 @@ impl Tables {
             shared.allowance.clone(),
         )?);
         all.insert(target.clone(), live.clone());
-        shared.open(live.clone());
+        shared.open(&live);
         Ok(Some(live))
     }
 
@@ -148,14 +158,15 @@ impl Tables {
     pub fn close(&self, target: &Target) -> bool {
         let mut all = lock(&self.shared.live);
         let unused = all.get(target).is_none_or(|live| live.publisher().is_unused());
-        if unused && let Some(gone) = all.remove(target) {
-            let standings = gone.standings();
-            if target.selector.is_empty() && !standings.is_empty() {
-                lock(&self.shared.remembered).insert(target.clone(), standings);
-            }
-            self.shared.close(&gone);
+        if unused {
+            self.shared.give_up(&mut all, target);
         }
         unused
+    }
+
+    /// Whether a target has a table now.
+    pub fn is_open(&self, target: &Target) -> bool {
+        lock(&self.shared.live).contains_key(target)
     }
 
     /// How many endpoints the port of a target has.

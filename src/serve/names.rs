@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -29,6 +32,8 @@ use crate::{
 /// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
 /// there must be a bound; a node's programs use far fewer.
 const KEPT: usize = 4096;
+/// Fewer are not looked through for those whose tables are gone.
+const FEW: usize = 64;
 
 /// What a name led to.
 pub struct Resolved {
@@ -36,8 +41,6 @@ pub struct Resolved {
     pub live: Arc<Live>,
     /// Where its picks are counted.
     pub tally: Arc<Tally>,
-    /// What keeps its source at it, where that answers on demand.
-    interest: Option<Interest>,
 }
 
 /// Names resolved, and what is needed to resolve more.
@@ -46,6 +49,8 @@ pub struct Names {
     tables: Tables,
     changes: watch::Receiver<u64>,
     kept: DashMap<Box<str>, Kept>,
+    /// Where there are so many, those whose tables are gone are looked for.
+    tidied_at: AtomicUsize,
     tallies: Arc<Mutex<Tallies>>,
     access: Arc<InForce>,
     pods: Arc<Pods>,
@@ -64,7 +69,23 @@ struct Tallies {
 struct Kept {
     /// The catalog's count of changes when it was looked up.
     as_of: u64,
-    resolved: Arc<Resolved>,
+    /// A service that is deleted, or a table that gives way, takes its memory along: a name that nobody
+    /// says any more must not keep it.
+    live: Weak<Live>,
+    tally: Arc<Tally>,
+    /// What keeps its source at it, where that answers on demand.
+    interest: Option<Interest>,
+}
+
+impl Kept {
+    /// What it leads to, if the table is still there.
+    fn resolved(&self) -> Option<Resolved> {
+        let live = self.live.upgrade()?;
+        if let Some(interest) = &self.interest {
+            interest.renew();
+        }
+        Some(Resolved { live, tally: self.tally.clone() })
+    }
 }
 
 impl Names {
@@ -84,6 +105,7 @@ impl Names {
             catalog,
             changes,
             kept: DashMap::new(),
+            tidied_at: AtomicUsize::new(FEW),
             tallies,
             access,
             sorting: tokio::sync::Mutex::default(),
@@ -105,33 +127,42 @@ impl Names {
         name: &str,
         selector: Labels,
         wait: Duration,
-    ) -> Result<Arc<Resolved>, Error> {
+    ) -> Result<Resolved, Error> {
         // Read before the lookup: a change in between makes the entry old, never wrong.
         let as_of = *self.changes.borrow();
         if selector.is_empty()
             && self.access.is_open()
             && let Some(kept) = self.kept.get(name)
             && kept.as_of == as_of
+            && let Some(resolved) = kept.resolved()
         {
-            if let Some(interest) = &kept.resolved.interest {
-                interest.renew();
-            }
-            return Ok(kept.resolved.clone());
+            return Ok(resolved);
         }
         let keep = selector.is_empty();
         // Apart, so that what waits for it stays small: nearly all names are kept.
         let found = Box::pin(self.find(identity, name, wait)).await?;
         let live = self.open(identity, name, &found, selector)?;
         let service = &found.service.name;
-        let interest = self.catalog.interest(service);
-        let resolved = Arc::new(Resolved { live, tally: self.tally(service), interest });
+        let tally = self.tally(service);
         if keep {
+            let interest = self.catalog.interest(service);
+            let kept =
+                Kept { as_of, live: Arc::downgrade(&live), tally: Arc::clone(&tally), interest };
+            self.keep(name, kept);
+        }
+        Ok(Resolved { live, tally })
+    }
+
+    fn keep(&self, name: &str, kept: Kept) {
+        // Each looks for others of its time, so that it costs a few looks a name.
+        if self.kept.len() >= self.tidied_at.load(Relaxed) {
+            self.kept.retain(|_, kept| kept.live.strong_count() > 0);
             if self.kept.len() >= KEPT {
                 self.kept.clear();
             }
-            self.kept.insert(name.into(), Kept { as_of, resolved: resolved.clone() });
+            self.tidied_at.store((2 * self.kept.len()).clamp(FEW, KEPT), Relaxed);
         }
-        Ok(resolved)
+        self.kept.insert(name.into(), kept);
     }
 
     /// The service and port that are called so.

@@ -104,6 +104,12 @@ impl CallersTables {
             return;
         }
         kept.looked = Some(now);
+        let before = kept.by_target.len();
+        // Of services that are no more, and those that gave way where files ran out.
+        kept.by_target.retain(|target, _| self.tables.is_open(target));
+        if kept.by_target.len() < before {
+            return;
+        }
         // Those for labels are asked for here each time they are used.
         kept.by_target.retain(|target, of| {
             target.selector.is_empty() || of.last + UNUSED > now || !self.tables.close(target)
@@ -156,6 +162,7 @@ mod tests {
 
     struct Node {
         made: CallersTables,
+        catalog: Arc<Catalog>,
         tables: Tables,
         forgot: Cell<u32>,
     }
@@ -171,8 +178,9 @@ mod tests {
             }
             catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
             let (policies, here) = (ConfigPolicies::default(), Here::default());
-            let tables = Tables::start(catalog, policies, here, 1).unwrap();
-            Self { made: CallersTables::new(tables.clone(), most), tables, forgot: Cell::new(0) }
+            let tables = Tables::start(catalog.clone(), policies, here, 1).unwrap();
+            let made = CallersTables::new(tables.clone(), most);
+            Self { made, catalog, tables, forgot: Cell::new(0) }
         }
 
         fn open(&self, who: Identity, n: usize, at: u64) -> Result<Option<Arc<Live>>, Error> {
@@ -221,6 +229,21 @@ mod tests {
         let is_left = |n: usize| left.iter().any(|live| live.target() == &target(n));
         assert!(is_left(0), "it is in use");
         assert!(is_left(3) && !(is_left(1) && is_left(2)));
+    }
+
+    #[test]
+    fn a_service_that_is_no_more_counts_for_nobody() {
+        let node = Node::new(4, 5, 1);
+        for n in 0..3 {
+            node.open(ME, n, 0).unwrap();
+        }
+        assert!(node.open(ME, 3, 100).is_err());
+        node.catalog.apply(SourceId(0), Change::Remove(target(0).service), Duration::ZERO);
+        while node.tables.is_open(&target(0)) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(node.open(ME, 3, 102).unwrap().is_some());
+        assert!(node.tables.is_open(&target(1)) && node.tables.is_open(&target(2)));
     }
 
     #[test]

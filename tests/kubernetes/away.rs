@@ -2,12 +2,12 @@
 
 use std::{path::Path, process::Command, time::Duration};
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{
-    cluster::{Cluster, Shop, agent_by, pick, until},
+    cluster::{Cluster, Shop, agent_by, an_address, pick, until},
     proxy::Proxy,
 };
 
@@ -88,6 +88,50 @@ async fn an_agent_that_starts_without_its_api_server_serves_what_was_last_good_a
     again.logs("answered");
     shop.served(&again, &THREE[1..]).await;
     assert_eq!(again.admin_page("/readyz").await.0, 200);
+}
+
+/// Services followed, and what their agent may make of connections to the API server in a cut of so long.
+const FOLLOWED: usize = 100;
+const OUTAGE: Duration = Duration::from_millis(2600);
+/// Attempts, at least 125, 250, 500 and 1000 ms after one another: four, and one as it is mended.
+const ATTEMPTS: usize = 5;
+/// Those that stay: 48 services share one.
+const STAY: usize = 3;
+
+#[tokio::test]
+async fn a_cut_has_an_agent_knock_a_few_times_whatever_it_follows() {
+    let shop = Cluster::shared().await.namespace().await;
+    shop.many(FOLLOWED).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (proxy, through) = Proxy::before(&shop.cluster.kubeconfig, folder.path());
+    let agent = agent_by(&through, folder, &["--log", "pointsman=debug"]);
+    agent.logs("answered");
+    let address = |n: usize| (200, format!("{}:8080", an_address(n)));
+    for n in 0..FOLLOWED {
+        assert_eq!(pick(&agent, &shop.named(&format!("s{n}"))).await, address(n));
+    }
+    let watching = || agent.logged(&["watching", " of=EndpointSlices"]).len();
+    until(FOLLOWED, async || watching()).await;
+
+    let before = proxy.connections();
+    proxy.cut();
+    tokio::time::sleep(OUTAGE).await;
+    let while_cut = proxy.connections() - before;
+    proxy.mend();
+    until(2 * FOLLOWED, async || watching()).await;
+    let made = proxy.connections() - before;
+    println!(
+        "{before} at the start, {while_cut} in a cut of {OUTAGE:?}, {made} with those that stay"
+    );
+    assert!(before <= STAY, "{before} at the start");
+    assert!(while_cut >= 2, "it looks again: {while_cut}");
+    assert!(made <= ATTEMPTS + STAY, "{while_cut}, {made} in all");
+    for n in [0, FOLLOWED - 1] {
+        let now = json!({ "endpoints": [{ "addresses": ["10.9.0.1"] }] });
+        shop.patch::<EndpointSlice>(&format!("s{n}"), now).await;
+        let picked = async || pick(&agent, &shop.named(&format!("s{n}"))).await.1;
+        until("10.9.0.1:8080".to_owned(), picked).await;
+    }
 }
 
 /// The API server sends one a minute to a watch of which there is nothing to say.

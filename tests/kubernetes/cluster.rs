@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::StreamExt;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -182,6 +183,19 @@ impl Shop {
         self.create::<EndpointSlice>(slice).await;
     }
 
+    /// So many Services `s0`, `s1` and so on, each with one endpoint.
+    pub async fn many(&self, count: usize) {
+        let make = async |n: usize| {
+            let name = format!("s{n}");
+            let ports = json!([{ "name": "http", "port": 80 }]);
+            self.service(&name, json!({ "clusterIP": "None", "ports": ports })).await;
+            let of = json!({ "metadata": { "labels": { "kubernetes.io/service-name": name } } });
+            self.slice_with(&name, json!([{ "addresses": [an_address(n)] }]), of).await;
+        };
+        let made = futures_util::stream::iter(0..count).map(make).buffer_unordered(4);
+        made.collect::<Vec<()>>().await;
+    }
+
     /// The endpoints of a slice that is there.
     pub async fn rewrite(&self, name: &str, endpoints: Value) {
         self.patch::<EndpointSlice>(name, json!({ "endpoints": endpoints })).await;
@@ -277,6 +291,11 @@ impl Shop {
         let path = format!("/v1/services/{}/explain", self.named("cart"));
         agent.http().await.get(&path).await.1["notes"].to_string()
     }
+}
+
+/// Of the endpoint of the service of [`Shop::many`] with this number.
+pub fn an_address(n: usize) -> String {
+    format!("10.1.{}.{}", n / 250, n % 250 + 1)
 }
 
 /// The status and message of one pick.

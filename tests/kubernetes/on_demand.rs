@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 
-use crate::cluster::{Cluster, agent_by, pick, until};
+use crate::cluster::{Cluster, agent_by, an_address, pick, until};
 
 #[tokio::test]
 async fn the_first_pick_of_a_service_waits_for_its_endpoints() {
@@ -102,6 +102,33 @@ async fn a_hundred_services_share_a_few_connections() {
         .filter(|target| target.to_string_lossy().starts_with("socket:"))
         .count();
     assert!(sockets < 25, "{sockets} sockets for 100 services and their agent");
+}
+
+#[tokio::test]
+async fn three_hundred_services_asked_for_at_once_are_all_answered() {
+    const ASKED: usize = 300;
+    let shop = Cluster::shared().await.namespace().await;
+    shop.many(ASKED).await;
+    let agent = shop.agent(&[]).await;
+    let mut connections = Vec::new();
+    for _ in 0..ASKED {
+        connections.push(agent.http().await);
+    }
+    let begin = tokio::time::Instant::now();
+    let asked = connections.into_iter().enumerate().map(async |(n, mut http)| {
+        let request = json!({ "service": shop.named(&format!("s{n}")), "wait": "5s" }).to_string();
+        let (mut status, mut body) = http.post("/v1/pick", request.clone()).await;
+        // Where much else runs, 5 s may not be enough.
+        while status == 504 && begin.elapsed() < Duration::from_secs(20) {
+            (status, body) = http.post("/v1/pick", request.clone()).await;
+        }
+        assert_eq!(status, 200, "s{n}: {body}");
+        assert_eq!(body["picks"][0]["address"], an_address(n));
+        begin.elapsed()
+    });
+    let mut took = futures_util::future::join_all(asked).await;
+    took.sort_unstable();
+    println!("first {:?}, median {:?}, last {:?}", took[0], took[ASKED / 2], took[ASKED - 1]);
 }
 
 #[tokio::test]

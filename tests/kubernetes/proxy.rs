@@ -1,6 +1,12 @@
 //! A network between an agent and its API server that can be cut.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use tokio::{
     io::copy_bidirectional,
@@ -22,6 +28,7 @@ enum Way {
 /// A way from agents to an API server.
 pub struct Proxy {
     way: watch::Sender<Way>,
+    accepted: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -34,14 +41,21 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let way = watch::Sender::new(Way::Open);
         let ways = way.subscribe();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = accepted.clone();
         // A test that waits for a line of a log holds its own thread up.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(accept(listener, &target, ways));
+            runtime.unwrap().block_on(accept(listener, &target, ways, &count));
         });
         let through = folder.join("through-proxy.kubeconfig");
         std::fs::write(&through, text.replace(server(&text), &address.to_string())).unwrap();
-        (Self { way }, through)
+        (Self { way, accepted }, through)
+    }
+
+    /// Connections that were made so far, whatever became of them.
+    pub fn connections(&self) -> usize {
+        self.accepted.load(Relaxed)
     }
 
     pub fn cut(&self) {
@@ -57,11 +71,17 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: std::net::TcpListener, target: &str, mut ways: watch::Receiver<Way>) {
+async fn accept(
+    listener: std::net::TcpListener,
+    target: &str,
+    mut ways: watch::Receiver<Way>,
+    accepted: &AtomicUsize,
+) {
     let listener = TcpListener::from_std(listener).unwrap();
     loop {
         tokio::select! {
             Ok((near, _)) = listener.accept() => {
+                accepted.fetch_add(1, Relaxed);
                 tokio::spawn(pass(near, target.to_owned(), ways.clone()));
             }
             // The test is over.

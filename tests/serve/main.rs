@@ -9,6 +9,7 @@ mod bad_calls;
 mod bad_names;
 mod check;
 mod command_line;
+mod descriptors;
 mod floods;
 mod grpc;
 mod http;

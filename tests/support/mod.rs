@@ -403,6 +403,8 @@ impl Http {
     ) -> (StatusCode, HeaderMap, Value) {
         let request = Request::builder().method(method).uri(path).header("host", "localhost");
         let request = request.body(Full::new(Bytes::from(body))).unwrap();
+        // The one before may be read, and its connection not know yet.
+        self.0.ready().await.unwrap();
         let (head, body) = self.0.send_request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&body).unwrap_or_else(|error| {

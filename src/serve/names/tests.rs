@@ -74,3 +74,56 @@ async fn who_asks_for_every_service_there_is_is_refused_before_others_are() {
     assert_eq!(shared.code(), Code::DeadlineExceeded);
     tables.stop();
 }
+
+/// Tables of services called so that this process has as files.
+fn tables_open(called: &str) -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    let files = descriptors.filter_map(|each| std::fs::read_link(each.ok()?.path()).ok());
+    files.filter(|file| file.to_string_lossy().contains(&format!("memfd:{called}"))).count()
+}
+
+#[tokio::test]
+async fn a_service_that_is_no_more_leaves_no_open_file_behind() {
+    let (agent, catalog, tables) = agent(0);
+    for n in 0..50 {
+        let name = format!("gone-{n}.shop");
+        let upsert = Change::Upsert(service(&name, [endpoint(1)]));
+        catalog.apply(SourceId(0), upsert, Duration::ZERO);
+        let (_, leases) = agent.pick(&holder(ME), &pick(&name), None).await.unwrap();
+        // Never delivered: it ends at once.
+        drop(leases);
+        let name: ServiceName = name.parse().unwrap();
+        catalog.apply(SourceId(0), Change::Remove(name), Duration::ZERO);
+    }
+    for _ in 0..2000 {
+        if tables_open("gone-") == 0 {
+            tables.stop();
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{} of 50 are left", tables_open("gone-"));
+}
+
+#[tokio::test]
+async fn an_open_lease_keeps_no_file_of_a_service_that_is_no_more() {
+    let (agent, catalog, tables) = agent(0);
+    let upsert = Change::Upsert(service("held.shop", [endpoint(1)]));
+    catalog.apply(SourceId(0), upsert, Duration::ZERO);
+    let (picked, leases) = agent.pick(&holder(ME), &pick("held.shop"), None).await.unwrap();
+    leases.delivered();
+    assert_eq!(tables_open("held.shop"), 1, "what this process alone counts in is no file");
+    catalog.apply(SourceId(0), Change::Remove("held.shop".parse().unwrap()), Duration::ZERO);
+    for _ in 0..2000 {
+        if tables_open("held.shop") == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(tables_open("held.shop"), 0);
+    let lease = picked.picks[0].lease.to_string();
+    let report = v1::Report { lease, outcome: v1::Outcome::Success.into(), ..Default::default() };
+    let reported = agent.report(ME, v1::ReportRequest { reports: vec![report] }).unwrap();
+    assert_eq!(reported.accepted, 1, "it ends as any other");
+    tables.stop();
+}

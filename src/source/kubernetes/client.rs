@@ -1,15 +1,14 @@
 //! How the API server is reached: as the pod that this is, or as a kubeconfig file says.
 //!
 //! A watch is a request without an end. By HTTP/1.1 each would be a connection of its own, two for
-//! every service asked for on every node; by HTTP/2 some dozens share one. An API server takes only
-//! so many requests at a time on one connection, and those above wait without a word, so that
+//! every service asked for on every node; by HTTP/2 some dozens share one (`line`). An API server takes
+//! only so many requests at a time on one connection, and those above wait without a word, so that
 //! connections are dealt out by seats.
 
 use std::{
     env,
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -20,33 +19,25 @@ use http::{
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
-use hyper_timeout::TimeoutConnector;
-use hyper_util::{
-    client::legacy::{Client as HttpClient, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use hyper_util::client::legacy::connect::HttpConnector;
 use kube::{
     Client, Config,
-    client::{Body, ConfigExt},
+    client::ConfigExt,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use tower::{BoxError, ServiceBuilder};
 
-use super::cluster::Cluster;
+use super::{
+    cluster::Cluster,
+    line::Line,
+    reach::Reach,
+    turns::{Turns, WIDTH},
+};
 
 /// Who shares a connection, each with two watches: a kube-apiserver takes 100 requests at a time on
-/// one (`--http2-max-streams-per-connection`), and others may take fewer. Range 1 to 50.
-const SEATS: usize = 32;
-
-/// Until a connection is there with TLS and all; kubectl's and client-go's is 30 s, and an agent
-/// has others to ask. Range 1 to 60 s.
-const CONNECT: Duration = Duration::from_secs(10);
-
-/// How often the API server is asked whether it is still there, and how long it may take to say so:
-/// one that vanished without a word is noticed after the sum. client-go's are 30 s and 15 s.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// See [`PING_EVERY`].
-const PING_ANSWER: Duration = Duration::from_secs(10);
+/// one (`--http2-max-streams-per-connection`), as HAProxy does; nginx takes 128. Every further connection is
+/// a handshake of every node after a cut. Range 1 to 50.
+const SEATS: usize = 48;
 
 /// Files of a pod's service account; Kubernetes mounts them here.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -79,6 +70,8 @@ pub(super) async fn config(cluster: &Cluster) -> Result<Config, String> {
 /// Connections to one API server.
 pub(super) struct Connections {
     config: Config,
+    reach: Reach,
+    turns: Turns,
     open: Mutex<Vec<Open>>,
 }
 
@@ -95,7 +88,17 @@ pub(super) struct Seat {
 
 impl Connections {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, open: Mutex::default() }
+        Self { config, reach: Reach::default(), turns: Turns::new(WIDTH), open: Mutex::default() }
+    }
+
+    /// Whether the API server is reached, by any of them.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// Who asks next, over any of them.
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// Where the API server is, for a person.
@@ -108,20 +111,20 @@ impl Connections {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|open| open.taken.strong_count() > 0);
         for Open { client, taken } in open.iter() {
-            if taken.strong_count() <= SEATS
+            if taken.strong_count() < SEATS
                 && let Some(taken) = taken.upgrade()
             {
                 return Ok(Seat { client: client.clone(), _taken: taken });
             }
         }
-        let client = client(&self.config).map_err(|error| in_words(&*error))?;
+        let client = client(&self.config, &self.reach).map_err(|error| in_words(&*error))?;
         let taken = Arc::new(());
         open.push(Open { client: client.clone(), taken: Arc::downgrade(&taken) });
         Ok(Seat { client, _taken: taken })
     }
 }
 
-fn client(config: &Config) -> Result<Client, BoxError> {
+fn client(config: &Config, reach: &Reach) -> Result<Client, BoxError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -132,21 +135,17 @@ fn client(config: &Config) -> Result<Client, BoxError> {
         let name = name.clone().try_into()?;
         tls = tls.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let mut connector =
-        TimeoutConnector::new(tls.enable_http1().enable_http2().wrap_connector(tcp));
-    connector.set_connect_timeout(Some(CONNECT));
-    let http = HttpClient::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .http2_keep_alive_interval(PING_EVERY)
-        .http2_keep_alive_timeout(PING_ANSWER)
-        .build::<_, Body>(connector);
+    let connector = tls.enable_http1().enable_http2().wrap_connector(tcp);
+    let line = Arc::new(Line::new(connector, reach.clone()));
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_response(keep_retry_after)
-        .map_err(BoxError::from)
-        .service(http);
+        .service_fn(move |request| {
+            let line = line.clone();
+            async move { line.send(request).await }
+        });
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 

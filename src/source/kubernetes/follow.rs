@@ -12,7 +12,8 @@ use super::{
     client::Seat,
     silence::Silence,
     told::Told,
-    watch::{Heard, Selector, watch},
+    turns::Urgency,
+    watch::{Heard, Pace, Selector, watch},
 };
 use crate::{
     catalog::{Change, Interest, ServiceName},
@@ -67,6 +68,17 @@ pub(super) async fn follow(scope: &Scope, seat: &Seat, shared: &Shared) {
 }
 
 impl Scope {
+    fn pace(&self, shared: &Shared) -> Pace {
+        let Self::One(name, _) = self else { return shared.pace_of_all() };
+        let (catalog, name) = (shared.catalog.clone(), name.clone());
+        // Of what is known, from an earlier run too, picks are answered meanwhile.
+        let list = move || match catalog.get(&name) {
+            Some(_) => Urgency::Keeping,
+            None => Urgency::Waiting,
+        };
+        Pace { list: Arc::new(list), begin: Urgency::Keeping, ..shared.pace_of_all() }
+    }
+
     /// What has changed.
     fn say(&self, touched: &[ServiceName], told: &Told, shared: &Shared) {
         let mut touched: Vec<&ServiceName> = touched.iter().collect();
@@ -156,7 +168,8 @@ fn events(
         ),
     };
     let of = |resource| shared.subject(resource, scope);
-    let services = watch(services, service, of(Resource::Services), shared.problems.clone());
-    let slices = watch(slices, slice, of(Resource::EndpointSlices), shared.problems.clone());
+    let (pace, problems) = (scope.pace(shared), &shared.problems);
+    let services = watch(services, service, of(Resource::Services), problems.clone(), pace.clone());
+    let slices = watch(slices, slice, of(Resource::EndpointSlices), problems.clone(), pace);
     stream::select(services.map(Event::Service), slices.map(Event::Slice))
 }

@@ -5,6 +5,7 @@
 //!
 //! - [`cluster`]: which one is meant, and how much of it
 //! - `client`: how its API server is reached; `access`: what it means when that says no
+//! - `line`: a connection that many share; `reach`: when it may be made, `turns`: who asks next
 //! - `watch`: a watch that never ends; `backoff`: how long it waits after a failure
 //! - `silence`: when what it said is stale
 //! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
@@ -22,7 +23,8 @@ use self::{
     client::Connections,
     follow::{Scope, follow},
     problems::Problems,
-    watch::Subject,
+    turns::Urgency,
+    watch::{Pace, Subject},
 };
 use super::Status;
 use crate::{
@@ -37,12 +39,15 @@ mod client;
 pub mod cluster;
 pub mod events;
 mod follow;
+mod line;
 mod node;
 mod on_demand;
 mod problems;
+mod reach;
 mod silence;
 pub mod taint;
 mod told;
+mod turns;
 mod watch;
 
 pub use cluster::Cluster;
@@ -64,6 +69,16 @@ impl Shared {
     fn subject(&self, resource: Resource, of: impl std::fmt::Display) -> Subject {
         let finder = format!("{resource:?} of {of}").into();
         Subject { resource, finder, server: self.server.clone() }
+    }
+
+    /// For the watch of all there is: everybody waits for it.
+    fn pace_of_all(&self) -> Pace {
+        Pace {
+            reach: self.connections.reach().clone(),
+            turns: self.connections.turns().clone(),
+            list: Arc::new(|| Urgency::Waiting),
+            begin: Urgency::Waiting,
+        }
     }
 
     /// All that is known at the start is said.

@@ -158,8 +158,12 @@ fn names(
     shared: &Shared,
 ) -> impl Stream<Item = Heard<PartialObjectMeta<Service>>> + Send + use<> {
     let subject = shared.subject(Resource::Services, "all, by name");
-    watch(Api::all(client.clone()), Selector::default(), subject, shared.problems.clone())
+    let (problems, pace) = (shared.problems.clone(), shared.pace_of_all());
+    watch(Api::all(client.clone()), Selector::default(), subject, problems, pace)
 }
+
+#[cfg(test)]
+mod order_tests;
 
 #[cfg(test)]
 mod tests {

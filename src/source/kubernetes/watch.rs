@@ -25,6 +25,8 @@ use super::{
     access::{self, Resource},
     backoff::Backoff,
     problems::Problems,
+    reach::Reach,
+    turns::{Turns, Urgency},
 };
 
 /// Objects of a page of a list: client-go's. A cluster's names come in several.
@@ -76,6 +78,28 @@ pub(super) struct Subject {
     pub(super) server: Arc<str>,
 }
 
+/// When it may ask.
+#[derive(Clone)]
+pub(super) struct Pace {
+    pub(super) reach: Reach,
+    pub(super) turns: Turns,
+    /// How much a list of all of it matters now.
+    pub(super) list: Arc<dyn Fn() -> Urgency + Send + Sync>,
+    /// How much it matters that what came since is watched.
+    pub(super) begin: Urgency,
+}
+
+/// Until when it asks nobody.
+#[derive(Clone, Copy, Debug, Default)]
+enum Wait {
+    #[default]
+    No,
+    /// What it asked for was refused.
+    For(Duration),
+    /// Nobody is there to be asked.
+    UntilReached,
+}
+
 /// How far it has come.
 enum Phase<K> {
     /// All of it is asked for, page by page.
@@ -97,8 +121,9 @@ struct Watch<K> {
     selector: Selector,
     subject: Subject,
     problems: Problems,
+    pace: Pace,
     backoff: Backoff,
-    wait: Duration,
+    wait: Wait,
     silent: bool,
     phase: Phase<K>,
 }
@@ -109,6 +134,7 @@ pub(super) fn watch<K>(
     selector: Selector,
     subject: Subject,
     problems: Problems,
+    pace: Pace,
 ) -> impl Stream<Item = Heard<K>> + Send
 where
     K: KubeResource + Clone + Debug + DeserializeOwned + Send + 'static,
@@ -118,8 +144,9 @@ where
         selector,
         subject,
         problems,
+        pace,
         backoff: Backoff::default(),
-        wait: Duration::ZERO,
+        wait: Wait::No,
         silent: false,
         phase: Phase::anew(),
     };
@@ -136,9 +163,10 @@ where
 {
     async fn next(&mut self) -> Heard<K> {
         loop {
-            let wait = std::mem::take(&mut self.wait);
-            if !wait.is_zero() {
-                tokio::time::sleep(wait).await;
+            match std::mem::take(&mut self.wait) {
+                Wait::No => {}
+                Wait::For(time) => tokio::time::sleep(time).await,
+                Wait::UntilReached => self.pace.reach.ready().await,
             }
             let phase = std::mem::replace(&mut self.phase, Phase::anew());
             let heard = match phase {
@@ -160,7 +188,8 @@ where
             continue_token: next,
             ..ListParams::default()
         };
-        let page = match self.api.list(&params).await {
+        let urgency = (self.pace.list)();
+        let page = match self.pace.turns.run(urgency, self.api.list(&params)).await {
             Ok(page) => page,
             // Half of a list is none: it begins anew.
             Err(error) => return Some(self.failed(&error, "list", None)),
@@ -190,7 +219,7 @@ where
             bookmarks: true,
             ..WatchParams::default()
         };
-        match self.api.watch(&params, &since).await {
+        match self.pace.turns.run(self.pace.begin, self.api.watch(&params, &since)).await {
             Ok(events) => {
                 self.backoff.succeeded();
                 self.problems.mended(&self.subject.finder);
@@ -243,7 +272,14 @@ where
     /// `since`: from where it can go on, if the API server remembers.
     fn failed(&mut self, error: &kube::Error, verb: &str, since: Option<String>) -> Heard<K> {
         let failure = access::of_call(error, verb, self.subject.resource, &self.subject.server);
-        self.wait = self.backoff.failed().max(failure.retry_after.unwrap_or_default());
+        self.wait = match error {
+            // What it is told is about itself, and what all are told is everybody's.
+            kube::Error::Api(_) => {
+                Wait::For(self.backoff.failed().max(failure.retry_after.unwrap_or_default()))
+            }
+            _ if self.pace.reach.is_down() => Wait::UntilReached,
+            _ => Wait::For(self.backoff.failed()),
+        };
         self.phase = match since {
             Some(since) if !failure.gone => Phase::Since(since),
             _ => Phase::anew(),

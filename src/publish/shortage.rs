@@ -1,0 +1,46 @@
+//! Where the system has no more files or memory, tables that nobody uses give way to one that is wanted.
+
+use std::{io, time::Duration};
+
+use rustix::io::Errno;
+use tracing::warn;
+
+use super::{
+    shared::{Shared, lock},
+    target::Target,
+};
+
+/// One in so many of those that nobody uses goes at a time: made anew, a table costs some 100 us and
+/// what was learnt of its endpoints' load. Range 1 to 64.
+const PART: usize = 8;
+
+/// Whether there is no more of what a table takes.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let error = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(error, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
+impl Shared {
+    /// Gives up some of the tables in which nothing is open, first those that were not used for longest.
+    /// True: there were any.
+    pub(super) fn give_way(&self) -> bool {
+        let mut all = lock(&self.live);
+        let mut unused: Vec<(Duration, Target)> = (all.values())
+            .filter_map(|live| {
+                let publisher = live.publisher();
+                publisher.is_quiet().then(|| (publisher.moved_at(), live.target().clone()))
+            })
+            .collect();
+        unused.sort_unstable_by_key(|(moved_at, _)| *moved_at);
+        let part = unused.len().div_ceil(PART);
+        warn!(
+            tables = all.len(),
+            given_up = part,
+            "no more files or memory: unused tables give way"
+        );
+        for (_, target) in unused.iter().take(part) {
+            self.give_up(&mut all, target);
+        }
+        part > 0
+    }
+}

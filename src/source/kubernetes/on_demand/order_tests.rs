@@ -1,0 +1,187 @@
+//! In which order an API server is asked, and at what width: by one that notes who asks for what.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::{
+    body::{Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::{
+    catalog::{
+        Catalog, LastGood, SourceId,
+        sample::{endpoint, service},
+    },
+    identity::Identity,
+    source::{
+        Status,
+        kubernetes::{client::Connections, problems::Problems, turns::WIDTH},
+    },
+};
+
+/// How long it takes to answer.
+const ANSWER: Duration = Duration::from_millis(5);
+const SERVICES: usize = 200;
+
+/// What was asked for, by the names of services; each list of objects once.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+fn called(n: usize) -> ServiceName {
+    format!("s{n}.shop").parse().unwrap()
+}
+
+fn list(items: Vec<Value>) -> String {
+    json!({ "metadata": { "resourceVersion": "1" }, "items": items }).to_string()
+}
+
+fn metadata(name: &str) -> Value {
+    json!({ "name": name, "namespace": "shop" })
+}
+
+/// The answer to a list, and whose it is; none: all names.
+fn answer(path: &str, query: &str) -> (Option<String>, String) {
+    let name = query.split('&').find_map(|part| {
+        let (key, value) = part.split_once('=')?;
+        key.ends_with("Selector").then(|| value.rsplit("%3D").next().unwrap().to_owned())
+    });
+    let Some(name) = name else {
+        let names = (0..=SERVICES).map(|n| json!({ "metadata": metadata(&format!("s{n}")) }));
+        return (None, list(names.collect()));
+    };
+    let item = match path.ends_with("endpointslices") {
+        true => {
+            let labels = json!({ "kubernetes.io/service-name": name });
+            let mut metadata = metadata(&name);
+            metadata["labels"] = labels;
+            json!({
+                "metadata": metadata,
+                "addressType": "IPv4",
+                "ports": [{ "name": "http", "port": 8080 }],
+                "endpoints": [{ "addresses": ["10.1.0.1"] }]
+            })
+        }
+        false => {
+            let ports = json!([{ "name": "http", "port": 80 }]);
+            json!({ "metadata": metadata(&name), "spec": { "ports": ports } })
+        }
+    };
+    (Some(name), list(vec![item]))
+}
+
+/// An API server, and what it is asked for.
+async fn api_server() -> (String, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Asked::default();
+    let noted = asked.clone();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let noted = noted.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                let noted = noted.clone();
+                async move { Ok::<_, Infallible>(respond(&request, &noted).await) }
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (url, asked)
+}
+
+async fn respond(
+    request: &Request<Incoming>,
+    noted: &Asked,
+) -> Response<BoxBody<Bytes, Infallible>> {
+    let query = request.uri().query().unwrap_or_default();
+    if query.contains("watch=true") {
+        // Nothing ever changes.
+        let silence = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        return Response::new(BodyExt::boxed(StreamBody::new(silence)));
+    }
+    let (of, body) = answer(request.uri().path(), query);
+    noted.lock().unwrap().extend(of);
+    tokio::time::sleep(ANSWER).await;
+    Response::new(Full::from(body).boxed())
+}
+
+/// A source of that API server; nobody asked for anything yet.
+fn source(url: &str) -> Arc<Shared> {
+    Arc::new(Shared {
+        source: SourceId(0),
+        name: "kubernetes".into(),
+        server: "the API server".into(),
+        node: None,
+        catalog: Arc::new(Catalog::new(["kubernetes"])),
+        connections: Connections::new(kube::Config::new(url.parse().unwrap())),
+        problems: Problems::new(Status::default(), "kubernetes".into()),
+    })
+}
+
+async fn until_known(catalog: &Catalog, name: &ServiceName) {
+    let mut changes = catalog.changes();
+    while catalog.get(name).is_none() {
+        changes.changed().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_waits_for_goes_before_what_served_before() {
+    let (url, asked) = api_server().await;
+    let shared = source(&url);
+    let catalog = shared.catalog.clone();
+    let before = (0..SERVICES).map(|n| LastGood {
+        service: Arc::new(service(&called(n).to_string(), [endpoint(1)])),
+        source: SourceId(0),
+        confirmed: Some(SystemTime::UNIX_EPOCH),
+    });
+    catalog.restore(before.collect(), SystemTime::UNIX_EPOCH, clock::now());
+    let run = tokio::spawn({
+        let shared = shared.clone();
+        async move { run(&shared).await }
+    });
+    // All of them are on their way by then.
+    while asked.lock().unwrap().len() < WIDTH {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let wanted = called(SERVICES);
+    let already = asked.lock().unwrap().len();
+    catalog.interests().ask(Some(Identity::Uid(1)), &wanted).unwrap();
+    until_known(&catalog, &wanted).await;
+    let asked = asked.lock().unwrap();
+    let of_others = asked.len() - already;
+    assert!(of_others <= 3 * WIDTH, "{of_others} of {} before it", 2 * SERVICES);
+    run.abort();
+}
+
+#[tokio::test]
+async fn the_first_of_many_is_answered_when_few_have_been_asked_for() {
+    let (url, asked) = api_server().await;
+    let shared = source(&url);
+    let catalog = shared.catalog.clone();
+    for n in 0..SERVICES {
+        catalog.interests().ask(Some(Identity::Uid(1)), &called(n)).unwrap();
+    }
+    let run = tokio::spawn(async move { run(&shared).await });
+    let mut changes = catalog.changes();
+    while (0..SERVICES).all(|n| catalog.get(&called(n)).is_none()) {
+        changes.changed().await.unwrap();
+    }
+    let so_far = asked.lock().unwrap().len();
+    assert!(so_far <= 3 * WIDTH, "{so_far} of {}", 2 * SERVICES);
+    for n in 0..SERVICES {
+        until_known(&catalog, &called(n)).await;
+    }
+    run.abort();
+}

@@ -1,0 +1,291 @@
+//! Whether the API server is reached, and when it may be connected to again: one answer for all of an
+//! agent's connections.
+//!
+//! A cut ends all of them at once, on every node of the cluster. If each watch went its own way back,
+//! a node would shake hands hundreds of times, and a thousand nodes would bring down what has just come
+//! up. So one connection tries, after a wait that grows with every failure, and the others follow once
+//! the API server has answered on it.
+
+use std::sync::Arc;
+
+use tokio::{sync::watch, time::Instant};
+
+use super::backoff::Backoff;
+
+/// Whether an API server is reached; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Reach(Arc<watch::Sender<State>>);
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Counts how often it was lost. What is heard of connections of before says nothing of now.
+    epoch: u64,
+    backoff: Backoff,
+    why: Arc<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It answers.
+    Up,
+    /// Nobody tries before then.
+    Down(Instant),
+    /// Somebody tries.
+    Trying,
+}
+
+impl State {
+    fn fail(&mut self, why: &str) {
+        self.phase = Phase::Down(Instant::now() + self.backoff.failed());
+        self.why = why.into();
+    }
+}
+
+impl Default for Reach {
+    /// Not yet; it may be tried at once.
+    fn default() -> Self {
+        let phase = Phase::Down(Instant::now());
+        let why = "not connected yet".into();
+        Self(Arc::new(watch::Sender::new(State {
+            phase,
+            epoch: 0,
+            backoff: Backoff::default(),
+            why,
+        })))
+    }
+}
+
+/// That one may connect. Given up, others may.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    reach: Reach,
+    epoch: u64,
+    /// Nobody else tries meanwhile.
+    alone: bool,
+}
+
+impl Reach {
+    /// Waits while another connection tries; says what is wrong where it is too early to try again.
+    ///
+    /// # Errors
+    /// What was wrong the last time.
+    pub(super) async fn turn(&self) -> Result<Attempt, Arc<str>> {
+        let mut states = self.0.subscribe();
+        loop {
+            let mut turn = None;
+            self.0.send_if_modified(|state| {
+                let attempt = |alone| Attempt { reach: self.clone(), epoch: state.epoch, alone };
+                match state.phase {
+                    Phase::Up => turn = Some(Ok(attempt(false))),
+                    Phase::Down(until) if until > Instant::now() => {
+                        turn = Some(Err(state.why.clone()));
+                    }
+                    Phase::Down(_) => {
+                        turn = Some(Ok(attempt(true)));
+                        state.phase = Phase::Trying;
+                    }
+                    Phase::Trying => {}
+                }
+                // Whoever waits, waits for the outcome.
+                false
+            });
+            if let Some(turn) = turn {
+                return turn;
+            }
+            // The sender is in `self`, so that this can't fail.
+            states.changed().await.ok();
+        }
+    }
+
+    /// A connection of this epoch got an answer; gives the epoch that it is of now.
+    pub(super) fn answered(&self, epoch: u64) -> u64 {
+        let mut now = epoch;
+        self.0.send_if_modified(|state| {
+            if state.phase == Phase::Up {
+                now = state.epoch;
+                return false;
+            }
+            let reached = state.epoch == epoch;
+            if reached {
+                state.phase = Phase::Up;
+                state.backoff.succeeded();
+            }
+            reached
+        });
+        now
+    }
+
+    /// A connection of this epoch ended by itself. An API server that stops tells all agents so at the
+    /// same time, as one that is cut off does without a word.
+    pub(super) fn lost(&self, epoch: u64) {
+        self.fell(epoch, "the connection ended");
+    }
+
+    fn fell(&self, epoch: u64, why: &str) {
+        self.0.send_if_modified(|state| {
+            let falls = state.phase == Phase::Up && state.epoch == epoch;
+            if falls {
+                state.epoch += 1;
+                state.fail(why);
+            }
+            falls
+        });
+    }
+
+    /// Whether it is too early to ask again.
+    pub(super) fn is_down(&self) -> bool {
+        match self.0.borrow().phase {
+            Phase::Up => false,
+            Phase::Trying => true,
+            // Where nobody tries, none has to: what fails then fails for another reason.
+            Phase::Down(until) => until > Instant::now(),
+        }
+    }
+
+    /// Waits until it makes sense to ask again.
+    pub(super) async fn ready(&self) {
+        let mut states = self.0.subscribe();
+        loop {
+            let phase = states.borrow_and_update().phase;
+            let until = match phase {
+                Phase::Up => return,
+                Phase::Trying => None,
+                Phase::Down(until) => Some(until),
+            };
+            let due = async {
+                match until {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => return,
+                // The sender is in `self`, so that this can't fail.
+                _ = states.changed() => {}
+            }
+        }
+    }
+}
+
+impl Attempt {
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// There was no connection, or no answer on it.
+    pub(super) fn failed(self, why: &str) {
+        if !self.alone {
+            return self.reach.fell(self.epoch, why);
+        }
+        self.reach.0.send_if_modified(|state| {
+            let of_now = state.phase == Phase::Trying && state.epoch == self.epoch;
+            if of_now {
+                state.fail(why);
+            }
+            of_now
+        });
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.alone {
+            self.reach.0.send_if_modified(|state| {
+                let left = state.phase == Phase::Trying && state.epoch == self.epoch;
+                if left {
+                    state.phase = Phase::Down(Instant::now());
+                }
+                left
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    async fn up() -> Reach {
+        let reach = Reach::default();
+        let attempt = reach.turn().await.unwrap();
+        reach.answered(attempt.epoch());
+        assert!(!reach.is_down());
+        reach
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_tries_and_the_others_wait_for_what_comes_of_it() {
+        let reach = Reach::default();
+        let first = reach.turn().await.unwrap();
+        let others: Vec<_> = (0..100)
+            .map(|_| {
+                let reach = reach.clone();
+                tokio::spawn(async move { reach.turn().await.map(|attempt| attempt.alone) })
+            })
+            .collect();
+        tokio::time::sleep(LONG).await;
+        assert!(others.iter().all(|other| !other.is_finished()));
+        first.failed("refused");
+        for other in others {
+            assert_eq!(&*other.await.unwrap().unwrap_err(), "refused", "none tries in its place");
+        }
+        reach.ready().await;
+        let second = reach.turn().await.unwrap();
+        assert!(second.alone);
+        reach.answered(second.epoch());
+        assert!(!reach.turn().await.unwrap().alone, "it answers: whoever wants to connects");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_of_all_are_as_far_apart_as_the_backoff_says() {
+        let reach = up().await;
+        reach.lost(0);
+        let begin = Instant::now();
+        let mut tried = Vec::new();
+        while begin.elapsed() < LONG {
+            let waits: Vec<_> = (0..10).map(|_| reach.ready()).collect();
+            futures_util::future::join_all(waits).await;
+            // All ten come at once.
+            for _ in 0..10 {
+                if let Ok(attempt) = reach.turn().await {
+                    tried.push(begin.elapsed());
+                    attempt.failed("refused");
+                }
+            }
+        }
+        // 125 to 250 ms at first, doubled up to 5 to 10 s.
+        assert!((9..=17).contains(&tried.len()), "{tried:?}");
+        assert!(tried[0] >= Duration::from_millis(125) && tried[0] <= Duration::from_millis(251));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_connections_that_end_at_once_are_one_loss() {
+        let reach = up().await;
+        (0..10).for_each(|_| reach.lost(0));
+        assert!(reach.is_down());
+        reach.ready().await;
+        let attempt = reach.turn().await.unwrap();
+        let epoch = reach.answered(attempt.epoch());
+        (0..10).for_each(|_| reach.lost(0));
+        assert!(!reach.is_down(), "these ended before");
+        reach.lost(epoch);
+        assert!(reach.is_down());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_before_does_not_count_and_one_who_gives_up_leaves_it_to_others() {
+        let reach = up().await;
+        reach.lost(0);
+        reach.answered(0);
+        assert!(reach.is_down());
+        reach.ready().await;
+        let given_up = reach.turn().await.unwrap();
+        drop(given_up);
+        assert!(reach.turn().await.unwrap().alone);
+    }
+}
