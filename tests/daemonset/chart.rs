@@ -245,11 +245,13 @@ fn an_agent_knows_where_its_state_is_without_its_configuration() {
 /// What the DaemonSet says on the command line wins, so that a value of it would have no effect.
 #[test]
 fn what_the_chart_says_to_the_agent_itself_is_no_value() {
-    let all = templated(&["--set", "startupTaint.enabled=true"]).unwrap();
+    let all = templated(&["--set", "startupTaint.enabled=true,events.enabled=true"]).unwrap();
     let arguments = agents(&all)["spec"]["containers"][0]["args"].as_array().unwrap().iter();
-    let options = arguments.filter_map(|it| it.as_str()?.strip_prefix("--")?.split_once('='));
-    let said: Vec<_> = options.map(|(name, _)| name.replace('-', "_")).collect();
-    assert!(said.contains(&"admin".to_owned()) && said.contains(&"remove_taint".to_owned()));
+    let options = arguments.filter_map(|it| it.as_str()?.strip_prefix("--")?.split('=').next());
+    let said: Vec<_> = options.map(|name| name.replace('-', "_")).collect();
+    assert!(
+        ["admin", "remove_taint", "events"].iter().all(|name| said.contains(&name.to_string()))
+    );
     for name in said.into_iter().filter(|name| name != "state") {
         let refused = templated(&["--set", &format!("config.{name}=a")]).unwrap_err();
         assert!(refused.contains(&format!("'{name}' not allowed")), "{name}: {refused}");
