@@ -110,10 +110,12 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
 
 /// What is wrong in the settings of this service; nothing for nearly all of them.
 pub fn problems(config: &ConfigPolicies, service: &Service) -> Vec<String> {
-    // The configuration alone is right: a file with anything wrong in it is refused.
-    match service.settings.iter().all(|setting| setting.implied) {
-        true => Vec::new(),
-        false => first(resolve(config, service).problems),
+    // The configuration alone is right: a file with anything wrong in it is refused. What is right by
+    // itself can only contradict another: see `settle_ejection`.
+    let doubtful = |setting: &Setting| setting.wrong.is_some() || setting.key.contains("ejection");
+    match service.settings.iter().any(doubtful) {
+        true => first(resolve(config, service).problems),
+        false => Vec::new(),
     }
 }
 
