@@ -27,7 +27,7 @@ const REPORTER: &str = "pointsman-agent";
 pub struct Events(Sender<(ServiceName, String)>);
 
 impl Events {
-    /// What is written, and what has to run for it: [`write`].
+    /// What is written, and what has to run for it: [`write()`].
     #[must_use]
     pub fn new() -> (Self, Waiting) {
         let (sender, receiver) = channel(WAITING);
