@@ -3,7 +3,8 @@
 //! "If changes within 10 s take all, or more than half of at least 4, of the endpoints of a port that
 //! were ready, those stay for 60 s, as the last resort. Removing a service as a whole is not braked, and
 //! neither is replacing endpoints by as many others." It is for what a source dropped: what is
-//! asked for on purpose (another policy, other ports, another type) holds at once.
+//! asked for on purpose (another policy, fewer ports, another type) holds at once. "A port that got
+//! another name or number takes what is held along."
 //!
 //! An agent may see several changes as one, so any two moments count; what came and went between them
 //! was taken, too. And what may be held need not be.
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::api::core::v1::ServicePort;
+use k8s_openapi::api::core::v1::{Service, ServicePort};
 
 use super::{
     Oracle,
@@ -68,7 +69,7 @@ fn moments(oracle: &Oracle, history: &History, service: &str, port: &ServicePort
             continue;
         }
         let ports = then.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-        let same = ports.iter().find(|then| then.name == port.name);
+        let same = port_before(ports, port, present);
         let mut families = then.clone();
         let spec = families.spec.get_or_insert_default();
         spec.ip_families = present.spec.as_ref().and_then(|spec| spec.ip_families.clone());
@@ -79,6 +80,19 @@ fn moments(oracle: &Oracle, history: &History, service: &str, port: &ServicePort
         }
     }
     moments
+}
+
+/// "A port that got another name or number takes what is held along": the port that it was.
+fn port_before<'a>(
+    before: &'a [ServicePort],
+    port: &ServicePort,
+    present: &Service,
+) -> Option<&'a ServicePort> {
+    let ports = present.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let by_name = before.iter().find(|then| then.name == port.name);
+    let by_number = || before.iter().find(|then| then.port == port.port);
+    let only = || before.first().filter(|_| before.len() == 1 && ports.len() == 1);
+    by_name.or_else(by_number).or_else(only)
 }
 
 /// Of those that count, the ready ones that vanished since some moment before, where they are more than
