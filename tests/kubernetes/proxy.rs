@@ -96,8 +96,10 @@ async fn pass(mut near: TcpStream, target: String, mut ways: watch::Receiver<Way
         && let Ok(mut far) = TcpStream::connect(target).await
     {
         tokio::select! {
-            _ = copy_bidirectional(&mut near, &mut far) => {}
+            // Where this thread had no turn for a while, what came after the change waits with it.
+            biased;
             _ = ways.changed() => {}
+            _ = copy_bidirectional(&mut near, &mut far) => {}
         }
         if *ways.borrow_and_update() == Way::Hanging {
             // Both ends are kept, and hear nothing of each other; for good, once it began.
