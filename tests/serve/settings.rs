@@ -83,7 +83,7 @@ async fn a_wrong_mode_leaves_the_one_before_and_is_told_everywhere() {
 
 #[tokio::test]
 async fn what_held_before_a_wrong_mode_outlives_the_agent() {
-    let mut agent = with_state(services("on"));
+    let mut agent = with_state(&services("on"));
     write(&agent, &services("offf")).await;
     assert_ne!(picked(&agent).await, VIRTUAL);
     agent.terminate();
@@ -93,10 +93,15 @@ async fn what_held_before_a_wrong_mode_outlives_the_agent() {
     assert_ne!(picked(&again).await, VIRTUAL);
 }
 
-fn with_state(services: String) -> Agent {
-    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
+/// With these services.
+fn folder(services: &str) -> Arc<TempDir> {
+    let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("services.yaml"), services).unwrap();
-    let agent = start(folder);
+    folder.into()
+}
+
+fn with_state(services: &str) -> Agent {
+    let agent = start(folder(services));
     agent.logs("answered");
     agent
 }
@@ -120,19 +125,12 @@ const GOOD: &str = "policies: {services: {cart.shop: {choices: 3}}}\n";
 /// Without its namespace.
 const WRONG: &str = "policies: {services: {cart: {choices: 3}}}\n";
 
-async fn choices(agent: &Agent) -> Value {
-    let (_, explained) = agent.http().await.get("/v1/services/cart.shop/explain").await;
-    let policy = explained["policy"].as_array().unwrap().clone();
-    policy.into_iter().find(|it| it["name"] == "choices").unwrap()["value"].clone()
-}
-
 #[tokio::test]
 async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_last_good_one() {
-    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
-    fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    let folder = folder(SHOP);
     configure(folder.path(), GOOD);
     let agent = configured(&folder);
-    assert_eq!(choices(&agent).await, "3");
+    assert_eq!(agent.setting("choices").await, "3");
     let metric = |value| format!("pointsman_configuration_wrong {value}\n");
     assert!(agent.admin_page("/metrics").await.1.contains(&metric(0)));
     drop(agent.kill());
@@ -141,7 +139,7 @@ async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_las
     let agent = configured(&folder);
     let line = agent.logs("the last good one is in force");
     assert!(line.contains("policies.services") && line.contains("ERROR"), "{line}");
-    assert_eq!(choices(&agent).await, "3");
+    assert_eq!(agent.setting("choices").await, "3");
     assert!(agent.admin_page("/metrics").await.1.contains(&metric(1)));
     let (_, page) = agent.admin_page("/").await;
     assert!(page.contains("an earlier configuration is in force"), "{page}");
@@ -158,35 +156,33 @@ async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_las
         told.contains("an agent serves already") && told.contains("policies.services"),
         "{told}"
     );
-    assert_eq!(choices(&agent).await, "3");
+    assert_eq!(agent.setting("choices").await, "3");
 
     configure(folder.path(), &GOOD.replace('3', "4"));
     agent.signal(rustix::process::Signal::HUP);
     agent.logs("read the configuration again");
-    assert_eq!(choices(&agent).await, "4");
+    assert_eq!(agent.setting("choices").await, "4");
     assert!(agent.admin_page("/metrics").await.1.contains(&metric(0)));
 }
 
 #[tokio::test]
 async fn a_configuration_that_turns_wrong_while_the_agent_runs_is_told() {
-    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
-    fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    let folder = folder(SHOP);
     configure(folder.path(), GOOD);
     let agent = configured(&folder);
     configure(folder.path(), WRONG);
     agent.signal(rustix::process::Signal::HUP);
     agent.logs("the configuration stays as it was");
-    assert_eq!(choices(&agent).await, "3");
+    assert_eq!(agent.setting("choices").await, "3");
     assert!(agent.admin_page("/metrics").await.1.contains("pointsman_configuration_wrong 1\n"));
     // What is kept for the next start is still what was good.
     drop(agent.kill());
-    assert_eq!(choices(&configured(&folder)).await, "3");
+    assert_eq!(configured(&folder).setting("choices").await, "3");
 }
 
 #[tokio::test]
 async fn without_a_last_good_configuration_a_wrong_one_is_refused() {
-    let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
-    fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
+    let folder = folder(SHOP);
     configure(folder.path(), WRONG);
     let mut agent = command(folder.path());
     let (config, state) = (folder.path().join("agent.yaml"), folder.path().join("state"));

@@ -14,7 +14,6 @@ use std::{
 };
 
 use rustix::process::Signal;
-use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{Agent, POINTSMAN, SHOP, command};
@@ -25,12 +24,6 @@ fn folder() -> Arc<TempDir> {
     folder.into()
 }
 
-async fn choices(agent: &Agent) -> Value {
-    let (_, body) = agent.http().await.get("/v1/services/cart.shop/explain").await;
-    let settings = body["policy"].as_array().unwrap().iter();
-    settings.clone().find(|it| it["name"] == "choices").unwrap()["value"].clone()
-}
-
 #[tokio::test]
 async fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
     let folder = folder();
@@ -38,19 +31,19 @@ async fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
     fs::write(&config, "policies: {default: {choices: 3}}\n").unwrap();
     let agent = Agent::in_folder(folder, &["--config", config.to_str().unwrap()]);
     agent.logs("answered");
-    assert_eq!(choices(&agent).await, "3");
+    assert_eq!(agent.setting("choices").await, "3");
 
     fs::write(&config, "policies: {default: {choices: 99}}\n").unwrap();
     agent.signal(Signal::HUP);
     let line = agent.logs("the configuration stays as it was");
     assert!(line.contains("agent.yaml:1:") && line.contains("choices"), "{line}");
-    assert_eq!(choices(&agent).await, "3");
+    assert_eq!(agent.setting("choices").await, "3");
 
     fs::write(&config, "zone: b\npolicies: {default: {choices: 4}}\n").unwrap();
     agent.signal(Signal::HUP);
     agent.logs("read the configuration again");
     agent.logs("zone, region or node has changed: it takes effect with the next start");
-    assert_eq!(choices(&agent).await, "4");
+    assert_eq!(agent.setting("choices").await, "4");
     // The live table has it, too: four of three are all of them.
     agent.still_serves().await;
     let (_, body) = agent.http().await.get("/v1/services/cart.shop/explain").await;

@@ -130,6 +130,13 @@ impl Agent {
         panic!("no {part:?} in the log: {:#?}", self.log.lock().unwrap());
     }
 
+    /// What holds of this setting of `cart.shop`.
+    pub async fn setting(&self, name: &str) -> serde_json::Value {
+        let (_, explained) = self.http().await.get("/v1/services/cart.shop/explain").await;
+        let policy = explained["policy"].as_array().unwrap();
+        policy.iter().find(|it| it["name"] == name).unwrap()["value"].clone()
+    }
+
     /// The address of its admin pages.
     pub fn admin(&self) -> String {
         let line = self.logs("listening");

@@ -167,8 +167,6 @@ mod order_tests;
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
     use crate::{
         catalog::{
@@ -181,27 +179,28 @@ mod tests {
         },
     };
 
-    /// A source whose API server is away for good.
-    fn shared() -> Arc<Shared> {
-        let nobody: SocketAddr = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap()
-        };
-        let config = kube::Config::new(format!("http://{nobody}").parse().unwrap());
+    /// A source of the API server there; nobody asked for anything yet.
+    pub(super) fn source(url: &str) -> Arc<Shared> {
         Arc::new(Shared {
             source: SourceId(0),
             name: "kubernetes".into(),
             server: "the API server".into(),
             node: None,
             catalog: Arc::new(Catalog::new(["kubernetes"])),
-            connections: Connections::new(config),
+            connections: Connections::new(kube::Config::new(url.parse().unwrap())),
             problems: Problems::new(Status::default(), "kubernetes".into()),
         })
     }
 
+    /// Where no API server is.
+    fn nowhere() -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://{}", listener.local_addr().unwrap())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_service_is_followed_until_nobody_asked_for_it_for_a_while() {
-        let shared = shared();
+        let shared = source(&nowhere());
         let catalog = shared.catalog.clone();
         let cart: ServiceName = "cart.shop".parse().unwrap();
         catalog.apply(SourceId(0), Change::Names(vec![cart.clone()]), clock::now());

@@ -18,17 +18,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::*;
+use super::{tests::source, *};
 use crate::{
     catalog::{
         Catalog, LastGood, SourceId,
         sample::{endpoint, service},
     },
     identity::Identity,
-    source::{
-        Status,
-        kubernetes::{client::Connections, problems::Problems, turns::WIDTH},
-    },
+    source::kubernetes::turns::WIDTH,
 };
 
 /// How long it takes to answer.
@@ -127,19 +124,6 @@ async fn respond(
     tokio::time::sleep(ANSWER).await;
     noted.lock().unwrap().open -= 1;
     Response::new(Full::from(body).boxed())
-}
-
-/// A source of that API server; nobody asked for anything yet.
-fn source(url: &str) -> Arc<Shared> {
-    Arc::new(Shared {
-        source: SourceId(0),
-        name: "kubernetes".into(),
-        server: "the API server".into(),
-        node: None,
-        catalog: Arc::new(Catalog::new(["kubernetes"])),
-        connections: Connections::new(kube::Config::new(url.parse().unwrap())),
-        problems: Problems::new(Status::default(), "kubernetes".into()),
-    })
 }
 
 async fn until_known(catalog: &Catalog, name: &ServiceName) {
