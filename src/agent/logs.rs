@@ -33,6 +33,14 @@ pub fn start(filter: &str, format: Format) -> Result<Filter, String> {
     Ok(Filter(handle))
 }
 
+/// Whether the filter can be read.
+///
+/// # Errors
+/// When it can't.
+pub fn check(filter: &str) -> Result<(), String> {
+    parse(filter).map(drop)
+}
+
 fn parse(filter: &str) -> Result<EnvFilter, String> {
     EnvFilter::try_new(filter)
         .map_err(|error| format!("--log {filter:?}: {error}; write info or debug"))

@@ -121,34 +121,39 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let passed = agent::activation::passed().map_err(Failure::other)?;
     let passed_path = passed.as_ref().map(|passed| passed.path.clone());
-    let (configured, file) = match config(&args) {
-        Ok(configured) => configured,
-        Err(wrong) => last_good(&args, &wrong).ok_or(wrong)?,
+    let now = match configured(&args, passed_path.as_deref()) {
+        Ok(options) => options,
+        Err(wrong) => last_good(&args, passed_path.as_deref(), &wrong).ok_or(wrong)?,
     };
-    let log = args.log.as_ref().or(configured.log.as_ref()).map_or(DEFAULT_LOG, String::as_str);
-    let filter = logs::start(log, args.log_format).map_err(usage)?;
-    let now = options(args.clone(), configured, file, passed_path.as_deref())?;
+    let log_format = args.log_format;
     let read = move || {
-        let failed = |failure: Failure| failure.to_string();
-        let (configured, file) = config(&args).map_err(failed)?;
-        options(args.clone(), configured, file, passed_path.as_deref()).map_err(failed)
+        configured(&args, passed_path.as_deref()).map_err(|failure: Failure| failure.to_string())
     };
+    let filter = logs::start(&now.log, log_format).map_err(usage)?;
     agent::run(now, passed, Reload { read: Box::new(read), filter }).map_err(Failure::other)
 }
 
-fn config(args: &Args) -> Result<(Config, File), Failure> {
-    let Some(path) = &args.config else { return Ok(Default::default()) };
-    let (config, text) = Config::load(path).map_err(Failure::other)?;
-    Ok((config, File { text: Some(text), problem: None }))
+/// By the configuration file, if there is one.
+fn configured(args: &Args, passed: Option<&Path>) -> Result<Options, Failure> {
+    let (config, file) = match &args.config {
+        Some(path) => {
+            let (config, text) = Config::load(path).map_err(Failure::other)?;
+            (config, File { text: Some(text), problem: None })
+        }
+        None => Default::default(),
+    };
+    options(args.clone(), config, file, passed)
 }
 
-/// The configuration that was good last, where an agent was started with this folder before.
-fn last_good(args: &Args, wrong: &Failure) -> Option<(Config, File)> {
+/// By the configuration that was good last, where an agent was started with this folder before.
+fn last_good(args: &Args, passed: Option<&Path>, wrong: &Failure) -> Option<Options> {
+    args.config.as_ref()?;
     let folder = args.state.as_ref()?;
     let text = configuration::read(folder).ok().flatten()?;
     let name = folder.join(configuration::NAME).display().to_string();
     let config = Config::parse(&name.into(), &text).ok()?;
-    Some((config, File { text: None, problem: Some(wrong.to_string()) }))
+    let file = File { text: None, problem: Some(wrong.to_string()) };
+    options(args.clone(), config, file, passed).ok()
 }
 
 fn options(
@@ -172,6 +177,8 @@ fn options(
     let remove_taint = args.remove_taint.or(config.remove_taint);
     let startup_taint = remove_taint.map(|key| StartupTaint::new(key, &sources, &here));
     let events = (args.events || config.events).then(|| cluster(&sources)).transpose()?;
+    let log = args.log.or(config.log).unwrap_or_else(|| DEFAULT_LOG.to_owned());
+    logs::check(&log).map_err(usage)?;
     let group = match args.socket_group.or(config.socket_group) {
         Some(group) => Some(group::number(&group).map_err(usage)?),
         None => None,
@@ -189,7 +196,7 @@ fn options(
         takeover: args.takeover,
         stay: args.stay,
         policies: config.policies,
-        log: args.log.or(config.log).unwrap_or_else(|| DEFAULT_LOG.to_owned()),
+        log,
         access: Access(config.access),
         endpoint_metrics: args.endpoint_metrics || config.endpoint_metrics,
         events,

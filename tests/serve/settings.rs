@@ -165,6 +165,28 @@ async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_las
     assert!(agent.admin_page("/metrics").await.1.contains(&metric(0)));
 }
 
+/// One that can be read, and is of no use on this node.
+#[tokio::test]
+async fn a_configuration_that_can_not_be_applied_is_wrong_like_any_other() {
+    let folder = folder(SHOP);
+    configure(folder.path(), GOOD);
+    assert_eq!(configured(&folder).setting("choices").await, "3");
+    configure(folder.path(), "socket_group: a-group-that-is-not-there\n");
+    let agent = configured(&folder);
+    let line = agent.logs("the last good one is in force");
+    assert!(line.contains("a-group-that-is-not-there"), "{line}");
+    assert_eq!(agent.setting("choices").await, "3");
+    drop(agent.kill());
+    // The command line is not in the configuration: what is wrong there is refused.
+    let mut agent = command(folder.path());
+    let (config, state) = (folder.path().join("agent.yaml"), folder.path().join("state"));
+    agent.arg("--config").arg(config).arg("--state").arg(state);
+    let refused = agent.args(["--socket-group", "nor-this-one"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("nor-this-one"), "{told}");
+}
+
 #[tokio::test]
 async fn a_configuration_that_turns_wrong_while_the_agent_runs_is_told() {
     let folder = folder(SHOP);
