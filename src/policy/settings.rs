@@ -19,6 +19,8 @@ pub struct Key {
     pub range: &'static str,
     set: fn(&mut Policy, &str) -> Option<()>,
     get: fn(&Policy) -> String,
+    /// What was probably meant by what is not right, where that can be told.
+    hint: fn(&str) -> &'static str,
 }
 
 /// All settings, in the order of the documentation.
@@ -41,6 +43,7 @@ pub const KEYS: &[Key] = &[
             Mode::Percent(share) => format!("{share}%"),
             Mode::On => "on".to_owned(),
         },
+        hint: mode_hint,
     },
     Key {
         name: "virtual_ip",
@@ -56,6 +59,7 @@ pub const KEYS: &[Key] = &[
             Some(ip) => ip.to_string(),
             None => "none".to_owned(),
         },
+        hint: no_hint,
     },
     Key {
         name: "strategy",
@@ -75,12 +79,14 @@ pub const KEYS: &[Key] = &[
             }
             .to_owned()
         },
+        hint: no_hint,
     },
     Key {
         name: "choices",
         range: "1 to 8",
         set: |policy, text| whole(&mut policy.choices, text, 1, 8),
         get: |policy| policy.choices.to_string(),
+        hint: no_hint,
     },
     Key {
         name: "zone",
@@ -103,12 +109,14 @@ pub const KEYS: &[Key] = &[
             }
             .to_owned()
         },
+        hint: no_hint,
     },
     Key {
         name: "panic_below",
         range: "0 to 1",
         set: |policy, text| number(&mut policy.panic_below, text, 0.0, 1.0),
         get: |policy| share(policy.panic_below),
+        hint: no_hint,
     },
     Key {
         name: "outlier.enabled",
@@ -122,42 +130,49 @@ pub const KEYS: &[Key] = &[
             Some(())
         },
         get: |policy| if policy.outlier.enabled { "on" } else { "off" }.to_owned(),
+        hint: no_hint,
     },
     Key {
         name: "outlier.min_requests",
         range: "1 to 10000",
         set: |policy, text| whole(&mut policy.outlier.min_requests, text, 1, 10_000),
         get: |policy| policy.outlier.min_requests.to_string(),
+        hint: no_hint,
     },
     Key {
         name: "outlier.base_ejection",
         range: "a duration of 100ms to 1h, such as 5s",
         set: |policy, text| duration(&mut policy.outlier.base_ejection, text),
         get: |policy| humantime::format_duration(policy.outlier.base_ejection).to_string(),
+        hint: no_hint,
     },
     Key {
         name: "outlier.max_ejection",
         range: "a duration of 100ms to 1h, such as 1m30s",
         set: |policy, text| duration(&mut policy.outlier.max_ejection, text),
         get: |policy| humantime::format_duration(policy.outlier.max_ejection).to_string(),
+        hint: no_hint,
     },
     Key {
         name: "outlier.max_ejected",
         range: "0 to 1",
         set: |policy, text| number(&mut policy.outlier.max_ejected, text, 0.0, 1.0),
         get: |policy| share(policy.outlier.max_ejected),
+        hint: no_hint,
     },
     Key {
         name: "retry.ratio",
         range: "0 to 1",
         set: |policy, text| number(&mut policy.retry.ratio, text, 0.0, 1.0),
         get: |policy| share(policy.retry.ratio),
+        hint: no_hint,
     },
     Key {
         name: "retry.per_second",
         range: "0 to 10000",
         set: |policy, text| number(&mut policy.retry.per_second, text, 0.0, 10_000.0),
         get: |policy| share(policy.retry.per_second),
+        hint: no_hint,
     },
 ];
 
@@ -171,7 +186,7 @@ impl Key {
     pub fn set(&self, policy: &mut Policy, text: &str) -> Result<(), String> {
         let mut next = policy.clone();
         (self.set)(&mut next, text.trim()).ok_or_else(|| {
-            let hint = if self.name == "mode" { mode_hint(text) } else { "" };
+            let hint = (self.hint)(text);
             format!("{} is \"{text}\": it must be {}{hint}", self.name, self.range)
         })?;
         *policy = next;
@@ -213,7 +228,10 @@ fn percent(text: &str) -> Option<u8> {
     Some(share).filter(|share| *share <= 100)
 }
 
-/// What else there is to say of a mode that is none: what was probably meant.
+fn no_hint(_: &str) -> &'static str {
+    ""
+}
+
 fn mode_hint(text: &str) -> &'static str {
     let number = text.trim().strip_suffix('%').unwrap_or(text).trim();
     match (number.parse::<f64>(), text.contains('%')) {
