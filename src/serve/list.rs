@@ -5,7 +5,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use super::{Agent, Error, Violation, limits};
 use crate::{
     api::v1,
-    catalog::{Health, Port, Service, ServiceName},
+    catalog::{Endpoint, Health, Port, Service, ServiceName},
     policy,
     publish::leases::Identity,
 };
@@ -107,7 +107,9 @@ fn after(token: &str) -> Result<Option<ServiceName>, Violation> {
 }
 
 fn port(port: &Port) -> v1::PortSummary {
-    let ready = port.endpoints.iter().filter(|endpoint| endpoint.health == Health::Ready).count();
+    // What the brake holds was taken away, and is there as the last resort only.
+    let ready = |endpoint: &&Endpoint| endpoint.health == Health::Ready && !endpoint.braked;
+    let ready = port.endpoints.iter().filter(ready).count();
     v1::PortSummary {
         name: port.name.as_deref().unwrap_or_default().to_owned(),
         number: port.number.unwrap_or_default().into(),
@@ -123,6 +125,16 @@ fn count(number: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_brake_holds_is_an_endpoint_and_not_a_ready_one() {
+        let at = |port| Endpoint::at(([10, 0, 0, 1], port).into());
+        let held = Endpoint { braked: true, ..at(2) };
+        let unready = Endpoint { health: Health::Unready, ..at(3) };
+        let endpoints = [at(1), held, unready].into();
+        let summary = port(&Port { name: None, number: Some(80), endpoints });
+        assert_eq!((summary.endpoints, summary.ready), (3, 1));
+    }
 
     #[test]
     fn a_page_token_reads_back_and_anything_else_is_refused() {
