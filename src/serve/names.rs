@@ -26,7 +26,7 @@ use crate::{
     clock,
     identity::{Identity, Pods},
     policy::ConfigPolicies,
-    publish::{Live, Tables, Target, Way, leases::Tally},
+    publish::{Live, NoEndpoint, Tables, Target, Way, leases::Tally},
 };
 
 /// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
@@ -34,6 +34,8 @@ use crate::{
 const KEPT: usize = 4096;
 /// Fewer are not looked through for those whose tables are gone.
 const FEW: usize = 64;
+/// Of a service, as many notes are told to a caller who gets nothing: the others are in `explain`.
+const NOTES: usize = 3;
 
 /// What a name led to.
 pub struct Resolved {
@@ -236,6 +238,20 @@ impl Names {
             let asked = found.service.name.clone();
             lost(name, LookupError::NoSuchService { asked, near: Vec::new() }, Duration::ZERO)
         })
+    }
+
+    /// Nothing can be picked; where no endpoint is known at all, what the source notes of the service
+    /// says why.
+    pub(super) fn with_reason(&self, mut error: NoEndpoint, live: &Live) -> NoEndpoint {
+        if live.endpoints().is_empty()
+            && let Some(service) = self.catalog().get(&live.target().service)
+        {
+            for note in service.notes.iter().take(NOTES) {
+                error.why.push_str("; ");
+                error.why.push_str(note);
+            }
+        }
+        error
     }
 
     /// The table of a service's virtual IP, where it has one.

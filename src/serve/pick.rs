@@ -72,7 +72,10 @@ impl Agent {
             (live, want.exclude) = (&virtual_ip, &[]);
         }
         let picked = live.pick(&want);
-        let picked = picked.inspect_err(|_| resolved.tally.none())?;
+        let picked = picked.map_err(|error| {
+            resolved.tally.none();
+            self.names.with_reason(error, live)
+        })?;
 
         let mut picks = SmallVec::<[Pick; 1]>::with_capacity(picked.picks.len());
         let mut leases = SmallVec::with_capacity(picked.picks.len());

@@ -105,6 +105,8 @@ async fn an_external_name_has_nothing_to_pick_from_whatever_slices_are_left() {
     at_once(503, async || shop.pick(&agent).await.0).await;
     assert!(!held(&agent).await);
     assert!(shop.notes(&agent).await.contains("ExternalName (db.example.com)"));
+    let (_, refused) = shop.pick(&agent).await;
+    assert!(refused.contains("ExternalName (db.example.com)"), "{refused}");
     let left = shop.api::<EndpointSlice>().list(&Default::default()).await.unwrap();
     assert!(!left.items.is_empty(), "the controller leaves them alone");
     let back = json!({ "type": "ClusterIP", "externalName": null, "selector": { "app": "cart" } });
