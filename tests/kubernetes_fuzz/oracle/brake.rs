@@ -7,7 +7,9 @@
 //! another name or number takes what is held along."
 //!
 //! An agent may see several changes as one, so any two moments count; what came and went between them
-//! was taken, too. And what may be held need not be.
+//! was taken, too. It watches Services and slices apart, and one watch may be behind the other, by
+//! seconds after an API server's restart: so it may have known an endpoint that never stood there. And
+//! what may be held need not be.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,13 +18,14 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
+use tokio::time::Instant;
 
 use super::{
     Oracle,
     endpoints::{self, Entry, Health},
     is_alias, is_reached,
 };
-use crate::objects::{History, Place};
+use crate::objects::{History, Objects, Place};
 
 /// For how long, and what it may take an agent to notice that something vanished.
 const HELD: Duration = Duration::from_secs(60 + 20);
@@ -41,7 +44,10 @@ pub fn held(
     let spec = &objects.services[service];
     let views: [&dyn Fn(&Entry) -> bool; 2] =
         [&|_| true, &|entry| entry.node.as_deref() == Some(place.node)];
-    let mut held = BTreeMap::new();
+    let never = |entry: &Entry| moments.iter().all(|(_, then)| !has(then, entry.address));
+    let known = mixed(oracle, history, service, port).into_iter();
+    let known = known.filter(|entry| is_reached(spec, entry, place) && never(entry));
+    let mut held: BTreeMap<_, _> = known.map(|entry| (entry.address, entry.zone)).collect();
     for (at, (gone_at, later)) in moments.iter().enumerate() {
         if gone_at.elapsed() > HELD {
             continue;
@@ -55,31 +61,71 @@ pub fn held(
     held
 }
 
-type Moment = (tokio::time::Instant, Vec<Entry>);
+type Moment = (Instant, Vec<Entry>);
 
-/// The endpoints of a port at each moment since the Service came to be, the present one last. Slices
-/// count by the families that the Service has now.
+/// The endpoints of a port at each moment since the Service came to be, the present one last.
 fn moments(oracle: &Oracle, history: &History, service: &str, port: &ServicePort) -> Vec<Moment> {
     let now = history.now();
     let Some(present) = now.services.get(service) else { return Vec::new() };
     let mut moments: Vec<Moment> = Vec::new();
     for (at, objects) in &history.0 {
-        let Some(then) = objects.services.get(service) else { continue };
-        if then.metadata.uid != present.metadata.uid || is_alias(then) {
-            continue;
-        }
-        let ports = then.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-        let same = port_before(ports, port, present);
-        let mut families = then.clone();
-        let spec = families.spec.get_or_insert_default();
-        spec.ip_families = present.spec.as_ref().and_then(|spec| spec.ip_families.clone());
-        let entries = same.map(|port| endpoints::of(oracle, objects, &families, port));
-        let entries = entries.unwrap_or_default();
+        let Some(then) = same_service(objects, present) else { continue };
+        let entries = entries(oracle, objects, then, port, present);
         if moments.last().is_none_or(|(_, last)| *last != entries) {
             moments.push((*at, entries));
         }
     }
     moments
+}
+
+/// The ready endpoints that an agent may have seen lately whose Service is of one moment and its slices
+/// of another.
+fn mixed(oracle: &Oracle, history: &History, service: &str, port: &ServicePort) -> Vec<Entry> {
+    let now = history.now();
+    let Some(present) = now.services.get(service) else { return Vec::new() };
+    let mut services: Vec<(Instant, &Service)> = Vec::new();
+    let mut slices: Vec<(Instant, &Objects)> = Vec::new();
+    for (at, objects) in &history.0 {
+        if slices.last().is_none_or(|(_, last)| last.slices != objects.slices) {
+            slices.push((*at, objects));
+        }
+        if let Some(then) = same_service(objects, present)
+            && services.last().is_none_or(|(_, last)| last.spec != then.spec)
+        {
+            services.push((*at, then));
+        }
+    }
+    let mut mixed = Vec::new();
+    for (at, then) in &services {
+        // The one that is ahead was seen when it was there, and not before.
+        let lately = slices.iter().filter(|(of, _)| of.max(at).elapsed() <= HELD);
+        mixed.extend(lately.flat_map(|(_, objects)| entries(oracle, objects, then, port, present)));
+    }
+    mixed.retain(|entry| entry.health == Health::Ready);
+    mixed
+}
+
+/// The Service at this moment, where it is the present one and has endpoints.
+fn same_service<'a>(objects: &'a Objects, present: &Service) -> Option<&'a Service> {
+    let then = objects.services.get(present.metadata.name.as_deref()?)?;
+    (then.metadata.uid == present.metadata.uid && !is_alias(then)).then_some(then)
+}
+
+/// What slices say of a port of the Service as it was then. They count by the families that the Service
+/// has now.
+fn entries(
+    oracle: &Oracle,
+    slices: &Objects,
+    then: &Service,
+    port: &ServicePort,
+    present: &Service,
+) -> Vec<Entry> {
+    let ports = then.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let Some(same) = port_before(ports, port, present) else { return Vec::new() };
+    let mut families = then.clone();
+    let spec = families.spec.get_or_insert_default();
+    spec.ip_families = present.spec.as_ref().and_then(|spec| spec.ip_families.clone());
+    endpoints::of(oracle, slices, &families, same)
 }
 
 /// "A port that got another name or number takes what is held along": the port that it was.
