@@ -1,7 +1,10 @@
 //! What one caller may try. Each attack goes on until it is dropped, and takes all that it can get:
 //! whoever is refused or hung up on tries again.
 
-use std::{convert::Infallible, io, net::SocketAddr, path::PathBuf, pin::Pin, time::Duration};
+use std::{
+    convert::Infallible, future::pending, io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc,
+    thread, time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::join_all, stream};
@@ -16,8 +19,6 @@ use tokio::{
 };
 
 use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, LIST, PICK, PREFACE, SETTINGS, frame};
-use crate::clock;
-
 /// Bytes of a body that is never finished: one less than a request may have.
 const BODY: usize = (1 << 20) - 1;
 /// Bytes of a head that is never finished.
@@ -43,9 +44,9 @@ pub struct Attack {
     begin: fn(Target) -> Running,
 }
 
-/// No attack: what a caller takes that has a core for itself and asks nothing.
-pub const BUSY_LOOP: Attack =
-    Attack { name: "a busy loop that asks nothing", begin: |_| Box::pin(busy_loop()) };
+/// No attack: what a caller takes that keeps every processor busy and asks nothing.
+pub const BUSY_LOOPS: Attack =
+    Attack { name: "busy loops that ask nothing", begin: |_| Box::pin(busy_loops()) };
 
 /// All of them; at last, all at once.
 pub const ATTACKS: &[Attack] = &[
@@ -79,12 +80,16 @@ impl Attack {
     }
 }
 
-async fn busy_loop() {
-    loop {
-        let begun = clock::now();
-        while clock::now() - begun < Duration::from_millis(1) {}
-        tokio::task::yield_now().await;
+/// One for each processor: an attack keeps its own thread busy, and the agent's threads with it.
+async fn busy_loops() {
+    let running = Arc::new(());
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    for _ in 0..processors {
+        let running = Arc::downgrade(&running);
+        thread::spawn(move || while running.strong_count() > 0 {});
     }
+    pending::<()>().await;
+    drop(running);
 }
 
 async fn everything(target: Target) {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use self::{
-    attacks::{ATTACKS, Attack, BUSY_LOOP, Target},
+    attacks::{ATTACKS, Attack, BUSY_LOOPS, Target},
     caller::Picks,
     group::Group,
 };
@@ -60,7 +60,7 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     allow_many_files();
     let group = Group::make()?;
     let asked = |attack: &&Attack| args.only.as_ref().is_none_or(|only| attack.name.contains(only));
-    for attack in iter::once(&BUSY_LOOP).chain(ATTACKS).filter(asked) {
+    for attack in iter::once(&BUSY_LOOPS).chain(ATTACKS).filter(asked) {
         let mut agent = AgentProcess::start_in(SERVICES, Some(group.path()))?;
         agent.open_folder()?;
         let seen = Seen::of(attack, &mut agent, lasts)?;
@@ -129,8 +129,8 @@ impl Seen {
                 .goal(Goal::value_at_most(RESIDENT_MIB)),
             Row::value(name("resident once it is over"), self.rested, "MiB"),
             micros("another's picks, p50", 0.5),
-            // Of the loop it is the machine's: no agent could do better.
-            if self.name == BUSY_LOOP.name {
+            // Of the loops it is the machine's: no agent could do better.
+            if self.name == BUSY_LOOPS.name {
                 slowest
             } else {
                 slowest.goal(Goal::ratio_at_most(SLOWER))
