@@ -22,9 +22,10 @@ use crate::{
 
 /// Answers to one caller that there is no such service, which cost it no time.
 const FREE_MISSES: u32 = 100;
-/// How far apart further ones are: at this pace they take some 5% of a core.
-const MISSES_APART: Duration = Duration::from_millis(1);
-/// The longest that one waits, since the caller's request waits with it. Where more than 20 of one caller
+/// How far apart further ones are. At a millisecond they took some 5% of a core, and another's picks half
+/// as long again, since its threads were awake that often.
+const MISSES_APART: Duration = Duration::from_millis(5);
+/// The longest that one waits, since the caller's request waits with it. Where more than four of one caller
 /// wait at a time the pace is that of its own waiting.
 const LONGEST_MISS: Duration = Duration::from_millis(20);
 
