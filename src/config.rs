@@ -13,7 +13,7 @@ use std::{
 
 use access::AccessBlock;
 pub use access::{AccessEntry, Callers};
-use by_name::{NamespaceShape, ServiceShape, by_namespace};
+use by_name::{NamespaceShape, ServiceShape, by_namespace, by_service};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -68,6 +68,9 @@ pub struct Config {
     /// What is logged, such as `info` or `info,pointsman::source=debug`.
     pub log: Option<String>,
 }
+
+/// A configuration is some kilobytes.
+pub(crate) const MOST_BYTES: u64 = 16 << 20;
 
 /// The file as it is written.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -136,7 +139,8 @@ struct PoliciesBlock {
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
     #[schemars(with = "BTreeMap<ServiceShape, PolicyShape>")]
-    services: BTreeMap<ServiceKey, PolicyBlock>,
+    #[serde(deserialize_with = "by_service")]
+    services: BTreeMap<ServiceName, PolicyBlock>,
     /// What holds whatever services say of themselves, in their annotations or their file.
     #[serde(rename = "override")]
     overriding: OverrideBlock,
@@ -155,7 +159,8 @@ struct OverrideBlock {
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
     #[schemars(with = "BTreeMap<ServiceShape, PolicyShape>")]
-    services: BTreeMap<ServiceKey, PolicyBlock>,
+    #[serde(deserialize_with = "by_service")]
+    services: BTreeMap<ServiceName, PolicyBlock>,
 }
 
 document::from_text!(SourceText(Spec), |text| text.parse().map_err(|error| format!("{error}")));
@@ -185,11 +190,6 @@ document::from_text!(LogFilter(String), |text| {
         .map(|_| text.to_owned())
         .map_err(|error| format!("\"{text}\" is no log filter ({error}): write info or debug"))
 });
-document::from_text!(
-    #[derive(PartialEq, Eq, PartialOrd, Ord)]
-    ServiceKey(ServiceName),
-    |text| text.parse().map_err(|error| format!("{error}"))
-);
 
 impl Config {
     /// Reads a configuration file, and gives its text as well.
@@ -198,7 +198,8 @@ impl Config {
     /// What is wrong first, where, and what would be right.
     pub fn load(path: &Path) -> Result<(Self, String), Problem> {
         let file: Arc<str> = path.display().to_string().into();
-        let bytes = std::fs::read(path).map_err(|error| Problem::of_file(&file, error))?;
+        let bytes = document::bytes(path, MOST_BYTES);
+        let bytes = bytes.map_err(|error| Problem::of_file(&file, error))?;
         let text = document::text(&file, &bytes)?;
         Ok((Self::parse(&file, text)?, text.to_owned()))
     }
@@ -208,6 +209,10 @@ impl Config {
     /// # Errors
     /// As [`Self::load`].
     pub fn parse(file: &Arc<str>, text: &str) -> Result<Self, Problem> {
+        if text.trim_start_matches('\u{feff}').trim().is_empty() {
+            let what = "the file is empty, as one that is half written; write {} for no settings";
+            return Err(Problem::of_file(file, what));
+        }
         let written: ConfigFile = document::read(file, text)?;
         let sources = sources(file, written.sources)?;
         let policies = policies(file, &written.policies)?;
@@ -280,12 +285,13 @@ impl Blocks<'_> {
         &self,
         all: &PolicyBlock,
         namespaces: &BTreeMap<Arc<str>, PolicyBlock>,
-        services: &BTreeMap<ServiceKey, PolicyBlock>,
+        services: &BTreeMap<ServiceName, PolicyBlock>,
     ) -> Result<Layers, Problem> {
         let Self { kind, path, file, .. } = self;
         let settings = |name: &str, block: &PolicyBlock| match block
             .problems(file, &format!("{path}.{name}"))
-            .pop()
+            .into_iter()
+            .next()
         {
             Some(problem) => Err(problem),
             None => Ok(block.settings(kind, file)),
@@ -301,7 +307,7 @@ impl Blocks<'_> {
             services: services
                 .iter()
                 .map(|(name, block)| {
-                    Ok((name.0.clone(), settings(&format!("services.{}", name.0), block)?))
+                    Ok((name.clone(), settings(&format!("services.{name}"), block)?))
                 })
                 .collect::<Result<_, Problem>>()?,
         })

@@ -1,14 +1,17 @@
 //! Policies by the names of namespaces and services, each name checked: what is under a name that there
 //! can't be would hold for nobody, and say nothing.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, MapAccess, Visitor},
+};
 
 use crate::{
-    catalog::name::namespace,
-    source::{policy_block::PolicyBlock, shape},
+    catalog::{ServiceName, name::namespace},
+    source::{document, policy_block::PolicyBlock, shape},
 };
 
 /// A namespace's name, checked.
@@ -18,16 +21,57 @@ pub(super) struct NamespaceKey(pub(super) Arc<str>);
 impl<'de> Deserialize<'de> for NamespaceKey {
     fn deserialize<D: Deserializer<'de>>(yaml: D) -> Result<Self, D::Error> {
         let text = String::deserialize(yaml)?;
-        namespace(&text).map(Self).map_err(serde::de::Error::custom)
+        namespace(&text).map(Self).map_err(Error::custom)
     }
 }
+
+document::from_text!(ServiceKey(ServiceName), |text| text
+    .parse()
+    .map_err(|error| format!("{error}")));
 
 /// Reads a block whose keys are namespaces.
 pub(super) fn by_namespace<'de, D: Deserializer<'de>>(
     yaml: D,
 ) -> Result<BTreeMap<Arc<str>, PolicyBlock>, D::Error> {
-    let checked = BTreeMap::<NamespaceKey, PolicyBlock>::deserialize(yaml)?;
-    Ok(checked.into_iter().map(|(name, block)| (name.0, block)).collect())
+    yaml.deserialize_map(Blocks(|key: NamespaceKey| key.0, PhantomData))
+}
+
+/// Reads a block whose keys are services.
+pub(super) fn by_service<'de, D: Deserializer<'de>>(
+    yaml: D,
+) -> Result<BTreeMap<ServiceName, PolicyBlock>, D::Error> {
+    yaml.deserialize_map(Blocks(|key: ServiceKey| key.0, PhantomData))
+}
+
+/// Blocks by what their keys mean. A service has several names, and of two blocks under two of them one
+/// would hold for nobody.
+struct Blocks<K, N>(fn(K) -> N, PhantomData<K>);
+
+impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for Blocks<K, N> {
+    type Value = BTreeMap<N, PolicyBlock>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("settings by name (name: {setting: value})")
+    }
+
+    // What has nothing but comments under it.
+    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+        Ok(BTreeMap::new())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut blocks = BTreeMap::new();
+        while let Some(key) = map.next_key::<K>()? {
+            let name = self.0(key);
+            if blocks.contains_key(&name) {
+                let what =
+                    format!("\"{name}\" is there twice, by two of its names: keep one block");
+                return Err(Error::custom(what));
+            }
+            blocks.insert(name, map.next_value()?);
+        }
+        Ok(blocks)
+    }
 }
 
 /// A namespace's name, for the schema.
@@ -46,6 +90,19 @@ mod tests {
 
     fn error(text: &str) -> String {
         Config::parse(&"agent.yaml".into(), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_service_by_two_of_its_names_is_refused() {
+        for other in ["cart.shop.svc.cluster.local", "cart.shop.svc", "cart.shop."] {
+            let two = format!("services: {{cart.shop: {{mode: off}}, {other}: {{choices: 3}}}}");
+            for text in
+                [format!("policies: {{{two}}}"), format!("policies: {{override: {{{two}}}}}")]
+            {
+                let error = error(&text);
+                assert!(error.contains("\"cart.shop\" is there twice"), "{error}");
+            }
+        }
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn every_key_is_read() {
 
 #[test]
 fn a_configuration_that_says_nothing_is_valid() {
-    for text in ["{}", "", "# all defaults\n", "---\n{}\n"] {
+    for text in ["{}", "# all defaults\n", "---\n{}\n"] {
         assert_eq!(config(text), Config::default(), "{text:?}");
     }
 }
@@ -111,9 +111,12 @@ fn a_value_out_of_range_names_the_range() {
 #[test]
 fn a_contradiction_is_named() {
     assert_eq!(
-        error("policies:\n  namespaces:\n    shop:\n      outlier: {base_ejection: 10m}\n"),
-        "agent.yaml:4:32: policies.namespaces.shop.outlier.base_ejection: base_ejection 10m is \
-         longer than max_ejection 5m: it must not be"
+        error(
+            "policies:\n  namespaces:\n    shop:\n      outlier: {base_ejection: 10m, max_ejection: \
+             5m}\n"
+        ),
+        "agent.yaml:4:32: policies.namespaces.shop.outlier.base_ejection: outlier.base_ejection 10m \
+         is longer than outlier.max_ejection 5m: it must not be"
     );
     assert_eq!(
         error("sources:\n  - file:/a\n  - file:/a\n"),
@@ -194,4 +197,20 @@ fn a_bad_configuration_costs_nothing_before_the_first_wrong_line_is_named() {
     let file: Arc<str> = "agent.yaml".into();
     let problem = Config::parse(&file, "zone: a\nregion: [b]\n").unwrap_err();
     assert_eq!((problem.place.line, problem.field.as_str()), (Some(2), "region"));
+}
+
+#[test]
+fn an_empty_configuration_is_refused_as_it_may_be_half_written() {
+    for text in ["", "\n", "\u{feff}\n"] {
+        assert!(error(text).contains("the file is empty"), "{text:?}");
+    }
+}
+
+/// One alone contradicts nothing: what another layer says gives way.
+#[test]
+fn ejections_of_several_blocks_are_no_contradiction() {
+    let text = "policies: {default: {outlier: {base_ejection: 10m, max_ejection: 20m}}, services: \
+                {cart.shop: {outlier: {base_ejection: 6m}}}, override: {all: {outlier: \
+                {max_ejection: 1s}}}}";
+    Config::parse(&"agent.yaml".into(), text).unwrap();
 }

@@ -1,7 +1,7 @@
 //! YAML that a person wrote: read whole or not at all, and what is wrong is said with file, line,
 //! column, field and what would be right.
 
-use std::sync::Arc;
+use std::{fs, io, path, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use serde_path_to_error::{Deserializer, Path, Segment, Track};
@@ -99,6 +99,22 @@ impl Document<'_> {
 /// Reads a file of one document.
 pub fn read<T: DeserializeOwned>(file: &Arc<str>, text: &str) -> Result<T, Problem> {
     Document { file, lines_before: 0, text }.read()
+}
+
+/// What is in a file, which may be so large.
+///
+/// # Errors
+/// When it can't be read, or is no ordinary file: to read a pipe or a device might never end.
+pub(crate) fn bytes(path: &path::Path, most: u64) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("this is no ordinary file"));
+    }
+    if metadata.len() > most {
+        let most = most >> 20;
+        return Err(io::Error::other(format!("the file is larger than {most} MiB: split it")));
+    }
+    fs::read(path)
 }
 
 /// Text from bytes, as files have them.

@@ -1,9 +1,10 @@
 //! The last configuration that was good, as it was written: an agent that is started beside a wrong one
 //! serves by it.
 
-use std::{fs, io, path::Path};
+use std::{io, path::Path};
 
 use super::file::{WriteError, replace};
+use crate::{config::MOST_BYTES, source::document};
 
 /// What it is called in the folder.
 pub const NAME: &str = "last-good-configuration.yaml";
@@ -15,8 +16,8 @@ const UNFINISHED: &str = ".last-good-configuration.yaml.new";
 /// # Errors
 /// The system does not give it.
 pub fn read(folder: &Path) -> io::Result<Option<String>> {
-    match fs::read_to_string(folder.join(NAME)) {
-        Ok(text) => Ok(Some(text)),
+    match document::bytes(&folder.join(NAME), MOST_BYTES) {
+        Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(io::Error::other),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -35,6 +36,8 @@ pub fn write(folder: &Path, text: &str) -> Result<(), WriteError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

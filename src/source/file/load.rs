@@ -13,6 +13,7 @@ use super::content::{self, Content, Object};
 use crate::{
     catalog::{Service, ServiceName},
     source::{
+        document,
         join::Join,
         problem::{Place, Problem},
     },
@@ -175,7 +176,8 @@ impl Loader {
 impl File {
     fn read(&mut self, path: &Path, share: impl Fn(&mut Service)) {
         let file = name(path);
-        let read = bytes(path).map_err(|error| Problem::of_file(&file, explain(&error)));
+        let read = document::bytes(path, MOST_BYTES)
+            .map_err(|error| Problem::of_file(&file, explain(&error)));
         let bytes = match read {
             Ok(bytes) => bytes,
             Err(problem) => {
@@ -212,19 +214,6 @@ impl File {
             (None, good) => good.iter().flat_map(|content| content.warnings.clone()).collect(),
         }
     }
-}
-
-fn bytes(path: &Path) -> io::Result<Vec<u8>> {
-    let metadata = fs::metadata(path)?;
-    // Reading a pipe or a device might never end.
-    if !metadata.is_file() {
-        return Err(io::Error::other("this is no ordinary file"));
-    }
-    if metadata.len() > MOST_BYTES {
-        let most = MOST_BYTES >> 20;
-        return Err(io::Error::other(format!("the file is larger than {most} MiB: split it")));
-    }
-    fs::read(path)
 }
 
 fn name(path: &Path) -> Arc<str> {
