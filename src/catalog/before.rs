@@ -12,10 +12,9 @@ pub(super) fn remember(settings: &mut [Setting], before: Option<&[Setting]>) {
     }
 }
 
-/// Of one key the last setting holds. Dashes may stand for underscores.
+/// Of one key the last setting holds.
 fn value(key: &str, before: &[Setting]) -> Before {
-    let same = |other: &&Setting| key.replace('-', "_") == other.key.replace('-', "_");
-    match before.iter().rfind(same) {
+    match before.iter().rfind(|other| other.key == key) {
         None => Before::Unset,
         Some(Setting { wrong: Some(wrong), .. }) => wrong.before.clone(),
         Some(Setting { implied: true, .. }) => Before::Unset,
@@ -57,11 +56,5 @@ mod tests {
         assert_eq!(remembered("mode", None), Before::Unknown);
         let implied = Setting { implied: true, ..right("zone", "prefer") };
         assert_eq!(remembered("zone", Some(&[implied])), Before::Unset);
-    }
-
-    #[test]
-    fn a_key_is_known_in_each_of_its_spellings() {
-        let before = [right("outlier.min_requests", "7")];
-        assert_eq!(remembered("outlier.min-requests", Some(&before)), Before::Value("7".into()));
     }
 }

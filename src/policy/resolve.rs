@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Mode, Policy,
-    settings::{KEYS, key},
+    settings::{EJECTIONS, KEYS, key},
 };
 use crate::catalog::{Before, Service, ServiceName, Setting};
 
@@ -110,10 +110,8 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
 
 /// What is wrong in the settings of this service; nothing for nearly all of them.
 pub fn problems(config: &ConfigPolicies, service: &Service) -> Vec<String> {
-    // The configuration alone is right: a file with anything wrong in it is refused. What is right by
-    // itself can only contradict another: see `settle_ejection`.
-    let doubtful = |setting: &Setting| setting.wrong.is_some() || setting.key.contains("ejection");
-    match service.settings.iter().any(doubtful) {
+    // The configuration is right: a file with anything wrong in it is refused.
+    match service.settings.iter().any(|setting| setting.wrong.is_some()) {
         true => first(resolve(config, service).problems),
         false => Vec::new(),
     }
@@ -154,7 +152,6 @@ impl Default for Resolved {
 impl Resolved {
     /// Lets these settings win over what holds so far.
     fn apply(&mut self, layer: &[&Setting]) {
-        let before = self.clone();
         for setting in layer {
             let (value, origin) = match instead(setting) {
                 Ok(()) => (&*setting.value, setting.origin.clone()),
@@ -170,7 +167,7 @@ impl Resolved {
                 self.note(key.name, origin);
             }
         }
-        self.settle_ejection(&before);
+        self.settle_ejection(layer);
     }
 
     fn note(&mut self, name: &'static str, origin: String) {
@@ -184,30 +181,31 @@ impl Resolved {
         }
     }
 
-    /// A first ejection longer than the longest is a contradiction: neither value of this layer
-    /// can be trusted, so that those before it stay.
-    fn settle_ejection(&mut self, before: &Self) {
-        if self.policy.outlier.base_ejection <= self.policy.outlier.max_ejection {
+    /// A first ejection must not be longer than the longest. Where this layer made it so, what it says
+    /// holds, and the other gives way.
+    fn settle_ejection(&mut self, layer: &[&Setting]) {
+        let outlier = &mut self.policy.outlier;
+        if outlier.base_ejection <= outlier.max_ejection {
             return;
         }
-        let pair = ["outlier.base_ejection", "outlier.max_ejection"];
-        let told: Vec<String> = self
-            .origins
-            .iter()
-            .filter(|known| pair.contains(&known.name))
-            .map(|known| format!("{} {} ({})", known.name, known.value, known.origin))
-            .collect();
-        self.problems.push(format!(
-            "{}: the first must not be longer than the second",
-            told.join(" contradicts ")
-        ));
-        self.policy.outlier.base_ejection = before.policy.outlier.base_ejection;
-        self.policy.outlier.max_ejection = before.policy.outlier.max_ejection;
-        for (known, earlier) in self.origins.iter_mut().zip(&before.origins) {
-            if pair.contains(&known.name) {
-                known.clone_from(earlier);
-            }
+        let [base, max] = EJECTIONS;
+        let (follows, leads) = match layer.iter().any(|setting| setting.key == max) {
+            true => (base, max),
+            false => (max, base),
+        };
+        if follows == base {
+            outlier.base_ejection = outlier.max_ejection;
+        } else {
+            outlier.max_ejection = outlier.base_ejection;
         }
+        let of = |name: &str| self.origins.iter().find(|known| known.name == name).cloned();
+        let (Some(lost), Some(won)) = (of(follows), of(leads)) else { return };
+        let than = if follows == base { "longer" } else { "shorter" };
+        self.notes.push(format!(
+            "{follows} {} ({}) would be {than} than {leads} {} ({}): it is {} as well",
+            lost.value, lost.origin, won.value, won.origin, won.value
+        ));
+        self.note(follows, format!("as {leads}, {}", won.origin));
     }
 }
 
@@ -222,9 +220,12 @@ fn instead(setting: &Setting) -> Result<(), (String, Option<&str>)> {
         }
         Before::Unknown => (None, "what it would be without".to_owned()),
     };
-    let known = key(&setting.key).is_ok();
-    let told = if known { format!("; it is {told}") } else { String::new() };
-    Err((format!("{}: {}{told}", setting.origin, wrong.why), value.filter(|_| known)))
+    let Ok(key) = key(&setting.key) else {
+        return Err((format!("{}: {}", setting.origin, wrong.why), None));
+    };
+    let what = if wrong.why.starts_with(key.name) { "it" } else { key.name };
+    let joint = if wrong.why.ends_with('?') { "" } else { ";" };
+    Err((format!("{}: {}{joint} {what} is {told}", setting.origin, wrong.why), value))
 }
 
 #[cfg(test)]

@@ -205,7 +205,7 @@ pub fn key(name: &str) -> Result<&'static Key, String> {
     // `outlier: off` is what anyone would write.
     let canonical = if canonical == "outlier" { "outlier.enabled" } else { &canonical };
     KEYS.iter().find(|key| key.name == canonical).ok_or_else(|| {
-        let near = near(canonical, KEYS.iter().map(|key| key.name));
+        let near = near_keys(name);
         let known = KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
         match near.is_empty() {
             true => format!("no setting \"{name}\"; there are {known}"),
@@ -214,11 +214,73 @@ pub fn key(name: &str) -> Result<&'static Key, String> {
     })
 }
 
-/// The setting, marked where its value can't be taken.
-pub fn judged(setting: Setting) -> Setting {
-    let why = key(&setting.key).and_then(|key| key.set(&mut Policy::default(), &setting.value));
-    let wrong = why.err().map(|why| Box::new(Wrong { why, before: Before::default() }));
-    Setting { wrong, ..setting }
+/// The settings that one source says of a service: each under its key as tables have it, and marked
+/// where it can't hold.
+///
+/// One whose key is none goes under the key that was meant, where that can be told: with `mod: off` in
+/// place of `mode: off`, the mode is what is not understood, and must not fall back to `on`.
+pub fn judged(settings: impl IntoIterator<Item = Setting>) -> Vec<Setting> {
+    let mut policy = Policy::default();
+    let mut settings: Vec<Setting> = settings.into_iter().collect();
+    let mut unknown = Vec::new();
+    for (at, setting) in settings.iter_mut().enumerate() {
+        match key(&setting.key) {
+            Ok(key) => {
+                setting.key = key.name.to_owned();
+                let set = key.set(&mut policy, &setting.value);
+                setting.wrong = set.err().map(wrong);
+            }
+            Err(why) => {
+                setting.wrong = Some(wrong(why));
+                unknown.push(at);
+            }
+        }
+    }
+    for at in unknown {
+        let meant = meant(&settings[at].key).map(|key| key.name);
+        if let Some(meant) = meant.filter(|meant| settings.iter().all(|it| it.key != *meant)) {
+            settings[at].key = meant.to_owned();
+        }
+    }
+    let ejection = policy.outlier;
+    if ejection.base_ejection > ejection.max_ejection {
+        let mut pair: Vec<&mut Setting> = (settings.iter_mut())
+            .filter(|it| it.wrong.is_none() && EJECTIONS.contains(&&*it.key))
+            .collect();
+        // One alone may contradict another layer's, and that is for the strongest to decide.
+        let both = EJECTIONS.iter().all(|key| pair.iter().any(|it| it.key == *key));
+        for setting in pair.iter_mut().filter(|_| both) {
+            setting.wrong = Some(wrong(format!(
+                "{} {} is longer than {} {}: it must not be",
+                EJECTIONS[0],
+                humantime::format_duration(ejection.base_ejection),
+                EJECTIONS[1],
+                humantime::format_duration(ejection.max_ejection)
+            )));
+        }
+    }
+    settings
+}
+
+/// The first ejection, and the longest.
+pub const EJECTIONS: [&str; 2] = ["outlier.base_ejection", "outlier.max_ejection"];
+
+fn wrong(why: String) -> Box<Wrong> {
+    Box::new(Wrong { why, before: Before::default() })
+}
+
+/// The key that was probably meant by one that is none.
+fn meant(name: &str) -> Option<&'static Key> {
+    // `mode: {a: b}`
+    let outer = name.split_once('.').and_then(|(outer, _)| key(outer).ok());
+    outer.or_else(|| match &near_keys(name)[..] {
+        [only] => key(only).ok(),
+        _ => None,
+    })
+}
+
+fn near_keys(name: &str) -> Vec<String> {
+    near(&name.replace('-', "_").to_ascii_lowercase(), KEYS.iter().map(|key| key.name))
 }
 
 /// A share of 0% to 100%, in digits.

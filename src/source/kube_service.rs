@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1 as api;
 use super::endpoint_slice::{Family, Protocol, SliceError};
 use crate::{
     catalog::{ServiceName, Setting},
-    policy::settings::judged,
+    policy::settings::{judged, key},
 };
 
 /// Settings on a Service object begin with this.
@@ -71,8 +71,10 @@ impl KubeService {
         let annotations = metadata.annotations.unwrap_or_default();
         let mut written: Vec<Setting> = annotations.into_iter().filter_map(annotation).collect();
         let too_many = written.len() > MOST_ANNOTATIONS;
+        // Whatever else is there, it must not push out what is understood.
+        written.sort_by_key(|setting| key(&setting.key).is_err());
         written.truncate(MOST_ANNOTATIONS);
-        settings.extend(written);
+        settings.extend(judged(written));
         let mut notes = notes(
             spec.type_.as_deref(),
             spec.external_name.as_deref(),
@@ -99,10 +101,12 @@ impl KubeService {
 
 fn annotation((key, mut value): (String, String)) -> Option<Setting> {
     let setting = key.strip_prefix(ANNOTATION)?;
-    // No setting is so long: what is kept of a wrong one is for a person.
-    let end = value.char_indices().nth(LONGEST_VALUE).map_or(value.len(), |(end, _)| end);
-    value.truncate(end);
-    Some(judged(Setting::new(setting, value, format!("annotation {key}"))))
+    // No setting is so long: what is kept of a wrong one is for a person, and stays wrong.
+    if let Some((end, _)) = value.char_indices().nth(LONGEST_VALUE) {
+        value.truncate(end);
+        value.push('…');
+    }
+    Some(Setting::new(setting, value, format!("annotation {key}")))
 }
 
 fn family(text: &str) -> Option<Family> {
@@ -163,19 +167,29 @@ mod tests {
         let long = "\u{1F600}".repeat(10_000);
         let annotations: serde_json::Map<_, _> = (0..5_000)
             .map(|number| (format!("{ANNOTATION}key-{number:04}"), json!(long)))
-            .chain([(format!("{ANNOTATION}choices"), json!("3")), ("other".into(), json!("1"))])
+            .chain([(format!("{ANNOTATION}zone"), json!("off")), ("other".into(), json!("1"))])
             .collect();
         let metadata = json!({ "name": "cart", "namespace": "shop", "annotations": annotations });
         let object = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
         let service = KubeService::of(object).unwrap();
         assert_eq!(service.settings.len(), MOST_ANNOTATIONS);
+        // What is understood is not pushed out.
         assert_eq!(
             service.settings[0],
-            Setting::new("choices", "3", "annotation pointsman.dev/choices")
+            Setting::new("zone", "off", "annotation pointsman.dev/zone")
         );
         let wrong = &service.settings[1];
-        assert_eq!(wrong.value.chars().count(), LONGEST_VALUE);
+        assert_eq!(wrong.value.chars().count(), LONGEST_VALUE + 1);
         assert!(wrong.wrong.as_ref().unwrap().why.contains("no setting \"key-0000\""));
         assert!(service.notes[0].starts_with("more than 64 annotations pointsman.dev/"));
+    }
+
+    #[test]
+    fn what_is_cut_off_makes_no_value_right() {
+        let value = format!("on{}, but not really", " ".repeat(100));
+        let annotations = json!({ "pointsman.dev/mode": value });
+        let metadata = json!({ "name": "cart", "namespace": "shop", "annotations": annotations });
+        let object = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
+        assert!(KubeService::of(object).unwrap().settings[0].wrong.is_some());
     }
 }

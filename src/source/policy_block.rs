@@ -17,13 +17,7 @@ use super::{
     problem::{Place, Problem},
     shape,
 };
-use crate::{
-    catalog::Setting,
-    policy::{
-        Policy,
-        settings::{judged, key},
-    },
-};
+use crate::{catalog::Setting, policy::settings::judged};
 
 /// The settings of a `policy:` block, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,52 +29,23 @@ pub struct PolicyBlock {
 impl PolicyBlock {
     /// As a service carries them; `kind` is what a person calls the file.
     pub fn settings(&self, kind: &str, file: &Arc<str>) -> Vec<Setting> {
-        self.settings
-            .iter()
-            .map(|(key, value, at)| {
-                let place = Place { column: None, ..document::place(file, *at) };
-                judged(Setting::new(key, value, format!("{kind} {place}")))
-            })
-            .collect()
+        judged(self.settings.iter().map(|(key, value, at)| {
+            let place = Place { column: None, ..document::place(file, *at) };
+            Setting::new(key, value, format!("{kind} {place}"))
+        }))
     }
 }
 
 impl PolicyBlock {
     /// What is wrong in it; `path` is its field's.
     pub fn problems(&self, file: &Arc<str>, path: &str) -> Vec<Problem> {
-        let at = |key: &str| {
-            let known = self.settings.iter().rfind(|(known, ..)| known == key);
-            document::place(file, known.map_or(Location::UNKNOWN, |(_, _, at)| *at))
-        };
-        judge(&self.settings("line", &"".into()))
-            .into_iter()
-            .map(|(key, what)| Problem { place: at(&key), field: format!("{path}.{key}"), what })
-            .collect()
+        let judged = self.settings("line", &"".into());
+        let wrong = self.settings.iter().zip(judged).filter_map(|((key, _, at), setting)| {
+            let place = document::place(file, *at);
+            Some(Problem { place, field: format!("{path}.{key}"), what: setting.wrong?.why })
+        });
+        wrong.collect()
     }
-}
-
-/// What is wrong in settings of one origin: the key, and what would be right.
-pub(super) fn judge(settings: &[Setting]) -> Vec<(String, String)> {
-    let mut policy = Policy::default();
-    let mut wrong: Vec<(String, String)> = settings
-        .iter()
-        .filter_map(|setting| {
-            let set = key(&setting.key).and_then(|known| known.set(&mut policy, &setting.value));
-            Some((setting.key.clone(), set.err()?))
-        })
-        .collect();
-    let ejection = &policy.outlier;
-    if ejection.base_ejection > ejection.max_ejection {
-        let named = |name: &str| settings.iter().any(|setting| setting.key.ends_with(name));
-        let name = if named("base_ejection") { "base_ejection" } else { "max_ejection" };
-        let what = format!(
-            "base_ejection {} is longer than max_ejection {}: it must not be",
-            humantime::format_duration(ejection.base_ejection),
-            humantime::format_duration(ejection.max_ejection)
-        );
-        wrong.push((format!("outlier.{name}"), what));
-    }
-    wrong
 }
 
 impl<'de> Deserialize<'de> for PolicyBlock {

@@ -15,15 +15,15 @@ use crate::{
 };
 
 fn setting(key: &str, value: &str, origin: &str) -> Setting {
-    judged(Setting::new(key, value, origin))
+    judged([Setting::new(key, value, origin)]).remove(0)
 }
 
 /// `cart.shop`, which has a port, with these settings, each as an annotation.
 fn annotated(settings: &[(&str, &str)]) -> Service {
-    let settings = settings
-        .iter()
-        .map(|(key, value)| setting(key, value, &format!("annotation pointsman.dev/{key}")))
-        .collect();
+    let settings =
+        judged(settings.iter().map(|(key, value)| {
+            Setting::new(*key, *value, format!("annotation pointsman.dev/{key}"))
+        }));
     Service { settings, ..with_ports("cart.shop", vec![port("http", 80, [])]) }
 }
 
@@ -160,7 +160,8 @@ fn an_unknown_setting_names_what_was_probably_meant_and_costs_nothing() {
     let resolved = resolve(&ConfigPolicies::default(), &carried);
     assert_eq!(
         resolved.problems[0],
-        r#"annotation pointsman.dev/zoen: no setting "zoen"; did you mean "zone"?"#
+        "annotation pointsman.dev/zoen: no setting \"zoen\"; did you mean \"zone\"? zone is what it \
+         would be without"
     );
     assert!(
         resolved.problems[1]
@@ -282,17 +283,74 @@ fn values_that_are_no_numbers_words_or_durations_are_refused() {
 }
 
 #[test]
-fn a_first_ejection_longer_than_the_longest_is_named_and_neither_is_taken() {
-    let carried = annotated(&[("outlier.base_ejection", "10m"), ("choices", "4")]);
-    let resolved = resolve(&ConfigPolicies::default(), &carried);
-    assert_eq!(resolved.policy.outlier, Policy::default().outlier);
-    assert_eq!(resolved.policy.choices, 4);
-    assert_eq!(origin(&resolved, "outlier.base_ejection"), ("5s".into(), "default".into()));
+fn of_ejections_that_contradict_each_other_the_stronger_layers_holds() {
+    let alone = annotated(&[("outlier.base_ejection", "10m"), ("choices", "4")]);
+    let resolved = resolve(&ConfigPolicies::default(), &alone);
+    let outlier = &resolved.policy.outlier;
+    assert_eq!((outlier.base_ejection, outlier.max_ejection), (MINUTE * 10, MINUTE * 10));
+    assert!(resolved.problems.is_empty());
     assert_eq!(
-        resolved.problems,
-        ["outlier.base_ejection 10m (annotation pointsman.dev/outlier.base_ejection) contradicts \
-          outlier.max_ejection 5m (default): the first must not be longer than the second"]
+        resolved.notes,
+        ["outlier.max_ejection 5m (default) would be shorter than outlier.base_ejection 10m \
+          (annotation pointsman.dev/outlier.base_ejection): it is 10m as well"]
     );
+    let mut config = ConfigPolicies::default();
+    config.overriding.all.push(setting("outlier.max_ejection", "10s", "override"));
+    let both = annotated(&[("outlier.base_ejection", "1h"), ("outlier.max_ejection", "1h")]);
+    let resolved = resolve(&config, &both);
+    let ten = Duration::from_secs(10);
+    let outlier = &resolved.policy.outlier;
+    assert_eq!((outlier.base_ejection, outlier.max_ejection), (ten, ten));
+    assert_eq!(
+        origin(&resolved, "outlier.base_ejection"),
+        ("10s".into(), "as outlier.max_ejection, override".into())
+    );
+}
+
+#[test]
+fn ejections_of_one_source_that_contradict_each_other_leave_those_before_in_force() {
+    let mut service = annotated(&[("outlier.base_ejection", "2m"), ("outlier.max_ejection", "1m")]);
+    for (setting, value) in service.settings.iter_mut().zip(["10s", "1m"]) {
+        setting.wrong.as_mut().unwrap().before = Before::Value(value.into());
+    }
+    let resolved = resolve(&ConfigPolicies::default(), &service);
+    let outlier = &resolved.policy.outlier;
+    assert_eq!((outlier.base_ejection, outlier.max_ejection), (Duration::from_secs(10), MINUTE));
+    assert!(
+        resolved.problems[0].ends_with(
+            "outlier.base_ejection 2m is longer than outlier.max_ejection 1m: it must not be; it \
+             is 10s, as before"
+        ),
+        "{:?}",
+        resolved.problems
+    );
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// So a mode whose name is misspelt sends no traffic somewhere new.
+#[test]
+fn a_key_that_is_none_is_taken_for_the_one_that_was_meant() {
+    for key in ["mod", "Mode", "MODE", "modes", "mode.a"] {
+        let mut service = annotated(&[(key, "off"), ("virtual_ip", "10.0.0.9")]);
+        let resolved = resolve(&ConfigPolicies::default(), &service);
+        assert_eq!(resolved.policy.mode, Mode::Off, "{key}");
+        let told = &resolved.problems[0];
+        assert!(told.contains(&format!("no setting \"{key}\"")), "{told}");
+        assert!(told.ends_with("mode is off, since nothing was known before"), "{told}");
+        service.settings[0].wrong.as_mut().unwrap().before = Before::Value("10%".into());
+        assert_eq!(resolve(&ConfigPolicies::default(), &service).policy.mode, Mode::Percent(10));
+    }
+    // Where the right one is there as well, or none is near, it is nobody's.
+    for (key, value) in [("mod", "off"), ("entirely-another", "off")] {
+        for settings in [[("mode", "10%"), (key, value)], [(key, value), ("mode", "10%")]] {
+            let resolved = resolve(&ConfigPolicies::default(), &annotated(&settings));
+            assert_eq!(resolved.policy.mode, Mode::Percent(10), "{settings:?}");
+            assert_eq!(resolved.problems.len(), 1);
+        }
+    }
+    let resolved = resolve(&ConfigPolicies::default(), &annotated(&[("entirely-another", "off")]));
+    assert_eq!(resolved.policy, Policy::default());
 }
 
 #[test]

@@ -12,8 +12,7 @@ use crate::{
     source::{
         document::{self, Document},
         endpoint_slice::{Slice, SliceError},
-        kube_service::{ANNOTATION, KubeService},
-        policy_block::judge,
+        kube_service::KubeService,
         problem::{Place, Problem},
     },
 };
@@ -186,10 +185,12 @@ impl Content {
         path: &str,
     ) -> Result<(), Problem> {
         let service = KubeService::of(manifest).map_err(|error| located(error, &place, path))?;
-        let annotations =
-            service.settings.iter().filter(|it| it.origin.starts_with("annotation")).cloned();
-        for (key, what) in judge(&annotations.collect::<Vec<_>>()) {
-            let field = joined(path, &format!("metadata.annotations[\"{ANNOTATION}{key}\"]"));
+        for (setting, wrong) in
+            service.settings.iter().filter_map(|it| Some((it, it.wrong.as_ref()?)))
+        {
+            let annotation = setting.origin.trim_start_matches("annotation ");
+            let field = joined(path, &format!("metadata.annotations[\"{annotation}\"]"));
+            let what = wrong.why.clone();
             self.warnings.push(Problem { place: place.clone(), field, what });
         }
         self.objects.push((Object::Service(service), place));

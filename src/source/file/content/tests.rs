@@ -280,7 +280,7 @@ fn anchors_and_aliases_are_allowed_and_bombs_are_not() {
 fn a_bad_setting_costs_neither_the_file_nor_the_service() {
     let read = content(
         "services:\n  - name: cart.shop\n    policy:\n      zoen: off\n      choices: 9\n      \
-         outlier: {base_ejection: 10m}\n    endpoints: []\n",
+         outlier: {base_ejection: 10m, max_ejection: 5m}\n    endpoints: []\n",
     );
     let warnings: Vec<String> = read.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -288,8 +288,10 @@ fn a_bad_setting_costs_neither_the_file_nor_the_service() {
         [
             "s.yaml:4:13: services[0].policy.zoen: no setting \"zoen\"; did you mean \"zone\"?",
             "s.yaml:5:16: services[0].policy.choices: choices is \"9\": it must be 1 to 8",
-            "s.yaml:6:32: services[0].policy.outlier.base_ejection: base_ejection 10m is longer \
-             than max_ejection 5m: it must not be",
+            "s.yaml:6:32: services[0].policy.outlier.base_ejection: outlier.base_ejection 10m is \
+             longer than outlier.max_ejection 5m: it must not be",
+            "s.yaml:6:51: services[0].policy.outlier.max_ejection: outlier.base_ejection 10m is \
+             longer than outlier.max_ejection 5m: it must not be",
         ]
     );
     assert_eq!(read.services.len(), 1);
