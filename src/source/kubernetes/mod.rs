@@ -11,7 +11,8 @@
 //! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
 //! - `on_demand`: the names of all services, and who is followed
 //! - `node`: which zone this agent is in; [`taint`]: what its node registered with until it is ready
-//! - `problems`: what is wrong now; [`events`]: what is wrong with a Service, said at the Service
+//! - `problems`: what is wrong now; [`events`]: what is wrong with a Service, said at the Service;
+//!   `event_queue`: which of that is written when
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ mod access;
 mod backoff;
 mod client;
 pub mod cluster;
+mod event_queue;
 pub mod events;
 mod follow;
 mod line;
