@@ -5,7 +5,8 @@
 //!
 //! - [`cluster`]: which one is meant, and how much of it
 //! - `client`: how its API server is reached; `access`: what it means when that says no
-//! - `line`: a connection that many share; `reach`: when it may be made, `turns`: who asks next
+//! - `line`: a connection that many share; `reach`: when it may be made, `turns`: who asks next;
+//!   `first_answer`: how long a new one may be without an answer
 //! - `watch`: a watch that never ends; `backoff`: how long it waits after a failure
 //! - `silence`: when what it said is stale
 //! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
@@ -40,6 +41,7 @@ mod client;
 pub mod cluster;
 mod event_queue;
 pub mod events;
+mod first_answer;
 mod follow;
 mod line;
 mod node;
