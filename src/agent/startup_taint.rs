@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     config::TaintKey,
     plan::Here,
-    source::{Cluster, Spec, kubernetes::taint},
+    source::{Cluster, Spec, kubernetes::taint, own_cluster},
 };
 
 /// A taint of the agent's own node, and the cluster of which that is a node.
@@ -17,16 +17,12 @@ pub struct StartupTaint {
 }
 
 impl StartupTaint {
-    /// The node is that of the first source that is a cluster.
+    /// The node is one of the [`own_cluster`].
     ///
     /// # Errors
     /// What is missing, and how to say it.
     pub fn new(key: TaintKey, sources: &[Spec], here: &Here) -> Result<Self, String> {
-        let cluster = sources.iter().find_map(|source| match source {
-            Spec::Kubernetes(cluster) => Some(cluster.clone()),
-            Spec::File(_) => None,
-        });
-        match (cluster, here.node.clone()) {
+        match (own_cluster(sources).cloned(), here.node.clone()) {
             (Some(cluster), Some(node)) => Ok(Self { key, node, cluster }),
             (None, _) => {
                 Err(format!("--remove-taint {key}: add --source kubernetes, whose node it is"))

@@ -204,12 +204,9 @@ fn options(
     })
 }
 
-/// That of the first source that is one.
+/// In which events are written.
 fn cluster(sources: &[Spec]) -> Result<Cluster, Failure> {
-    let cluster = sources.iter().find_map(|source| match source {
-        Spec::Kubernetes(cluster) => Some(cluster.clone()),
-        Spec::File(_) => None,
-    });
+    let cluster = source::own_cluster(sources).cloned();
     cluster.ok_or_else(|| usage("--events: add --source kubernetes, in whose Services they are"))
 }
 

@@ -41,6 +41,14 @@ pub enum Spec {
     Kubernetes(Cluster),
 }
 
+/// The cluster that the agent is of, and in which it writes: that of the first source that is one.
+pub fn own_cluster(sources: &[Spec]) -> Option<&Cluster> {
+    sources.iter().find_map(|source| match source {
+        Spec::Kubernetes(cluster) => Some(cluster),
+        Spec::File(_) => None,
+    })
+}
+
 /// Why a text names no source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -166,5 +174,20 @@ pub async fn run(
     tokio::select! {
         () = work => {}
         () = cancelled => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_cluster_is_that_of_the_first_source_that_is_one() {
+        let specs = |texts: &[&str]| -> Vec<Spec> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let several = specs(&["file:a.yaml", "kubernetes:context=a", "kubernetes:context=b"]);
+        assert_eq!(own_cluster(&several).unwrap().to_string(), "kubernetes:context=a");
+        assert_eq!(own_cluster(&specs(&["file:a.yaml"])), None);
     }
 }

@@ -3,6 +3,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -199,6 +200,12 @@ impl Own {
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     }
 
+    fn signal(&self, program: &str, signal: Signal) {
+        let pid = std::fs::read_to_string(self.0.path().join(format!("{program}.pid"))).unwrap();
+        let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
     async fn shop(&self) -> Shop {
         let kubeconfig = self.0.path().join("identities/administrator.kubeconfig");
         Cluster::at(&kubeconfig).await.namespace().await
@@ -263,4 +270,22 @@ async fn an_api_server_that_hangs_without_a_word_is_noticed() {
     assert_eq!(crate::cluster::endpoints(&agent, &shop.named("cart")).await.len(), 3);
     proxy.mend();
     shop.served(&agent, &THREE[1..]).await;
+}
+
+/// What it is asked for waits for etcd, while it answers pings.
+#[tokio::test]
+async fn an_api_server_that_takes_connections_and_answers_nothing_is_connected_to_anew() {
+    let own = Own::up();
+    let shop = own.shop().await;
+    shop.by_hand(json!({})).await;
+    shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"] }])).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (proxy, through) = Proxy::before(&shop.cluster.kubeconfig, folder.path());
+    own.signal("etcd", Signal::STOP);
+    let agent = agent_by(&through, folder, &[]);
+    agent.logs("the API server took a connection and did not answer within 10s");
+    until(true, async || proxy.connections() >= 2).await;
+    own.signal("etcd", Signal::CONT);
+    agent.logs("answered");
+    shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
 }

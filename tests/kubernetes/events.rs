@@ -5,11 +5,12 @@ use k8s_openapi::api::{
     rbac::v1::{ClusterRole, PolicyRule},
 };
 use kube::{Api, api::ListParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     account::Account,
-    cluster::{Shop, agent_by, pick, until},
+    cluster::{Cluster, Shop, agent_by, pick, until},
+    proxy::Proxy,
     rights::documented,
 };
 
@@ -45,20 +46,38 @@ async fn a_wrong_setting_is_an_event_on_its_service_once_however_many_agents_see
     misspelt(&account.shop).await;
     let kubeconfig = account.kubeconfig().await;
     let agents = ["node-a", "node-b"].map(|node| {
-        agent_by(&kubeconfig, tempfile::tempdir().unwrap(), &["--node", node, "--events"])
+        let arguments = ["--node", node, "--events", "--log", "pointsman=debug"];
+        agent_by(&kubeconfig, tempfile::tempdir().unwrap(), &arguments)
     });
     for agent in &agents {
         pick(agent, &account.shop.named("cart")).await;
         agent.logs("wrong setting");
     }
-    until(1, async || events(&account.shop).await.len()).await;
+    let logged = |what| agents.iter().filter(|agent| agent.has_logged(what)).count();
+    until((1, 1), async || (logged("an event is written"), logged("the event was there"))).await;
+    assert_eq!(events(&account.shop).await.len(), 1);
     let (service, message) = events(&account.shop).await.remove(0);
     assert_eq!(service, "cart");
     assert!(message.contains("mode is \"offf\": it must be off, shadow"), "{message}");
-    assert!(
-        agents.iter().all(|agent| !agent.has_logged("create events")),
-        "the second finds it there"
-    );
+    assert_eq!(logged("create events"), 0, "the second finds it there");
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_at_once_is_told_over_one_connection() {
+    let shop = Cluster::shared().await.namespace().await;
+    shop.by_hand(json!({})).await;
+    let keys = ["mode", "zone", "strategy", "choices", "panic-below"];
+    let wrong: Value =
+        keys.map(|it| (format!("pointsman.dev/{it}"), json!("?"))).into_iter().collect();
+    shop.patch::<Service>("cart", json!({ "metadata": { "annotations": wrong } })).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (proxy, through) = Proxy::before(&shop.cluster.kubeconfig, folder.path());
+    let agent = agent_by(&through, folder, &["--events"]);
+    agent.logs("answered");
+    let before = proxy.connections();
+    pick(&agent, &shop.named("cart")).await;
+    until(keys.len(), async || events(&shop).await.len()).await;
+    assert_eq!(proxy.connections() - before, 1);
 }
 
 #[tokio::test]

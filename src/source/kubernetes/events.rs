@@ -1,83 +1,114 @@
 //! Events on Services, for those who look with `kubectl describe`.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use k8s_openapi::api::core::v1::Event;
 use kube::{Api, api::PostParams};
 use serde_json::json;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tracing::debug;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     access::{self, Resource},
-    client::{self, Connections},
+    client::{self, Connections, Seat},
     cluster::Cluster,
+    event_queue::{Queue, Said},
     problems::Problems,
 };
 use crate::{catalog::ServiceName, clock, source::Status};
 
-/// What may wait to be written; more is dropped, as the log has it too.
-const WAITING: usize = 64;
+/// Until an event counts as not written: the next is to go over another connection. What an API server
+/// answers in takes milliseconds. Range 1 to 60 s.
+const WRITE: Duration = Duration::from_secs(10);
 /// Why they are written.
 const REASON: &str = "WrongSetting";
 const REPORTER: &str = "pointsman-agent";
 
 /// Where to say what is wrong with a Service; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Events(Sender<(ServiceName, String)>);
+pub struct Events(Queue);
 
 impl Events {
     /// What is written, and what has to run for it: [`write()`].
     #[must_use]
     pub fn new() -> (Self, Waiting) {
-        let (sender, receiver) = channel(WAITING);
-        (Self(sender), Waiting(receiver))
+        let queue = Queue::default();
+        (Self(queue.clone()), Waiting(queue))
     }
 
-    /// Says it, unless too many wait.
+    /// Says it, unless too much is said.
     pub fn warn(&self, service: &ServiceName, message: &str) {
-        // Full, or the agent ends.
-        self.0.try_send((service.clone(), message.to_owned())).ok();
+        self.0.put(service, message);
     }
 }
 
 /// What is still to be written.
 #[derive(Debug)]
-pub struct Waiting(Receiver<(ServiceName, String)>);
+pub struct Waiting(Queue);
 
 /// Writes them, for ever.
-pub async fn write(cluster: Cluster, node: Option<Arc<str>>, mut waiting: Waiting) {
+pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: Waiting) {
     let problems = Problems::new(Status::default(), cluster.to_string().into());
     let finder: Arc<str> = "events".into();
-    while let Some((service, message)) = waiting.0.recv().await {
-        match create(&cluster, node.as_deref(), &service, &message).await {
+    // For as long as events wait: they are rare.
+    let mut open = None;
+    loop {
+        let said = waiting.0.next().await;
+        match create(&cluster, &mut open, node.as_deref(), &said).await {
             Ok(()) => problems.mended(&finder),
             Err(what) => problems.found(&finder, &what),
+        }
+        if waiting.0.is_empty() {
+            open = None;
         }
     }
 }
 
-/// The connection is for this once: they are rare.
+/// A way to the API server, on one connection.
+struct Open {
+    connections: Connections,
+    seat: Seat,
+}
+
+impl Open {
+    async fn new(cluster: &Cluster) -> Result<Self, String> {
+        let connections = Connections::new(client::config(cluster).await?);
+        let seat = connections.seat()?;
+        Ok(Self { connections, seat })
+    }
+}
+
+/// Over what is open, where something is.
 async fn create(
     cluster: &Cluster,
+    open: &mut Option<Open>,
     node: Option<&str>,
-    service: &ServiceName,
-    message: &str,
+    said: &Said,
 ) -> Result<(), String> {
-    let config = client::config(cluster).await?;
-    let connections = Connections::new(config);
-    let seat = connections.seat()?;
-    let events = Api::<Event>::namespaced(seat.client.clone(), &service.namespace);
-    let event = event(node, service, message, clock::wall())?;
-    match events.create(&PostParams::default(), &event).await {
-        Ok(_) => Ok(()),
-        // The agent of another node said it.
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        Err(error) => {
-            let server = connections.server();
-            Err(access::of_call(&error, "create", Resource::Events, &server).what)
+    let way = match open.take() {
+        Some(way) => way,
+        None => Open::new(cluster).await?,
+    };
+    let server = way.connections.server();
+    let events = Api::<Event>::namespaced(way.seat.client.clone(), &said.service.namespace);
+    let event = event(node, &said.service, &said.message, clock::wall())?;
+    let params = PostParams::default();
+    let Ok(written) = tokio::time::timeout(WRITE, events.create(&params, &event)).await else {
+        let within = humantime::format_duration(WRITE);
+        return Err(format!("no answer from {server} to \"create events\" within {within}"));
+    };
+    *open = Some(way);
+    match written {
+        Ok(_) => debug!(service = %said.service, "an event is written"),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            debug!(service = %said.service, "the event was there: another node's agent said it");
         }
+        Err(error) => return Err(access::of_call(&error, "create", Resource::Events, &server).what),
     }
+    Ok(())
 }
 
 /// Its name is that of what it says: of the agents of all nodes the first writes it, for an hour, as

@@ -15,7 +15,7 @@ use std::{
 use http::{Request, Response, Uri, header::HOST, uri::PathAndQuery};
 use hyper::{
     body::Incoming,
-    client::conn::{http1, http2},
+    client::conn::{TrySendError, http1, http2},
 };
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
@@ -29,6 +29,7 @@ use tracing::debug;
 
 use super::{
     client::in_words,
+    first_answer::{FirstAnswer, Patience},
     reach::{Attempt, Reach},
 };
 
@@ -47,7 +48,13 @@ pub(super) struct Line {
     connector: HttpsConnector<HttpConnector>,
     reach: Reach,
     /// Held while it is made.
-    open: Mutex<Option<Open>>,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    open: Option<Open>,
+    patience: Patience,
 }
 
 #[derive(Clone)]
@@ -55,6 +62,7 @@ struct Open {
     sender: http2::SendRequest<Body>,
     /// When the API server was last reached by it, as [`Reach`] counts.
     epoch: Arc<AtomicU64>,
+    first: Arc<FirstAnswer>,
 }
 
 /// What a request goes by.
@@ -64,9 +72,22 @@ enum Way {
     Alone(http1::SendRequest<Body>, u64),
 }
 
+/// The head of an answer, or the request that did not leave.
+type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
+
+impl Way {
+    fn first(&self) -> Arc<FirstAnswer> {
+        match self {
+            Self::Shared(open) => open.first.clone(),
+            // Each request is the first on its connection, and may take as long as on a shared one.
+            Self::Alone(..) => Arc::new(FirstAnswer::new(None)),
+        }
+    }
+}
+
 impl Line {
     pub(super) fn new(connector: HttpsConnector<HttpConnector>, reach: Reach) -> Self {
-        Self { connector, reach, open: Mutex::default() }
+        Self { connector, reach, held: Mutex::default() }
     }
 
     /// The answer to a request: its head.
@@ -75,23 +96,11 @@ impl Line {
         mut request: Request<Body>,
     ) -> Result<Response<Incoming>, BoxError> {
         loop {
-            let (way, attempt) = self.way(request.uri()).await?;
-            let sent = match way {
-                Way::Shared(mut open) => {
-                    let sent = open.sender.try_send_request(request).await;
-                    if sent.is_ok() {
-                        let epoch = self.reach.answered(open.epoch.load(Relaxed));
-                        open.epoch.store(epoch, Relaxed);
-                    }
-                    sent
-                }
-                Way::Alone(mut sender, epoch) => {
-                    let sent = sender.try_send_request(origin_form(request)?).await;
-                    if sent.is_ok() {
-                        self.reach.answered(epoch);
-                    }
-                    sent
-                }
+            let (way, mut attempt) = self.way(request.uri()).await?;
+            let first = way.first();
+            let sent = tokio::select! {
+                sent = self.send_by(way, request) => sent?,
+                none = first.given_up(&mut attempt) => return Err(none.into()),
             };
             let mut unsent = match sent {
                 Ok(response) => return Ok(response),
@@ -111,21 +120,48 @@ impl Line {
         }
     }
 
+    async fn send_by(&self, way: Way, request: Request<Body>) -> Result<Sent, BoxError> {
+        let sent = match way {
+            Way::Shared(mut open) => {
+                let sent = open.sender.try_send_request(request).await;
+                if sent.is_ok() {
+                    open.first.came();
+                    let epoch = self.reach.answered(open.epoch.load(Relaxed));
+                    open.epoch.store(epoch, Relaxed);
+                }
+                sent
+            }
+            Way::Alone(mut sender, epoch) => {
+                let sent = sender.try_send_request(origin_form(request)?).await;
+                if sent.is_ok() {
+                    self.reach.answered(epoch);
+                }
+                sent
+            }
+        };
+        Ok(sent)
+    }
+
     /// The connection that there is, or a new one; then the attempt is over with the first answer.
     async fn way(&self, uri: &Uri) -> Result<(Way, Option<Attempt>), BoxError> {
-        let mut open = self.open.lock().await;
-        if let Some(there) = &*open {
-            if !there.sender.is_closed() {
+        let mut held = self.held.lock().await;
+        if let Some(there) = &held.open {
+            let ended = there.sender.is_closed();
+            if !ended && !there.first.is_overdue() {
                 return Ok((Way::Shared(there.clone()), None));
             }
-            self.reach.lost(there.epoch.load(Relaxed));
-            *open = None;
+            if ended {
+                self.reach.lost(there.epoch.load(Relaxed));
+            }
+            let first = there.first.clone();
+            held.patience.learn(&first);
+            held.open = None;
         }
         let attempt = self.reach.turn().await.map_err(|why| BoxError::from(&*why))?;
-        match self.connect(uri, attempt.epoch()).await {
+        match self.connect(uri, attempt.epoch(), held.patience.longest()).await {
             Ok(way) => {
                 if let Way::Shared(new) = &way {
-                    *open = Some(new.clone());
+                    held.open = Some(new.clone());
                 }
                 Ok((way, Some(attempt)))
             }
@@ -136,7 +172,7 @@ impl Line {
         }
     }
 
-    async fn connect(&self, uri: &Uri, epoch: u64) -> Result<Way, BoxError> {
+    async fn connect(&self, uri: &Uri, epoch: u64, longest: Duration) -> Result<Way, BoxError> {
         let connecting = async {
             let stream = self.connector.clone().oneshot(uri.clone()).await?;
             match is_http2(&stream) {
@@ -151,7 +187,8 @@ impl Line {
                         let ended = connection.await;
                         debug!(?ended, "a connection to the API server ended");
                     });
-                    Ok(Way::Shared(Open { sender, epoch: Arc::new(AtomicU64::new(epoch)) }))
+                    let (epoch, first) = (AtomicU64::new(epoch), FirstAnswer::new(Some(longest)));
+                    Ok(Way::Shared(Open { sender, epoch: epoch.into(), first: first.into() }))
                 }
                 false => {
                     let (sender, connection) = http1::handshake(stream).await?;
@@ -184,4 +221,86 @@ fn origin_form(mut request: Request<Body>) -> Result<Request<Body>, BoxError> {
         *request.uri_mut() = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
     }
     Ok(request)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::JoinHandle,
+    };
+
+    use super::*;
+    use crate::source::kubernetes::client::Connections;
+
+    /// More than all that is waited for here.
+    const LONG: Duration = Duration::from_secs(60);
+
+    type Answer = Result<String, String>;
+
+    /// An API server without HTTP/2, and a way to it.
+    async fn server() -> (TcpListener, Connections) {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", server.local_addr().unwrap()).parse().unwrap();
+        (server, Connections::new(kube::Config::new(url)))
+    }
+
+    fn ask(connections: &Connections) -> JoinHandle<Answer> {
+        let seat = connections.seat().unwrap();
+        tokio::spawn(async move {
+            let request = Request::get("/api").body(Vec::new()).unwrap();
+            seat.client.request_text(request).await.map_err(|error| in_words(&error))
+        })
+    }
+
+    /// The connection on which the server is asked next.
+    async fn asked(server: &TcpListener) -> TcpStream {
+        let (mut asked, _) = server.accept().await.unwrap();
+        assert_ne!(asked.read(&mut [0; 1000]).await.unwrap(), 0);
+        asked
+    }
+
+    async fn answer(asked: &mut TcpStream) {
+        asked.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_request_that_hangs_holds_the_others_up_for_ten_seconds_and_its_answer_counts() {
+        let (server, connections) = server().await;
+        let first = ask(&connections);
+        let mut asked_first = asked(&server).await;
+
+        tokio::time::pause();
+        let begin = tokio::time::Instant::now();
+        let second = tokio::time::timeout(LONG, ask(&connections)).await.expect("it is held up");
+        assert_eq!(begin.elapsed().as_secs(), 10);
+        assert_eq!(
+            second.unwrap().unwrap_err(),
+            "ServiceError: the API server took a connection and did not answer within 10s"
+        );
+        assert!(connections.reach().is_down(), "it waits before it tries again");
+
+        tokio::time::resume();
+        answer(&mut asked_first).await;
+        assert_eq!(first.await.unwrap().unwrap(), "ok");
+        assert!(!connections.reach().is_down());
+        let others = [ask(&connections), ask(&connections)];
+        let mut both = [asked(&server).await, asked(&server).await];
+        for asked in &mut both {
+            answer(asked).await;
+        }
+        for other in others {
+            assert_eq!(other.await.unwrap().unwrap(), "ok", "whoever wants to connects");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_without_an_answer_has_the_next_wait() {
+        let (server, connections) = server().await;
+        let first = ask(&connections);
+        drop(asked(&server).await);
+        first.await.unwrap().unwrap_err();
+        assert!(connections.reach().is_down());
+    }
 }

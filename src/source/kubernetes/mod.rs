@@ -5,13 +5,15 @@
 //!
 //! - [`cluster`]: which one is meant, and how much of it
 //! - `client`: how its API server is reached; `access`: what it means when that says no
-//! - `line`: a connection that many share; `reach`: when it may be made, `turns`: who asks next
+//! - `line`: a connection that many share; `reach`: when it may be made, `turns`: who asks next;
+//!   `first_answer`: how long a new one may be without an answer
 //! - `watch`: a watch that never ends; `backoff`: how long it waits after a failure
 //! - `silence`: when what it said is stale
 //! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
 //! - `on_demand`: the names of all services, and who is followed
 //! - `node`: which zone this agent is in; [`taint`]: what its node registered with until it is ready
-//! - `problems`: what is wrong now; [`events`]: what is wrong with a Service, said at the Service
+//! - `problems`: what is wrong now; [`events`]: what is wrong with a Service, said at the Service;
+//!   `event_queue`: which of that is written when
 
 use std::sync::Arc;
 
@@ -37,7 +39,9 @@ mod access;
 mod backoff;
 mod client;
 pub mod cluster;
+mod event_queue;
 pub mod events;
+mod first_answer;
 mod follow;
 mod line;
 mod node;

@@ -4,7 +4,7 @@
 //! A cut ends all of them at once, on every node of the cluster. If each watch went its own way back,
 //! a node would shake hands hundreds of times, and a thousand nodes would bring down what has just come
 //! up. So one connection tries, after a wait that grows with every failure, and the others follow once
-//! the API server has answered on it.
+//! the API server has answered on it. `first_answer` says how long they wait for that.
 
 use std::sync::Arc;
 
@@ -171,6 +171,11 @@ impl Reach {
 impl Attempt {
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Others wait for what comes of it.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// There was no connection, or no answer on it.

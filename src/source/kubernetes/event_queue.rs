@@ -1,0 +1,271 @@
+//! Which event is written when.
+//!
+//! Whoever may annotate a Service decides what is wrong with it, and how often that changes; every agent
+//! that follows the Service hears of it at the same time. So an agent writes events at a pace, a Service
+//! has a budget of them, and each event waits for a while by chance: of all agents one writes it, and the
+//! others find it there without having asked all at once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rand::RngExt;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::catalog::ServiceName;
+
+/// From one event of an agent to the next. Range 0.1 to 10 s.
+const APART: Duration = Duration::from_secs(1);
+/// An event waits for up to so long, by chance: of 1,000 agents 200 a second ask for it then. That many a
+/// kube-apiserver lets change something at a time (`--max-mutating-requests-inflight`), and each takes
+/// milliseconds. Range 1 to 60 s.
+const SPREAD: Duration = Duration::from_secs(5);
+/// Events of one Service in a row: as many as are told of it at once, ten and one for the rest
+/// (`policy::problems`). client-go's is 25. Range 1 to 25.
+const BURST: u32 = 11;
+/// After that a Service has one event in so long: client-go's (`record.EventCorrelator`).
+const REFILL: Duration = Duration::from_secs(300);
+/// What may wait to be written; more is dropped, as the log has it too. It is written within about as
+/// many times [`APART`].
+const WAITING: usize = 64;
+
+/// An event that is to be written.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Said {
+    pub(super) service: ServiceName,
+    pub(super) message: String,
+    /// Not before.
+    due: Instant,
+}
+
+/// What is to be written; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Queue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    held: Mutex<Held>,
+    came: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    /// In the order of coming.
+    waiting: Vec<Said>,
+    budgets: Budgets,
+    /// Nothing is written before.
+    free: Option<Instant>,
+}
+
+impl Queue {
+    /// Takes an event in, where its Service has a budget left.
+    pub(super) fn put(&self, service: &ServiceName, message: &str) {
+        let now = Instant::now();
+        let due = now + rand::rng().random_range(Duration::ZERO..=SPREAD);
+        let said = Said { service: service.clone(), message: message.to_owned(), due };
+        if self.held().put(said, now) {
+            self.0.came.notify_one();
+        }
+    }
+
+    /// Waits for the next event, and until it may be written.
+    pub(super) async fn next(&self) -> Said {
+        loop {
+            let at = match self.held().next(Instant::now()) {
+                Next::Now(said) => return said,
+                Next::At(at) => Some(at),
+                Next::Nothing => None,
+            };
+            let due = async {
+                match at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = due => {}
+                // It may be due sooner.
+                () = self.0.came.notified() => {}
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held().waiting.is_empty()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Next {
+    Now(Said),
+    At(Instant),
+    Nothing,
+}
+
+impl Held {
+    fn put(&mut self, said: Said, now: Instant) -> bool {
+        let pays = self.budgets.pay(&said.service, now);
+        if pays {
+            self.waiting.push(said);
+            if self.waiting.len() > WAITING {
+                self.drop_one();
+            }
+        }
+        pays
+    }
+
+    /// The newest of the namespace with the most: whoever has many Services leaves room for others'.
+    fn drop_one(&mut self) {
+        let mut by_namespace: HashMap<&str, usize> = HashMap::new();
+        for said in &self.waiting {
+            *by_namespace.entry(&said.service.namespace).or_default() += 1;
+        }
+        let of = |at: &usize| (by_namespace.get(&*self.waiting[*at].service.namespace), *at);
+        if let Some(at) = (0..self.waiting.len()).max_by_key(of) {
+            self.waiting.remove(at);
+        }
+    }
+
+    fn next(&mut self, now: Instant) -> Next {
+        let Some((at, due)) =
+            self.waiting.iter().map(|said| said.due).enumerate().min_by_key(|(_, due)| *due)
+        else {
+            return Next::Nothing;
+        };
+        let may = self.free.map_or(due, |free| due.max(free));
+        if may > now {
+            return Next::At(may);
+        }
+        self.free = Some(now + APART);
+        Next::Now(self.waiting.remove(at))
+    }
+}
+
+/// Until when each Service has paid for its events: a token bucket, kept as the time at which it is full
+/// again. A Service whose bucket is full is not kept.
+#[derive(Debug, Default)]
+struct Budgets(HashMap<ServiceName, Instant>);
+
+impl Budgets {
+    fn pay(&mut self, service: &ServiceName, now: Instant) -> bool {
+        self.0.retain(|_, until| *until > now);
+        let until = self.0.get(service).copied().unwrap_or(now) + REFILL;
+        let pays = until <= now + REFILL * BURST;
+        if pays {
+            self.0.insert(service.clone(), until);
+        }
+        pays
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// All that may be written within this time, and when.
+    async fn written(queue: &Queue, within: Duration) -> Vec<(Duration, String)> {
+        let begin = Instant::now();
+        let mut written = Vec::new();
+        while let Ok(said) = tokio::time::timeout_at(begin + within, queue.next()).await {
+            written.push((begin.elapsed(), said.service.to_string()));
+        }
+        written
+    }
+
+    fn say(queue: &Queue, service: &str, n: u64) {
+        queue.put(&service.parse().unwrap(), &format!("mode is \"{n}\""));
+    }
+
+    fn of(written: &[(Duration, String)], service: &str) -> Vec<Duration> {
+        written.iter().filter(|(_, of)| of == service).map(|(when, _)| *when).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_of_an_agent_are_a_second_apart_and_none_is_lost() {
+        let queue = Queue::default();
+        (0..20).for_each(|n| say(&queue, &format!("s{n}.shop"), n));
+        let written = written(&queue, HOUR).await;
+        assert_eq!(written.len(), 20);
+        assert!(written.windows(2).all(|two| two[1].0 - two[0].0 >= APART), "{written:?}");
+        assert!(written[19].0 <= SPREAD + APART * 20, "{written:?}");
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn agents_that_hear_of_it_at_once_write_it_at_different_times() {
+        let mut in_second = [0; SPREAD.as_secs() as usize + 1];
+        for _ in 0..100 {
+            let queue = Queue::default();
+            say(&queue, "cart.shop", 0);
+            let all = written(&queue, HOUR).await;
+            assert_eq!(all.len(), 1);
+            in_second[all[0].0.as_secs() as usize] += 1;
+        }
+        // 20 of 100 in each: 45 are six standard deviations off.
+        assert!(in_second.iter().all(|agents| *agents < 45), "{in_second:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_flips_an_annotation_for_hours_has_few_events_and_others_have_theirs() {
+        let queue = Queue::default();
+        let flips = queue.clone();
+        let flips = tokio::spawn(async move {
+            for n in 0.. {
+                (0..2).for_each(|_| say(&flips, "flips.shop", n % 2));
+                tokio::time::sleep(SECOND / 2).await;
+            }
+        });
+        let other = queue.clone();
+        tokio::spawn(async move {
+            for n in 0..3 {
+                tokio::time::sleep(HOUR / 3).await;
+                say(&other, "cart.other", n);
+            }
+        });
+        let written = written(&queue, HOUR * 2).await;
+        flips.abort();
+        let flipped = of(&written, "flips.shop");
+        let most = BURST as usize + 2 * 3600 / REFILL.as_secs() as usize;
+        assert!((most - 1..=most).contains(&flipped.len()), "{}", flipped.len());
+        let others = of(&written, "cart.other");
+        assert_eq!(others.len(), 3);
+        for (n, when) in others.iter().enumerate() {
+            let said = HOUR / 3 * (n as u32 + 1);
+            assert!(*when <= said + SPREAD + APART * 2, "{others:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_many_services_leaves_room_for_others() {
+        let queue = Queue::default();
+        let flips = queue.clone();
+        let flips = tokio::spawn(async move {
+            for n in 0.. {
+                say(&flips, &format!("s{n}.shop"), 0);
+                tokio::time::sleep(SECOND / 10).await;
+            }
+        });
+        tokio::time::sleep(HOUR / 100).await;
+        say(&queue, "cart.other", 0);
+        let written = written(&queue, SPREAD + APART * (WAITING as u32 + 1)).await;
+        flips.abort();
+        assert_eq!(of(&written, "cart.other").len(), 1, "{}", written.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn budgets_that_are_full_again_take_no_memory() {
+        let queue = Queue::default();
+        (0..10).for_each(|n| say(&queue, &format!("s{n}.shop"), n));
+        tokio::time::sleep(REFILL).await;
+        say(&queue, "cart.shop", 0);
+        assert_eq!(queue.held().budgets.0.len(), 1);
+    }
+}
