@@ -282,7 +282,7 @@ impl Parts {
         runtime.spawn(async move { holds.end_holds().await });
         runtime.spawn(systemd::watchdog());
         let events = options.events.clone().map(|cluster| {
-            let (events, waiting) = Events::new();
+            let (events, waiting) = Events::new(&cluster);
             runtime.spawn(events::write(cluster, options.here.node.clone(), waiting));
             events
         });

@@ -56,7 +56,9 @@ pub(super) async fn tell(catalog: Arc<Catalog>, tables: Tables, events: Option<E
             info!(service = %name, "its settings are all understood now");
         }
         if let Some(events) = &events {
-            news.wrong.iter().take(LINES).for_each(|(name, problem)| events.warn(name, problem));
+            for (name, problem) in news.wrong.iter().take(LINES) {
+                catalog.get(name).iter().for_each(|service| events.warn(service, problem));
+            }
         }
     }
 }

@@ -20,6 +20,8 @@ pub struct Service {
     pub settings: Vec<Setting>,
     /// Which source it comes from, for a person: `file services.yaml`.
     pub source: Arc<str>,
+    /// What its cluster calls it, whatever its name: a Service that is deleted and made anew has another.
+    pub uid: Option<Arc<str>>,
     /// Grows with every change of this service within one run of the agent.
     pub version: u64,
     /// The source has not confirmed this for over ten minutes.
@@ -37,6 +39,7 @@ impl Service {
             terms: Terms::default(),
             settings: Vec::new(),
             source: source.into(),
+            uid: None,
             version: 0,
             stale: false,
             notes: Vec::new(),

@@ -92,6 +92,7 @@ impl Join {
         let slices: Vec<&Slice> = slices.into_iter().flat_map(BTreeMap::values).collect();
         let mut service = Service::new(name.clone(), source.clone(), Vec::new());
         if let Some(object) = object {
+            service.uid.clone_from(&object.uid);
             service.terms = self.terms(object);
             service.settings.clone_from(&object.settings);
             service.notes.clone_from(&object.notes);

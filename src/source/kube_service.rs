@@ -23,6 +23,8 @@ const LONGEST_VALUE: usize = 64;
 pub struct KubeService {
     /// Its name and namespace.
     pub name: ServiceName,
+    /// What its cluster calls it; none in a file.
+    pub uid: Option<Arc<str>>,
     /// Its ports; those of TCP first, since a number may stand for one of each protocol.
     pub ports: Vec<KubePort>,
     /// The families of its endpoints, the preferred one first; empty where it says none.
@@ -88,6 +90,7 @@ impl KubeService {
         let families = spec.ip_families.unwrap_or_default();
         Ok(Self {
             name,
+            uid: metadata.uid.map(Into::into),
             ports: ports(spec.ports.unwrap_or_default())?,
             families: families.iter().filter_map(|family| self::family(family)).collect(),
             external: spec.type_.as_deref() == Some("ExternalName"),

@@ -206,6 +206,8 @@ impl Reading {
             ports: service.ports.iter().map(|it| self.port(it)).collect::<Result<_, _>>()?,
             settings: service.settings.iter().map(setting).collect(),
             source: self.text(service.told_source)?.unwrap_or_default(),
+            // Its source says it anew.
+            uid: None,
             version: 0,
             stale: false,
             // As it was written, it is on them.

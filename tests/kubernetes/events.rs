@@ -60,6 +60,16 @@ async fn a_wrong_setting_is_an_event_on_its_service_once_however_many_agents_see
     assert_eq!(service, "cart");
     assert!(message.contains("mode is \"offf\": it must be off, shadow"), "{message}");
     assert_eq!(logged("create events"), 0, "the second finds it there");
+    // So `kubectl describe` shows it.
+    let cart = account.shop.api::<Service>().get("cart").await.unwrap();
+    let of = Api::<Event>::namespaced(account.shop.cluster.client.clone(), &account.shop.name)
+        .list(
+            &ListParams::default()
+                .fields(&format!("involvedObject.uid={}", cart.metadata.uid.unwrap())),
+        )
+        .await
+        .unwrap();
+    assert_eq!(of.items.len(), 1);
 }
 
 #[tokio::test]

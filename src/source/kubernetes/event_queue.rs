@@ -35,6 +35,8 @@ const WAITING: usize = 64;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Said {
     pub(super) service: ServiceName,
+    /// That of the Service; `kubectl describe` looks for it.
+    pub(super) uid: Option<Arc<str>>,
     pub(super) message: String,
     /// Not before.
     due: Instant,
@@ -61,10 +63,10 @@ struct Held {
 
 impl Queue {
     /// Takes an event in, where its Service has a budget left.
-    pub(super) fn put(&self, service: &ServiceName, message: &str) {
+    pub(super) fn put(&self, service: &ServiceName, uid: Option<Arc<str>>, message: &str) {
         let now = Instant::now();
         let due = now + rand::rng().random_range(Duration::ZERO..=SPREAD);
-        let said = Said { service: service.clone(), message: message.to_owned(), due };
+        let said = Said { service: service.clone(), uid, message: message.to_owned(), due };
         if self.held().put(said, now) {
             self.0.came.notify_one();
         }
@@ -181,7 +183,7 @@ mod tests {
     }
 
     fn say(queue: &Queue, service: &str, n: u64) {
-        queue.put(&service.parse().unwrap(), &format!("mode is \"{n}\""));
+        queue.put(&service.parse().unwrap(), None, &format!("mode is \"{n}\""));
     }
 
     fn of(written: &[(Duration, String)], service: &str) -> Vec<Duration> {

@@ -18,7 +18,7 @@ use super::{
     event_queue::{Queue, Said},
     problems::Problems,
 };
-use crate::{catalog::ServiceName, clock, source::Status};
+use crate::{catalog::Service, clock, source::Status};
 
 /// Until an event counts as not written: the next is to go over another connection. What an API server
 /// answers in takes milliseconds. Range 1 to 60 s.
@@ -29,19 +29,26 @@ const REPORTER: &str = "pointsman-agent";
 
 /// Where to say what is wrong with a Service; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Events(Queue);
+pub struct Events {
+    /// As services of its cluster name their source.
+    source: Arc<str>,
+    queue: Queue,
+}
 
 impl Events {
     /// What is written, and what has to run for it: [`write()`].
     #[must_use]
-    pub fn new() -> (Self, Waiting) {
+    pub fn new(cluster: &Cluster) -> (Self, Waiting) {
         let queue = Queue::default();
-        (Self(queue.clone()), Waiting(queue))
+        (Self { source: cluster.to_string().into(), queue: queue.clone() }, Waiting(queue))
     }
 
-    /// Says it, unless too much is said.
-    pub fn warn(&self, service: &ServiceName, message: &str) {
-        self.0.put(service, message);
+    /// Says it, unless too much is said. A service that is not of this cluster has no Service to say it
+    /// of.
+    pub fn warn(&self, service: &Service, message: &str) {
+        if service.source == self.source {
+            self.queue.put(&service.name, service.uid.clone(), message);
+        }
     }
 }
 
@@ -94,7 +101,7 @@ async fn create(
     };
     let server = way.connections.server();
     let events = Api::<Event>::namespaced(way.seat.client.clone(), &said.service.namespace);
-    let event = event(node, &said.service, &said.message, clock::wall())?;
+    let event = event(node, said, clock::wall())?;
     let params = PostParams::default();
     let Ok(written) = tokio::time::timeout(WRITE, events.create(&params, &event)).await else {
         let within = humantime::format_duration(WRITE);
@@ -113,19 +120,16 @@ async fn create(
 
 /// Its name is that of what it says: of the agents of all nodes the first writes it, for an hour, as
 /// long as a cluster keeps events.
-fn event(
-    node: Option<&str>,
-    service: &ServiceName,
-    message: &str,
-    now: SystemTime,
-) -> Result<Event, String> {
+fn event(node: Option<&str>, said: &Said, now: SystemTime) -> Result<Event, String> {
+    let Said { service, uid, message, .. } = said;
     let now = humantime::format_rfc3339_seconds(now).to_string();
-    let name = format!("{}.{:016x}", service.name, xxh3_64(message.as_bytes()));
+    let of = format!("{} {message}", uid.as_deref().unwrap_or_default());
+    let name = format!("{}.{:016x}", service.name, xxh3_64(of.as_bytes()));
     let event = json!({
         "metadata": { "name": name, "namespace": service.namespace },
         "involvedObject": {
             "apiVersion": "v1", "kind": "Service",
-            "name": service.name, "namespace": service.namespace
+            "name": service.name, "namespace": service.namespace, "uid": uid
         },
         "reason": REASON,
         "message": message,
@@ -138,4 +142,21 @@ fn event(
         "reportingInstance": node.unwrap_or_default(),
     });
     serde_json::from_value(event).map_err(|error| format!("no event: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file may have a service by the name of a Service that says nothing wrong.
+    #[tokio::test(start_paused = true)]
+    async fn only_what_the_cluster_says_of_its_services_is_told_of_them() {
+        let cluster: Cluster = Cluster::default();
+        let (events, waiting) = Events::new(&cluster);
+        let of = |source: String| Service::new("cart.shop".parse().unwrap(), source, Vec::new());
+        events.warn(&of("file:services.yaml".into()), "mode is \"offf\"");
+        assert!(waiting.0.is_empty());
+        events.warn(&of(cluster.to_string()), "mode is \"offf\"");
+        assert!(!waiting.0.is_empty());
+    }
 }
