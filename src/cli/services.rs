@@ -27,7 +27,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let services = all(&args.client, args.namespace.as_deref(), String::new())?;
     if args.output.format == Format::Json {
-        let all = v1::ListServicesResponse { services, next_page_token: String::new() };
+        let all = v1::ListServicesResponse { services, ..Default::default() };
         return output::print_json(&all);
     }
     let mut page = Page::new(args.output);

@@ -57,7 +57,11 @@ impl Agent {
         let more = page.len() > size as usize;
         page.truncate(size as usize);
         let next = page.last().filter(|_| more).map(|last| token(&last.service));
-        Ok(v1::ListServicesResponse { services: page, next_page_token: next.unwrap_or_default() })
+        Ok(v1::ListServicesResponse {
+            services: page,
+            next_page_token: next.unwrap_or_default(),
+            configuration_wrong: self.configuration.problem().is_some(),
+        })
     }
 
     /// A service on a list: what is known of it, or its name and the source that says the rest to who

@@ -197,6 +197,9 @@ async fn a_configuration_that_turns_wrong_while_the_agent_runs_is_told() {
     agent.logs("the configuration stays as it was");
     assert_eq!(agent.setting("choices").await, "3");
     assert!(agent.admin_page("/metrics").await.1.contains("pointsman_configuration_wrong 1\n"));
+    let check = agent.cli(&["check"]);
+    assert_eq!(check.code, 1, "{check:?}");
+    assert!(check.stdout.contains("wrong\tconfiguration"), "{check:?}");
     // What is kept for the next start is still what was good.
     drop(agent.kill());
     assert_eq!(configured(&folder).setting("choices").await, "3");

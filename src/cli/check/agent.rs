@@ -116,7 +116,7 @@ fn sources(options: &client::Options, answer: &Answer) -> Vec<Finding> {
         return vec![Finding::wrong("sources", message, right)];
     }
     match serde_json::from_slice::<v1::ListServicesResponse>(&answer.body) {
-        Ok(v1::ListServicesResponse { mut services, next_page_token }) => {
+        Ok(v1::ListServicesResponse { mut services, next_page_token, configuration_wrong }) => {
             let mut all = true;
             if !next_page_token.is_empty() {
                 match services::all(options, None, next_page_token) {
@@ -124,7 +124,9 @@ fn sources(options: &client::Options, answer: &Answer) -> Vec<Finding> {
                     Err(_) => all = false,
                 }
             }
-            let mut findings = known(&services, all);
+            let mut findings: Vec<_> =
+                configuration_wrong.then(configuration).into_iter().collect();
+            findings.extend(known(&services, all));
             findings.extend(settings(&services));
             findings
         }
@@ -165,6 +167,11 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
         findings.push(Finding::doubtful("endpoints", seen, right));
     }
     findings
+}
+
+fn configuration() -> Finding {
+    let seen = "the agent's configuration file is wrong, and an earlier one is in force";
+    Finding::wrong("configuration", seen, "see its admin page or its log, and mend the file")
 }
 
 /// Each wrong setting by itself: none of them holds.
