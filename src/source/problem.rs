@@ -1,6 +1,12 @@
 //! What was wrong in something a person wrote: where, and what would be right.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt::{self, Write as _},
+    sync::Arc,
+};
+
+use crate::printable::Printable;
 
 /// Where in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +56,7 @@ impl fmt::Display for Place {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Printable(f);
         write!(f, "{}: ", self.place)?;
         if !self.field.is_empty() {
             write!(f, "{}: ", self.field)?;
