@@ -43,7 +43,7 @@ pub(super) async fn tell(catalog: Arc<Catalog>, tables: Tables, events: Option<E
         let found = names.into_iter().map(|name| {
             let service = catalog.get(&name);
             let policies = tables.policies();
-            (name, service.map_or_else(Vec::new, |service| problems(&policies, &service)))
+            (name, service.map_or_else(Vec::new, |service| problems(&policies, &service).texts()))
         });
         let news = told.take_in(found);
         for (name, problem) in news.wrong.iter().take(LINES) {

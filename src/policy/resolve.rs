@@ -114,30 +114,6 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
     resolved
 }
 
-/// What is wrong in the settings of this service; nothing for nearly all of them.
-pub fn problems(config: &ConfigPolicies, service: &Service) -> Vec<String> {
-    // The configuration alone is right: a file with anything wrong in it is refused. What is right by
-    // itself can only contradict another: see `settle_ejection`.
-    let doubtful = |setting: &Setting| setting.wrong.is_some() || setting.key.contains("ejection");
-    match service.settings.iter().any(doubtful) {
-        true => first(resolve(config, service).problems),
-        false => Vec::new(),
-    }
-}
-
-/// The first of them, and how many more there are: whoever may write annotations must not be able to
-/// make every list long.
-fn first(mut problems: Vec<String>) -> Vec<String> {
-    let more = problems.len().saturating_sub(TOLD);
-    if more > 0 {
-        problems.truncate(TOLD);
-        problems.push(format!("{more} more settings are wrong"));
-    }
-    problems
-}
-
-/// Wrong settings of a service that are told one by one.
-const TOLD: usize = 10;
 /// The origin of what nobody said.
 const DEFAULT: &str = "default";
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{ConfigPolicies, Overridden, Resolved, problems, resolve};
+use super::{ConfigPolicies, Overridden, Resolved, resolve};
 use crate::{
     catalog::{
         Before, Service, Setting,
@@ -336,13 +336,4 @@ fn what_holds_in_place_of_a_wrong_value_is_said_once_all_layers_are_applied() {
     let resolved = resolve(&ConfigPolicies::default(), &before);
     assert_eq!(resolved.policy.outlier, Policy::default().outlier);
     assert!(resolved.problems[0].ends_with("; it is 5s, the default"), "{:?}", resolved.problems);
-}
-
-#[test]
-fn of_many_wrong_settings_the_first_are_told_and_how_many_there_are() {
-    let keys: Vec<String> = (0..100).map(|number| format!("key-{number:02}")).collect();
-    let written: Vec<_> = keys.iter().map(|key| (&**key, "?")).collect();
-    let told = problems(&ConfigPolicies::default(), &annotated(&written));
-    assert_eq!(told.len(), 11);
-    assert_eq!(told[10], "90 more settings are wrong");
 }
