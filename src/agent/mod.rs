@@ -18,7 +18,8 @@
 //! - [`takeover`]: one agent after another, without a pick that fails
 //! - [`signals`], [`reload`]: what is told while it runs; [`systemd`]: what it tells
 //! - [`startup_taint`]: what its node registered with, until it is ready
-//! - [`logs`]: what it says; `wrong_settings`: of settings that can't hold
+//! - [`logs`]: what it says; `wrong_settings`: of settings that can't hold, and `turns` so
+//!   that they fill no log
 
 use std::{
     io,
@@ -63,6 +64,7 @@ mod sockets;
 pub mod startup_taint;
 pub mod systemd;
 pub mod takeover;
+mod turns;
 mod wrong_settings;
 
 /// Threads for the socket's calls. A pick takes microseconds; more threads would only take cores
