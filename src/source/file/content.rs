@@ -25,6 +25,8 @@ pub(super) struct Content {
     pub(super) objects: Vec<(Object, Place)>,
     /// Wrong, but nothing else is lost by it.
     pub(super) warnings: Vec<Problem>,
+    /// Settings that are wrong. The agent tells of them itself, wherever a service comes from.
+    pub(super) wrong_settings: Vec<Problem>,
 }
 
 /// A Kubernetes object that services are made of.
@@ -80,6 +82,7 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Content, Problem> {
         let read = manifest(&document, &probe)?;
         content.objects.extend(read.objects);
         content.warnings.extend(read.warnings);
+        content.wrong_settings.extend(read.wrong_settings);
     }
     Ok(content)
 }
@@ -190,7 +193,7 @@ impl Content {
             service.settings.iter().filter(|it| it.origin.starts_with("annotation")).cloned();
         for (key, what) in judge(&annotations.collect::<Vec<_>>()) {
             let field = joined(path, &format!("metadata.annotations[\"{ANNOTATION}{key}\"]"));
-            self.warnings.push(Problem { place: place.clone(), field, what });
+            self.wrong_settings.push(Problem { place: place.clone(), field, what });
         }
         self.objects.push((Object::Service(service), place));
         Ok(())
