@@ -34,6 +34,7 @@ pub mod load;
 pub mod log_limit;
 pub mod plan;
 pub mod policy;
+pub mod printable;
 pub mod publish;
 pub mod quota;
 pub mod serve;

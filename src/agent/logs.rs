@@ -1,11 +1,22 @@
 //! What the agent says on standard error: for people by default, as JSON for collectors.
 
-use std::io::{self, IsTerminal};
+use std::{
+    fmt::{self, Write as _},
+    io::{self, IsTerminal},
+};
 
 use clap::ValueEnum;
+use tracing::field::Field;
 use tracing_subscriber::{
-    EnvFilter, Registry, fmt, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    EnvFilter, Registry,
+    field::MakeExt,
+    fmt::{format, layer},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
 };
+
+use crate::printable::Printable;
 
 /// How it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -24,13 +35,26 @@ pub enum Format {
 pub fn start(filter: &str, format: Format) -> Result<Filter, String> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let registry = tracing_subscriber::registry().with(filter);
-    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = layer().with_writer(io::stderr);
     match format {
-        Format::Text => registry.with(lines.with_ansi(coloured()).with_target(false)).try_init(),
+        Format::Text => {
+            let lines = lines.with_ansi(coloured()).with_target(false);
+            registry.with(lines.fmt_fields(format::debug_fn(field).delimited(" "))).try_init()
+        }
         Format::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     }
     .map_err(|error| error.to_string())?;
     Ok(Filter(handle))
+}
+
+/// What is said may quote what others wrote, such as a wrong annotation: it must end no line, and command
+/// no terminal. As JSON it can't.
+fn field(to: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let mut to = Printable(to);
+    match field.name() {
+        "message" => write!(to, "{value:?}"),
+        name => write!(to, "{name}={value:?}"),
+    }
 }
 
 /// Whether the filter can be read.

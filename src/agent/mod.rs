@@ -18,7 +18,8 @@
 //! - [`takeover`]: one agent after another, without a pick that fails
 //! - [`signals`], [`reload`]: what is told while it runs; [`systemd`]: what it tells
 //! - [`startup_taint`]: what its node registered with, until it is ready
-//! - [`logs`]: what it says; `wrong_settings`: of settings that can't hold
+//! - [`logs`]: what it says; `wrong_settings`: of settings that can't hold; `braked`: of services that
+//!   lost much at once; `turns`: so that neither fills the log
 
 use std::{
     io,
@@ -55,6 +56,7 @@ use crate::{
 };
 
 pub mod activation;
+mod braked;
 pub mod logs;
 pub mod reload;
 mod serving;
@@ -63,6 +65,7 @@ mod sockets;
 pub mod startup_taint;
 pub mod systemd;
 pub mod takeover;
+mod turns;
 mod wrong_settings;
 
 /// Threads for the socket's calls. A pick takes microseconds; more threads would only take cores
@@ -272,6 +275,7 @@ impl Parts {
                 .map_err(system("the publishing thread"))?;
         let origins = Origins { sources: names, catalog: catalog.clone(), tables: tables.clone() };
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
+        runtime.spawn(braked::tell(catalog.clone(), catalog.follow_brake()));
         // Before the first source speaks, so that it has the last word.
         let sources = start_sources(&options, &catalog, &ending, &tables, runtime);
         warn_of_access(options.pods.as_deref(), &options.access);

@@ -9,18 +9,18 @@ use std::{
 
 use tracing::{info, warn};
 
+use super::turns::{Pace, Turns};
 use crate::{
     catalog::{Catalog, ServiceName},
-    policy::problems,
+    clock,
+    policy::{Problems, problems},
     publish::Tables,
     source::kubernetes::events::Events,
 };
 
 /// What changes within this time is looked at together: a file with a hundred wrong entries, or the
-/// first list of a cluster, is told at once.
+/// first list of a cluster.
 const COALESCE: Duration = Duration::from_millis(500);
-/// Lines at a time: whoever may write annotations must not be able to fill the log of every node.
-const LINES: usize = 20;
 
 /// Tells them from now on, for ever.
 pub(super) async fn tell(catalog: Arc<Catalog>, tables: Tables, events: Option<Events>) {
@@ -29,86 +29,177 @@ pub(super) async fn tell(catalog: Arc<Catalog>, tables: Tables, events: Option<E
     catalog.on_change(Box::new(move |name| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
     }));
-    // Those of the agent before, which were there already.
-    changed
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .extend(catalog.list(None).iter().map(|service| service.name.clone()));
-    changes.mark_changed();
-    let mut told = Told::default();
-    while changes.changed().await.is_ok() {
-        tokio::time::sleep(COALESCE).await;
+    let mut configured = tables.configured();
+    // Those of the agent before were there already.
+    configured.mark_changed();
+    let (mut told, mut pace, mut waiting) = (Told::default(), Pace::default(), 0);
+    loop {
+        let turn = tokio::time::sleep(pace.pause(clock::now()));
+        tokio::select! {
+            it = changes.changed() => if it.is_err() { return } else { tokio::time::sleep(COALESCE).await },
+            it = configured.changed() => if it.is_err() { return } else {
+                let all = catalog.list(None);
+                let mut changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
+                changed.extend(all.iter().map(|service| service.name.clone()));
+            },
+            () = turn, if told.waits() => {}
+        }
         changes.mark_unchanged();
         let names = std::mem::take(&mut *changed.lock().unwrap_or_else(PoisonError::into_inner));
-        let found = names.into_iter().map(|name| {
-            let service = catalog.get(&name);
-            let policies = tables.policies();
-            (name, service.map_or_else(Vec::new, |service| problems(&policies, &service)))
+        let policies = tables.policies();
+        for service in names.iter().filter_map(|name| catalog.get(name)) {
+            told.take_in(&service.name, &problems(&policies, &service));
+        }
+        // A source may have one of which it says nothing for now.
+        told.retain(|name| catalog.get(name).is_some() || catalog.source_of(name).is_some());
+        let left = pace.left(clock::now());
+        if left == 0 {
+            continue;
+        }
+        let lines = told.turn(left);
+        pace.wrote(lines.len());
+        for (name, line) in &lines {
+            match line {
+                News::Wrong(problem) => warn!(service = %name, "wrong setting: {problem}"),
+                News::Mended => info!(service = %name, "its settings are all understood now"),
+            }
+        }
+        let before = std::mem::replace(&mut waiting, told.waiting());
+        if waiting > before {
+            warn!(
+                "{waiting} more wrong settings are told in their turn: `pointsman check` lists them"
+            );
+        }
+        let wrong = lines.iter().filter_map(|(name, line)| match line {
+            News::Wrong(problem) => Some((name, problem)),
+            News::Mended => None,
         });
-        let news = told.take_in(found);
-        for (name, problem) in news.wrong.iter().take(LINES) {
-            warn!(service = %name, "wrong setting: {problem}");
-        }
-        if let Some(more) = news.wrong.len().checked_sub(LINES).filter(|more| *more > 0) {
-            warn!("{more} more wrong settings: `pointsman check` lists them");
-        }
-        for name in news.mended.iter().take(LINES) {
-            info!(service = %name, "its settings are all understood now");
-        }
         if let Some(events) = &events {
-            for (name, problem) in news.wrong.iter().take(LINES) {
+            for (name, problem) in wrong {
                 catalog.get(name).iter().for_each(|service| events.warn(service, problem));
             }
         }
     }
 }
 
-/// What was told of each service of which something is wrong.
+/// Services of which something is wrong, or was.
 #[derive(Default)]
-struct Told(HashMap<ServiceName, Vec<String>>);
+struct Told {
+    services: HashMap<ServiceName, OfService>,
+    /// The namespace that had the last turn.
+    last: Arc<str>,
+    /// Services seen so far.
+    seen: u64,
+}
 
-/// What was not told yet.
-#[derive(Debug, Default, PartialEq)]
-struct News {
-    wrong: Vec<(ServiceName, String)>,
-    mended: Vec<ServiceName>,
+/// What is wrong with one of them.
+#[derive(Default)]
+struct OfService {
+    wrong: Vec<Wrong>,
+    /// Nothing is, which is still to be told.
+    mended: bool,
+    /// Lines told of it.
+    told: usize,
+    /// Who comes later waits longer, or who turns wrong and right without end would always be first.
+    since: u64,
+}
+
+struct Wrong {
+    text: String,
+    /// By which it is known again.
+    same: String,
+    /// How many settings it speaks of.
+    settings: usize,
+    told: bool,
+}
+
+/// A line that is due.
+#[derive(Debug, PartialEq)]
+enum News {
+    Wrong(String),
+    Mended,
 }
 
 impl Told {
-    fn take_in(&mut self, found: impl Iterator<Item = (ServiceName, Vec<String>)>) -> News {
-        let mut news = News::default();
-        for (name, problems) in found {
-            let before = self.0.remove(&name).unwrap_or_default();
-            let new = problems.iter().filter(|problem| !before.contains(problem));
-            news.wrong.extend(new.map(|problem| (name.clone(), problem.clone())));
-            match problems.is_empty() {
-                true if before.is_empty() => {}
-                true => news.mended.push(name),
-                false => drop(self.0.insert(name, problems)),
-            }
+    /// What is wrong with a service now.
+    fn take_in(&mut self, name: &ServiceName, problems: &Problems) {
+        if problems.count() == 0 && !self.services.contains_key(name) {
+            return;
         }
-        news
+        let of = self.services.entry(name.clone()).or_default();
+        if of.since == 0 {
+            self.seen += 1;
+            of.since = self.seen;
+        }
+        let before = std::mem::take(&mut of.wrong);
+        let told = |same: &str| before.iter().any(|wrong| wrong.told && wrong.same == same);
+        let each = problems.told.iter().map(|problem| Wrong {
+            text: problem.text.clone(),
+            same: problem.anywhere.clone(),
+            settings: 1,
+            told: told(&problem.anywhere),
+        });
+        // However many it is by now.
+        let others = problems.others().map(|text| Wrong {
+            text,
+            same: String::new(),
+            settings: problems.more,
+            told: told(""),
+        });
+        of.wrong = each.chain(others).collect();
+        of.mended = of.wrong.is_empty() && (of.mended || before.iter().any(|wrong| wrong.told));
+        if of.wrong.is_empty() && !of.mended {
+            self.services.remove(name);
+        }
+    }
+
+    /// Forgets services that are no more: they are not mended.
+    fn retain(&mut self, known: impl Fn(&ServiceName) -> bool) {
+        self.services.retain(|name, _| known(name));
+    }
+
+    /// The lines whose turn it is, which count as told: each service's first comes before any second.
+    fn turn(&mut self, most: usize) -> Vec<(ServiceName, News)> {
+        let mut waiting: Vec<_> = self
+            .services
+            .iter()
+            .flat_map(|(name, of)| {
+                let wrong = of.wrong.iter().enumerate().filter(|(_, wrong)| !wrong.told);
+                let wrong = wrong.map(|(index, _)| Some(index)).chain(of.mended.then_some(None));
+                wrong.enumerate().map(|(nth, line)| ((of.told + nth, of.since), name.clone(), line))
+            })
+            .collect();
+        waiting.sort_by_key(|(rank, ..)| *rank);
+        let waiting = waiting.into_iter().map(|(_, name, line)| (name.clone(), (name, line)));
+        let due = Turns::new(waiting).take(most, &mut self.last);
+        due.into_iter()
+            .filter_map(|(name, line)| Some((name.clone(), self.told(&name, line)?)))
+            .collect()
+    }
+
+    fn told(&mut self, name: &ServiceName, line: Option<usize>) -> Option<News> {
+        let Some(index) = line else {
+            self.services.remove(name);
+            return Some(News::Mended);
+        };
+        let of = self.services.get_mut(name)?;
+        of.told += 1;
+        let wrong = of.wrong.get_mut(index)?;
+        wrong.told = true;
+        Some(News::Wrong(wrong.text.clone()))
+    }
+
+    /// Something is not told yet.
+    fn waits(&self) -> bool {
+        self.services.values().any(|of| of.mended || of.wrong.iter().any(|wrong| !wrong.told))
+    }
+
+    /// Wrong settings that are not told yet.
+    fn waiting(&self) -> usize {
+        let wrong = self.services.values().flat_map(|of| &of.wrong);
+        wrong.filter(|wrong| !wrong.told).map(|wrong| wrong.settings).sum()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wrong_setting_is_told_once_and_again_after_it_was_mended() {
-        let name: ServiceName = "cart.shop".parse().unwrap();
-        let mut told = Told::default();
-        let mut take_in = |problems: &[&str]| {
-            let problems = problems.iter().map(|it| it.to_string()).collect();
-            told.take_in([(name.clone(), problems)].into_iter())
-        };
-        let wrong = |problem: &str| vec![(name.clone(), problem.to_owned())];
-        assert_eq!(take_in(&["mode"]).wrong, wrong("mode"));
-        assert_eq!(take_in(&["mode"]), News::default());
-        assert_eq!(take_in(&["mode", "zone"]).wrong, wrong("zone"));
-        assert_eq!(take_in(&[]), News { wrong: vec![], mended: vec![name.clone()] });
-        assert_eq!(take_in(&[]), News::default());
-        assert_eq!(take_in(&["mode"]).wrong, wrong("mode"));
-    }
-}
+mod tests;

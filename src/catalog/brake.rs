@@ -135,7 +135,7 @@ impl Brake {
         let endpoints = service.ports.iter().flat_map(|port| port.endpoints.iter());
         let ready = endpoints.filter(|endpoint| service.terms.serve(endpoint)).count();
         service.notes.push(format!(
-            "brake: {lost} of {total} endpoints went within {window} s; they stay as the last \
+            "{NOTE}{lost} of {total} endpoints went within {window} s; they stay as the last \
              resort for {hold} s, or until a connection to them fails; if that was meant, wait, or \
              remove in two steps (first draining, then gone)",
             lost = held.len(),
@@ -196,6 +196,14 @@ impl Brake {
             None => now.saturating_sub(taken.at) <= WINDOW,
         });
     }
+}
+
+/// How the note on a service begins of which it holds something.
+const NOTE: &str = "brake: ";
+
+/// What it holds of a service, for a person; none where it holds nothing.
+pub fn note(service: &Service) -> Option<&str> {
+    service.notes.iter().map(String::as_str).find(|note| note.starts_with(NOTE))
 }
 
 fn find<'a>(service: &'a Service, wanted: &PortKey) -> Option<&'a Port> {

@@ -16,7 +16,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    watch,
+};
 
 use super::{
     directory::Directory,
@@ -91,6 +94,8 @@ pub struct Catalog {
     excuses: Mutex<HashMap<Arc<str>, Arc<str>>>,
     brakes_triggered: AtomicU64,
     brakes_held: AtomicUsize,
+    /// Who is told where the brake takes hold.
+    brake_followers: Mutex<Vec<UnboundedSender<ServiceName>>>,
 }
 
 struct Writer {
@@ -120,6 +125,7 @@ impl Catalog {
             excuses: Mutex::default(),
             brakes_triggered: AtomicU64::new(0),
             brakes_held: AtomicUsize::new(0),
+            brake_followers: Mutex::default(),
         }
     }
 
@@ -279,6 +285,14 @@ impl Catalog {
         }
     }
 
+    /// Every service at which the brake takes hold from now on, once for each time that counts in
+    /// [`BrakeCounts::triggered`].
+    pub fn follow_brake(&self) -> UnboundedReceiver<ServiceName> {
+        let (follower, braked) = unbounded_channel();
+        lock(&self.brake_followers).push(follower);
+        braked
+    }
+
     /// Makes the snapshot true for these services. Returns those that changed.
     fn settle(
         &self,
@@ -292,8 +306,11 @@ impl Catalog {
         let mut names = false;
         for touched in touched {
             let (service, triggered) = writer.merge.merged(&touched, now);
-            self.brakes_triggered.fetch_add(u64::from(triggered), Relaxed);
             let name = touched.name;
+            if triggered {
+                self.brakes_triggered.fetch_add(1, Relaxed);
+                lock(&self.brake_followers).retain(|to| to.send(name.clone()).is_ok());
+            }
             let known = next.as_ref().unwrap_or(&current).get(&name);
             match (known, service) {
                 (None, None) => continue,

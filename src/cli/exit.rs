@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
+use crate::printable::{printable, printable_lines};
+
 /// The exit codes, as `--help` shows them.
 pub const HELP: &str = "\
 Exit codes:
@@ -63,7 +65,7 @@ impl Failure {
             _ => Kind::Other,
         };
         let message = error["message"].as_str().unwrap_or("the agent gave no reason");
-        Self::new(kind, message)
+        Self::new(kind, printable(message))
     }
 
     /// What kind it is.
@@ -74,7 +76,7 @@ impl Failure {
 
     /// Says it on standard error.
     pub(super) fn report(&self) -> ExitCode {
-        eprintln!("{}", self.message);
+        eprintln!("{}", printable_lines(&self.message));
         ExitCode::from(self.kind as u8)
     }
 }

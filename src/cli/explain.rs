@@ -54,11 +54,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn write(page: &mut Page, explained: &v1::ExplainResponse, now: SystemTime) {
-    let name = page.paint(style::HEAD, &explained.service);
-    page.line(format!("{name}: {}", rhythm(explained)));
+    let rhythm = format!(": {}", rhythm(explained));
+    page.styled(&[(style::HEAD, &explained.service), (style::PLAIN, &rhythm)]);
     for note in &explained.notes {
-        let note = page.paint(style::WARN, &format!("! {note}"));
-        page.line(note);
+        page.styled(&[(style::WARN, &format!("! {note}"))]);
     }
     heading(page, "GROUPS");
     for group in &explained.groups {
@@ -79,8 +78,7 @@ fn write(page: &mut Page, explained: &v1::ExplainResponse, now: SystemTime) {
 
 fn heading(page: &mut Page, text: &str) {
     page.line("");
-    let text = page.paint(style::HEAD, text);
-    page.line(text);
+    page.styled(&[(style::HEAD, text)]);
 }
 
 /// The plan's number, how fresh its load is, what may be retried.
@@ -120,9 +118,9 @@ fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
             words::number(group.spill_margin),
         ),
     };
-    let name = page.paint(style::HEAD, &group.name);
     let endpoints = words::count(group.endpoints, "endpoint");
-    page.line(format!("{name}: {draws}, {endpoints}, {choice}{spill}"));
+    let rest = format!(": {draws}, {endpoints}, {choice}{spill}");
+    page.styled(&[(style::HEAD, &group.name), (style::PLAIN, &rest)]);
     if !group.reason.is_empty() {
         page.line(format!("    {}", group.reason));
     }
@@ -171,8 +169,8 @@ fn endpoints(explained: &v1::ExplainResponse) -> Table {
 fn write_pick(page: &mut Page, pick: &v1::SampledPick, now: SystemTime) {
     let time = pick.time.as_ref().and_then(time).map_or_else(String::new, |at| words::ago(at, now));
     let chosen = match pick.chosen.as_str() {
-        "" => page.paint(style::BAD, "none"),
-        chosen => page.paint(style::GOOD, chosen),
+        "" => (style::BAD, "none"),
+        chosen => (style::GOOD, chosen),
     };
     let candidates: Vec<String> = pick
         .candidates
@@ -184,7 +182,8 @@ fn write_pick(page: &mut Page, pick: &v1::SampledPick, now: SystemTime) {
         .collect();
     let overflowed = if pick.overflowed { ", by overflow" } else { "" };
     let of = candidates.join(", ");
-    page.line(format!("{time}: {chosen}{overflowed}, of {} ({of})", pick.group));
+    let rest = format!("{overflowed}, of {} ({of})", pick.group);
+    page.styled(&[(style::PLAIN, &format!("{time}: ")), chosen, (style::PLAIN, &rest)]);
 }
 
 fn policy(settings: &[v1::Setting]) -> Table {

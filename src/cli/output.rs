@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::exit::Failure;
+use crate::printable::{printable, printable_json};
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -42,7 +43,8 @@ pub struct Options {
     pub color: Colour,
 }
 
-/// Text in the making, for a terminal or a pipe.
+/// Text in the making, for a terminal or a pipe. Nothing in what it is given is obeyed there, whoever
+/// wrote it: the styles are its own.
 #[derive(Debug)]
 pub struct Page {
     text: String,
@@ -73,16 +75,26 @@ impl Page {
 
     /// Adds a line.
     pub fn line(&mut self, text: impl AsRef<str>) {
-        self.text.push_str(text.as_ref().trim_end());
+        self.styled(&[(style::PLAIN, text.as_ref())]);
+    }
+
+    /// Adds a line of pieces, each in a style where there is colour.
+    pub fn styled(&mut self, pieces: &[(Style, &str)]) {
+        self.joined(pieces, "");
+    }
+
+    /// The same with something between them.
+    pub fn joined(&mut self, pieces: &[(Style, &str)], by: &'static str) {
+        let pieces: Vec<_> = pieces.iter().map(|(style, text)| self.paint(*style, text)).collect();
+        self.text.push_str(pieces.join(by).trim_end());
         self.text.push('\n');
     }
 
-    /// Text in a style, where there is colour.
-    #[must_use]
-    pub fn paint(&self, style: Style, text: &str) -> String {
+    fn paint(&self, style: Style, text: &str) -> String {
+        let text = printable(text);
         match self.colour && !text.is_empty() {
             true => format!("{style}{text}{style:#}"),
-            false => text.to_owned(),
+            false => text.into_owned(),
         }
     }
 
@@ -106,9 +118,9 @@ impl Page {
 /// # Errors
 /// As [`Page::print`].
 pub fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
-    let mut text = serde_json::to_vec_pretty(answer).map_err(Failure::other)?;
-    text.push(b'\n');
-    write(&text)
+    let mut text = serde_json::to_string_pretty(answer).map_err(Failure::other)?;
+    text.push('\n');
+    write(printable_json(&text).as_bytes())
 }
 
 fn write(bytes: &[u8]) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use super::{
     output::{self, Format, Page},
     words,
 };
-use crate::api::v1;
+use crate::{api::v1, printable::printable};
 
 /// Pick an endpoint for one request and print its address.
 ///
@@ -85,7 +85,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     page.print()?;
     if person {
         for pick in response.picks.iter().filter(|pick| !pick.lease.is_empty()) {
-            eprintln!("in flight until: pointsman report {} --outcome success", pick.lease);
+            let lease = printable(&pick.lease);
+            eprintln!("in flight until: pointsman report {lease} --outcome success");
         }
     }
     Ok(())

@@ -75,7 +75,9 @@ fn table(services: &[v1::ServiceSummary]) -> Table {
                 (ready, all) if ready < all => style::WARN,
                 _ => style::GOOD,
             };
-            let note = match (service.problems.len(), service.stale) {
+            // An agent that is older does not say how many there are.
+            let wrong = service.problems.len().max(service.wrong_settings as usize);
+            let note = match (wrong, service.stale) {
                 (0, false) => "".into(),
                 (0, true) => Cell::styled("stale", style::WARN),
                 (1, _) => Cell::styled("a wrong setting", style::BAD),
@@ -123,7 +125,7 @@ mod tests {
             version: 1,
             stale: false,
             ports: vec![port("http", 80, 3), port("", 9090, 0)],
-            problems: Vec::new(),
+            ..Default::default()
         };
         let mut page = Page::for_test(true, false);
         table(&[service]).write(&mut page);

@@ -1,8 +1,11 @@
 //! Columns: aligned on a terminal, tab-separated in a pipe.
 
+use std::borrow::Cow;
+
 use anstyle::Style;
 
 use super::output::{Page, style};
+use crate::printable::printable;
 
 /// Space between two columns on a terminal.
 const GAP: usize = 2;
@@ -46,7 +49,13 @@ pub struct Cell {
 impl Cell {
     /// Styled text.
     pub fn styled(text: impl Into<String>, style: Style) -> Self {
-        Self { text: text.into(), style }
+        let text = text.into();
+        // As it will be printed: columns are as wide as that.
+        let text = match printable(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(printable) => printable,
+        };
+        Self { text, style }
     }
 }
 
@@ -104,22 +113,22 @@ impl Table {
 
     fn line(&self, page: &mut Page, cells: &[Cell], used: &[bool], widths: &[usize]) {
         if !page.aligned {
-            let texts: Vec<String> =
-                cells.iter().map(|cell| page.paint(cell.style, &cell.text)).collect();
-            page.line(texts.join("\t"));
+            let cells: Vec<_> = cells.iter().map(|cell| (cell.style, &*cell.text)).collect();
+            page.joined(&cells, "\t");
             return;
         }
-        let mut line = String::new();
+        let blanks = " ".repeat(widths.iter().max().unwrap_or(&0) + GAP);
+        let mut pieces = Vec::new();
         for (at, cell) in cells.iter().enumerate().filter(|(at, _)| used[*at]) {
-            let padding = " ".repeat(widths[at] - cell.text.chars().count());
-            let text = page.paint(cell.style, &cell.text);
-            line.push_str(&match self.columns[at].align {
-                Align::Left => text + &padding,
-                Align::Right => padding + &text,
+            let padding = (style::PLAIN, &blanks[..widths[at] - cell.text.chars().count()]);
+            let text = (cell.style, &*cell.text);
+            pieces.extend(match self.columns[at].align {
+                Align::Left => [text, padding],
+                Align::Right => [padding, text],
             });
-            line.push_str(&" ".repeat(GAP));
+            pieces.push((style::PLAIN, &blanks[..GAP]));
         }
-        page.line(line);
+        page.styled(&pieces);
     }
 }
 

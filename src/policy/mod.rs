@@ -3,13 +3,16 @@
 //! - [`Policy`]: what holds for one service
 //! - [`settings`]: every setting by name, with its range
 //! - [`resolve`](resolve::resolve): which of the values said about a service holds
+//! - [`problems`](problems::problems): what is wrong in them
 
 use std::{net::IpAddr, time::Duration};
 
+pub mod problems;
 pub mod resolve;
 pub mod settings;
 
-pub use resolve::{ConfigPolicies, Layers, Origin, Overridden, Resolved, problems, resolve};
+pub use problems::{Problems, problems};
+pub use resolve::{ConfigPolicies, Layers, Origin, Overridden, Resolved, resolve};
 
 /// How one service is balanced. Every number here has its unit, range and source beside its default.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,7 +14,10 @@ use super::{
     Mode, Policy,
     settings::{EJECTIONS, KEYS, key},
 };
-use crate::catalog::{Before, Service, ServiceName, Setting};
+use crate::{
+    catalog::{Before, Service, ServiceName, Setting},
+    printable::printable,
+};
 
 /// What the agent's configuration says of policies.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,6 +98,9 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
     for layer in weakest_first {
         resolved.apply(&layer);
     }
+    // At last, since what holds in the place of a wrong value is known by then.
+    let wrong: Vec<_> = service.settings.iter().filter_map(|it| resolved.problem(it)).collect();
+    resolved.problems.splice(0..0, wrong);
     let Policy { mode, virtual_ip, .. } = &resolved.policy;
     if *mode != Mode::On && virtual_ip.is_none() {
         let note = "mode has no effect: all requests are balanced, since there is no virtual IP \
@@ -108,28 +114,6 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
     resolved
 }
 
-/// What is wrong in the settings of this service; nothing for nearly all of them.
-pub fn problems(config: &ConfigPolicies, service: &Service) -> Vec<String> {
-    // The configuration is right: a file with anything wrong in it is refused.
-    match service.settings.iter().any(|setting| setting.wrong.is_some()) {
-        true => first(resolve(config, service).problems),
-        false => Vec::new(),
-    }
-}
-
-/// The first of them, and how many more there are: whoever may write annotations must not be able to
-/// make every list long.
-fn first(mut problems: Vec<String>) -> Vec<String> {
-    let more = problems.len().saturating_sub(TOLD);
-    if more > 0 {
-        problems.truncate(TOLD);
-        problems.push(format!("{more} more settings are wrong"));
-    }
-    problems
-}
-
-/// Wrong settings of a service that are told one by one.
-const TOLD: usize = 10;
 /// The origin of what nobody said.
 const DEFAULT: &str = "default";
 
@@ -155,11 +139,8 @@ impl Resolved {
         for setting in layer {
             let (value, origin) = match instead(setting) {
                 Ok(()) => (&*setting.value, setting.origin.clone()),
-                Err((problem, value)) => {
-                    self.problems.push(problem);
-                    let Some(value) = value else { continue };
-                    (value, format!("{}, in place of \"{}\"", setting.origin, setting.value))
-                }
+                Err(None) => continue,
+                Err(Some(value)) => (value, in_place_of(setting)),
             };
             if let Ok(key) = key(&setting.key)
                 && key.set(&mut self.policy, value).is_ok()
@@ -179,6 +160,35 @@ impl Resolved {
                 known.overridden.push(Overridden { value: before, origin: from });
             }
         }
+    }
+
+    /// What is wrong with a setting, where, what would be right, and what holds in its place. None: it
+    /// is right.
+    fn problem(&self, setting: &Setting) -> Option<String> {
+        let wrong = setting.wrong.as_ref()?;
+        let Ok(key) = key(&setting.key) else {
+            return Some(printable(&format!("{}: {}", setting.origin, wrong.why)).into_owned());
+        };
+        let holds = self.origins.iter().find(|known| known.name == key.name);
+        let stronger = holds.filter(|holds| holds.origin != in_place_of(setting));
+        let told = match (instead(setting), stronger) {
+            (Err(Some(_)), Some(Origin { value, origin, .. })) if origin == DEFAULT => {
+                format!("{value}, the default")
+            }
+            (Err(Some(_)), Some(Origin { value, origin, .. })) => {
+                format!("{value}, as {origin} says")
+            }
+            (Err(Some(value)), None) if wrong.before == Before::Unknown => {
+                format!("{value}, since nothing was known before")
+            }
+            (Err(Some(value)), None) => format!("{value}, as before"),
+            _ if wrong.before == Before::Unset => "what it would be without, as before".to_owned(),
+            _ => "what it would be without".to_owned(),
+        };
+        let what = if wrong.why.starts_with(key.name) { "it" } else { key.name };
+        let joint = if wrong.why.ends_with('?') { "" } else { ";" };
+        let told = format!("{}: {}{joint} {what} is {told}", setting.origin, wrong.why);
+        Some(printable(&told).into_owned())
     }
 
     /// A first ejection must not be longer than the longest. Where this layer made it so, what it says
@@ -209,23 +219,20 @@ impl Resolved {
     }
 }
 
-/// Whether a setting can hold. Err: what is wrong, and the value that holds in its place, if any does.
-fn instead(setting: &Setting) -> Result<(), (String, Option<&str>)> {
+/// Whether a setting can hold. Err: the value that holds in its place, if any does.
+fn instead(setting: &Setting) -> Result<(), Option<&str>> {
     let Some(wrong) = &setting.wrong else { return Ok(()) };
-    let (value, told) = match &wrong.before {
-        Before::Value(value) => (Some(&**value), format!("{value}, as before")),
-        Before::Unset => (None, "what it would be without, as before".to_owned()),
-        Before::Unknown if key(&setting.key).is_ok_and(|key| key.name == "mode") => {
-            (Some("off"), "off, since nothing was known before".to_owned())
-        }
-        Before::Unknown => (None, "what it would be without".to_owned()),
+    let value = match &wrong.before {
+        Before::Value(value) => Some(&**value),
+        Before::Unknown if key(&setting.key).is_ok_and(|key| key.name == "mode") => Some("off"),
+        Before::Unset | Before::Unknown => None,
     };
-    let Ok(key) = key(&setting.key) else {
-        return Err((format!("{}: {}", setting.origin, wrong.why), None));
-    };
-    let what = if wrong.why.starts_with(key.name) { "it" } else { key.name };
-    let joint = if wrong.why.ends_with('?') { "" } else { ";" };
-    Err((format!("{}: {}{joint} {what} is {told}", setting.origin, wrong.why), value))
+    Err(value.filter(|_| key(&setting.key).is_ok()))
+}
+
+/// The origin of what holds in place of a wrong value.
+fn in_place_of(setting: &Setting) -> String {
+    format!("{}, in place of \"{}\"", setting.origin, printable(&setting.value))
 }
 
 #[cfg(test)]

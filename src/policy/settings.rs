@@ -6,9 +6,12 @@
 use std::time::Duration;
 
 use super::{Mode, Policy, StrategyName, ZoneMode};
-use crate::catalog::{
-    Before, Setting, Wrong,
-    near::{did_you_mean, near},
+use crate::{
+    catalog::{
+        Before, Setting, Wrong,
+        near::{did_you_mean, near},
+    },
+    printable::printable,
 };
 
 /// One setting: its key, what is right, and both ways between text and [`Policy`].
@@ -187,6 +190,7 @@ impl Key {
         let mut next = policy.clone();
         (self.set)(&mut next, text.trim()).ok_or_else(|| {
             let hint = (self.hint)(text);
+            let text = printable(text);
             format!("{} is \"{text}\": it must be {}{hint}", self.name, self.range)
         })?;
         *policy = next;
@@ -206,6 +210,7 @@ pub fn key(name: &str) -> Result<&'static Key, String> {
     let canonical = if canonical == "outlier" { "outlier.enabled" } else { &canonical };
     KEYS.iter().find(|key| key.name == canonical).ok_or_else(|| {
         let near = near_keys(name);
+        let name = printable(name);
         let known = KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
         match near.is_empty() {
             true => format!("no setting \"{name}\"; there are {known}"),

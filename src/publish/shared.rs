@@ -33,6 +33,8 @@ use crate::{
 pub(super) struct Shared {
     pub(super) catalog: Arc<Catalog>,
     pub(super) policies: ArcSwap<ConfigPolicies>,
+    /// Counts how often they were configured.
+    pub(super) configured: watch::Sender<u64>,
     pub(super) here: ArcSwap<Here>,
     pub(super) seed: u32,
     /// What an earlier agent had judged of targets that nobody has asked for yet.
@@ -90,6 +92,7 @@ impl Shared {
         Ok(Arc::new(Self {
             catalog,
             policies: ArcSwap::from_pointee(policies),
+            configured: watch::Sender::new(0),
             here: ArcSwap::from_pointee(here),
             seed,
             remembered: Mutex::default(),

@@ -140,6 +140,12 @@ impl Tables {
     pub fn configure(&self, policies: ConfigPolicies) {
         self.shared.policies.store(Arc::new(policies));
         self.shared.decide_all_anew();
+        self.shared.configured.send_modify(|times| *times += 1);
+    }
+
+    /// A number that grows with every change of [`Self::policies`], to wait for.
+    pub fn configured(&self) -> watch::Receiver<u64> {
+        self.shared.configured.subscribe()
     }
 
     /// Where this agent runs.

@@ -78,13 +78,15 @@ impl Agent {
 
     /// A service in short.
     pub(super) fn summary_of_known(&self, service: &Service) -> v1::ServiceSummary {
+        let problems = policy::problems(&self.names.policies(), service);
         v1::ServiceSummary {
             service: service.name.to_string(),
             source: service.source.to_string(),
             version: service.version,
             stale: service.stale,
             ports: service.ports.iter().map(port).collect(),
-            problems: policy::problems(&self.names.policies(), service),
+            wrong_settings: u32::try_from(problems.count()).unwrap_or(u32::MAX),
+            problems: problems.texts(),
         }
     }
 }

@@ -151,12 +151,14 @@ pub(crate) struct PolicyShape {
     /// Where the others go: the service's address at kube-proxy, or none.
     #[schemars(regex(pattern = shape::ADDRESS_OR_NONE))]
     virtual_ip: Option<String>,
-    /// How scores are made.
-    strategy: Option<StrategyShape>,
+    /// How scores are made: by least_request (the fewest requests in flight of `choices`, by weight) or
+    /// random (by weight alone).
+    #[schemars(regex(pattern = shape::STRATEGY), extend("examples" = ["least_request", "random"]))]
+    strategy: Option<String>,
     /// How many endpoints one pick compares.
     #[schemars(range(min = 1, max = 8))]
     choices: Option<u32>,
-    /// What the caller's own zone means.
+    /// What the caller's own zone means: prefer, strict or off.
     zone: Option<ZoneShape>,
     /// Below this share of ready endpoints the agent's own judgements are undone.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -178,34 +180,20 @@ enum ModeShape {
 }
 
 #[derive(JsonSchema)]
-#[schemars(rename = "Strategy", rename_all = "snake_case")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum StrategyShape {
-    /// The fewest requests in flight of `choices`, by weight.
-    LeastRequest,
-    /// By weight alone.
-    Random,
-}
-
-#[derive(JsonSchema)]
 #[schemars(rename = "Zone", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum ZoneShape {
-    Word(ZoneWord),
+    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only, while it has a
+    /// ready endpoint) or off (zones don't matter).
+    Word(
+        #[schemars(
+            regex(pattern = shape::ZONE),
+            extend("examples" = ["prefer", "strict", "off"])
+        )]
+        String,
+    ),
     /// off, as YAML 1.1 reads it, and Helm with it.
     No(#[schemars(extend("const" = false))] bool),
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "ZoneWord", rename_all = "snake_case")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum ZoneWord {
-    /// Own zone first; others as far as it lacks capacity.
-    Prefer,
-    /// Own zone only, while it has a ready endpoint.
-    Strict,
-    /// Zones don't matter.
-    Off,
 }
 
 #[derive(JsonSchema)]
@@ -221,16 +209,9 @@ enum OutlierShape {
 #[schemars(rename = "Switch", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum SwitchShape {
-    Word(SwitchWord),
+    /// on or off; also true or false, enabled or disabled.
+    Word(#[schemars(regex(pattern = shape::SWITCH), extend("examples" = ["on", "off"]))] String),
     Bool(bool),
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "SwitchWord", rename_all = "snake_case")]
-#[expect(dead_code, reason = "only its schema is used")]
-enum SwitchWord {
-    On,
-    Off,
 }
 
 #[derive(JsonSchema)]

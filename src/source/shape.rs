@@ -30,3 +30,19 @@ pub(crate) const MODE: &str = concat!(
     r"^\s*([Oo][Ff][Ff]|[Ff][Aa][Ll][Ss][Ee]|[Ss][Hh][Aa][Dd][Oo][Ww]|[Oo][Nn]|[Tt][Rr][Uu][Ee]|",
     r"0*(100|[0-9]{1,2})\s*%)\s*$"
 );
+
+/// How scores are made, in whatever case: `least_request`, `Random`.
+pub(crate) const STRATEGY: &str =
+    r"^\s*([Ll][Ee][Aa][Ss][Tt][_-][Rr][Ee][Qq][Uu][Ee][Ss][Tt]|[Rr][Aa][Nn][Dd][Oo][Mm])\s*$";
+
+/// What the caller's own zone means, in whatever case: `prefer`, `Strict`.
+pub(crate) const ZONE: &str = concat!(
+    r"^\s*([Pp][Rr][Ee][Ff][Ee][Rr]|[Ss][Tt][Rr][Ii][Cc][Tt]|",
+    r"[Oo][Ff][Ff]|[Ff][Aa][Ll][Ss][Ee])\s*$"
+);
+
+/// Whether something is done, in whatever case: `on`, `False`, `disabled`.
+pub(crate) const SWITCH: &str = concat!(
+    r"^\s*([Oo][Nn]|[Tt][Rr][Uu][Ee]|[Oo][Ff][Ff]|[Ff][Aa][Ll][Ss][Ee]|",
+    r"[Ee][Nn][Aa][Bb][Ll][Ee][Dd]|[Dd][Ii][Ss][Aa][Bb][Ll][Ee][Dd])\s*$"
+);

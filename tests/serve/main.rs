@@ -30,4 +30,5 @@ mod state;
 mod takeover;
 mod watch;
 mod witnesses;
+mod wrong_settings;
 mod zones;

@@ -20,7 +20,7 @@ fn services(mode: &str) -> String {
 }
 
 /// Replaces the services, and waits until the agent has them.
-async fn write(agent: &Agent, text: &str) {
+pub(crate) async fn write(agent: &Agent, text: &str) {
     let before = version(agent).await;
     fs::write(agent.folder.path().join("services.yaml"), text).unwrap();
     while version(agent).await == before {
@@ -94,7 +94,7 @@ async fn what_held_before_a_wrong_mode_outlives_the_agent() {
 }
 
 /// With these services.
-fn folder(services: &str) -> Arc<TempDir> {
+pub(crate) fn folder(services: &str) -> Arc<TempDir> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("services.yaml"), services).unwrap();
     folder.into()
@@ -111,13 +111,13 @@ fn start(folder: Arc<TempDir>) -> Agent {
     Agent::in_folder(folder, &["--state", state.to_str().unwrap()])
 }
 
-fn configured(folder: &Arc<TempDir>) -> Agent {
+pub(crate) fn configured(folder: &Arc<TempDir>) -> Agent {
     let (state, config) = (folder.path().join("state"), folder.path().join("agent.yaml"));
     let arguments = ["--state", state.to_str().unwrap(), "--config", config.to_str().unwrap()];
     Agent::in_folder(folder.clone(), &arguments)
 }
 
-fn configure(folder: &Path, text: &str) {
+pub(crate) fn configure(folder: &Path, text: &str) {
     fs::write(folder.join("agent.yaml"), text).unwrap();
 }
 

@@ -254,6 +254,25 @@ fn a_renamed_port_is_the_same_port() {
     assert_eq!(catalog.brake_counts().triggered, 0);
 }
 
+#[test]
+fn who_follows_the_brake_hears_each_time_that_it_takes_hold_and_of_no_renamed_port() {
+    let catalog = Catalog::new(["test"]);
+    let mut braked = catalog.follow_brake();
+    let of = |name, endpoints| with_ports("cart.shop", vec![port(name, 80, endpoints)]);
+    catalog.apply(SOURCE, Change::Upsert(of("http", ready(1..=3))), at(0));
+    catalog.apply(SOURCE, Change::Upsert(of("web", vec![])), at(1));
+    assert_eq!(served(&catalog), [-1, -2, -3]);
+    assert!(braked.try_recv().is_err(), "they are held, and that is no alarm");
+    catalog.apply(SOURCE, Change::Upsert(of("web", ready(1..=3))), at(2));
+    catalog.apply(SOURCE, Change::Upsert(of("web", vec![])), at(3));
+    assert_eq!(braked.try_recv().unwrap(), cart(&catalog).name);
+    assert!(braked.try_recv().is_err());
+    assert_eq!(catalog.brake_counts().triggered, 1);
+    assert!(super::note(&cart(&catalog)).is_some());
+    drop(braked);
+    put(&catalog, vec![], 200);
+}
+
 #[tokio::test(start_paused = true)]
 async fn holds_end_by_themselves_and_nothing_wakes_in_between() {
     let catalog = Arc::new(catalog(2));

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{ConfigPolicies, Overridden, Resolved, problems, resolve};
+use super::{ConfigPolicies, Overridden, Resolved, resolve};
 use crate::{
     catalog::{
         Before, Service, Setting,
@@ -370,10 +370,28 @@ fn a_mode_is_in_force_where_there_is_a_virtual_ip_to_send_the_others_to() {
 }
 
 #[test]
-fn of_many_wrong_settings_the_first_are_told_and_how_many_there_are() {
-    let keys: Vec<String> = (0..100).map(|number| format!("key-{number:02}")).collect();
-    let written: Vec<_> = keys.iter().map(|key| (&**key, "?")).collect();
-    let told = problems(&ConfigPolicies::default(), &annotated(&written));
-    assert_eq!(told.len(), 11);
-    assert_eq!(told[10], "90 more settings are wrong");
+fn what_holds_in_place_of_a_wrong_value_is_said_once_all_layers_are_applied() {
+    let mut config = ConfigPolicies::default();
+    config.overriding.all = vec![setting("mode", "on", "configuration's override agent.yaml:3")];
+    let resolved = resolve(&config, &annotated(&[("mode", "junk")]));
+    assert_eq!(resolved.policy.mode, Mode::On);
+    let told = "; it is on, as configuration's override agent.yaml:3 says";
+    assert!(resolved.problems[0].ends_with(told), "{:?}", resolved.problems);
+
+    // Of one key the last setting holds.
+    let twice = annotated(&[("outlier", "sometimes"), ("outlier.enabled", "off")]);
+    let mut before = twice.clone();
+    before.settings[0].wrong.as_mut().unwrap().before = Before::Value("on".into());
+    let resolved = resolve(&ConfigPolicies::default(), &before);
+    assert!(!resolved.policy.outlier.enabled);
+    let told = "; it is off, as annotation pointsman.dev/outlier.enabled says";
+    assert!(resolved.problems[0].ends_with(told), "{:?}", resolved.problems);
+
+    // A contradiction undoes what held before.
+    let long = annotated(&[("outlier.base_ejection", "soon"), ("outlier.max_ejection", "1s")]);
+    let mut before = long.clone();
+    before.settings[0].wrong.as_mut().unwrap().before = Before::Value("10s".into());
+    let resolved = resolve(&ConfigPolicies::default(), &before);
+    assert_eq!(resolved.policy.outlier, Policy::default().outlier);
+    assert!(resolved.problems[0].ends_with("; it is 5s, the default"), "{:?}", resolved.problems);
 }

@@ -63,7 +63,7 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
     put(table("Sources", ["source", ""], sources));
     let policies = told.tables.policies();
     let wrong = services.iter().flat_map(|service| {
-        let problems = policy::problems(&policies, service);
+        let problems = policy::problems(&policies, service).texts();
         problems.into_iter().map(|problem| [service.name.to_string(), problem])
     });
     put(table("Wrong settings, which do not hold", ["service", ""], wrong.take(LISTED)));

@@ -235,7 +235,7 @@ impl Told {
     ) -> fmt::Result {
         let policies = self.tables.policies();
         let wrong = services.iter().map(|service| {
-            (service.name.to_string(), policy::problems(&policies, service).len() as u64)
+            (service.name.to_string(), policy::problems(&policies, service).count() as u64)
         });
         let wrong: Vec<_> = wrong.filter(|(_, count)| *count > 0).collect();
         let help = "Settings of a service that are wrong, and do not hold";

@@ -24,6 +24,8 @@ pub(super) struct Content {
     pub(super) objects: Vec<(Object, Place)>,
     /// Wrong, but nothing else is lost by it.
     pub(super) warnings: Vec<Problem>,
+    /// Settings that are wrong. The agent tells of them itself, wherever a service comes from.
+    pub(super) wrong_settings: Vec<Problem>,
 }
 
 /// A Kubernetes object that services are made of.
@@ -79,6 +81,7 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Content, Problem> {
         let read = manifest(&document, &probe)?;
         content.objects.extend(read.objects);
         content.warnings.extend(read.warnings);
+        content.wrong_settings.extend(read.wrong_settings);
     }
     Ok(content)
 }
@@ -191,7 +194,7 @@ impl Content {
             let annotation = setting.origin.trim_start_matches("annotation ");
             let field = joined(path, &format!("metadata.annotations[\"{annotation}\"]"));
             let what = wrong.why.clone();
-            self.warnings.push(Problem { place: place.clone(), field, what });
+            self.wrong_settings.push(Problem { place: place.clone(), field, what });
         }
         self.objects.push((Object::Service(service), place));
         Ok(())

@@ -55,6 +55,8 @@ pub(super) struct Loaded {
     /// Every file was good at least once.
     pub(super) complete: bool,
     pub(super) problems: Vec<Problem>,
+    /// Settings that are wrong in what is served.
+    pub(super) wrong_settings: Vec<Problem>,
 }
 
 /// A file a folder may contribute: by its name, as editors leave others beside it.
@@ -81,7 +83,7 @@ impl Loader {
                 let rest = if known { STAYS } else { " (nothing is known of it yet)" };
                 let problem =
                     Problem::of_file(&name(&self.path), format!("{}{rest}", explain(&error)));
-                return Loaded { services: None, complete: false, problems: vec![problem] };
+                return Loaded { problems: vec![problem], ..Loaded::default() };
             }
         };
         self.files.retain(|path, _| paths.contains(path));
@@ -92,7 +94,10 @@ impl Loader {
         let of_files = self.files.values().flat_map(File::problems);
         problems.extend(of_files);
         problems.sort();
+        let served = self.files.values().filter(|file| file.problem.is_none());
+        let served = served.filter_map(|file| file.good.as_ref());
         Loaded {
+            wrong_settings: served.flat_map(|content| content.wrong_settings.clone()).collect(),
             services: Some(services),
             complete: self.files.values().all(|file| file.good.is_some()),
             problems,

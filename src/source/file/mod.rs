@@ -58,7 +58,8 @@ pub(super) async fn run(
     }
 }
 
-/// Reads what is there and hands it on.
+/// Reads what is there and hands it on. What is wrong in it and is to be told here: the agent tells of
+/// settings, of every source alike.
 fn look(
     loader: &mut load::Loader,
     source: SourceId,
@@ -72,6 +73,9 @@ fn look(
     if loaded.complete && !status.synced() {
         catalog.apply(source, Change::Synced, clock::now());
     }
-    status.read(loaded.complete, loaded.problems.clone());
+    let mut all = loaded.wrong_settings;
+    all.extend_from_slice(&loaded.problems);
+    all.sort();
+    status.read(loaded.complete, all);
     loaded.problems
 }

@@ -184,7 +184,8 @@ pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, 
             what,
         })?;
         let policy = entry.policy.unwrap_or_default();
-        content.warnings.extend(policy.problems(file, &format!("services[{index}].policy")));
+        let wrong = policy.problems(file, &format!("services[{index}].policy"));
+        content.wrong_settings.extend(wrong);
         let service = Service {
             settings: policy.settings("services file", file),
             ..Service::new(entry.name.value.0, source.clone(), ports)

@@ -282,9 +282,9 @@ fn a_bad_setting_costs_neither_the_file_nor_the_service() {
         "services:\n  - name: cart.shop\n    policy:\n      zoen: off\n      choices: 9\n      \
          outlier: {base_ejection: 10m, max_ejection: 5m}\n    endpoints: []\n",
     );
-    let warnings: Vec<String> = read.warnings.iter().map(ToString::to_string).collect();
+    let wrong: Vec<String> = read.wrong_settings.iter().map(ToString::to_string).collect();
     assert_eq!(
-        warnings,
+        wrong,
         [
             "s.yaml:4:13: services[0].policy.zoen: no setting \"zoen\"; did you mean \"zone\"?",
             "s.yaml:5:16: services[0].policy.choices: choices is \"9\": it must be 1 to 8",
@@ -354,7 +354,7 @@ fn manifests_of_several_documents_are_read_and_other_kinds_passed_over() {
     assert!(matches!(&read.objects[0].0, Object::Service(service) if service.ports.len() == 2));
     assert_eq!(read.objects[1].1.to_string(), "s.yaml:13");
     assert_eq!(
-        read.warnings[0].to_string(),
+        read.wrong_settings[0].to_string(),
         "s.yaml:2: metadata.annotations[\"pointsman.dev/zoen\"]: no setting \"zoen\"; did you \
          mean \"zone\"?"
     );

@@ -1,0 +1,142 @@
+//! Tells where the brake takes hold, and where it ends: each service once, in a line of the log.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::mpsc::UnboundedReceiver;
+use tracing::{info, warn};
+
+use super::turns::{Pace, Turns};
+use crate::{
+    catalog::{Catalog, ServiceName, brake},
+    clock,
+};
+
+/// A source that empties many services does so within this time.
+const COALESCE: Duration = Duration::from_millis(500);
+
+/// Tells it from now on, for ever. `braked`: services at which it takes hold.
+pub(super) async fn tell(catalog: Arc<Catalog>, mut braked: UnboundedReceiver<ServiceName>) {
+    let mut changes = catalog.changes();
+    let (mut brakes, mut pace) = (Brakes::default(), Pace::default());
+    loop {
+        let turn = tokio::time::sleep(pace.pause(clock::now()));
+        tokio::select! {
+            // The sender lives in the catalog.
+            name = braked.recv() => match name {
+                Some(name) => drop(brakes.new.insert(name)),
+                None => return,
+            },
+            it = changes.changed(), if !brakes.held.is_empty() => if it.is_err() { return },
+            () = turn, if brakes.waits => {}
+        }
+        tokio::time::sleep(COALESCE).await;
+        changes.mark_unchanged();
+        while let Ok(name) = braked.try_recv() {
+            brakes.new.insert(name);
+        }
+        let left = pace.left(clock::now());
+        let note = |name: &ServiceName| {
+            catalog.get(name).and_then(|it| brake::note(&it).map(str::to_owned))
+        };
+        pace.wrote(brakes.tell(left, note));
+    }
+}
+
+/// Services at which the brake took hold.
+#[derive(Debug, Default)]
+struct Brakes {
+    /// Not told yet.
+    new: BTreeSet<ServiceName>,
+    /// It may hold endpoints still; whether it was told of that service by itself.
+    held: HashMap<ServiceName, bool>,
+    /// Something is to be told once that may be.
+    waits: bool,
+    /// The namespace that had the last turn.
+    last: Arc<str>,
+}
+
+impl Brakes {
+    /// Tells of as many services one by one, and of the others as a number. `note`: what the brake
+    /// holds of a service, if anything. Returns how many lines that took.
+    fn tell(&mut self, most: usize, note: impl Fn(&ServiceName) -> Option<String>) -> usize {
+        let over: Vec<ServiceName> =
+            self.held.keys().filter(|name| note(name).is_none()).cloned().collect();
+        self.waits = most == 0 && !(self.new.is_empty() && over.is_empty());
+        if most == 0 {
+            return 0;
+        }
+        let mut lines = 0;
+        let new = std::mem::take(&mut self.new);
+        let all = new.len();
+        let turns = Turns::new(new.iter().map(|name| (name.clone(), name.clone())));
+        self.held.extend(new.into_iter().map(|name| (name, false)));
+        for name in turns.take(most, &mut self.last) {
+            lines += 1;
+            match note(&name) {
+                Some(note) => {
+                    warn!(service = %name, "{note}");
+                    self.held.insert(name, true);
+                }
+                None => {
+                    warn!(service = %name, "brake: it took hold for a moment, and holds nothing now");
+                    self.held.remove(&name);
+                }
+            }
+        }
+        if all > lines {
+            let more = all - lines;
+            warn!("brake: it took hold of {more} more services, which lost as much at once");
+        }
+        let mut uncounted = 0;
+        for name in over {
+            match self.held.remove(&name) {
+                Some(true) if lines < most => {
+                    lines += 1;
+                    info!(service = %name, "the brake holds nothing of it any more");
+                }
+                _ => uncounted += 1,
+            }
+        }
+        if uncounted > 0 {
+            info!("the brake holds nothing of {uncounted} more services any more");
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(number: usize) -> ServiceName {
+        format!("a{number:02}.shop").parse().unwrap()
+    }
+
+    #[test]
+    fn each_is_told_where_there_is_room_and_the_others_are_counted() {
+        let mut brakes = Brakes { new: (0..30).map(name).collect(), ..Brakes::default() };
+        let holds = |_: &ServiceName| Some("brake: 2 of 2 endpoints went".to_owned());
+        assert_eq!(brakes.tell(0, holds), 0);
+        assert!(brakes.waits, "for room");
+        assert_eq!(brakes.tell(20, holds), 20);
+        assert!(!brakes.waits);
+        assert_eq!((brakes.held.len(), brakes.new.len()), (30, 0));
+        assert_eq!(brakes.held.values().filter(|told| **told).count(), 20);
+        assert_eq!(brakes.tell(20, holds), 0, "nothing new");
+        assert_eq!(brakes.tell(0, |_| None), 0);
+        assert!(brakes.waits);
+        assert_eq!(brakes.tell(20, |_| None), 20, "those that were told of by name");
+        assert!(brakes.held.is_empty());
+    }
+
+    #[test]
+    fn a_brake_that_is_over_at_once_is_told_once() {
+        let mut brakes = Brakes { new: BTreeSet::from([name(1)]), ..Brakes::default() };
+        assert_eq!(brakes.tell(20, |_| None), 1);
+        assert_eq!(brakes.tell(20, |_| None), 0);
+    }
+}

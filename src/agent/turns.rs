@@ -1,0 +1,111 @@
+//! Lines of the log that others cause, such as by an annotation: so many at a time, and nobody keeps
+//! what is said of another namespace from its turn.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::catalog::ServiceName;
+
+/// Lines within [`PAUSE`]: enough for what a person does by mistake, and no more than 173,000 a day of
+/// whoever means to fill the logs of all nodes.
+pub(super) const LINES: usize = 20;
+pub(super) const PAUSE: Duration = Duration::from_secs(10);
+
+/// How many lines may be written now.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    written: usize,
+    since: Duration,
+}
+
+impl Pace {
+    /// How many, at this time.
+    pub(super) fn left(&mut self, now: Duration) -> usize {
+        if now.saturating_sub(self.since) >= PAUSE {
+            *self = Self { written: 0, since: now };
+        }
+        LINES.saturating_sub(self.written)
+    }
+
+    /// So many were written.
+    pub(super) fn wrote(&mut self, lines: usize) {
+        self.written += lines;
+    }
+
+    /// How long to wait until all of them may be written again.
+    pub(super) fn pause(&self, now: Duration) -> Duration {
+        (self.since + PAUSE).saturating_sub(now)
+    }
+}
+
+/// What waits for its turn, by namespace; of each the first comes first.
+#[derive(Debug)]
+pub(super) struct Turns<T>(BTreeMap<Arc<str>, VecDeque<T>>);
+
+impl<T> Turns<T> {
+    /// Of what is in order already.
+    pub(super) fn new(waiting: impl IntoIterator<Item = (ServiceName, T)>) -> Self {
+        let mut turns: BTreeMap<_, VecDeque<T>> = BTreeMap::new();
+        for (name, waiting) in waiting {
+            turns.entry(name.namespace).or_default().push_back(waiting);
+        }
+        Self(turns)
+    }
+
+    /// At most so many, one of each namespace in turn. `last`: the namespace that had the last turn, to
+    /// go on after it.
+    pub(super) fn take(mut self, most: usize, last: &mut Arc<str>) -> Vec<T> {
+        let mut taken = Vec::new();
+        while taken.len() < most && !self.0.is_empty() {
+            let after = self.0.range::<Arc<str>, _>((Excluded(&*last), Unbounded)).next();
+            let next = after.or_else(|| self.0.first_key_value()).map(|(namespace, _)| namespace);
+            let Some(next) = next.cloned() else { break };
+            if let Some(waiting) = self.0.get_mut(&next) {
+                taken.extend(waiting.pop_front());
+                if waiting.is_empty() {
+                    self.0.remove(&next);
+                }
+            }
+            *last = next;
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(waiting: &[&str]) -> Turns<String> {
+        let waiting = waiting.iter().map(|name| (name.parse().unwrap(), (*name).to_owned()));
+        Turns::new(waiting)
+    }
+
+    #[test]
+    fn each_namespace_has_its_turn_before_any_has_its_next() {
+        let mut last = Arc::from("");
+        let all = ["a.x", "b.x", "c.x", "d.x", "a.y", "b.y", "a.z"];
+        let taken = turns(&all).take(5, &mut last);
+        assert_eq!(taken, ["a.x", "a.y", "a.z", "b.x", "b.y"]);
+        // Who was last is not first again.
+        assert_eq!(turns(&all).take(2, &mut last), ["a.z", "a.x"]);
+        assert_eq!(turns(&all).take(100, &mut last).len(), all.len());
+        assert!(turns(&[]).take(100, &mut last).is_empty());
+    }
+
+    #[test]
+    fn so_many_lines_are_written_within_a_pause() {
+        let mut pace = Pace::default();
+        let second = Duration::from_secs;
+        assert_eq!(pace.left(second(1)), LINES);
+        pace.wrote(LINES - 1);
+        assert_eq!(pace.left(second(5)), 1);
+        pace.wrote(1);
+        assert_eq!((pace.left(second(9)), pace.pause(second(9))), (0, second(1)));
+        assert_eq!(pace.left(second(10)), LINES);
+    }
+}
