@@ -49,6 +49,17 @@ fn dependencies_point_up_the_list_of_lib_rs() {
     assert!(wrong.is_empty(), "against the order in src/lib.rs:\n{}", wrong.join("\n"));
 }
 
+/// So that whoever takes a socket over, or looks for one, needs nothing of those who serve it.
+#[test]
+fn the_socket_is_a_leaf() {
+    let modules = modules();
+    for file in sources("socket") {
+        let used = used_modules(&read(&file), &modules);
+        let others: Vec<_> = used.iter().filter(|used| *used != "socket").collect();
+        assert!(others.is_empty(), "{} uses {others:?}", file.display());
+    }
+}
+
 #[test]
 fn the_list_names_modules_that_exist() {
     let modules = modules();

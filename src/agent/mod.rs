@@ -40,12 +40,10 @@ use crate::{
     plan::Here,
     policy::ConfigPolicies,
     publish::Tables,
-    serve::{
-        Agent,
-        access::Access,
+    serve::{Agent, access::Access, admin},
+    socket::{
         address::SocketAddress,
-        admin,
-        claim::{Claim, ClaimError},
+        lock::{Claim, ClaimError},
     },
     source::{
         self, Cluster, Spec, Status,

@@ -24,13 +24,13 @@ use crate::{
     catalog::Catalog,
     serve::{
         Agent, admin,
-        claim::Claim,
         connections::{Connections, GRACE, Leave},
         front::Front,
         metrics::Series,
         pods::Listeners,
         priority::give_way,
     },
+    socket::lock::Claim,
 };
 
 /// An agent that has the socket.

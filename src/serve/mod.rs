@@ -1,6 +1,5 @@
 //! Who asks: gRPC and HTTP/JSON on one Unix socket, and the admin pages beside it.
 //!
-//! - [`address`], [`claim`], [`listener`], [`group`]: where the socket is, whose it is, how it appears
 //! - [`pods`]: a listener for each pod that has a folder of its own
 //! - [`connections`]: accepts, says who called, ends in good order;
 //!   [`ending`]: what streams hear of it
@@ -26,12 +25,10 @@
 
 pub mod access;
 pub mod account;
-pub mod address;
 pub mod admin;
 mod adopt;
 mod callers;
 pub mod calls;
-pub mod claim;
 pub mod configuration;
 pub mod connections;
 pub mod delivery;
@@ -41,13 +38,11 @@ mod events;
 mod explain;
 pub mod front;
 mod get;
-pub mod group;
 pub mod grpc;
 pub mod http;
 mod json;
 pub mod limits;
 mod list;
-pub mod listener;
 pub mod metrics;
 pub mod names;
 mod noted;

@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     address::LONGEST_PATH,
-    claim::{Claim, ClaimError, beside, folder, folder_error},
+    lock::{Claim, ClaimError, beside, folder, folder_error},
 };
 
 /// Everyone on the node may ask by default: who may reach the folder may connect.
@@ -183,7 +183,7 @@ fn at(path: &Path, what: impl FnOnce(&SocketAddrUnix) -> io::Result<()>) -> io::
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::address::SocketAddress;
+    use crate::socket::address::SocketAddress;
 
     fn listen(path: &Path, mode: u32) -> UnixListener {
         let claim = Claim::take(&SocketAddress::from_path(path).unwrap()).unwrap();
