@@ -3,8 +3,10 @@
 //! - [`address`]: where it is
 //! - [`lock`]: whose it is: one agent at a time
 //! - [`listener`]: how it appears, complete; [`group`]: whose group it has
+//! - [`descriptors`]: messages over it that bring open files along
 
 pub mod address;
+pub mod descriptors;
 pub mod group;
 pub mod listener;
 pub mod lock;
