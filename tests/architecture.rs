@@ -60,6 +60,16 @@ fn the_socket_is_a_leaf() {
     }
 }
 
+/// They meet in the catalog, so that another source changes nothing for those who ask.
+#[test]
+fn serve_names_no_source() {
+    let modules = modules();
+    for file in sources("serve") {
+        let named = used_modules(&read(&file), &modules).contains("source");
+        assert!(!named, "{} uses source", file.display());
+    }
+}
+
 #[test]
 fn the_list_names_modules_that_exist() {
     let modules = modules();

@@ -58,6 +58,7 @@ pub mod reload;
 mod serving;
 pub mod signals;
 mod sockets;
+mod source_status;
 pub mod startup_taint;
 pub mod systemd;
 pub mod takeover;

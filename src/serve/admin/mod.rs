@@ -7,7 +7,6 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
     thread::JoinHandle,
 };
 
@@ -15,39 +14,17 @@ use axum::{Router, extract::State, response::Html, routing::get};
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use tokio::sync::watch;
 
-use super::{
-    Agent,
-    metrics::{self, Series},
-    priority::give_way,
-};
-use crate::{
-    publish::Tables,
-    source::{Spec, Status},
-};
+use super::{metrics, priority::give_way};
 
 mod guests;
 mod page;
+mod told;
+
+pub use told::{Source, Told};
 
 /// What OpenMetrics text is called; Prometheus reads it as it is.
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-
-/// What the pages tell of.
-#[derive(Clone)]
-pub struct Told {
-    /// The calls and what they know.
-    pub agent: Arc<Agent>,
-    /// The publishing.
-    pub tables: Tables,
-    /// The sources and how they fare.
-    pub sources: Vec<(Spec, Status)>,
-    /// Whether the socket takes calls.
-    pub listening: watch::Receiver<bool>,
-    /// What the agent was told, for a person: each setting and its value.
-    pub settings: Vec<(&'static str, String)>,
-    /// What is scraped.
-    pub series: Series,
-}
 
 /// The thread that serves the pages; ends when `ending` says so.
 ///
@@ -103,7 +80,7 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(told): State<Told>) -> (StatusCode, String) {
-    let missing = missing(&told);
+    let missing = told.missing();
     match missing.is_empty() {
         true => (StatusCode::OK, "ok\n".to_owned()),
         false => {
@@ -113,27 +90,10 @@ async fn readyz(State(told): State<Told>) -> (StatusCode, String) {
     }
 }
 
-/// What an agent that is not ready waits for.
-fn missing(told: &Told) -> Vec<String> {
-    let unsynced = told.agent.names().catalog().unsynced();
-    let sources = unsynced.iter().map(|source| {
-        let of = |(spec, _): &&(Spec, Status)| spec.to_string() == **source;
-        let problems = told.sources.iter().find(of).map(|(_, status)| status.problems());
-        let problems: Vec<_> =
-            problems.unwrap_or_default().iter().map(ToString::to_string).collect();
-        match problems.is_empty() {
-            true => format!("no answer so far from {source}"),
-            false => format!("no answer so far from {source}: {}", problems.join("; ")),
-        }
-    });
-    let socket = (!*told.listening.borrow()).then(|| "the socket does not take calls".to_owned());
-    sources.chain(socket).collect()
-}
-
 async fn scrape(State(told): State<Told>) -> ([(http::HeaderName, HeaderValue); 1], String) {
     ([(CONTENT_TYPE, OPEN_METRICS)], metrics::scrape(&told.agent, &told.tables, told.series))
 }
 
 async fn front(State(told): State<Told>) -> Html<String> {
-    Html(page::page(&told, &missing(&told)))
+    Html(page::page(&told, &told.missing()))
 }
