@@ -235,7 +235,7 @@ async fn described() -> Response {
 
 async fn no_such_path(State(agent): State<Arc<Agent>>, uri: Uri) -> Response {
     agent.metrics.misdirected();
-    tell(&Error::NoSuchPath { path: limits::quoted(uri.path()) })
+    tell(&Error::NoSuchPath { path: limits::quoted(uri.path()), paths: PATHS })
 }
 
 async fn no_such_method(State(agent): State<Arc<Agent>>, method: Method, uri: Uri) -> Response {
