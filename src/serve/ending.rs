@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::body::{Body, Frame};
 use tokio::sync::watch;
 
-use super::{Error, account::Pending, grpc};
+use super::{Error, account::Pending, grpc::framing};
 
 /// Whether the agent is about to end.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl<B: Body + Unpin> Body for UntilEnd<B> {
             Poll::Pending => {
                 std::task::ready!(Pin::new(&mut self.ended).poll(context));
                 self.over = true;
-                Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(&Error::Ending.status())))))
+                Poll::Ready(Some(Ok(Frame::trailers(framing::trailers(&Error::Ending.status())))))
             }
             frame => frame,
         }

@@ -12,7 +12,9 @@ use hyper::body::{Body, Frame};
 use tonic::Code;
 
 use super::{
-    Agent, Error, grpc, json,
+    Agent, Error,
+    grpc::framing,
+    json,
     metrics::{Call, Protocol},
     watch::Watcher,
 };
@@ -61,14 +63,14 @@ impl Body for Events {
             }
             (Ok(event), _) => {
                 self.next = Some(next(watcher));
-                Frame::data(grpc::framed(&event))
+                Frame::data(framing::framed(&event))
             }
             (Err(error), protocol) => {
                 self.next = None;
                 self.code = error.code();
                 match protocol {
                     Protocol::Http => Frame::data(json::line(&error.json())),
-                    _ => Frame::trailers(grpc::trailers(&error.status())),
+                    _ => Frame::trailers(framing::trailers(&error.status())),
                 }
             }
         };

@@ -4,18 +4,16 @@
 //! generated server says INTERNAL to a message it can't read (here: INVALID_ARGUMENT and the
 //! field), and knows no answer that has something to undo when it gets lost.
 
-use std::{future::ready, marker::PhantomData, sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
-use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use prost::Message;
-use tonic::{
-    Code, Status,
-    codec::{DecodeBuf, Decoder, Streaming},
-};
+use tonic::{Code, Status};
 
+use self::framing::{GRPC_STATUS, Strict, Whole, framed, said_of_message, written};
 use super::{
     Agent, Caller, Error, Violation,
     delivery::Delivered,
@@ -24,18 +22,16 @@ use super::{
     metrics::{Call, Protocol},
     session::Session,
     timely::Timely,
-    wire,
 };
 use crate::{api::v1, publish::leases::Undelivered};
 
+pub(super) mod framing;
+
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// How long an answer may be on its way, where the caller's deadline is 10 times as long: otherwise
 /// a tenth of that. A caller's own timer tells it nothing of what was waited for; tonic's even says
 /// CANCELLED. On one machine an answer takes under a millisecond, unless that has much else to do.
 const ON_ITS_WAY: Duration = Duration::from_millis(20);
-/// Bytes before a message: whether it is compressed, and its length.
-pub(super) const PREFIX: usize = 5;
 
 /// Whether a request speaks gRPC, by its content type.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
@@ -99,7 +95,7 @@ where
             answer.map(|reported| send(framed(&reported), None)).map_err(|error| error.status())
         }),
         Call::Session => {
-            match Session::new(agent, caller, messages(Whole, body)) {
+            match Session::new(agent, caller, framing::messages(Whole, body)) {
                 // Counted at its end.
                 Ok(session) => return stream(session),
                 Err(error) => Err(error.status()),
@@ -187,7 +183,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let mut messages = messages(Strict(PhantomData), body);
+    let mut messages = framing::messages(Strict::new(), body);
     let message = match messages.message().await {
         Ok(Some(message)) => message,
         Ok(None) => {
@@ -199,25 +195,6 @@ where
     // To the end, so that the stream closes as the client expects it to.
     messages.trailers().await?;
     Ok(message)
-}
-
-/// The messages of a request.
-fn messages<T, D, B>(decoder: D, body: B) -> Streaming<T>
-where
-    D: Decoder<Item = T, Error = Status> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError> + Send,
-{
-    Streaming::new_request(decoder, body, None, Some(limits::MAX_REQUEST))
-}
-
-/// What a caller hears of a message that could not be read.
-pub(super) fn said_of_message(status: Status) -> Status {
-    match status.code() {
-        // What tonic says of a message longer than it may be.
-        Code::OutOfRange => Error::TooLarge { limit: limits::MAX_REQUEST }.status(),
-        _ => status,
-    }
 }
 
 /// One message, and the trailers that say it was all.
@@ -236,42 +213,6 @@ where
     let mut response = Response::new(axum::body::Body::new(body));
     response.headers_mut().insert(CONTENT_TYPE, CONTENT);
     response
-}
-
-/// A message with what gRPC puts before it.
-pub(super) fn framed<T: Message>(message: &T) -> Bytes {
-    frame(message.encoded_len(), |frame| {
-        message.encode(frame).expect("a buffer that grows has room for everything");
-    })
-}
-
-/// The same of a message that was not generated.
-fn written(message: &impl wire::Fields) -> Bytes {
-    frame(message.length(), |frame| wire::write(message, frame))
-}
-
-fn frame(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
-    let mut frame = Vec::with_capacity(PREFIX + length);
-    frame.extend([0; PREFIX]);
-    write(&mut frame);
-    complete(&mut frame);
-    frame.into()
-}
-
-/// Writes the length of a message before it, where room was left.
-pub(super) fn complete(frame: &mut [u8]) {
-    let length = u32::try_from(frame.len() - PREFIX).expect("no answer has 4 GiB");
-    frame[1..PREFIX].copy_from_slice(&length.to_be_bytes());
-}
-
-/// The end of a stream.
-pub(super) fn trailers(status: &Status) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    if status.add_header(&mut trailers).is_err() {
-        // Only where the message or a detail is no header's value, and both are encoded.
-        trailers.insert(GRPC_STATUS, HeaderValue::from(status.code() as i32));
-    }
-    trailers
 }
 
 fn refuse(agent: &Agent, call: Option<Call>, status: &Status) -> Response<axum::body::Body> {
@@ -324,42 +265,6 @@ fn in_time(deadline: Duration) -> Duration {
     deadline - ON_ITS_WAY.min(deadline / 10)
 }
 
-/// Reads a message, or says which of its fields can't be read.
-struct Strict<T>(PhantomData<fn() -> T>);
-
-impl<T: Message + Default> Decoder for Strict<T> {
-    type Item = T;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<T>, Status> {
-        T::decode(bytes).map(Some).map_err(|error| malformed(&error).status())
-    }
-}
-
-/// Leaves a message as it came.
-struct Whole;
-
-impl Decoder for Whole {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(bytes.copy_to_bytes(bytes.remaining())))
-    }
-}
-
-/// prost says `failed to decode Protobuf message: PickRequest.service: invalid string value...`.
-pub(super) fn malformed(error: &prost::DecodeError) -> Error {
-    let text = error.to_string();
-    let text = text.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&text);
-    let field = text.split_once(": ").and_then(|(path, _)| path.split_once('.'));
-    let (field, wrong) = match field {
-        Some((_, field)) => (field, &text[text.find(": ").map_or(0, |at| at + 2)..]),
-        None => ("", text),
-    };
-    Violation::new(field, format!("can't be read as protobuf: {wrong}")).into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,20 +288,5 @@ mod tests {
     fn an_answer_leaves_before_the_deadline() {
         let waits = |ms| in_time(Duration::from_millis(ms)).as_millis();
         assert_eq!([0, 10, 100, 1_000].map(waits), [0, 9, 90, 980]);
-    }
-
-    #[test]
-    fn a_field_that_is_not_utf_8_is_named() {
-        // Field 1, two bytes, neither of them UTF-8.
-        let error = v1::PickRequest::decode(&[0x0a, 2, 0xff, 0xfe][..]).unwrap_err();
-        let Error::Invalid(violations) = malformed(&error) else { panic!("{error}") };
-        assert_eq!(violations[0].field, "service");
-        assert!(violations[0].wrong.contains("UTF-8"), "{violations:?}");
-    }
-
-    #[test]
-    fn a_message_cut_short_is_an_invalid_argument() {
-        let error = v1::PickRequest::decode(&[0x0a, 200][..]).unwrap_err();
-        assert_eq!(malformed(&error).code(), Code::InvalidArgument);
     }
 }

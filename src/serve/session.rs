@@ -29,7 +29,8 @@ use super::{
     Agent, Caller, Error, Violation,
     account::{Account, Pending},
     ending::Ended,
-    grpc, limits,
+    grpc::framing,
+    limits,
     metrics::{Call, Protocol},
     picked::Picked,
 };
@@ -131,7 +132,7 @@ impl Session {
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
         match Pin::new(&mut self.requests).poll_next(context) {
             Poll::Ready(Some(Ok(message))) => Poll::Ready(Ok(message)),
-            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(grpc::said_of_message(status))),
+            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(framing::said_of_message(status))),
             Poll::Ready(None) => Poll::Ready(Err(Status::ok(""))),
             Poll::Pending => {
                 ready!(Pin::new(&mut self.ended).poll(context));
@@ -256,7 +257,7 @@ impl Body for Session {
             && let Some(status) = &session.last
         {
             session.over = true;
-            return Poll::Ready(Some(Ok(Frame::trailers(grpc::trailers(status)))));
+            return Poll::Ready(Some(Ok(Frame::trailers(framing::trailers(status)))));
         }
         Poll::Pending
     }

@@ -5,7 +5,8 @@ use prost::Message;
 use tonic_types::pb;
 
 use super::super::{
-    Error, grpc,
+    Error,
+    grpc::framing,
     picked::Picked,
     wire::{self, Fields, Out},
 };
@@ -43,7 +44,7 @@ impl Answers {
     pub(super) fn add(&mut self, id: u64, answer: &Answer) {
         if self.frame.is_empty() {
             self.frame.reserve(self.room);
-            self.frame.extend([0; grpc::PREFIX]);
+            self.frame.extend([0; framing::PREFIX]);
         }
         wire::write_field(Self::TAG, &Numbered { id, answer }, &mut self.frame);
     }
@@ -52,7 +53,7 @@ impl Answers {
         if self.frame.is_empty() {
             return None;
         }
-        grpc::complete(&mut self.frame);
+        framing::complete(&mut self.frame);
         Some(self.frame.into())
     }
 }

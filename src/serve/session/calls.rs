@@ -6,7 +6,7 @@ use prost::{
     encoding::{DecodeContext, WireType, check_wire_type, decode_key, decode_varint, skip_field},
 };
 
-use super::super::{Error, Violation, grpc, limits};
+use super::super::{Error, Violation, grpc::framing, limits};
 use crate::api::v1;
 
 /// A `SessionRequest`, whose calls are read one by one.
@@ -34,7 +34,7 @@ impl Calls {
     pub(super) fn next(&mut self) -> Result<Option<Written<'_>>, Error> {
         let mut rest = &self.message[self.read..];
         while !rest.is_empty() {
-            let wrong = |error| grpc::malformed(&error);
+            let wrong = |error| framing::malformed(&error);
             let (tag, wire_type) = decode_key(&mut rest).map_err(wrong)?;
             if tag != Self::TAG {
                 skip_field(wire_type, tag, &mut rest, DecodeContext::default()).map_err(wrong)?;
@@ -76,7 +76,7 @@ impl Written<'_> {
             return Err((number(self.call), error));
         }
         v1::SessionCall::decode(self.call)
-            .map_err(|error| (number(self.call), grpc::malformed(&error)))
+            .map_err(|error| (number(self.call), framing::malformed(&error)))
     }
 }
 
