@@ -11,7 +11,7 @@ use axum::{Router, body::Body};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::{Agent, Caller, ending::UntilEnd, http, limits, standard, timely::Timely};
+use super::{Agent, Caller, grpc::until_end::UntilEnd, http, limits, standard, timely::Timely};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]

@@ -26,6 +26,7 @@ use super::{
 use crate::{api::v1, publish::leases::Undelivered};
 
 pub(super) mod framing;
+pub(super) mod until_end;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
 /// How long an answer may be on its way, where the caller's deadline is 10 times as long: otherwise
