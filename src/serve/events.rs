@@ -13,8 +13,6 @@ use tonic::Code;
 
 use super::{
     Agent, Error,
-    grpc::framing,
-    json,
     metrics::{Call, Protocol},
     watch::Watcher,
 };
@@ -22,20 +20,30 @@ use crate::api::v1;
 
 type Next = Pin<Box<dyn Future<Output = (Watcher, Result<v1::WatchEvent, Error>)> + Send>>;
 
+/// How a protocol writes events.
+pub(super) struct Encoding {
+    /// Which it is.
+    pub(super) protocol: Protocol,
+    /// An event.
+    pub(super) event: fn(&v1::WatchEvent) -> Bytes,
+    /// Why there are no more.
+    pub(super) end: fn(&Error) -> Frame<Bytes>,
+}
+
 /// The events as a body: each is made when the one before has gone out.
 pub(super) struct Events {
     /// None after the last.
     next: Option<Next>,
     agent: Arc<Agent>,
-    protocol: Protocol,
+    encoding: &'static Encoding,
     code: Code,
 }
 
 impl Events {
-    /// As gRPC or HTTP has them.
-    pub(super) fn new(agent: &Arc<Agent>, watcher: Watcher, protocol: Protocol) -> Self {
+    /// As a protocol has them.
+    pub(super) fn new(agent: &Arc<Agent>, watcher: Watcher, encoding: &'static Encoding) -> Self {
         let agent = Arc::clone(agent);
-        Self { next: Some(next(watcher)), agent, protocol, code: Code::Cancelled }
+        Self { next: Some(next(watcher)), agent, encoding, code: Code::Cancelled }
     }
 }
 
@@ -56,22 +64,15 @@ impl Body for Events {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some(awaited) = &mut self.next else { return Poll::Ready(None) };
         let (watcher, event) = ready!(awaited.as_mut().poll(context));
-        let frame = match (event, self.protocol) {
-            (Ok(event), Protocol::Http) => {
+        let frame = match event {
+            Ok(event) => {
                 self.next = Some(next(watcher));
-                Frame::data(json::line(&event))
+                Frame::data((self.encoding.event)(&event))
             }
-            (Ok(event), _) => {
-                self.next = Some(next(watcher));
-                Frame::data(framing::framed(&event))
-            }
-            (Err(error), protocol) => {
+            Err(error) => {
                 self.next = None;
                 self.code = error.code();
-                match protocol {
-                    Protocol::Http => Frame::data(json::line(&error.json())),
-                    _ => Frame::trailers(framing::trailers(&error.status())),
-                }
+                (self.encoding.end)(&error)
             }
         };
         Poll::Ready(Some(Ok(frame)))
@@ -84,6 +85,6 @@ impl Body for Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.agent.metrics.answered(Call::WatchService, self.protocol, self.code);
+        self.agent.metrics.answered(Call::WatchService, self.encoding.protocol, self.code);
     }
 }

@@ -9,7 +9,7 @@ use std::{future::ready, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Body;
+use hyper::body::{Body, Frame};
 use prost::Message;
 use tonic::{Code, Status};
 
@@ -17,7 +17,7 @@ use self::framing::{GRPC_STATUS, Strict, Whole, framed, said_of_message, written
 use super::{
     Agent, Caller, Error, Violation,
     delivery::Delivered,
-    events::Events,
+    events::{Encoding, Events},
     limits,
     metrics::{Call, Protocol},
     session::Session,
@@ -33,6 +33,13 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
 /// a tenth of that. A caller's own timer tells it nothing of what was waited for; tonic's even says
 /// CANCELLED. On one machine an answer takes under a millisecond, unless that has much else to do.
 const ON_ITS_WAY: Duration = Duration::from_millis(20);
+
+/// A message an event, and trailers that say why it was the last.
+static EVENTS: Encoding = Encoding {
+    protocol: Protocol::Grpc,
+    event: |event| framed(event),
+    end: |error| Frame::trailers(framing::trailers(&error.status())),
+};
 
 /// Whether a request speaks gRPC, by its content type.
 pub fn is_grpc(headers: &HeaderMap) -> bool {
@@ -111,7 +118,7 @@ where
             };
             match begun {
                 // Counted at its end.
-                Ok(watcher) => return stream(Events::new(agent, watcher, Protocol::Grpc)),
+                Ok(watcher) => return stream(Events::new(agent, watcher, &EVENTS)),
                 Err(error) => Err(error.status()),
             }
         }

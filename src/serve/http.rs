@@ -24,14 +24,14 @@ use http::{
     header::{CONTENT_TYPE, SERVER},
 };
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 use serde::Serialize;
 
 use super::{
     Agent, Caller, Error, Violation,
     account::Account,
     delivery::{Delivered, Line},
-    events::Events,
+    events::{Encoding, Events},
     json, limits,
     metrics::{Call, Protocol},
     openapi,
@@ -54,6 +54,13 @@ pub const PRODUCT: HeaderValue =
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// A message a line, for as long as it goes.
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// A line an event, the last of them an error that says why.
+static EVENTS: Encoding = Encoding {
+    protocol: Protocol::Http,
+    event: |event| json::line(event),
+    end: |error| Frame::data(json::line(&error.json())),
+};
 
 /// The routes; each request needs a [`Caller`] in its extensions.
 pub fn router(agent: Arc<Agent>) -> Router {
@@ -198,7 +205,7 @@ async fn watched(
     };
     match begun.await {
         Ok(watcher) => {
-            let events = Events::new(&agent, watcher, Protocol::Http);
+            let events = Events::new(&agent, watcher, &EVENTS);
             answer(StatusCode::OK, LINES, Body::new(events))
         }
         Err(error) => refuse(&agent, Call::WatchService, &error),
