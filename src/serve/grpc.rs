@@ -26,6 +26,7 @@ use super::{
 use crate::{api::v1, publish::leases::Undelivered};
 
 pub(super) mod framing;
+mod pick_response;
 pub(super) mod until_end;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");

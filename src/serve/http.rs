@@ -42,6 +42,8 @@ use crate::{
     publish::leases::{Identity, Undelivered},
 };
 
+pub(super) mod pick_response;
+
 /// What is served, for whoever asked for something else.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
      GET /v1/services/{service}, GET /v1/services/{service}/explain, GET /v1/callers, \
@@ -111,7 +113,7 @@ impl Often {
                     agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
                     // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
                     let line = (version <= Version::HTTP_11).then(|| caller.line.clone());
-                    send(StatusCode::OK, picked.line(), Some(leases), line)
+                    send(StatusCode::OK, pick_response::line(&picked), Some(leases), line)
                 }
                 Err(error) => refuse(agent, Call::Pick, &error),
             },

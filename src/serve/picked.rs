@@ -1,4 +1,4 @@
-//! The answer to a pick, written straight from what was picked: a `PickResponse` of the API.
+//! The answer to a pick, from which a `PickResponse` of the API is written straight.
 //!
 //! The message itself would own a copy of every text, and be written once and thrown away: making
 //! it took longer than the pick. A test holds the two together, in both encodings.
@@ -6,17 +6,9 @@
 use std::{cell::OnceCell, fmt::Write, net::IpAddr};
 
 use arrayvec::ArrayString;
-use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::{
-    json::{self, Object},
-    wire::{self, Fields, Out},
-};
-use crate::{
-    catalog::{EndpointRef, Labels},
-    publish::leases::LeaseId,
-};
+use crate::{catalog::EndpointRef, publish::leases::LeaseId};
 
 /// What a pick got.
 #[derive(Debug)]
@@ -38,9 +30,9 @@ pub struct Pick {
     pub priority: u32,
     /// Its name in a report; empty: there will be none.
     pub lease: ArrayString<{ LeaseId::TEXT }>,
-    ip: ArrayString<MOST_IP_TEXT>,
+    pub(super) ip: ArrayString<MOST_IP_TEXT>,
     /// Of its fields: protobuf asks for lengths first, and again at each level.
-    length: OnceCell<usize>,
+    pub(super) length: OnceCell<usize>,
 }
 
 impl Pick {
@@ -52,94 +44,8 @@ impl Pick {
     }
 }
 
-impl Fields for Picked {
-    fn write(&self, out: &mut impl Out) {
-        for pick in &self.picks {
-            out.message(1, pick);
-        }
-        out.number(2, self.plan);
-        out.number(3, self.stale.into());
-    }
-}
-
-impl Fields for Pick {
-    fn write(&self, out: &mut impl Out) {
-        let endpoint = &*self.endpoint;
-        out.text(1, &self.ip);
-        out.number(2, endpoint.address.port().into());
-        out.text(3, text(&endpoint.server_name));
-        out.text(4, text(&endpoint.region));
-        out.text(5, text(&endpoint.zone));
-        out.text(6, text(&endpoint.node));
-        out.number(7, self.priority.into());
-        for (key, value) in &*endpoint.labels {
-            out.message(8, &Label { key, value });
-        }
-        out.text(9, &self.lease);
-    }
-
-    fn length(&self) -> usize {
-        *self.length.get_or_init(|| wire::counted(self))
-    }
-}
-
-/// An entry of a map.
-struct Label<'a> {
-    key: &'a str,
-    value: &'a str,
-}
-
-impl Fields for Label<'_> {
-    fn write(&self, out: &mut impl Out) {
-        out.text(1, self.key);
-        out.text(2, self.value);
-    }
-}
-
-impl Picked {
-    /// As HTTP answers it.
-    pub(super) fn line(&self) -> Bytes {
-        json::line_of(|line| {
-            let mut fields = Object::begin(line);
-            if !self.picks.is_empty() {
-                fields.array("picks", &self.picks, Pick::json);
-            }
-            if self.plan != 0 {
-                // Which proto3 JSON has as a text, being of 64 bits.
-                fields.quoted("plan", self.plan);
-            }
-            if self.stale {
-                fields.value("stale", &true);
-            }
-            fields.end();
-        })
-    }
-}
-
-impl Pick {
-    fn json(&self, line: &mut Vec<u8>) {
-        let endpoint = &*self.endpoint;
-        let mut fields = Object::begin(line);
-        fields.text("address", &self.ip);
-        if endpoint.address.port() != 0 {
-            fields.value("port", &endpoint.address.port());
-        }
-        fields.text("serverName", text(&endpoint.server_name));
-        fields.text("region", text(&endpoint.region));
-        fields.text("zone", text(&endpoint.zone));
-        fields.text("node", text(&endpoint.node));
-        if self.priority != 0 {
-            fields.value("priority", &self.priority);
-        }
-        if !endpoint.labels.is_empty() {
-            fields.value::<Labels>("labels", &endpoint.labels);
-        }
-        fields.text("lease", &self.lease);
-        fields.end();
-    }
-}
-
-fn text(text: &Option<std::sync::Arc<str>>) -> &str {
+/// Empty: it is not known.
+pub(super) fn text(text: &Option<std::sync::Arc<str>>) -> &str {
     text.as_deref().unwrap_or_default()
 }
 
@@ -175,7 +81,11 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::{api::v1, catalog::Endpoint};
+    use crate::{
+        api::v1,
+        catalog::Endpoint,
+        serve::{http::pick_response::line, wire},
+    };
 
     fn endpoint() -> impl Strategy<Value = Endpoint> {
         let text = || proptest::option::of("[a-z\"\\\\é\n]{0,200}".prop_map(Arc::from));
@@ -237,7 +147,7 @@ mod tests {
             prop_assert_eq!(v1::PickResponse::decode(&*written).unwrap(), message.clone());
             prop_assert_eq!(written.len(), message.encoded_len());
 
-            let json: serde_json::Value = serde_json::from_slice(&picked.line()).unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&line(&picked)).unwrap();
             prop_assert_eq!(json, serde_json::to_value(&message).unwrap());
         }
 
