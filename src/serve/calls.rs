@@ -2,20 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep_until;
-
 use super::{
     Error, access::Access, account::Account, configuration::Configuration, delivery::Line,
-    ending::Ending, limits, metrics::Metrics, names::Names, pace::Pace, picked::Picked,
-    tarpit::Tarpit, watch::Life,
+    ending::Ending, limits, metrics::Metrics, names::Names, pace::Pace, tarpit::Tarpit,
+    version::Life,
 };
 use crate::{
-    api::v1,
     catalog::Catalog,
     identity::{Identity, Pods},
     publish::{
         Tables,
-        leases::{Connection, Holder, Leases, Undelivered},
+        leases::{Connection, Holder, Leases},
     },
     quota::{Permit, Quota},
 };
@@ -42,7 +39,7 @@ pub struct Agent {
     pub(super) watches: Arc<Quota<Identity>>,
     pub(super) pending: Arc<Quota<Identity>>,
     pub(super) tarpit: Arc<Tarpit>,
-    misses: Pace,
+    pub(super) misses: Pace,
     pub(super) ending: Ending,
     pub(super) life: Life,
     pub(super) configuration: Configuration,
@@ -151,27 +148,6 @@ impl Agent {
         })
     }
 
-    /// The pick of a request of its own: a caller that asks as fast as it can for what is not there would
-    /// take others' time, so it hears of that at a pace.
-    ///
-    /// # Errors
-    /// As [`Agent::pick`].
-    pub(super) async fn pick_at_pace(
-        &self,
-        holder: &Holder,
-        request: &v1::PickRequest,
-        deadline: Option<Duration>,
-    ) -> Result<(Picked, Undelivered), Error> {
-        let picked = self.pick(holder, request, deadline).await;
-        if let Err(Error::NotFound(_)) = picked
-            && let Some(until) = self.misses.refused(holder.identity)
-        {
-            // Apart, so that a pick that succeeds has no room for a timer.
-            Box::pin(sleep_until(until)).await;
-        }
-        picked
-    }
-
     /// What is counted of the calls.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -186,10 +162,4 @@ impl Agent {
     pub fn names(&self) -> &Names {
         &self.names
     }
-}
-
-/// The lesser of what the caller waits for and what its protocol gives it.
-pub(super) fn wait(asked: Option<Duration>, deadline: Option<Duration>) -> Duration {
-    let asked = asked.unwrap_or(super::limits::DEFAULT_WAIT);
-    deadline.map_or(asked, |deadline| asked.min(deadline))
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Agent, Error, calls::wait, get::timestamp, limits};
+use super::{Agent, Error, get::timestamp, limits};
 use crate::{
     api::v1,
     identity::{Identity, Pods},
@@ -27,7 +27,8 @@ impl Agent {
         deadline: Option<Duration>,
     ) -> Result<v1::ExplainResponse, Error> {
         let selector = limits::selector(request.selector.iter())?;
-        let found = self.names.find(identity, &request.service, wait(None, deadline)).await?;
+        let found =
+            self.names.find(identity, &request.service, limits::wait(None, deadline)).await?;
         let live = self.names.open(identity, &request.service, &found, selector)?;
         let resolved = resolve(&self.names.policies(), &found.service);
         let Explanation { target, plan, cells, in_flight, samples, policy, retry_left, period } =

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, Error};
+use super::{Agent, Error, limits};
 use crate::{
     api::v1,
     catalog::{Catalog, Endpoint, Found, Health, Labels, LookupError, Port, Service},
@@ -24,7 +24,7 @@ impl Agent {
         request: &v1::GetServiceRequest,
         deadline: Option<Duration>,
     ) -> Result<v1::GetServiceResponse, Error> {
-        let wait = super::calls::wait(None, deadline);
+        let wait = limits::wait(None, deadline);
         let asked = self.names.asked(identity, &request.service)?;
         let catalog = self.names.catalog();
         let (service, ports) =

@@ -32,7 +32,7 @@ impl Agent {
         };
         let after = after(&request.page_token)?;
         let catalog = self.names.catalog();
-        let wait = super::calls::wait(None, deadline);
+        let wait = limits::wait(None, deadline);
         let synced = catalog.wait_synced(wait).await;
 
         let names = self.names.listed().await;

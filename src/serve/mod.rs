@@ -11,7 +11,7 @@
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, whose answer is
 //!   [`picked`] and written by `wire`, `report`, `list`, `get`, `explain`, `callers`; `session`, a stream of
 //!   picks and reports; `watch` and, as a body, its
-//!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
+//!   `events`, each with a `version`; [`limits`]: what they may ask for; [`error`]: what they hear if not
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`names`]: from a name to its live table; `tables`: how many there may be;
 //!   `suggestions`: what was probably meant; [`access`]: who may ask for what
@@ -63,6 +63,7 @@ mod tables;
 mod talk;
 mod tarpit;
 mod timely;
+mod version;
 mod watch;
 mod wire;
 

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use smallvec::SmallVec;
+use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::{
-    Agent, Error,
-    calls::wait,
-    limits,
+    Agent, Error, limits,
     picked::{Pick, Picked},
 };
 use crate::{
@@ -35,7 +34,7 @@ impl Agent {
         deadline: Option<Duration>,
     ) -> Result<(Picked, Undelivered), Error> {
         let asked = Asked::check(request)?;
-        let wait = wait(asked.wait, deadline);
+        let wait = limits::wait(asked.wait, deadline);
         let resolved =
             self.names.resolve(holder.identity, &request.service, asked.selector, wait).await?;
         // Of picks that nobody will report, the first alone counts.
@@ -113,6 +112,27 @@ impl Agent {
         }
         let response = Picked { picks, plan: picked.plan, stale: picked.stale };
         Ok((response, Undelivered::new(self.leases.clone(), leases)))
+    }
+
+    /// The pick of a request of its own: a caller that asks as fast as it can for what is not there would
+    /// take others' time, so it hears of that at a pace.
+    ///
+    /// # Errors
+    /// As [`Agent::pick`].
+    pub(super) async fn pick_at_pace(
+        &self,
+        holder: &Holder,
+        request: &v1::PickRequest,
+        deadline: Option<Duration>,
+    ) -> Result<(Picked, Undelivered), Error> {
+        let picked = self.pick(holder, request, deadline).await;
+        if let Err(Error::NotFound(_)) = picked
+            && let Some(until) = self.misses.refused(holder.identity)
+        {
+            // Apart, so that a pick that succeeds has no room for a timer.
+            Box::pin(sleep_until(until)).await;
+        }
+        picked
     }
 }
 

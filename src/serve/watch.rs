@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr, ops::Range, sync::Arc, time::D
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Agent, Error, Violation,
+    Agent, Error,
     ending::Ended,
     get::{all_ports, endpoint_of_source},
     limits,
@@ -24,42 +24,6 @@ use crate::{
 /// From one event to the next, while nothing changes: a caller that hears nothing for twice as
 /// long has lost its agent.
 pub(super) const BOOKMARK: Duration = Duration::from_secs(30);
-
-/// One run of the agent: the versions of another say nothing.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Life(u32);
-
-impl Life {
-    /// Unlike that of the agent before, but for a chance of 1 in 4 billion.
-    pub(super) fn new() -> Self {
-        // Without random numbers there are no leases either.
-        Self(getrandom::u32().unwrap_or_default())
-    }
-
-    fn version(self, number: u64) -> String {
-        format!("{:08x}.{number}", self.0)
-    }
-
-    /// The number in a version, if this agent gave it.
-    fn number(self, version: &str) -> Result<Option<u64>, Violation> {
-        let parts = version.split_once('.').and_then(|(life, number)| {
-            // A sign would be read as well.
-            let plain = life.len() == 8 && !version.contains('+');
-            let life = plain.then(|| u32::from_str_radix(life, 16).ok()).flatten()?;
-            Some((life, number.parse().ok()?))
-        });
-        match parts {
-            Some((life, number)) => Ok((life == self.0).then_some(number)),
-            None => Err(Violation::new(
-                "since",
-                format!(
-                    "{} is no version: say that of the last event, or nothing",
-                    limits::quoted(version)
-                ),
-            )),
-        }
-    }
-}
 
 /// A caller's view of a service.
 pub(super) struct Watcher {
@@ -101,7 +65,7 @@ impl Agent {
         let permit = self.watch_permit(identity)?;
         let catalog = self.names.catalog();
         let changes = catalog.changes();
-        let wait = super::calls::wait(None, deadline);
+        let wait = limits::wait(None, deadline);
         // What there is to see is looked at once more when the first event is asked for.
         if let Err(error) =
             all_ports(catalog, catalog.lookup_wait_by(Some(identity), &asked, wait).await)
