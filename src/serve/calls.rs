@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Error, access::Access, account::Account, configuration::Configuration, delivery::Line,
-    ending::Ending, limits, metrics::Metrics, names::Names, pace::Pace, tarpit::Tarpit,
+    Error, access::Access, account::Account, configuration::Configuration, counters::Metrics,
+    delivery::Line, ending::Ending, limits, names::Names, pace::Pace, tarpit::Tarpit,
     version::Life,
 };
 use crate::{

@@ -13,7 +13,7 @@ use tonic::Code;
 
 use super::{
     Agent, Error,
-    metrics::{Call, Protocol},
+    counters::{Call, Protocol},
     watch::Watcher,
 };
 use crate::api::v1;

@@ -16,10 +16,10 @@ use tonic::{Code, Status};
 use self::framing::{GRPC_STATUS, Strict, Whole, framed, said_of_message, written};
 use super::{
     Agent, Caller, Error, Violation,
+    counters::{Call, Protocol},
     delivery::Delivered,
     events::{Encoding, Events},
     limits,
-    metrics::{Call, Protocol},
     session::Session,
     timely::Timely,
 };

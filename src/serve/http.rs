@@ -30,11 +30,10 @@ use serde::Serialize;
 use super::{
     Agent, Caller, Error, Violation,
     account::Account,
+    counters::{Call, Protocol},
     delivery::{Delivered, Line},
     events::{Encoding, Events},
-    json, limits,
-    metrics::{Call, Protocol},
-    openapi,
+    json, limits, openapi,
     picked::Picked,
 };
 use crate::{

@@ -20,7 +20,7 @@
 //!   `pace`: how often is too often
 //! - `adopt`: what an agent before this one tells of its leases
 //! - [`priority`]: threads that give way to those that serve
-//! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself;
+//! - [`counters`]: what is counted; [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself;
 //!   [`configuration`]: whether its file holds
 
 pub mod access;
@@ -31,6 +31,7 @@ mod callers;
 pub mod calls;
 pub mod configuration;
 pub mod connections;
+pub mod counters;
 pub mod delivery;
 pub mod ending;
 pub mod error;

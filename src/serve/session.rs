@@ -28,10 +28,10 @@ use self::{
 use super::{
     Agent, Caller, Error, Violation,
     account::{Account, Pending},
+    counters::{Call, Protocol},
     ending::Ended,
     grpc::framing,
     limits,
-    metrics::{Call, Protocol},
     picked::Picked,
 };
 use crate::{

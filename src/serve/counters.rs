@@ -1,8 +1,6 @@
 //! What is counted of the calls.
 //!
-//! A call adds one to one counter; names, labels and sums are made when somebody scrapes: `scrape`,
-//! and `endpoints` for whoever wants single ones. `docs/metrics.md` lists every metric: a test holds
-//! the two together.
+//! A call adds one to one counter; names, labels and sums are made when somebody scrapes (`metrics`).
 
 use std::sync::{
     Arc,
@@ -11,12 +9,7 @@ use std::sync::{
 
 use tonic::Code;
 
-pub use scrape::{Series, scrape};
-
 use crate::{clock, log_limit::LogLimit};
-
-mod endpoints;
-mod scrape;
 
 /// The calls of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +79,7 @@ pub enum Protocol {
 }
 
 /// As metrics call them, in the order of the counters.
-const PROTOCOLS: [(Protocol, &str); 3] =
+pub(super) const PROTOCOLS: [(Protocol, &str); 3] =
     [(Protocol::Grpc, "grpc"), (Protocol::Http, "http"), (Protocol::Session, "session")];
 
 /// gRPC counts its codes from 0 to 16.
@@ -95,16 +88,16 @@ const CODES: usize = 17;
 /// What is counted of the calls.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    calls: [[[AtomicU64; CODES]; PROTOCOLS.len()]; Call::ALL.len()],
-    misdirected: AtomicU64,
-    reports_accepted: AtomicU64,
-    reports_unknown: AtomicU64,
-    leases_lost: AtomicU64,
-    connections_accepted: AtomicU64,
-    connections_ended: AtomicU64,
-    connections_refused: AtomicU64,
-    pods_listening: AtomicU64,
-    pod_folders_refused: AtomicU64,
+    pub(super) calls: [[[AtomicU64; CODES]; PROTOCOLS.len()]; Call::ALL.len()],
+    pub(super) misdirected: AtomicU64,
+    pub(super) reports_accepted: AtomicU64,
+    pub(super) reports_unknown: AtomicU64,
+    pub(super) leases_lost: AtomicU64,
+    pub(super) connections_accepted: AtomicU64,
+    pub(super) connections_ended: AtomicU64,
+    pub(super) connections_refused: AtomicU64,
+    pub(super) pods_listening: AtomicU64,
+    pub(super) pod_folders_refused: AtomicU64,
     /// Of lines that tell of a refused connection.
     refusals: LogLimit,
 }
