@@ -3,8 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Error, access::Access, account::Account, configuration::Configuration, counters::Metrics,
-    delivery::Line, ending::Ending, limits, names::Names, pace::Pace, tarpit::Tarpit,
+    Error,
+    access::Access,
+    configuration::Configuration,
+    counters::Metrics,
+    delivery::Line,
+    ending::Ending,
+    isolation::{account::Account, pace::Pace, tarpit::Tarpit},
+    limits,
+    names::Names,
     version::Life,
 };
 use crate::{

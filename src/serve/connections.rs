@@ -24,8 +24,8 @@ use tokio::{
 
 pub use super::talk::Leave;
 use super::{
-    Agent, Caller, account::Account, front::Front, limits, noted::Noted, patience::Patience,
-    resting::Resting, talk::Talk,
+    Agent, Caller, front::Front, isolation::account::Account, limits, noted::Noted,
+    patience::Patience, resting::Resting, talk::Talk,
 };
 use crate::{
     identity::{Identity, PodUid},

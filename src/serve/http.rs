@@ -29,10 +29,10 @@ use serde::Serialize;
 
 use super::{
     Agent, Caller, Error, Violation,
-    account::Account,
     counters::{Call, Protocol},
     delivery::{Delivered, Line},
     events::{Encoding, Events},
+    isolation::account::Account,
     json, limits, openapi,
     picked::Picked,
 };

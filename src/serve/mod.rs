@@ -15,16 +15,14 @@
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`names`]: from a name to its live table; `tables`: how many there may be;
 //!   `suggestions`: what was probably meant; [`access`]: who may ask for what
-//! - [`account`]: what a caller makes the agent hold, out of its share; `outgoing`: answers that count;
-//!   `tarpit`: how long who is refused again and again waits; `resting`: its connection meanwhile;
-//!   `pace`: how often is too often
+//! - [`isolation`]: what keeps one caller from taking the agent from the others; `outgoing`: answers that
+//!   count; `resting`: the connection of who waits
 //! - `adopt`: what an agent before this one tells of its leases
 //! - [`priority`]: threads that give way to those that serve
 //! - [`counters`]: what is counted; [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself;
 //!   [`configuration`]: whether its file holds
 
 pub mod access;
-pub mod account;
 pub mod admin;
 mod adopt;
 mod callers;
@@ -41,6 +39,7 @@ pub mod front;
 mod get;
 pub mod grpc;
 pub mod http;
+pub mod isolation;
 mod json;
 pub mod limits;
 mod list;
@@ -49,7 +48,6 @@ pub mod names;
 mod noted;
 mod openapi;
 mod outgoing;
-mod pace;
 mod patience;
 mod pick;
 pub mod picked;
@@ -62,7 +60,6 @@ mod standard;
 mod suggestions;
 mod tables;
 mod talk;
-mod tarpit;
 mod timely;
 mod version;
 mod watch;

@@ -19,8 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     Error,
-    account::{Account, Pending},
     delivery::Line,
+    isolation::account::{Account, Pending},
     limits,
     patience::Waiting,
 };
@@ -220,7 +220,7 @@ mod tests {
     use crate::{
         identity::Identity,
         quota::Quota,
-        serve::{limits::WAIT_TIME, patience::Patience, tarpit::Tarpit},
+        serve::{isolation::tarpit::Tarpit, limits::WAIT_TIME, patience::Patience},
     };
 
     const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

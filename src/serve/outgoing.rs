@@ -15,7 +15,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 
-use super::account::{Account, Pending, Stream};
+use super::isolation::account::{Account, Pending, Stream};
 
 /// Bytes of a body that count as part of the request's own cost.
 const SHORT: usize = 1 << 10;
@@ -127,7 +127,7 @@ mod tests {
     use crate::{
         identity::Identity,
         quota::Quota,
-        serve::{limits, tarpit::Tarpit},
+        serve::{isolation::tarpit::Tarpit, limits},
     };
 
     fn outgoing(body: Vec<u8>, multiplexed: bool) -> (Outgoing, Arc<Quota<Identity>>) {

@@ -13,7 +13,7 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::account::Account;
+use super::isolation::account::Account;
 
 /// A stream, and what of it waits.
 pub(super) struct Resting<T> {
@@ -127,7 +127,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::{identity::Identity, quota::Quota, serve::tarpit::Tarpit};
+    use crate::{identity::Identity, quota::Quota, serve::isolation::tarpit::Tarpit};
 
     /// An account that has all that it may, and was refused more until it has to wait for a second or more.
     fn refused() -> Arc<Account> {

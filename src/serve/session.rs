@@ -27,10 +27,10 @@ use self::{
 };
 use super::{
     Agent, Caller, Error, Violation,
-    account::{Account, Pending},
     counters::{Call, Protocol},
     ending::Ended,
     grpc::framing,
+    isolation::account::{Account, Pending},
     limits,
     picked::Picked,
 };

@@ -17,7 +17,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Caller, Error, account::Stream, front::Front, grpc, http, outgoing::Outgoing,
+    Caller, Error, front::Front, grpc, http, isolation::account::Stream, outgoing::Outgoing,
     patience::Waiting, standard,
 };
 

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use super::{Error, account::Pending, grpc::framing::PREFIX, limits::BODY_TIME};
+use super::{Error, grpc::framing::PREFIX, isolation::account::Pending, limits::BODY_TIME};
 
 /// A message of so many bytes counts even if it never waits: the buffer that it is gathered in stays
 /// with its stream.
@@ -158,7 +158,7 @@ mod tests {
     use crate::{
         identity::Identity,
         quota::Quota,
-        serve::{account::Account, tarpit::Tarpit},
+        serve::isolation::{account::Account, tarpit::Tarpit},
     };
 
     fn pending(budget: &Arc<Quota<Identity>>) -> Pending {

@@ -10,8 +10,8 @@ use hyper::body::{Body, Frame};
 use super::framing;
 use crate::serve::{
     Error,
-    account::Pending,
     ending::{Ended, Ending},
+    isolation::account::Pending,
 };
 
 /// A gRPC answer that knows nothing of the agent's end, cut off by it.

@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// How long the callers wait that are refused.
 #[derive(Debug)]
-pub(super) struct Tarpit {
+pub(in crate::serve) struct Tarpit {
     pace: Pace,
     /// Connections that were refused and wait to be closed.
     kept: Arc<Quota<Identity>>,
@@ -37,24 +37,28 @@ pub(super) struct Tarpit {
 
 impl Tarpit {
     /// Nobody waits. So many of the connections that are refused may.
-    pub(super) fn new(connections: usize) -> Arc<Self> {
+    pub(in crate::serve) fn new(connections: usize) -> Arc<Self> {
         let kept = Quota::new("refused connections", connections);
         Arc::new(Self { pace: Pace::new(FREE, APART, LONGEST), kept })
     }
 
     /// One more refusal of this caller; until when what was refused is to wait, if it is.
-    pub(super) fn refused(&self, caller: Identity) -> Option<Instant> {
+    pub(in crate::serve) fn refused(&self, caller: Identity) -> Option<Instant> {
         self.pace.refused(caller)
     }
 
     /// The same, for want of something. Whoever holds little of that is not to blame, and never waits.
-    pub(super) fn short(&self, caller: Identity, exhausted: &Exhausted) -> Option<Instant> {
+    pub(in crate::serve) fn short(
+        &self,
+        caller: Identity,
+        exhausted: &Exhausted,
+    ) -> Option<Instant> {
         exhausted.holds_much().then(|| self.refused(caller)).flatten()
     }
 
     /// Closes a connection that there is no share for: at once, or when its caller has waited. Until when
     /// it has to.
-    pub(super) fn close(
+    pub(in crate::serve) fn close(
         &self,
         caller: Identity,
         exhausted: &Exhausted,

@@ -16,10 +16,11 @@ use std::sync::{
 
 use tokio::time::Instant;
 
-use super::{Error, limits, tarpit::Tarpit};
+use super::tarpit::Tarpit;
 use crate::{
     identity::Identity,
     quota::{Exhausted, Quota},
+    serve::{Error, limits},
 };
 
 /// What one connection makes the agent hold.
@@ -44,14 +45,14 @@ pub struct Account {
 
 /// So many bytes of an account, until dropped.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(in crate::serve) struct Pending {
     account: Arc<Account>,
     bytes: usize,
 }
 
 /// A request of an HTTP/2 connection, until its answer has gone out.
 #[derive(Debug)]
-pub(super) struct Stream(Arc<Account>);
+pub(in crate::serve) struct Stream(Arc<Account>);
 
 impl Account {
     /// Requests at a time that are part of what a connection costs.
@@ -63,7 +64,7 @@ impl Account {
     const TOLD: usize = 16;
 
     /// Of a new connection of this caller.
-    pub(super) fn new(
+    pub(in crate::serve) fn new(
         budget: Arc<Quota<Identity>>,
         tarpit: Arc<Tarpit>,
         identity: Identity,
@@ -75,7 +76,7 @@ impl Account {
     }
 
     /// Nothing yet.
-    pub(super) fn pending(self: &Arc<Self>) -> Pending {
+    pub(in crate::serve) fn pending(self: &Arc<Self>) -> Pending {
         Pending { account: Arc::clone(self), bytes: 0 }
     }
 
@@ -83,7 +84,7 @@ impl Account {
     ///
     /// # Errors
     /// There is no more for this caller.
-    pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> Result<Pending, Error> {
+    pub(in crate::serve) fn hold(self: &Arc<Self>, bytes: usize) -> Result<Pending, Error> {
         let mut pending = self.pending();
         pending.hold(bytes)?;
         Ok(pending)
@@ -93,7 +94,10 @@ impl Account {
     ///
     /// # Errors
     /// There is no more for this caller.
-    pub(super) fn hold_long(self: &Arc<Self>, bytes: usize) -> Result<Option<Pending>, Error> {
+    pub(in crate::serve) fn hold_long(
+        self: &Arc<Self>,
+        bytes: usize,
+    ) -> Result<Option<Pending>, Error> {
         (bytes > limits::SHORT_REQUEST).then(|| self.hold(bytes)).transpose()
     }
 
@@ -101,7 +105,7 @@ impl Account {
     ///
     /// # Errors
     /// There is no more for this caller.
-    pub(super) fn open(self: &Arc<Self>) -> Result<Stream, Error> {
+    pub(in crate::serve) fn open(self: &Arc<Self>) -> Result<Stream, Error> {
         let open = self.open.fetch_add(1, SeqCst) + 1;
         let stream = Stream(Arc::clone(self));
         if open > self.paid.load(SeqCst) {
@@ -117,13 +121,13 @@ impl Account {
     }
 
     /// Whether this connection has been told often enough that there is no more.
-    pub(super) fn is_refused_often(&self) -> bool {
+    pub(in crate::serve) fn is_refused_often(&self) -> bool {
         self.refused.load(SeqCst) > Self::TOLD
     }
 
     /// All that was to be written has gone out. Only the connection's own task says so. Until then
     /// answered requests are paid for: h2 may still have their answers.
-    pub(super) fn flushed(&self) {
+    pub(in crate::serve) fn flushed(&self) {
         let (open, paid) = (self.open.load(SeqCst), self.paid.load(SeqCst));
         if paid > Self::FREE && open * Self::GROWTH <= paid {
             // To take less never fails.
@@ -133,7 +137,7 @@ impl Account {
 
     /// A session has an answer that waits to be sent, or has it no more. Until then it reads nothing,
     /// and what it is sent stays with h2.
-    pub(super) fn wait_to_send(&self, waits: bool) {
+    pub(in crate::serve) fn wait_to_send(&self, waits: bool) {
         match waits {
             true => self.unsent.fetch_add(1, SeqCst),
             false => self.unsent.fetch_sub(1, SeqCst),
@@ -141,7 +145,7 @@ impl Account {
     }
 
     /// Whether any session has.
-    pub(super) fn waits_to_send(&self) -> bool {
+    pub(in crate::serve) fn waits_to_send(&self) -> bool {
         self.unsent.load(SeqCst) > 0
     }
 
@@ -169,7 +173,7 @@ impl Account {
     }
 
     /// Something of it was refused: its caller has to wait for that, if there was much.
-    pub(super) fn was_refused(&self) {
+    pub(in crate::serve) fn was_refused(&self) {
         self.rest(self.tarpit.refused(self.identity));
     }
 
@@ -180,12 +184,12 @@ impl Account {
     }
 
     /// Until when the connection is to be left alone from now on; told once for each refusal.
-    pub(super) fn take_rest(&self) -> Option<Instant> {
+    pub(in crate::serve) fn take_rest(&self) -> Option<Instant> {
         self.rests.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The connection ends without an answer that could say why.
-    pub(super) fn refuse(&self, error: &Error) {
+    pub(in crate::serve) fn refuse(&self, error: &Error) {
         if let Error::Exhausted { exhausted, .. } = error {
             // The first is the reason.
             self.refusal.set(exhausted.clone()).ok();
@@ -193,7 +197,7 @@ impl Account {
     }
 
     /// Why it does.
-    pub(super) fn refusal(&self) -> Option<&Exhausted> {
+    pub(in crate::serve) fn refusal(&self) -> Option<&Exhausted> {
         self.refusal.get()
     }
 }
@@ -212,7 +216,7 @@ impl Pending {
     ///
     /// # Errors
     /// There is no more for this caller; what it held before, it holds.
-    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Error> {
+    pub(in crate::serve) fn hold(&mut self, bytes: usize) -> Result<(), Error> {
         if bytes > self.bytes {
             let bytes = bytes.next_multiple_of(Self::STEP);
             let held = self.account.resize(self.bytes, bytes);

@@ -12,7 +12,7 @@ use crate::identity::Identity;
 
 /// Some refusals are free; further ones come one after the other.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(in crate::serve) struct Pace {
     free: u32,
     apart: Duration,
     longest: Duration,
@@ -23,12 +23,12 @@ pub(super) struct Pace {
 impl Pace {
     /// So many refusals of one caller are free: a burst, which an honest caller may have. Further ones are
     /// so far `apart`, and none waits longer than `longest`.
-    pub(super) fn new(free: u32, apart: Duration, longest: Duration) -> Self {
+    pub(in crate::serve) fn new(free: u32, apart: Duration, longest: Duration) -> Self {
         Self { free, apart, longest, paid: Mutex::default() }
     }
 
     /// One more refusal of this caller; until when it is to wait, if it is.
-    pub(super) fn refused(&self, caller: Identity) -> Option<Instant> {
+    pub(in crate::serve) fn refused(&self, caller: Identity) -> Option<Instant> {
         let now = Instant::now();
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         if !paid.contains_key(&caller) {
