@@ -40,7 +40,7 @@ use crate::{
     plan::Here,
     policy::ConfigPolicies,
     publish::Tables,
-    serve::{Agent, access::Access, admin},
+    serve::{Agent, admin, resolver::access::Access},
     socket::{
         address::SocketAddress,
         lock::{Claim, ClaimError},

@@ -18,7 +18,7 @@ use crate::{
     agent::{self, File, Options, logs, reload::Reload, startup_taint::StartupTaint},
     config::{Config, TaintKey},
     plan::Here,
-    serve::access::Access,
+    serve::resolver::access::Access,
     socket::{
         address::{self, SocketAddress},
         group,

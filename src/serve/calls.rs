@@ -4,14 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Error,
-    access::Access,
     configuration::Configuration,
     counters::Metrics,
     delivery::Line,
     ending::Ending,
     isolation::{account::Account, pace::Pace, tarpit::Tarpit},
     limits,
-    names::Names,
+    resolver::{Names, access::Access},
     version::Life,
 };
 use crate::{

@@ -13,8 +13,7 @@
 //!   picks and reports; `watch` and, as a body, its
 //!   `events`, each with a `version`; [`limits`]: what they may ask for; [`error`]: what they hear if not
 //! - `standard`: what gRPC's own tools ask of any server: health and reflection
-//! - [`names`]: from a name to its live table; `tables`: how many there may be;
-//!   `suggestions`: what was probably meant; [`access`]: who may ask for what
+//! - [`resolver`]: from a name to its live table, for who may ask for it
 //! - [`isolation`]: what keeps one caller from taking the agent from the others; `outgoing`: answers that
 //!   count; `resting`: the connection of who waits
 //! - `adopt`: what an agent before this one tells of its leases
@@ -22,7 +21,6 @@
 //! - [`counters`]: what is counted; [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself;
 //!   [`configuration`]: whether its file holds
 
-pub mod access;
 pub mod admin;
 mod adopt;
 mod callers;
@@ -44,7 +42,6 @@ mod json;
 pub mod limits;
 mod list;
 pub mod metrics;
-pub mod names;
 mod noted;
 mod openapi;
 mod outgoing;
@@ -54,11 +51,10 @@ pub mod picked;
 pub mod pods;
 pub mod priority;
 mod report;
+pub mod resolver;
 mod resting;
 mod session;
 mod standard;
-mod suggestions;
-mod tables;
 mod talk;
 mod timely;
 mod version;

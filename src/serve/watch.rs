@@ -12,7 +12,7 @@ use super::{
     ending::Ended,
     get::{all_ports, endpoint_of_source},
     limits,
-    names::lost,
+    resolver::lost,
 };
 use crate::{
     api::v1::{self, watch_event::Type},

@@ -9,7 +9,7 @@ use crate::{
     plan::Here,
     policy::ConfigPolicies,
     publish::Tables,
-    serve::{access::Access, version::Life},
+    serve::{resolver::access::Access, version::Life},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

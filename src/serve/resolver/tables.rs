@@ -10,11 +10,11 @@ use std::{
     time::Duration,
 };
 
-use super::Error;
 use crate::{
     identity::Identity,
     publish::{Live, Tables, Target},
     quota::{Exhausted, Permit, Quota},
+    serve::Error,
 };
 
 /// All that there may be. Measured: a table of a few endpoints takes 26 KiB, so that they take 78 MiB

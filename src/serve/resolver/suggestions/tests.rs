@@ -13,7 +13,7 @@ use crate::{
     },
     config::{AccessEntry, Callers},
     identity::Pods,
-    serve::access::Access,
+    serve::resolver::access::Access,
 };
 
 const ALICE: Identity = Identity::Uid(1);

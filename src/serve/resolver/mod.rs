@@ -2,6 +2,10 @@
 //!
 //! A name is parsed and looked up once; after that it costs one lookup of its text, as long as the
 //! catalog says that nothing has changed.
+//!
+//! - [`access`]: who may ask for what
+//! - `tables`: how many tables there may be
+//! - `suggestions`: what was probably meant by a name that leads nowhere
 
 use std::{
     collections::HashMap,
@@ -15,11 +19,10 @@ use std::{
 use dashmap::DashMap;
 use tokio::sync::watch;
 
-use super::{
+use self::{
     access::{Access, InForce},
-    error::{Error, Violation},
     suggestions::Suggestions,
-    tables::{self, CallersTables},
+    tables::CallersTables,
 };
 use crate::{
     catalog::{Catalog, Found, Interest, Labels, LookupError, ServiceName, ServiceRef},
@@ -27,7 +30,12 @@ use crate::{
     identity::{Identity, Pods},
     policy::ConfigPolicies,
     publish::{Live, NoEndpoint, Tables, Target, Way, leases::Tally},
+    serve::{Error, Violation},
 };
+
+pub mod access;
+mod suggestions;
+mod tables;
 
 /// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
 /// there must be a bound; a node's programs use far fewer.

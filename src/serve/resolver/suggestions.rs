@@ -23,11 +23,12 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::{access::InForce, priority::give_way};
+use super::access::InForce;
 use crate::{
     catalog::{Catalog, ServiceName},
     clock,
     identity::Identity,
+    serve::priority::give_way,
 };
 
 /// The searches take a core's time divided by this: 3%. Whoever misspells can wait; range 10 to 100.
