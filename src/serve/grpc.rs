@@ -16,9 +16,11 @@ use tonic::{Code, Status};
 use self::framing::{GRPC_STATUS, Strict, Whole, framed, said_of_message, written};
 use super::{
     Agent, Caller, Error, Violation,
+    calls::{
+        delivery::Delivered,
+        watch_events::{Encoding, Events},
+    },
     counters::{Call, Protocol},
-    delivery::Delivered,
-    events::{Encoding, Events},
     limits,
     session::Session,
     timely::Timely,

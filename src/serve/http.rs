@@ -29,12 +29,14 @@ use serde::Serialize;
 
 use super::{
     Agent, Caller, Error, Violation,
+    calls::{
+        delivery::{Delivered, Line},
+        pick_response::Picked,
+        watch_events::{Encoding, Events},
+    },
     counters::{Call, Protocol},
-    delivery::{Delivered, Line},
-    events::{Encoding, Events},
     isolation::account::Account,
     json, limits, openapi,
-    picked::Picked,
 };
 use crate::{
     api::v1,

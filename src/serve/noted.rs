@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     Error,
-    delivery::Line,
+    calls::delivery::Line,
     isolation::account::{Account, Pending},
     limits,
     patience::Waiting,

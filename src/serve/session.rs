@@ -27,12 +27,11 @@ use self::{
 };
 use super::{
     Agent, Caller, Error, Violation,
+    calls::{pick_response::Picked, shutdown::Ended},
     counters::{Call, Protocol},
-    ending::Ended,
     grpc::framing,
     isolation::account::{Account, Pending},
     limits,
-    picked::Picked,
 };
 use crate::{
     api::v1::{self, session_call::Call as Asked},

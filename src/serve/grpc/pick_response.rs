@@ -1,7 +1,7 @@
 //! The answer to a pick in protobuf.
 
 use crate::serve::{
-    picked::{Pick, Picked, text},
+    calls::pick_response::{Pick, Picked, text},
     wire::{self, Fields, Out},
 };
 

@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame};
 use super::framing;
 use crate::serve::{
     Error,
-    ending::{Ended, Ending},
+    calls::shutdown::{Ended, Ending},
     isolation::account::Pending,
 };
 

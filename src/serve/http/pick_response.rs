@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::{
     catalog::Labels,
     serve::{
+        calls::pick_response::{Pick, Picked, text},
         json::{self, Object},
-        picked::{Pick, Picked, text},
     },
 };
 

@@ -193,7 +193,7 @@ fn operations() -> Vec<Operation> {
                     "query",
                     "pageSize",
                     "0 is 100.",
-                    json!({ "type": "integer", "minimum": 0, "maximum": super::list::MAX_PAGE }),
+                    json!({ "type": "integer", "minimum": 0, "maximum": super::calls::list::MAX_PAGE }),
                 ),
                 parameter(
                     "query",

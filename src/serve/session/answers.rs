@@ -4,13 +4,15 @@ use bytes::Bytes;
 use prost::Message;
 use tonic_types::pb;
 
-use super::super::{
-    Error,
-    grpc::framing,
-    picked::Picked,
-    wire::{self, Fields, Out},
+use crate::{
+    api::v1,
+    serve::{
+        Error,
+        calls::pick_response::Picked,
+        grpc::framing,
+        wire::{self, Fields, Out},
+    },
 };
-use crate::api::v1;
 
 /// From so many bytes on a message of answers goes out: as many as an HTTP/2 frame has room for.
 const FULL: usize = 16 << 10;

@@ -8,25 +8,24 @@ use std::{collections::BTreeMap, net::SocketAddr, ops::Range, sync::Arc, time::D
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Agent, Error,
-    ending::Ended,
+    Agent,
     get::{all_ports, endpoint_of_source},
-    limits,
-    resolver::lost,
+    shutdown::Ended,
 };
 use crate::{
     api::v1::{self, watch_event::Type},
     catalog::{Endpoint, LookupError, Service, ServiceRef},
     publish::leases::Identity,
     quota::Permit,
+    serve::{Error, limits, resolver::lost},
 };
 
 /// From one event to the next, while nothing changes: a caller that hears nothing for twice as
 /// long has lost its agent.
-pub(super) const BOOKMARK: Duration = Duration::from_secs(30);
+pub(in crate::serve) const BOOKMARK: Duration = Duration::from_secs(30);
 
 /// A caller's view of a service.
-pub(super) struct Watcher {
+pub(in crate::serve) struct Watcher {
     agent: Arc<Agent>,
     identity: Identity,
     /// As the caller called it.
@@ -51,7 +50,7 @@ impl Agent {
     ///
     /// # Errors
     /// When a field can't be right or the name leads nowhere, or there are too many watches.
-    pub(super) async fn watch_service(
+    pub(in crate::serve) async fn watch_service(
         self: &Arc<Self>,
         identity: Identity,
         request: v1::WatchServiceRequest,
@@ -91,7 +90,7 @@ impl Watcher {
     ///
     /// # Errors
     /// There will be none: the service is gone, or the agent ends.
-    pub(super) async fn next(&mut self) -> Result<v1::WatchEvent, Error> {
+    pub(in crate::serve) async fn next(&mut self) -> Result<v1::WatchEvent, Error> {
         let bookmark = Instant::now() + BOOKMARK;
         loop {
             // In this order, a change that comes after the look is looked at as well.

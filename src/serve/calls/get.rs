@@ -6,11 +6,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Agent, Error, limits};
+use super::Agent;
 use crate::{
     api::v1,
     catalog::{Catalog, Endpoint, Found, Health, Labels, LookupError, Port, Service},
     publish::{EndpointStatus, leases::Identity},
+    serve::{Error, limits},
 };
 
 impl Agent {
@@ -54,7 +55,7 @@ impl Agent {
 
 /// The service and the port that was found; all of its ports, where none was named: to see a
 /// service one need not know them.
-pub(super) fn all_ports(
+pub(in crate::serve) fn all_ports(
     catalog: &Catalog,
     found: Result<Found, LookupError>,
 ) -> Result<(Arc<Service>, Range<usize>), LookupError> {
@@ -93,7 +94,7 @@ fn endpoint(status: &EndpointStatus) -> v1::Endpoint {
 }
 
 /// What the source says of an endpoint, and nothing that this node observes.
-pub(super) fn endpoint_of_source(endpoint: &Endpoint) -> v1::Endpoint {
+pub(in crate::serve) fn endpoint_of_source(endpoint: &Endpoint) -> v1::Endpoint {
     let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
     v1::Endpoint {
         address: endpoint.address.ip().to_string(),
@@ -119,7 +120,7 @@ fn health(health: Health) -> &'static str {
 }
 
 /// A wall clock's time; what lies before 1970 is told as 1970.
-pub(super) fn timestamp(time: SystemTime) -> pbjson_types::Timestamp {
+pub(in crate::serve) fn timestamp(time: SystemTime) -> pbjson_types::Timestamp {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     pbjson_types::Timestamp {
         seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),

@@ -9,7 +9,7 @@ use crate::{
     plan::Here,
     policy::ConfigPolicies,
     publish::Tables,
-    serve::{resolver::access::Access, version::Life},
+    serve::{calls::version::Life, resolver::access::Access},
 };
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -2,13 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Agent, Error, get::timestamp, limits};
+use super::{Agent, get::timestamp};
 use crate::{
     api::v1,
     identity::{Identity, Pods},
     plan::{Factor, Group, Plan, Planned},
     policy::{Overridden, resolve},
     publish::{Avoided, CellView, Explanation, Sample},
+    serve::{Error, limits},
 };
 
 /// Said where picks come with a key.

@@ -7,8 +7,8 @@ use tokio::time::sleep_until;
 use tracing::debug;
 
 use super::{
-    Agent, Error, limits,
-    picked::{Pick, Picked},
+    Agent,
+    pick_response::{Pick, Picked},
 };
 use crate::{
     api::v1,
@@ -17,10 +17,11 @@ use crate::{
         Want,
         leases::{DEFAULT_TTL, Holder, Undelivered},
     },
+    serve::{Error, limits},
 };
 
 /// Logs that follow single requests; not written unless asked for (`--log pointsman::request=debug`).
-pub(super) const REQUESTS: &str = "pointsman::request";
+pub(in crate::serve) const REQUESTS: &str = "pointsman::request";
 
 impl Agent {
     /// Chooses endpoints. The leases end unused unless the answer is said to be delivered.
@@ -119,7 +120,7 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Agent::pick`].
-    pub(super) async fn pick_at_pace(
+    pub(in crate::serve) async fn pick_at_pace(
         &self,
         holder: &Holder,
         request: &v1::PickRequest,
@@ -152,7 +153,7 @@ impl Asked {
             let most = limits::MAX_HASH_KEY;
             let length = request.hash_key.len();
             let wrong = format!("has {length} bytes: it may have at most {most}");
-            return Err(super::Violation::new("hash_key", wrong).into());
+            return Err(crate::serve::Violation::new("hash_key", wrong).into());
         }
         Ok(Self {
             exclude: limits::exclude(&request.exclude)?,

@@ -14,7 +14,7 @@ pub struct Ending(watch::Sender<bool>);
 
 /// Done when the agent is about to end. A set of one, since a set polls what was woken: streams
 /// ask with each message.
-pub(super) struct Ended(FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>);
+pub(in crate::serve) struct Ended(FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Future for Ended {
     type Output = ();
@@ -37,11 +37,11 @@ impl Ending {
     }
 
     /// Whether it is.
-    pub(super) fn begun(&self) -> bool {
+    pub(in crate::serve) fn begun(&self) -> bool {
         *self.0.borrow()
     }
 
-    pub(super) fn wait(&self) -> Ended {
+    pub(in crate::serve) fn wait(&self) -> Ended {
         let mut ending = self.0.subscribe();
         let wait = async move {
             // An error means that the agent is gone, which is an end as well.

@@ -1,25 +1,25 @@
 //! The versions that a watch tells, and hears again when it is begun anew.
 
-use super::{Violation, limits};
+use crate::serve::{Violation, limits};
 
 /// One run of the agent: the versions of another say nothing.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Life(pub(super) u32);
+pub(in crate::serve) struct Life(pub(super) u32);
 
 impl Life {
     /// Unlike that of the agent before, but for a chance of 1 in 4 billion.
-    pub(super) fn new() -> Self {
+    pub(in crate::serve) fn new() -> Self {
         // Without random numbers there are no leases either.
         Self(getrandom::u32().unwrap_or_default())
     }
 
     /// A version of a service, as callers hear it.
-    pub(super) fn version(self, number: u64) -> String {
+    pub(in crate::serve) fn version(self, number: u64) -> String {
         format!("{:08x}.{number}", self.0)
     }
 
     /// The number in a version, if this agent gave it.
-    pub(super) fn number(self, version: &str) -> Result<Option<u64>, Violation> {
+    pub(in crate::serve) fn number(self, version: &str) -> Result<Option<u64>, Violation> {
         let parts = version.split_once('.').and_then(|(life, number)| {
             // A sign would be read as well.
             let plain = life.len() == 8 && !version.contains('+');

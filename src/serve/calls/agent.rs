@@ -2,17 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    Error,
-    configuration::Configuration,
-    counters::Metrics,
-    delivery::Line,
-    ending::Ending,
-    isolation::{account::Account, pace::Pace, tarpit::Tarpit},
-    limits,
-    resolver::{Names, access::Access},
-    version::Life,
-};
+use super::{configuration::Configuration, delivery::Line, shutdown::Ending, version::Life};
 use crate::{
     catalog::Catalog,
     identity::{Identity, Pods},
@@ -21,6 +11,13 @@ use crate::{
         leases::{Connection, Holder, Leases},
     },
     quota::{Permit, Quota},
+    serve::{
+        Error,
+        counters::Metrics,
+        isolation::{account::Account, pace::Pace, tarpit::Tarpit},
+        limits,
+        resolver::{Names, access::Access},
+    },
 };
 
 /// Answers to one caller that there is no such service, which cost it no time.
@@ -35,20 +32,20 @@ const LONGEST_MISS: Duration = Duration::from_millis(20);
 /// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
 #[derive(Debug)]
 pub struct Agent {
-    pub(super) names: Names,
-    pub(super) leases: Arc<Leases>,
-    pub(super) pods: Arc<Pods>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(in crate::serve) names: Names,
+    pub(in crate::serve) leases: Arc<Leases>,
+    pub(in crate::serve) pods: Arc<Pods>,
+    pub(in crate::serve) metrics: Arc<Metrics>,
     /// Who holds how many.
-    pub(super) connections: Arc<Quota<Identity>>,
-    pub(super) sessions: Arc<Quota<Identity>>,
-    pub(super) watches: Arc<Quota<Identity>>,
-    pub(super) pending: Arc<Quota<Identity>>,
-    pub(super) tarpit: Arc<Tarpit>,
-    pub(super) misses: Pace,
-    pub(super) ending: Ending,
-    pub(super) life: Life,
-    pub(super) configuration: Configuration,
+    pub(in crate::serve) connections: Arc<Quota<Identity>>,
+    pub(in crate::serve) sessions: Arc<Quota<Identity>>,
+    pub(in crate::serve) watches: Arc<Quota<Identity>>,
+    pub(in crate::serve) pending: Arc<Quota<Identity>>,
+    pub(in crate::serve) tarpit: Arc<Tarpit>,
+    pub(in crate::serve) misses: Pace,
+    pub(in crate::serve) ending: Ending,
+    pub(in crate::serve) life: Life,
+    pub(in crate::serve) configuration: Configuration,
 }
 
 /// Who is calling, and over which connection.
@@ -66,12 +63,12 @@ pub struct Caller {
 
 impl Caller {
     /// The holder of a lease that ends with the connection.
-    pub(super) fn on_connection(&self) -> Holder {
+    pub(in crate::serve) fn on_connection(&self) -> Holder {
         Holder { identity: self.identity, connection: Some(Arc::clone(&self.connection)) }
     }
 
     /// The holder of a lease that doesn't.
-    pub(super) fn on_any_connection(&self) -> Holder {
+    pub(in crate::serve) fn on_any_connection(&self) -> Holder {
         Holder { identity: self.identity, connection: None }
     }
 }
@@ -139,7 +136,10 @@ impl Agent {
     }
 
     /// One more session.
-    pub(super) fn session_permit(&self, identity: Identity) -> Result<Permit<Identity>, Error> {
+    pub(in crate::serve) fn session_permit(
+        &self,
+        identity: Identity,
+    ) -> Result<Permit<Identity>, Error> {
         self.sessions.take(identity).map_err(|exhausted| Error::Exhausted {
             exhausted,
             right: "let one session carry the picks of a whole process",
@@ -147,7 +147,10 @@ impl Agent {
     }
 
     /// One more watch.
-    pub(super) fn watch_permit(&self, identity: Identity) -> Result<Permit<Identity>, Error> {
+    pub(in crate::serve) fn watch_permit(
+        &self,
+        identity: Identity,
+    ) -> Result<Permit<Identity>, Error> {
         self.watches.take(identity).map_err(|exhausted| Error::Exhausted {
             exhausted,
             right: "watch each service once, and end watches that nobody reads",

@@ -8,13 +8,14 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use tracing::debug;
 
-use super::{Agent, Error, Violation, limits, pick::REQUESTS};
+use super::{Agent, pick::REQUESTS};
 use crate::{
     api::v1,
     publish::{
         Outcome, ServerLoad,
         leases::{DEFAULT_TTL, Event, Identity, LeaseId, Report, Reported},
     },
+    serve::{Error, Violation, limits},
 };
 
 impl Agent {

@@ -11,27 +11,29 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame};
 use tonic::Code;
 
-use super::{
-    Agent, Error,
-    counters::{Call, Protocol},
-    watch::Watcher,
+use super::{Agent, watch::Watcher};
+use crate::{
+    api::v1,
+    serve::{
+        Error,
+        counters::{Call, Protocol},
+    },
 };
-use crate::api::v1;
 
 type Next = Pin<Box<dyn Future<Output = (Watcher, Result<v1::WatchEvent, Error>)> + Send>>;
 
 /// How a protocol writes events.
-pub(super) struct Encoding {
+pub(in crate::serve) struct Encoding {
     /// Which it is.
-    pub(super) protocol: Protocol,
+    pub(in crate::serve) protocol: Protocol,
     /// An event.
-    pub(super) event: fn(&v1::WatchEvent) -> Bytes,
+    pub(in crate::serve) event: fn(&v1::WatchEvent) -> Bytes,
     /// Why there are no more.
-    pub(super) end: fn(&Error) -> Frame<Bytes>,
+    pub(in crate::serve) end: fn(&Error) -> Frame<Bytes>,
 }
 
 /// The events as a body: each is made when the one before has gone out.
-pub(super) struct Events {
+pub(in crate::serve) struct Events {
     /// None after the last.
     next: Option<Next>,
     agent: Arc<Agent>,
@@ -41,7 +43,11 @@ pub(super) struct Events {
 
 impl Events {
     /// As a protocol has them.
-    pub(super) fn new(agent: &Arc<Agent>, watcher: Watcher, encoding: &'static Encoding) -> Self {
+    pub(in crate::serve) fn new(
+        agent: &Arc<Agent>,
+        watcher: Watcher,
+        encoding: &'static Encoding,
+    ) -> Self {
         let agent = Arc::clone(agent);
         Self { next: Some(next(watcher)), agent, encoding, code: Code::Cancelled }
     }

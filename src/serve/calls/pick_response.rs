@@ -30,9 +30,9 @@ pub struct Pick {
     pub priority: u32,
     /// Its name in a report; empty: there will be none.
     pub lease: ArrayString<{ LeaseId::TEXT }>,
-    pub(super) ip: ArrayString<MOST_IP_TEXT>,
+    pub(in crate::serve) ip: ArrayString<MOST_IP_TEXT>,
     /// Of its fields: protobuf asks for lengths first, and again at each level.
-    pub(super) length: OnceCell<usize>,
+    pub(in crate::serve) length: OnceCell<usize>,
 }
 
 impl Pick {
@@ -45,7 +45,7 @@ impl Pick {
 }
 
 /// Empty: it is not known.
-pub(super) fn text(text: &Option<std::sync::Arc<str>>) -> &str {
+pub(in crate::serve) fn text(text: &Option<std::sync::Arc<str>>) -> &str {
     text.as_deref().unwrap_or_default()
 }
 

@@ -2,18 +2,19 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use super::{Agent, Error, Violation, limits};
+use super::Agent;
 use crate::{
     api::v1,
     catalog::{Endpoint, Health, Port, Service, ServiceName},
     policy,
     publish::leases::Identity,
+    serve::{Error, Violation, limits},
 };
 
 /// Services of a page, where the caller names no number.
 const DEFAULT_PAGE: u32 = 100;
 /// The most services of a page.
-pub(super) const MAX_PAGE: u32 = 1000;
+pub(in crate::serve) const MAX_PAGE: u32 = 1000;
 
 impl Agent {
     /// The services known, by name.
@@ -77,7 +78,7 @@ impl Agent {
     }
 
     /// A service in short.
-    pub(super) fn summary_of_known(&self, service: &Service) -> v1::ServiceSummary {
+    pub(in crate::serve) fn summary_of_known(&self, service: &Service) -> v1::ServiceSummary {
         v1::ServiceSummary {
             service: service.name.to_string(),
             source: service.source.to_string(),

@@ -102,7 +102,7 @@ impl Line {
     }
 
     /// The connection broke.
-    pub(super) fn broke(&self) {
+    pub(in crate::serve) fn broke(&self) {
         self.broken.store(true, Relaxed);
     }
 
