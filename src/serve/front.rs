@@ -11,7 +11,11 @@ use axum::{Router, body::Body};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::{Agent, Caller, grpc::until_end::UntilEnd, http, limits, standard, timely::Timely};
+use super::{
+    Agent, Caller,
+    grpc::{message_timeout::Timely, standard, until_end::UntilEnd},
+    http, limits,
+};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]

@@ -5,11 +5,9 @@
 //! - `talk`: which protocol a request speaks; [`grpc`], [`http`]: the two there are; [`front`]:
 //!   what is asked for less often; `openapi`: how HTTP has it all, described
 //! - `patience`: how long a request, or the rest of a frame, is waited for; `noted`: what is noted of the
-//!   stream; `timely`: how long the rest of a stream's message is waited for
+//!   stream
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each;
 //!   [`limits`]: what they may ask for; [`error`]: what they hear if not
-//! - `session`: a stream of picks and reports; `wire`: how protobuf is written
-//! - `standard`: what gRPC's own tools ask of any server: health and reflection
 //! - [`resolver`]: from a name to its live table, for who may ask for it
 //! - [`isolation`]: what keeps one caller from taking the agent from the others; `outgoing`: answers that
 //!   count; `resting`: the connection of who waits
@@ -36,11 +34,7 @@ pub mod pods;
 pub mod priority;
 pub mod resolver;
 mod resting;
-mod session;
-mod standard;
 mod talk;
-mod timely;
-mod wire;
 
 pub use calls::{Agent, Caller};
 pub use error::{Error, Violation};

@@ -17,8 +17,13 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Caller, Error, front::Front, grpc, http, isolation::account::Stream, outgoing::Outgoing,
-    patience::Waiting, standard,
+    Caller, Error,
+    front::Front,
+    grpc::{self, standard},
+    http,
+    isolation::account::Stream,
+    outgoing::Outgoing,
+    patience::Waiting,
 };
 
 /// What connections are to do.

@@ -84,7 +84,7 @@ mod tests {
     use crate::{
         api::v1,
         catalog::Endpoint,
-        serve::{http::pick_response::line, wire},
+        serve::{grpc::protobuf_encode, http::pick_response::line},
     };
 
     fn endpoint() -> impl Strategy<Value = Endpoint> {
@@ -143,7 +143,7 @@ mod tests {
         fn it_reads_back_as_the_message_of_the_api(picked in picked()) {
             let message = message(&picked);
             let mut written = Vec::new();
-            wire::write(&picked, &mut written);
+            protobuf_encode::write(&picked, &mut written);
             prop_assert_eq!(v1::PickResponse::decode(&*written).unwrap(), message.clone());
             prop_assert_eq!(written.len(), message.encoded_len());
 

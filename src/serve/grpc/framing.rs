@@ -11,7 +11,8 @@ use tonic::{
     codec::{DecodeBuf, Decoder, Streaming},
 };
 
-use crate::serve::{Error, Violation, limits, wire};
+use super::protobuf_encode;
+use crate::serve::{Error, Violation, limits};
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Bytes before a message: whether it is compressed, and its length.
@@ -44,8 +45,8 @@ pub(in crate::serve) fn framed<T: Message>(message: &T) -> Bytes {
 }
 
 /// The same of a message that was not generated.
-pub(super) fn written(message: &impl wire::Fields) -> Bytes {
-    frame(message.length(), |frame| wire::write(message, frame))
+pub(super) fn written(message: &impl protobuf_encode::Fields) -> Bytes {
+    frame(message.length(), |frame| protobuf_encode::write(message, frame))
 }
 
 fn frame(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {

@@ -1,9 +1,7 @@
 //! The answer to a pick in protobuf.
 
-use crate::serve::{
-    calls::pick_response::{Pick, Picked, text},
-    wire::{self, Fields, Out},
-};
+use super::protobuf_encode::{self, Fields, Out};
+use crate::serve::calls::pick_response::{Pick, Picked, text};
 
 impl Fields for Picked {
     fn write(&self, out: &mut impl Out) {
@@ -32,7 +30,7 @@ impl Fields for Pick {
     }
 
     fn length(&self) -> usize {
-        *self.length.get_or_init(|| wire::counted(self))
+        *self.length.get_or_init(|| protobuf_encode::counted(self))
     }
 }
 

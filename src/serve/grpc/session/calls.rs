@@ -6,8 +6,10 @@ use prost::{
     encoding::{DecodeContext, WireType, check_wire_type, decode_key, decode_varint, skip_field},
 };
 
-use super::super::{Error, Violation, grpc::framing, limits};
-use crate::api::v1;
+use crate::{
+    api::v1,
+    serve::{Error, Violation, grpc::framing, limits},
+};
 
 /// A `SessionRequest`, whose calls are read one by one.
 #[derive(Default)]

@@ -12,14 +12,15 @@ use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
-use super::{Error, grpc::framing::PREFIX, isolation::account::Pending, limits::BODY_TIME};
+use super::framing::PREFIX;
+use crate::serve::{Error, isolation::account::Pending, limits::BODY_TIME};
 
 /// A message of so many bytes counts even if it never waits: the buffer that it is gathered in stays
 /// with its stream.
 const LONG: usize = 4 << 10;
 
 /// A request's body that ends with an error when a message takes too long.
-pub(super) struct Timely<B> {
+pub(in crate::serve) struct Timely<B> {
     body: B,
     place: Place,
     /// Set only where there is nothing to read in the middle of a message, which is rare; and later
@@ -83,7 +84,7 @@ impl Place {
 
 impl<B> Timely<B> {
     /// The messages of this body, from its first byte on; `pending`: nothing yet.
-    pub(super) fn new(body: B, pending: Pending) -> Self {
+    pub(in crate::serve) fn new(body: B, pending: Pending) -> Self {
         Self { body, place: Place::BETWEEN, limit: None, pending, over: false }
     }
 

@@ -1,4 +1,4 @@
-//! The calls over gRPC.
+//! From a gRPC request to its call and back.
 //!
 //! tonic reads the frames; the way from a request to its call and back is our own, since tonic's
 //! generated server says INTERNAL to a message it can't read (here: INVALID_ARGUMENT and the
@@ -13,23 +13,24 @@ use hyper::body::{Body, Frame};
 use prost::Message;
 use tonic::{Code, Status};
 
-use self::framing::{GRPC_STATUS, Strict, Whole, framed, said_of_message, written};
 use super::{
-    Agent, Caller, Error, Violation,
-    calls::{
-        delivery::Delivered,
-        watch_events::{Encoding, Events},
-    },
-    counters::{Call, Protocol},
-    limits,
+    framing::{self, GRPC_STATUS, Strict, Whole, framed, said_of_message, written},
+    message_timeout::Timely,
     session::Session,
-    timely::Timely,
 };
-use crate::{api::v1, publish::leases::Undelivered};
-
-pub(super) mod framing;
-mod pick_response;
-pub(super) mod until_end;
+use crate::{
+    api::v1,
+    publish::leases::Undelivered,
+    serve::{
+        Agent, Caller, Error, Violation,
+        calls::{
+            delivery::Delivered,
+            watch_events::{Encoding, Events},
+        },
+        counters::{Call, Protocol},
+        limits,
+    },
+};
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
 /// How long an answer may be on its way, where the caller's deadline is 10 times as long: otherwise

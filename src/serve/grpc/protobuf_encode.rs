@@ -6,7 +6,7 @@ use prost::{
 };
 
 /// What has the fields of a message.
-pub(super) trait Fields {
+pub(in crate::serve) trait Fields {
     /// Writes them, in any order.
     fn write(&self, out: &mut impl Out);
 
@@ -17,7 +17,7 @@ pub(super) trait Fields {
 }
 
 /// What fields are written to. What has its type's default is left out, as proto3 has it.
-pub(super) trait Out: Sized {
+pub(in crate::serve) trait Out: Sized {
     fn varint(&mut self, number: u64);
     fn bytes(&mut self, bytes: &[u8]);
 
@@ -47,17 +47,17 @@ pub(super) trait Out: Sized {
 }
 
 /// Writes a message.
-pub(super) fn write(message: &impl Fields, buffer: &mut Vec<u8>) {
+pub(in crate::serve) fn write(message: &impl Fields, buffer: &mut Vec<u8>) {
     message.write(&mut Buffer(buffer));
 }
 
 /// Writes a message as a field of another.
-pub(super) fn write_field(tag: u32, message: &impl Fields, buffer: &mut Vec<u8>) {
+pub(in crate::serve) fn write_field(tag: u32, message: &impl Fields, buffer: &mut Vec<u8>) {
     Buffer(buffer).message(tag, message);
 }
 
 /// The bytes of a message, counted by writing it to nowhere.
-pub(super) fn counted(message: &(impl Fields + ?Sized)) -> usize {
+pub(in crate::serve) fn counted(message: &(impl Fields + ?Sized)) -> usize {
     let mut length = Length(0);
     message.write(&mut length);
     length.0

@@ -9,8 +9,10 @@ use crate::{
     serve::{
         Error,
         calls::pick_response::Picked,
-        grpc::framing,
-        wire::{self, Fields, Out},
+        grpc::{
+            framing,
+            protobuf_encode::{self, Fields, Out},
+        },
     },
 };
 
@@ -48,7 +50,7 @@ impl Answers {
             self.frame.reserve(self.room);
             self.frame.extend([0; framing::PREFIX]);
         }
-        wire::write_field(Self::TAG, &Numbered { id, answer }, &mut self.frame);
+        protobuf_encode::write_field(Self::TAG, &Numbered { id, answer }, &mut self.frame);
     }
 
     pub(super) fn message(mut self) -> Option<Bytes> {

@@ -25,18 +25,18 @@ use self::{
     answers::{Answer, Answers},
     calls::{Calls, Written},
 };
-use super::{
-    Agent, Caller, Error, Violation,
-    calls::{pick_response::Picked, shutdown::Ended},
-    counters::{Call, Protocol},
-    grpc::framing,
-    isolation::account::{Account, Pending},
-    limits,
-};
+use super::framing;
 use crate::{
     api::v1::{self, session_call::Call as Asked},
     publish::leases::{Connection, Holder, Identity, Undelivered},
     quota::Permit,
+    serve::{
+        Agent, Caller, Error, Violation,
+        calls::{pick_response::Picked, shutdown::Ended},
+        counters::{Call, Protocol},
+        isolation::account::{Account, Pending},
+        limits,
+    },
 };
 
 mod answers;

@@ -17,8 +17,10 @@ use tonic_health::pb::{
 };
 use tonic_reflection::server::Builder;
 
-use super::{Agent, Caller, limits};
-use crate::api;
+use crate::{
+    api,
+    serve::{Agent, Caller, limits},
+};
 
 /// Where health and reflection are, and nothing else.
 const PREFIXES: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
@@ -27,12 +29,12 @@ const PREFIXES: [&str; 2] = ["/grpc.health.", "/grpc.reflection."];
 const SERVICES: [&str; 2] = ["", "pointsman.v1.Agent"];
 
 /// Whether a path is served here.
-pub(super) fn serves(path: &str) -> bool {
+pub(in crate::serve) fn serves(path: &str) -> bool {
     PREFIXES.iter().any(|prefix| path.starts_with(prefix))
 }
 
 /// The services.
-pub(super) fn router(agent: Arc<Agent>) -> Router {
+pub(in crate::serve) fn router(agent: Arc<Agent>) -> Router {
     let described = || {
         Builder::configure()
             .register_encoded_file_descriptor_set(api::DESCRIPTORS)
