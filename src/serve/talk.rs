@@ -92,31 +92,34 @@ impl Talk {
             Err(error) => return self.refuse(&request, &error),
         };
         let talk = self.clone();
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = if grpc::is_grpc(request.headers()) {
-            match standard::serves(request.uri().path()) {
-                true => Box::pin(async move { talk.front.standard(&talk.caller, request).await }),
-                false => {
-                    let (asked, body) = (grpc::Asked::of(&request), request.into_body());
-                    Box::pin(async move {
-                        grpc::answer(talk.front.agent(), &talk.caller, asked, body).await
-                    })
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> =
+            if grpc::is_grpc(request.headers()) {
+                match standard::serves(request.uri().path()) {
+                    true => Box::pin(async move {
+                        talk.front.standard().answer(&talk.caller, request).await
+                    }),
+                    false => {
+                        let (asked, body) = (grpc::Asked::of(&request), request.into_body());
+                        Box::pin(async move {
+                            grpc::answer(talk.front.agent(), &talk.caller, asked, body).await
+                        })
+                    }
                 }
-            }
-        } else {
-            if !multiplexed {
-                self.caller.line.heard();
-            }
-            // A way through the routes costs as much as the pick.
-            match http::Often::of(&request) {
-                Some(often) => {
-                    let body = request.into_body();
-                    Box::pin(async move {
-                        often.answer(talk.front.agent(), &talk.caller, version, body).await
-                    })
+            } else {
+                if !multiplexed {
+                    self.caller.line.heard();
                 }
-                None => Box::pin(async move { talk.front.route(&talk.caller, request).await }),
-            }
-        };
+                // A way through the routes costs as much as the pick.
+                match http::Often::of(&request) {
+                    Some(often) => {
+                        let body = request.into_body();
+                        Box::pin(async move {
+                            often.answer(talk.front.agent(), &talk.caller, version, body).await
+                        })
+                    }
+                    None => Box::pin(async move { talk.front.route(&talk.caller, request).await }),
+                }
+            };
         Answering { talk: self, answer, stream, reset: false }
     }
 

@@ -16,7 +16,7 @@ use crate::serve::{Error, Violation, limits};
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// Bytes before a message: whether it is compressed, and its length.
-pub(in crate::serve) const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// The messages of a request.
 pub(super) fn messages<T, D, B>(decoder: D, body: B) -> Streaming<T>
@@ -29,7 +29,7 @@ where
 }
 
 /// What a caller hears of a message that could not be read.
-pub(in crate::serve) fn said_of_message(status: Status) -> Status {
+pub(super) fn said_of_message(status: Status) -> Status {
     match status.code() {
         // What tonic says of a message longer than it may be.
         Code::OutOfRange => Error::TooLarge { limit: limits::MAX_REQUEST }.status(),
@@ -38,7 +38,7 @@ pub(in crate::serve) fn said_of_message(status: Status) -> Status {
 }
 
 /// A message with what gRPC puts before it.
-pub(in crate::serve) fn framed<T: Message>(message: &T) -> Bytes {
+pub(super) fn framed<T: Message>(message: &T) -> Bytes {
     frame(message.encoded_len(), |frame| {
         message.encode(frame).expect("a buffer that grows has room for everything");
     })
@@ -58,13 +58,13 @@ fn frame(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 }
 
 /// Writes the length of a message before it, where room was left.
-pub(in crate::serve) fn complete(frame: &mut [u8]) {
+pub(super) fn complete(frame: &mut [u8]) {
     let length = u32::try_from(frame.len() - PREFIX).expect("no answer has 4 GiB");
     frame[1..PREFIX].copy_from_slice(&length.to_be_bytes());
 }
 
 /// The end of a stream.
-pub(in crate::serve) fn trailers(status: &Status) -> HeaderMap {
+pub(super) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if status.add_header(&mut trailers).is_err() {
         // Only where the message or a detail is no header's value, and both are encoded.
@@ -104,7 +104,7 @@ impl Decoder for Whole {
 }
 
 /// prost says `failed to decode Protobuf message: PickRequest.service: invalid string value...`.
-pub(in crate::serve) fn malformed(error: &prost::DecodeError) -> Error {
+pub(super) fn malformed(error: &prost::DecodeError) -> Error {
     let text = error.to_string();
     let text = text.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&text);
     let field = text.split_once(": ").and_then(|(path, _)| path.split_once('.'));

@@ -20,7 +20,7 @@ use crate::serve::{Error, isolation::account::Pending, limits::BODY_TIME};
 const LONG: usize = 4 << 10;
 
 /// A request's body that ends with an error when a message takes too long.
-pub(in crate::serve) struct Timely<B> {
+pub(super) struct Timely<B> {
     body: B,
     place: Place,
     /// Set only where there is nothing to read in the middle of a message, which is rare; and later
@@ -84,7 +84,7 @@ impl Place {
 
 impl<B> Timely<B> {
     /// The messages of this body, from its first byte on; `pending`: nothing yet.
-    pub(in crate::serve) fn new(body: B, pending: Pending) -> Self {
+    pub(super) fn new(body: B, pending: Pending) -> Self {
         Self { body, place: Place::BETWEEN, limit: None, pending, over: false }
     }
 

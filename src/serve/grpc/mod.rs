@@ -6,15 +6,15 @@
 //! - `protobuf_encode`: how protobuf is written without a message; `pick_response`: a pick's answer so
 //! - `standard`: what gRPC's own tools ask of any server: `health` and `reflection`
 
-pub(super) mod framing;
+mod framing;
 mod health;
-pub(super) mod message_timeout;
+mod message_timeout;
 mod pick_response;
 pub(super) mod protobuf_encode;
 mod reflection;
 mod service;
 mod session;
 pub(super) mod standard;
-pub(super) mod until_end;
+mod until_end;
 
 pub use service::{Asked, answer, is_grpc};

@@ -15,7 +15,7 @@ use crate::serve::{
 };
 
 /// A gRPC answer that knows nothing of the agent's end, cut off by it.
-pub(in crate::serve) struct UntilEnd<B> {
+pub(super) struct UntilEnd<B> {
     body: B,
     ended: Ended,
     over: bool,
@@ -24,7 +24,7 @@ pub(in crate::serve) struct UntilEnd<B> {
 
 impl<B> UntilEnd<B> {
     /// `held`: what it costs as long as it goes on.
-    pub(in crate::serve) fn new(body: B, ending: &Ending, held: Pending) -> Self {
+    pub(super) fn new(body: B, ending: &Ending, held: Pending) -> Self {
         Self { body, ended: ending.wait(), over: false, _held: held }
     }
 }
