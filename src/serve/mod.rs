@@ -3,7 +3,7 @@
 //! - [`pods`]: a listener for each pod that has a folder of its own
 //! - [`connections`]: accepts, says who called, ends in good order
 //! - `talk`: which protocol a request speaks; [`grpc`], [`http`]: the two there are; [`front`]:
-//!   what is asked for less often; `openapi`: how HTTP has it all, described
+//!   what is asked for less often
 //! - `patience`: how long a request, or the rest of a frame, is waited for; `noted`: what is noted of the
 //!   stream
 //! - [`calls`]: the calls themselves, alike for every protocol, a file each;
@@ -23,11 +23,9 @@ pub mod front;
 pub mod grpc;
 pub mod http;
 pub mod isolation;
-mod json;
 pub mod limits;
 pub mod metrics;
 mod noted;
-mod openapi;
 mod outgoing;
 mod patience;
 pub mod pods;

@@ -2,12 +2,10 @@
 
 use bytes::Bytes;
 
+use super::json::{self, Object};
 use crate::{
     catalog::Labels,
-    serve::{
-        calls::pick_response::{Pick, Picked, text},
-        json::{self, Object},
-    },
+    serve::calls::pick_response::{Pick, Picked, text},
 };
 
 /// As HTTP answers it.

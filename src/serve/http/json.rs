@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 
 use self::rare_forms::RareForms;
-use super::{Error, Violation};
+use crate::serve::{Error, Violation};
 
 mod rare_forms;
 
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn every_duration_of_a_request_is_known_as_one() {
-        let proto = include_str!("../../proto/pointsman/v1/agent.proto");
+        let proto = include_str!("../../../proto/pointsman/v1/agent.proto");
         let requests = proto.split("\nmessage ").filter(|message| {
             ["PickRequest", "Report "].iter().any(|name| message.starts_with(name))
         });

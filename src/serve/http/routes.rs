@@ -1,4 +1,4 @@
-//! The calls over HTTP: the same messages in proto3 JSON.
+//! From an HTTP request to its call and back.
 //!
 //! A body is JSON whatever its content type says, since nobody types one for curl.
 
@@ -27,23 +27,22 @@ use http_body_util::Full;
 use hyper::body::{Body as _, Frame, Incoming};
 use serde::Serialize;
 
-use super::{
-    Agent, Caller, Error, Violation,
-    calls::{
-        delivery::{Delivered, Line},
-        pick_response::Picked,
-        watch_events::{Encoding, Events},
-    },
-    counters::{Call, Protocol},
-    isolation::account::Account,
-    json, limits, openapi,
-};
+use super::{json, openapi, pick_response};
 use crate::{
     api::v1,
     publish::leases::{Identity, Undelivered},
+    serve::{
+        Agent, Caller, Error, Violation,
+        calls::{
+            delivery::{Delivered, Line},
+            pick_response::Picked,
+            watch_events::{Encoding, Events},
+        },
+        counters::{Call, Protocol},
+        isolation::account::Account,
+        limits,
+    },
 };
-
-pub(super) mod pick_response;
 
 /// What is served, for whoever asked for something else.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
@@ -270,7 +269,11 @@ fn refuse(agent: &Agent, call: Call, error: &Error) -> Response {
 }
 
 /// Refuses a request of which nothing was read.
-pub(super) fn refuse_unread(agent: &Agent, often: Option<Often>, error: &Error) -> Response {
+pub(in crate::serve) fn refuse_unread(
+    agent: &Agent,
+    often: Option<Often>,
+    error: &Error,
+) -> Response {
     match often {
         Some(Often::Pick) => refuse(agent, Call::Pick, error),
         Some(Often::Report) => refuse(agent, Call::Report, error),

@@ -10,9 +10,12 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use self::schemas::Schemas;
-use super::{
+use super::json as lines;
+use crate::serve::{
+    Violation,
+    calls::list::MAX_PAGE,
     error::{self, Error},
-    json as lines,
+    limits,
 };
 
 mod bounds;
@@ -193,7 +196,7 @@ fn operations() -> Vec<Operation> {
                     "query",
                     "pageSize",
                     "0 is 100.",
-                    json!({ "type": "integer", "minimum": 0, "maximum": super::calls::list::MAX_PAGE }),
+                    json!({ "type": "integer", "minimum": 0, "maximum": MAX_PAGE }),
                 ),
                 parameter(
                     "query",
@@ -260,7 +263,7 @@ fn operations() -> Vec<Operation> {
                     "selector.shard",
                     "Only endpoints whose label `shard` has this value; `selector.LABEL` for any \
                      label.",
-                    json!({ "type": "string", "maxLength": super::limits::MAX_LABEL }),
+                    json!({ "type": "string", "maxLength": limits::MAX_LABEL }),
                 ),
             ],
             request: None,
@@ -331,6 +334,6 @@ fn error_schema() -> Value {
                 },
             },
         } },
-        "example": Error::from(super::Violation::new("count", "is 99: it must be at most 64")).json(),
+        "example": Error::from(Violation::new("count", "is 99: it must be at most 64")).json(),
     })
 }
