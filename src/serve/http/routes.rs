@@ -2,32 +2,29 @@
 //!
 //! A body is JSON whatever its content type says, since nobody types one for curl.
 
-use std::{
-    collections::BTreeMap,
-    future::poll_fn,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-};
+use std::sync::Arc;
 
 use axum::{
     Extension, Router,
     body::Body,
-    extract::{FromRequestParts, Path, State},
-    http::request::Parts,
+    extract::State,
     response::Response,
     routing::{get, post},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{CONTENT_TYPE, SERVER},
 };
 use http_body_util::Full;
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Frame, Incoming};
 use serde::Serialize;
 
-use super::{json, openapi, pick_response};
+use super::{
+    body::whole,
+    json, openapi, pick_response,
+    query::{Asked, Name, Query},
+};
 use crate::{
     api::v1,
     publish::leases::{Identity, Undelivered},
@@ -39,7 +36,6 @@ use crate::{
             watch_events::{Encoding, Events},
         },
         counters::{Call, Protocol},
-        isolation::account::Account,
         limits,
     },
 };
@@ -301,118 +297,4 @@ fn answer(status: StatusCode, content: HeaderValue, body: Body) -> Response {
     response.headers_mut().insert(CONTENT_TYPE, content);
     response.headers_mut().insert(SERVER, PRODUCT);
     response
-}
-
-/// All of a body, in the time it may take.
-async fn whole(body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
-    let mut gathered = pin!(gathered(body, account));
-    // Nearly always it came with the head: that needs no timer.
-    let at_once = poll_fn(|context| Poll::Ready(gathered.as_mut().poll(context))).await;
-    match at_once {
-        Poll::Ready(whole) => whole,
-        Poll::Pending => Box::pin(tokio::time::timeout(limits::BODY_TIME, gathered))
-            .await
-            .unwrap_or(Err(Error::TooSlow { limit: limits::BODY_TIME })),
-    }
-}
-
-async fn gathered(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
-    let mut whole = Bytes::new();
-    let mut pending = account.pending();
-    while !body.is_end_stream() {
-        let frame = poll_fn(|context| match Pin::new(&mut body).poll_frame(context) {
-            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
-            Poll::Pending => match pending.hold(whole.len()) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            },
-        });
-        let Some(frame) = frame.await? else { break };
-        let frame = frame.map_err(|error| {
-            let wrong = format!("the body broke off: {error}");
-            Violation::new("", wrong)
-        })?;
-        // Trailers say nothing here.
-        let Ok(piece) = frame.into_data() else { continue };
-        if whole.len() + piece.len() > limits::MAX_REQUEST {
-            return Err(Error::TooLarge { limit: limits::MAX_REQUEST });
-        }
-        whole = match whole.is_empty() {
-            // It keeps the whole of the buffer that it came in, and may wait for the rest.
-            true if !body.is_end_stream() => Bytes::copy_from_slice(&piece),
-            true => piece,
-            false => {
-                let mut longer = BytesMut::from(whole);
-                longer.extend_from_slice(&piece);
-                longer.freeze()
-            }
-        };
-    }
-    Ok(whole)
-}
-
-/// The service that a path names.
-struct Name(Result<String, Error>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Name {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let name = Path::<String>::from_request_parts(parts, state).await;
-        Ok(Self(name.map(|Path(name)| name).map_err(|_| {
-            Violation::new("service", "is not UTF-8 once its %-escapes are undone").into()
-        })))
-    }
-}
-
-/// What follows the `?`.
-struct Query(Asked);
-
-/// The parameters not yet taken.
-struct Asked(Result<BTreeMap<String, String>, Violation>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Query {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
-        Ok(Self(Asked(match query.await {
-            Ok(axum::extract::Query(pairs)) => once_each(pairs),
-            Err(rejection) => Err(Violation::new("", format!("the query: {rejection}"))),
-        })))
-    }
-}
-
-fn once_each(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Violation> {
-    let mut parameters = BTreeMap::new();
-    for (key, value) in pairs {
-        if parameters.insert(key.clone(), value).is_some() {
-            return Err(Violation::new(limits::quoted(&key), "is given twice"));
-        }
-    }
-    Ok(parameters)
-}
-
-impl Asked {
-    fn take(&mut self, key: &str) -> Option<String> {
-        self.0.as_mut().ok()?.remove(key)
-    }
-
-    /// All whose key begins so, without that beginning.
-    fn take_below(&mut self, prefix: &str) -> std::collections::HashMap<String, String> {
-        let Ok(parameters) = &mut self.0 else { return Default::default() };
-        let below = parameters.extract_if(.., |key, _| key.starts_with(prefix));
-        below.map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect()
-    }
-
-    /// Nothing else may be left.
-    fn end(self, right: &str) -> Result<(), Violation> {
-        match self.0?.into_keys().next() {
-            Some(key) => Err(Violation::new(
-                limits::quoted(&key),
-                format!("is no parameter here: {right} may be given"),
-            )),
-            None => Ok(()),
-        }
-    }
 }
