@@ -25,8 +25,10 @@ use crate::{
     catalog::Catalog,
     serve::{
         Agent, admin,
-        connections::{Connections, GRACE, Leave},
-        front::Front,
+        connection::{
+            accept::{Connections, GRACE, Leave},
+            router::Front,
+        },
         metrics::Series,
         pods::Listeners,
         priority::give_way,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    serve::{self, connections::GRACE},
+    serve::{self, connection::accept::GRACE},
     socket::{
         address::SocketAddress,
         listener,

@@ -17,7 +17,7 @@ use crate::{
         Want,
         leases::{DEFAULT_TTL, Holder, Undelivered},
     },
-    serve::{Error, limits},
+    serve::{Error, Violation, limits},
 };
 
 /// Logs that follow single requests; not written unless asked for (`--log pointsman::request=debug`).
@@ -153,7 +153,7 @@ impl Asked {
             let most = limits::MAX_HASH_KEY;
             let length = request.hash_key.len();
             let wrong = format!("has {length} bytes: it may have at most {most}");
-            return Err(crate::serve::Violation::new("hash_key", wrong).into());
+            return Err(Violation::new("hash_key", wrong).into());
         }
         Ok(Self {
             exclude: limits::exclude(&request.exclude)?,

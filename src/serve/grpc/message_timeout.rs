@@ -24,7 +24,7 @@ pub(super) struct Timely<B> {
     body: B,
     place: Place,
     /// Set only where there is nothing to read in the middle of a message, which is rare; and later
-    /// than the next look at all connections (`patience`), so that it wakes no thread.
+    /// than the next look at all connections (`connection::idle_timeout`), so that it wakes no thread.
     limit: Option<Pin<Box<Sleep>>>,
     /// The bytes of the longest message that was waited for, or was long.
     pending: Pending,

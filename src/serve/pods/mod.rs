@@ -21,7 +21,7 @@ use self::{
     folder::{Folders, Refusal},
     watch::{Changed, Watch},
 };
-use super::connections::Connections;
+use super::connection::accept::Connections;
 use crate::{
     identity::PodUid,
     socket::listener::{self, Inode},

@@ -1,7 +1,7 @@
 //! What is noted of a caller's stream as it is read and written:
 //!
 //! - that it broke, on its line (`delivery`): the last answer on it may not have arrived;
-//! - since when the rest of an HTTP/2 frame is waited for (`patience`): until that is there, nothing
+//! - since when the rest of an HTTP/2 frame is waited for (`idle_timeout`): until that is there, nothing
 //!   else comes in on its connection, and h2 waits for ever;
 //! - how large the buffers of its connection have become (`account`), which they stay;
 //! - whether its caller reads: who does not is not read from either, or requests would be answered
@@ -17,12 +17,12 @@ use std::{
 use mend_authority::Mended;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{
+use super::idle_timeout::Waiting;
+use crate::serve::{
     Error,
     calls::delivery::Line,
     isolation::account::{Account, Pending},
     limits,
-    patience::Waiting,
 };
 
 /// Bytes of buffers that are part of what a connection costs.
@@ -220,7 +220,7 @@ mod tests {
     use crate::{
         identity::Identity,
         quota::Quota,
-        serve::{isolation::tarpit::Tarpit, limits::WAIT_TIME, patience::Patience},
+        serve::{connection::idle_timeout::Patience, isolation::tarpit::Tarpit, limits::WAIT_TIME},
     };
 
     const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";

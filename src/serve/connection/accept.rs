@@ -22,14 +22,14 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use super::talk::Leave;
+pub use super::dispatch::Leave;
 use super::{
-    Agent, Caller, front::Front, isolation::account::Account, limits, noted::Noted,
-    patience::Patience, resting::Resting, talk::Talk,
+    dispatch::Talk, idle_timeout::Patience, resting::Resting, router::Front, tracked_io::Noted,
 };
 use crate::{
     identity::{Identity, PodUid},
     publish::leases::Leases,
+    serve::{Agent, Caller, isolation::account::Account, limits},
 };
 
 /// How long requests may take to finish once the agent is told to end. A pick waits for a source

@@ -8,7 +8,7 @@ use axum::{Router, body::Body};
 use hyper::body::Incoming;
 use tower::Service;
 
-use super::{Agent, Caller, grpc::standard::Standard, http};
+use crate::serve::{Agent, Caller, grpc::standard::Standard, http};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use tokio::{
     time::{Sleep, sleep_until},
 };
 
-use super::isolation::account::Account;
+use crate::serve::isolation::account::Account;
 
 /// A stream, and what of it waits.
 pub(super) struct Resting<T> {

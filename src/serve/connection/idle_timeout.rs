@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::limits::WAIT_TIME;
+use crate::serve::limits::WAIT_TIME;
 
 /// How often somebody looks; a connection may take so much longer.
 const LOOK: Duration = Duration::from_secs(5);

@@ -15,7 +15,10 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 
-use super::isolation::account::{Account, Pending, Stream};
+use crate::serve::{
+    Error,
+    isolation::account::{Account, Pending, Stream},
+};
 
 /// Bytes of a body that count as part of the request's own cost.
 const SHORT: usize = 1 << 10;
@@ -52,7 +55,7 @@ impl Outgoing {
     }
 
     /// The same bytes, paid for.
-    fn kept(&mut self, bytes: Bytes) -> Result<Bytes, super::Error> {
+    fn kept(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
         let short = if self.multiplexed { SHORT } else { PIECE };
         let pending = match bytes.len() > short {
             true => Some(self.account.hold(bytes.len())?),

@@ -16,14 +16,12 @@ use axum::body::Body;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Notify, watch};
 
-use super::{
+use super::{idle_timeout::Waiting, outgoing::Outgoing, router::Front};
+use crate::serve::{
     Caller, Error,
-    front::Front,
     grpc::{self, standard},
     http,
     isolation::account::Stream,
-    outgoing::Outgoing,
-    patience::Waiting,
 };
 
 /// What connections are to do.
