@@ -11,6 +11,7 @@
 //! - [`publish`]: the task that adds counters up and writes tables; leases; wake-up
 //! - [`state`]: what outlives an agent: services last known good, endpoints put aside
 //! - [`api`]: the messages of `proto/pointsman/v1`
+//! - [`socket`]: the Unix socket itself: where it is, whose it is, how it appears
 //! - [`serve`]: who asks: gRPC and HTTP on the socket, the admin pages
 //! - [`agent`]: wires a process: start-up order, readiness, take-over, shutdown
 //! - [`csi`]: how a pod gets a folder with a socket of its own: a plugin of the kubelet
@@ -39,5 +40,6 @@ pub mod publish;
 pub mod quota;
 pub mod serve;
 pub mod sim;
+pub mod socket;
 pub mod source;
 pub mod state;

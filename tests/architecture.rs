@@ -6,9 +6,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use imports::{Graph, Modules, circle, rooms};
+
+#[path = "architecture/imports.rs"]
+mod imports;
+
 /// The list in src/lib.rs: what is known first, who asks last. Modules of one line stand equal.
 fn order() -> Vec<Vec<String>> {
-    let text = read("src/lib.rs");
+    order_of("src/lib.rs")
+}
+
+/// The list at the head of a file.
+fn order_of(file: &str) -> Vec<Vec<String>> {
+    let text = read(file);
     let lines = text.lines().filter_map(|line| line.strip_prefix("//! - [`"));
     lines.map(|line| names(line.split_once("`]: ").expect("`- [`name`]: what it is`").0)).collect()
 }
@@ -47,6 +57,98 @@ fn dependencies_point_up_the_list_of_lib_rs() {
         }
     }
     assert!(wrong.is_empty(), "against the order in src/lib.rs:\n{}", wrong.join("\n"));
+}
+
+/// So that whoever takes a socket over, or looks for one, needs nothing of those who serve it.
+#[test]
+fn the_socket_is_a_leaf() {
+    let modules = modules();
+    for file in sources("socket") {
+        let used = used_modules(&read(&file), &modules);
+        let others: Vec<_> = used.iter().filter(|used| *used != "socket").collect();
+        assert!(others.is_empty(), "{} uses {others:?}", file.display());
+    }
+}
+
+/// They meet in the catalog, so that another source changes nothing for those who ask.
+#[test]
+fn serve_names_no_source() {
+    let modules = modules();
+    for file in sources("serve") {
+        let named = used_modules(&read(&file), &modules).contains("source");
+        assert!(!named, "{} uses source", file.display());
+    }
+}
+
+/// The files of modules at the top, and who needs whom.
+fn graph(of: &[&str]) -> Graph {
+    let src = root().join("src");
+    let mut modules = Modules::default();
+    for file in of.iter().flat_map(|module| sources(module)) {
+        let path = file.strip_prefix(&src).expect("a file of src").with_extension("");
+        let path = path.to_str().expect("a path of ASCII").replace('/', "::");
+        // Tests look at whatever they test with.
+        if path.ends_with("tests") {
+            continue;
+        }
+        modules.add(path.strip_suffix("::mod").unwrap_or(&path), &read(&file));
+    }
+    modules.graph()
+}
+
+/// "serve::calls::pick" -> calls
+fn room(module: &str) -> String {
+    module.split("::").nth(1).unwrap_or(module).to_owned()
+}
+
+/// Where two files need each other they are one file in two pieces: neither can be understood, tested or
+/// moved without the other.
+#[test]
+fn no_file_of_serve_needs_itself_by_way_of_others() {
+    let graph = graph(&["serve", "socket"]);
+    assert!(graph["serve::calls::pick"].contains("serve::limits"), "{graph:#?}");
+    if let Some(circle) = circle(&graph) {
+        panic!("each needs the next, and the last the first:\n{}", circle.join("\n"));
+    }
+}
+
+#[test]
+fn rooms_of_serve_need_those_above_them_only() {
+    let order = order_of("src/serve/mod.rs");
+    let rank = |room: &str| order.iter().position(|line| line.iter().any(|name| name == room));
+    for (user, used) in rooms(&graph(&["serve"]), room) {
+        for used in used {
+            let fine = user == "serve" || rank(&used) < rank(&user) && rank(&used).is_some();
+            assert!(fine, "against the order in src/serve/mod.rs: {user} uses {used}");
+        }
+    }
+}
+
+#[test]
+fn a_circle_is_found_through_imports_bare_paths_and_exports() {
+    let with = |listener: &str| {
+        let mut modules = Modules::default();
+        modules.add("serve", "pub mod calls;\nmod listener;\nmod state;\npub use state::Agent;");
+        modules.add("serve::state", "use std::fmt;\nuse self::inner::Part;\nmod inner;");
+        modules.add("serve::state::inner", "// use super::Agent;\npub struct Part;");
+        modules
+            .add("serve::calls", "use crate::{\n  catalog,\n  serve::{listener::{self, L}},\n};");
+        modules.add("serve::listener", listener);
+        circle(&modules.graph())
+    };
+    let files = |circle: &[&str]| {
+        let file = |name: &&str| format!("serve::{name}");
+        Some(circle.iter().map(file).collect::<Vec<_>>())
+    };
+    assert_eq!(with("use super::Agent;"), None);
+    assert_eq!(with("use super::{Agent, calls};"), files(&["calls", "listener"]));
+    assert_eq!(with("fn f() { super::calls::pick() }"), files(&["calls", "listener"]));
+    assert_eq!(with("#[cfg(test)]\nmod tests { use crate::serve::calls; }"), None);
+    // What all of serve exports is what its files have.
+    assert_eq!(
+        with("use crate::serve;\npub(super) use super::calls::L;"),
+        files(&["calls", "listener"])
+    );
 }
 
 #[test]

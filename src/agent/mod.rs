@@ -41,12 +41,10 @@ use crate::{
     plan::Here,
     policy::ConfigPolicies,
     publish::Tables,
-    serve::{
-        Agent,
-        access::Access,
+    serve::{Agent, admin, resolver::access::Access},
+    socket::{
         address::SocketAddress,
-        admin,
-        claim::{Claim, ClaimError},
+        lock::{Claim, ClaimError},
     },
     source::{
         self, Cluster, Spec, Status,
@@ -62,6 +60,7 @@ pub mod reload;
 mod serving;
 pub mod signals;
 mod sockets;
+mod source_status;
 pub mod startup_taint;
 pub mod systemd;
 pub mod takeover;

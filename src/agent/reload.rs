@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use super::{Options, logs, systemd};
 use crate::{
     publish::Tables,
-    serve::{Agent, names::Names},
+    serve::{Agent, resolver::Names},
     source::Status,
 };
 

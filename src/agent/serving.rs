@@ -17,6 +17,7 @@ use super::{
     keep_configuration, settings,
     signals::{Signals, Told},
     sockets::Sockets,
+    source_status::SourceStatus,
     system, systemd,
     takeover::{self, Giver, Hearing, Heir, Successor},
 };
@@ -24,13 +25,16 @@ use crate::{
     catalog::Catalog,
     serve::{
         Agent, admin,
-        claim::Claim,
-        connections::{Connections, GRACE, Leave},
-        front::Front,
+        connection::{
+            accept::{Connections, GRACE, Leave},
+            router::Front,
+        },
         metrics::Series,
         pods::Listeners,
         priority::give_way,
     },
+    socket::lock::Claim,
+    source::{Spec, Status},
 };
 
 /// An agent that has the socket.
@@ -71,7 +75,7 @@ impl Serving {
         let told = admin::Told {
             agent: agent.clone(),
             tables: parts.tables.clone(),
-            sources: parts.sources.clone(),
+            sources: shown(&parts.sources),
             listening: listens.clone(),
             settings: settings(options),
             series: Series { endpoints: options.endpoint_metrics },
@@ -288,6 +292,14 @@ impl Handed {
             () = signals.end() => true,
         }
     }
+}
+
+/// The sources, for the admin pages.
+fn shown(sources: &[(Spec, Status)]) -> Vec<Arc<dyn admin::Source>> {
+    let shown = |(spec, status): &(Spec, Status)| -> Arc<dyn admin::Source> {
+        Arc::new(SourceStatus { spec: spec.clone(), status: status.clone() })
+    };
+    sources.iter().map(shown).collect()
 }
 
 /// The admin address, as the agent before hands it on.

@@ -6,9 +6,9 @@ use std::{os::unix::net::UnixListener as StdUnixListener, sync::Mutex};
 use tokio::net::UnixListener;
 
 use super::{StartError, system};
-use crate::serve::{
-    claim::Claim,
+use crate::socket::{
     listener::{self, Inode},
+    lock::Claim,
 };
 
 /// How they are made, and which files they are.

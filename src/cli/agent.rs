@@ -18,8 +18,8 @@ use crate::{
     agent::{self, File, Options, logs, reload::Reload, startup_taint::StartupTaint},
     config::{Config, TaintKey},
     plan::Here,
-    serve::{
-        access::Access,
+    serve::resolver::access::Access,
+    socket::{
         address::{self, SocketAddress},
         group,
         listener::DEFAULT_MODE,

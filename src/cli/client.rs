@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 
 use super::exit::{Failure, Kind};
-use crate::serve::address::{self, SocketAddress};
+use crate::socket::address::{self, SocketAddress};
 
 /// An agent that says nothing for so long never will: it waits for its sources for 5 s at most.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -15,7 +15,7 @@ use rustix::{
     mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount},
 };
 
-use crate::{identity::PodUid, serve::listener::Inode};
+use crate::{identity::PodUid, socket::listener::Inode};
 
 /// What a socket needs none of. Read-only, or a pod could put a socket of its own in place of the
 /// agent's, for its other containers to find.

@@ -215,7 +215,7 @@ impl Resolved {
             "{follows} {} ({}) would be {than} than {leads} {} ({}): it is {} as well",
             lost.value, lost.origin, won.value, won.origin, won.value
         ));
-        self.note(follows, format!("as {leads}, {}", won.origin));
+        self.note(follows, format!("{leads} of {}", won.origin));
     }
 }
 

@@ -87,10 +87,12 @@ pub enum Error {
         limit: usize,
     },
     /// HTTP: nothing is served there.
-    #[error("nothing is served at {path}; there is {}", super::http::PATHS)]
+    #[error("nothing is served at {path}; there is {paths}")]
     NoSuchPath {
         /// What was asked for.
         path: String,
+        /// What there is.
+        paths: &'static str,
     },
     /// HTTP: something is, but not by this method.
     #[error("{path} does not take {method}")]

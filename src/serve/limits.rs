@@ -99,6 +99,12 @@ fn of_files(part: usize) -> usize {
     files.map_or(usize::MAX, |files| files as usize / part)
 }
 
+/// The lesser of what the caller waits for and what its protocol gives it.
+pub(super) fn wait(asked: Option<Duration>, deadline: Option<Duration>) -> Duration {
+    let asked = asked.unwrap_or(DEFAULT_WAIT);
+    deadline.map_or(asked, |deadline| asked.min(deadline))
+}
+
 /// A duration between nothing and `most`, or what is wrong with it.
 pub(super) fn duration(
     field: impl Fn() -> String,

@@ -1,75 +1,33 @@
 //! Who asks: gRPC and HTTP/JSON on one Unix socket, and the admin pages beside it.
 //!
-//! - [`address`], [`claim`], [`listener`], [`group`]: where the socket is, whose it is, how it appears
-//! - [`pods`]: a listener for each pod that has a folder of its own
-//! - [`connections`]: accepts, says who called, ends in good order;
-//!   [`ending`]: what streams hear of it
-//! - `talk`: which protocol a request speaks; [`grpc`], [`http`]: the two there are; [`front`]:
-//!   what is asked for less often; `openapi`: how HTTP has it all, described
-//! - [`delivery`]: what becomes of a pick whose answer gets lost; `patience`: how long a request, or
-//!   the rest of a frame, is waited for; `noted`: what the stream tells the two; `timely`: how long
-//!   the rest of a stream's message is
-//! - [`calls`]: the calls themselves, alike for every protocol, a file each: `pick`, whose answer is
-//!   [`picked`] and written by `wire`, `report`, `list`, `get`, `explain`, `callers`; `session`, a stream of
-//!   picks and reports; `watch` and, as a body, its
-//!   `events`; [`limits`]: what they may ask for; [`error`]: what they hear if not
-//! - `standard`: what gRPC's own tools ask of any server: health and reflection
-//! - [`names`]: from a name to its live table; `tables`: how many there may be;
-//!   `suggestions`: what was probably meant; [`access`]: who may ask for what
-//! - [`account`]: what a caller makes the agent hold, out of its share; `outgoing`: answers that count;
-//!   `tarpit`: how long who is refused again and again waits; `resting`: its connection meanwhile;
-//!   `pace`: how often is too often
-//! - `adopt`: what an agent before this one tells of its leases
+//! In reading order, from what is said to who says it (a room may only use those above it):
+//!
+//! - [`error`]: what a caller hears when a call fails
+//! - [`limits`]: what may be asked for, and the errors that say so
 //! - [`priority`]: threads that give way to those that serve
-//! - [`metrics`], [`admin`]: what a person or Prometheus is told of the agent itself;
-//!   [`configuration`]: whether its file holds
+//! - [`counters`]: what is counted of the calls
+//! - [`isolation`]: what keeps one caller from taking the agent from the others
+//! - [`resolver`]: from a name to its live table, for who may ask for it
+//! - [`calls`]: the calls, alike for every protocol, a file each
+//! - [`grpc`], [`http`]: the protocols that they come by; another is a room beside them
+//! - [`connection`]: from the socket to the calls: accepts, dispatches, and waits for so long
+//! - [`pods`]: a listener for each pod that has a folder of its own
+//! - [`metrics`]: all that Prometheus reads of an agent
+//! - [`admin`]: the pages for Kubernetes, Prometheus and people
 
-pub mod access;
-pub mod account;
-pub mod address;
 pub mod admin;
-mod adopt;
-mod callers;
 pub mod calls;
-pub mod claim;
-pub mod configuration;
-pub mod connections;
-pub mod delivery;
-pub mod ending;
+pub mod connection;
+pub mod counters;
 pub mod error;
-mod events;
-mod explain;
-pub mod front;
-mod get;
-pub mod group;
 pub mod grpc;
 pub mod http;
-mod json;
+pub mod isolation;
 pub mod limits;
-mod list;
-pub mod listener;
 pub mod metrics;
-pub mod names;
-mod noted;
-mod openapi;
-mod outgoing;
-mod pace;
-mod patience;
-mod pick;
-pub mod picked;
 pub mod pods;
 pub mod priority;
-mod report;
-mod resting;
-mod session;
-mod standard;
-mod suggestions;
-mod tables;
-mod talk;
-mod tarpit;
-mod timely;
-mod watch;
-mod wire;
+pub mod resolver;
 
 pub use calls::{Agent, Caller};
 pub use error::{Error, Violation};

@@ -2,18 +2,17 @@
 
 use std::time::Duration;
 
+use crate::support::{Agent, SHOP};
 use pointsman::{
     api::v1::{
         ExplainRequest, GetServiceRequest, ListCallersRequest, ListServicesRequest, Outcome,
         PickRequest, Report, ReportRequest, SessionCall, SessionRequest, WatchServiceRequest,
         session_call,
     },
-    serve::metrics::Call,
+    serve::counters::Call,
 };
 use tonic::{Code, codegen::tokio_stream};
 use tonic_types::StatusExt;
-
-use crate::support::{Agent, SHOP};
 
 fn pick(service: &str) -> PickRequest {
     PickRequest { service: service.to_owned(), ..Default::default() }

@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, time::Duration};
 
-use pointsman::{clock, serve::connections::GRACE};
-use serde_json::json;
-
 use crate::support::{Agent, Ran, SHOP, command, command_at};
+use pointsman::{clock, serve::connection::accept::GRACE};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_call_under_way_is_answered_before_the_end() {

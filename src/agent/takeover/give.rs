@@ -15,14 +15,15 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    super::sockets::Sockets,
     ANSWER_LIMIT,
     message::{Item, Lease, Leases, Offer, PodNames, Refusal, Since, VERSION, What},
     wire::Wire,
 };
 use crate::{
+    agent::sockets::Sockets,
     publish::leases::Handoff,
-    serve::{self, claim::Claim, pods::Listeners},
+    serve::{self, pods::Listeners},
+    socket::lock::Claim,
     state::{Keeper, Origins},
 };
 

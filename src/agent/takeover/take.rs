@@ -18,12 +18,11 @@ use super::{
 };
 use crate::{
     catalog::Catalog,
-    serve::{
-        self,
+    serve::{self, connection::accept::GRACE},
+    socket::{
         address::SocketAddress,
-        claim::{Claim, ClaimError},
-        connections::GRACE,
         listener,
+        lock::{Claim, ClaimError},
     },
     state::Origins,
 };

@@ -1,26 +1,16 @@
-//! Messages with descriptors over the take-over socket: a length in four bytes, then the message;
-//! descriptors go with the length.
+//! The messages of a take-over, with the descriptors that go with them.
 
 use std::{
-    io::{self, IoSlice, IoSliceMut},
-    mem::MaybeUninit,
+    io,
     os::fd::{BorrowedFd, OwnedFd},
 };
 
 use prost::Message;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Interest},
-    net::UnixStream,
-};
+use tokio::net::UnixStream;
 
 use super::message::{Frame, What};
+use crate::socket::descriptors;
 
-/// Descriptors in one message.
-const MOST_DESCRIPTORS: usize = 3;
 /// Bytes in one message: far above a thousand leases, or every endpoint of a node put aside.
 const MOST_BYTES: u32 = 64 << 20;
 
@@ -39,63 +29,16 @@ impl Wire {
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         let body = Frame { what: Some(what) }.encode_to_vec();
-        let length = u32::try_from(body.len()).map_err(io::Error::other)?.to_le_bytes();
-        let stream = &self.0;
-        let sent = stream.async_io(Interest::WRITABLE, || {
-            let mut space =
-                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-            let mut control = SendAncillaryBuffer::new(&mut space);
-            if !descriptors.is_empty() {
-                control.push(SendAncillaryMessage::ScmRights(descriptors));
-            }
-            let parts = [IoSlice::new(&length)];
-            Ok(sendmsg(stream, &parts, &mut control, SendFlags::NOSIGNAL)?)
-        });
-        whole(sent.await?)?;
-        self.0.write_all(&body).await
+        descriptors::send(&mut self.0, &body, descriptors).await
     }
 
     /// The next message; an error once the other end is gone.
     pub(super) async fn receive(&mut self) -> io::Result<(What, Vec<OwnedFd>)> {
-        let stream = &self.0;
-        let received = stream.async_io(Interest::READABLE, || {
-            let mut length = [0; 4];
-            let mut space =
-                [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-            let mut control = RecvAncillaryBuffer::new(&mut space);
-            let mut parts = [IoSliceMut::new(&mut length)];
-            let bytes = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
-            let mut descriptors = Vec::new();
-            for message in control.drain() {
-                if let RecvAncillaryMessage::ScmRights(more) = message {
-                    descriptors.extend(more);
-                }
-            }
-            Ok((bytes, length, descriptors))
-        });
-        let (bytes, length, descriptors) = received.await?;
-        if bytes == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        whole(bytes)?;
-        let length = u32::from_le_bytes(length);
-        if length > MOST_BYTES {
-            return Err(io::Error::other(format!("a message of {length} bytes")));
-        }
-        let mut body = vec![0; length as usize];
-        self.0.read_exact(&mut body).await?;
+        let (body, descriptors) = descriptors::receive(&mut self.0, MOST_BYTES).await?;
         let what = Frame::decode(&*body).map_err(io::Error::other)?.what;
         let what =
             what.ok_or_else(|| io::Error::other("a message that this agent doesn't know"))?;
         Ok((what, descriptors))
-    }
-}
-
-/// Four bytes go in one piece over a Unix socket.
-fn whole(bytes: usize) -> io::Result<()> {
-    match bytes {
-        4 => Ok(()),
-        _ => Err(io::Error::other("half of a length")),
     }
 }
 

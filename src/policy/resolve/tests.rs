@@ -303,7 +303,7 @@ fn of_ejections_that_contradict_each_other_the_stronger_layers_holds() {
     assert_eq!((outlier.base_ejection, outlier.max_ejection), (ten, ten));
     assert_eq!(
         origin(&resolved, "outlier.base_ejection"),
-        ("10s".into(), "as outlier.max_ejection, override".into())
+        ("10s".into(), "outlier.max_ejection of override".into())
     );
 }
 
@@ -387,11 +387,13 @@ fn what_holds_in_place_of_a_wrong_value_is_said_once_all_layers_are_applied() {
     let told = "; it is off, as annotation pointsman.dev/outlier.enabled says";
     assert!(resolved.problems[0].ends_with(told), "{:?}", resolved.problems);
 
-    // A contradiction undoes what held before.
+    // What held before follows a stronger setting that it contradicts.
     let long = annotated(&[("outlier.base_ejection", "soon"), ("outlier.max_ejection", "1s")]);
     let mut before = long.clone();
     before.settings[0].wrong.as_mut().unwrap().before = Before::Value("10s".into());
     let resolved = resolve(&ConfigPolicies::default(), &before);
-    assert_eq!(resolved.policy.outlier, Policy::default().outlier);
-    assert!(resolved.problems[0].ends_with("; it is 5s, the default"), "{:?}", resolved.problems);
+    assert_eq!(resolved.policy.outlier.base_ejection, Duration::from_secs(1));
+    let told = "; it is 1s, as outlier.max_ejection of annotation pointsman.dev/outlier.max_ejection \
+                says";
+    assert!(resolved.problems[0].ends_with(told), "{:?}", resolved.problems);
 }

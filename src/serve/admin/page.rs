@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use super::Told;
+use super::told::Told;
 use crate::{
     identity::{Identity, Pods},
     policy,
@@ -48,17 +48,16 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
         .map(|(name, value)| [name.to_owned(), value.as_deref().unwrap_or("not known").to_owned()]);
     let settings = told.settings.iter().map(|(name, value)| [(*name).to_owned(), value.clone()]);
     put(table("Settings", ["", ""], settings.chain(place)));
-    let sources = told.sources.iter().map(|(spec, status)| {
-        let problems = status.problems();
-        let said = match (status.synced(), problems.is_empty()) {
+    let sources = told.sources.iter().map(|source| {
+        let problems = source.problems();
+        let said = match (source.synced(), problems.is_empty()) {
             (true, true) => "answered".to_owned(),
             (synced, _) => {
-                let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 let kept = if synced { "what was last good is served: " } else { "no answer: " };
                 format!("{kept}{}", problems.join("; "))
             }
         };
-        [spec.to_string(), said]
+        [source.name(), said]
     });
     put(table("Sources", ["source", ""], sources));
     let policies = told.tables.policies();

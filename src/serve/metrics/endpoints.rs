@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
 
-use super::scrape::{count_one, counters};
+use super::encode::{count_one, counters};
 use crate::publish::{EndpointStatus, Live, Tables};
 
 /// Endpoints told one by one, of the services that come first by name; the others are left out.

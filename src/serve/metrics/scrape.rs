@@ -9,13 +9,16 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, MetricEncoder},
+    encoding::DescriptorEncoder,
     metrics::MetricType,
     registry::{Registry, Unit},
 };
 use tonic::Code;
 
-use super::{Call, PROTOCOLS, endpoints};
+use super::{
+    encode::{count_alone, count_one, counters, gauge},
+    endpoints,
+};
 use crate::{
     catalog::Service,
     identity::Identity,
@@ -25,7 +28,11 @@ use crate::{
         Outcome, Tables,
         leases::{Account, OUTCOMES, Tally},
     },
-    serve::{Agent, error::code_name},
+    serve::{
+        Agent,
+        counters::{Call, PROTOCOLS},
+        error::code_name,
+    },
 };
 
 /// Services told one by one, those picked from first; the others are told as [`OTHERS`], so that
@@ -381,14 +388,6 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-pub(super) fn counters<'e>(
-    to: &'e mut DescriptorEncoder<'_>,
-    name: &'e str,
-    help: &str,
-) -> Result<MetricEncoder<'e>, fmt::Error> {
-    to.encode_descriptor(name, help, None, MetricType::Counter)
-}
-
 fn by_service(
     to: &mut DescriptorEncoder<'_>,
     name: &str,
@@ -400,28 +399,3 @@ fn by_service(
     let mut each = services.iter();
     each.try_for_each(|(of, counts)| count_one(&mut metric, &[("service", of)], count(counts)))
 }
-
-pub(super) fn count_one(
-    metric: &mut MetricEncoder<'_>,
-    labels: &[(&str, &str)],
-    count: u64,
-) -> fmt::Result {
-    match labels {
-        [a] => metric.encode_family(&[*a])?.encode_counter::<NoLabels, _, u64>(&count, None),
-        [a, b] => metric.encode_family(&[*a, *b])?.encode_counter::<NoLabels, _, u64>(&count, None),
-        [a, b, c] => {
-            metric.encode_family(&[*a, *b, *c])?.encode_counter::<NoLabels, _, u64>(&count, None)
-        }
-        _ => count_alone(metric, count),
-    }
-}
-
-fn count_alone(metric: &mut MetricEncoder<'_>, count: u64) -> fmt::Result {
-    metric.encode_counter::<NoLabels, _, u64>(&count, None)
-}
-
-fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
-    to.encode_descriptor(name, help, None::<&Unit>, MetricType::Gauge)?.encode_gauge(&value)
-}
-
-type NoLabels = prometheus_client::encoding::NoLabelSet;

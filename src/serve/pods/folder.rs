@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{Pod, PodUid},
-    serve::claim::ClaimError,
+    socket::lock::ClaimError,
 };
 
 /// Where pods have their folders, unless told otherwise. Not below `/run/pointsman`: who mounts that

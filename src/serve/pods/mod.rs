@@ -21,11 +21,11 @@ use self::{
     folder::{Folders, Refusal},
     watch::{Changed, Watch},
 };
-use super::{
-    connections::Connections,
-    listener::{self, Inode},
+use super::connection::accept::Connections;
+use crate::{
+    identity::PodUid,
+    socket::listener::{self, Inode},
 };
-use crate::identity::PodUid;
 
 pub mod folder;
 mod watch;

@@ -1,0 +1,26 @@
+//! How a source fares, as the admin pages tell it.
+
+use crate::{
+    serve::admin,
+    source::{Spec, Status},
+};
+
+/// A source and how it fares.
+pub(super) struct SourceStatus {
+    pub(super) spec: Spec,
+    pub(super) status: Status,
+}
+
+impl admin::Source for SourceStatus {
+    fn name(&self) -> String {
+        self.spec.to_string()
+    }
+
+    fn synced(&self) -> bool {
+        self.status.synced()
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.status.problems().iter().map(ToString::to_string).collect()
+    }
+}

@@ -1,0 +1,99 @@
+//! The pages for Kubernetes, Prometheus and people, on an address of their own.
+//!
+//! They run on a thread and a runtime of their own: neither a slow scraper nor a large answer can
+//! hold a pick up, and they still answer when the rest is busy. `guests`: who may be connected, and
+//! for how long.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    thread::JoinHandle,
+};
+
+use axum::{Router, extract::State, response::Html, routing::get};
+use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
+use tokio::sync::watch;
+
+use super::{metrics, priority::give_way};
+
+mod guests;
+mod page;
+mod told;
+
+pub use told::{Source, Told};
+
+/// What OpenMetrics text is called; Prometheus reads it as it is.
+const OPEN_METRICS: HeaderValue =
+    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+
+/// The thread that serves the pages; ends when `ending` says so.
+///
+/// # Errors
+/// When the thread or its runtime can't be started.
+pub fn spawn(
+    listener: TcpListener,
+    told: Told,
+    ending: watch::Receiver<bool>,
+) -> io::Result<JoinHandle<()>> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        give_way("the admin pages");
+        let served = runtime.block_on(serve(listener, told, ending));
+        if let Err(error) = served {
+            tracing::error!(%error, "the admin pages ended");
+        }
+    })
+}
+
+/// Takes the address.
+///
+/// # Errors
+/// When it is taken or not this machine's.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address)
+}
+
+async fn serve(
+    listener: TcpListener,
+    told: Told,
+    mut ending: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let routes = Router::new()
+        .route("/", get(front))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(scrape))
+        .with_state(told);
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    tokio::select! {
+        () = guests::serve(listener, routes) => {}
+        // The pages have nothing to finish: whoever asks meanwhile asks again.
+        _ = ending.wait_for(|&ending| ending) => {}
+    }
+    Ok(())
+}
+
+/// The process answers, which is all that a restart could mend.
+async fn livez() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(told): State<Told>) -> (StatusCode, String) {
+    let missing = told.missing();
+    match missing.is_empty() {
+        true => (StatusCode::OK, "ok\n".to_owned()),
+        false => {
+            let lines: String = missing.iter().map(|each| format!("{each}\n")).collect();
+            (StatusCode::SERVICE_UNAVAILABLE, lines)
+        }
+    }
+}
+
+async fn scrape(State(told): State<Told>) -> ([(http::HeaderName, HeaderValue); 1], String) {
+    ([(CONTENT_TYPE, OPEN_METRICS)], metrics::scrape(&told.agent, &told.tables, told.series))
+}
+
+async fn front(State(told): State<Told>) -> Html<String> {
+    Html(page::page(&told, &told.missing()))
+}

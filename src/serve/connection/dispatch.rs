@@ -1,0 +1,193 @@
+//! What is said on one connection: which protocol each request speaks, gRPC by its content type and
+//! HTTP/JSON otherwise, and whether the connection stays after its answer.
+
+use std::{
+    future::{pending, ready},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+};
+
+use ::http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use axum::body::Body;
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::{Notify, watch};
+
+use super::{idle_timeout::Waiting, outgoing::Outgoing, router::Front};
+use crate::serve::{
+    Caller, Error,
+    grpc::{self, standard},
+    http,
+    isolation::account::Stream,
+};
+
+/// What connections are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Go on.
+    Stay,
+    /// Go over to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
+    /// HTTP/1.1 with its next answer, since one that is closed at rest may just be in use again.
+    Move,
+    /// Finish what is under way, and end.
+    End,
+}
+
+/// What is said on a connection.
+pub(super) struct Talk {
+    front: Front,
+    caller: Caller,
+    waiting: Arc<Waiting>,
+    leaving: Arc<AtomicBool>,
+    /// It speaks HTTP/2.
+    multiplexed: AtomicBool,
+    /// It does, and was answered while all are to leave.
+    over: Notify,
+}
+
+/// The answer to one request, in the making.
+pub(super) struct Answering {
+    talk: Arc<Talk>,
+    answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>>,
+    /// Of HTTP/2.
+    stream: Option<Stream>,
+    /// It gets no answer.
+    reset: bool,
+}
+
+/// A request of a caller that has been refused often enough: its stream is reset, which costs a
+/// fraction of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the caller has been refused too often")]
+pub(super) struct Reset;
+
+impl Talk {
+    /// Nothing yet. `leaving`: all connections are to leave.
+    pub(super) fn new(
+        front: Front,
+        caller: Caller,
+        waiting: Arc<Waiting>,
+        leaving: Arc<AtomicBool>,
+    ) -> Arc<Self> {
+        let (multiplexed, over) = (AtomicBool::new(false), Notify::new());
+        Arc::new(Self { front, caller, waiting, leaving, multiplexed, over })
+    }
+
+    /// Answers one request. Each kind is a future of its own: one that could be any of them would be
+    /// as large as the largest, and moved about with every request.
+    pub(super) fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answering {
+        self.waiting.end();
+        let version = request.version();
+        let multiplexed = version > Version::HTTP_11;
+        if multiplexed && !self.multiplexed.load(SeqCst) {
+            self.multiplexed.store(true, SeqCst);
+        }
+        let stream = match multiplexed.then(|| self.caller.account.open()).transpose() {
+            Ok(stream) => stream,
+            Err(error) => return self.refuse(&request, &error),
+        };
+        let talk = self.clone();
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> =
+            if grpc::is_grpc(request.headers()) {
+                match standard::serves(request.uri().path()) {
+                    true => Box::pin(async move {
+                        talk.front.standard().answer(&talk.caller, request).await
+                    }),
+                    false => {
+                        let (asked, body) = (grpc::Asked::of(&request), request.into_body());
+                        Box::pin(async move {
+                            grpc::answer(talk.front.agent(), &talk.caller, asked, body).await
+                        })
+                    }
+                }
+            } else {
+                if !multiplexed {
+                    self.caller.line.heard();
+                }
+                // A way through the routes costs as much as the pick.
+                match http::Often::of(&request) {
+                    Some(often) => {
+                        let body = request.into_body();
+                        Box::pin(async move {
+                            often.answer(talk.front.agent(), &talk.caller, version, body).await
+                        })
+                    }
+                    None => Box::pin(async move { talk.front.route(&talk.caller, request).await }),
+                }
+            };
+        Answering { talk: self, answer, stream, reset: false }
+    }
+
+    /// Refuses a request that its caller has no share for.
+    fn refuse(self: Arc<Self>, request: &Request<Incoming>, error: &Error) -> Answering {
+        if self.caller.account.is_refused_often() {
+            return Answering {
+                talk: self,
+                answer: Box::pin(pending()),
+                stream: None,
+                reset: true,
+            };
+        }
+        let agent = self.front.agent();
+        let response = match grpc::is_grpc(request.headers()) {
+            true => grpc::Asked::of(request).refuse(agent, error),
+            false => http::refuse_unread(agent, http::Often::of(request), error),
+        };
+        Answering { talk: self, answer: Box::pin(ready(response)), stream: None, reset: false }
+    }
+
+    fn answered(&self, response: &mut Response<Body>) {
+        let multiplexed = self.multiplexed.load(SeqCst);
+        // A stream's end is not known here; it is left alone.
+        if !multiplexed && response.body().size_hint().exact().is_some() {
+            self.waiting.begin();
+        }
+        if self.leaving.load(SeqCst) {
+            match multiplexed {
+                true => self.over.notify_one(),
+                false => {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+            }
+        }
+    }
+
+    /// Done when the connection is to be shut down in good order.
+    pub(super) async fn to_end(&self, leave: &mut watch::Receiver<Leave>) {
+        loop {
+            let how = *leave.borrow_and_update();
+            let over = async {
+                match how {
+                    Leave::Stay => pending().await,
+                    Leave::Move if self.multiplexed.load(SeqCst) => {}
+                    // Until something is heard, or for good where it is HTTP/1.1, which closes
+                    // with its answer.
+                    Leave::Move => self.over.notified().await,
+                    Leave::End => {}
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                changed = leave.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Outgoing>, Reset>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.reset {
+            return Poll::Ready(Err(Reset));
+        }
+        let mut response = std::task::ready!(self.answer.as_mut().poll(context));
+        self.talk.answered(&mut response);
+        let (account, stream) = (self.talk.caller.account.clone(), self.stream.take());
+        Poll::Ready(Ok(response.map(|body| Outgoing::new(body, account, stream))))
+    }
+}

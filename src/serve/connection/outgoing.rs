@@ -1,0 +1,182 @@
+//! An answer's body on its way to the protocol: what of it waits to be read comes out of its caller's
+//! share.
+//!
+//! hyper copies a body of HTTP/1.1 into the connection's buffer, which stays as large as it ever was:
+//! a long body goes there in pieces. h2 keeps what it was given until the caller has room for it: its
+//! share is given back with the bytes.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Body as _, Frame, SizeHint};
+
+use crate::serve::{
+    Error,
+    isolation::account::{Account, Pending, Stream},
+};
+
+/// Bytes of a body that count as part of the request's own cost.
+const SHORT: usize = 1 << 10;
+/// Bytes given to HTTP/1.1 at a time: as large as its buffer is anyway.
+const PIECE: usize = 8 << 10;
+
+/// An answer's body.
+pub(super) struct Outgoing {
+    body: Body,
+    account: Arc<Account>,
+    /// Of HTTP/2.
+    stream: Option<Stream>,
+    multiplexed: bool,
+    /// What HTTP/1.1 did not get yet.
+    rest: Bytes,
+}
+
+/// Bytes, and what they cost until the last of them is gone.
+struct Kept {
+    bytes: Bytes,
+    _pending: Option<Pending>,
+    _stream: Option<Stream>,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Outgoing {
+    pub(super) fn new(body: Body, account: Arc<Account>, stream: Option<Stream>) -> Self {
+        Self { body, account, multiplexed: stream.is_some(), stream, rest: Bytes::new() }
+    }
+
+    /// The same bytes, paid for.
+    fn kept(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
+        let short = if self.multiplexed { SHORT } else { PIECE };
+        let pending = match bytes.len() > short {
+            true => Some(self.account.hold(bytes.len())?),
+            false => None,
+        };
+        // With the last bytes goes the request.
+        let last = self.stream.is_some() && self.body.size_hint().exact() == Some(0);
+        let stream = if last { self.stream.take() } else { None };
+        if pending.is_none() && stream.is_none() {
+            return Ok(bytes);
+        }
+        Ok(Bytes::from_owner(Kept { bytes, _pending: pending, _stream: stream }))
+    }
+}
+
+impl hyper::body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let outgoing = self.get_mut();
+        if outgoing.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut outgoing.body).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => return Poll::Ready(None),
+            };
+            let bytes = match frame.into_data() {
+                Ok(bytes) => bytes,
+                Err(other) => return Poll::Ready(Some(Ok(other))),
+            };
+            match outgoing.kept(bytes) {
+                Ok(bytes) => outgoing.rest = bytes,
+                Err(error) => {
+                    // Its head may have gone out.
+                    outgoing.account.refuse(&error);
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+            }
+        }
+        let piece = match outgoing.multiplexed {
+            true => std::mem::take(&mut outgoing.rest),
+            false => outgoing.rest.split_to(outgoing.rest.len().min(PIECE)),
+        };
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        let mut all = SizeHint::new();
+        all.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            all.set_upper(upper + rest);
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::{
+        identity::Identity,
+        quota::Quota,
+        serve::{isolation::tarpit::Tarpit, limits},
+    };
+
+    fn outgoing(body: Vec<u8>, multiplexed: bool) -> (Outgoing, Arc<Quota<Identity>>) {
+        let budget = Quota::new("bytes", 1 << 20);
+        let account = Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1));
+        let stream = multiplexed.then(|| account.open().unwrap());
+        (Outgoing::new(Body::from(body), account, stream), budget)
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_paid_for_until_its_bytes_are_gone() {
+        for multiplexed in [true, false] {
+            let (mut body, budget) = outgoing(vec![7; 100_000], multiplexed);
+            assert_eq!(body.size_hint().exact(), Some(100_000));
+            let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert!(budget.in_use() >= 100_000, "{}", budget.in_use());
+            let mut length = first.len();
+            drop(first);
+            while let Some(frame) = body.frame().await {
+                length += frame.unwrap().into_data().unwrap().len();
+            }
+            assert_eq!(length, 100_000);
+            drop(body);
+            assert_eq!(budget.in_use(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_counts_until_its_short_answer_has_gone_out() {
+        let (mut body, budget) = outgoing(vec![7; 100], true);
+        let account = body.account.clone();
+        let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(body.frame().await.is_none());
+        drop(body);
+        let second = account.open().unwrap();
+        assert!(budget.in_use() >= limits::STREAM_BYTES, "the first is not over");
+        drop((bytes, second));
+        account.flushed();
+        assert_eq!(budget.in_use(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_its_caller_has_no_share_for_breaks_off() {
+        let (mut body, budget) = outgoing(vec![7; 2000], true);
+        budget.resize(Identity::Uid(1), 0, 3 << 18).unwrap();
+        assert!(body.frame().await.unwrap().is_err());
+        assert!(body.account.refusal().is_some());
+    }
+}

@@ -1,0 +1,157 @@
+//! What is counted of the calls.
+//!
+//! A call adds one to one counter; names, labels and sums are made when somebody scrapes (`metrics`).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use tonic::Code;
+
+use crate::{clock, log_limit::LogLimit};
+
+/// The calls of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `Pick`
+    Pick,
+    /// `Report`
+    Report,
+    /// `Session`
+    Session,
+    /// `ListServices`
+    ListServices,
+    /// `GetService`
+    GetService,
+    /// `WatchService`
+    WatchService,
+    /// `Explain`
+    Explain,
+    /// `ListCallers`
+    ListCallers,
+}
+
+impl Call {
+    /// All of them, in the order of the counters.
+    pub const ALL: [Self; 8] = [
+        Self::Pick,
+        Self::Report,
+        Self::Session,
+        Self::ListServices,
+        Self::GetService,
+        Self::WatchService,
+        Self::Explain,
+        Self::ListCallers,
+    ];
+
+    /// As its protocol writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pick => "Pick",
+            Self::Report => "Report",
+            Self::Session => "Session",
+            Self::ListServices => "ListServices",
+            Self::GetService => "GetService",
+            Self::WatchService => "WatchService",
+            Self::Explain => "Explain",
+            Self::ListCallers => "ListCallers",
+        }
+    }
+
+    /// The call of this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|call| call.name() == name)
+    }
+}
+
+/// How a call came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC
+    Grpc,
+    /// HTTP and JSON
+    Http,
+    /// A gRPC session, itself counted as a call when it ends.
+    Session,
+}
+
+/// As metrics call them, in the order of the counters.
+pub(super) const PROTOCOLS: [(Protocol, &str); 3] =
+    [(Protocol::Grpc, "grpc"), (Protocol::Http, "http"), (Protocol::Session, "session")];
+
+/// gRPC counts its codes from 0 to 16.
+const CODES: usize = 17;
+
+/// What is counted of the calls.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    pub(super) calls: [[[AtomicU64; CODES]; PROTOCOLS.len()]; Call::ALL.len()],
+    pub(super) misdirected: AtomicU64,
+    pub(super) reports_accepted: AtomicU64,
+    pub(super) reports_unknown: AtomicU64,
+    pub(super) leases_lost: AtomicU64,
+    pub(super) connections_accepted: AtomicU64,
+    pub(super) connections_ended: AtomicU64,
+    pub(super) connections_refused: AtomicU64,
+    pub(super) pods_listening: AtomicU64,
+    pub(super) pod_folders_refused: AtomicU64,
+    /// Of lines that tell of a refused connection.
+    refusals: LogLimit,
+}
+
+/// Counts a connection as open until it is dropped.
+#[derive(Debug)]
+pub struct Connected(Arc<Metrics>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.connections_ended.fetch_add(1, Relaxed);
+    }
+}
+
+impl Metrics {
+    /// A call was answered with this code.
+    pub fn answered(&self, call: Call, protocol: Protocol, code: Code) {
+        let code = usize::try_from(i32::from(code)).unwrap_or(CODES);
+        if let Some(count) = self.calls[call as usize][protocol as usize].get(code) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// A request asked for a path or method that there is not.
+    pub fn misdirected(&self) {
+        self.misdirected.fetch_add(1, Relaxed);
+    }
+
+    /// A batch of reports was taken.
+    pub fn reported(&self, accepted: u32, unknown: usize) {
+        self.reports_accepted.fetch_add(accepted.into(), Relaxed);
+        self.reports_unknown.fetch_add(unknown as u64, Relaxed);
+    }
+
+    /// A lease of the agent before this one could not be taken over.
+    pub fn lease_lost(&self) {
+        self.leases_lost.fetch_add(1, Relaxed);
+    }
+
+    /// A caller was hung up on for want of a connection. Whether a line about it is due.
+    pub fn connection_refused(&self) -> bool {
+        self.connections_refused.fetch_add(1, Relaxed);
+        self.refusals.due(clock::now())
+    }
+
+    /// So many pods have a listener of their own, and so many folders are not served.
+    pub fn pods(&self, listening: usize, refused: usize) {
+        self.pods_listening.store(listening as u64, Relaxed);
+        self.pod_folders_refused.store(refused as u64, Relaxed);
+    }
+
+    /// A connection was accepted.
+    pub fn connected(self: &Arc<Self>) -> Connected {
+        self.connections_accepted.fetch_add(1, Relaxed);
+        Connected(Arc::clone(self))
+    }
+}

@@ -1,0 +1,104 @@
+//! Protobuf, written from what is there, without a message in between.
+
+use prost::{
+    Message,
+    encoding::{self, WireType, encode_varint, encoded_len_varint},
+};
+
+/// What has the fields of a message.
+pub(in crate::serve) trait Fields {
+    /// Writes them, in any order.
+    fn write(&self, out: &mut impl Out);
+
+    /// How many bytes they take.
+    fn length(&self) -> usize {
+        counted(self)
+    }
+}
+
+/// What fields are written to. What has its type's default is left out, as proto3 has it.
+pub(in crate::serve) trait Out: Sized {
+    fn varint(&mut self, number: u64);
+    fn bytes(&mut self, bytes: &[u8]);
+
+    fn number(&mut self, tag: u32, number: u64) {
+        if number != 0 {
+            self.varint(key(tag, WireType::Varint));
+            self.varint(number);
+        }
+    }
+
+    fn text(&mut self, tag: u32, text: &str) {
+        if !text.is_empty() {
+            self.varint(key(tag, WireType::LengthDelimited));
+            self.varint(text.len() as u64);
+            self.bytes(text.as_bytes());
+        }
+    }
+
+    fn message(&mut self, tag: u32, message: &impl Fields) {
+        self.varint(key(tag, WireType::LengthDelimited));
+        self.varint(message.length() as u64);
+        message.write(self);
+    }
+
+    /// A message that was generated.
+    fn generated(&mut self, tag: u32, message: &impl Message);
+}
+
+/// Writes a message.
+pub(in crate::serve) fn write(message: &impl Fields, buffer: &mut Vec<u8>) {
+    message.write(&mut Buffer(buffer));
+}
+
+/// Writes a message as a field of another.
+pub(in crate::serve) fn write_field(tag: u32, message: &impl Fields, buffer: &mut Vec<u8>) {
+    Buffer(buffer).message(tag, message);
+}
+
+/// The bytes of a message, counted by writing it to nowhere.
+pub(in crate::serve) fn counted(message: &(impl Fields + ?Sized)) -> usize {
+    let mut length = Length(0);
+    message.write(&mut length);
+    length.0
+}
+
+fn key(tag: u32, wire_type: WireType) -> u64 {
+    u64::from(tag << 3 | wire_type as u32)
+}
+
+struct Buffer<'a>(&'a mut Vec<u8>);
+
+impl Out for Buffer<'_> {
+    fn varint(&mut self, number: u64) {
+        // As keys and lengths nearly always are.
+        match u8::try_from(number) {
+            Ok(byte) if byte < 0x80 => self.0.push(byte),
+            _ => encode_varint(number, self.0),
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn generated(&mut self, tag: u32, message: &impl Message) {
+        encoding::message::encode(tag, message, self.0);
+    }
+}
+
+struct Length(usize);
+
+impl Out for Length {
+    fn varint(&mut self, number: u64) {
+        self.0 += encoded_len_varint(number);
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+
+    fn generated(&mut self, tag: u32, message: &impl Message) {
+        self.0 += encoding::message::encoded_len(tag, message);
+    }
+}

@@ -1,0 +1,87 @@
+//! The answers that are ready together, in one message.
+
+use bytes::Bytes;
+use prost::Message;
+use tonic_types::pb;
+
+use crate::{
+    api::v1,
+    serve::{
+        Error,
+        calls::pick_response::Picked,
+        grpc::{
+            framing,
+            protobuf_encode::{self, Fields, Out},
+        },
+    },
+};
+
+/// From so many bytes on a message of answers goes out: as many as an HTTP/2 frame has room for.
+const FULL: usize = 16 << 10;
+
+/// One message of answers, written as they come.
+pub(super) struct Answers {
+    frame: Vec<u8>,
+    room: usize,
+}
+
+impl Answers {
+    /// The tag of `SessionResponse.answers`.
+    const TAG: u32 = 1;
+
+    /// None yet; `room`: for so many bytes from the first on.
+    pub(super) fn new(room: usize) -> Self {
+        Self { frame: Vec::new(), room }
+    }
+
+    pub(super) fn full(&self) -> bool {
+        self.frame.len() >= FULL
+    }
+
+    pub(super) fn refuse(&mut self, id: u64, error: &Error) {
+        // The details of a status hold the whole of it once more.
+        let status = error.status();
+        let status = pb::Status::decode(status.details()).unwrap_or_default();
+        self.add(id, &Answer::Error(status));
+    }
+
+    pub(super) fn add(&mut self, id: u64, answer: &Answer) {
+        if self.frame.is_empty() {
+            self.frame.reserve(self.room);
+            self.frame.extend([0; framing::PREFIX]);
+        }
+        protobuf_encode::write_field(Self::TAG, &Numbered { id, answer }, &mut self.frame);
+    }
+
+    pub(super) fn message(mut self) -> Option<Bytes> {
+        if self.frame.is_empty() {
+            return None;
+        }
+        framing::complete(&mut self.frame);
+        Some(self.frame.into())
+    }
+}
+
+/// What a call is answered with.
+pub(super) enum Answer {
+    Pick(Picked),
+    Report(v1::ReportResponse),
+    Error(pb::Status),
+}
+
+/// A `SessionAnswer`.
+struct Numbered<'a> {
+    id: u64,
+    answer: &'a Answer,
+}
+
+impl Fields for Numbered<'_> {
+    fn write(&self, out: &mut impl Out) {
+        out.number(1, self.id);
+        match self.answer {
+            Answer::Pick(picked) => out.message(2, picked),
+            Answer::Report(reported) => out.generated(3, reported),
+            Answer::Error(status) => out.generated(4, status),
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! `Session`: picks and reports on one stream, without a stream and headers for each.
+//!
+//! The answers are a body that hyper asks for more only while its buffer for the stream has room, and
+//! only then are requests read: a caller that reads nothing is not listened to either, and all that is
+//! held of it is one message each way and what the protocol's windows allow.
+//!
+//! A call is answered where it is read. Only a pick that has to wait (for a source, or for what a
+//! misspelt name meant) gets a task; so many of them at a time, and no more. What is ready together
+//! goes out in one message.
+
+use std::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+use prost::Message;
+use tokio::task::JoinSet;
+use tonic::{Code, Status, codec::Streaming, codegen::tokio_stream::Stream};
+
+use self::{
+    answers::{Answer, Answers},
+    calls::{Calls, Written},
+};
+use super::framing;
+use crate::{
+    api::v1::{self, session_call::Call as Asked},
+    publish::leases::{Connection, Holder, Identity, Undelivered},
+    quota::Permit,
+    serve::{
+        Agent, Caller, Error, Violation,
+        calls::{pick_response::Picked, shutdown::Ended},
+        counters::{Call, Protocol},
+        isolation::account::{Account, Pending},
+        limits,
+    },
+};
+
+mod answers;
+mod calls;
+
+type Answered = Result<(Picked, Undelivered), Error>;
+
+/// One stream, from its requests to its answers.
+pub(super) struct Session {
+    agent: Arc<Agent>,
+    holder: Holder,
+    requests: Streaming<Bytes>,
+    /// Of the message read last.
+    calls: Calls,
+    waiting: JoinSet<(u64, Answered)>,
+    /// Bytes of answers to make room for: as many as lately went out together.
+    room: usize,
+    ended: Ended,
+    /// No request is read any more; the stream ends with this once nothing is waited for.
+    last: Option<Status>,
+    /// The end has been told.
+    over: bool,
+    /// An answer was given out, and no more asked for since.
+    unsent: bool,
+    account: Arc<Account>,
+    _held: Pending,
+    _permit: Permit<Identity>,
+}
+
+impl Session {
+    /// The answers to these requests.
+    ///
+    /// # Errors
+    /// The caller, or all of them, have too many sessions.
+    pub(super) fn new(
+        agent: &Arc<Agent>,
+        caller: &Caller,
+        requests: Streaming<Bytes>,
+    ) -> Result<Self, Error> {
+        let permit = agent.session_permit(caller.identity)?;
+        let held = caller.account.hold(limits::SESSION_BYTES)?;
+        // A connection of its own: the stream may end long before the caller's.
+        let connection = Arc::<Connection>::default();
+        Ok(Self {
+            _permit: permit,
+            _held: held,
+            unsent: false,
+            account: Arc::clone(&caller.account),
+            holder: Holder { identity: caller.identity, connection: Some(connection) },
+            requests,
+            calls: Calls::default(),
+            waiting: JoinSet::new(),
+            room: 0,
+            ended: agent.ending.wait(),
+            last: None,
+            over: false,
+            agent: Arc::clone(agent),
+        })
+    }
+
+    /// Answers what can be answered now, until the message is full.
+    fn answer(&mut self, context: &mut Context<'_>, answers: &mut Answers) {
+        self.collect(context, answers);
+        loop {
+            self.take_calls(answers);
+            if answers.full() || self.last.is_some() {
+                break;
+            }
+            match self.read(context) {
+                Poll::Ready(Ok(message)) => self.calls = Calls::of(message),
+                Poll::Ready(Err(status)) => self.last = Some(status),
+                Poll::Pending => break,
+            }
+        }
+        self.collect(context, answers);
+    }
+
+    /// Answers calls of the message read last, until the answers are full or there are no more.
+    fn take_calls(&mut self, answers: &mut Answers) {
+        let mut calls = std::mem::take(&mut self.calls);
+        while !answers.full() && self.last.is_none() {
+            match calls.next() {
+                Ok(Some(call)) => self.take(&call, answers),
+                Ok(None) => break,
+                Err(error) => self.last = Some(error.status()),
+            }
+        }
+        self.calls = calls;
+    }
+
+    /// The next message, or how the stream ends.
+    fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
+        match Pin::new(&mut self.requests).poll_next(context) {
+            Poll::Ready(Some(Ok(message))) => Poll::Ready(Ok(message)),
+            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(framing::said_of_message(status))),
+            Poll::Ready(None) => Poll::Ready(Err(Status::ok(""))),
+            Poll::Pending => {
+                ready!(Pin::new(&mut self.ended).poll(context));
+                Poll::Ready(Err(Error::Ending.status()))
+            }
+        }
+    }
+
+    /// Takes the answers that were waited for.
+    fn collect(&mut self, context: &mut Context<'_>, answers: &mut Answers) {
+        while !answers.full()
+            && !self.waiting.is_empty()
+            && let Poll::Ready(Some(done)) = self.waiting.poll_join_next(context)
+        {
+            match done {
+                Ok((id, picked)) => self.picked(id, picked, answers),
+                // A panic, which the log has.
+                Err(error) => self.last = Some(Status::internal(error.to_string())),
+            }
+        }
+    }
+
+    /// A request is left where it was read: it is large, and moving it takes a good part of the time
+    /// of a call.
+    fn take(&mut self, call: &Written<'_>, answers: &mut Answers) {
+        match call.read() {
+            Ok(v1::SessionCall { id, call: Some(Asked::Pick(ref request)) }) => {
+                self.pick(id, request, answers);
+            }
+            Ok(v1::SessionCall { id, call: Some(Asked::Report(request)) }) => {
+                let reported = self.agent.report(self.holder.identity, request);
+                self.count(Call::Report, reported.as_ref().err());
+                match reported {
+                    Ok(reported) => answers.add(id, &Answer::Report(reported)),
+                    Err(error) => answers.refuse(id, &error),
+                }
+            }
+            Ok(v1::SessionCall { id, call: None }) => {
+                let wrong = "is missing: a call is a pick or a report";
+                answers.refuse(id, &Violation::new("call", wrong).into());
+            }
+            Err((id, error)) => answers.refuse(id, &error),
+        }
+    }
+
+    fn pick(&mut self, id: u64, request: &v1::PickRequest, answers: &mut Answers) {
+        // Asked once: nearly always that is enough. Nothing has happened yet where it is not, so
+        // that a task may ask anew.
+        let asked = pin!(self.agent.pick(&self.holder, request, None))
+            .poll(&mut Context::from_waker(Waker::noop()));
+        match asked {
+            Poll::Ready(picked) => self.picked(id, picked, answers),
+            Poll::Pending if self.waiting.len() >= limits::MAX_SESSION_WAITING => {
+                let error = Error::TooMany {
+                    what: "picks of one session that wait for a source",
+                    limit: limits::MAX_SESSION_WAITING,
+                };
+                self.picked(id, Err(error), answers);
+            }
+            Poll::Pending => {
+                match self.account.hold(limits::STREAM_BYTES + request.encoded_len()) {
+                    Ok(held) => {
+                        let (agent, holder) = (Arc::clone(&self.agent), self.holder.clone());
+                        let request = request.clone();
+                        self.waiting.spawn(async move {
+                            let _held = held;
+                            (id, agent.pick(&holder, &request, None).await)
+                        });
+                    }
+                    Err(error) => self.picked(id, Err(error), answers),
+                }
+            }
+        }
+    }
+
+    fn picked(&self, id: u64, picked: Answered, answers: &mut Answers) {
+        self.count(Call::Pick, picked.as_ref().err());
+        match picked {
+            Ok((picked, leases)) => {
+                answers.add(id, &Answer::Pick(picked));
+                // What does not arrive ends with the stream.
+                leases.delivered();
+            }
+            Err(error) => answers.refuse(id, &error),
+        }
+    }
+
+    fn sends(&mut self, unsent: bool) {
+        if unsent != self.unsent {
+            self.unsent = unsent;
+            self.account.wait_to_send(unsent);
+        }
+    }
+
+    fn count(&self, call: Call, error: Option<&Error>) {
+        let code = error.map_or(Code::Ok, Error::code);
+        self.agent.metrics.answered(call, Protocol::Session, code);
+    }
+}
+
+impl Body for Session {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let session = self.get_mut();
+        if session.over {
+            return Poll::Ready(None);
+        }
+        session.sends(false);
+        let mut answers = Answers::new(session.room);
+        session.answer(context, &mut answers);
+        if let Some(message) = answers.message() {
+            session.room = message.len().max(session.room / 2);
+            session.sends(true);
+            return Poll::Ready(Some(Ok(Frame::data(message))));
+        }
+        if session.waiting.is_empty()
+            && let Some(status) = &session.last
+        {
+            session.over = true;
+            return Poll::Ready(Some(Ok(Frame::trailers(framing::trailers(status)))));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.sends(false);
+        if let Some(connection) = &self.holder.connection {
+            self.agent.leases.close(connection);
+        }
+        let code = match &self.last {
+            Some(status) if self.over => status.code(),
+            _ => Code::Cancelled,
+        };
+        self.agent.metrics.answered(Call::Session, Protocol::Grpc, code);
+    }
+}

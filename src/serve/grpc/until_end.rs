@@ -1,0 +1,56 @@
+//! A stream that the agent's end cuts off.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use hyper::body::{Body, Frame};
+
+use super::framing;
+use crate::serve::{
+    Error,
+    calls::shutdown::{Ended, Ending},
+    isolation::account::Pending,
+};
+
+/// A gRPC answer that knows nothing of the agent's end, cut off by it.
+pub(super) struct UntilEnd<B> {
+    body: B,
+    ended: Ended,
+    over: bool,
+    _held: Pending,
+}
+
+impl<B> UntilEnd<B> {
+    /// `held`: what it costs as long as it goes on.
+    pub(super) fn new(body: B, ending: &Ending, held: Pending) -> Self {
+        Self { body, ended: ending.wait(), over: false, _held: held }
+    }
+}
+
+impl<B: Body + Unpin> Body for UntilEnd<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Pending => {
+                ready!(Pin::new(&mut self.ended).poll(context));
+                self.over = true;
+                Poll::Ready(Some(Ok(Frame::trailers(framing::trailers(&Error::Ending.status())))))
+            }
+            frame => frame,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.body.is_end_stream()
+    }
+}

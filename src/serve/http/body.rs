@@ -1,0 +1,61 @@
+//! A request's body, which may take so long and be so large.
+
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+};
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body as _, Incoming};
+
+use crate::serve::{Error, Violation, isolation::account::Account, limits};
+
+/// All of a body, in the time it may take.
+pub(super) async fn whole(body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
+    let mut gathered = pin!(gathered(body, account));
+    // Nearly always it came with the head: that needs no timer.
+    let at_once = poll_fn(|context| Poll::Ready(gathered.as_mut().poll(context))).await;
+    match at_once {
+        Poll::Ready(whole) => whole,
+        Poll::Pending => Box::pin(tokio::time::timeout(limits::BODY_TIME, gathered))
+            .await
+            .unwrap_or(Err(Error::TooSlow { limit: limits::BODY_TIME })),
+    }
+}
+
+async fn gathered(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
+    let mut whole = Bytes::new();
+    let mut pending = account.pending();
+    while !body.is_end_stream() {
+        let frame = poll_fn(|context| match Pin::new(&mut body).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(Ok(frame)),
+            Poll::Pending => match pending.hold(whole.len()) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            },
+        });
+        let Some(frame) = frame.await? else { break };
+        let frame = frame.map_err(|error| {
+            let wrong = format!("the body broke off: {error}");
+            Violation::new("", wrong)
+        })?;
+        // Trailers say nothing here.
+        let Ok(piece) = frame.into_data() else { continue };
+        if whole.len() + piece.len() > limits::MAX_REQUEST {
+            return Err(Error::TooLarge { limit: limits::MAX_REQUEST });
+        }
+        whole = match whole.is_empty() {
+            // It keeps the whole of the buffer that it came in, and may wait for the rest.
+            true if !body.is_end_stream() => Bytes::copy_from_slice(&piece),
+            true => piece,
+            false => {
+                let mut longer = BytesMut::from(whole);
+                longer.extend_from_slice(&piece);
+                longer.freeze()
+            }
+        };
+    }
+    Ok(whole)
+}

@@ -1,0 +1,300 @@
+//! From an HTTP request to its call and back.
+//!
+//! A body is JSON whatever its content type says, since nobody types one for curl.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    body::Body,
+    extract::State,
+    response::Response,
+    routing::{get, post},
+};
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, StatusCode, Uri, Version,
+    header::{CONTENT_TYPE, SERVER},
+};
+use http_body_util::Full;
+use hyper::body::{Frame, Incoming};
+use serde::Serialize;
+
+use super::{
+    body::whole,
+    json, openapi, pick_response,
+    query::{Asked, Name, Query},
+};
+use crate::{
+    api::v1,
+    publish::leases::{Identity, Undelivered},
+    serve::{
+        Agent, Caller, Error, Violation,
+        calls::{
+            delivery::{Delivered, Line},
+            pick_response::Picked,
+            watch_events::{Encoding, Events},
+        },
+        counters::{Call, Protocol},
+        limits,
+    },
+};
+
+/// What is served, for whoever asked for something else.
+pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
+     GET /v1/services/{service}, GET /v1/services/{service}/explain, GET /v1/callers, \
+     GET /openapi.json";
+
+/// Who answers, for `pointsman check` and for people.
+pub const PRODUCT: HeaderValue =
+    HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// A message a line, for as long as it goes.
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// A line an event, the last of them an error that says why.
+static EVENTS: Encoding = Encoding {
+    protocol: Protocol::Http,
+    event: |event| json::line(event),
+    end: |error| Frame::data(json::line(&error.json())),
+};
+
+/// The routes; each request needs a [`Caller`] in its extensions.
+pub fn router(agent: Arc<Agent>) -> Router {
+    Router::new()
+        // See `Often`: these get here with other methods only, and so are told of the right one.
+        .route("/v1/pick", post(no_such_method))
+        .route("/v1/report", post(no_such_method))
+        .route("/v1/services", get(list))
+        .route("/v1/services/{service}", get(one))
+        .route("/v1/services/{service}/explain", get(explain))
+        .route("/v1/callers", get(callers))
+        .route("/openapi.json", get(described))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(agent)
+}
+
+/// The calls that belong to every request of an application, answered ahead of the routes.
+#[derive(Clone, Copy)]
+pub enum Often {
+    /// `POST /v1/pick`
+    Pick,
+    /// `POST /v1/report`
+    Report,
+}
+
+impl Often {
+    /// The call, if it is one of them.
+    pub fn of<B>(request: &Request<B>) -> Option<Self> {
+        match request.uri().path() {
+            "/v1/pick" if request.method() == Method::POST => Some(Self::Pick),
+            "/v1/report" if request.method() == Method::POST => Some(Self::Report),
+            _ => None,
+        }
+    }
+
+    /// Answers it.
+    pub async fn answer(
+        self,
+        agent: &Agent,
+        caller: &Caller,
+        version: Version,
+        body: Incoming,
+    ) -> Response {
+        match self {
+            Self::Pick => match pick(agent, caller, body).await {
+                Ok((picked, leases)) => {
+                    agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
+                    // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
+                    let line = (version <= Version::HTTP_11).then(|| caller.line.clone());
+                    send(StatusCode::OK, pick_response::line(&picked), Some(leases), line)
+                }
+                Err(error) => refuse(agent, Call::Pick, &error),
+            },
+            Self::Report => respond(agent, Call::Report, report(agent, caller, body).await),
+        }
+    }
+}
+
+async fn pick(
+    agent: &Agent,
+    caller: &Caller,
+    body: Incoming,
+) -> Result<(Picked, Undelivered), Error> {
+    let body = whole(body, &caller.account).await?;
+    // It may have to wait for a source.
+    let _held = caller.account.hold_long(body.len())?;
+    let message: v1::PickRequest = json::read(&body)?;
+    drop(body);
+    agent.pick_at_pace(&caller.on_any_connection(), &message, None).await
+}
+
+async fn report(
+    agent: &Agent,
+    caller: &Caller,
+    body: Incoming,
+) -> Result<v1::ReportResponse, Error> {
+    let message = json::read(&whole(body, &caller.account).await?)?;
+    agent.report(caller.identity, message)
+}
+
+async fn list(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    Query(mut query): Query,
+) -> Response {
+    let answer = async {
+        let request = v1::ListServicesRequest {
+            namespace: query.take("namespace").unwrap_or_default(),
+            page_size: match query.take("pageSize") {
+                Some(text) => text.parse().map_err(|_| {
+                    let wrong = format!("{} is no whole number from 0 on", limits::quoted(&text));
+                    Violation::new("pageSize", wrong)
+                })?,
+                None => 0,
+            },
+            page_token: query.take("pageToken").unwrap_or_default(),
+        };
+        query.end("namespace, pageSize and pageToken")?;
+        agent.list_services(caller.identity, &request, None).await
+    };
+    respond(&agent, Call::ListServices, answer.await)
+}
+
+async fn one(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    Name(service): Name,
+    Query(mut query): Query,
+) -> Response {
+    let watch = match query.take("watch").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(text) => {
+            let wrong = format!("is {}: it is true or false", limits::quoted(text));
+            Err(Violation::new("watch", wrong))
+        }
+    };
+    if let Ok(true) = watch {
+        return watched(agent, caller.identity, service, query).await;
+    }
+    let answer = async {
+        watch?;
+        query.end("watch, and since with watch=true,")?;
+        let request = v1::GetServiceRequest { service: service? };
+        agent.get_service(caller.identity, &request, None).await
+    };
+    respond(&agent, Call::GetService, answer.await)
+}
+
+async fn watched(
+    agent: Arc<Agent>,
+    identity: Identity,
+    service: Result<String, Error>,
+    mut query: Asked,
+) -> Response {
+    let begun = async {
+        let since = query.take("since").unwrap_or_default();
+        query.end("watch and since")?;
+        let request = v1::WatchServiceRequest { service: service?, since };
+        agent.watch_service(identity, request, None).await
+    };
+    match begun.await {
+        Ok(watcher) => {
+            let events = Events::new(&agent, watcher, &EVENTS);
+            answer(StatusCode::OK, LINES, Body::new(events))
+        }
+        Err(error) => refuse(&agent, Call::WatchService, &error),
+    }
+}
+
+async fn explain(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    Name(service): Name,
+    Query(mut query): Query,
+) -> Response {
+    let answer = async {
+        let selector = query.take_below("selector.");
+        query.end("selector.LABEL")?;
+        let request = v1::ExplainRequest { service: service?, selector };
+        agent.explain(caller.identity, &request, None).await
+    };
+    respond(&agent, Call::Explain, answer.await)
+}
+
+async fn callers(
+    State(agent): State<Arc<Agent>>,
+    Extension(caller): Extension<Caller>,
+    Query(query): Query,
+) -> Response {
+    let answer = query.end("none").map(|()| agent.list_callers(caller.identity));
+    respond(&agent, Call::ListCallers, answer.map_err(Error::from))
+}
+
+async fn described() -> Response {
+    answer(StatusCode::OK, JSON, Body::from(openapi::document()))
+}
+
+async fn no_such_path(State(agent): State<Arc<Agent>>, uri: Uri) -> Response {
+    agent.metrics.misdirected();
+    tell(&Error::NoSuchPath { path: limits::quoted(uri.path()), paths: PATHS })
+}
+
+async fn no_such_method(State(agent): State<Arc<Agent>>, method: Method, uri: Uri) -> Response {
+    agent.metrics.misdirected();
+    let path = uri.path().to_owned();
+    tell(&Error::NoSuchMethod { path, method: method.to_string() })
+}
+
+fn respond<T: Serialize>(agent: &Agent, call: Call, answer: Result<T, Error>) -> Response {
+    match answer {
+        Ok(message) => {
+            agent.metrics.answered(call, Protocol::Http, tonic::Code::Ok);
+            send(StatusCode::OK, json::line(&message), None, None)
+        }
+        Err(error) => refuse(agent, call, &error),
+    }
+}
+
+fn refuse(agent: &Agent, call: Call, error: &Error) -> Response {
+    agent.metrics.answered(call, Protocol::Http, error.code());
+    tell(error)
+}
+
+/// Refuses a request of which nothing was read.
+pub(in crate::serve) fn refuse_unread(
+    agent: &Agent,
+    often: Option<Often>,
+    error: &Error,
+) -> Response {
+    match often {
+        Some(Often::Pick) => refuse(agent, Call::Pick, error),
+        Some(Often::Report) => refuse(agent, Call::Report, error),
+        None => tell(error),
+    }
+}
+
+fn tell(error: &Error) -> Response {
+    send(error.http_status(), json::line(&error.json()), None, None)
+}
+
+fn send(
+    status: StatusCode,
+    message: Bytes,
+    leases: Option<Undelivered>,
+    line: Option<Arc<Line>>,
+) -> Response {
+    let body = Delivered::new(Full::new(message), leases, line);
+    answer(status, JSON, Body::new(body))
+}
+
+fn answer(status: StatusCode, content: HeaderValue, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, content);
+    response.headers_mut().insert(SERVER, PRODUCT);
+    response
+}

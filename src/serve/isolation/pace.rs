@@ -1,0 +1,90 @@
+//! How often one caller may be refused before it has to wait.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::identity::Identity;
+
+/// Some refusals are free; further ones come one after the other.
+#[derive(Debug)]
+pub(in crate::serve) struct Pace {
+    free: u32,
+    apart: Duration,
+    longest: Duration,
+    /// When each caller's refusals will be paid for.
+    paid: Mutex<BTreeMap<Identity, Instant>>,
+}
+
+impl Pace {
+    /// So many refusals of one caller are free: a burst, which an honest caller may have. Further ones are
+    /// so far `apart`, and none waits longer than `longest`.
+    pub(in crate::serve) fn new(free: u32, apart: Duration, longest: Duration) -> Self {
+        Self { free, apart, longest, paid: Mutex::default() }
+    }
+
+    /// One more refusal of this caller; until when it is to wait, if it is.
+    pub(in crate::serve) fn refused(&self, caller: Identity) -> Option<Instant> {
+        let now = Instant::now();
+        let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+        if !paid.contains_key(&caller) {
+            paid.retain(|_, paid| *paid > now);
+        }
+        let burst = self.free * self.apart;
+        let since = paid.entry(caller).or_insert(now);
+        *since = ((*since).max(now) + self.apart).min(now + burst + self.longest);
+        (*since > now + burst).then(|| *since - burst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const CALLER: Identity = Identity::Uid(1);
+    const ANOTHER: Identity = Identity::Uid(2);
+    const APART: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    fn pace() -> Pace {
+        Pace::new(100, APART, LONGEST)
+    }
+
+    fn waits(pace: &Pace, caller: Identity) -> Duration {
+        pace.refused(caller).map_or(Duration::ZERO, |until| until - Instant::now())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_often_waits_the_longer_and_another_does_not() {
+        let pace = pace();
+        for _ in 0..100 {
+            assert_eq!(waits(&pace, CALLER), Duration::ZERO);
+        }
+        for n in 1..=500 {
+            assert_eq!(waits(&pace, CALLER), n * APART);
+        }
+        assert_eq!(waits(&pace, ANOTHER), Duration::ZERO);
+        for _ in 0..100_000 {
+            assert!(waits(&pace, CALLER) <= LONGEST);
+        }
+        assert_eq!(waits(&pace, CALLER), LONGEST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_seldom_never_waits_and_is_forgotten() {
+        let pace = pace();
+        for _ in 0..1000 {
+            assert_eq!(waits(&pace, CALLER), Duration::ZERO);
+            advance(APART).await;
+        }
+        advance(100 * APART).await;
+        waits(&pace, ANOTHER);
+        assert_eq!(pace.paid.lock().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,369 @@
+//! From a caller's name of a service to its live table.
+//!
+//! A name is parsed and looked up once; after that it costs one lookup of its text, as long as the
+//! catalog says that nothing has changed.
+//!
+//! - [`access`]: who may ask for what
+//! - `tables`: how many tables there may be
+//! - `suggestions`: what was probably meant by a name that leads nowhere
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use tokio::sync::watch;
+
+use self::{
+    access::{Access, InForce},
+    suggestions::Suggestions,
+    tables::CallersTables,
+};
+use crate::{
+    catalog::{Catalog, Found, Interest, Labels, LookupError, ServiceName, ServiceRef},
+    clock,
+    identity::{Identity, Pods},
+    policy::ConfigPolicies,
+    publish::{Live, NoEndpoint, Tables, Target, Way, leases::Tally},
+    serve::{Error, Violation},
+};
+
+pub mod access;
+mod suggestions;
+mod tables;
+
+/// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
+/// there must be a bound; a node's programs use far fewer.
+const KEPT: usize = 4096;
+/// Fewer are not looked through for those whose tables are gone.
+const FEW: usize = 64;
+/// Of a service, as many notes are told to a caller who gets nothing: the others are in `explain`.
+const NOTES: usize = 3;
+
+/// What a name led to.
+pub struct Resolved {
+    /// The table.
+    pub live: Arc<Live>,
+    /// Where its picks are counted.
+    pub tally: Arc<Tally>,
+}
+
+/// Names resolved, and what is needed to resolve more.
+pub struct Names {
+    catalog: Arc<Catalog>,
+    tables: Tables,
+    changes: watch::Receiver<u64>,
+    kept: DashMap<Box<str>, Kept>,
+    /// Where there are so many, those whose tables are gone are looked for.
+    tidied_at: AtomicUsize,
+    tallies: Arc<Mutex<Tallies>>,
+    access: Arc<InForce>,
+    pods: Arc<Pods>,
+    callers_tables: CallersTables,
+    suggestions: Suggestions,
+    sorting: tokio::sync::Mutex<()>,
+}
+
+/// Every service's counts; each stays for good, since a counter may not go back.
+#[derive(Default)]
+struct Tallies {
+    by_name: HashMap<ServiceName, Arc<Tally>>,
+    in_order: Vec<Arc<Tally>>,
+}
+
+struct Kept {
+    /// The catalog's count of changes when it was looked up.
+    as_of: u64,
+    /// A service that is deleted, or a table that gives way, takes its memory along: a name that nobody
+    /// says any more must not keep it.
+    live: Weak<Live>,
+    tally: Arc<Tally>,
+    /// What keeps its source at it, where that answers on demand.
+    interest: Option<Interest>,
+}
+
+impl Kept {
+    /// What it leads to, if the table is still there.
+    fn resolved(&self) -> Option<Resolved> {
+        let live = self.live.upgrade()?;
+        if let Some(interest) = &self.interest {
+            interest.renew();
+        }
+        Some(Resolved { live, tally: self.tally.clone() })
+    }
+}
+
+impl Names {
+    /// None resolved yet.
+    #[must_use]
+    pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access, pods: Arc<Pods>) -> Self {
+        let changes = catalog.changes();
+        let access = Arc::new(InForce::new(access, pods.clone()));
+        let tallies = Arc::<Mutex<Tallies>>::default();
+        let counted = Arc::clone(&tallies);
+        catalog.interests().keep_while(move |service| {
+            let tallies = counted.lock().unwrap_or_else(PoisonError::into_inner);
+            tallies.by_name.get(service).is_some_and(|tally| tally.open() > 0)
+        });
+        Self {
+            suggestions: Suggestions::new(catalog.clone(), access.clone()),
+            catalog,
+            changes,
+            kept: DashMap::new(),
+            tidied_at: AtomicUsize::new(FEW),
+            tallies,
+            access,
+            sorting: tokio::sync::Mutex::default(),
+            pods,
+            callers_tables: CallersTables::new(tables.clone(), tables::MOST),
+            tables,
+        }
+    }
+
+    /// The live table of what is called so, narrowed by labels; waits for the sources' first
+    /// answer, at most so long.
+    ///
+    /// # Errors
+    /// When the name is malformed, leads nowhere, or may yet lead somewhere; when this caller may
+    /// not ask for it.
+    pub async fn resolve(
+        &self,
+        identity: Identity,
+        name: &str,
+        selector: Labels,
+        wait: Duration,
+    ) -> Result<Resolved, Error> {
+        // Read before the lookup: a change in between makes the entry old, never wrong.
+        let as_of = *self.changes.borrow();
+        if selector.is_empty()
+            && self.access.is_open()
+            && let Some(kept) = self.kept.get(name)
+            && kept.as_of == as_of
+            && let Some(resolved) = kept.resolved()
+        {
+            return Ok(resolved);
+        }
+        let keep = selector.is_empty();
+        // Apart, so that what waits for it stays small: nearly all names are kept.
+        let found = Box::pin(self.find(identity, name, wait)).await?;
+        let live = self.open(identity, name, &found, selector)?;
+        let service = &found.service.name;
+        let tally = self.tally(service);
+        if keep {
+            let interest = self.catalog.interest(service);
+            let kept =
+                Kept { as_of, live: Arc::downgrade(&live), tally: Arc::clone(&tally), interest };
+            self.keep(name, kept);
+        }
+        Ok(Resolved { live, tally })
+    }
+
+    fn keep(&self, name: &str, kept: Kept) {
+        // Each looks for others of its time, so that it costs a few looks a name.
+        if self.kept.len() >= self.tidied_at.load(Relaxed) {
+            self.kept.retain(|_, kept| kept.live.strong_count() > 0);
+            if self.kept.len() >= KEPT {
+                self.kept.clear();
+            }
+            self.tidied_at.store((2 * self.kept.len()).clamp(FEW, KEPT), Relaxed);
+        }
+        self.kept.insert(name.into(), kept);
+    }
+
+    /// The service and port that are called so.
+    ///
+    /// # Errors
+    /// As [`Names::resolve`].
+    pub async fn find(
+        &self,
+        identity: Identity,
+        name: &str,
+        wait: Duration,
+    ) -> Result<Found, Error> {
+        let asked = self.asked(identity, name)?;
+        match self.catalog.lookup_wait_by(Some(identity), &asked, wait).await {
+            Ok(found) => Ok(found),
+            Err(error) => Err(self.not_found(identity, name, error, wait).await),
+        }
+    }
+
+    /// What a name says, if this caller may ask for it.
+    ///
+    /// # Errors
+    /// It is malformed, or not for this caller.
+    pub fn asked(&self, identity: Identity, name: &str) -> Result<ServiceRef, Error> {
+        let asked: ServiceRef = name.parse()?;
+        self.admit(identity, &asked)?;
+        Ok(asked)
+    }
+
+    /// Whether this caller may ask for this.
+    ///
+    /// # Errors
+    /// It may not.
+    pub(super) fn admit(&self, identity: Identity, asked: &ServiceRef) -> Result<(), Error> {
+        if self.access.allows(identity, &asked.service.namespace) {
+            return Ok(());
+        }
+        let namespace = asked.service.namespace.to_string();
+        Err(Error::Forbidden { caller: self.pods.named(identity).to_string(), namespace })
+    }
+
+    /// From now on this says who may ask for what; says whether it differs from what did.
+    pub fn give_access(&self, access: Access) -> bool {
+        self.access.replace(access)
+    }
+
+    /// Whether this caller may know of services in this namespace.
+    pub fn allows(&self, identity: Identity, namespace: &str) -> bool {
+        self.access.allows(identity, namespace)
+    }
+
+    /// The live table of a port.
+    ///
+    /// # Errors
+    /// When the catalog has lost it meanwhile.
+    pub fn open(
+        &self,
+        identity: Identity,
+        name: &str,
+        found: &Found,
+        selector: Labels,
+    ) -> Result<Arc<Live>, Error> {
+        let port = &found.service.ports[found.port];
+        let target = Target {
+            service: found.service.name.clone(),
+            port: (port.name.clone(), port.number),
+            selector,
+            way: Way::Balanced,
+        };
+        self.table(identity, &target)?.ok_or_else(|| {
+            let asked = found.service.name.clone();
+            lost(name, LookupError::NoSuchService { asked, near: Vec::new() }, Duration::ZERO)
+        })
+    }
+
+    /// Nothing can be picked; where no endpoint is known at all, what the source notes of the service
+    /// says why.
+    pub(super) fn with_reason(&self, mut error: NoEndpoint, live: &Live) -> NoEndpoint {
+        if live.endpoints().is_empty()
+            && let Some(service) = self.catalog().get(&live.target().service)
+        {
+            for note in service.notes.iter().take(NOTES) {
+                error.why.push_str("; ");
+                error.why.push_str(note);
+            }
+        }
+        error
+    }
+
+    /// The table of a service's virtual IP, where it has one.
+    ///
+    /// # Errors
+    /// As [`Names::table`].
+    pub(super) fn virtual_ip(
+        &self,
+        identity: Identity,
+        of: &Live,
+    ) -> Result<Option<Arc<Live>>, Error> {
+        self.table(identity, &Target { way: Way::VirtualIp, ..of.target().clone() })
+    }
+
+    /// The live table of a target, as another agent names it. None: the catalog has no such port.
+    ///
+    /// # Errors
+    /// The system gives no shared memory, or this caller has too many.
+    pub(super) fn table(
+        &self,
+        identity: Identity,
+        target: &Target,
+    ) -> Result<Option<Arc<Live>>, Error> {
+        self.callers_tables.open(identity, target, clock::now(), || self.kept.clear())
+    }
+
+    /// What was configured of services' policies: explains where a setting came from.
+    pub(super) fn policies(&self) -> Arc<ConfigPolicies> {
+        self.tables.policies()
+    }
+
+    /// What is known.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// What this caller hears of a name that led nowhere; `waited`: for how long it does at the most.
+    pub(super) async fn not_found(
+        &self,
+        identity: Identity,
+        name: &str,
+        error: LookupError,
+        waited: Duration,
+    ) -> Error {
+        match error {
+            LookupError::NoSuchService { asked, .. } => {
+                let near = self.suggestions.near(identity, &asked, waited).await;
+                Error::NotFound(LookupError::NoSuchService { asked, near })
+            }
+            error => lost(name, error, waited),
+        }
+    }
+
+    /// The names of all services, in order.
+    pub(super) async fn listed(&self) -> Arc<[ServiceName]> {
+        if let Some(names) = self.catalog.sorted_names() {
+            return names;
+        }
+        // One at a time, however many ask.
+        let _turn = self.sorting.lock().await;
+        let catalog = Arc::clone(&self.catalog);
+        let sorted = tokio::task::spawn_blocking(move || catalog.sort_names()).await;
+        // It fails where the runtime ends, and with it whoever asked.
+        sorted.unwrap_or_else(|_| Arc::from([]))
+    }
+
+    pub(super) fn tally(&self, service: &ServiceName) -> Arc<Tally> {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tally) = tallies.by_name.get(service) {
+            return Arc::clone(tally);
+        }
+        let tally = Arc::new(Tally::new(service.clone()));
+        tallies.by_name.insert(service.clone(), Arc::clone(&tally));
+        tallies.in_order.push(Arc::clone(&tally));
+        tally
+    }
+
+    /// The counts of every service that was picked from, in the order of their first picks.
+    pub fn tallies(&self) -> Vec<Arc<Tally>> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner).in_order.clone()
+    }
+}
+
+/// The same of a name that led somewhere just now: whoever wrote it meant it.
+pub(super) fn lost(name: &str, error: LookupError, waited: Duration) -> Error {
+    match error {
+        LookupError::NotSynced { .. } | LookupError::Awaited { .. } => {
+            Error::NotAnswered { what: name.to_owned(), why: error.to_string(), waited }
+        }
+        LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),
+        LookupError::NotAsked { exhausted, .. } => Error::Exhausted {
+            exhausted,
+            right: "pick from fewer services, or wait: one that is no longer used goes after 10 to 25 \
+                    minutes",
+        },
+        error => Error::NotFound(error),
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Names").field("kept", &self.kept.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The listening socket: complete before anyone can see it.
+//!
+//! It is bound under a temporary name, given its mode and group, told to listen, and only then
+//! renamed into place. Until it listens a connection is refused, whatever its mode is, so nobody
+//! gets in early; and whoever looks for the socket finds the old one or the finished new one.
+//! It is never unlinked: by the time an agent ends, the name may be its successor's.
+
+use std::{
+    fs::{self, Permissions},
+    hash::{DefaultHasher, Hash, Hasher},
+    io,
+    os::{
+        fd::AsRawFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{MetadataExt, PermissionsExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    address::LONGEST_PATH,
+    lock::{Claim, ClaimError, beside, folder, folder_error},
+};
+
+/// Everyone on the node may ask by default: who may reach the folder may connect.
+pub const DEFAULT_MODE: u32 = 0o666;
+
+/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// The mode of a socket for the agent's own user alone.
+const OWNER_ONLY: u32 = 0o600;
+
+/// Binds the claimed socket with this mode and group.
+///
+/// # Errors
+/// See [`ClaimError`].
+pub fn bind(claim: &Claim, mode: u32, group: Option<u32>) -> Result<UnixListener, ClaimError> {
+    bind_to(claim.address().path(), mode, group)
+}
+
+/// Binds a pod's socket in its own folder, which nobody but that pod sees: any user of it may connect.
+///
+/// # Errors
+/// See [`ClaimError`].
+pub fn bind_for_pod(socket: &Path) -> Result<UnixListener, ClaimError> {
+    bind_to(socket, DEFAULT_MODE, None)
+}
+
+/// Binds the socket beside the claimed one by which a successor asks for it.
+///
+/// # Errors
+/// See [`ClaimError`].
+pub fn bind_takeover(claim: &Claim) -> Result<UnixListener, ClaimError> {
+    bind_to(&takeover_path(claim.address().path()), OWNER_ONLY, None)
+}
+
+/// The socket by which a successor asks for this one. Of a hidden name where the plain one would
+/// be too long for a socket: of a sum that every version makes alike.
+#[must_use]
+pub fn takeover_path(socket: &Path) -> PathBuf {
+    let plain = beside(socket, ".takeover");
+    if plain.as_os_str().len() <= LONGEST_PATH {
+        return plain;
+    }
+    let sum = xxh3_64(socket.file_name().unwrap_or_default().as_bytes());
+    folder(socket).join(format!(".{sum:016x}.takeover"))
+}
+
+/// Connects to a socket, even where its path is longer than a socket's may be.
+///
+/// # Errors
+/// The system's.
+pub fn connect(path: &Path) -> io::Result<UnixStream> {
+    let fd = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    at(path, |address| Ok(rustix::net::connect(&fd, address)?))?;
+    Ok(UnixStream::from(fd))
+}
+
+/// Whether the path leads to this listener, and not to one that was renamed over it.
+#[must_use]
+pub fn is_at(path: &Path, bound: &Inode) -> bool {
+    Inode::of(path).is_ok_and(|found| found == *bound)
+}
+
+/// Which file a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inode(u64, u64);
+
+impl Inode {
+    /// Of this path.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        fs::symlink_metadata(path).map(|it| Self(it.dev(), it.ino()))
+    }
+}
+
+fn bind_to(socket: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, ClaimError> {
+    let temporary = temporary(socket);
+    // Left by an agent that died between bind and rename: the claim makes it ours.
+    match fs::remove_file(&temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(ClaimError::Io { doing: "removing", path: temporary, reason: error });
+        }
+        _ => {}
+    }
+    let listener = prepare(socket, &temporary, mode, group)?;
+    fs::rename(&temporary, socket).map_err(|reason| ClaimError::Io {
+        doing: "renaming the socket to",
+        path: socket.into(),
+        reason,
+    })?;
+    Ok(listener)
+}
+
+/// A hidden name in the socket's folder, of its own for each socket and never longer than others.
+fn temporary(socket: &Path) -> PathBuf {
+    let mut name = DefaultHasher::new();
+    socket.file_name().hash(&mut name);
+    folder(socket).join(format!(".{:016x}.new", name.finish()))
+}
+
+fn prepare(
+    socket: &Path,
+    temporary: &Path,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<UnixListener, ClaimError> {
+    let failed = |doing: &'static str| {
+        let path = temporary.to_path_buf();
+        move |reason: io::Error| ClaimError::Io { doing, path, reason }
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(io::Error::from)
+        .map_err(failed("making"))?;
+    let bound = at(temporary, |address| Ok(rustix::net::bind(&fd, address)?));
+    bound.map_err(|reason| match reason.kind() {
+        io::ErrorKind::AddrInUse => {
+            ClaimError::Io { doing: "binding", path: temporary.into(), reason }
+        }
+        _ => folder_error(socket, reason),
+    })?;
+    if let Some(group) = group {
+        std::os::unix::fs::chown(temporary, None, Some(group))
+            .map_err(failed("giving the group to"))?;
+    }
+    fs::set_permissions(temporary, Permissions::from_mode(mode))
+        .map_err(failed("giving the mode to"))?;
+    rustix::net::listen(&fd, BACKLOG).map_err(io::Error::from).map_err(failed("listening on"))?;
+    Ok(UnixListener::from(fd))
+}
+
+/// Does something with the address of a path, even where that is too long while the socket's own
+/// is not.
+fn at(path: &Path, what: impl FnOnce(&SocketAddrUnix) -> io::Result<()>) -> io::Result<()> {
+    if path.as_os_str().len() <= LONGEST_PATH {
+        what(&SocketAddrUnix::new(path)?)
+    } else {
+        let folder = fs::File::open(folder(path))?;
+        let name = path.file_name().unwrap_or_default();
+        let through: PathBuf =
+            ["/proc/self/fd".as_ref(), folder.as_raw_fd().to_string().as_ref(), name]
+                .iter()
+                .collect();
+        what(&SocketAddrUnix::new(&through)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::address::SocketAddress;
+
+    fn listen(path: &Path, mode: u32) -> UnixListener {
+        let claim = Claim::take(&SocketAddress::from_path(path).unwrap()).unwrap();
+        bind(&claim, mode, None).unwrap()
+    }
+
+    #[test]
+    fn the_socket_has_its_mode_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o666, 0o600, 0o660] {
+            let path = folder.path().join(format!("{mode:o}.sock"));
+            let _listener = listen(&path, mode);
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_nothing_is_left_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        fs::write(temporary(&path), "").unwrap();
+        let _listener = listen(&path, DEFAULT_MODE);
+        UnixStream::connect(&path).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["agent.sock", "agent.sock.lock"]);
+    }
+
+    #[test]
+    fn the_socket_outlives_its_listener_so_that_none_unlinks_anothers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        drop(listen(&path, DEFAULT_MODE));
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_path_of_107_bytes_can_be_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "x".repeat(LONGEST_PATH - folder.path().as_os_str().len() - 1);
+        let path = folder.path().join(name);
+        assert_eq!(path.as_os_str().len(), LONGEST_PATH);
+        let _listener = listen(&path, DEFAULT_MODE);
+        UnixStream::connect(&path).unwrap();
+    }
+
+    #[test]
+    fn whoever_takes_over_finds_the_way_however_long_the_path_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let name = "x".repeat(LONGEST_PATH - folder.path().as_os_str().len() - 1);
+        for name in ["agent.sock", &name] {
+            let path = folder.path().join(name);
+            let claim = Claim::take(&SocketAddress::from_path(&path).unwrap()).unwrap();
+            let _door = bind_takeover(&claim).unwrap();
+            let door = takeover_path(&path);
+            assert_eq!(fs::metadata(&door).unwrap().mode() & 0o777, OWNER_ONLY);
+            connect(&door).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_socket_that_another_was_renamed_over_is_no_longer_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let _first = listen(&path, DEFAULT_MODE);
+        let first = Inode::of(&path).unwrap();
+        assert!(is_at(&path, &first));
+        let _second = bind_to(&path, DEFAULT_MODE, None).unwrap();
+        assert!(!is_at(&path, &first));
+    }
+
+    #[test]
+    fn a_group_of_ones_own_can_be_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.sock");
+        let claim = Claim::take(&SocketAddress::from_path(&path).unwrap()).unwrap();
+        let group = rustix::process::getegid().as_raw();
+        let _listener = bind(&claim, 0o660, Some(group)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().gid(), group);
+    }
+}
