@@ -146,23 +146,31 @@ async fn a_service_that_is_gone_is_not_called_mended() {
     assert!(!agent.has_logged("understood now"));
 }
 
+/// A configuration makes nothing wrong that a service says, and decides what holds in its place.
 #[tokio::test]
-async fn what_a_new_configuration_makes_wrong_or_right_is_told() {
-    let long = service("cart.shop", &["outlier: {base_ejection: 10m}"]);
+async fn what_holds_by_a_new_configuration_is_told() {
+    let folder = folder(&services(&[service("cart.shop", &["mode: junk"])]));
+    configure(folder.path(), "{}\n");
+    let agent = configured(&folder);
+    agent.logs("; it is off, since nothing was known before");
+    configure(folder.path(), "policies: {override: {all: {mode: on}}}\n");
+    agent.signal(Signal::HUP);
+    let line = agent.logs("; it is on, as configuration's override");
+    assert!(line.contains("WARN") && line.contains("cart.shop"), "{line}");
+}
+
+/// Ejections that contradict each other are no fault of one place: the stronger holds, and that is said.
+#[tokio::test]
+async fn an_override_of_ejections_holds_whatever_a_service_says() {
+    let long = service("cart.shop", &["outlier: {base_ejection: 1h, max_ejection: 1h}"]);
     let folder = folder(&services(&[long]));
-    let right = "policies: {default: {outlier: {max_ejection: 1h}}}\n";
-    configure(folder.path(), right);
+    configure(folder.path(), "policies: {override: {all: {outlier: {max_ejection: 10s}}}}\n");
     let agent = configured(&folder);
     agent.logs("answered");
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!agent.has_logged("contradicts"));
-    configure(folder.path(), "{}\n");
-    agent.signal(Signal::HUP);
-    let line = agent.logs("contradicts");
-    assert!(line.contains("WARN") && line.contains("cart.shop"), "{line}");
-    configure(folder.path(), right);
-    agent.signal(Signal::HUP);
-    agent.logs("its settings are all understood now");
+    assert_eq!(agent.setting("outlier.max_ejection").await, "10s");
+    assert_eq!(agent.setting("outlier.base_ejection").await, "10s");
+    let explained = agent.cli(&["explain", "cart.shop"]).stdout;
+    assert!(explained.contains("would be longer than outlier.max_ejection 10s"), "{explained}");
 }
 
 #[tokio::test]
