@@ -276,12 +276,14 @@ fn wrong(why: String) -> Box<Wrong> {
 
 /// The key that was probably meant by one that is none.
 fn meant(name: &str) -> Option<&'static Key> {
-    // `mode: {a: b}`
-    let outer = name.split_once('.').and_then(|(outer, _)| key(outer).ok());
-    outer.or_else(|| match &near_keys(name)[..] {
-        [only] => key(only).ok(),
-        _ => None,
-    })
+    // `mode: {a: b}`; but `outlier: {max_ejecton: 3m}` says nothing of `outlier` as a whole.
+    let outer = name.split_once('.').map(|(outer, _)| outer);
+    let near = near_keys(name);
+    let meant = match &near[..] {
+        [only] => Some(&**only),
+        _ => outer,
+    };
+    KEYS.iter().find(|key| meant == Some(key.name))
 }
 
 fn near_keys(name: &str) -> Vec<String> {

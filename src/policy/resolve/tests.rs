@@ -341,6 +341,10 @@ fn a_key_that_is_none_is_taken_for_the_one_that_was_meant() {
         service.settings[0].wrong.as_mut().unwrap().before = Before::Value("10%".into());
         assert_eq!(resolve(&ConfigPolicies::default(), &service).policy.mode, Mode::Percent(10));
     }
+    // One that is near to several means none of them, and not what it is a part of.
+    let inner = annotated(&[("outlier.max_ejecton", "3m")]);
+    let told = resolve(&ConfigPolicies::default(), &inner).problems.remove(0);
+    assert!(told.ends_with('?'), "{told}");
     // Where the right one is there as well, or none is near, it is nobody's.
     for (key, value) in [("mod", "off"), ("entirely-another", "off")] {
         for settings in [[("mode", "10%"), (key, value)], [(key, value), ("mode", "10%")]] {
