@@ -214,3 +214,14 @@ fn ejections_of_several_blocks_are_no_contradiction() {
                 {max_ejection: 1s}}}}";
     Config::parse(&"agent.yaml".into(), text).unwrap();
 }
+
+/// To read one might never end, and nothing else is heard meanwhile.
+#[test]
+fn a_pipe_is_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.yaml");
+    let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+    assert!(made.success());
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("this is no ordinary file"), "{error}");
+}
