@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Mode, Policy,
-    settings::{EJECTIONS, KEYS, key},
+    settings::{EJECTIONS, KEYS, find},
 };
 use crate::{
     catalog::{Before, Service, ServiceName, Setting},
@@ -142,7 +142,7 @@ impl Resolved {
                 Err(None) => continue,
                 Err(Some(value)) => (value, in_place_of(setting)),
             };
-            if let Ok(key) = key(&setting.key)
+            if let Some(key) = find(&setting.key)
                 && key.set(&mut self.policy, value).is_ok()
             {
                 self.note(key.name, origin);
@@ -166,7 +166,7 @@ impl Resolved {
     /// is right.
     fn problem(&self, setting: &Setting) -> Option<String> {
         let wrong = setting.wrong.as_ref()?;
-        let Ok(key) = key(&setting.key) else {
+        let Some(key) = find(&setting.key) else {
             return Some(printable(&format!("{}: {}", setting.origin, wrong.why)).into_owned());
         };
         let holds = self.origins.iter().find(|known| known.name == key.name);
@@ -224,10 +224,10 @@ fn instead(setting: &Setting) -> Result<(), Option<&str>> {
     let Some(wrong) = &setting.wrong else { return Ok(()) };
     let value = match &wrong.before {
         Before::Value(value) => Some(&**value),
-        Before::Unknown if key(&setting.key).is_ok_and(|key| key.name == "mode") => Some("off"),
+        Before::Unknown if setting.key == "mode" => Some("off"),
         Before::Unset | Before::Unknown => None,
     };
-    Err(value.filter(|_| key(&setting.key).is_ok()))
+    Err(value.filter(|_| find(&setting.key).is_some()))
 }
 
 /// The origin of what holds in place of a wrong value.

@@ -203,12 +203,17 @@ impl Key {
     }
 }
 
-/// The setting of this name, however its parts are joined. Err: what was probably meant.
-pub fn key(name: &str) -> Result<&'static Key, String> {
+/// The setting of this name, however its parts are joined.
+pub fn find(name: &str) -> Option<&'static Key> {
     let canonical = name.replace('-', "_");
     // `outlier: off` is what anyone would write.
     let canonical = if canonical == "outlier" { "outlier.enabled" } else { &canonical };
-    KEYS.iter().find(|key| key.name == canonical).ok_or_else(|| {
+    KEYS.iter().find(|key| key.name == canonical)
+}
+
+/// As [`find`]. Err: what was probably meant.
+pub fn key(name: &str) -> Result<&'static Key, String> {
+    find(name).ok_or_else(|| {
         let near = near_keys(name);
         let name = printable(name);
         let known = KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");

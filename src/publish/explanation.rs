@@ -21,6 +21,8 @@ pub struct NoEndpoint {
     pub target: String,
     /// Such as `3 endpoints: 2 unready, 1 excluded`.
     pub why: String,
+    /// The source knows some, which are no use.
+    pub known: bool,
 }
 
 /// One endpoint as this node sees it.

@@ -275,7 +275,11 @@ impl Live {
     #[cold]
     fn none(&self, want: &Want<'_>) -> NoEndpoint {
         let plan = self.publisher().plan().clone();
-        NoEndpoint { target: self.target.to_string(), why: why_none(&plan, want.exclude) }
+        NoEndpoint {
+            target: self.target.to_string(),
+            why: why_none(&plan, want.exclude),
+            known: !plan.endpoints.is_empty(),
+        }
     }
 
     /// As this node sees them, in the order of the source.

@@ -198,7 +198,7 @@ impl Error {
                 ("ports", ports.join(", ")),
                 ("near", near.join(", ")),
             ],
-            Self::NoEndpoint(NoEndpoint { target, why }) => {
+            Self::NoEndpoint(NoEndpoint { target, why, .. }) => {
                 vec![("service", target.clone()), ("why", why.clone())]
             }
             Self::NotAnswered { what, .. } => vec![("what", what.clone())],

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1 as api;
 use super::endpoint_slice::{Family, Protocol, SliceError};
 use crate::{
     catalog::{ServiceName, Setting},
-    policy::settings::{judged, key},
+    policy::settings::{find, judged},
 };
 
 /// Settings on a Service object begin with this.
@@ -74,7 +74,7 @@ impl KubeService {
         let mut written: Vec<Setting> = annotations.into_iter().filter_map(annotation).collect();
         let too_many = written.len() > MOST_ANNOTATIONS;
         // Whatever else is there, it must not push out what is understood.
-        written.sort_by_key(|setting| key(&setting.key).is_err());
+        written.sort_by_key(|setting| find(&setting.key).is_none());
         written.truncate(MOST_ANNOTATIONS);
         settings.extend(judged(written));
         let mut notes = notes(

@@ -251,7 +251,7 @@ impl Names {
     /// Nothing can be picked; where no endpoint is known at all, what the source notes of the service
     /// says why.
     pub(super) fn with_reason(&self, mut error: NoEndpoint, live: &Live) -> NoEndpoint {
-        if live.endpoints().is_empty()
+        if !error.known
             && let Some(service) = self.catalog().get(&live.target().service)
         {
             for note in service.notes.iter().take(NOTES) {
