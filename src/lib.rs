@@ -8,7 +8,8 @@
 //! - [`plan`]: pure: from catalog, policy and load to groups, weights and scores, each with a reason
 //! - [`source`]: where services come from: files, a Kubernetes cluster
 //! - [`config`]: the agent's configuration file
-//! - [`publish`]: the task that adds counters up and writes tables; leases; wake-up
+//! - [`publish`]: the task that adds counters up and writes tables; wake-up
+//! - [`leases`]: the names by which callers report how their picks went
 //! - [`state`]: what outlives an agent: services last known good, endpoints put aside
 //! - [`api`]: the messages of `proto/pointsman/v1`
 //! - [`socket`]: the Unix socket itself: where it is, whose it is, how it appears
@@ -31,6 +32,7 @@ pub mod config;
 pub mod csi;
 pub mod demo;
 pub mod identity;
+pub mod leases;
 pub mod load;
 pub mod log_limit;
 pub mod plan;

@@ -11,14 +11,12 @@
 //! - [`structure`]: a plan as a table's structure; `cell`: an endpoint's scores;
 //!   `standing`: what of its load they count; [`period`]: how often, how much is believed;
 //!   `rest`: when a table may sleep; [`retry`]: the retry budget; [`samples`]: the last picks
-//! - [`leases`]: the names by which callers say how their picks went
 
 pub mod bell;
 mod callers;
 mod cell;
 mod cycle;
 pub mod explanation;
-pub mod leases;
 pub mod live;
 pub mod period;
 mod rest;
@@ -45,7 +43,7 @@ pub use explanation::{Avoided, CellView, EndpointStatus, Explanation, NoEndpoint
 pub use live::{Course, Live, Picked, Want};
 pub use pointsman_table::{Outcome, ServerLoad};
 pub use samples::Sample;
-pub use segment::Memory;
+pub use segment::{MOST_COST, Memory};
 pub use service::{Pass, ServicePublisher, Setup};
 pub use shared::{Judgements, Numbers};
 pub use tables::Tables;

@@ -11,7 +11,7 @@ use pointsman_table::{
 };
 use tracing::warn;
 
-use super::{cell::CLOSED, leases::MOST_COST};
+use super::cell::CLOSED;
 use crate::{
     catalog::EndpointRef,
     clock,
@@ -20,6 +20,10 @@ use crate::{
 
 /// A sweep that took longer was interrupted: one of 200 busy processes takes a quarter of it.
 const PREEMPTED: Duration = Duration::from_millis(1);
+
+/// The most that all leases may cost together. Sweeps count up to it exactly, so each endpoint's part is
+/// known. A caller that has little may still have three requests of the highest cost.
+pub const MOST_COST: u32 = 1 << 23;
 
 /// Where a table lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::error::Violation;
-use crate::{catalog::Labels, publish::leases};
+use crate::{catalog::Labels, leases};
 
 /// Bytes of one request, in either protocol.
 pub const MAX_REQUEST: usize = 1 << 20;

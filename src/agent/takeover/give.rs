@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     agent::sockets::Sockets,
-    publish::leases::Handoff,
+    leases::Handoff,
     serve::{self, pods::Listeners},
     socket::lock::Claim,
     state::{Keeper, Origins},

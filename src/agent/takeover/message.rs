@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use crate::{
     identity::{Identity, Pod, PodUid},
-    publish::{
-        ServerLoad,
-        leases::{Event, Handed, LeaseId, News, OUTCOMES},
-    },
+    leases::{Event, Handed, LeaseId, News, OUTCOMES},
+    publish::ServerLoad,
     state::{
         judgements::{read_target, write_target},
         record::{Judgement, Target},

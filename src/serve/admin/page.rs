@@ -5,8 +5,8 @@ use std::{fmt::Debug, sync::atomic::Ordering::Relaxed, time::Duration};
 use super::told::Told;
 use crate::{
     identity::{Identity, Pods},
+    leases::Account,
     policy,
-    publish::leases::Account,
     quota::Quota,
     serve::Agent,
 };

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::Agent;
 use crate::{
     catalog::{LookupError, ServiceName, ServiceRef},
-    publish::leases::{Adopted, Handed, News, Report},
+    leases::{Adopted, Handed, News, Report},
 };
 
 /// How long a source that answers on demand may take for services that were picked from before: as

@@ -6,10 +6,8 @@ use super::{configuration::Configuration, delivery::Line, shutdown::Ending, vers
 use crate::{
     catalog::Catalog,
     identity::{Identity, Pods},
-    publish::{
-        Tables,
-        leases::{Connection, Holder, Leases},
-    },
+    leases::{Connection, Holder, Leases},
+    publish::Tables,
     quota::{Permit, Quota},
     serve::{
         Error,

@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Agent;
-use crate::{
-    api::v1,
-    publish::leases::{Account, Identity},
-};
+use crate::{api::v1, identity::Identity, leases::Account};
 
 /// Callers of an answer, those first that let most leases run out.
 const LISTED: usize = 100;

@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::publish::leases::Undelivered;
+use crate::leases::Undelivered;
 
 /// A response's body that ends its leases if it is dropped unread.
 #[derive(Debug)]

@@ -10,7 +10,8 @@ use super::Agent;
 use crate::{
     api::v1,
     catalog::{Catalog, Endpoint, Found, Health, Labels, LookupError, Port, Service},
-    publish::{EndpointStatus, leases::Identity},
+    identity::Identity,
+    publish::EndpointStatus,
     serve::{Error, limits},
 };
 

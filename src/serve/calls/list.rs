@@ -6,8 +6,8 @@ use super::Agent;
 use crate::{
     api::v1,
     catalog::{Endpoint, Health, Port, Service, ServiceName},
+    identity::Identity,
     policy,
-    publish::leases::Identity,
     serve::{Error, Violation, limits},
 };
 

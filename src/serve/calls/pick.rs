@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     api::v1,
+    leases::{DEFAULT_TTL, Holder, Undelivered},
     publish::{
         Course::{Balanced, Shadow},
         Want,
-        leases::{DEFAULT_TTL, Holder, Undelivered},
     },
     serve::{Error, Violation, limits},
 };

@@ -8,7 +8,7 @@ use std::{cell::OnceCell, fmt::Write, net::IpAddr};
 use arrayvec::ArrayString;
 use smallvec::SmallVec;
 
-use crate::{catalog::EndpointRef, publish::leases::LeaseId};
+use crate::{catalog::EndpointRef, leases::LeaseId};
 
 /// What a pick got.
 #[derive(Debug)]

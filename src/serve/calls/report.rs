@@ -11,10 +11,9 @@ use tracing::debug;
 use super::{Agent, pick::REQUESTS};
 use crate::{
     api::v1,
-    publish::{
-        Outcome, ServerLoad,
-        leases::{DEFAULT_TTL, Event, Identity, LeaseId, Report, Reported},
-    },
+    identity::Identity,
+    leases::{DEFAULT_TTL, Event, LeaseId, Report, Reported},
+    publish::{Outcome, ServerLoad},
     serve::{Error, Violation, limits},
 };
 

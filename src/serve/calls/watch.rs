@@ -15,7 +15,7 @@ use super::{
 use crate::{
     api::v1::{self, watch_event::Type},
     catalog::{Endpoint, LookupError, Service, ServiceRef},
-    publish::leases::Identity,
+    identity::Identity,
     quota::Permit,
     serve::{Error, limits, resolver::lost},
 };

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     identity::{Identity, PodUid},
-    publish::leases::Leases,
+    leases::Leases,
     serve::{Agent, Caller, isolation::account::Account, limits},
 };
 

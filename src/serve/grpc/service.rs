@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     api::v1,
-    publish::leases::Undelivered,
+    leases::Undelivered,
     serve::{
         Agent, Caller, Error, Violation,
         calls::{

@@ -27,7 +27,8 @@ use super::{
 };
 use crate::{
     api::v1,
-    publish::leases::{Identity, Undelivered},
+    identity::Identity,
+    leases::Undelivered,
     serve::{
         Agent, Caller, Error, Violation,
         calls::{

@@ -22,12 +22,10 @@ use super::{
 use crate::{
     catalog::Service,
     identity::Identity,
+    leases::{Account, OUTCOMES, Tally},
     plan::model::Phase,
     policy,
-    publish::{
-        Outcome, Tables,
-        leases::{Account, OUTCOMES, Tally},
-    },
+    publish::{Outcome, Tables},
     serve::{
         Agent,
         counters::{Call, PROTOCOLS},

@@ -28,8 +28,9 @@ use crate::{
     catalog::{Catalog, Found, Interest, Labels, LookupError, ServiceName, ServiceRef},
     clock,
     identity::{Identity, Pods},
+    leases::Tally,
     policy::ConfigPolicies,
-    publish::{Live, NoEndpoint, Tables, Target, Way, leases::Tally},
+    publish::{Live, NoEndpoint, Tables, Target, Way},
     serve::{Error, Violation},
 };
 

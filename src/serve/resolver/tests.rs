@@ -9,8 +9,8 @@ use crate::{
         Change, SourceId,
         sample::{endpoint, service},
     },
+    leases::Holder,
     plan::Here,
-    publish::leases::Holder,
     serve::Agent,
 };
 

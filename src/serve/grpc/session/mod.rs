@@ -28,7 +28,8 @@ use self::{
 use super::framing;
 use crate::{
     api::v1::{self, session_call::Call as Asked},
-    publish::leases::{Connection, Holder, Identity, Undelivered},
+    identity::Identity,
+    leases::{Connection, Holder, Undelivered},
     quota::Permit,
     serve::{
         Agent, Caller, Error, Violation,

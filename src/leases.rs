@@ -37,10 +37,11 @@ pub use id::LeaseId;
 use memory::Ended;
 pub use tally::{OUTCOMES, Tally};
 
-pub use crate::identity::Identity;
-
-use super::{Held, Outcome, ServerLoad};
-use crate::quota::{Exhausted, Permit, Quota};
+use crate::{
+    identity::Identity,
+    publish::{Held, MOST_COST, Outcome, ServerLoad},
+    quota::{Exhausted, Permit, Quota},
+};
 
 mod accounts;
 mod connection;
@@ -61,10 +62,6 @@ pub const AFTER_CONNECTION: Duration = Duration::from_secs(5);
 /// Open ones of all callers. At 300 bytes each they take 75 MiB at the most; a node with 20,000
 /// requests a second of half a second each has 10,000.
 const MOST: usize = 1 << 18;
-
-/// What they may cost together: all of it is counted exactly, so that an endpoint's part can be told from
-/// another's; and whoever has little may have three requests of the highest cost there is.
-pub(super) const MOST_COST: u32 = 1 << 23;
 
 /// A power of two; with two worker threads a clash of locks is rare at 16.
 const SHARDS: usize = 16;
