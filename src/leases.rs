@@ -25,8 +25,6 @@ use std::{
 use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
-pub use accounts::Account;
-use accounts::Accounts;
 pub use connection::Connection;
 pub use early::Adopted;
 use early::Early;
@@ -35,21 +33,22 @@ use handoff::Untold;
 pub use handoff::{Handed, Handoff, News};
 pub use id::LeaseId;
 use memory::Ended;
+use owner::Owners;
+pub use owner::{Account, Owner, Right};
 pub use tally::{OUTCOMES, Tally};
 
 use crate::{
     identity::Identity,
-    publish::{Held, MOST_COST, Outcome, ServerLoad},
-    quota::{Exhausted, Permit, Quota},
+    publish::{Held, Outcome, ServerLoad},
 };
 
-mod accounts;
 mod connection;
 mod early;
 mod expiry;
 mod handoff;
 mod id;
 mod memory;
+mod owner;
 mod tally;
 
 /// A lease's life without a report, where the caller names none.
@@ -59,18 +58,14 @@ pub const MAX_TTL: Duration = Duration::from_secs(3600);
 /// A lease bound to a connection outlives it by this, for a report already on its way elsewhere.
 pub const AFTER_CONNECTION: Duration = Duration::from_secs(5);
 
-/// Open ones of all callers. At 300 bytes each they take 75 MiB at the most; a node with 20,000
-/// requests a second of half a second each has 10,000.
-const MOST: usize = 1 << 18;
-
 /// A power of two; with two worker threads a clash of locks is rare at 16.
 const SHARDS: usize = 16;
 
 /// Whose a new lease is.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    /// Who may report it.
-    pub identity: Identity,
+    /// The caller, who may report it.
+    pub owner: Arc<Owner>,
     /// The connection it ends with; none: it ends by report or by its time alone.
     pub connection: Option<Arc<Connection>>,
 }
@@ -133,8 +128,7 @@ pub struct Leases {
     has_news: Notify,
     /// What a successor has not been told by now is all that it will be told.
     no_more_news: AtomicBool,
-    quota: Arc<Quota<Identity>>,
-    costs: Arc<Quota<Identity>>,
+    owners: Owners,
 }
 
 #[derive(Default)]
@@ -142,21 +136,13 @@ struct Shard {
     open: HashMap<LeaseId, Open, id::ByItself>,
     deadlines: BTreeSet<(Instant, LeaseId)>,
     ended: Ended,
-    accounts: Accounts,
     /// While there is a successor.
     untold: Option<Untold>,
 }
 
-/// The right to a lease, until it is dropped.
-#[derive(Debug)]
-pub struct Right {
-    _lease: Permit<Identity>,
-    _cost: Permit<Identity>,
-}
-
 /// What a new lease is made of.
 struct Given<'a> {
-    permit: Right,
+    right: Right,
     held: Held,
     in_flight: bool,
     no_report: bool,
@@ -167,10 +153,10 @@ struct Open {
     held: Held,
     in_flight: bool,
     no_report: bool,
-    holder: Holder,
+    right: Right,
+    connection: Option<Arc<Connection>>,
     deadline: Instant,
     tally: Arc<Tally>,
-    _permit: Right,
 }
 
 impl Leases {
@@ -186,62 +172,77 @@ impl Leases {
             closing: Mutex::default(),
             has_news: Notify::new(),
             no_more_news: AtomicBool::new(false),
-            quota: Quota::new("leases", MOST),
-            costs: Quota::new("units of cost in flight", MOST_COST as usize),
+            owners: Owners::new(),
         })
     }
 
-    /// The right to a lease of this cost.
-    ///
-    /// # Errors
-    /// This identity, or all of them, have too many open.
-    pub fn permit(&self, identity: Identity, cost: u32) -> Result<Right, Exhausted> {
-        let _lease = self.quota.take(identity)?;
-        Ok(Right { _lease, _cost: self.costs.take_some(identity, cost as usize)? })
+    /// The owner that this identity is. A caller asks once, and keeps it.
+    #[must_use]
+    pub fn owner(&self, identity: Identity) -> Arc<Owner> {
+        self.owners.of(identity)
     }
 
-    /// Whose they are, and how many there may be.
+    /// Open leases by identity, the most first.
     #[must_use]
-    pub fn quota(&self) -> &Quota<Identity> {
-        &self.quota
+    pub fn holders(&self) -> Vec<(Identity, usize)> {
+        self.owners.open()
+    }
+
+    /// The accounts of all identities, those with the most leases that ran out first.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<(Identity, Account)> {
+        self.owners.accounts()
+    }
+
+    /// The accounts of those identities that let leases run out, the most first.
+    pub fn forgetful(&self) -> impl Iterator<Item = (Identity, Account)> {
+        self.accounts().into_iter().filter(|(_, account)| account.expired > 0)
+    }
+
+    /// How many leases there may be.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.owners.most()
     }
 
     /// A lease for this pick. `in_flight`: it counts already, and needs no [`Event::Started`].
     pub fn give(
         &self,
-        permit: Right,
+        right: Right,
         held: Held,
         in_flight: bool,
-        holder: &Holder,
+        connection: Option<&Arc<Connection>>,
         ttl: Duration,
         tally: &Arc<Tally>,
     ) -> LeaseId {
         let id = LeaseId::random();
-        let given = Given { permit, held, in_flight, no_report: false, tally };
-        self.insert(id, given, holder, ttl);
+        let given = Given { right, held, in_flight, no_report: false, tally };
+        self.insert(id, given, connection, ttl);
         id
     }
 
     /// Counts a pick that nobody will report in flight for so long; then it ends without a judgement.
     /// The name is not to be told: it is for [`Leases::withdraw`].
-    pub fn count(
-        &self,
-        permit: Right,
-        held: Held,
-        identity: Identity,
-        time: Duration,
-        tally: &Arc<Tally>,
-    ) -> LeaseId {
+    pub fn count(&self, right: Right, held: Held, time: Duration, tally: &Arc<Tally>) -> LeaseId {
         let id = LeaseId::random();
-        let given = Given { permit, held, in_flight: true, no_report: true, tally };
-        self.insert(id, given, &Holder { identity, connection: None }, time);
+        let given = Given { right, held, in_flight: true, no_report: true, tally };
+        self.insert(id, given, None, time);
         id
     }
 
-    fn insert(&self, id: LeaseId, given: Given<'_>, holder: &Holder, ttl: Duration) {
+    fn insert(
+        &self,
+        id: LeaseId,
+        given: Given<'_>,
+        connection: Option<&Arc<Connection>>,
+        ttl: Duration,
+    ) {
         let now = Instant::now();
-        let Given { permit, held, in_flight, no_report, tally } = given;
+        let Given { right, held, in_flight, no_report, tally } = given;
         tally.opened();
+        if !no_report {
+            right.owner().given(now);
+        }
         let insert = |ttl: Duration| {
             let deadline = now + ttl;
             let mut shard = self.shard(id);
@@ -250,19 +251,16 @@ impl Leases {
                 held,
                 in_flight,
                 no_report,
-                holder: holder.clone(),
+                right,
+                connection: connection.cloned(),
                 deadline,
                 tally: Arc::clone(tally),
-                _permit: permit,
             };
             shard.open.insert(id, open);
-            if !no_report {
-                shard.accounts.given(holder.identity, now);
-            }
             self.tell(&mut shard, |untold| untold.given(id));
             deadline
         };
-        let deadline = match &holder.connection {
+        let deadline = match connection {
             Some(connection) => connection
                 .bind(id, |closed| insert(if closed { ttl.min(AFTER_CONNECTION) } else { ttl })),
             None => insert(ttl),
@@ -285,7 +283,7 @@ impl Leases {
     fn take_report(&self, identity: Identity, id: LeaseId, report: &Report) -> Found {
         let now = Instant::now();
         let mut shard = self.shard(id);
-        let is_its = |open: &&mut Open| open.holder.identity == identity && !open.no_report;
+        let is_its = |open: &&mut Open| open.right.identity() == identity && !open.no_report;
         let Some(open) = shard.open.get_mut(&id).filter(is_its) else {
             return match shard.ended.remembers(id, identity, now) {
                 true => Found::Ended,
@@ -350,7 +348,7 @@ impl Leases {
             let Some(open) = shard.remove(id) else { continue };
             let event = Event::Ended(Outcome::Cancelled, None);
             let report = Report { event, load: None, retry: false };
-            let identity = open.holder.identity;
+            let identity = open.right.identity();
             self.tell(&mut shard, |untold| untold.ended(id, identity, &report));
             drop(shard);
             open.end(id, Outcome::Cancelled, None);
@@ -390,7 +388,7 @@ impl Shard {
 
 impl Open {
     fn end(mut self, id: LeaseId, outcome: Outcome, latency: Option<Duration>) {
-        if let Some(connection) = &self.holder.connection {
+        if let Some(connection) = &self.connection {
             connection.release(id);
         }
         self.tally.ended(outcome);

@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 /// This part of the whole is the reserve.
@@ -16,6 +19,58 @@ const RESERVE: usize = 4;
 const MUCH: usize = 8;
 /// Holders that the reserve has room for, each with an equal part of it.
 const HOLDERS: usize = 64;
+
+/// Whether there is room for one that has `own` then, where all have `all` of this total then.
+fn has_room(total: usize, all: usize, own: usize) -> bool {
+    let reserve = total / RESERVE;
+    let fair = (reserve / HOLDERS).max(1);
+    all <= total - reserve || (all <= total && own <= fair)
+}
+
+/// A quota whose holders keep their own counts: no lock and no search, for what every call takes.
+#[derive(Debug)]
+pub struct Total {
+    name: &'static str,
+    total: usize,
+    all: AtomicUsize,
+}
+
+impl Total {
+    /// So many of what errors call `name`.
+    pub fn new(name: &'static str, total: usize) -> Self {
+        Self { name, total, all: AtomicUsize::new(0) }
+    }
+
+    /// So many for the holder that has counted `own` so far.
+    ///
+    /// # Errors
+    /// There are not so many, or the rest is kept for those that hold less.
+    pub fn take(&self, own: &AtomicUsize, amount: usize) -> Result<(), Exhausted> {
+        let own_then = own.fetch_add(amount, Relaxed) + amount;
+        let room = |all: usize| has_room(self.total, all, own_then).then_some(all);
+        let taken = self.all.fetch_update(Relaxed, Relaxed, |all| room(all + amount));
+        taken.map(drop).map_err(|all| {
+            own.fetch_sub(amount, Relaxed);
+            Exhausted { name: self.name, held: own_then - amount, all, total: self.total }
+        })
+    }
+
+    /// What [`Total::take`] took.
+    pub fn give_back(&self, own: &AtomicUsize, amount: usize) {
+        own.fetch_sub(amount, Relaxed);
+        self.all.fetch_sub(amount, Relaxed);
+    }
+
+    /// How many are held by all.
+    pub fn in_use(&self) -> usize {
+        self.all.load(Relaxed)
+    }
+
+    /// How many there are.
+    pub fn total(&self) -> usize {
+        self.total
+    }
+}
 
 /// Something of which there is so much.
 #[derive(Debug)]
@@ -101,11 +156,7 @@ impl<K: Copy + Debug + Ord> Quota<K> {
         let own = held.by.get(&holder).copied().unwrap_or(0);
         let (all_then, own_then) = (held.all - from + to, own - from + to);
         if to > from {
-            let reserve = self.total / RESERVE;
-            let fair = (reserve / HOLDERS).max(1);
-            let room =
-                all_then <= self.total - reserve || (all_then <= self.total && own_then <= fair);
-            if !room || own_then > self.most {
+            if !has_room(self.total, all_then, own_then) || own_then > self.most {
                 let (name, all, total) = (self.name, held.all, self.total);
                 return Err(Exhausted { name, held: own, all, total });
             }
@@ -165,6 +216,23 @@ mod tests {
         drop(another);
         drop(greedy);
         assert!(quota.holders().is_empty());
+    }
+
+    #[test]
+    fn holders_that_count_for_themselves_have_the_same_reserve() {
+        let total = Total::new("leases", 400);
+        let (greedy, another) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        assert_eq!((0..400).filter(|_| total.take(&greedy, 1).is_ok()).count(), 300);
+        assert_eq!(greedy.load(Relaxed), 300, "what was refused is not held");
+        total.take(&another, 1).expect("there is a reserve");
+        assert_eq!(
+            total.take(&another, 1).unwrap_err().to_string(),
+            "1 leases are held by this caller and 301 of 400 by all: no more for now"
+        );
+        total.give_back(&greedy, 300);
+        total.take(&another, 299).expect("it was given back");
+        total.give_back(&another, 300);
+        assert_eq!((total.in_use(), another.load(Relaxed)), (0, 0));
     }
 
     #[test]

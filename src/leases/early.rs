@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Event, Found, Given, Holder, Identity, LeaseId, Leases, MAX_TTL, Report, Tally, lock};
+use super::{Event, Found, Given, Identity, LeaseId, Leases, MAX_TTL, Report, Tally, lock};
 use crate::{
     publish::Held,
     quota::{Permit, Quota},
@@ -58,11 +58,10 @@ impl Leases {
         if known {
             return true;
         }
-        let Ok(permit) = self.permit(identity, held.cost()) else { return false };
-        let holder = Holder { identity, connection: None };
+        let Ok(right) = self.owner(identity).permit(held.cost()) else { return false };
         let Adopted { in_flight, no_report, ttl, tally } = adopted;
-        let given = Given { permit, held, in_flight, no_report, tally };
-        self.insert(id, given, &holder, ttl.min(MAX_TTL));
+        let given = Given { right, held, in_flight, no_report, tally };
+        self.insert(id, given, None, ttl.min(MAX_TTL));
         let early = lock(&self.early).as_mut().and_then(|early| early.take(id, identity));
         if let Some(report) = early.or(ended) {
             self.report(identity, id, &report);

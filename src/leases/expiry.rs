@@ -131,7 +131,7 @@ impl Shard {
     /// Moves the deadline of an open lease; one whose connection is gone can't be put off.
     pub(super) fn live_until(&mut self, id: LeaseId, deadline: Instant) -> Instant {
         let Some(open) = self.open.get_mut(&id) else { return deadline };
-        let gone = open.holder.connection.as_ref().is_some_and(|connection| connection.is_closed());
+        let gone = open.connection.as_ref().is_some_and(|connection| connection.is_closed());
         let deadline = if gone { deadline.min(open.deadline) } else { deadline };
         self.deadlines.remove(&(open.deadline, id));
         open.deadline = deadline;
@@ -152,8 +152,8 @@ impl Shard {
                 }
                 // Nobody knows the name of the others.
                 if !open.no_report {
-                    self.ended.remember(id, open.holder.identity, now);
-                    self.accounts.expired(open.holder.identity, now);
+                    self.ended.remember(id, open.right.identity(), now);
+                    open.right.owner().expired(now);
                 }
                 due.push((id, open));
             }

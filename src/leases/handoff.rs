@@ -293,7 +293,7 @@ impl Open {
     fn handed(&self, id: LeaseId, now: Instant) -> Handed {
         Handed {
             id,
-            identity: self.holder.identity,
+            identity: self.right.identity(),
             target: self.held.target().clone(),
             address: self.held.endpoint.address,
             cost: self.held.cost(),
@@ -308,6 +308,6 @@ impl Open {
         let ttl = self.deadline.saturating_duration_since(now);
         let event = if self.in_flight { Event::Started(ttl) } else { Event::Renewed(ttl) };
         let Said { load, retry } = said;
-        News::Reported { id, identity: self.holder.identity, event, load, retry }
+        News::Reported { id, identity: self.right.identity(), event, load, retry }
     }
 }

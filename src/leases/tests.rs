@@ -10,7 +10,7 @@ use crate::{
     catalog::{Catalog, Change, Endpoint, Labels, Port, Service, ServiceName, SourceId},
     plan::Here,
     policy::ConfigPolicies,
-    publish::{Live, Tables, Target, Want},
+    publish::{Live, MOST_COST, Tables, Target, Want},
 };
 
 const ME: Identity = Identity::Uid(1000);
@@ -63,11 +63,12 @@ impl World {
     }
 
     fn pick_many(&self, holder: &Holder, ttl: Duration, count: u32) -> Vec<LeaseId> {
-        let want = Want { exclude: &[], key: None, count, cost: 1, caller: holder.identity };
+        let want =
+            Want { exclude: &[], key: None, count, cost: 1, caller: holder.owner.identity() };
         let picked = self.live.pick(&want).unwrap();
         let give = |(index, held)| {
-            let permit = self.leases.permit(holder.identity, 1).unwrap();
-            self.leases.give(permit, held, index == 0, holder, ttl, &self.tally)
+            let (right, connection) = (holder.owner.permit(1).unwrap(), holder.connection.as_ref());
+            self.leases.give(right, held, index == 0, connection, ttl, &self.tally)
         };
         picked.picks.into_iter().enumerate().map(give).collect()
     }
@@ -76,7 +77,7 @@ impl World {
     fn count(&self, time: Duration) -> LeaseId {
         let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: ME };
         let held = self.live.pick(&want).unwrap().picks.remove(0);
-        self.leases.count(self.leases.permit(ME, 1).unwrap(), held, ME, time, &self.tally)
+        self.leases.count(self.leases.owner(ME).permit(1).unwrap(), held, time, &self.tally)
     }
 
     fn report(&self, identity: Identity, lease: LeaseId, event: Event) -> Reported {
@@ -106,12 +107,12 @@ impl Drop for World {
     }
 }
 
-fn on_any_connection() -> Holder {
-    Holder { identity: ME, connection: None }
+fn on_any_connection(world: &World) -> Holder {
+    Holder { owner: world.leases.owner(ME), connection: None }
 }
 
-fn on(connection: &Arc<Connection>) -> Holder {
-    Holder { identity: ME, connection: Some(connection.clone()) }
+fn on(world: &World, connection: &Arc<Connection>) -> Holder {
+    Holder { owner: world.leases.owner(ME), connection: Some(connection.clone()) }
 }
 
 const SUCCESS: Event = Event::Ended(Outcome::Success, Some(Duration::from_millis(3)));
@@ -119,7 +120,7 @@ const SUCCESS: Event = Event::Ended(Outcome::Success, Some(Duration::from_millis
 #[tokio::test(start_paused = true)]
 async fn a_lease_counts_in_flight_until_it_is_reported() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     world.in_flight_is(1);
     assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
     world.in_flight_is(0);
@@ -129,7 +130,7 @@ async fn a_lease_counts_in_flight_until_it_is_reported() {
 #[tokio::test(start_paused = true)]
 async fn an_ended_lease_is_accepted_again_for_a_minute_and_counted_once() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     world.report(ME, lease, SUCCESS);
     tokio::time::sleep(59 * SECOND).await;
     assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
@@ -142,7 +143,7 @@ async fn an_ended_lease_is_accepted_again_for_a_minute_and_counted_once() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_unknown_to_others() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     assert_eq!(world.report(OTHER, lease, SUCCESS), Reported::Unknown);
     assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
     assert_eq!(world.report(OTHER, lease, SUCCESS), Reported::Unknown);
@@ -152,7 +153,7 @@ async fn a_lease_is_unknown_to_others() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_nobody_reports_ends_by_its_time_without_a_judgement() {
     let world = World::new();
-    world.pick(&on_any_connection(), 10 * SECOND);
+    world.pick(&on_any_connection(&world), 10 * SECOND);
     tokio::time::sleep(9 * SECOND).await;
     assert_eq!(world.leases.open(), 1);
     tokio::time::sleep(2 * SECOND).await;
@@ -164,7 +165,7 @@ async fn a_lease_nobody_reports_ends_by_its_time_without_a_judgement() {
 #[tokio::test(start_paused = true)]
 async fn a_report_after_the_end_by_time_is_accepted_and_changes_nothing() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(), SECOND);
+    let lease = world.pick(&on_any_connection(&world), SECOND);
     tokio::time::sleep(2 * SECOND).await;
     assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
     assert_eq!((world.ended(Outcome::Success), world.ended(Outcome::Cancelled)), (0, 1));
@@ -173,8 +174,8 @@ async fn a_report_after_the_end_by_time_is_accepted_and_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn what_has_ended_can_neither_go_on_nor_start() {
     let world = World::new();
-    let reported = world.pick(&on_any_connection(), DEFAULT_TTL);
-    let forgotten = world.pick_many(&on_any_connection(), SECOND, 2);
+    let reported = world.pick(&on_any_connection(&world), DEFAULT_TTL);
+    let forgotten = world.pick_many(&on_any_connection(&world), SECOND, 2);
     world.report(ME, reported, SUCCESS);
     tokio::time::sleep(2 * SECOND).await;
     for lease in [reported, forgotten[0], forgotten[1]] {
@@ -194,7 +195,7 @@ async fn a_pick_that_nobody_will_report_counts_for_its_time_and_is_not_judged() 
     world.in_flight_is(1);
     assert_eq!(world.report(ME, lease, SUCCESS), Reported::Unknown, "it has no name");
     tokio::time::sleep(9 * SECOND).await;
-    assert_eq!(world.leases.quota().in_use(), 1, "it is bounded as leases are");
+    assert_eq!(world.leases.holders(), [(ME, 1)], "it is bounded as leases are");
     tokio::time::sleep(2 * SECOND).await;
     world.in_flight_is(0);
     assert_eq!((world.leases.open(), world.leases.remembered()), (0, 0));
@@ -204,7 +205,7 @@ async fn a_pick_that_nobody_will_report_counts_for_its_time_and_is_not_judged() 
 #[tokio::test(start_paused = true)]
 async fn a_renewed_lease_lives_on() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(), 10 * SECOND);
+    let lease = world.pick(&on_any_connection(&world), 10 * SECOND);
     tokio::time::sleep(8 * SECOND).await;
     assert_eq!(world.report(ME, lease, Event::Renewed(30 * SECOND)), Reported::Accepted);
     tokio::time::sleep(29 * SECOND).await;
@@ -216,9 +217,9 @@ async fn a_renewed_lease_lives_on() {
 #[tokio::test(start_paused = true)]
 async fn a_shorter_lease_given_later_ends_in_its_own_time() {
     let world = World::new();
-    world.pick(&on_any_connection(), MAX_TTL);
+    world.pick(&on_any_connection(&world), MAX_TTL);
     tokio::time::sleep(SECOND).await;
-    world.pick(&on_any_connection(), 2 * SECOND);
+    world.pick(&on_any_connection(&world), 2 * SECOND);
     tokio::time::sleep(3 * SECOND).await;
     assert_eq!(world.leases.open(), 1);
 }
@@ -227,8 +228,8 @@ async fn a_shorter_lease_given_later_ends_in_its_own_time() {
 async fn a_lease_of_a_connection_outlives_it_by_five_seconds() {
     let world = World::new();
     let connection = Arc::new(Connection::default());
-    let lease = world.pick(&on(&connection), DEFAULT_TTL);
-    world.pick(&on_any_connection(), DEFAULT_TTL);
+    let lease = world.pick(&on(&world, &connection), DEFAULT_TTL);
+    world.pick(&on_any_connection(&world), DEFAULT_TTL);
     world.leases.close(&connection);
     tokio::time::sleep(4 * SECOND).await;
     assert_eq!(world.leases.open(), 2);
@@ -243,7 +244,7 @@ async fn a_lease_given_as_its_connection_goes_ends_with_it() {
     let world = World::new();
     let connection = Arc::new(Connection::default());
     world.leases.close(&connection);
-    world.pick(&on(&connection), DEFAULT_TTL);
+    world.pick(&on(&world, &connection), DEFAULT_TTL);
     tokio::time::sleep(6 * SECOND).await;
     assert_eq!(world.leases.open(), 0);
 }
@@ -252,7 +253,7 @@ async fn a_lease_given_as_its_connection_goes_ends_with_it() {
 async fn a_lease_may_be_reported_after_its_connection_went() {
     let world = World::new();
     let connection = Arc::new(Connection::default());
-    let lease = world.pick(&on(&connection), DEFAULT_TTL);
+    let lease = world.pick(&on(&world, &connection), DEFAULT_TTL);
     world.leases.close(&connection);
     tokio::time::sleep(3 * SECOND).await;
     assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
@@ -262,7 +263,7 @@ async fn a_lease_may_be_reported_after_its_connection_went() {
 #[tokio::test(start_paused = true)]
 async fn of_several_picks_the_first_is_in_flight_and_the_others_once_started() {
     let world = World::new();
-    let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
+    let leases = world.pick_many(&on_any_connection(&world), DEFAULT_TTL, 2);
     world.in_flight_is(1);
     world.report(ME, leases[1], Event::Started(DEFAULT_TTL));
     world.report(ME, leases[1], Event::Started(DEFAULT_TTL));
@@ -276,7 +277,7 @@ async fn of_several_picks_the_first_is_in_flight_and_the_others_once_started() {
 #[tokio::test(start_paused = true)]
 async fn an_outcome_counts_though_nobody_said_started() {
     let world = World::new();
-    let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
+    let leases = world.pick_many(&on_any_connection(&world), DEFAULT_TTL, 2);
     world.report(ME, leases[1], Event::Ended(Outcome::Failure, None));
     for _ in 0..400 {
         if world.live.endpoints().iter().any(|each| each.failures == 1) {
@@ -290,7 +291,7 @@ async fn an_outcome_counts_though_nobody_said_started() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_gets_lost_ends_its_picks_unused() {
     let world = World::new();
-    let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
+    let leases = world.pick_many(&on_any_connection(&world), DEFAULT_TTL, 2);
     let lost = Undelivered::new(world.leases.clone(), leases.clone());
     world.in_flight_is(1);
     drop(lost);
@@ -302,7 +303,7 @@ async fn an_answer_that_gets_lost_ends_its_picks_unused() {
 #[tokio::test(start_paused = true)]
 async fn a_delivered_answer_leaves_its_leases_open() {
     let world = World::new();
-    let leases = world.pick_many(&on_any_connection(), DEFAULT_TTL, 2);
+    let leases = world.pick_many(&on_any_connection(&world), DEFAULT_TTL, 2);
     Undelivered::new(world.leases.clone(), leases).delivered();
     assert_eq!(world.leases.open(), 2);
 }
@@ -312,7 +313,7 @@ async fn nothing_is_awaited_while_there_is_nothing_to_end() {
     let world = World::new();
     tokio::time::sleep(SECOND).await;
     assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
-    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     world.report(ME, lease, SUCCESS);
     // The lease's time and the memory of its end pass; then nothing is left to wait for.
     tokio::time::sleep(100 * SECOND).await;
@@ -336,7 +337,7 @@ async fn most_ended_in_a_row(world: &World) -> usize {
 async fn others_have_their_turn_while_a_crashed_callers_leases_end() {
     let world = World::new();
     for _ in 0..20_000 {
-        world.pick(&on_any_connection(), SECOND);
+        world.pick(&on_any_connection(&world), SECOND);
     }
     tokio::time::advance(2 * SECOND).await;
     let most = most_ended_in_a_row(&world).await;
@@ -349,7 +350,7 @@ async fn others_have_their_turn_while_a_large_connection_closes() {
     let world = World::new();
     let connection = Arc::new(Connection::default());
     for _ in 0..20_000 {
-        world.pick(&on(&connection), DEFAULT_TTL);
+        world.pick(&on(&world, &connection), DEFAULT_TTL);
     }
     let shortened = || {
         let latest = Instant::now() + AFTER_CONNECTION;
@@ -374,7 +375,7 @@ async fn reports_renewals_and_ends_from_many_threads_count_each_lease_once() {
     let world = World::new();
     let connection = Arc::new(Connection::default());
     let leases: Vec<LeaseId> =
-        (0..2000).map(|_| world.pick(&on(&connection), DEFAULT_TTL)).collect();
+        (0..2000).map(|_| world.pick(&on(&world, &connection), DEFAULT_TTL)).collect();
     std::thread::scope(|scope| {
         for turn in 0..4_usize {
             let (world, leases, connection) = (&world, &leases, &connection);
@@ -427,14 +428,14 @@ async fn hear_all(world: &World, successor: &Leases, handoff: &mut Handoff) -> u
 #[tokio::test(start_paused = true)]
 async fn a_successor_has_the_open_leases_and_hears_of_later_ones_and_of_reports() {
     let world = World::new();
-    let before = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let before = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     tokio::time::sleep(10 * SECOND).await;
     let mut handoff = world.leases.hand_over();
     let lease = handoff.open(1000).remove(0);
     assert_eq!((lease.id, lease.ttl, lease.in_flight), (before, 50 * SECOND, true));
     assert!(handoff.open(1000).is_empty());
     let connection = Arc::default();
-    let after = world.pick(&on(&connection), DEFAULT_TTL);
+    let after = world.pick(&on(&world, &connection), DEFAULT_TTL);
     let told = handoff.news(1000).await.unwrap();
     assert!(matches!(&told[..], [News::Given(given)] if given.id == after));
 
@@ -455,7 +456,7 @@ async fn a_successor_that_stalls_hears_all_that_matters_and_no_more() {
     let world = World::new();
     let successor = Leases::new();
     let mut old: Vec<LeaseId> =
-        (0..3000).map(|_| world.pick(&on_any_connection(), DEFAULT_TTL)).collect();
+        (0..3000).map(|_| world.pick(&on_any_connection(&world), DEFAULT_TTL)).collect();
     let mut handoff = world.leases.hand_over();
     loop {
         let open = handoff.open(1000);
@@ -469,10 +470,10 @@ async fn a_successor_that_stalls_hears_all_that_matters_and_no_more() {
     assert_eq!(successor.open(), 3000);
     // It does not listen, while 60,000 requests begin and end here.
     for _ in 0..60_000 {
-        let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+        let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
         assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
     }
-    let kept = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let kept = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     assert_eq!(world.report(ME, kept, Event::Renewed(MAX_TTL)), Reported::Accepted);
     let renewed = old.pop().unwrap();
     for _ in 0..10 {
@@ -521,7 +522,7 @@ async fn a_report_of_a_lease_that_only_the_successor_knows_is_passed_on_as_far_a
 #[tokio::test(start_paused = true)]
 async fn an_adopted_lease_counts_is_known_by_its_name_and_ends_by_its_time() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     let open = world.leases.hand_over().open(1000);
     let successor = Leases::new();
     adopt(&world, &successor, open[0].clone());
@@ -541,7 +542,7 @@ async fn an_adopted_lease_counts_is_known_by_its_name_and_ends_by_its_time() {
 #[tokio::test(start_paused = true)]
 async fn a_report_that_overtakes_the_news_of_its_lease_counts_when_that_comes() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(), DEFAULT_TTL);
+    let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     let open = world.leases.hand_over().open(1000);
     let successor = Leases::new();
     let report = Report { event: SUCCESS, load: None, retry: false };
@@ -556,15 +557,16 @@ async fn a_report_that_overtakes_the_news_of_its_lease_counts_when_that_comes() 
 #[test]
 fn what_leases_cost_has_a_bound_and_all_of_it_is_counted_exactly() {
     let leases = Leases::new();
-    let held: Vec<_> = std::iter::from_fn(|| leases.permit(ME, 10_000).ok()).collect();
+    let me = leases.owner(ME);
+    let held: Vec<_> = std::iter::from_fn(|| me.permit(10_000).ok()).collect();
     assert_eq!(held.len(), (MOST_COST / 4 * 3 / 10_000) as usize);
-    assert_eq!(leases.quota().in_use(), held.len(), "a refused one is not held");
-    let said = leases.permit(ME, 10_000).unwrap_err().to_string();
+    assert_eq!(leases.holders(), [(ME, held.len())], "a refused one is not held");
+    let said = me.permit(10_000).unwrap_err().to_string();
     assert!(said.contains("units of cost in flight are held by this caller"), "{said}");
     let another: Vec<_> =
-        std::iter::from_fn(|| leases.permit(Identity::Uid(77), 10_000).ok()).collect();
+        std::iter::from_fn(|| leases.owner(Identity::Uid(77)).permit(10_000).ok()).collect();
     assert_eq!(another.len(), 3);
-    assert!(leases.permit(Identity::Uid(78), 1).is_ok());
+    assert!(leases.owner(Identity::Uid(78)).permit(1).is_ok());
     drop(held);
     // The picker's counters say so much exactly, and so do sums of it over the slots of a page.
     const { assert!(MOST_COST <= 1 << 23) };

@@ -1,6 +1,6 @@
 //! The front page: what this agent was told, what it knows, who holds what of it, how it publishes.
 
-use std::{fmt::Debug, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::told::Told;
 use crate::{
@@ -72,7 +72,7 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
     let pending = holders(agent.pods(), agent.pending());
     put(table("Unfinished requests", ["caller", "bytes"], pending));
     put(table("Followed services", ["caller", "followed"], followed(agent)));
-    put(table("Leases", ["caller", "open"], holders(agent.pods(), agent.leases().quota())));
+    put(table("Leases", ["caller", "open"], leases(agent)));
 
     put(table(
         "Leases that ran out, of those of the last 10 to 20 minutes",
@@ -98,7 +98,12 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
 }
 
 fn holders(pods: &Pods, quota: &Quota<Identity>) -> impl Iterator<Item = [String; 2]> {
-    listed(quota, |who| pods.named(who).to_string())
+    listed(quota.holders(), quota.total(), |who| pods.named(who).to_string())
+}
+
+fn leases(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
+    let (leases, pods) = (agent.leases(), agent.pods());
+    listed(leases.holders(), leases.most(), |who| pods.named(who).to_string())
 }
 
 /// Services that a source follows for callers, and for the agent: those that served before it.
@@ -107,18 +112,19 @@ fn followed(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
         Some(who) => agent.pods().named(who).to_string(),
         None => "this agent".to_owned(),
     };
-    listed(agent.names().catalog().interests().quota(), named)
+    let quota = agent.names().catalog().interests().quota();
+    listed(quota.holders(), quota.total(), named)
 }
 
-fn listed<K: Copy + Debug + Ord>(
-    quota: &Quota<K>,
+fn listed<K>(
+    all: Vec<(K, usize)>,
+    total: usize,
     named: impl Fn(K) -> String,
 ) -> impl Iterator<Item = [String; 2]> {
-    let all = quota.holders();
     let held: usize = all.iter().map(|(_, held)| held).sum();
     let listed =
         all.into_iter().take(LISTED).map(move |(who, held)| [named(who), held.to_string()]);
-    listed.chain([["all".to_owned(), format!("{held} of {}", quota.total())]])
+    listed.chain([["all".to_owned(), format!("{held} of {total}")]])
 }
 
 fn forgetful(agent: &Agent) -> impl Iterator<Item = [String; 2]> {

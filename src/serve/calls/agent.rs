@@ -6,7 +6,7 @@ use super::{configuration::Configuration, delivery::Line, shutdown::Ending, vers
 use crate::{
     catalog::Catalog,
     identity::{Identity, Pods},
-    leases::{Connection, Holder, Leases},
+    leases::{Connection, Holder, Leases, Owner},
     publish::Tables,
     quota::{Permit, Quota},
     serve::{
@@ -49,8 +49,10 @@ pub struct Agent {
 /// Who is calling, and over which connection.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who may report the leases of this call.
+    /// Who this is.
     pub identity: Identity,
+    /// The same, for the leases of this call.
+    pub owner: Arc<Owner>,
     /// The connection it came by, for leases that end with it.
     pub connection: Arc<Connection>,
     /// The same, for answers that may not arrive.
@@ -62,12 +64,12 @@ pub struct Caller {
 impl Caller {
     /// The holder of a lease that ends with the connection.
     pub(in crate::serve) fn on_connection(&self) -> Holder {
-        Holder { identity: self.identity, connection: Some(Arc::clone(&self.connection)) }
+        Holder { owner: self.owner.clone(), connection: Some(self.connection.clone()) }
     }
 
     /// The holder of a lease that doesn't.
     pub(in crate::serve) fn on_any_connection(&self) -> Holder {
-        Holder { identity: self.identity, connection: None }
+        Holder { owner: self.owner.clone(), connection: None }
     }
 }
 

@@ -11,8 +11,7 @@ const LISTED: usize = 100;
 impl Agent {
     /// The leases of whoever asks, and to those who may end the agent those of all.
     pub fn list_callers(&self, identity: Identity) -> v1::ListCallersResponse {
-        let mut open: BTreeMap<Identity, usize> =
-            self.leases.quota().holders().into_iter().collect();
+        let mut open: BTreeMap<Identity, usize> = self.leases.holders().into_iter().collect();
         let mut callers: Vec<_> = (self.leases.accounts().into_iter())
             .map(|(who, account)| (who, account, open.remove(&who).unwrap_or_default()))
             .collect();

@@ -35,13 +35,13 @@ impl Agent {
         deadline: Option<Duration>,
     ) -> Result<(Picked, Undelivered), Error> {
         let asked = Asked::check(request)?;
+        let caller = holder.owner.identity();
         let wait = limits::wait(asked.wait, deadline);
-        let resolved =
-            self.names.resolve(holder.identity, &request.service, asked.selector, wait).await?;
+        let resolved = self.names.resolve(caller, &request.service, asked.selector, wait).await?;
         // Of picks that nobody will report, the first alone counts.
         let counted = if request.no_report { 1 } else { asked.count };
         let permits: SmallVec<[_; 1]> = (0..counted)
-            .map(|_| self.leases.permit(holder.identity, asked.cost))
+            .map(|_| holder.owner.permit(asked.cost))
             .collect::<Result<_, _>>()
             .map_err(|exhausted| Error::Exhausted {
                 exhausted,
@@ -53,14 +53,14 @@ impl Agent {
             key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
             count: asked.count,
             cost: asked.cost,
-            caller: holder.identity,
+            caller,
         };
         let virtual_ip;
         let mut live = &resolved.live;
         // Whoever selects by labels can't be sent to an address that stands for all endpoints.
         let course = if request.selector.is_empty() { live.course(want.key) } else { Balanced };
         if course != Balanced
-            && let Some(instead) = self.names.virtual_ip(holder.identity, live)?
+            && let Some(instead) = self.names.virtual_ip(caller, live)?
         {
             if course == Shadow {
                 // It ends unused, and is counted where it would have gone.
@@ -86,11 +86,12 @@ impl Agent {
             let lease = permits.next().map(|permit| match request.no_report {
                 false => {
                     let ttl = asked.lease_ttl.unwrap_or(DEFAULT_TTL);
-                    self.leases.give(permit, held, in_flight, holder, ttl, &resolved.tally)
+                    let connection = holder.connection.as_ref();
+                    self.leases.give(permit, held, in_flight, connection, ttl, &resolved.tally)
                 }
                 true => {
                     let time = asked.lease_ttl.unwrap_or_else(|| live.usual_time());
-                    self.leases.count(permit, held, holder.identity, time, &resolved.tally)
+                    self.leases.count(permit, held, time, &resolved.tally)
                 }
             });
             leases.extend(lease);
@@ -103,7 +104,7 @@ impl Agent {
         for pick in &picks {
             debug!(
                 target: REQUESTS,
-                caller = %holder.identity,
+                %caller,
                 service = request.service,
                 endpoint = %pick.endpoint.address,
                 lease = %pick.lease,
@@ -128,7 +129,7 @@ impl Agent {
     ) -> Result<(Picked, Undelivered), Error> {
         let picked = self.pick(holder, request, deadline).await;
         if let Err(Error::NotFound(_)) = picked
-            && let Some(until) = self.misses.refused(holder.identity)
+            && let Some(until) = self.misses.refused(holder.owner.identity())
         {
             // Apart, so that a pick that succeeds has no room for a timer.
             Box::pin(sleep_until(until)).await;

@@ -152,6 +152,7 @@ impl Connections {
         }
         let caller = Caller {
             identity,
+            owner: agent.leases().owner(identity),
             connection: Arc::default(),
             line: Arc::default(),
             account: Account::new(agent.pending().clone(), agent.tarpit.clone(), identity),

@@ -33,8 +33,8 @@ fn pick(service: &str) -> v1::PickRequest {
     v1::PickRequest { service: service.to_owned(), wait, ..v1::PickRequest::default() }
 }
 
-fn holder(identity: Identity) -> Holder {
-    Holder { identity, connection: None }
+fn holder(agent: &Agent, identity: Identity) -> Holder {
+    Holder { owner: agent.leases.owner(identity), connection: None }
 }
 
 #[tokio::test]
@@ -42,7 +42,7 @@ async fn a_service_stays_asked_for_while_a_lease_of_it_is_open() {
     let (agent, catalog, tables) = agent(1);
     let upsert = Change::Upsert(service("s0.shop", [endpoint(1)]));
     catalog.apply(SourceId(0), upsert, Duration::ZERO);
-    let (picked, leases) = agent.pick(&holder(ME), &pick("s0.shop"), None).await.unwrap();
+    let (picked, leases) = agent.pick(&holder(&agent, ME), &pick("s0.shop"), None).await.unwrap();
     leases.delivered();
     let name: ServiceName = "s0.shop".parse().unwrap();
     for _ in 0..3 {
@@ -60,17 +60,17 @@ async fn a_service_stays_asked_for_while_a_lease_of_it_is_open() {
 async fn who_asks_for_every_service_there_is_is_refused_before_others_are() {
     let (agent, _, tables) = agent(1502);
     for n in 0..1500 {
-        let asked = agent.pick(&holder(ME), &pick(&format!("s{n}.shop")), None).await;
+        let asked = agent.pick(&holder(&agent, ME), &pick(&format!("s{n}.shop")), None).await;
         assert_eq!(asked.unwrap_err().code(), Code::DeadlineExceeded, "s{n}: its source is asked");
     }
-    let refused = agent.pick(&holder(ME), &pick("s1500.shop"), None).await.unwrap_err();
+    let refused = agent.pick(&holder(&agent, ME), &pick("s1500.shop"), None).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     let said = refused.to_string();
     assert!(said.starts_with("1500 followed services are held by this caller"), "{said}");
-    let other = agent.pick(&holder(SOMEBODY), &pick("s1500.shop"), None).await.unwrap_err();
+    let other = agent.pick(&holder(&agent, SOMEBODY), &pick("s1500.shop"), None).await.unwrap_err();
     assert_eq!(other.code(), Code::DeadlineExceeded);
     // It is asked for now, on whose account matters to nobody else.
-    let shared = agent.pick(&holder(ME), &pick("s1500.shop"), None).await.unwrap_err();
+    let shared = agent.pick(&holder(&agent, ME), &pick("s1500.shop"), None).await.unwrap_err();
     assert_eq!(shared.code(), Code::DeadlineExceeded);
     tables.stop();
 }
@@ -89,7 +89,7 @@ async fn a_service_that_is_no_more_leaves_no_open_file_behind() {
         let name = format!("gone-{n}.shop");
         let upsert = Change::Upsert(service(&name, [endpoint(1)]));
         catalog.apply(SourceId(0), upsert, Duration::ZERO);
-        let (_, leases) = agent.pick(&holder(ME), &pick(&name), None).await.unwrap();
+        let (_, leases) = agent.pick(&holder(&agent, ME), &pick(&name), None).await.unwrap();
         // Never delivered: it ends at once.
         drop(leases);
         let name: ServiceName = name.parse().unwrap();
@@ -110,7 +110,7 @@ async fn an_open_lease_keeps_no_file_of_a_service_that_is_no_more() {
     let (agent, catalog, tables) = agent(0);
     let upsert = Change::Upsert(service("held.shop", [endpoint(1)]));
     catalog.apply(SourceId(0), upsert, Duration::ZERO);
-    let (picked, leases) = agent.pick(&holder(ME), &pick("held.shop"), None).await.unwrap();
+    let (picked, leases) = agent.pick(&holder(&agent, ME), &pick("held.shop"), None).await.unwrap();
     leases.delivered();
     assert_eq!(tables_open("held.shop"), 1, "what this process alone counts in is no file");
     catalog.apply(SourceId(0), Change::Remove("held.shop".parse().unwrap()), Duration::ZERO);

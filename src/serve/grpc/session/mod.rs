@@ -86,7 +86,7 @@ impl Session {
             _held: held,
             unsent: false,
             account: Arc::clone(&caller.account),
-            holder: Holder { identity: caller.identity, connection: Some(connection) },
+            holder: Holder { owner: caller.owner.clone(), connection: Some(connection) },
             requests,
             calls: Calls::default(),
             waiting: JoinSet::new(),
@@ -163,7 +163,7 @@ impl Session {
                 self.pick(id, request, answers);
             }
             Ok(v1::SessionCall { id, call: Some(Asked::Report(request)) }) => {
-                let reported = self.agent.report(self.holder.identity, request);
+                let reported = self.agent.report(self.holder.owner.identity(), request);
                 self.count(Call::Report, reported.as_ref().err());
                 match reported {
                     Ok(reported) => answers.add(id, &Answer::Report(reported)),

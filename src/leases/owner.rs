@@ -1,0 +1,311 @@
+//! Owners of leases: what each has open, and how many it let run out.
+//!
+//! A caller keeps its owner for as long as its connection lasts, so that a pick and a report count by
+//! atomics alone: no lock, no search. Owners that nobody holds stay while their counts are recent, up to
+//! a bound.
+//!
+//! A lease that nobody reports keeps requests away from its endpoint for as long as it lives, so its
+//! caller is named. These counts are of the last ten to twenty minutes: a mistake that was mended is not
+//! held against its caller for ever.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::lock;
+use crate::{
+    identity::Identity,
+    publish::MOST_COST,
+    quota::{Exhausted, Total},
+};
+
+/// Open leases of all callers. At 300 bytes each they take 75 MiB at the most; a node with 20,000
+/// requests a second of half a second each has 10,000.
+const MOST: usize = 1 << 18;
+
+/// Counts are kept for this time, and for as long again.
+const WINDOW: Duration = Duration::from_secs(600);
+
+/// Owners that nobody holds are kept up to this number in all: more than a node has pods. Beyond it the
+/// owner with the lowest counts goes, so that a caller with many identities can't hide one that has much.
+const MOST_OWNERS: usize = 1024;
+
+/// Leases of one identity, over the last ten to twenty minutes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Given.
+    pub given: u64,
+    /// Ended by their time, unreported.
+    pub expired: u64,
+}
+
+impl Account {
+    /// The part of the leases that ran out, 0 to 1.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        // A lease may be given in one window and run out in the next.
+        self.expired as f64 / self.given.max(self.expired).max(1) as f64
+    }
+}
+
+/// What all owners have together.
+#[derive(Debug)]
+struct Totals {
+    leases: Total,
+    costs: Total,
+    start: Instant,
+}
+
+impl Totals {
+    fn window(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_secs() / WINDOW.as_secs()
+    }
+}
+
+/// An identity that has leases.
+#[derive(Debug)]
+pub struct Owner {
+    identity: Identity,
+    totals: Arc<Totals>,
+    open: AtomicUsize,
+    cost: AtomicUsize,
+    counts: Counts,
+}
+
+impl Owner {
+    /// Whose leases these are.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// The right to one more lease, of this cost.
+    ///
+    /// # Errors
+    /// This owner, or all of them, have too many open.
+    pub fn permit(self: &Arc<Self>, cost: u32) -> Result<Right, Exhausted> {
+        let Totals { leases, costs, .. } = &*self.totals;
+        leases.take(&self.open, 1)?;
+        if let Err(exhausted) = costs.take(&self.cost, cost as usize) {
+            leases.give_back(&self.open, 1);
+            return Err(exhausted);
+        }
+        Ok(Right { owner: self.clone(), cost })
+    }
+
+    pub(super) fn given(&self, now: Instant) {
+        self.counts.of(self.totals.window(now)).given.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn expired(&self, now: Instant) {
+        self.counts.of(self.totals.window(now)).expired.fetch_add(1, Relaxed);
+    }
+
+    fn account(&self, now: Instant) -> Account {
+        self.counts.sum(self.totals.window(now))
+    }
+}
+
+/// The right to a lease, until it is dropped.
+#[derive(Debug)]
+pub struct Right {
+    owner: Arc<Owner>,
+    cost: u32,
+}
+
+impl Right {
+    pub(super) fn owner(&self) -> &Arc<Owner> {
+        &self.owner
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.owner.identity
+    }
+}
+
+impl Drop for Right {
+    fn drop(&mut self) {
+        let Totals { leases, costs, .. } = &*self.owner.totals;
+        leases.give_back(&self.owner.open, 1);
+        costs.give_back(&self.owner.cost, self.cost as usize);
+    }
+}
+
+/// Counts of this window and the one before, by the parity of the window's number.
+#[derive(Debug, Default)]
+struct Counts {
+    window: AtomicU64,
+    by_parity: [Count; 2],
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    given: AtomicU64,
+    expired: AtomicU64,
+}
+
+impl Counts {
+    fn of(&self, window: u64) -> &Count {
+        self.turn(window);
+        &self.by_parity[window as usize % 2]
+    }
+
+    fn sum(&self, window: u64) -> Account {
+        self.turn(window);
+        let sum = |count: fn(&Count) -> &AtomicU64| -> u64 {
+            self.by_parity.iter().map(|each| count(each).load(Relaxed)).sum()
+        };
+        Account { given: sum(|count| &count.given), expired: sum(|count| &count.expired) }
+    }
+
+    /// Begins a new window where one is over. A count of another thread at this very moment may fall into
+    /// either window, or be lost with the oldest.
+    fn turn(&self, window: u64) {
+        let before = self.window.load(Relaxed);
+        if window > before && self.window.compare_exchange(before, window, Relaxed, Relaxed).is_ok()
+        {
+            self.by_parity[window as usize % 2].clear();
+            if window - before > 1 {
+                self.by_parity[before as usize % 2].clear();
+            }
+        }
+    }
+}
+
+impl Count {
+    fn clear(&self) {
+        self.given.store(0, Relaxed);
+        self.expired.store(0, Relaxed);
+    }
+}
+
+/// All owners.
+#[derive(Debug)]
+pub(super) struct Owners {
+    totals: Arc<Totals>,
+    by: Mutex<HashMap<Identity, Arc<Owner>>>,
+}
+
+impl Owners {
+    pub(super) fn new() -> Self {
+        let leases = Total::new("leases", MOST);
+        let costs = Total::new("units of cost in flight", MOST_COST as usize);
+        let totals = Arc::new(Totals { leases, costs, start: Instant::now() });
+        Self { totals, by: Mutex::default() }
+    }
+
+    pub(super) fn of(&self, identity: Identity) -> Arc<Owner> {
+        let mut by = lock(&self.by);
+        if by.len() >= MOST_OWNERS && !by.contains_key(&identity) {
+            let now = Instant::now();
+            // Under this lock nobody else can come by an owner that only the map holds.
+            let unheld = by.values().filter(|owner| Arc::strong_count(owner) == 1);
+            let counts = |owner: &&Arc<Owner>| {
+                let Account { given, expired } = owner.account(now);
+                (expired, given)
+            };
+            if let Some(least) = unheld.min_by_key(counts).map(|owner| owner.identity) {
+                by.remove(&least);
+            }
+        }
+        let new = || {
+            let (totals, counts) = (self.totals.clone(), Counts::default());
+            counts.window.store(totals.window(Instant::now()), Relaxed);
+            let (open, cost) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            Arc::new(Owner { identity, totals, open, cost, counts })
+        };
+        by.entry(identity).or_insert_with(new).clone()
+    }
+
+    /// Open leases by identity, the most first.
+    pub(super) fn open(&self) -> Vec<(Identity, usize)> {
+        let by = lock(&self.by);
+        let open = by.values().map(|owner| (owner.identity, owner.open.load(Relaxed)));
+        let mut open: Vec<_> = open.filter(|(_, open)| *open > 0).collect();
+        open.sort_by_key(|(identity, open)| (std::cmp::Reverse(*open), *identity));
+        open
+    }
+
+    /// The accounts of all identities that have any, those with the most leases that ran out first.
+    pub(super) fn accounts(&self) -> Vec<(Identity, Account)> {
+        let now = Instant::now();
+        let by = lock(&self.by);
+        let accounts = by.values().map(|owner| (owner.identity, owner.account(now)));
+        let mut accounts: Vec<_> = accounts.filter(|(_, its)| *its != Account::default()).collect();
+        accounts.sort_by_key(|(identity, account)| {
+            (std::cmp::Reverse((account.expired, account.given)), *identity)
+        });
+        accounts
+    }
+
+    pub(super) fn most(&self) -> usize {
+        self.totals.leases.total()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: Identity = Identity::Uid(1);
+
+    #[test]
+    fn counts_are_of_the_last_ten_to_twenty_minutes() {
+        let owners = Owners::new();
+        let me = owners.of(ME);
+        let start = owners.totals.start;
+        me.given(start);
+        me.expired(start + WINDOW / 2);
+        me.given(start + WINDOW);
+        assert_eq!(me.account(start + WINDOW), Account { given: 2, expired: 1 });
+        assert_eq!(me.account(start + 2 * WINDOW), Account { given: 1, expired: 0 });
+        assert_eq!(me.account(start + 3 * WINDOW), Account::default());
+        me.given(start + 3 * WINDOW);
+        assert_eq!(me.account(start + 9 * WINDOW), Account::default(), "nobody asked meanwhile");
+    }
+
+    #[test]
+    fn somebody_with_many_identities_neither_fills_the_memory_nor_hides_who_lets_leases_run_out() {
+        let owners = Owners::new();
+        let now = Instant::now();
+        let forgetful = Identity::Uid(7);
+        for _ in 0..20 {
+            owners.of(forgetful).given(now);
+            owners.of(forgetful).expired(now);
+        }
+        for uid in 1000..20_000 {
+            owners.of(Identity::Uid(uid)).given(now);
+            owners.of(Identity::Uid(uid)).expired(now);
+        }
+        assert_eq!(lock(&owners.by).len(), MOST_OWNERS);
+        assert_eq!(owners.accounts()[0], (forgetful, Account { given: 20, expired: 20 }));
+    }
+
+    #[test]
+    fn an_owner_with_open_leases_is_never_forgotten() {
+        let owners = Owners::new();
+        let right = owners.of(ME).permit(5).unwrap();
+        for uid in 1000..1000 + 2 * MOST_OWNERS as u32 {
+            owners.of(Identity::Uid(uid)).given(Instant::now());
+        }
+        assert_eq!(owners.open(), [(ME, 1)]);
+        assert!(Arc::ptr_eq(&owners.of(ME), right.owner()));
+        drop(right);
+        let Totals { leases, costs, .. } = &*owners.totals;
+        assert_eq!((owners.open(), leases.in_use(), costs.in_use()), (Vec::new(), 0, 0));
+    }
+
+    #[test]
+    fn a_share_is_a_part_of_a_whole() {
+        assert_eq!(Account { given: 40, expired: 4 }.share(), 0.1);
+        assert_eq!(Account { given: 0, expired: 3 }.share(), 1.0);
+        assert_eq!(Account::default().share(), 0.0);
+    }
+}
