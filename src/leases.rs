@@ -32,7 +32,6 @@ use expiry::Closing;
 use handoff::Untold;
 pub use handoff::{Handed, Handoff, News};
 pub use id::LeaseId;
-use memory::Ended;
 use owner::Owners;
 pub use owner::{Account, Owner, Right};
 pub use tally::{OUTCOMES, Tally};
@@ -47,8 +46,8 @@ mod early;
 mod expiry;
 mod handoff;
 mod id;
-mod memory;
 mod owner;
+mod recently_ended;
 mod tally;
 
 /// A lease's life without a report, where the caller names none.
@@ -135,7 +134,6 @@ pub struct Leases {
 struct Shard {
     open: HashMap<LeaseId, Open, id::ByItself>,
     deadlines: BTreeSet<(Instant, LeaseId)>,
-    ended: Ended,
     /// While there is a successor.
     untold: Option<Untold>,
 }
@@ -285,7 +283,7 @@ impl Leases {
         let mut shard = self.shard(id);
         let is_its = |open: &&mut Open| open.right.identity() == identity && !open.no_report;
         let Some(open) = shard.open.get_mut(&id).filter(is_its) else {
-            return match shard.ended.remembers(id, identity, now) {
+            return match self.owners.remembers(identity, id, now) {
                 true => Found::Ended,
                 false => Found::Nothing,
             };
@@ -299,11 +297,11 @@ impl Leases {
         let ttl = match report.event {
             Event::Ended(outcome, latency) => {
                 let Some(open) = shard.remove(id) else { return Found::Nothing };
-                let remembered_from = shard.ended.remember(id, identity, now);
+                let forget_at = open.right.owner().remember(id, now);
                 self.tell(&mut shard, |untold| untold.ended(id, identity, report));
                 drop(shard);
-                if let Some(first) = remembered_from {
-                    self.look_by(first);
+                if let Some(due) = forget_at {
+                    self.look_by(due);
                 }
                 open.end(id, outcome, latency);
                 return Found::Counted;
@@ -364,7 +362,7 @@ impl Leases {
     /// How many ended ones are remembered.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).ended.len()).sum()
+        self.owners.remembered()
     }
 
     fn shard(&self, id: LeaseId) -> MutexGuard<'_, Shard> {

@@ -51,7 +51,7 @@ impl Leases {
     pub fn adopt(&self, id: LeaseId, held: Held, identity: Identity, adopted: Adopted<'_>) -> bool {
         let mut shard = self.shard(id);
         let known =
-            shard.open.contains_key(&id) || shard.ended.remembers(id, identity, Instant::now());
+            shard.open.contains_key(&id) || self.owners.remembers(identity, id, Instant::now());
         // An end that was kept for the successor of this agent, since nobody here knew the lease.
         let ended = shard.untold.as_mut().and_then(|untold| untold.take_foreign(id, identity));
         drop(shard);

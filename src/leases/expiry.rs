@@ -85,10 +85,10 @@ impl Leases {
                 }
                 open.end(id, Outcome::Cancelled, None);
             }
-            let mut shard = lock(shard);
-            let first = shard.deadlines.first().map(|&(deadline, _)| deadline);
-            next = [next, first, shard.ended.forget(now)].into_iter().flatten().min();
+            let first = lock(shard).deadlines.first().map(|&(deadline, _)| deadline);
+            next = [next, first].into_iter().flatten().min();
         }
+        let next = [next, self.owners.forget(now)].into_iter().flatten().min();
         if more { Left::More } else { Left::Next(next) }
     }
 
@@ -152,7 +152,8 @@ impl Shard {
                 }
                 // Nobody knows the name of the others.
                 if !open.no_report {
-                    self.ended.remember(id, open.right.identity(), now);
+                    // The step that ends it asks when that may be forgotten.
+                    open.right.owner().remember(id, now);
                     open.right.owner().expired(now);
                 }
                 due.push((id, open));

@@ -1,4 +1,4 @@
-//! Owners of leases: what each has open, and how many it let run out.
+//! Owners of leases: what each has open, what of it ended lately, and how many it let run out.
 //!
 //! A caller keeps its owner for as long as its connection lasts, so that a pick and a report count by
 //! atomics alone: no lock, no search. Owners that nobody holds stay while their counts are recent, up to
@@ -19,7 +19,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::lock;
+use super::{
+    id::LeaseId,
+    lock,
+    recently_ended::{self, RecentlyEnded},
+};
 use crate::{
     identity::Identity,
     publish::MOST_COST,
@@ -60,12 +64,22 @@ impl Account {
 struct Totals {
     leases: Total,
     costs: Total,
+    /// Leases that ended a short while ago.
+    ended: Total,
     start: Instant,
+    /// When to forget the next of them, in nanoseconds since `start`; `u64::MAX`: never.
+    forget_at: AtomicU64,
 }
 
 impl Totals {
     fn window(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.start).as_secs() / WINDOW.as_secs()
+    }
+
+    /// Whether this is earlier than what was due next.
+    fn forget_by(&self, due: Instant) -> bool {
+        let at = due.saturating_duration_since(self.start).as_nanos() as u64;
+        at < self.forget_at.fetch_min(at, Relaxed)
     }
 }
 
@@ -77,6 +91,9 @@ pub struct Owner {
     open: AtomicUsize,
     cost: AtomicUsize,
     counts: Counts,
+    recently_ended: Mutex<RecentlyEnded>,
+    /// How many there are of them.
+    remembered: AtomicUsize,
 }
 
 impl Owner {
@@ -108,8 +125,38 @@ impl Owner {
         self.counts.of(self.totals.window(now)).expired.fetch_add(1, Relaxed);
     }
 
+    /// Remembers that a lease has ended. Where that is due before anything else, says when it may be
+    /// forgotten.
+    pub(super) fn remember(&self, id: LeaseId, now: Instant) -> Option<Instant> {
+        let due = lock(&self.recently_ended).remember(
+            self.fingerprint(id),
+            now,
+            &self.totals.ended,
+            &self.remembered,
+        )?;
+        self.totals.forget_by(due).then_some(due)
+    }
+
+    fn remembers(&self, id: LeaseId, now: Instant) -> bool {
+        lock(&self.recently_ended).remembers(self.fingerprint(id), now)
+    }
+
+    fn forget(&self, now: Instant) -> Option<Instant> {
+        lock(&self.recently_ended).forget(now, &self.totals.ended, &self.remembered)
+    }
+
+    fn fingerprint(&self, id: LeaseId) -> u64 {
+        id.fingerprint(self.identity.fingerprint())
+    }
+
     fn account(&self, now: Instant) -> Account {
         self.counts.sum(self.totals.window(now))
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        lock(&self.recently_ended).clear(&self.totals.ended, &self.remembered);
     }
 }
 
@@ -197,7 +244,9 @@ impl Owners {
     pub(super) fn new() -> Self {
         let leases = Total::new("leases", MOST);
         let costs = Total::new("units of cost in flight", MOST_COST as usize);
-        let totals = Arc::new(Totals { leases, costs, start: Instant::now() });
+        let ended = Total::new("leases that ended lately", recently_ended::MOST);
+        let (start, forget_at) = (Instant::now(), AtomicU64::new(u64::MAX));
+        let totals = Arc::new(Totals { leases, costs, ended, start, forget_at });
         Self { totals, by: Mutex::default() }
     }
 
@@ -219,9 +268,38 @@ impl Owners {
             let (totals, counts) = (self.totals.clone(), Counts::default());
             counts.window.store(totals.window(Instant::now()), Relaxed);
             let (open, cost) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            Arc::new(Owner { identity, totals, open, cost, counts })
+            let (recently_ended, remembered) = (Mutex::default(), AtomicUsize::new(0));
+            Arc::new(Owner { identity, totals, open, cost, counts, recently_ended, remembered })
         };
         by.entry(identity).or_insert_with(new).clone()
+    }
+
+    /// Whether this lease of this identity ended a short while ago.
+    pub(super) fn remembers(&self, identity: Identity, id: LeaseId, now: Instant) -> bool {
+        let owner = lock(&self.by).get(&identity).cloned();
+        owner.is_some_and(|owner| owner.remembers(id, now))
+    }
+
+    /// How many ended leases are remembered.
+    pub(super) fn remembered(&self) -> usize {
+        self.totals.ended.in_use()
+    }
+
+    /// Forgets leases that ended long ago, and says when to come again.
+    pub(super) fn forget(&self, now: Instant) -> Option<Instant> {
+        let Totals { start, forget_at, .. } = &*self.totals;
+        let due = |at: u64| (at < u64::MAX).then(|| *start + Duration::from_nanos(at));
+        let next = due(forget_at.load(Relaxed));
+        if next.is_none_or(|next| now < next) {
+            return next;
+        }
+        // What is remembered meanwhile says itself when it is due.
+        forget_at.store(u64::MAX, Relaxed);
+        let by = lock(&self.by);
+        if let Some(next) = by.values().filter_map(|owner| owner.forget(now)).min() {
+            self.totals.forget_by(next);
+        }
+        due(forget_at.load(Relaxed))
     }
 
     /// Open leases by identity, the most first.
@@ -300,6 +378,51 @@ mod tests {
         drop(right);
         let Totals { leases, costs, .. } = &*owners.totals;
         assert_eq!((owners.open(), leases.in_use(), costs.in_use()), (Vec::new(), 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_remembered_for_a_minute_and_not_for_ever() {
+        let owners = Owners::new();
+        let me = owners.of(ME);
+        let (first, second) = (LeaseId::random(), LeaseId::random());
+        let start = Instant::now();
+        let due = me.remember(first, start).expect("the first asks to be forgotten");
+        assert_eq!(me.remember(second, start + Duration::from_secs(19)), None);
+
+        let remembers = |id, after| owners.remembers(ME, id, start + Duration::from_secs(after));
+        assert!(remembers(first, 60));
+        assert!(remembers(second, 79));
+        assert!(!owners.remembers(ME, first, due));
+        assert!(!owners.remembers(Identity::Uid(2), second, start), "it is another's");
+        assert_eq!(owners.forget(due - Duration::from_secs(1)), Some(due));
+        assert_eq!(owners.remembered(), 2);
+        assert_eq!(owners.forget(due), None);
+        assert_eq!(owners.remembered(), 0);
+    }
+
+    #[test]
+    fn an_owner_that_ends_leases_without_end_fills_no_memory_and_another_is_remembered_as_before() {
+        let owners = Owners::new();
+        let (busy, modest) = (owners.of(ME), owners.of(Identity::Uid(2)));
+        let now = Instant::now();
+        let modest_one = LeaseId::random();
+        modest.remember(modest_one, now);
+        let share = recently_ended::MOST / 4 * 3;
+        let mut last = LeaseId::random();
+        for _ in 0..3 * share {
+            last = LeaseId::random();
+            busy.remember(last, now);
+        }
+        let held = owners.remembered();
+        assert!(held <= share + 1 && held > share * 9 / 10, "{held} of {share}");
+        assert!(busy.remembers(last, now), "it is the oldest that are forgotten");
+        assert!(owners.remembers(Identity::Uid(2), modest_one, now));
+        let late = LeaseId::random();
+        modest.remember(late, now);
+        assert!(modest.remembers(late, now), "there is a reserve");
+        drop(busy);
+        lock(&owners.by).remove(&ME);
+        assert_eq!(owners.remembered(), 2);
     }
 
     #[test]
