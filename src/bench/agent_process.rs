@@ -178,6 +178,8 @@ fn spawn(folder: &Path, arguments: &[String], group: Option<&Path>) -> io::Resul
             let mut shell = Command::new("sh");
             shell.args(["-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(group.join("cgroup.procs"));
             shell.arg(env::current_exe()?);
+            // As the DaemonSet sets it, whose limit the group has.
+            shell.env("MALLOC_ARENA_MAX", "2");
             shell
         }
         None => Command::new(env::current_exe()?),
