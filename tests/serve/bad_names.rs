@@ -14,6 +14,7 @@ async fn picked(agent: &Agent, service: &str) -> (u16, Value) {
 #[tokio::test]
 async fn an_unknown_service_is_answered_with_what_was_probably_meant() {
     let agent = Agent::with(SHOP);
+    agent.finds_a_suggestion_for("crat.shop").await;
     let (status, error) = picked(&agent, "crat.shop").await;
     assert_eq!(status, 404);
     assert_eq!(error["message"], r#"no service "crat.shop"; did you mean "cart.shop"?"#);

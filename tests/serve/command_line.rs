@@ -18,6 +18,7 @@ async fn pick_prints_an_address_alone() {
 async fn each_failure_has_its_exit_code() {
     let unready = SHOP.replace("labels", "health: unready, labels");
     let agent = Agent::with(&unready);
+    agent.finds_a_suggestion_for("crat.shop").await;
     let wrong = agent.cli(&["pick", "crat.shop"]);
     assert_eq!(wrong.code, 3);
     assert_eq!(wrong.stderr, "no service \"crat.shop\"; did you mean \"cart.shop\"?\n");

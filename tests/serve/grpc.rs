@@ -79,6 +79,7 @@ async fn every_call_is_served() {
 #[tokio::test]
 async fn a_near_miss_is_in_the_message_and_the_details() {
     let agent = Agent::with(SHOP);
+    agent.finds_a_suggestion_for("crat.shop").await;
     let status = agent.grpc().await.pick(pick("crat.shop")).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     assert_eq!(status.message(), r#"no service "crat.shop"; did you mean "cart.shop"?"#);

@@ -318,6 +318,22 @@ impl Agent {
         panic!("no line {line}: {metrics}");
     }
 
+    /// Waits until the agent has found what this name probably means. It searches beside its calls: on a
+    /// busy machine the first answers may come without a suggestion.
+    pub async fn finds_a_suggestion_for(&self, name: &str) {
+        let mut http = self.http().await;
+        let body = serde_json::json!({ "service": name }).to_string();
+        let mut answer = serde_json::Value::Null;
+        for _ in 0..20 {
+            answer = http.post("/v1/pick", body.clone()).await.1;
+            if answer["error"]["message"].as_str().is_some_and(|said| said.contains("did you mean"))
+            {
+                return;
+            }
+        }
+        panic!("no suggestion: {answer}");
+    }
+
     /// Whatever was sent to it, it goes on serving.
     pub async fn still_serves(&self) {
         let pick = serde_json::json!({ "service": "cart.shop" });
