@@ -28,8 +28,8 @@ use crate::{
     policy::ConfigPolicies,
     publish::{Live, Outcome, Tables, Target, Want},
     sim::{
-        chance::{Purpose, Stream},
-        shipped::endpoint,
+        pointsman::endpoint,
+        rng::{Purpose, RandomStream},
     },
 };
 
@@ -141,7 +141,7 @@ fn call_at_random(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64>
     let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, seed as u32)?;
     let live = open(&catalog, &tables)?;
     let numbers = tables.numbers();
-    let mut sleeps = Stream::new(seed, Purpose::Gaps);
+    let mut sleeps = RandomStream::new(seed, Purpose::Gaps);
     for _ in 0..rounds {
         let sleep = LONGEST_SLEEP.as_micros() as usize;
         thread::sleep(Duration::from_micros(sleeps.below(sleep) as u64));

@@ -21,7 +21,7 @@ use super::{
     report::{Goal, Report, Row},
     threads::processor_time,
 };
-use crate::{clock, sim::batch::Spread};
+use crate::{clock, sim::estimate::Estimate};
 
 const SERVICES: usize = 10_000;
 /// That misspell at a time.
@@ -59,7 +59,7 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     let row = |what: &str, quantile: f64, ratios, most| {
         Row::value(what, micros(&beside, quantile), "us")
             .over(micros(&quiet, quantile))
-            .paired(Spread::of(ratios))
+            .paired(Estimate::of(ratios))
             .goal(Goal::ratio_at_most(most))
     };
     let rows = vec![

@@ -22,7 +22,7 @@ use crate::{
     plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup, period, service::PLAN_EVERY},
-    sim::shipped::endpoint,
+    sim::pointsman::endpoint,
 };
 
 const PROCESSES: usize = 200;

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::sim::batch::Spread;
+use crate::sim::estimate::Estimate;
 
 mod print;
 
@@ -176,7 +176,7 @@ impl Row {
 
     /// The ratio over several seeds or turns, each against its own floor: what both met by chance
     /// cancels.
-    pub fn paired(mut self, ratio: Spread) -> Self {
+    pub fn paired(mut self, ratio: Estimate) -> Self {
         self.ratio = Some(ratio.mean);
         self.error = Some(ratio.error);
         self

@@ -1,8 +1,8 @@
 //! When requests come.
 
 use super::{
-    chance::{Purpose, Stream},
     queue::Nanos,
+    rng::{Purpose, RandomStream},
 };
 
 /// How load arises.
@@ -20,12 +20,12 @@ pub enum Arrivals {
 /// The gaps of an open loop.
 pub(super) struct Poisson {
     mean: f64,
-    gaps: Stream,
+    gaps: RandomStream,
 }
 
 impl Poisson {
     pub(super) fn new(rate: f64, seed: u64) -> Self {
-        Self { mean: 1e9 / rate, gaps: Stream::new(seed, Purpose::Gaps) }
+        Self { mean: 1e9 / rate, gaps: RandomStream::new(seed, Purpose::Gaps) }
     }
 
     /// Time to the next arrival.

@@ -1,8 +1,8 @@
 //! Who decides where a request goes.
 
 use super::{
-    chance::{Purpose, Stream},
     queue::Nanos,
+    rng::{Purpose, RandomStream},
     server::Server,
 };
 
@@ -36,14 +36,14 @@ pub trait Chooser {
 
 /// Any endpoint, whatever its load.
 pub struct Random {
-    draws: Stream,
+    draws: RandomStream,
     endpoints: usize,
 }
 
 impl Random {
     /// Among so many endpoints.
     pub fn new(endpoints: usize, seed: u64) -> Self {
-        Self { draws: Stream::new(seed, Purpose::Choice), endpoints }
+        Self { draws: RandomStream::new(seed, Purpose::Choice), endpoints }
     }
 }
 
@@ -60,13 +60,13 @@ impl Chooser for Random {
 /// The less loaded of two, by what the servers truly have at that instant: the best that two
 /// choices can do, and out of reach where load has to travel.
 pub struct Exact {
-    draws: Stream,
+    draws: RandomStream,
 }
 
 impl Exact {
     /// Over all endpoints, which must be two or more.
     pub fn new(seed: u64) -> Self {
-        Self { draws: Stream::new(seed, Purpose::Choice) }
+        Self { draws: RandomStream::new(seed, Purpose::Choice) }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) struct Tally {
     chosen: Vec<u64>,
     crossed: u64,
     pub(super) refused: u64,
-    unevenness: f64,
+    imbalance: f64,
     samples: u64,
 }
 
@@ -38,7 +38,7 @@ impl Tally {
             chosen: vec![0; endpoints],
             crossed: 0,
             refused: 0,
-            unevenness: 0.0,
+            imbalance: 0.0,
             samples: 0,
         }
     }
@@ -52,12 +52,12 @@ impl Tally {
         self.latencies.push(latency);
     }
 
-    pub(super) fn look(&mut self, servers: &[Server]) {
+    pub(super) fn sample(&mut self, servers: &[Server]) {
         let all: u64 = servers.iter().map(|s| u64::from(s.in_flight())).sum();
         let most = servers.iter().map(Server::in_flight).max().unwrap_or(0);
         // Nothing in flight is even; so is what cannot be told.
         if all > 0 {
-            self.unevenness += f64::from(most) * servers.len() as f64 / all as f64;
+            self.imbalance += f64::from(most) * servers.len() as f64 / all as f64;
             self.samples += 1;
         }
     }
@@ -69,7 +69,7 @@ impl Tally {
             p50: quantile(&mut self.latencies, 0.5),
             p99: quantile(&mut self.latencies, 0.99),
             p999: quantile(&mut self.latencies, 0.999),
-            max_over_mean: self.unevenness / self.samples.max(1) as f64,
+            max_over_mean: self.imbalance / self.samples.max(1) as f64,
             cross_zone: part(self.crossed),
             shares: self.chosen.iter().map(|&n| part(n)).collect(),
             refused: self.refused,

@@ -10,9 +10,9 @@ use pointsman_table::{
 };
 
 use super::{
-    chance::{Purpose, Stream},
     chooser::Chooser,
     queue::Nanos,
+    rng::{Purpose, RandomStream},
     scenario::Scenario,
     server::Server,
 };
@@ -29,9 +29,9 @@ impl OwnCounts {
         let mut writer = TableWriter::on_heap(Capacity::for_endpoints(slots));
         let endpoints: Vec<(SocketAddr, u32)> =
             (0..slots).map(address).zip(scenario.backends.iter().map(|b| b.weight)).collect();
-        unpublished(&mut writer, &endpoints, 2);
+        write_without_load(&mut writer, &endpoints, 2);
         let table = writer.table();
-        let mut seeds = Stream::new(seed, Purpose::Choice);
+        let mut seeds = RandomStream::new(seed, Purpose::Choice);
         let counters = Counters::on_heap(table.capacity().slots, 1);
         let callers = scenario
             .callers
@@ -55,7 +55,7 @@ impl Chooser for OwnCounts {
 }
 
 /// Makes a table of these addresses and weights in which no load is ever published.
-pub fn unpublished(writer: &mut TableWriter, endpoints: &[(SocketAddr, u32)], choices: u32) {
+pub fn write_without_load(writer: &mut TableWriter, endpoints: &[(SocketAddr, u32)], choices: u32) {
     let sum: f64 = endpoints.iter().map(|(_, weight)| f64::from(*weight)).sum();
     let mean = sum / endpoints.len() as f64;
     let weights: Vec<(u32, f64)> =

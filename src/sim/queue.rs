@@ -3,6 +3,7 @@
 use std::{
     cmp::{Ordering, Reverse},
     collections::BinaryHeap,
+    time::Duration,
 };
 
 /// Virtual time since the start of a run. Whole numbers, so that sums never depend on their order.
@@ -14,11 +15,16 @@ pub const MILLISECOND: Nanos = 1_000_000;
 /// One second.
 pub const SECOND: Nanos = 1_000_000_000;
 
+/// A duration as virtual time.
+pub fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).expect("a run is shorter than five centuries")
+}
+
 /// What is to happen, soonest first; what falls on the same instant happens in the order of asking,
 /// so that a run is the same on every machine.
 pub struct EventQueue<E> {
     heap: BinaryHeap<Reverse<Entry<E>>>,
-    asked: u64,
+    scheduled: u64,
 }
 
 struct Entry<E> {
@@ -30,13 +36,13 @@ struct Entry<E> {
 impl<E> EventQueue<E> {
     /// Nothing to happen yet.
     pub fn new() -> Self {
-        Self { heap: BinaryHeap::new(), asked: 0 }
+        Self { heap: BinaryHeap::new(), scheduled: 0 }
     }
 
     /// Asks for `event` to happen at `at`.
-    pub fn at(&mut self, at: Nanos, event: E) {
-        let key = u128::from(at) << 64 | u128::from(self.asked);
-        self.asked += 1;
+    pub fn schedule(&mut self, at: Nanos, event: E) {
+        let key = u128::from(at) << 64 | u128::from(self.scheduled);
+        self.scheduled += 1;
         self.heap.push(Reverse(Entry { key, event }));
     }
 
@@ -81,7 +87,7 @@ mod tests {
     fn events_come_by_time_and_at_one_instant_in_the_order_of_asking() {
         let mut queue = EventQueue::new();
         for (at, event) in [(5, "d"), (1, "a"), (3, "b"), (3, "c"), (5, "e")] {
-            queue.at(at, event);
+            queue.schedule(at, event);
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [(1, "a"), (3, "b"), (3, "c"), (5, "d"), (5, "e")]);

@@ -7,11 +7,12 @@ use crate::{
     bench::report::{Goal, Report, Row},
     sim::{
         Nanos,
-        arm::{Arm, Pointsman},
+        arm::Arm,
         arrivals::Arrivals,
         outcome::Outcome,
+        pointsman::PointsmanSetup,
         queue::MILLISECOND,
-        scenario::{Caller, Scenario, Work},
+        scenario::{CallerSpec, Scenario, Work},
         server::Backend,
     },
 };
@@ -81,8 +82,8 @@ pub fn scenario(service_ms: Nanos, shape: Shape, callers: Callers, effort: &Effo
         backends[0].service *= SLOWER;
     }
     let callers = match callers {
-        Callers::OneProcess => vec![Caller { zone: 0, process: 0 }; 64],
-        Callers::Fifty => (0..50).map(|process| Caller { zone: 0, process }).collect(),
+        Callers::OneProcess => vec![CallerSpec { zone: 0, process: 0 }; 64],
+        Callers::Fifty => (0..50).map(|process| CallerSpec { zone: 0, process }).collect(),
     };
     let capacity: f64 = backends.iter().map(Backend::capacity).sum();
     Scenario {
@@ -117,7 +118,7 @@ pub fn run(effort: &Effort, report: &mut Report) {
             places.extend(SERVICES_MS.map(|service_ms| (service_ms, shape, callers)));
         }
     }
-    let arms = [Arm::Pointsman(Pointsman::default()), Arm::OwnCounts, Arm::Exact, Arm::Random];
+    let arms = [Arm::Pointsman(PointsmanSetup::default()), Arm::OwnCounts, Arm::Exact, Arm::Random];
     let jobs: Vec<Job> = places
         .iter()
         .flat_map(|&(service_ms, shape, callers)| {

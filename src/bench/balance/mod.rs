@@ -13,6 +13,7 @@ use super::{real_processes, report::Report};
 use crate::sim::{
     arm::{self, Arm},
     batch,
+    estimate::Estimate,
     outcome::Outcome,
     scenario::Scenario,
 };
@@ -116,17 +117,13 @@ pub struct Job {
 pub fn run_jobs(jobs: &[Job], seeds: u64) -> Vec<Vec<Outcome>> {
     let runs: Vec<(&Job, u64)> =
         jobs.iter().flat_map(|job| (1..=seeds).map(move |seed| (job, seed))).collect();
-    let outcomes = batch::all(&runs, |(job, seed)| arm::run(&job.scenario, &job.arm, *seed));
+    let outcomes = batch::run_all(&runs, |(job, seed)| arm::run(&job.scenario, &job.arm, *seed));
     outcomes.chunks(seeds as usize).map(<[Outcome]>::to_vec).collect()
 }
 
 /// A figure of every seed's run over that of the same seed's run of another arm.
-pub fn paired(
-    ours: &[Outcome],
-    floor: &[Outcome],
-    figure: impl Fn(&Outcome) -> f64,
-) -> batch::Spread {
-    batch::Spread::of(ours.iter().zip(floor).map(|(a, b)| figure(a) / figure(b)))
+pub fn paired(ours: &[Outcome], floor: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> Estimate {
+    Estimate::of(ours.iter().zip(floor).map(|(a, b)| figure(a) / figure(b)))
 }
 
 /// The p99 in milliseconds.
@@ -136,5 +133,5 @@ pub fn p99(outcome: &Outcome) -> f64 {
 
 /// The mean of a figure over the seeds.
 pub fn mean(outcomes: &[Outcome], figure: impl Fn(&Outcome) -> f64) -> f64 {
-    batch::Spread::of(outcomes.iter().map(figure)).mean
+    Estimate::of(outcomes.iter().map(figure)).mean
 }

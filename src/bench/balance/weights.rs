@@ -11,12 +11,13 @@ use super::{Effort, Job, run_jobs};
 use crate::{
     bench::report::{Goal, Report, Row},
     sim::{
-        arm::{Arm, Pointsman},
+        arm::Arm,
         arrivals::Arrivals,
-        batch::Spread,
+        estimate::Estimate,
         outcome::Outcome,
+        pointsman::PointsmanSetup,
         queue::MILLISECOND,
-        scenario::{Caller, Scenario, Work},
+        scenario::{CallerSpec, Scenario, Work},
         server::Backend,
     },
 };
@@ -65,7 +66,7 @@ impl Weights {
         let requests = (MEASURED.as_secs_f64() * a_second) as usize;
         Scenario {
             backends: self.weights.iter().copied().map(backend).collect(),
-            callers: vec![Caller { zone: 0, process: 0 }; concurrency],
+            callers: vec![CallerSpec { zone: 0, process: 0 }; concurrency],
             arrivals: Arrivals::Closed,
             work: Work::Exponential,
             warm_up: effort.warm_up(Duration::from_secs(20)),
@@ -107,13 +108,13 @@ pub fn run(effort: &Effort, report: &mut Report) {
         .iter()
         .map(|(set, concurrency)| Job {
             scenario: set.scenario(*concurrency, effort),
-            arm: Arm::Pointsman(Pointsman::default()),
+            arm: Arm::Pointsman(PointsmanSetup::default()),
         })
         .collect();
     let outcomes = run_jobs(&jobs, effort.seeds(SEEDS));
     let off = (places.iter().zip(&outcomes))
         .map(|((set, concurrency), outcomes)| {
-            let off = Spread::of(outcomes.iter().map(|outcome| set.off(outcome)));
+            let off = Estimate::of(outcomes.iter().map(|outcome| set.off(outcome)));
             let name = format!("share furthest off, {}, {concurrency} at a time", set.name);
             Row::value(name, off.mean, "%")
                 .give_or_take(off.error)
@@ -130,8 +131,8 @@ pub fn run(effort: &Effort, report: &mut Report) {
         .zip(outcomes)
         .map(|((set, concurrency), outcomes)| {
             let (light, fair) = set.light();
-            let share = Spread::of(outcomes.iter().map(|o| o.shares[light]));
-            let ratio = Spread { mean: share.mean / fair, error: share.error / fair };
+            let share = Estimate::of(outcomes.iter().map(|o| o.shares[light]));
+            let ratio = Estimate { mean: share.mean / fair, error: share.error / fair };
             let row = Row::value(
                 format!("share of the light one, {}, {concurrency} at a time", set.name),
                 share.mean,

@@ -13,11 +13,12 @@ use crate::{
     bench::report::{Goal, Report, Row},
     policy::{Policy, ZoneMode},
     sim::{
-        arm::{Arm, Pointsman},
+        arm::Arm,
         arrivals::Arrivals,
         outcome::Outcome,
+        pointsman::PointsmanSetup,
         queue::MILLISECOND,
-        scenario::{Caller, Scenario, Work},
+        scenario::{CallerSpec, Scenario, Work},
         server::Backend,
     },
 };
@@ -80,7 +81,7 @@ impl Place {
         let processes = PROCESSES.max(agents);
         let caller = |index| {
             let (zone, process) = (index % ZONES, index / ZONES % processes);
-            Caller { zone, process: zone * processes + process }
+            CallerSpec { zone, process: zone * processes + process }
         };
         Scenario {
             backends,
@@ -102,7 +103,7 @@ impl Place {
 }
 
 fn arm(zone: ZoneMode, agents: usize) -> Arm {
-    Arm::Pointsman(Pointsman {
+    Arm::Pointsman(PointsmanSetup {
         policy: Policy { zone, ..Policy::default() },
         agents_a_zone: agents,
     })

@@ -18,7 +18,7 @@ use pointsman_table::{
 
 use self::floor::{Add, Floor, Memory, PlainAdd, SharedAdd};
 use super::report::{Goal, Report, Row};
-use crate::{clock, sim::batch::Spread};
+use crate::{clock, sim::estimate::Estimate};
 
 mod counted;
 mod floor;
@@ -169,7 +169,7 @@ impl Measured {
         // Of a median, from the median distance to it (normal: 1.48 of it is the deviation).
         let distance = median(ratios().map(|ratio| (ratio - mean).abs()));
         let error = 1.48 * 1.25 * distance / (self.pairs.len() as f64).sqrt();
-        Row::value(name, ours, "ns").over(floor).paired(Spread { mean, error })
+        Row::value(name, ours, "ns").over(floor).paired(Estimate { mean, error })
     }
 }
 

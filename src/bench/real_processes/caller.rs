@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::message::{Message, Order, Seen};
 use crate::{
     clock,
-    sim::chance::{Purpose, Stream},
+    sim::rng::{Purpose, RandomStream},
 };
 
 /// How long the last requests are waited for.
@@ -61,7 +61,7 @@ impl Caller {
         let counters = Counters::from_fd(OwnedFd::from(counters)).map_err(io::Error::other)?;
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_nonblocking(true)?;
-        let seed = Stream::new(order.seed, Purpose::Choice).seed();
+        let seed = RandomStream::new(order.seed, Purpose::Choice).seed();
         Ok(Self {
             picker: Picker::new(table, counters, seed, None),
             socket,
@@ -74,8 +74,8 @@ impl Caller {
     }
 
     fn call(&mut self, order: &Order) -> io::Result<Seen> {
-        let mut gaps = Stream::new(order.seed, Purpose::Gaps);
-        let mut works = Stream::new(order.seed, Purpose::Work);
+        let mut gaps = RandomStream::new(order.seed, Purpose::Gaps);
+        let mut works = RandomStream::new(order.seed, Purpose::Work);
         let mut gap = || Duration::from_secs_f64(gaps.exponential() / order.rate);
         let start = clock::now();
         let warm = start + order.warm_up;

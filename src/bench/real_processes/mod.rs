@@ -43,10 +43,10 @@ use crate::{
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup},
     sim::{
-        arm::{Arm, Pointsman},
+        arm::Arm,
         outcome::quantile,
-        own_counts::unpublished,
-        shipped::endpoint,
+        own_counts::write_without_load,
+        pointsman::{PointsmanSetup, endpoint},
     },
 };
 
@@ -161,7 +161,7 @@ fn simulated(service_ms: u64, effort: &Effort) -> [f64; 2] {
         .into_iter()
         .flat_map(|shape| {
             let scenario = even::scenario(service_ms, shape, Callers::Fifty, effort);
-            [Arm::Pointsman(Pointsman::default()), Arm::OwnCounts]
+            [Arm::Pointsman(PointsmanSetup::default()), Arm::OwnCounts]
                 .map(|arm| Job { scenario: scenario.clone(), arm })
         })
         .collect();
@@ -280,7 +280,7 @@ impl Balancer {
         let capacity = pointsman_table::Capacity::for_endpoints(addresses.len() as u32);
         let mut writer = TableWriter::create(capacity, "bench")?;
         let endpoints: Vec<_> = addresses.iter().map(|at| (*at, 1)).collect();
-        unpublished(&mut writer, &endpoints, choices);
+        write_without_load(&mut writer, &endpoints, choices);
         Ok(Self::Still(writer))
     }
 

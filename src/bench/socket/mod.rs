@@ -15,7 +15,7 @@ use super::{
     agent_process::AgentProcess,
     report::{Goal, Report, Row},
 };
-use crate::sim::batch::Spread;
+use crate::sim::estimate::Estimate;
 
 mod floor;
 mod load;
@@ -132,13 +132,13 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
             rows.push(
                 Row::value(name("p50"), own.p50(), "us")
                     .over(bare.p50())
-                    .paired(Spread::of(p50))
+                    .paired(Estimate::of(p50))
                     .goal(Goal::ratio_at_most(OVER_FLOOR)),
             );
             rows.push(
                 Row::value(name("calls"), own.a_second(), "/s")
                     .over(bare.a_second())
-                    .paired(Spread::of(a_second))
+                    .paired(Estimate::of(a_second))
                     .goal(Goal::ratio_above(1.0 / OVER_FLOOR)),
             );
         }

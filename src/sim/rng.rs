@@ -19,9 +19,9 @@ pub enum Purpose {
 }
 
 /// An independent stream of random numbers.
-pub struct Stream(Xoshiro256PlusPlus);
+pub struct RandomStream(Xoshiro256PlusPlus);
 
-impl Stream {
+impl RandomStream {
     /// The stream of one purpose in the run of this seed.
     pub fn new(seed: u64, purpose: Purpose) -> Self {
         // The generator spreads its seed by splitmix64, so neighbouring numbers are unrelated.
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn an_exponential_stream_has_the_mean_and_the_spread_of_one() {
-        let mut stream = Stream::new(1, Purpose::Work);
+        let mut stream = RandomStream::new(1, Purpose::Work);
         let drawn: Vec<f64> = (0..200_000).map(|_| stream.exponential()).collect();
         let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
         let variance = drawn.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / drawn.len() as f64;
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn purposes_and_seeds_have_streams_of_their_own() {
-        let first = |seed, purpose| Stream::new(seed, purpose).below(1 << 40);
+        let first = |seed, purpose| RandomStream::new(seed, purpose).below(1 << 40);
         let all = [
             first(1, Purpose::Gaps),
             first(1, Purpose::Work),

@@ -7,28 +7,43 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use pointsman_table::{Counters, Outcome, Pick, Picker, Request};
 
 use super::{
-    arm::Pointsman,
-    chance::{Purpose, Stream},
     chooser::Chooser,
     own_counts::address,
-    queue::Nanos,
-    scenario::{Scenario, nanos},
+    queue::{Nanos, nanos},
+    rng::{Purpose, RandomStream},
+    scenario::Scenario,
     server::{Backend, Server},
 };
 use crate::{
     catalog::{Endpoint, EndpointRef},
     load::{Ages, Epoch},
     plan::Here,
+    policy::Policy,
     publish::{Memory, ServicePublisher, Setup},
 };
 
 /// Clients time one request in so many: the clock costs as much as a pick.
 const TIMED_EVERY: u32 = 8;
 
+/// How what is shipped is set up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PointsmanSetup {
+    /// How the service is balanced.
+    pub policy: Policy,
+    /// Each agent sees only its own callers.
+    pub agents_a_zone: usize,
+}
+
+impl Default for PointsmanSetup {
+    fn default() -> Self {
+        Self { policy: Policy::default(), agents_a_zone: 1 }
+    }
+}
+
 /// Agents and their callers.
-pub struct Shipped {
+pub struct Pointsman {
     agents: Vec<Agent>,
-    callers: Vec<Caller>,
+    callers: Vec<SimulatedCaller>,
     /// The backend of each slot, the same at every agent.
     backend_of: Vec<usize>,
 }
@@ -38,16 +53,16 @@ struct Agent {
     period: Duration,
 }
 
-struct Caller {
+struct SimulatedCaller {
     picker: Picker,
     ages: Arc<Ages>,
     until_timed: u32,
 }
 
-impl Shipped {
+impl Pointsman {
     /// The agents of a scenario, each with the processes of its zone that are its own, and a
     /// picker for each caller.
-    pub fn new(scenario: &Scenario, setup: &Pointsman, seed: u64) -> Self {
+    pub fn new(scenario: &Scenario, setup: &PointsmanSetup, seed: u64) -> Self {
         let zones = 1 + scenario.callers.iter().map(|c| c.zone).max().unwrap_or(0);
         let endpoints = endpoints(&scenario.backends);
         let policy = Arc::new(setup.policy.clone());
@@ -67,7 +82,7 @@ impl Shipped {
         let mut agents: Vec<Agent> = (0..zones * setup.agents_a_zone).map(agent).collect();
 
         // A process belongs to one agent of its zone; those of a zone take turns.
-        let mut seeds = Stream::new(seed, Purpose::Choice);
+        let mut seeds = RandomStream::new(seed, Purpose::Choice);
         let mut processes: Vec<(usize, usize, Arc<Counters>)> = Vec::new();
         let mut in_zone = vec![0; zones];
         let callers = scenario.callers.iter().map(|caller| {
@@ -88,7 +103,7 @@ impl Shipped {
             let ages = agents[agent].publisher.ages();
             let table = agents[agent].publisher.table();
             let picker = Picker::new(table, counters, seeds.seed(), None);
-            Caller { picker, ages, until_timed: seeds.below(TIMED_EVERY as usize) as u32 }
+            SimulatedCaller { picker, ages, until_timed: seeds.below(TIMED_EVERY as usize) as u32 }
         });
         let callers = callers.collect();
 
@@ -101,7 +116,7 @@ impl Shipped {
     }
 }
 
-impl Chooser for Shipped {
+impl Chooser for Pointsman {
     type Ticket = (Pick, Epoch);
 
     fn choose(&mut self, caller: usize, _: &[Server], _: Nanos) -> Option<(usize, (Pick, Epoch))> {
@@ -113,7 +128,7 @@ impl Chooser for Shipped {
 
     fn ended(&mut self, caller: usize, ticket: (Pick, Epoch), latency: Nanos, _: Nanos) {
         let (pick, begun) = ticket;
-        let Caller { picker, ages, until_timed } = &mut self.callers[caller];
+        let SimulatedCaller { picker, ages, until_timed } = &mut self.callers[caller];
         let timed = *until_timed == 0;
         *until_timed = if timed { TIMED_EVERY - 1 } else { *until_timed - 1 };
         let latency_us = timed.then(|| u32::try_from(latency / 1_000).unwrap_or(u32::MAX));
@@ -163,7 +178,7 @@ mod tests {
         arrivals::Arrivals,
         batch,
         queue::MILLISECOND,
-        scenario::{self, Work},
+        scenario::{CallerSpec, Work},
     };
 
     /// Callers with one request each, and endpoints that never queue: only the pick decides.
@@ -173,7 +188,7 @@ mod tests {
             backends: (weights.iter())
                 .map(|weight| Backend { zone: 0, weight: *weight, workers: 2_000, service })
                 .collect(),
-            callers: vec![scenario::Caller { zone: 0, process: 0 }; callers],
+            callers: vec![CallerSpec { zone: 0, process: 0 }; callers],
             arrivals: Arrivals::Closed,
             work: Work::Exponential,
             warm_up: Duration::from_secs(2),
@@ -182,8 +197,8 @@ mod tests {
     }
 
     /// The endpoint whose share is furthest from the one asked for, and by how much of all picks.
-    fn furthest(scenario: &Scenario) -> (usize, f64) {
-        let outcome = run(scenario, &Arm::Pointsman(Pointsman::default()), 1);
+    fn largest_share_error(scenario: &Scenario) -> (usize, f64) {
+        let outcome = run(scenario, &Arm::Pointsman(PointsmanSetup::default()), 1);
         let all: f64 = scenario.backends.iter().map(|b| f64::from(b.weight)).sum();
         let off = (scenario.backends.iter().zip(&outcome.shares))
             .map(|(backend, share)| (share - f64::from(backend.weight) / all).abs());
@@ -212,7 +227,8 @@ mod tests {
         ];
         let points: Vec<(&Vec<u32>, usize)> =
             sets.iter().flat_map(|set| [1, 2, 5, 16].map(|callers| (set, callers))).collect();
-        let found = batch::all(&points, |(set, callers)| furthest(&closed(set, *callers)));
+        let found =
+            batch::run_all(&points, |(set, callers)| largest_share_error(&closed(set, *callers)));
         for ((weights, callers), (endpoint, off)) in points.iter().zip(found) {
             assert!(off < 0.02, "{callers} at a time on {weights:?}: {endpoint} is off by {off}");
         }
