@@ -17,14 +17,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::post::post;
+use super::http_client::post;
 use crate::{
     api::v1::{Outcome, PickRequest, Report, ReportRequest, agent_client::AgentClient},
     clock,
 };
 
 /// How long it may take to read its services and to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// Endpoints of a service.
 pub(super) const ENDPOINTS: usize = 100;
 
@@ -79,7 +79,7 @@ impl AgentProcess {
         let start = clock::now();
         self.process = spawn(&self.folder, &[self.state()], None)?;
         while !self.picks()? {
-            if clock::now() - start > PATIENCE {
+            if clock::now() - start > TIMEOUT {
                 return Err(io::Error::other("it never picked"));
             }
             thread::sleep(Duration::from_millis(1));
@@ -132,7 +132,7 @@ impl AgentProcess {
     fn wait_for_socket(&mut self) -> io::Result<()> {
         let start = clock::now();
         while std::os::unix::net::UnixStream::connect(self.folder.join("agent.sock")).is_err() {
-            if clock::now() - start > PATIENCE || self.process.try_wait()?.is_some() {
+            if clock::now() - start > TIMEOUT || self.process.try_wait()?.is_some() {
                 let log = fs::read_to_string(self.folder.join("agent.log"))?;
                 return Err(io::Error::other(format!("the agent did not start:\n{log}")));
             }
@@ -152,7 +152,7 @@ impl AgentProcess {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
-        let endpoint = Endpoint::from_static("http://localhost").timeout(PATIENCE);
+        let endpoint = Endpoint::from_static("http://localhost").timeout(TIMEOUT);
         let channel = endpoint.connect_with_connector(connect).await.map_err(io::Error::other)?;
         Ok(AgentClient::new(channel))
     }

@@ -18,7 +18,7 @@ use std::{
 use super::{
     agent_process::AgentProcess,
     report::{Goal, Report, Row},
-    threads::Work,
+    thread_usage::ThreadUsage,
 };
 use crate::{
     catalog::{Catalog, Change, Port, Service, ServiceName, SourceId},
@@ -35,7 +35,7 @@ use crate::{
 
 const WAKE_UPS_A_SECOND: f64 = 4.0;
 const SERVICES: usize = 100;
-const WATCHED: Duration = Duration::from_secs(20);
+const MEASURED: Duration = Duration::from_secs(20);
 /// After the last pick, for the tables to fall asleep.
 const SETTLE: Duration = Duration::from_secs(2);
 
@@ -50,16 +50,16 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(130);
 pub fn run(smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
     let services = if smoke { 5 } else { SERVICES };
-    let watched = if smoke { WATCHED / 20 } else { WATCHED };
+    let measured = if smoke { MEASURED / 20 } else { MEASURED };
     let agent = AgentProcess::start(services)?;
     agent.pick_from(services)?;
     thread::sleep(SETTLE);
-    let before = Rest::of(agent.pid())?;
-    thread::sleep(watched);
-    let (switches, ran) = Rest::of(agent.pid())?.since(&before);
-    let seconds = watched.as_secs_f64();
+    let before = ProcessUsage::of(agent.pid())?;
+    thread::sleep(measured);
+    let (switches, cpu_time) = ProcessUsage::of(agent.pid())?.since(&before);
+    let seconds = measured.as_secs_f64();
     let wake_ups = switches as f64 / seconds;
-    let processor = 100.0 * ran.as_secs_f64() / seconds;
+    let processor = 100.0 * cpu_time.as_secs_f64() / seconds;
     report.section(
         format!("The agent at rest, after a pick from each of {services} services"),
         vec![
@@ -71,7 +71,7 @@ pub fn run(smoke: bool) -> io::Result<Report> {
 
     let rounds = if smoke { 200 } else { ROUNDS };
     let agents = if smoke { 10 } else { AGENTS };
-    let woken = Woken::by_callers(agents, rounds / agents)?;
+    let woken = WakeupCounts::measure(agents, rounds / agents)?;
     report
         .section(
             format!("{agents} publishing threads, each with a caller that sleeps at random"),
@@ -87,14 +87,14 @@ pub fn run(smoke: bool) -> io::Result<Report> {
 }
 
 /// What each thread of a process did up to a moment.
-struct Rest(HashMap<OsString, Work>);
+struct ProcessUsage(HashMap<OsString, ThreadUsage>);
 
-impl Rest {
+impl ProcessUsage {
     fn of(pid: u32) -> io::Result<Self> {
         let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
         let work = threads.map(|thread| {
             let thread = thread?;
-            Ok((thread.file_name(), Work::of(&thread.path())?))
+            Ok((thread.file_name(), ThreadUsage::of(&thread.path())?))
         });
         work.collect::<io::Result<_>>().map(Self)
     }
@@ -102,29 +102,29 @@ impl Rest {
     /// What all threads did since; one that ended meanwhile took what it did with it.
     fn since(&self, before: &Self) -> (u64, Duration) {
         let earlier = |thread| before.0.get(thread).copied().unwrap_or_default();
-        self.0.iter().fold((0, Duration::ZERO), |(switches, ran), (thread, now)| {
+        self.0.iter().fold((0, Duration::ZERO), |(switches, cpu_time), (thread, now)| {
             let then = earlier(thread);
             let switched = now.switches.saturating_sub(then.switches);
-            (switches + switched, ran + now.ran.saturating_sub(then.ran))
+            (switches + switched, cpu_time + now.cpu_time.saturating_sub(then.cpu_time))
         })
     }
 }
 
 /// What became of the rounds.
-struct Woken {
+struct WakeupCounts {
     rounds: u64,
     asleep: u64,
     lost: u64,
 }
 
-impl Woken {
-    fn by_callers(agents: u64, rounds: u64) -> io::Result<Self> {
+impl WakeupCounts {
+    fn measure(agents: u64, rounds: u64) -> io::Result<Self> {
         let asleep = AtomicU64::new(0);
         let lost = thread::scope(|scope| {
             let running: Vec<_> = (0..agents)
                 .map(|seed| {
                     let asleep = &asleep;
-                    scope.spawn(move || call_at_random(seed, rounds, asleep))
+                    scope.spawn(move || run_sleepy_caller(seed, rounds, asleep))
                 })
                 .collect();
             let ended = running.into_iter().map(|caller| caller.join().expect("no caller panics"));
@@ -135,7 +135,7 @@ impl Woken {
 }
 
 /// One publishing thread as shipped, and its caller; how many wake-ups it lost.
-fn call_at_random(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64> {
+fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64> {
     let catalog = Arc::new(Catalog::new(["bench"]));
     let here = Here::default();
     let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, seed as u32)?;

@@ -20,18 +20,18 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     let empty = {
         let agent = AgentProcess::start(0)?;
         thread::sleep(settle);
-        Held::by(agent.pid())?
+        MemoryUsage::of(agent.pid())?
     };
     let agent = AgentProcess::start(services)?;
     thread::sleep(settle);
-    let known = Held::by(agent.pid())?;
+    let known = MemoryUsage::of(agent.pid())?;
     agent.pick_from(services)?;
-    let busy = Held::by(agent.pid())?;
+    let busy = MemoryUsage::of(agent.pid())?;
     thread::sleep(settle);
-    let rested = Held::by(agent.pid())?;
+    let rested = MemoryUsage::of(agent.pid())?;
 
     let endpoints = (services * ENDPOINTS) as f64;
-    let a_piece = |held: &Held| (held.anonymous + held.shared) * 1024.0 / endpoints;
+    let per_endpoint = |usage: &MemoryUsage| (usage.anonymous + usage.shared) * 1024.0 / endpoints;
     let mib = |name: &str, kib: f64| Row::value(name, kib / 1024.0, "MiB");
     let rows = vec![
         mib("empty: anonymous", empty.anonymous).goal(Goal::value_at_most(EMPTY_MIB)),
@@ -39,9 +39,9 @@ pub fn run(smoke: bool) -> io::Result<Report> {
         mib("services known: anonymous", known.anonymous),
         mib("all picked from: anonymous", busy.anonymous),
         mib("all picked from: shared tables and counters", busy.shared),
-        Row::value("all picked from: anonymous + shared an endpoint", a_piece(&busy), "B")
+        Row::value("all picked from: anonymous + shared an endpoint", per_endpoint(&busy), "B")
             .goal(Goal::value_at_most(BYTES_AN_ENDPOINT)),
-        Row::value("at rest again: anonymous + shared an endpoint", a_piece(&rested), "B")
+        Row::value("at rest again: anonymous + shared an endpoint", per_endpoint(&rested), "B")
             .goal(Goal::value_at_most(BYTES_AN_ENDPOINT)),
     ];
     let mut report = Report::default();
@@ -51,7 +51,7 @@ pub fn run(smoke: bool) -> io::Result<Report> {
 }
 
 /// What a process holds, in KiB.
-struct Held {
+struct MemoryUsage {
     /// Its own.
     anonymous: f64,
     /// Its part of shared memory: tables and counters.
@@ -60,8 +60,8 @@ struct Held {
     resident: f64,
 }
 
-impl Held {
-    fn by(pid: u32) -> io::Result<Self> {
+impl MemoryUsage {
+    fn of(pid: u32) -> io::Result<Self> {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?)
             .ok_or_else(|| io::Error::other("smaps_rollup lacks a field"))
     }
@@ -85,12 +85,12 @@ mod tests {
 
     #[test]
     fn the_kernel_s_sums_are_read() {
-        let held = Held::parse(
+        let usage = MemoryUsage::parse(
             "55d0-7ffc ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss_Shmem:   12 kB\n\
              Shared_Clean: 0 kB\nAnonymous:      4321 kB\n",
         )
         .unwrap();
-        assert_eq!((held.anonymous, held.shared, held.resident), (4321.0, 12.0, 9000.0));
-        assert!(Held::parse("Rss: 1 kB\n").is_none());
+        assert_eq!((usage.anonymous, usage.shared, usage.resident), (4321.0, 12.0, 9000.0));
+        assert!(MemoryUsage::parse("Rss: 1 kB\n").is_none());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Effort, Job, mean, p99, paired, run_jobs};
+use super::jobs::{Effort, Job, mean, p99, paired, run_jobs};
 use crate::{
     bench::report::{Goal, Report, Row},
     sim::{
@@ -18,13 +18,13 @@ use crate::{
 };
 
 /// How many there are.
-pub const ENDPOINTS: usize = 20;
+pub(super) const ENDPOINTS: usize = 20;
 /// Of each endpoint.
-pub const WORKERS: usize = 4;
+pub(super) const WORKERS: usize = 4;
 /// Of the capacity that is there.
-pub const LOAD: f64 = 0.8;
+pub(super) const LOAD: f64 = 0.8;
 /// The slow endpoint, by this factor.
-pub const SLOWER: Nanos = 3;
+pub(super) const SLOWER: Nanos = 3;
 const SERVICES_MS: [Nanos; 3] = [1, 10, 100];
 
 /// Beyond this a p99 is no longer that of exact counts; random choice must be beyond it too.
@@ -32,7 +32,7 @@ const WITHIN_EXACT: f64 = 1.08;
 /// From this service time on. Below, counts are older than the requests they count.
 const EXACT_FROM_MS: Nanos = 10;
 /// With a slow endpoint the p99 is at most this part of own counts only's.
-pub const OF_OWN_COUNTS_WITH_SLOW: f64 = 0.4;
+pub(super) const OF_OWN_COUNTS_WITH_SLOW: f64 = 0.4;
 
 /// With these the standard error of a ratio is under 1%.
 const SEEDS: u64 = 5;
@@ -40,7 +40,7 @@ const REQUESTS: usize = 300_000;
 
 /// Whether all endpoints are alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Shape {
+pub(super) enum Shape {
     /// They are.
     Equal,
     /// One is slower.
@@ -49,7 +49,7 @@ pub enum Shape {
 
 /// Who calls.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Callers {
+pub(super) enum Callers {
     /// One process with 64 threads, which share counters.
     OneProcess,
     /// 50 processes of one thread each.
@@ -75,7 +75,12 @@ impl fmt::Display for Callers {
 }
 
 /// The scenario of both this bench and of its real counterpart.
-pub fn scenario(service_ms: Nanos, shape: Shape, callers: Callers, effort: &Effort) -> Scenario {
+pub(super) fn scenario(
+    service_ms: Nanos,
+    shape: Shape,
+    callers: Callers,
+    effort: &Effort,
+) -> Scenario {
     let service = service_ms * MILLISECOND;
     let mut backends = vec![Backend { zone: 0, weight: 1, workers: WORKERS, service }; ENDPOINTS];
     if shape == Shape::OneSlow {
@@ -111,7 +116,7 @@ struct Point {
 }
 
 /// Adds what was found to the report.
-pub fn run(effort: &Effort, report: &mut Report) {
+pub(super) fn run(effort: &Effort, report: &mut Report) {
     let mut places = Vec::new();
     for shape in [Shape::Equal, Shape::OneSlow] {
         for callers in [Callers::OneProcess, Callers::Fifty] {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::{Effort, Job, run_jobs};
+use super::jobs::{Effort, Job, run_jobs};
 use crate::{
     bench::report::{Goal, Report, Row},
     sim::{
@@ -99,7 +99,7 @@ impl Weights {
 }
 
 /// Adds what was found to the report.
-pub fn run(effort: &Effort, report: &mut Report) {
+pub(super) fn run(effort: &Effort, report: &mut Report) {
     let sets = grid();
     let concurrencies = effort.points(&CONCURRENCIES);
     let places: Vec<(&Weights, usize)> =

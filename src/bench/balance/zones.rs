@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::{Effort, Job, mean, p99, paired, run_jobs};
+use super::jobs::{Effort, Job, mean, p99, paired, run_jobs};
 use crate::{
     bench::report::{Goal, Report, Row},
     policy::{Policy, ZoneMode},
@@ -110,7 +110,7 @@ fn arm(zone: ZoneMode, agents: usize) -> Arm {
 }
 
 /// Adds what was found to the report.
-pub fn run(effort: &Effort, report: &mut Report) {
+pub(super) fn run(effort: &Effort, report: &mut Report) {
     for fleet in &FLEETS {
         fleet.run(effort, report);
     }

@@ -24,7 +24,7 @@ const BODY: usize = (1 << 20) - 1;
 /// Bytes of a head that is never finished.
 const HEAD: usize = 390_000;
 /// Between two tries of one connection: many of them are enough for a full core.
-const AGAIN: Duration = Duration::from_millis(20);
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 /// Whom to attack.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -34,34 +34,34 @@ pub struct Target {
     pub admin: SocketAddr,
 }
 
-type Running = Pin<Box<dyn Future<Output = ()>>>;
+type AttackFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// One way to attack.
 #[derive(Debug)]
 pub struct Attack {
     /// For people, and to choose it by.
     pub name: &'static str,
-    begin: fn(Target) -> Running,
+    start: fn(Target) -> AttackFuture,
 }
 
 /// No attack: what a caller takes that keeps every processor busy and asks nothing.
 pub const BUSY_LOOPS: Attack =
-    Attack { name: "busy loops that ask nothing", begin: |_| Box::pin(busy_loops()) };
+    Attack { name: "busy loops that ask nothing", start: |_| Box::pin(busy_loops()) };
 
 /// All of them; at last, all at once.
 pub const ATTACKS: &[Attack] = &[
-    Attack { name: "bodies, HTTP/2", begin: |target| Box::pin(bodies(target, "/v1/pick", false)) },
-    Attack { name: "bodies, HTTP/1.1", begin: |target| Box::pin(bodies_http1(target)) },
-    Attack { name: "messages, unary", begin: |target| Box::pin(bodies(target, UNARY, true)) },
-    Attack { name: "messages, sessions", begin: |target| Box::pin(bodies(target, SESSION, true)) },
-    Attack { name: "heads, HTTP/1.1", begin: |target| Box::pin(heads(target)) },
-    Attack { name: "frames, HTTP/2", begin: |target| Box::pin(frames(target)) },
-    Attack { name: "open requests", begin: |target| Box::pin(open_requests(target)) },
-    Attack { name: "unread answers", begin: |target| Box::pin(unread(target, 1 << 20)) },
-    Attack { name: "unread answers, no window", begin: |target| Box::pin(unread(target, 1)) },
-    Attack { name: "connections", begin: |target| Box::pin(connections(target)) },
-    Attack { name: "admin heads", begin: |target| Box::pin(admin_heads(target)) },
-    Attack { name: "everything", begin: |target| Box::pin(everything(target)) },
+    Attack { name: "bodies, HTTP/2", start: |target| Box::pin(bodies(target, "/v1/pick", false)) },
+    Attack { name: "bodies, HTTP/1.1", start: |target| Box::pin(bodies_http1(target)) },
+    Attack { name: "messages, unary", start: |target| Box::pin(bodies(target, UNARY, true)) },
+    Attack { name: "messages, sessions", start: |target| Box::pin(bodies(target, SESSION, true)) },
+    Attack { name: "heads, HTTP/1.1", start: |target| Box::pin(heads(target)) },
+    Attack { name: "frames, HTTP/2", start: |target| Box::pin(frames(target)) },
+    Attack { name: "open requests", start: |target| Box::pin(open_requests(target)) },
+    Attack { name: "unread answers", start: |target| Box::pin(unread(target, 1 << 20)) },
+    Attack { name: "unread answers, no window", start: |target| Box::pin(unread(target, 1)) },
+    Attack { name: "connections", start: |target| Box::pin(connections(target)) },
+    Attack { name: "admin heads", start: |target| Box::pin(admin_heads(target)) },
+    Attack { name: "everything", start: |target| Box::pin(everything(target)) },
 ];
 
 const UNARY: &str = "/pointsman.v1.Agent/Report";
@@ -75,7 +75,7 @@ impl Attack {
     pub fn run(&self, target: Target, lasts: Duration) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // Its time is over: that is how it ends.
-        runtime.block_on(async { timeout(lasts, (self.begin)(target)).await }).ok();
+        runtime.block_on(async { timeout(lasts, (self.start)(target)).await }).ok();
         Ok(())
     }
 }
@@ -94,7 +94,7 @@ async fn busy_loops() {
 
 async fn everything(target: Target) {
     let all = ATTACKS.iter().filter(|attack| attack.name != "everything");
-    join_all(all.map(|attack| (attack.begin)(target.clone()))).await;
+    join_all(all.map(|attack| (attack.start)(target.clone()))).await;
 }
 
 /// So many of these side by side, each for ever.
@@ -103,7 +103,7 @@ async fn side_by_side<F: Future<Output = io::Result<()>>>(count: usize, one: imp
         loop {
             // Refused, or hung up on.
             one().await.ok();
-            sleep(AGAIN).await;
+            sleep(RETRY_AFTER).await;
         }
     }))
     .await;
@@ -120,12 +120,13 @@ async fn bodies(target: Target, path: &'static str, grpc: bool) {
             let mut sender = sender.clone();
             async move {
                 while !sender.is_closed() {
-                    let Ok(answer) = sender.send_request(unfinished(path, grpc)).await else {
+                    let Ok(answer) = sender.send_request(unfinished_request(path, grpc)).await
+                    else {
                         break;
                     };
                     // A session's goes on; others say why not.
                     answer.into_body().collect().await.ok();
-                    sleep(AGAIN).await;
+                    sleep(RETRY_AFTER).await;
                 }
             }
         }));
@@ -136,10 +137,10 @@ async fn bodies(target: Target, path: &'static str, grpc: bool) {
     .await;
 }
 
-type Endless =
+type EndlessBody =
     StreamBody<Pin<Box<dyn stream::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
 
-fn unfinished(path: &str, grpc: bool) -> Request<Endless> {
+fn unfinished_request(path: &str, grpc: bool) -> Request<EndlessBody> {
     let content = if grpc { "application/grpc" } else { "application/json" };
     let piece = Bytes::from(vec![b' '; 64 << 10]);
     let pieces = std::iter::repeat_n(piece.clone(), BODY / piece.len());

@@ -12,7 +12,7 @@ use std::{
 
 use pointsman_table::{Random, Row};
 
-use super::{Service, TIMED_EVERY, UNDER_WAY};
+use super::service::{Service, TIMED_EVERY, UNDER_WAY};
 
 // Cache lines of their own in the real header; what matters is that nobody writes them.
 const GENERATION: usize = 16;

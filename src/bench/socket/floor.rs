@@ -31,7 +31,7 @@ use crate::{
     serve::http::PRODUCT,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// As many threads as the agent serves its socket with.
 const WORKERS: usize = 2;
 
@@ -54,7 +54,7 @@ impl FloorProcess {
         let floor = Self { process, folder };
         let start = clock::now();
         while std::os::unix::net::UnixStream::connect(floor.http()).is_err() {
-            if clock::now() - start > PATIENCE {
+            if clock::now() - start > TIMEOUT {
                 return Err(io::Error::other("the bare server did not start"));
             }
             thread::sleep(Duration::from_millis(10));
@@ -93,9 +93,9 @@ pub(super) fn serve(folder: &Path) -> io::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     runtime.block_on(async {
-        let grpc = Accepted(UnixListener::bind(grpc_socket(folder))?);
+        let grpc = Connections(UnixListener::bind(grpc_socket(folder))?);
         let grpc = tonic::transport::Server::builder()
-            .add_service(AgentServer::new(Canned))
+            .add_service(AgentServer::new(CannedAgent))
             .serve_with_incoming(grpc);
         let http = UnixListener::bind(http_socket(folder))?;
         tokio::select! {
@@ -106,9 +106,9 @@ pub(super) fn serve(folder: &Path) -> io::Result<()> {
 }
 
 /// Connections, as tonic takes them.
-struct Accepted(UnixListener);
+struct Connections(UnixListener);
 
-impl Stream for Accepted {
+impl Stream for Connections {
     type Item = io::Result<UnixStream>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -164,14 +164,14 @@ fn report() -> v1::ReportResponse {
     v1::ReportResponse { accepted: 1, unknown: Vec::new() }
 }
 
-struct Canned;
+struct CannedAgent;
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type AnswerStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl v1::agent_server::Agent for Canned {
-    type SessionStream = Answers<v1::SessionResponse>;
-    type WatchServiceStream = Answers<v1::WatchEvent>;
+impl v1::agent_server::Agent for CannedAgent {
+    type SessionStream = AnswerStream<v1::SessionResponse>;
+    type WatchServiceStream = AnswerStream<v1::WatchEvent>;
 
     async fn pick(
         &self,

@@ -1,24 +1,27 @@
 //! What a call over the socket costs beside a bare server of the same framing and bytes.
 //!
 //! - `floor`: those servers, as processes of their own: tonic and hyper with canned answers
-//! - `load`: callers that keep so many calls under way, over each protocol
+//! - `callers`: callers that keep so many calls under way, over each protocol
 //!
 //! Each way is measured in turns, ours and the floor's, so that whatever else runs on the machine
 //! meets both; a ratio is the mean of those of the turns.
 
 use std::{io, path::PathBuf, time::Duration};
 
-use hdrhistogram::Histogram;
-
-use self::{floor::FloorProcess, load::Load};
+use self::{
+    callers::Callers,
+    floor::FloorProcess,
+    stats::{CallStats, Transport},
+};
 use super::{
     agent_process::AgentProcess,
     report::{Goal, Report, Row},
 };
 use crate::sim::estimate::Estimate;
 
+mod callers;
 mod floor;
-mod load;
+mod stats;
 
 /// How long a turn takes, and how many there are: many short ones, since a shared machine has seconds
 /// in which only half of it is there.
@@ -39,53 +42,10 @@ pub struct Args {
     floor: Option<PathBuf>,
     /// Only calls that travel so.
     #[arg(long, value_enum)]
-    way: Option<Way>,
+    way: Option<Transport>,
     /// Only so many in flight.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     in_flight: Option<u16>,
-}
-
-/// How calls travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Way {
-    /// A gRPC call each, on one connection.
-    Unary,
-    /// On one stream, a call a message.
-    Session,
-    /// On one stream, all that are in flight in one message.
-    Batches,
-    /// HTTP/1.1 with keep-alive, a connection for each in flight.
-    Http,
-}
-
-/// What a caller saw: picks and reports in turn.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// From a call to its answer, in nanoseconds.
-    pub(super) took: Histogram<u64>,
-    pub(super) calls: u64,
-    pub(super) elapsed: Duration,
-}
-
-impl Seen {
-    pub(super) fn nothing() -> Self {
-        let took = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("sound bounds");
-        Self { took, calls: 0, elapsed: Duration::ZERO }
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.took.add(&other.took).expect("the same bounds");
-        self.calls += other.calls;
-        self.elapsed += other.elapsed;
-    }
-
-    fn p50(&self) -> f64 {
-        self.took.value_at_quantile(0.5) as f64 / 1e3
-    }
-
-    fn a_second(&self) -> f64 {
-        self.calls as f64 / self.elapsed.as_secs_f64()
-    }
 }
 
 /// Measures every way, or serves as the floor.
@@ -97,35 +57,35 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let (turn, turns) = if smoke { (TURN / 10, 1) } else { (TURN, TURNS) };
     let agent = AgentProcess::start(1)?;
     let bare = FloorProcess::start()?;
-    let ours = Load::new(agent.socket(), agent.socket())?;
-    let floor = Load::new(bare.grpc(), bare.http())?;
+    let ours = Callers::new(agent.socket(), agent.socket())?;
+    let floor = Callers::new(bare.grpc(), bare.http())?;
     let mut report = Report::default();
     let mut unary_at_many = 0.0;
     let mut session_at_many = 0.0;
-    for (way, title) in [
-        (Way::Unary, "gRPC, a call each"),
-        (Way::Session, "gRPC, a session, a call a message"),
-        (Way::Batches, "gRPC, a session, all in one message"),
-        (Way::Http, "HTTP/1.1 and JSON, kept alive"),
+    for (transport, title) in [
+        (Transport::Unary, "gRPC, a call each"),
+        (Transport::Session, "gRPC, a session, a call a message"),
+        (Transport::Batches, "gRPC, a session, all in one message"),
+        (Transport::Http, "HTTP/1.1 and JSON, kept alive"),
     ] {
-        if args.way.is_some_and(|only| only != way) {
+        if args.way.is_some_and(|only| only != transport) {
             continue;
         }
         let mut rows = Vec::new();
         for in_flight in args.in_flight.map_or(vec![1, MANY], |only| vec![only.into()]) {
-            let (mut own, mut bare) = (Seen::nothing(), Seen::nothing());
+            let (mut own, mut bare) = (CallStats::empty(), CallStats::empty());
             let (mut p50, mut a_second) = (Vec::new(), Vec::new());
             for _ in 0..turns {
                 let (one, other) =
-                    (ours.run(way, in_flight, turn)?, floor.run(way, in_flight, turn)?);
+                    (ours.run(transport, in_flight, turn)?, floor.run(transport, in_flight, turn)?);
                 p50.push(one.p50() / other.p50());
-                a_second.push(one.a_second() / other.a_second());
+                a_second.push(one.calls_per_second() / other.calls_per_second());
                 own.add(&one);
                 bare.add(&other);
             }
-            match (way, in_flight) {
-                (Way::Unary, MANY) => unary_at_many = own.a_second(),
-                (Way::Session, MANY) => session_at_many = own.a_second(),
+            match (transport, in_flight) {
+                (Transport::Unary, MANY) => unary_at_many = own.calls_per_second(),
+                (Transport::Session, MANY) => session_at_many = own.calls_per_second(),
                 _ => {}
             }
             let name = |what: &str| format!("{in_flight} in flight: {what}");
@@ -136,8 +96,8 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
                     .goal(Goal::ratio_at_most(OVER_FLOOR)),
             );
             rows.push(
-                Row::value(name("calls"), own.a_second(), "/s")
-                    .over(bare.a_second())
+                Row::value(name("calls"), own.calls_per_second(), "/s")
+                    .over(bare.calls_per_second())
                     .paired(Estimate::of(a_second))
                     .goal(Goal::ratio_above(1.0 / OVER_FLOOR)),
             );

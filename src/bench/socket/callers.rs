@@ -13,7 +13,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::{Seen, Way};
+use super::stats::{CallStats, Transport};
 use crate::{
     api::v1::{
         Outcome, PickRequest, PickResponse, Report, ReportRequest, SessionAnswer, SessionCall,
@@ -24,26 +24,33 @@ use crate::{
 };
 
 /// A caller of one server.
-pub(super) struct Load {
+pub(super) struct Callers {
     runtime: Runtime,
     grpc: PathBuf,
     http: PathBuf,
 }
 
-impl Load {
+impl Callers {
     pub(super) fn new(grpc: PathBuf, http: PathBuf) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { runtime, grpc, http })
     }
 
     /// Calls for so long, with so many under way.
-    pub(super) fn run(&self, way: Way, in_flight: usize, turn: Duration) -> io::Result<Seen> {
+    pub(super) fn run(
+        &self,
+        transport: Transport,
+        in_flight: usize,
+        turn: Duration,
+    ) -> io::Result<CallStats> {
         self.runtime.block_on(async {
-            match way {
-                Way::Unary => self.unary(in_flight, turn).await,
-                Way::Session => session(self.client().await?, in_flight, 1, turn).await,
-                Way::Batches => session(self.client().await?, in_flight, in_flight, turn).await,
-                Way::Http => self.http(in_flight, turn).await,
+            match transport {
+                Transport::Unary => self.unary(in_flight, turn).await,
+                Transport::Session => session(self.client().await?, in_flight, 1, turn).await,
+                Transport::Batches => {
+                    session(self.client().await?, in_flight, in_flight, turn).await
+                }
+                Transport::Http => self.http(in_flight, turn).await,
             }
         })
     }
@@ -59,30 +66,30 @@ impl Load {
         Ok(AgentClient::new(channel))
     }
 
-    async fn unary(&self, in_flight: usize, turn: Duration) -> io::Result<Seen> {
+    async fn unary(&self, in_flight: usize, turn: Duration) -> io::Result<CallStats> {
         let client = self.client().await?;
         let begin = clock::now();
         let mut callers = JoinSet::new();
         for _ in 0..in_flight {
             let mut client = client.clone();
             callers.spawn(async move {
-                let mut seen = Seen::nothing();
+                let mut stats = CallStats::empty();
                 while clock::now() - begin < turn {
                     let call = clock::now();
                     let picked = client.pick(pick()).await.map_err(io::Error::other)?;
                     let report = report(&picked.into_inner())?;
                     let called = clock::now();
-                    seen.call(called - call);
+                    stats.add_call(called - call);
                     client.report(report).await.map_err(io::Error::other)?;
-                    seen.call(clock::now() - called);
+                    stats.add_call(clock::now() - called);
                 }
-                io::Result::Ok(seen)
+                io::Result::Ok(stats)
             });
         }
         all(callers, begin).await
     }
 
-    async fn http(&self, in_flight: usize, turn: Duration) -> io::Result<Seen> {
+    async fn http(&self, in_flight: usize, turn: Duration) -> io::Result<CallStats> {
         let begin = clock::now();
         let mut callers = JoinSet::new();
         for _ in 0..in_flight {
@@ -94,36 +101,29 @@ impl Load {
                         .map_err(io::Error::other)?;
                 tokio::spawn(connection);
                 let pick = Bytes::from(serde_json::to_vec(&pick())?);
-                let mut seen = Seen::nothing();
+                let mut stats = CallStats::empty();
                 while clock::now() - begin < turn {
                     let call = clock::now();
                     let picked = post(&mut sender, "/v1/pick", pick.clone()).await?;
                     let called = clock::now();
-                    seen.call(called - call);
+                    stats.add_call(called - call);
                     let report = serde_json::to_vec(&report(&serde_json::from_slice(&picked)?)?)?;
                     let call = clock::now();
                     post(&mut sender, "/v1/report", report.into()).await?;
-                    seen.call(clock::now() - call);
+                    stats.add_call(clock::now() - call);
                 }
-                io::Result::Ok(seen)
+                io::Result::Ok(stats)
             });
         }
         all(callers, begin).await
     }
 }
 
-impl Seen {
-    fn call(&mut self, took: Duration) {
-        self.took.saturating_record(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
-        self.calls += 1;
-    }
-}
-
 /// What all callers of one turn saw together.
-async fn all(callers: JoinSet<io::Result<Seen>>, begin: Duration) -> io::Result<Seen> {
-    let mut sum = Seen::nothing();
-    for seen in callers.join_all().await {
-        sum.add(&seen?);
+async fn all(callers: JoinSet<io::Result<CallStats>>, begin: Duration) -> io::Result<CallStats> {
+    let mut sum = CallStats::empty();
+    for stats in callers.join_all().await {
+        sum.add(&stats?);
     }
     sum.elapsed = clock::now() - begin;
     Ok(sum)
@@ -158,7 +158,7 @@ async fn session(
     in_flight: usize,
     in_a_message: usize,
     turn: Duration,
-) -> io::Result<Seen> {
+) -> io::Result<CallStats> {
     let first = |id| SessionCall { id, call: Some(Call::Pick(pick())) };
     let calls: Vec<_> = (0..in_flight as u64).map(first).collect();
     let messages: Vec<_> = calls.chunks(in_a_message).map(message).collect();
@@ -167,15 +167,15 @@ async fn session(
     let begin = clock::now();
     let mut sent_at = vec![begin; in_flight];
     let mut responses = client.session(requests).await.map_err(io::Error::other)?.into_inner();
-    let mut seen = Seen::nothing();
+    let mut stats = CallStats::empty();
     let mut next = Vec::with_capacity(in_a_message);
-    while seen.elapsed < turn {
+    while stats.elapsed < turn {
         let Some(response) = responses.message().await.map_err(io::Error::other)? else {
             return Err(io::Error::other("the session ended"));
         };
         let now = clock::now();
         for answer in response.answers {
-            seen.call(now - sent_at[answer.id as usize]);
+            stats.add_call(now - sent_at[answer.id as usize]);
             next.push(call_after(answer)?);
             if next.len() == in_a_message {
                 for call in &next {
@@ -186,9 +186,9 @@ async fn session(
                 next.clear();
             }
         }
-        seen.elapsed = now - begin;
+        stats.elapsed = now - begin;
     }
-    Ok(seen)
+    Ok(stats)
 }
 
 fn message(calls: &[SessionCall]) -> SessionRequest {

@@ -4,14 +4,14 @@ use std::{fs, io, path::Path, time::Duration};
 
 /// What a thread did so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Work {
+pub(super) struct ThreadUsage {
     /// Time on a processor.
-    pub(super) ran: Duration,
+    pub(super) cpu_time: Duration,
     /// Times on one.
     pub(super) switches: u64,
 }
 
-impl Work {
+impl ThreadUsage {
     /// Of the thread with this folder below `/proc`.
     pub(super) fn of(thread: &Path) -> io::Result<Self> {
         Self::parse(&fs::read_to_string(thread.join("schedstat"))?)
@@ -21,8 +21,8 @@ impl Work {
     fn parse(statistics: &str) -> io::Result<Self> {
         let mut numbers = statistics.split_whitespace().map(str::parse);
         match (numbers.next(), numbers.nth(1)) {
-            (Some(Ok(ran)), Some(Ok(switches))) => {
-                Ok(Self { ran: Duration::from_nanos(ran), switches })
+            (Some(Ok(cpu_time)), Some(Ok(switches))) => {
+                Ok(Self { cpu_time: Duration::from_nanos(cpu_time), switches })
             }
             _ => Err(io::Error::other(format!("schedstat says {statistics:?}"))),
         }
@@ -42,7 +42,7 @@ pub fn processor_time(pid: u32, name: &str) -> io::Result<Option<Duration>> {
         // A thread may end meanwhile.
         let (Ok(called), Ok(statistics)) = (read("comm"), read("schedstat")) else { continue };
         if called.trim() == name {
-            *sum.get_or_insert(Duration::ZERO) += Work::parse(&statistics)?.ran;
+            *sum.get_or_insert(Duration::ZERO) += ThreadUsage::parse(&statistics)?.cpu_time;
         }
     }
     Ok(sum)

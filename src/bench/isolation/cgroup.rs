@@ -12,13 +12,13 @@ const DAEMONSET: &str = include_str!("../../../daemonset/daemonset.yaml");
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// A control group; removed when dropped.
-pub(super) struct Group {
+pub(super) struct Cgroup {
     path: PathBuf,
     limit: u64,
     kills: &'static str,
 }
 
-impl Group {
+impl Cgroup {
     pub(super) fn make() -> io::Result<Self> {
         let limit = limit().ok_or_else(|| io::Error::other("daemonset.yaml has no limit"))?;
         let is_v2 = Path::new(ROOT).join("cgroup.controllers").exists();
@@ -57,7 +57,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for Cgroup {
     fn drop(&mut self) {
         // Its processes have ended; an empty group costs nothing.
         fs::remove_dir(&self.path).ok();
@@ -68,27 +68,6 @@ impl Drop for Group {
 fn limit() -> Option<u64> {
     let limit = DAEMONSET.split("limits: {memory: ").nth(1)?.split("Mi}").next()?;
     Some(limit.parse::<u64>().ok()? << 20)
-}
-
-/// The most that was resident of a process since [`forget_peak`].
-pub(super) fn peak_mib(pid: u32) -> io::Result<f64> {
-    field(pid, "VmHWM:")
-}
-
-/// What is resident of it now.
-pub(super) fn resident_mib(pid: u32) -> io::Result<f64> {
-    field(pid, "VmRSS:")
-}
-
-pub(super) fn forget_peak(pid: u32) -> io::Result<()> {
-    fs::write(format!("/proc/{pid}/clear_refs"), "5")
-}
-
-fn field(pid: u32, name: &str) -> io::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
-    kib.map(|kib| kib / 1024.0).ok_or_else(|| io::Error::other(format!("no {name} in {status}")))
 }
 
 #[cfg(test)]

@@ -12,11 +12,8 @@ use std::{
 
 use pointsman_table::{Outcome, Pick, Picker, Request};
 
-use super::{
-    beside,
-    report::{Goal, Report, Row},
-};
 use crate::{
+    bench::report::{Goal, Report, Row},
     catalog::EndpointRef,
     clock,
     plan::Here,
@@ -24,6 +21,8 @@ use crate::{
     publish::{Memory, ServicePublisher, Setup, period, service::PLAN_EVERY},
     sim::pointsman::endpoint,
 };
+
+mod neighbours;
 
 const PROCESSES: usize = 200;
 const SLOTS: u32 = 1_000;
@@ -41,18 +40,18 @@ const MOST_OF_A_CORE: f64 = 100.0 * period::MOST_FOR_PASSES;
 pub fn run(smoke: bool) -> io::Result<Report> {
     let passes = if smoke { 20 } else { PASSES };
     let shards = std::thread::available_parallelism().map_or(1, usize::from) as u32;
-    let mut stage = Stage::new(shards)?;
+    let mut bench = PublishBench::new(shards)?;
     let mut report = Report::default();
-    let eager = stage.at_wanted_period(passes);
+    let unthrottled = bench.at_wanted_period(passes);
     // The publishing thread learns what a pass costs before its share of a core means anything.
-    stage.passes(passes / 10, true);
-    let busy = stage.passes(passes, true);
-    stage.end_all();
+    bench.passes(passes / 10, true);
+    let busy = bench.passes(passes, true);
+    bench.end_all();
     // What ended last has to be seen before nothing is left to see.
-    stage.passes(10, false);
-    let idle = stage.passes(passes, false);
+    bench.passes(10, false);
+    let idle = bench.passes(passes, false);
     let floor = bare_sum(shards as usize, passes);
-    let mut rows = eager.rows(floor);
+    let mut rows = unthrottled.rows(floor);
     rows.extend(busy.rows("busy"));
     rows.extend(idle.rows("idle"));
     report
@@ -63,7 +62,7 @@ pub fn run(smoke: bool) -> io::Result<Report> {
         .notes
         .push("The floor is the sum of as many started and ended counters, and no more.".into());
     report
-        .section("A service with a request every millisecond, beside", beside::rows(smoke)?)
+        .section("A service with a request every millisecond, beside", neighbours::rows(smoke)?)
         .notes
         .push(
             "The floor of a period is that of the same service alone; that of a share is a thread \
@@ -78,7 +77,7 @@ struct Process {
     under_way: Vec<Pick>,
 }
 
-struct Stage {
+struct PublishBench {
     publisher: ServicePublisher,
     processes: Vec<Process>,
     /// Virtual: the publisher is told that a period went by, whatever the picks took.
@@ -88,19 +87,19 @@ struct Stage {
 }
 
 /// What passes cost that come as often as the service time asks for.
-struct Eager {
+struct UnthrottledCosts {
     plain: Vec<Duration>,
     planning: Vec<Duration>,
 }
 
 /// What so many passes took.
-struct Passed {
+struct PassCosts {
     costs: Vec<Duration>,
     period: Duration,
     elapsed: Duration,
 }
 
-impl Stage {
+impl PublishBench {
     fn new(shards: u32) -> io::Result<Self> {
         let mut publisher = ServicePublisher::new(Setup {
             name: "bench".into(),
@@ -134,8 +133,8 @@ impl Stage {
         Ok(Self { publisher, processes, now: Duration::ZERO, period, cost: Duration::ZERO })
     }
 
-    fn at_wanted_period(&mut self, passes: u32) -> Eager {
-        let mut eager = Eager { plain: Vec::new(), planning: Vec::new() };
+    fn at_wanted_period(&mut self, passes: u32) -> UnthrottledCosts {
+        let mut unthrottled = UnthrottledCosts { plain: Vec::new(), planning: Vec::new() };
         let mut planned_at = self.now;
         for pass in 0..passes {
             self.processes.iter_mut().for_each(|process| process.work(pass as usize));
@@ -143,13 +142,13 @@ impl Stage {
             let cost = self.pass();
             if plans {
                 planned_at = self.now;
-                eager.planning.push(cost);
+                unthrottled.planning.push(cost);
             } else {
-                eager.plain.push(cost);
+                unthrottled.plain.push(cost);
             }
             self.now += self.publisher.wanted_period();
         }
-        eager
+        unthrottled
     }
 
     fn pass(&mut self) -> Duration {
@@ -158,7 +157,7 @@ impl Stage {
         clock::thread_time() - start
     }
 
-    fn passes(&mut self, passes: u32, busy: bool) -> Passed {
+    fn passes(&mut self, passes: u32, busy: bool) -> PassCosts {
         let from = self.now;
         let mut costs = Vec::with_capacity(passes as usize);
         for pass in 0..passes {
@@ -173,7 +172,7 @@ impl Stage {
             self.period = period::affordable(self.publisher.wanted_period(), needed, self.period);
             self.now += self.period;
         }
-        Passed { costs, period: self.period, elapsed: self.now - from }
+        PassCosts { costs, period: self.period, elapsed: self.now - from }
     }
 
     fn end_all(&mut self) {
@@ -196,7 +195,7 @@ impl Process {
     }
 }
 
-impl Eager {
+impl UnthrottledCosts {
     fn rows(&self, floor: f64) -> Vec<Row> {
         let mut rows = vec![Row::value("busy: a pass", median(&self.plain), "us").over(floor)];
         if !self.planning.is_empty() {
@@ -206,7 +205,7 @@ impl Eager {
     }
 }
 
-impl Passed {
+impl PassCosts {
     fn rows(&self, when: &str) -> Vec<Row> {
         let spent: Duration = self.costs.iter().sum();
         let share = 100.0 * spent.as_secs_f64() / self.elapsed.as_secs_f64();

@@ -20,7 +20,7 @@ pub(super) fn post(stream: &mut UnixStream, path: &str, body: &str) -> io::Resul
 }
 
 /// The same, where the answer has to have this status.
-pub(super) fn post_wants(
+pub(super) fn post_expecting(
     stream: &mut UnixStream,
     path: &str,
     body: &str,

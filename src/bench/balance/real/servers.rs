@@ -15,7 +15,7 @@ use std::{
 use super::message::Message;
 
 /// How often a thread looks whether it is to stop.
-const LOOK: Duration = Duration::from_millis(100);
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// All endpoints of a service.
 pub(super) struct Servers {
@@ -31,7 +31,7 @@ impl Servers {
         let mut servers = Self { addresses: Vec::new(), stopping, workers: Vec::new() };
         for &slower in slower {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-            socket.set_read_timeout(Some(LOOK))?;
+            socket.set_read_timeout(Some(STOP_CHECK_INTERVAL))?;
             servers.addresses.push(socket.local_addr()?);
             for _ in 0..workers {
                 let (socket, stopping) = (socket.try_clone()?, servers.stopping.clone());

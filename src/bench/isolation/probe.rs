@@ -12,7 +12,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    bench::{agent_process::service_name, post::post_wants},
+    bench::{agent_process::service_name, http_client::post_expecting},
     clock,
 };
 
@@ -20,19 +20,19 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(5);
 /// A pick that takes so long counts as failed. How soon picks are answered is judged apart, and not in a
 /// smoke run, which shares its machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The picks of some time.
-pub(super) struct Picks {
+pub(super) struct PickStats {
     micros: Histogram<u64>,
     /// Those that were not answered, or with an error.
     pub(super) failed: u64,
 }
 
-impl Picks {
+impl PickStats {
     /// For so long, or until it is over.
     pub(super) fn of(socket: &Path, lasts: Duration, over: &AtomicBool) -> io::Result<Self> {
-        let longest = PATIENCE.as_micros() as u64;
+        let longest = TIMEOUT.as_micros() as u64;
         let micros = Histogram::new_with_max(longest, 3).map_err(io::Error::other)?;
         let mut picks = Self { micros, failed: 0 };
         let mut connection = None;
@@ -40,7 +40,7 @@ impl Picks {
         // Its source may still be reading.
         while pick_and_report(socket, &mut connection).is_err() {
             connection = None;
-            if clock::now() - begin > lasts + PATIENCE {
+            if clock::now() - begin > lasts + TIMEOUT {
                 return Err(io::Error::other("not one pick was answered"));
             }
         }
@@ -69,15 +69,15 @@ impl Picks {
 fn pick_and_report(socket: &Path, connection: &mut Option<UnixStream>) -> io::Result<()> {
     if connection.is_none() {
         let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
         *connection = Some(stream);
     }
     let stream = connection.as_mut().ok_or_else(|| io::Error::other("no connection"))?;
     let pick = format!("{{\"service\":\"{}\"}}", service_name(0));
-    let picked = post_wants(stream, "/v1/pick", &pick, 200)?;
+    let picked = post_expecting(stream, "/v1/pick", &pick, 200)?;
     let lease = picked.split("\"lease\":\"").nth(1).and_then(|rest| rest.split('"').next());
     let lease = lease.ok_or_else(|| io::Error::other(picked.clone()))?;
     let report = format!("{{\"reports\":[{{\"lease\":\"{lease}\",\"outcome\":\"SUCCESS\"}}]}}");
-    post_wants(stream, "/v1/report", &report, 200).map(drop)
+    post_expecting(stream, "/v1/report", &report, 200).map(drop)
 }

@@ -32,7 +32,7 @@ impl Message {
 
 /// What a caller is to do; an argument of its process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct CallerSetup {
     /// Where the table can be opened.
     pub(super) table: String,
     /// Where its own counters can be opened.
@@ -51,11 +51,11 @@ pub(super) struct Order {
 
 /// What it saw; a line on its standard output.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct CallerResult {
     /// Latencies of measured requests, in microseconds.
     pub(super) latencies_us: Vec<u32>,
     /// Measured requests that never came back.
-    pub(super) lost: u32,
+    pub(super) unanswered: u32,
 }
 
 #[cfg(test)]

@@ -6,11 +6,11 @@
 
 use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
-use super::{
-    report::{Goal, Row},
-    threads::processor_time,
-};
 use crate::{
+    bench::{
+        report::{Goal, Row},
+        thread_usage::processor_time,
+    },
     catalog::{Catalog, Change, Endpoint, Labels, Port, Service, ServiceName, SourceId},
     clock,
     identity::Identity,
@@ -22,7 +22,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(1);
 /// For the tables in which nothing moves to fall asleep.
 const SETTLE: Duration = Duration::from_secs(3);
-const WATCHED: Duration = Duration::from_secs(10);
+const MEASURED: Duration = Duration::from_secs(10);
 /// How long a request of the other services takes, in ticks.
 const REQUEST_TICKS: usize = 20;
 /// In percent of a core.
@@ -32,7 +32,7 @@ const ONE: Identity = Identity::Uid(1);
 const OTHER: Identity = Identity::Uid(2);
 
 /// What goes on beside the busy service.
-struct Scene {
+struct Neighbours {
     name: &'static str,
     /// Tables of a service of their own each, or of one service by as many labels.
     tables: usize,
@@ -41,16 +41,16 @@ struct Scene {
     request_every: Option<usize>,
 }
 
-const SCENES: [Scene; 5] = [
-    Scene::open("1,000 services with a request open in each", 1_000, false),
-    Scene::open("768 selectors of one caller with a lease each", 768, true),
-    Scene::open("100 services with a request open in each", 100, false),
+const NEIGHBOURS: [Neighbours; 5] = [
+    Neighbours::open("1,000 services with a request open in each", 1_000, false),
+    Neighbours::open("768 selectors of one caller with a lease each", 768, true),
+    Neighbours::open("100 services with a request open in each", 100, false),
     // 30 x 3 a second.
-    Scene::asked("30 services asked three times a second each", 30, 11),
-    Scene::asked("768 services of one caller, all busy", 768, 1),
+    Neighbours::asked("30 services asked three times a second each", 30, 11),
+    Neighbours::asked("768 services of one caller, all busy", 768, 1),
 ];
 
-impl Scene {
+impl Neighbours {
     const fn open(name: &'static str, tables: usize, labels: bool) -> Self {
         Self { name, tables, labels, request_every: None }
     }
@@ -63,26 +63,26 @@ impl Scene {
 /// The busy service alone, then beside each of the scenes.
 pub(super) fn rows(smoke: bool) -> io::Result<Vec<Row>> {
     let part = if smoke { 20 } else { 1 };
-    let bare = bare_wakeups(WATCHED / part)?;
-    let alone = Scene::open("alone", 0, false).run(part)?;
+    let bare = bare_wakeups(MEASURED / part)?;
+    let alone = Neighbours::open("alone", 0, false).run(part)?;
     let mut rows = alone.rows("alone", None, bare);
-    for scene in SCENES {
-        let tables = scene.tables / part as usize;
-        let seen = Scene { tables, ..scene }.run(part)?;
-        rows.extend(seen.rows(scene.name, Some(alone.period_ms), bare));
+    for neighbours in NEIGHBOURS {
+        let tables = neighbours.tables / part as usize;
+        let measurement = Neighbours { tables, ..neighbours }.run(part)?;
+        rows.extend(measurement.rows(neighbours.name, Some(alone.period_ms), bare));
     }
     Ok(rows)
 }
 
 /// Percent of a core that a thread takes which waits for every tick, as the publishing thread does,
 /// and does nothing.
-fn bare_wakeups(how_long: Duration) -> io::Result<f64> {
+fn bare_wakeups(duration: Duration) -> io::Result<f64> {
     const NAME: &str = "waits";
     let from = clock::now();
     let thread =
         thread::Builder::new().name(NAME.into()).spawn(move || -> io::Result<Duration> {
             let never_rung = Bell::new()?;
-            while clock::now() - from < how_long {
+            while clock::now() - from < duration {
                 let since = (clock::now() - from).as_nanos() % TICK.as_nanos();
                 Bell::wait_for([&never_rung], TICK - Duration::from_nanos(since as u64));
             }
@@ -98,25 +98,26 @@ fn bare_wakeups(how_long: Duration) -> io::Result<f64> {
 }
 
 /// What the busy service and the thread had.
-struct Seen {
+struct Measurement {
     period_ms: f64,
     percent: f64,
 }
 
-impl Seen {
-    fn rows(&self, scene: &str, alone: Option<f64>, bare: f64) -> Vec<Row> {
-        let period = Row::value(format!("{scene}: its period"), self.period_ms, "ms");
+impl Measurement {
+    fn rows(&self, neighbours: &str, alone: Option<f64>, bare: f64) -> Vec<Row> {
+        let period = Row::value(format!("{neighbours}: its period"), self.period_ms, "ms");
         let period = match alone {
             Some(alone) => period.over(alone).goal(Goal::ratio_at_most(1.1)),
             None => period,
         };
-        let share = Row::value(format!("{scene}: the thread's share of a core"), self.percent, "%");
+        let share =
+            Row::value(format!("{neighbours}: the thread's share of a core"), self.percent, "%");
         vec![period, share.over(bare).goal(Goal::value_at_most(MOST_OF_A_CORE))]
     }
 }
 
-impl Scene {
-    fn run(&self, part: u32) -> io::Result<Seen> {
+impl Neighbours {
+    fn run(&self, part: u32) -> io::Result<Measurement> {
         let catalog = Arc::new(Catalog::new(["bench"]));
         let policies = ConfigPolicies::default();
         let tables = Tables::start(catalog.clone(), policies, Here::default(), 1)?;
@@ -128,7 +129,8 @@ impl Scene {
                 false => open(format!("other-{number}"), None),
             })
             .collect::<io::Result<_>>()?;
-        let mut traffic = Traffic { scene: self, busy, others, held: VecDeque::new(), ticks: 0 };
+        let mut traffic =
+            Traffic { neighbours: self, busy, others, held: VecDeque::new(), ticks: 0 };
         if self.request_every.is_none() {
             for other in &traffic.others {
                 traffic.held.push_back(pick(other, OTHER)?);
@@ -137,12 +139,12 @@ impl Scene {
         traffic.run(SETTLE / part)?;
         let (from, spent, published) =
             (clock::now(), publishing_time()?, traffic.busy.publication());
-        traffic.run(WATCHED / part)?;
+        traffic.run(MEASURED / part)?;
         let elapsed = (clock::now() - from).as_secs_f64();
         let published = traffic.busy.publication().wrapping_sub(published);
         let spent = publishing_time()?.saturating_sub(spent);
         tables.stop();
-        Ok(Seen {
+        Ok(Measurement {
             period_ms: elapsed * 1e3 / f64::from(published),
             percent: 100.0 * spent.as_secs_f64() / elapsed,
         })
@@ -150,7 +152,7 @@ impl Scene {
 }
 
 struct Traffic<'a> {
-    scene: &'a Scene,
+    neighbours: &'a Neighbours,
     busy: Arc<Live>,
     others: Vec<Arc<Live>>,
     held: VecDeque<Held>,
@@ -158,14 +160,14 @@ struct Traffic<'a> {
 }
 
 impl Traffic<'_> {
-    fn run(&mut self, how_long: Duration) -> io::Result<()> {
-        let end = clock::now() + how_long;
+    fn run(&mut self, duration: Duration) -> io::Result<()> {
+        let end = clock::now() + duration;
         while clock::now() < end {
             let request = pick(&self.busy, ONE)?;
             thread::sleep(TICK);
             request.end(Outcome::Success, Some(TICK * 10));
             self.ticks += 1;
-            if let Some(every) = self.scene.request_every
+            if let Some(every) = self.neighbours.request_every
                 && self.ticks.is_multiple_of(every)
             {
                 let turn = self.ticks / every % self.others.len();
