@@ -25,7 +25,7 @@ pub(super) fn section(smoke: bool, report: &mut Report) -> io::Result<()> {
     for endpoints in ENDPOINTS {
         let name = format!("instructions of pick + done, {endpoints} endpoints");
         let (Some((ours, floor)), Some(usual)) = (both(endpoints)?, usual) else {
-            unavailable = Some("Not measure: there is no valgrind here.".to_owned());
+            unavailable = Some("Not counted: there is no valgrind here.".to_owned());
             rows.push(Row::unmeasured(name, ""));
             continue;
         };
@@ -39,7 +39,7 @@ pub(super) fn section(smoke: bool, report: &mut Report) -> io::Result<()> {
         None => Row::unmeasured(name, ""),
     };
     rows.push(row.goal(Goal::value_at_most(0.0)));
-    report.section("Measure by valgrind, over the floor's", rows).notes.extend(unavailable);
+    report.section("Counted by valgrind, over the floor's", rows).notes.extend(unavailable);
     Ok(())
 }
 
