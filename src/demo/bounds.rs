@@ -15,7 +15,7 @@
 //! Each bound is about the geometric mean of the two nearest runs. Random choice has its p99 at the
 //! deadline, so that the true ratio is smaller.
 
-use super::{scene::Arm, tally::Tally};
+use super::{scenario::Arm, tally::Tally};
 
 /// Largest p99 of the pick arm, in those of random choice.
 const P99: f64 = 0.45;
@@ -54,8 +54,8 @@ pub(crate) fn bounds(tally: &Tally) -> [Bound; 2] {
         Bound {
             name: "max/mean in flight",
             unit: "",
-            value: pick.spread.max_over_mean,
-            floor: random.spread.max_over_mean,
+            value: pick.in_flight.max_over_mean,
+            floor: random.in_flight.max_over_mean,
             most: MAX_OVER_MEAN,
         },
     ]

@@ -16,22 +16,22 @@ use tokio::{
     sync::mpsc,
 };
 
-use super::message::{News, Order};
+use super::message::{ChildMessage, ParentMessage};
 
-/// A child that takes orders and has news.
-pub(crate) struct Player {
+/// A child that takes orders and has messages.
+pub(crate) struct ChildProcess {
     /// Killed when dropped.
     _child: Child,
     input: ChildStdin,
 }
 
-impl Player {
-    /// Starts a part with its setup; its news come through `news` with `number`, None at their end.
+impl ChildProcess {
+    /// Starts a part with its setup; its messages come through `messages` with `number`, None at their end.
     pub(crate) async fn start<T: Serialize>(
         part: &str,
         setup: &T,
         number: usize,
-        news: mpsc::UnboundedSender<(usize, Option<News>)>,
+        messages: mpsc::UnboundedSender<(usize, Option<ChildMessage>)>,
     ) -> io::Result<Self> {
         let mut command = Command::new(env::current_exe()?);
         command.args(["demo", "--part", part]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -44,20 +44,20 @@ impl Player {
             let mut lines = BufReader::new(output).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 match serde_json::from_str(&line) {
-                    Ok(line) => _ = news.send((number, Some(line))),
+                    Ok(line) => _ = messages.send((number, Some(line))),
                     Err(error) => eprintln!("a child's line: {error}: {line}"),
                 }
             }
             // The demo no longer listens when it is over.
-            _ = news.send((number, None));
+            _ = messages.send((number, None));
         });
-        let mut player = Self { _child: child, input };
-        player.write(setup).await?;
-        Ok(player)
+        let mut child = Self { _child: child, input };
+        child.write(setup).await?;
+        Ok(child)
     }
 
-    pub(crate) async fn order(&mut self, order: &Order) -> io::Result<()> {
-        self.write(order).await
+    pub(crate) async fn send(&mut self, message: &ParentMessage) -> io::Result<()> {
+        self.write(message).await
     }
 
     async fn write<T: Serialize>(&mut self, line: &T) -> io::Result<()> {
@@ -85,7 +85,7 @@ pub(crate) fn agent(services: &Path, socket: &Path, zone: &str, log: &Path) -> i
 }
 
 /// In the child, before all else: it ends when the demo does, however that happens.
-pub(crate) fn tie_to_parent() -> io::Result<()> {
+pub(crate) fn exit_with_parent() -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::TERM))?)
 }
 

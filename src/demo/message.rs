@@ -13,20 +13,20 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
 use super::{
-    balance::Spread,
-    scene::{Arm, Change, Run},
+    in_flight::InFlightStats,
+    scenario::{Arm, Change, RunConfig},
 };
 
 /// The first line that a process with the back-ends of one arm reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BackEndSetup {
-    pub(crate) run: Run,
+    pub(crate) run: RunConfig,
 }
 
 /// The first line that a caller reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CallerSetup {
-    pub(crate) run: Run,
+    pub(crate) run: RunConfig,
     /// Its number among all callers.
     pub(crate) number: usize,
     /// Requests per second and arm.
@@ -39,7 +39,7 @@ pub(crate) struct CallerSetup {
 
 /// Every other line to a child.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
+pub(crate) enum ParentMessage {
     /// The members of the service are these now. A caller knows of them as a virtual IP does.
     Members(Vec<usize>),
     /// The load begins now.
@@ -53,13 +53,13 @@ pub(crate) enum Order {
 
 /// The lines from a child.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum News {
+pub(crate) enum ChildMessage {
     /// The back-ends listen here, by number.
     Listening(Vec<SocketAddr>),
     /// What the back-ends have in flight now; max/mean since the last such line.
-    Gauge(Spread),
+    Gauge(InFlightStats),
     /// What the back-ends measured from the warm-up to the end.
-    Measured(Spread),
+    Measured(InFlightStats),
     /// Requests that ended, by arm, and by how much each arrival came too late, in microseconds.
     Requests { ended: [Vec<Request>; Arm::ALL.len()], late: Vec<u32> },
     /// The caller has no more requests.
@@ -107,8 +107,8 @@ pub(crate) fn micros(time: Duration) -> u32 {
 }
 
 /// A child's side: its setup, then its orders until the parent is gone.
-pub(crate) fn from_parent<T: DeserializeOwned>() -> io::Result<(T, mpsc::UnboundedReceiver<Order>)>
-{
+pub(crate) fn receive_from_parent<T: DeserializeOwned>()
+-> io::Result<(T, mpsc::UnboundedReceiver<ParentMessage>)> {
     let mut first = String::new();
     io::stdin().lock().read_line(&mut first)?;
     let setup = serde_json::from_str(&first)?;
@@ -125,7 +125,7 @@ pub(crate) fn from_parent<T: DeserializeOwned>() -> io::Result<(T, mpsc::Unbound
 }
 
 /// A child's side: one line to the parent.
-pub(crate) fn to_parent(news: &News) -> io::Result<()> {
+pub(crate) fn send_to_parent(news: &ChildMessage) -> io::Result<()> {
     let mut line = serde_json::to_vec(news)?;
     line.push(b'\n');
     let mut out = io::stdout().lock();

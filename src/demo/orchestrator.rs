@@ -16,32 +16,34 @@ use tokio::{
 };
 
 use super::{
-    Args, Output,
-    balance::Spread,
-    caller::Agent,
-    child::{self, Player},
-    live::Live,
-    message::{BackEndSetup, CallerSetup, News, Order},
-    scene::{AT_START, Arm, CALLERS_PER_ZONE, Change, DEADLINE, DRAIN, RATE, Run, SERVICE, ZONES},
-    services::Services,
+    args::{Args, Output},
+    caller::AgentClient,
+    child_process::{self, ChildProcess},
+    in_flight::InFlightStats,
+    message::{BackEndSetup, CallerSetup, ChildMessage, ParentMessage},
+    process_usage::{ProcessorTicks, cpu_seconds, resident_mib},
+    progress::Progress,
+    scenario::{
+        AT_START, Arm, CALLERS_PER_ZONE, Change, DEADLINE, DRAIN, RATE, RunConfig, SERVICE, ZONES,
+    },
+    services::ServicesFile,
     summary::{AgentCost, Summary},
     tally::Tally,
-    usage::{Machine, cpu_seconds, resident_mib},
 };
 use crate::clock;
 
 /// How long children may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 const CALLERS: usize = ZONES.len() * CALLERS_PER_ZONE;
 
 /// Runs the demo; whether its bounds are met. All of its processes have ended then.
-pub(crate) async fn perform(args: &Args) -> io::Result<bool> {
+pub(crate) async fn run(args: &Args) -> io::Result<bool> {
     let folder = Folder::new()?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut terminated = signal(SignalKind::terminate())?;
     let summary = tokio::select! {
-        summary = play(args, &folder.0) => summary?,
+        summary = compare(args, &folder.0) => summary?,
         _ = interrupted.recv() => return Err(io::Error::other("interrupted")),
         _ = terminated.recv() => return Err(io::Error::other("terminated")),
     };
@@ -52,62 +54,67 @@ pub(crate) async fn perform(args: &Args) -> io::Result<bool> {
     Ok(summary.met())
 }
 
-async fn play(args: &Args, folder: &Path) -> io::Result<Summary> {
-    let run = args.run();
-    let (mut stage, addresses) = Stage::back_ends(run).await?;
-    let mut services = Services::new(folder, args.random, addresses[Arm::Pick as usize].clone());
-    services.write(&stage.members)?;
+async fn compare(args: &Args, folder: &Path) -> io::Result<Summary> {
+    let run = args.run_config();
+    let (mut orchestrator, addresses) = Orchestrator::back_ends(run).await?;
+    let mut services =
+        ServicesFile::new(folder, args.random, addresses[Arm::Pick as usize].clone());
+    services.write(&orchestrator.members)?;
     let agents = Agents::start(folder, services.path()).await?;
-    stage.callers(run, folder, &addresses).await?;
-    let mut live = (args.output == Output::Table).then(Live::new);
-    if live.is_some() {
+    orchestrator.callers(run, folder, &addresses).await?;
+    let mut progress = (args.output == Output::Table).then(Progress::new);
+    if progress.is_some() {
         println!("{}", introduction());
     }
-    stage.order_all(&Order::Members(stage.members.clone())).await?;
+    orchestrator.send_to_all(&ParentMessage::Members(orchestrator.members.clone())).await?;
 
-    let (used, machine) = (agents.cpu(), Machine::now().unwrap_or_default());
+    let (used, machine) = (agents.cpu(), ProcessorTicks::now().unwrap_or_default());
     let begin = clock::now();
-    stage.order_all(&Order::Begin).await?;
+    orchestrator.send_to_all(&ParentMessage::Begin).await?;
     let mut due = timetable(run);
     due.reverse();
     while let Some((at, what)) = due.pop() {
-        stage.listen_until(begin + at).await?;
+        orchestrator.handle_until(begin + at).await?;
         match what {
-            Due::Change(change) => {
-                stage.change(change, &mut services).await?;
-                live.as_mut().map_or(Ok(()), |live| live.change(at, change))?;
+            Step::Change(change) => {
+                orchestrator.change(change, &mut services).await?;
+                progress.as_mut().map_or(Ok(()), |progress| progress.change(at, change))?;
             }
-            Due::Close(back_end) => stage.order_back_ends(&Order::Close(back_end)).await?,
-            Due::Second => {
-                let tally = &mut stage.tally;
-                live.as_mut().map_or(Ok(()), |live| live.second(at, run.length, tally))?;
+            Step::Close(back_end) => {
+                orchestrator.send_to_back_ends(&ParentMessage::Close(back_end)).await?
+            }
+            Step::Second => {
+                let tally = &mut orchestrator.tally;
+                progress
+                    .as_mut()
+                    .map_or(Ok(()), |progress| progress.show_second(at, run.length, tally))?;
                 tally.next_second();
             }
         }
     }
     let agents = agents.cost(used);
-    let busy = Machine::now().unwrap_or_default().busy_since(machine);
-    stage.finish().await?;
-    Ok(Summary { run, tally: stage.tally, agents, busy, connections: CALLERS })
+    let busy = ProcessorTicks::now().unwrap_or_default().busy_since(machine);
+    orchestrator.finish().await?;
+    Ok(Summary { run, tally: orchestrator.tally, agents, busy, connections: CALLERS })
 }
 
 /// What the demo does when.
-enum Due {
+enum Step {
     Change(Change),
     /// A removed back-end has drained.
     Close(usize),
     Second,
 }
 
-fn timetable(run: Run) -> Vec<(Duration, Due)> {
+fn timetable(run: RunConfig) -> Vec<(Duration, Step)> {
     let mut due = Vec::new();
     for (at, change) in run.changes() {
         if let Change::Remove(it) = change {
-            due.push((at + DRAIN, Due::Close(it)));
+            due.push((at + DRAIN, Step::Close(it)));
         }
-        due.push((at, Due::Change(change)));
+        due.push((at, Step::Change(change)));
     }
-    due.extend((1..=run.length.as_secs()).map(|at| (Duration::from_secs(at), Due::Second)));
+    due.extend((1..=run.length.as_secs()).map(|at| (Duration::from_secs(at), Step::Second)));
     due.sort_by_key(|(at, _)| *at);
     due
 }
@@ -123,49 +130,50 @@ fn introduction() -> String {
 }
 
 /// All children but the agents: the back-ends of each arm, then the callers.
-struct Stage {
-    players: Vec<Player>,
-    news: mpsc::UnboundedReceiver<(usize, Option<News>)>,
-    to_stage: mpsc::UnboundedSender<(usize, Option<News>)>,
+struct Orchestrator {
+    children: Vec<ChildProcess>,
+    messages: mpsc::UnboundedReceiver<(usize, Option<ChildMessage>)>,
+    sender: mpsc::UnboundedSender<(usize, Option<ChildMessage>)>,
     members: Vec<usize>,
     tally: Tally,
     /// Callers that have told everything.
-    over: usize,
+    finished_callers: usize,
     /// What the back-ends of an arm measured.
-    measured: [Option<Spread>; Arm::ALL.len()],
+    measured: [Option<InFlightStats>; Arm::ALL.len()],
 }
 
 type Addresses = [Vec<SocketAddr>; Arm::ALL.len()];
 
-impl Stage {
-    async fn back_ends(run: Run) -> io::Result<(Self, Addresses)> {
-        let (to_stage, news) = mpsc::unbounded_channel();
-        let mut stage = Self {
-            players: Vec::new(),
-            news,
-            to_stage,
+impl Orchestrator {
+    async fn back_ends(run: RunConfig) -> io::Result<(Self, Addresses)> {
+        let (sender, messages) = mpsc::unbounded_channel();
+        let mut orchestrator = Self {
+            children: Vec::new(),
+            messages,
+            sender,
             members: (0..AT_START).collect(),
             tally: Tally::new(),
-            over: 0,
+            finished_callers: 0,
             measured: Default::default(),
         };
         for arm in 0..Arm::ALL.len() {
-            let news = stage.to_stage.clone();
-            let player = Player::start("back-ends", &BackEndSetup { run }, arm, news).await?;
-            stage.players.push(player);
+            let messages = orchestrator.sender.clone();
+            let child =
+                ChildProcess::start("back-ends", &BackEndSetup { run }, arm, messages).await?;
+            orchestrator.children.push(child);
         }
         let mut addresses = Addresses::default();
         while addresses.iter().any(Vec::is_empty) {
-            match timeout(PATIENCE, stage.news.recv()).await {
-                Ok(Some((arm, Some(News::Listening(at))))) => addresses[arm] = at,
-                Ok(Some((arm, Some(News::Gauge(_))))) if arm < addresses.len() => {}
+            match timeout(TIMEOUT, orchestrator.messages.recv()).await {
+                Ok(Some((arm, Some(ChildMessage::Listening(at))))) => addresses[arm] = at,
+                Ok(Some((arm, Some(ChildMessage::Gauge(_))))) if arm < addresses.len() => {}
                 other => return Err(io::Error::other(format!("back-ends: {other:?}"))),
             }
         }
-        Ok((stage, addresses))
+        Ok((orchestrator, addresses))
     }
 
-    async fn callers(&mut self, run: Run, folder: &Path, to: &Addresses) -> io::Result<()> {
+    async fn callers(&mut self, run: RunConfig, folder: &Path, to: &Addresses) -> io::Result<()> {
         for number in 0..CALLERS {
             let setup = CallerSetup {
                 run,
@@ -174,78 +182,80 @@ impl Stage {
                 agent: socket(folder, number / CALLERS_PER_ZONE),
                 addresses: to.clone(),
             };
-            let player = self.players.len();
-            let player = Player::start("caller", &setup, player, self.to_stage.clone()).await?;
-            self.players.push(player);
+            let child = self.children.len();
+            let child = ChildProcess::start("caller", &setup, child, self.sender.clone()).await?;
+            self.children.push(child);
         }
         Ok(())
     }
 
-    async fn order_all(&mut self, order: &Order) -> io::Result<()> {
-        for player in &mut self.players {
-            player.order(order).await?;
+    async fn send_to_all(&mut self, message: &ParentMessage) -> io::Result<()> {
+        for child in &mut self.children {
+            child.send(message).await?;
         }
         Ok(())
     }
 
-    async fn order_back_ends(&mut self, order: &Order) -> io::Result<()> {
-        for player in &mut self.players[..Arm::ALL.len()] {
-            player.order(order).await?;
+    async fn send_to_back_ends(&mut self, message: &ParentMessage) -> io::Result<()> {
+        for child in &mut self.children[..Arm::ALL.len()] {
+            child.send(message).await?;
         }
         Ok(())
     }
 
-    async fn change(&mut self, change: Change, services: &mut Services) -> io::Result<()> {
+    async fn change(&mut self, change: Change, services: &mut ServicesFile) -> io::Result<()> {
         let before = self.members.clone();
         change.apply(&mut self.members);
-        self.order_back_ends(&Order::Change(change)).await?;
+        self.send_to_back_ends(&ParentMessage::Change(change)).await?;
         if before != self.members {
             services.write(&self.members)?;
-            self.order_all(&Order::Members(self.members.clone())).await?;
+            self.send_to_all(&ParentMessage::Members(self.members.clone())).await?;
         }
         Ok(())
     }
 
-    /// Takes the news until this time.
-    async fn listen_until(&mut self, until: Duration) -> io::Result<()> {
+    /// Takes the messages until this time.
+    async fn handle_until(&mut self, until: Duration) -> io::Result<()> {
         let reached = sleep(until.saturating_sub(clock::now()));
         tokio::pin!(reached);
         loop {
             tokio::select! {
                 () = &mut reached => return Ok(()),
-                Some((player, news)) = self.news.recv() => self.hear(player, news)?,
+                Some((child, messages)) = self.messages.recv() => self.handle(child, messages)?,
             }
         }
     }
 
     /// After the last arrival: the back-ends close their books, the callers wait for what is open.
     async fn finish(&mut self) -> io::Result<()> {
-        self.order_back_ends(&Order::Finish).await?;
-        let until = clock::now() + DEADLINE + PATIENCE;
-        while self.over < CALLERS || self.measured.iter().any(Option::is_none) {
+        self.send_to_back_ends(&ParentMessage::Finish).await?;
+        let until = clock::now() + DEADLINE + TIMEOUT;
+        while self.finished_callers < CALLERS || self.measured.iter().any(Option::is_none) {
             let left = until.saturating_sub(clock::now());
-            match timeout(left, self.news.recv()).await {
-                Ok(Some((player, news))) => self.hear(player, news)?,
+            match timeout(left, self.messages.recv()).await {
+                Ok(Some((child, messages))) => self.handle(child, messages)?,
                 _ => return Err(io::Error::other("children that don't end")),
             }
         }
         for (arm, measured) in self.tally.whole.iter_mut().zip(&mut self.measured) {
-            arm.spread = measured.take().unwrap_or_default();
+            arm.in_flight = measured.take().unwrap_or_default();
         }
         Ok(())
     }
 
-    fn hear(&mut self, player: usize, news: Option<News>) -> io::Result<()> {
-        match (news, player.checked_sub(Arm::ALL.len())) {
-            (Some(News::Requests { ended, late }), Some(caller)) => {
+    fn handle(&mut self, child: usize, messages: Option<ChildMessage>) -> io::Result<()> {
+        match (messages, child.checked_sub(Arm::ALL.len())) {
+            (Some(ChildMessage::Requests { ended, late }), Some(caller)) => {
                 self.tally.add(caller, &ended, &late);
             }
-            (Some(News::Over), Some(_)) => self.over += 1,
-            (Some(News::Gauge(spread)), None) => self.tally.gauge(player, spread),
-            (Some(News::Measured(spread)), None) => self.measured[player] = Some(spread),
+            (Some(ChildMessage::Over), Some(_)) => self.finished_callers += 1,
+            (Some(ChildMessage::Gauge(in_flight)), None) => self.tally.gauge(child, in_flight),
+            (Some(ChildMessage::Measured(in_flight)), None) => {
+                self.measured[child] = Some(in_flight)
+            }
             // Having told everything it may go.
-            (None, Some(_)) if self.over > 0 => {}
-            (news, _) => return Err(io::Error::other(format!("child {player}: {news:?}"))),
+            (None, Some(_)) if self.finished_callers > 0 => {}
+            (messages, _) => return Err(io::Error::other(format!("child {child}: {messages:?}"))),
         }
         Ok(())
     }
@@ -260,11 +270,11 @@ impl Agents {
         let mut agents = Vec::new();
         for (zone, name) in ZONES.iter().enumerate() {
             let log = folder.join(format!("agent-{name}.log"));
-            agents.push((child::agent(services, &socket(folder, zone), name, &log)?, log));
+            agents.push((child_process::agent(services, &socket(folder, zone), name, &log)?, log));
         }
         for (zone, (agent, log)) in agents.iter_mut().enumerate() {
-            let until = clock::now() + PATIENCE;
-            while let Err(error) = Agent::at(socket(folder, zone)).pick(SERVICE).await {
+            let until = clock::now() + TIMEOUT;
+            while let Err(error) = AgentClient::at(socket(folder, zone)).pick(SERVICE).await {
                 let ended = agent.try_wait()?;
                 if ended.is_some() || clock::now() > until {
                     let said = fs::read_to_string(log)?;
@@ -323,11 +333,11 @@ mod tests {
 
     #[test]
     fn a_removed_back_end_closes_after_it_left_the_service() {
-        let run = Run { length: Duration::from_secs(20), seed: 1 };
+        let run = RunConfig { length: Duration::from_secs(20), seed: 1 };
         let due = timetable(run);
-        let at = |find: fn(&Due) -> bool| due.iter().find(|(_, due)| find(due)).unwrap().0;
-        let removed = at(|due| matches!(due, Due::Change(Change::Remove(_))));
-        assert_eq!(at(|due| matches!(due, Due::Close(_))), removed + DRAIN);
-        assert_eq!(due.iter().filter(|(_, due)| matches!(due, Due::Second)).count(), 20);
+        let at = |find: fn(&Step) -> bool| due.iter().find(|(_, due)| find(due)).unwrap().0;
+        let removed = at(|due| matches!(due, Step::Change(Change::Remove(_))));
+        assert_eq!(at(|due| matches!(due, Step::Close(_))), removed + DRAIN);
+        assert_eq!(due.iter().filter(|(_, due)| matches!(due, Step::Second)).count(), 20);
     }
 }

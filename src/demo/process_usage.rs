@@ -4,12 +4,12 @@ use std::fs;
 
 /// Processor time in ticks, of all processors since the machine started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Machine {
+pub(crate) struct ProcessorTicks {
     busy: u64,
     all: u64,
 }
 
-impl Machine {
+impl ProcessorTicks {
     pub(crate) fn now() -> Option<Self> {
         Self::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn time_waiting_for_a_disk_is_idle_and_a_guest_is_not_counted_twice() {
-        let machine = |text| Machine::parse(text).unwrap();
+        let machine = |text| ProcessorTicks::parse(text).unwrap();
         let then = machine("cpu  10 0 10 60 20 0 0 0 5 0\ncpu0 1 2 3 4");
         let now = machine("cpu  40 5 20 160 40 5 5 5 25 0\ncpu0 1 2 3 4");
         assert_eq!(now.busy_since(then), 60.0 / 180.0);

@@ -9,7 +9,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use super::{
-    scene::{AT_START, Arm, BACK_ENDS, Change},
+    scenario::{AT_START, Arm, BACK_ENDS, Change},
     tally::{ArmTally, Tally},
 };
 
@@ -29,7 +29,7 @@ const BAD: Style = AnsiColor::Red.on_default();
 type Notes = [&'static str; BACK_ENDS.len()];
 
 /// Where the run is shown.
-pub(crate) struct Live {
+pub(crate) struct Progress {
     terminal: bool,
     color: bool,
     /// Lines drawn last time, to be drawn over.
@@ -38,7 +38,7 @@ pub(crate) struct Live {
     present: Vec<usize>,
 }
 
-impl Live {
+impl Progress {
     pub(crate) fn new() -> Self {
         let terminal = io::stdout().is_terminal();
         let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
@@ -65,11 +65,16 @@ impl Live {
         if self.terminal {
             return Ok(());
         }
-        writeln!(io::stdout(), "{:4.0} s  * {}", at.as_secs_f64(), change.say())
+        writeln!(io::stdout(), "{:4.0} s  * {}", at.as_secs_f64(), change.describe())
     }
 
     /// Shows the last second.
-    pub(crate) fn second(&mut self, at: Duration, of: Duration, tally: &Tally) -> io::Result<()> {
+    pub(crate) fn show_second(
+        &mut self,
+        at: Duration,
+        of: Duration,
+        tally: &Tally,
+    ) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if !self.terminal {
             if self.drawn == 0 {
@@ -109,7 +114,7 @@ impl Live {
             let name = format!("{:3}{:.2}x ", BACK_ENDS[it].name, BACK_ENDS[it].speed);
             _ = write!(text, "{name}{}", self.paint(style, &note));
             for arm in &tally.second {
-                let in_flight = arm.spread.sites.get(it).map_or(0, |site| site.in_flight);
+                let in_flight = arm.in_flight.back_ends.get(it).map_or(0, |site| site.in_flight);
                 let cells = (in_flight as usize).min(BAR);
                 let more = if in_flight as usize > BAR { '+' } else { ' ' };
                 let style = if cells == BAR { BAD } else { GOOD };
@@ -140,7 +145,7 @@ type Row = (&'static str, fn(&ArmTally) -> String);
 const ROWS: [Row; 4] = [
     ("requests, errors", |arm| format!("{}, {}", arm.requests, arm.errors())),
     ("p50, p99", |arm| format!("{}, {}", ms(arm.quantile(0.5)), ms(arm.quantile(0.99)))),
-    ("max/mean in flight", |arm| format!("{:.2}", arm.spread.max_over_mean)),
+    ("max/mean in flight", |arm| format!("{:.2}", arm.in_flight.max_over_mean)),
     ("to another zone", |arm| format!("{:.0}%", arm.cross_zone() * 100.0)),
 ];
 
@@ -160,7 +165,7 @@ fn line(at: Duration, tally: &Tally) -> String {
     let mut line = format!("{:4.0} s", at.as_secs_f64());
     for arm in &tally.second {
         let (p99, errors) = (ms(arm.quantile(0.99)), arm.errors());
-        _ = write!(line, "  {p99:>8}{errors:>8}{:>10.2}", arm.spread.max_over_mean);
+        _ = write!(line, "  {p99:>8}{errors:>8}{:>10.2}", arm.in_flight.max_over_mean);
     }
     line
 }
@@ -177,15 +182,15 @@ mod tests {
 
     #[test]
     fn a_frame_has_the_same_width_in_every_row_and_fits_a_small_terminal() {
-        let mut live = Live {
+        let mut progress = Progress {
             terminal: true,
             color: false,
             drawn: 0,
             notes: Notes::default(),
             present: (0..BACK_ENDS.len()).collect(),
         };
-        live.change(Duration::ZERO, Change::Fail(1)).unwrap();
-        let frame = live.frame(Duration::ZERO, Duration::from_secs(30), &Tally::new());
+        progress.change(Duration::ZERO, Change::Fail(1)).unwrap();
+        let frame = progress.frame(Duration::ZERO, Duration::from_secs(30), &Tally::new());
         assert!(frame.lines().count() < 24, "{frame}");
         for line in frame.lines() {
             assert_eq!(line.chars().count(), LABEL + 3 * COLUMN, "{line}");

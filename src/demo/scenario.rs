@@ -110,7 +110,7 @@ const CHANGES: [(f64, Change); 4] = [
 const WARM_UP: f64 = 1.0 / 15.0;
 
 impl Change {
-    pub(crate) fn say(self) -> String {
+    pub(crate) fn describe(self) -> String {
         let name = |back_end: usize| BACK_ENDS[back_end].name;
         match self {
             Self::Slow(it) => format!("{} turns slow: a third of its speed", name(it)),
@@ -132,19 +132,19 @@ impl Change {
 
 /// How long a run is, and what randomness it has.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Run {
+pub(crate) struct RunConfig {
     /// From the first arrival to the last.
     pub(crate) length: Duration,
     pub(crate) seed: u64,
 }
 
-impl Run {
+impl RunConfig {
     pub(crate) fn warm_up(&self) -> Duration {
         self.length.mul_f64(WARM_UP)
     }
 
     /// A generator of one caller's; `stream` tells those of one caller apart.
-    pub(crate) fn dice(&self, caller: usize, stream: u64) -> Xoshiro256PlusPlus {
+    pub(crate) fn rng(&self, caller: usize, stream: u64) -> Xoshiro256PlusPlus {
         // Seeds and callers next to each other must not share a generator.
         Xoshiro256PlusPlus::seed_from_u64(self.seed << 32 | (caller as u64) << 8 | stream)
     }
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn changes_come_in_order_after_the_warm_up() {
-        let run = Run { length: Duration::from_secs(30), seed: 1 };
+        let run = RunConfig { length: Duration::from_secs(30), seed: 1 };
         let times: Vec<_> = run.changes().iter().map(|(at, _)| *at).collect();
         assert!(times.is_sorted() && times[0] > run.warm_up());
         assert!(*times.last().unwrap() + DRAIN < run.length);

@@ -10,11 +10,11 @@ use std::{
 
 use humantime::format_rfc3339_seconds;
 
-use super::scene::{AT_START, BACK_ENDS, SERVICE, ZONES};
+use super::scenario::{AT_START, BACK_ENDS, SERVICE, ZONES};
 use crate::clock;
 
 /// The file, rewritten at each change of the members.
-pub(crate) struct Services {
+pub(crate) struct ServicesFile {
     path: PathBuf,
     random: bool,
     addresses: Vec<SocketAddr>,
@@ -22,7 +22,7 @@ pub(crate) struct Services {
     ready_since: BTreeMap<usize, String>,
 }
 
-impl Services {
+impl ServicesFile {
     /// `addresses` by number of the back-end. `random`: the agents choose at random.
     pub(crate) fn new(folder: &Path, random: bool, addresses: Vec<SocketAddr>) -> Self {
         let path = folder.join("services.yaml");
@@ -71,7 +71,7 @@ mod tests {
     fn the_file_is_one_that_an_agent_takes() {
         let folder = tempfile::tempdir().unwrap();
         let addresses = (0..10).map(|port| SocketAddr::from(([127, 0, 0, 1], 9000 + port)));
-        let mut services = Services::new(folder.path(), true, addresses.collect());
+        let mut services = ServicesFile::new(folder.path(), true, addresses.collect());
         services.write(&[0, 9]).unwrap();
         let first = services.yaml(&[0, 9]);
         services.write(&[0, 9]).unwrap();

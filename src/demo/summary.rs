@@ -6,15 +6,15 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
 use super::{
-    live::ms,
-    scene::{Arm, BACK_ENDS, Change, Run},
+    bounds::{Bound, bounds},
+    progress::ms,
+    scenario::{Arm, BACK_ENDS, Change, RunConfig},
     tally::{ArmTally, Tally},
-    verdict::{Bound, bounds},
 };
 
 /// All that a run measured.
 pub(crate) struct Summary {
-    pub(crate) run: Run,
+    pub(crate) run: RunConfig,
     pub(crate) tally: Tally,
     pub(crate) agents: AgentCost,
     /// Share of this machine's processor time that was used by anything.
@@ -102,7 +102,7 @@ impl Summary {
             let mut row =
                 vec![format!("{} {:.2}x{}", back_end.name, back_end.speed, happened(number))];
             row.extend(self.tally.whole.iter().map(|arm| {
-                let site = arm.spread.sites.get(number).copied().unwrap_or_default();
+                let site = arm.in_flight.back_ends.get(number).copied().unwrap_or_default();
                 format!("{:6}  {:6.1}", site.requests, site.mean_in_flight)
             }));
             table.add_row(row);
@@ -136,7 +136,7 @@ impl Summary {
             plain(name("errors"), tally.errors() as f64, "");
             plain(name("p50"), in_ms(0.5), "ms");
             plain(name("p99"), in_ms(0.99), "ms");
-            plain(name("max/mean in flight"), tally.spread.max_over_mean, "");
+            plain(name("max/mean in flight"), tally.in_flight.max_over_mean, "");
             plain(name("to another zone"), tally.cross_zone(), "");
         }
         let pick = &self.tally.whole[Arm::Pick as usize].pick;
@@ -163,7 +163,7 @@ impl Summary {
 
 /// What happened to a back-end in the run, for its name.
 fn happened(number: usize) -> &'static str {
-    let run = Run { length: Duration::from_secs(1), seed: 0 };
+    let run = RunConfig { length: Duration::from_secs(1), seed: 0 };
     let note = run.changes().into_iter().find_map(|(_, change)| match change {
         Change::Slow(it) if it == number => Some(", turned slow"),
         Change::Fail(it) if it == number => Some(", failing"),
@@ -178,7 +178,7 @@ fn happened(number: usize) -> &'static str {
 type Row = (&'static str, fn(&ArmTally) -> String);
 
 const ROWS: &[Row] = &[
-    ("max/mean in flight", |arm| format!("{:.2}", arm.spread.max_over_mean)),
+    ("max/mean in flight", |arm| format!("{:.2}", arm.in_flight.max_over_mean)),
     ("p50", |arm| ms(arm.quantile(0.5))),
     ("p99", |arm| ms(arm.quantile(0.99))),
     ("requests", |arm| arm.requests.to_string()),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::{
-    balance::Spread,
+    in_flight::InFlightStats,
     message::{End, Request},
-    scene::{Arm, BACK_ENDS, CALLERS_PER_ZONE},
+    scenario::{Arm, BACK_ENDS, CALLERS_PER_ZONE},
 };
 
 /// Microseconds with three digits, up to a minute.
@@ -30,7 +30,7 @@ pub(crate) struct ArmTally {
     pub(crate) sent: u64,
     pub(crate) crossed: u64,
     /// What the back-ends measured; the last gauge while the run is on.
-    pub(crate) spread: Spread,
+    pub(crate) in_flight: InFlightStats,
 }
 
 impl ArmTally {
@@ -44,7 +44,7 @@ impl ArmTally {
             expired: 0,
             sent: 0,
             crossed: 0,
-            spread: Spread::default(),
+            in_flight: InFlightStats::default(),
         }
     }
 
@@ -115,15 +115,15 @@ impl Tally {
     }
 
     /// What the back-ends of an arm have in flight now.
-    pub(crate) fn gauge(&mut self, arm: usize, spread: Spread) {
-        self.second[arm].spread = spread;
+    pub(crate) fn gauge(&mut self, arm: usize, in_flight: InFlightStats) {
+        self.second[arm].in_flight = in_flight;
     }
 
     /// A second has been shown: the next begins.
     pub(crate) fn next_second(&mut self) {
         for arm in &mut self.second {
-            let spread = std::mem::take(&mut arm.spread);
-            *arm = ArmTally { spread, ..ArmTally::new() };
+            let in_flight = std::mem::take(&mut arm.in_flight);
+            *arm = ArmTally { in_flight, ..ArmTally::new() };
         }
     }
 }

@@ -19,39 +19,39 @@ use crate::{
 };
 
 /// How long a report may wait for others. Short against a request: its lease counts in flight.
-const GATHER: Duration = Duration::from_millis(5);
+const BATCH_FOR: Duration = Duration::from_millis(5);
 
 /// A client of the agent; connections are kept and reused.
-pub(in crate::demo) struct Agent {
+pub(in crate::demo) struct AgentClient {
     socket: PathBuf,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
 
 /// What a pick gave.
-pub(in crate::demo) struct Picked {
+pub(in crate::demo) struct LeasedEndpoint {
     pub(in crate::demo) address: SocketAddr,
     pub(in crate::demo) lease: String,
 }
 
-impl Agent {
+impl AgentClient {
     pub(in crate::demo) fn at(socket: PathBuf) -> Self {
         Self { socket, idle: Mutex::default() }
     }
 
-    pub(in crate::demo) async fn pick(&self, service: &str) -> io::Result<Picked> {
+    pub(in crate::demo) async fn pick(&self, service: &str) -> io::Result<LeasedEndpoint> {
         let request = PickRequest { service: service.to_owned(), ..Default::default() };
         let response: PickResponse = self.post("/v1/pick", &request).await?;
         let pick = response.picks.into_iter().next().ok_or(io::ErrorKind::InvalidData)?;
         let ip = pick.address.parse().map_err(io::Error::other)?;
         let port = u16::try_from(pick.port).map_err(io::Error::other)?;
-        Ok(Picked { address: SocketAddr::new(ip, port), lease: pick.lease })
+        Ok(LeasedEndpoint { address: SocketAddr::new(ip, port), lease: pick.lease })
     }
 
     /// Sends what comes through `reports`, until nobody can send any more.
-    pub(super) async fn forward(&self, mut reports: mpsc::UnboundedReceiver<Report>) {
+    pub(super) async fn send_reports(&self, mut reports: mpsc::UnboundedReceiver<Report>) {
         let mut batch = Vec::new();
         while reports.recv_many(&mut batch, 1).await > 0 {
-            sleep(GATHER).await;
+            sleep(BATCH_FOR).await;
             while let Ok(more) = reports.try_recv() {
                 batch.push(more);
             }
