@@ -1,4 +1,4 @@
-//! A structure as pickers use it: with what a pick would otherwise work out again each time.
+//! A structure prepared for picks: it holds values that each pick would otherwise compute again.
 
 use crate::{
     layout::{NONE, WHOLE},
@@ -7,23 +7,23 @@ use crate::{
 
 /// A decoded generation, shared by the pickers of a process.
 ///
-/// Its fields are private to the crate and it is never changed once made, since pickers rely on
-/// two things without looking again: every slot named in it is below the `slots` that it was made
-/// for, and every group's rows are there.
+/// Its fields are private to the crate, and it never changes. Pickers rely on two properties without
+/// checking them: each slot in it is below the `slots` that it was made for, and all rows of each
+/// group exist.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) generation: u32,
     pub(crate) structure: Structure,
-    /// One for each group, and one of nothing if there is none: never empty.
+    /// One for each group. If there is no group, one empty branch: never an empty list.
     pub(crate) branches: Vec<Branch>,
-    /// Of each slot the index of its endpoint, or `NONE`.
+    /// For each slot the index of its endpoint, or `NONE`.
     endpoint_of: Vec<u32>,
 }
 
 /// A group, ready to draw from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Branch {
-    /// Chosen by draws below this.
+    /// Draws below this choose the group.
     pub(crate) threshold: u32,
     pub(crate) first_row: u32,
     pub(crate) rows: u32,
@@ -32,32 +32,32 @@ pub(crate) struct Branch {
     pub(crate) spill_at: f32,
     pub(crate) spill_margin: f32,
     pub(crate) overflow: u32,
-    /// How many other groups are reached from overflow to overflow.
+    /// How many other groups its chain of overflow groups has.
     pub(crate) reach: u32,
 }
 
-/// The ways to find candidates.
+/// How candidates are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Two of more than two: nearly every pick.
+    /// Two of more than two rows: nearly all picks.
     Two,
-    /// Any other number, fewer than there are rows.
+    /// Any other number that is lower than the number of rows.
     Several,
-    /// No more rows than choices: all of them.
+    /// There are no more rows than choices: all rows.
     All,
-    /// From the key's row onward.
+    /// From the key's row on.
     Hashed,
     /// There is no group.
     Nothing,
 }
 
 impl Plan {
-    /// What there is before the first generation.
+    /// The plan before the first generation.
     pub(crate) fn nothing(slots: u32) -> Self {
         Self::new(0, Structure::default(), slots)
     }
 
-    /// `structure` has passed its check for tables with this many slots.
+    /// `structure` must have passed its check for a table with this many slots.
     pub(crate) fn new(generation: u32, structure: Structure, slots: u32) -> Self {
         debug_assert_eq!(structure.check(slots), Ok(()));
         let branches = (0..structure.groups.len()).map(|index| Branch::of(&structure, index));
@@ -129,7 +129,7 @@ impl Branch {
         }
     }
 
-    /// Whether a draw falls to this group, if it fell to none before it.
+    /// Whether a draw chooses this group, if it chose no earlier one.
     #[inline(always)]
     pub(crate) fn takes(&self, draw: u32) -> bool {
         draw < self.threshold || self.threshold == WHOLE

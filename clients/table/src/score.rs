@@ -1,4 +1,4 @@
-//! What one pick sees, and the score that it gives a slot. It changes nothing.
+//! The load that a pick reads, and the score that it computes for a slot. Nothing here writes.
 
 use std::hint::select_unpredictable;
 
@@ -7,12 +7,12 @@ use crate::{
     counters::Counters,
     layout::{CELL_BASE, CELL_HOT_BASE, CELL_HOT_SLOPE, CELL_KNEE, CELL_LIMIT, CELL_SLOPE, Layout},
     memory::Words,
+    pick_plan::Plan,
     picker::Request,
-    plan::Plan,
 };
 
-/// What a picker started less what it ended at a slot since a publication, in units of cost.
-/// It counts for nothing under any other publication.
+/// The cost that a picker started at a slot since a publication, minus the cost that it ended there.
+/// Under any other publication the value counts as 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Own {
     pub(crate) publication: u32,
@@ -37,7 +37,7 @@ pub(crate) struct Score {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Winner {
     pub(crate) best: Option<(u32, f32)>,
-    /// The row, counted from the group's first, that was looked at last.
+    /// The last row that was examined, counted from the group's first.
     pub(crate) last_row: u32,
 }
 
@@ -46,7 +46,7 @@ impl Winner {
         Self { best: None, last_row }
     }
 
-    /// The better of the two; of equals the one that was there first.
+    /// Keeps the slot with the lower score. On a tie the earlier one stays.
     pub(crate) fn consider(&mut self, slot: u32, score: Score) {
         if score.eligible && self.best.is_none_or(|(_, lowest)| score.value < lowest) {
             self.best = Some((slot, score.value));
@@ -54,8 +54,8 @@ impl Winner {
     }
 }
 
-/// What a slot's score is made of, besides the request: the cells, and what the picker has of its
-/// own. Both have an entry for every slot that the plan names.
+/// The inputs of a score, besides the request: the cells and the picker's own counts. Both have an
+/// entry for every slot that the plan names.
 #[derive(Clone, Copy)]
 pub(crate) struct Load<'a> {
     pub(crate) cells: &'a Words,
@@ -64,10 +64,10 @@ pub(crate) struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// The score of a slot that the plan names. There is no branch on whether it was touched or is
-    /// closed, which can't be predicted where some are. There is one on whether it is hot: it costs
-    /// a wrong guess where a strategy uses knees, and selecting would cost every pick of the others
-    /// 2 ns of 16.
+    /// The score of a slot that the plan names. The code does not branch on whether the picker used
+    /// the slot or whether the slot is closed: the processor cannot predict that. It does branch on
+    /// whether the slot is hot. A strategy with knees pays for mispredictions; a conditional move
+    /// would cost every pick of the other strategies 2 ns of 16.
     #[inline(always)]
     pub(crate) fn score(&self, slot: u32) -> Score {
         debug_assert!((slot as usize) < self.own.len());
@@ -89,18 +89,18 @@ impl Load<'_> {
         } else {
             (number(CELL_HOT_BASE), number(CELL_HOT_SLOPE))
         };
-        // Two roundings, never a fused multiply-add: every language has to find the same winner.
+        // Two roundings, never a fused multiply-add: all languages must find the same winner.
         Score { value: base + slope * counted, eligible: (limit != 0) & (own < limit) }
     }
 }
 
-/// All that a pick sees, for its rarer ways.
+/// Everything that a pick reads, for its rare paths.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) load: Load<'a>,
     pub(crate) request: &'a Request<'a>,
-    /// Set while detached: own is then what the whole process has in flight.
+    /// Set while detached: `own` is then what the whole process has in flight.
     pub(crate) process: Option<&'a Counters>,
 }
 

@@ -1,10 +1,10 @@
-//! Adding up runs of counters in shared memory, 16 bytes at a time.
+//! Sums runs of counters in shared memory, 16 bytes at a time.
 //!
-//! A sweep of 200 processes x 1,000 slots reads 400,000 counters. Atomic loads are never combined
-//! by the compiler, which makes that some five times slower; plain loads of memory that others
-//! write are undefined to it. So the loop is written out: to the compiler an opaque block that
-//! reads memory, to the processor vector loads whose 32-bit lanes are never torn, as the runs are
-//! aligned to 16 bytes.
+//! A sweep of 200 processes x 1,000 slots reads 400,000 counters. The compiler never combines atomic
+//! loads, which makes the sweep about five times slower. Plain loads of memory that others write are
+//! undefined behaviour. So the loop is assembly. To the compiler it is an opaque block that reads
+//! memory. To the processor it is vector loads whose 32-bit lanes are never torn, because the runs
+//! are aligned to 16 bytes.
 
 #[cfg(any(loom, miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 use crate::atomic::Relaxed;
@@ -12,13 +12,13 @@ use crate::{counters::RUN, memory::Words};
 
 /// Sums of one field of one page.
 #[repr(align(64))]
-pub(crate) struct Run([u32; RUN]);
+pub(crate) struct PageSums([u32; RUN]);
 
-/// Words that are added at a time: seven vectors of 16 bytes.
+/// The words of one step: seven vectors of 16 bytes.
 const STEP: usize = if cfg!(loom) { 1 } else { 28 };
 const _: () = assert!(RUN.is_multiple_of(STEP));
 
-impl Run {
+impl PageSums {
     pub(crate) fn new() -> Self {
         Self([0; RUN])
     }
@@ -28,14 +28,14 @@ impl Run {
         &self.0[..count]
     }
 
-    /// 0 for at least the first `count`.
+    /// Sets at least the first `count` sums to 0.
     #[inline]
     pub(crate) fn clear(&mut self, count: usize) {
         self.0[..steps(count) * STEP].fill(0);
     }
 
-    /// Adds at least the first `count` counters of the run that begins at `from`; panics if the run
-    /// is not all there. As relaxed loads: whoever needs an order puts a fence behind it.
+    /// Adds at least the first `count` counters of the run that begins at `from`. Panics if the run
+    /// is not within `words`. The loads are relaxed: a caller that needs an order adds a fence.
     #[inline]
     pub(crate) fn add(&mut self, words: &Words, from: usize, count: usize) {
         assert!(from <= words.len() && RUN <= words.len() - from, "outside the counters");
@@ -150,7 +150,7 @@ mod tests {
             words.at(index).store(index as u32, Relaxed);
         }
         for count in [0, 1, 28, 29, RUN] {
-            let mut run = Run([u32::MAX; RUN]);
+            let mut run = PageSums([u32::MAX; RUN]);
             run.add(&words, 16, count);
             for (index, sum) in run.0.iter().enumerate() {
                 let added = if index < count.div_ceil(STEP) * STEP { index as u32 + 16 } else { 0 };
@@ -164,6 +164,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "outside the counters")]
     fn a_run_that_is_not_all_there_is_refused() {
-        Run::new().add(&Words::on_heap(RUN), 1, 1);
+        PageSums::new().add(&Words::on_heap(RUN), 1, 1);
     }
 }

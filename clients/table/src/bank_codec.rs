@@ -1,8 +1,8 @@
-//! A structure as the words of a bank, and back.
+//! Encodes a structure as the words of a bank, and decodes it.
 //!
-//! Zones and labels stand in a text area, referred to by (offset, length) in bytes; what is said
-//! twice stands there once. An endpoint's labels are one piece of text: for each label the length
-//! of its key (u32), the key, the length of its value (u32), the value.
+//! A text area holds zones and labels. Endpoints refer to it by offset and length, in bytes. Equal
+//! texts are stored once. The labels of an endpoint are one text: for each label the length of its key
+//! (u32), the key, the length of its value (u32), the value.
 
 use std::{
     collections::HashMap,
@@ -17,10 +17,10 @@ use crate::{
     },
 };
 
-/// Runs of words and where in the bank they go; what lies between them has no meaning.
+/// Runs of words, each with its offset in the bank. The words between the runs have no meaning.
 pub(crate) type Runs = Vec<(usize, Vec<u32>)>;
 
-/// The words of a structure for a bank of this layout. Only what is in use is written.
+/// Encodes a structure for a bank of this layout. Only the parts in use are written.
 pub(crate) fn encode(structure: &Structure, layout: &Layout) -> Result<Runs, StructureError> {
     structure.check(layout.capacity.slots)?;
     structure.check_capacity(&layout.capacity)?;
@@ -54,7 +54,7 @@ pub(crate) fn encode(structure: &Structure, layout: &Layout) -> Result<Runs, Str
     ])
 }
 
-/// Bytes of text that a structure takes.
+/// How many bytes of text a structure needs.
 pub(crate) fn text_bytes(structure: &Structure) -> usize {
     endpoints_and_text(structure).1.bytes.len()
 }
@@ -102,7 +102,7 @@ fn endpoint_words(endpoint: &EndpointRecord, text: &mut Text) -> [u32; ENDPOINT_
     ]
 }
 
-/// The 16 bytes of an IPv6 address in memory order; IPv4 in its IPv6 form.
+/// The 16 bytes of an IPv6 address in memory order. An IPv4 address takes its IPv6 form.
 pub(crate) fn address_words(address: IpAddr) -> [u32; 4] {
     let octets = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -162,9 +162,9 @@ impl Text {
     }
 }
 
-/// The parts of a bank in use, copied out of the table; the numbers in them are not to be trusted.
+/// A copy of the used parts of a bank. Its numbers are not trusted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Copied {
+pub(crate) struct BankCopy {
     pub(crate) groups: Vec<u32>,
     pub(crate) rows: Vec<u32>,
     pub(crate) ring: Vec<u32>,
@@ -173,8 +173,8 @@ pub(crate) struct Copied {
     pub(crate) text_len: usize,
 }
 
-/// The structure that these words say, if a picker can follow it.
-pub(crate) fn decode(copied: &Copied, slots: u32) -> Result<Structure, StructureError> {
+/// Decodes a structure. It is an error if no picker could use it.
+pub(crate) fn decode(copied: &BankCopy, slots: u32) -> Result<Structure, StructureError> {
     let groups = copied.groups.as_chunks().0.iter().map(group_of).collect::<Result<_, _>>()?;
     let rows = copied.rows.as_chunks::<ROW_WORDS>().0.iter();
     let mut bytes: Vec<u8> = copied.text.iter().flat_map(|word| word.to_le_bytes()).collect();
