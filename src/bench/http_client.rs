@@ -1,11 +1,11 @@
-//! A call over HTTP/1.1 by the byte, so that the caller costs next to nothing beside the agent.
+//! A minimal HTTP/1.1 client, so that a caller costs very little compared with the agent.
 
 use std::{
     io::{self, Read, Write},
     os::unix::net::UnixStream,
 };
 
-/// Calls, and returns the whole answer: those that are expected are short and come with one read.
+/// Sends a request and returns the whole answer. Expected answers are short and arrive in one read.
 pub(super) fn post(stream: &mut UnixStream, path: &str, body: &str) -> io::Result<String> {
     let length = body.len();
     let request =
@@ -19,7 +19,7 @@ pub(super) fn post(stream: &mut UnixStream, path: &str, body: &str) -> io::Resul
     Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
 }
 
-/// The same, where the answer has to have this status.
+/// Like [`post`], but any other status than this one is an error.
 pub(super) fn post_expecting(
     stream: &mut UnixStream,
     path: &str,

@@ -1,4 +1,4 @@
-//! What the agent costs while nothing happens, and whether it ever sleeps through a pick.
+//! The cost of an idle agent, and whether it ever misses a wake-up.
 
 use std::{
     collections::HashMap,
@@ -36,17 +36,18 @@ use crate::{
 const WAKE_UPS_A_SECOND: f64 = 4.0;
 const SERVICES: usize = 100;
 const MEASURED: Duration = Duration::from_secs(20);
-/// After the last pick, for the tables to fall asleep.
+/// The time after the last pick until all tables are asleep.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Rounds of callers that sleep at random, over so many agents side by side: one round takes as
-/// long as an agent takes to fall asleep.
+/// Callers that sleep for random times, each with an agent of its own. A round takes as long as an agent
+/// takes to fall asleep, so many agents run side by side.
 const ROUNDS: u64 = 100_000;
 const AGENTS: u64 = 100;
-/// A caller sleeps up to this: about half of its picks find the agent asleep, some on its way.
+/// The longest sleep of a caller. With it about half of the picks find the agent asleep, and some find
+/// it falling asleep.
 const LONGEST_SLEEP: Duration = Duration::from_millis(130);
 
-/// Watches a real agent at rest, then lets callers wake publishing threads.
+/// Measures a real agent at rest, then lets callers wake publishing threads.
 pub fn run(smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
     let services = if smoke { 5 } else { SERVICES };
@@ -86,7 +87,7 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What each thread of a process did up to a moment.
+/// What each thread of a process has used so far.
 struct ProcessUsage(HashMap<OsString, ThreadUsage>);
 
 impl ProcessUsage {
@@ -99,7 +100,7 @@ impl ProcessUsage {
         work.collect::<io::Result<_>>().map(Self)
     }
 
-    /// What all threads did since; one that ended meanwhile took what it did with it.
+    /// What all threads have used since `before`. The usage of threads that have ended is lost.
     fn since(&self, before: &Self) -> (u64, Duration) {
         let earlier = |thread| before.0.get(thread).copied().unwrap_or_default();
         self.0.iter().fold((0, Duration::ZERO), |(switches, cpu_time), (thread, now)| {
@@ -110,7 +111,7 @@ impl ProcessUsage {
     }
 }
 
-/// What became of the rounds.
+/// What happened in the rounds.
 struct WakeupCounts {
     rounds: u64,
     asleep: u64,
@@ -134,7 +135,7 @@ impl WakeupCounts {
     }
 }
 
-/// One publishing thread as shipped, and its caller; how many wake-ups it lost.
+/// Runs a real publishing thread with one caller. Returns how many wake-ups were lost.
 fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64> {
     let catalog = Arc::new(Catalog::new(["bench"]));
     let here = Here::default();
@@ -151,7 +152,7 @@ fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u
         for held in live.pick(&want).map_err(io::Error::other)?.picks {
             held.end(Outcome::Success, None);
         }
-        // Not before it was seen: the next pick's message would hide the loss of this one's.
+        // Waits until a pass saw the pick: the message of the next pick would hide a lost one.
         while numbers.passes.load(SeqCst) == before {
             thread::sleep(Duration::from_micros(200));
         }

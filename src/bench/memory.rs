@@ -1,4 +1,4 @@
-//! What the agent holds: empty, and for 1,000 services of 100 endpoints that were all picked from.
+//! The memory of an agent: empty, and with 1,000 services of 100 endpoints, after a pick from each.
 
 use std::{fs, io, thread, time::Duration};
 
@@ -10,10 +10,10 @@ use super::{
 const SERVICES: usize = 1_000;
 const EMPTY_MIB: f64 = 16.0;
 const BYTES_AN_ENDPOINT: f64 = 1024.0;
-/// For what was only needed at the start to be given back, and for tables to fall asleep.
+/// The time until memory that only the start needed is freed, and tables are asleep.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Starts the real agent twice and reads what the kernel says it holds.
+/// Starts the real agent twice and reads its memory from the kernel.
 pub fn run(smoke: bool) -> io::Result<Report> {
     let services = if smoke { 10 } else { SERVICES };
     let settle = if smoke { SETTLE / 10 } else { SETTLE };
@@ -50,13 +50,13 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What a process holds, in KiB.
+/// The memory of a process, in KiB.
 struct MemoryUsage {
-    /// Its own.
+    /// Private memory.
     anonymous: f64,
-    /// Its part of shared memory: tables and counters.
+    /// Its part of shared memory, which is tables and counters.
     shared: f64,
-    /// With the program itself, which other processes share.
+    /// All resident memory, with the program itself, which processes share.
     resident: f64,
 }
 

@@ -1,7 +1,7 @@
-//! What callers that misspell cost another's picks, and the node: a real agent with many services of
-//! long names, and some that ask for names that are none, each as fast as it can.
+//! How callers that misspell names affect the picks of another caller, and the node. A real agent has
+//! many services with long names. Some callers ask for unknown names, as fast as they can.
 //!
-//! Quiet turns and others alternate, so that whatever else runs on the machine meets both.
+//! Quiet and busy turns alternate, so that other load on the machine affects both.
 
 use std::{
     fmt::Write as _,
@@ -24,18 +24,19 @@ use super::{
 use crate::{clock, sim::estimate::Estimate};
 
 const SERVICES: usize = 10_000;
-/// That misspell at a time.
+/// How many callers misspell at the same time.
 const CALLERS: usize = 4;
 const TURN: Duration = Duration::from_secs(2);
 const TURNS: u32 = 15;
-/// From one pick of the caller that is measured to its next.
+/// The pause between two picks of the measured caller.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Most that another's picks may take longer, and the searches of a core, in percent.
+/// Limits: how much longer the other caller's picks may take, and the share of a core that searches
+/// may use, in percent.
 const P50: f64 = 1.2;
 const P99: f64 = 2.0;
 const SEARCHES: f64 = 10.0;
 
-/// Measures another's picks while nobody misspells, and while some do.
+/// Measures one caller's picks while nobody misspells, and while others do.
 pub fn run(smoke: bool) -> io::Result<Report> {
     let (services, turn, turns) = if smoke { (100, TURN / 10, 1) } else { (SERVICES, TURN, TURNS) };
     let agent = AgentProcess::start_on(&services_file(services), None)?;
@@ -101,7 +102,7 @@ fn micros(took: &Histogram<u64>, quantile: f64) -> f64 {
     took.value_at_quantile(quantile) as f64 / 1e3
 }
 
-/// Picks in turn, with pauses, for so long.
+/// Picks one after another, with pauses, for the length of a turn.
 fn picks(socket: &Path, turn: Duration) -> io::Result<Histogram<u64>> {
     let mut connection = Connection::connect(socket)?;
     let mut took = empty_histogram();
@@ -115,7 +116,7 @@ fn picks(socket: &Path, turn: Duration) -> io::Result<Histogram<u64>> {
     Ok(took)
 }
 
-/// The same beside callers that misspell; how often they did.
+/// The same while other callers misspell. Also returns how many wrong names they asked for.
 fn picks_while_misspelling(
     socket: &Path,
     turn: Duration,
@@ -137,7 +138,7 @@ fn picks_while_misspelling(
     })
 }
 
-/// Asks for names that are none, never for one twice.
+/// Asks for unknown names, never for the same one twice.
 fn misspell(socket: &Path, of: &str, over: &AtomicBool) -> io::Result<u32> {
     let mut connection = Connection::connect(socket)?;
     let mut asked = 0;
@@ -157,14 +158,14 @@ impl Connection {
         UnixStream::connect(socket).map(Self)
     }
 
-    /// Picks, and wants this status.
+    /// Picks, and expects this status.
     fn pick(&mut self, service: &str, status: u16) -> io::Result<()> {
         let body = format!("{{\"service\":\"{service}\",\"leaseTtl\":\"0.05s\"}}");
         post_expecting(&mut self.0, "/v1/pick", &body, status).map(drop)
     }
 }
 
-/// What the searches for what was meant had of the processors; nothing before the first.
+/// The processor time of the searches for similar names. 0 before the first search.
 fn search_time(agent: &AgentProcess) -> io::Result<Duration> {
     Ok(processor_time(agent.pid(), "suggest")?.unwrap_or_default())
 }

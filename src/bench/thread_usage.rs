@@ -1,23 +1,23 @@
-//! What the threads of a process had of the processors.
+//! The processor time of a process's threads, from `/proc`.
 
 use std::{fs, io, path::Path, time::Duration};
 
-/// What a thread did so far.
+/// What a thread has used so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ThreadUsage {
-    /// Time on a processor.
+    /// The time on a processor.
     pub(super) cpu_time: Duration,
-    /// Times on one.
+    /// How often it got a processor.
     pub(super) switches: u64,
 }
 
 impl ThreadUsage {
-    /// Of the thread with this folder below `/proc`.
+    /// Reads it for the thread with this folder below `/proc`.
     pub(super) fn of(thread: &Path) -> io::Result<Self> {
         Self::parse(&fs::read_to_string(thread.join("schedstat"))?)
     }
 
-    /// Time on a processor, time waiting for one, times on one.
+    /// `schedstat` has the time on a processor, the time waiting for one, and how often it got one.
     fn parse(statistics: &str) -> io::Result<Self> {
         let mut numbers = statistics.split_whitespace().map(str::parse);
         match (numbers.next(), numbers.nth(1)) {
@@ -29,8 +29,7 @@ impl ThreadUsage {
     }
 }
 
-/// What those threads of a process that are called so had of the processors; none of them: none is
-/// called so.
+/// The processor time of the threads of a process that have this name. `None` if no thread has it.
 ///
 /// # Errors
 /// There is no such process.
@@ -39,7 +38,7 @@ pub fn processor_time(pid: u32, name: &str) -> io::Result<Option<Duration>> {
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         let thread = thread?.path();
         let read = |file| fs::read_to_string(thread.join(file));
-        // A thread may end meanwhile.
+        // The thread may have ended.
         let (Ok(called), Ok(statistics)) = (read("comm"), read("schedstat")) else { continue };
         if called.trim() == name {
             *sum.get_or_insert(Duration::ZERO) += ThreadUsage::parse(&statistics)?.cpu_time;

@@ -1,4 +1,4 @@
-//! Who may choose in a comparison.
+//! The choosers of a comparison, by name.
 
 use super::{
     chooser::{Exact, Random},
@@ -9,16 +9,16 @@ use super::{
     simulator,
 };
 
-/// Who chooses.
+/// A way to choose endpoints.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arm {
-    /// Any endpoint.
+    /// A random endpoint.
     Random,
-    /// The less loaded of two, by the truth.
+    /// The less loaded of two, by exact counts.
     Exact,
     /// The less loaded of two, by what the caller itself has in flight.
     OwnCounts,
-    /// What is shipped.
+    /// Pointsman itself.
     Pointsman(PointsmanSetup),
 }
 

@@ -1,12 +1,12 @@
-//! Many runs over the cores.
+//! Runs many simulations on all cores.
 
 use std::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Does every job, in parallel, and gives the results in the order of the jobs: what a run comes
-/// to must not depend on how many cores there were.
+/// Runs all jobs in parallel. The results are in the order of the jobs, so that they do not depend on
+/// the number of cores.
 pub fn run_all<J: Sync, R: Send>(jobs: &[J], run: impl Fn(&J) -> R + Sync) -> Vec<R> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
     let next = AtomicUsize::new(0);

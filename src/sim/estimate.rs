@@ -1,16 +1,16 @@
-//! A figure that was measured several times: its mean, and how sure it is.
+//! The mean of repeated measurements, with its standard error.
 
-/// Mean and standard error of a figure over several seeds, or turns.
+/// The mean and the standard error of a figure over several seeds or turns.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
     /// The mean.
     pub mean: f64,
-    /// How far the mean of so many is off, as a standard deviation; 0 where there is one.
+    /// The standard error of the mean. 0 for a single value.
     pub error: f64,
 }
 
 impl Estimate {
-    /// Of these values, one a seed or turn.
+    /// From these values, one for each seed or turn.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let values: Vec<f64> = values.into_iter().collect();
         let count = values.len() as f64;

@@ -1,6 +1,6 @@
-//! What is shipped, on virtual time: planner, publisher, picker and counters as they are.
+//! Pointsman itself on virtual time, with the real planner, publisher, picker and counters.
 //!
-//! The simulator stands in for the publishing thread's timer and for the callers; nothing else.
+//! The simulator replaces only the timer of the publishing thread, and the callers.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,15 +22,15 @@ use crate::{
     publish::{Memory, ServicePublisher, Setup},
 };
 
-/// Clients time one request in so many: the clock costs as much as a pick.
+/// Clients time one request in this many, because the clock costs as much as a pick.
 const TIMED_EVERY: u32 = 8;
 
-/// How what is shipped is set up.
+/// How Pointsman is set up in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PointsmanSetup {
-    /// How the service is balanced.
+    /// The policy of the service.
     pub policy: Policy,
-    /// Each agent sees only its own callers.
+    /// The number of agents in a zone. Each agent knows only its own callers.
     pub agents_a_zone: usize,
 }
 
@@ -40,11 +40,11 @@ impl Default for PointsmanSetup {
     }
 }
 
-/// Agents and their callers.
+/// The agents and their callers.
 pub struct Pointsman {
     agents: Vec<Agent>,
     callers: Vec<SimulatedCaller>,
-    /// The backend of each slot, the same at every agent.
+    /// The backend of each slot. It is the same for all agents.
     backend_of: Vec<usize>,
 }
 
@@ -60,8 +60,8 @@ struct SimulatedCaller {
 }
 
 impl Pointsman {
-    /// The agents of a scenario, each with the processes of its zone that are its own, and a
-    /// picker for each caller.
+    /// Makes the agents of a scenario, each with its own processes of its zone, and a picker for each
+    /// caller.
     pub fn new(scenario: &Scenario, setup: &PointsmanSetup, seed: u64) -> Self {
         let zones = 1 + scenario.callers.iter().map(|c| c.zone).max().unwrap_or(0);
         let endpoints = endpoints(&scenario.backends);
@@ -81,7 +81,7 @@ impl Pointsman {
         };
         let mut agents: Vec<Agent> = (0..zones * setup.agents_a_zone).map(agent).collect();
 
-        // A process belongs to one agent of its zone; those of a zone take turns.
+        // The processes of a zone are distributed over its agents in turn.
         let mut seeds = RandomStream::new(seed, Purpose::Choice);
         let mut processes: Vec<(usize, usize, Arc<Counters>)> = Vec::new();
         let mut in_zone = vec![0; zones];
@@ -137,7 +137,7 @@ impl Chooser for Pointsman {
     }
 
     fn timers(&self) -> Vec<Nanos> {
-        // Agents of different nodes do not publish at the same instant.
+        // Agents of different nodes publish at different instants.
         let count = self.agents.len() as u64;
         (1..).zip(&self.agents).map(|(n, agent)| nanos(agent.period) * n / count).collect()
     }
@@ -165,7 +165,7 @@ fn endpoints(backends: &[Backend]) -> Vec<EndpointRef> {
     EndpointRef::all(&list).collect()
 }
 
-/// A ready endpoint of which nothing else is known.
+/// A ready endpoint without zone, node and labels.
 pub fn endpoint(address: SocketAddr, weight: u32) -> Endpoint {
     Endpoint { weight, ..Endpoint::at(address) }
 }
@@ -181,7 +181,7 @@ mod tests {
         scenario::{CallerSpec, Work},
     };
 
-    /// Callers with one request each, and endpoints that never queue: only the pick decides.
+    /// Callers with one request each, and endpoints that never queue, so that only the pick matters.
     fn closed(weights: &[u32], callers: usize) -> Scenario {
         let service = 10 * MILLISECOND;
         Scenario {
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    /// The endpoint whose share is furthest from the one asked for, and by how much of all picks.
+    /// The endpoint whose share differs most from its weight's, and the difference as a part of all picks.
     fn largest_share_error(scenario: &Scenario) -> (usize, f64) {
         let outcome = run(scenario, &Arm::Pointsman(PointsmanSetup::default()), 1);
         let all: f64 = scenario.backends.iter().map(|b| f64::from(b.weight)).sum();

@@ -1,4 +1,4 @@
-//! One queue of events over virtual time.
+//! A queue of events in virtual time.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// Virtual time since the start of a run. Whole numbers, so that sums never depend on their order.
+/// Virtual time since the start of a run. An integer, so that a sum does not depend on its order.
 pub type Nanos = u64;
 
 /// One millisecond.
@@ -20,33 +20,33 @@ pub fn nanos(duration: Duration) -> Nanos {
     Nanos::try_from(duration.as_nanos()).expect("a run is shorter than five centuries")
 }
 
-/// What is to happen, soonest first; what falls on the same instant happens in the order of asking,
-/// so that a run is the same on every machine.
+/// Events, soonest first. Events at the same instant come in the order in which they were scheduled, so
+/// that a run is the same on every machine.
 pub struct EventQueue<E> {
     heap: BinaryHeap<Reverse<Entry<E>>>,
     scheduled: u64,
 }
 
 struct Entry<E> {
-    /// Time in the high half, order of asking in the low one: a single comparison.
+    /// The time in the high half and the order of scheduling in the low half: one comparison.
     key: u128,
     event: E,
 }
 
 impl<E> EventQueue<E> {
-    /// Nothing to happen yet.
+    /// An empty queue.
     pub fn new() -> Self {
         Self { heap: BinaryHeap::new(), scheduled: 0 }
     }
 
-    /// Asks for `event` to happen at `at`.
+    /// Schedules `event` for the time `at`.
     pub fn schedule(&mut self, at: Nanos, event: E) {
         let key = u128::from(at) << 64 | u128::from(self.scheduled);
         self.scheduled += 1;
         self.heap.push(Reverse(Entry { key, event }));
     }
 
-    /// The next event and its time.
+    /// Takes the next event, with its time.
     pub fn pop(&mut self) -> Option<(Nanos, E)> {
         let Reverse(entry) = self.heap.pop()?;
         Some(((entry.key >> 64) as Nanos, entry.event))

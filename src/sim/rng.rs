@@ -1,7 +1,7 @@
 //! Random numbers for a run.
 //!
-//! Each purpose has a stream of its own: rivals that draw differently often still meet the same
-//! arrivals with the same work, so their difference is theirs and not the dice's.
+//! Each purpose has a stream of its own. So rivals get the same arrivals with the same work, even if one
+//! draws more often than another. Differences between rivals then do not come from chance.
 
 use rand::{Rng, SeedableRng, rngs::Xoshiro256PlusPlus};
 
@@ -24,18 +24,18 @@ pub struct RandomStream(Xoshiro256PlusPlus);
 impl RandomStream {
     /// The stream of one purpose in the run of this seed.
     pub fn new(seed: u64, purpose: Purpose) -> Self {
-        // The generator spreads its seed by splitmix64, so neighbouring numbers are unrelated.
+        // The generator expands its seed by splitmix64, so neighbouring seeds are independent.
         Self(Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_mul(16).wrapping_add(purpose as u64)))
     }
 
-    /// Uniform below `bound`, which is not 0.
+    /// A uniform number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.0.next_u64()) * bound as u128) >> 64) as usize
     }
 
     /// Exponential with mean 1.
     pub fn exponential(&mut self) -> f64 {
-        // 53 bits, moved off 0, whose logarithm would be infinite.
+        // 53 bits, shifted away from 0, whose logarithm is infinite.
         let uniform = ((self.0.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
         -uniform.ln()
     }

@@ -4,43 +4,43 @@ use std::time::Duration;
 
 use super::{arrivals::Arrivals, server::Backend};
 
-/// How the work of requests is spread around its mean.
+/// How the work of requests is distributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// As memoryless as it gets.
+    /// Exponentially.
     Exponential,
-    /// All the same.
+    /// All requests have the same work.
     Constant,
 }
 
-/// Who sends requests.
+/// A caller: a thread that sends requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerSpec {
-    /// Where it runs, by the index of the zone.
+    /// The index of its zone.
     pub zone: usize,
-    /// Whose counters it shares, by the index of the process.
+    /// The index of its process. Callers of a process share counters.
     pub process: usize,
 }
 
-/// Servers, callers and load. Who chooses is not part of it.
+/// Servers, callers and load. The chooser is not part of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// The servers.
     pub backends: Vec<Backend>,
-    /// Who sends requests; each as often as the other.
+    /// The callers. All send equally often.
     pub callers: Vec<CallerSpec>,
-    /// When.
+    /// When requests arrive.
     pub arrivals: Arrivals,
-    /// How the work is spread.
+    /// How the work of requests is distributed.
     pub work: Work,
-    /// What comes before this is not measured: queues fill, averages settle.
+    /// Requests before this time are not measured: queues fill, and averages settle.
     pub warm_up: Duration,
     /// How many requests are measured.
     pub requests: usize,
 }
 
 impl Scenario {
-    /// Requests per second that all servers together can just serve.
+    /// The most requests per second that all servers together can serve.
     pub fn capacity(&self) -> f64 {
         self.backends.iter().map(Backend::capacity).sum()
     }

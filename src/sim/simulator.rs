@@ -18,7 +18,7 @@ enum Event {
     Sample,
 }
 
-/// A request under way.
+/// A request in flight.
 #[derive(Clone, Copy)]
 struct Request<T> {
     caller: usize,
@@ -34,19 +34,19 @@ struct Run<'a, C: Chooser> {
     chooser: &'a mut C,
     queue: EventQueue<Event>,
     servers: Vec<Server>,
-    /// By the request's id; ids of ended requests are used again.
+    /// By the request's id. Ids of ended requests are reused.
     requests: Vec<Request<C::Ticket>>,
     free_ids: Vec<RequestId>,
     work: RandomStream,
     tally: Tally,
     warm: Nanos,
-    /// Measured requests not yet sent, and not yet done.
+    /// How many measured requests have still to be sent, and to end.
     to_send: usize,
     to_finish: usize,
 }
 
-/// Runs a scenario until all measured requests are done. Load goes on meanwhile, so that the last
-/// ones meet what the first ones met, and none is left out for being slow.
+/// Runs a scenario until all measured requests have ended. The load continues until then, so that the
+/// last requests meet the same conditions as the first, and slow requests are measured, too.
 pub fn run<C: Chooser>(scenario: &Scenario, chooser: &mut C, seed: u64) -> Outcome {
     let mut run = Run {
         servers: scenario.backends.iter().map(Server::new).collect(),
@@ -112,8 +112,8 @@ impl<C: Chooser> Run<'_, C> {
         }
     }
 
-    /// Short against the service time, and out of step with publishers' periods: a look right
-    /// after each publication would see more evenness than there is.
+    /// Short compared with the service time, and not a multiple of the publishers' periods: a sample
+    /// right after each publication would show less imbalance than there is.
     fn sample_interval(&self) -> Nanos {
         let shortest = self.scenario.backends.iter().map(|b| b.service).min().unwrap_or(1);
         (shortest as f64 * 0.137_035_999) as Nanos + 1
@@ -210,7 +210,7 @@ mod tests {
         assert_ne!(once, run(&scenario, &mut Exact::new(8), 8));
     }
 
-    /// One queue, one worker, Poisson arrivals: time in the system is exponential with mean
+    /// With one queue, one worker and Poisson arrivals the time in the system is exponential with mean
     /// s / (1 - load), so its median and p99 are known.
     #[test]
     fn a_single_exponential_server_agrees_with_the_formula() {
