@@ -1,4 +1,4 @@
-//! 20 endpoints with 4 workers each at 80% load: all alike, or one of them three times slower.
+//! 20 endpoints with 4 workers each at 80% load: all equal, or one of them three times slower.
 
 use std::{fmt, time::Duration};
 
@@ -17,37 +17,37 @@ use crate::{
     },
 };
 
-/// How many there are.
+/// The number of endpoints.
 pub(super) const ENDPOINTS: usize = 20;
-/// Of each endpoint.
+/// The workers of each endpoint.
 pub(super) const WORKERS: usize = 4;
-/// Of the capacity that is there.
+/// The load, as a part of the capacity.
 pub(super) const LOAD: f64 = 0.8;
-/// The slow endpoint, by this factor.
+/// The slow endpoint is slower by this factor.
 pub(super) const SLOWER: Nanos = 3;
 const SERVICES_MS: [Nanos; 3] = [1, 10, 100];
 
-/// Beyond this a p99 is no longer that of exact counts; random choice must be beyond it too.
+/// A p99 up to this ratio counts as that of exact counts. Random choice must exceed it.
 const WITHIN_EXACT: f64 = 1.08;
-/// From this service time on. Below, counts are older than the requests they count.
+/// Judged from this service time on. With shorter ones counts are older than the requests in them.
 const EXACT_FROM_MS: Nanos = 10;
-/// With a slow endpoint the p99 is at most this part of own counts only's.
+/// With a slow endpoint the p99 may be at most this part of the p99 with own counts only.
 pub(super) const OF_OWN_COUNTS_WITH_SLOW: f64 = 0.4;
 
 /// With these the standard error of a ratio is under 1%.
 const SEEDS: u64 = 5;
 const REQUESTS: usize = 300_000;
 
-/// Whether all endpoints are alike.
+/// Whether all endpoints are equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Shape {
-    /// They are.
+    /// All are equal.
     Equal,
     /// One is slower.
     OneSlow,
 }
 
-/// Who calls.
+/// The calling processes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Callers {
     /// One process with 64 threads, which share counters.
@@ -74,7 +74,7 @@ impl fmt::Display for Callers {
     }
 }
 
-/// The scenario of both this bench and of its real counterpart.
+/// The scenario of this bench and of its counterpart with real processes.
 pub(super) fn scenario(
     service_ms: Nanos,
     shape: Shape,
@@ -101,10 +101,10 @@ pub(super) fn scenario(
     }
 }
 
-/// Long enough for the agent to have learnt the service time and planned by it.
+/// Long enough for the agent to learn the service time and to plan by it.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// All four arms at one point.
+/// The outcomes of all four arms at one point.
 struct Point {
     service_ms: Nanos,
     shape: Shape,
@@ -177,7 +177,7 @@ impl Point {
         let mut random = row("p99 of random / exact counts", &self.random, &self.exact);
         let over_own = match self.shape {
             Shape::Equal => {
-                // A point that random choice passes proves nothing.
+                // A point at which random choice succeeds proves nothing.
                 random = random.goal(Goal::ratio_above(WITHIN_EXACT));
                 over_own.goal(Goal::ratio_below(1.0))
             }

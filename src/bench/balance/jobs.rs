@@ -18,29 +18,29 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    /// Seeds a point, where so many are enough for its noise.
+    /// The number of seeds for a point, where `enough` suffice for its noise.
     pub(super) fn seeds(&self, enough: u64) -> u64 {
         if self.smoke { 1 } else { self.seeds.unwrap_or(enough) }
     }
 
-    /// Measured requests a run, where so many are enough.
+    /// The number of measured requests in a run, where `enough` suffice.
     pub(super) fn requests(&self, enough: usize) -> usize {
         if self.smoke { enough.min(2_000) } else { enough }
     }
 
-    /// Time before the measurement.
+    /// The time before the measurement, where `enough` suffices.
     pub(super) fn warm_up(&self, enough: Duration) -> Duration {
         if self.smoke { enough / 20 } else { enough }
     }
 
-    /// The points of a grid that are tried.
+    /// The points of a grid to run.
     pub(super) fn points<T: Clone>(&self, all: &[T]) -> Vec<T> {
         let most = if self.smoke { 1 } else { all.len() };
         all[..most].to_vec()
     }
 }
 
-/// A scenario met by one arm.
+/// A scenario, and the arm to run it with.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
     /// Servers, callers, load.
@@ -49,8 +49,8 @@ pub(super) struct Job {
     pub(super) arm: Arm,
 }
 
-/// Runs every job once a seed; the outcomes of a job stand in the order of the seeds, so that the
-/// same index of two jobs met the same arrivals.
+/// Runs each job once per seed. The outcomes of a job are in the order of the seeds, so that equal
+/// indices of two jobs had the same arrivals.
 pub(super) fn run_jobs(jobs: &[Job], seeds: u64) -> Vec<Vec<Outcome>> {
     let runs: Vec<(&Job, u64)> =
         jobs.iter().flat_map(|job| (1..=seeds).map(move |seed| (job, seed))).collect();
@@ -58,7 +58,7 @@ pub(super) fn run_jobs(jobs: &[Job], seeds: u64) -> Vec<Vec<Outcome>> {
     outcomes.chunks(seeds as usize).map(<[Outcome]>::to_vec).collect()
 }
 
-/// A figure of every seed's run over that of the same seed's run of another arm.
+/// The ratio of a figure to that of another arm, with the runs of equal seeds paired.
 pub(super) fn paired(
     ours: &[Outcome],
     floor: &[Outcome],

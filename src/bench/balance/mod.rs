@@ -1,11 +1,13 @@
 //! How evenly and how fast requests are spread.
 //!
-//! - `even`: 20 endpoints alike, or one of them slow, for one process and for fifty
-//! - `weights`: whether shares come out as the weights ask, from 1 to 256 requests at a time
-//! - `zones`: what preferring the own zone costs, and how much still crosses
+//! - `even`: 20 equal endpoints, or one of them slow, for one process and for fifty
+//! - `weights`: whether shares follow the weights, from 1 to 256 concurrent requests
+//! - `zones`: what preferring the own zone costs, and how many requests still cross zones
+//! - `jobs`: runs simulations over seeds, for those three
+//! - `real`: the comparison of `even` with real processes
 //!
-//! All of these are simulated: the shipped planner, publishing arithmetic, picker and counters on
-//! virtual time, beside rivals that meet the same arrivals with the same work.
+//! All but `real` are simulated: the real planner, publishing arithmetic, picker and counters on virtual
+//! time, beside rivals that get the same arrivals with the same work.
 
 use std::io;
 
@@ -32,7 +34,7 @@ pub struct Args {
     caller: Option<String>,
 }
 
-/// What can be asked for by itself.
+/// A part that `--only` can select.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Equal endpoints, and one of them slow.
@@ -45,7 +47,7 @@ enum Part {
     Real,
 }
 
-/// Runs what is asked for.
+/// Runs the selected parts.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
     if let Some(order) = &args.caller {

@@ -1,5 +1,4 @@
-//! A control group with the memory limit of the DaemonSet, and what the kernel says of a process in
-//! it. Both of the kernel's interfaces: v2, and v1.
+//! A control group with the memory limit of the DaemonSet, with cgroup v2 or v1.
 
 use std::{
     fs, io,
@@ -7,11 +6,11 @@ use std::{
     process,
 };
 
-/// Where the limit is written down.
+/// The file that sets the limit.
 const DAEMONSET: &str = include_str!("../../../daemonset/daemonset.yaml");
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// A control group; removed when dropped.
+/// A control group. Drop removes it.
 pub(super) struct Cgroup {
     path: PathBuf,
     limit: u64,
@@ -47,7 +46,7 @@ impl Cgroup {
         self.limit
     }
 
-    /// How many processes the kernel has killed in it.
+    /// How many of its processes the kernel has killed.
     pub(super) fn kills(&self) -> io::Result<u64> {
         let said = fs::read_to_string(self.path.join(self.kills))?;
         let kills = said.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -59,7 +58,7 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // Its processes have ended; an empty group costs nothing.
+        // Its processes have ended. If the removal fails, an empty group costs nothing.
         fs::remove_dir(&self.path).ok();
     }
 }

@@ -2,12 +2,12 @@
 
 use std::{fs, io};
 
-/// The most that was resident of a process since [`forget_peak`].
+/// The peak resident memory of a process since [`forget_peak`].
 pub(super) fn peak_mib(pid: u32) -> io::Result<f64> {
     field(pid, "VmHWM:")
 }
 
-/// What is resident of it now.
+/// The current resident memory of a process.
 pub(super) fn resident_mib(pid: u32) -> io::Result<f64> {
     field(pid, "VmRSS:")
 }

@@ -1,8 +1,8 @@
-//! Attacks of one caller: what the agent holds meanwhile, and how soon another caller's picks are
-//! answered, beside the same picks while nobody attacks.
+//! Attacks of one caller: the agent's memory meanwhile, and how fast it answers another caller's picks.
+//! The floor is the same picks while nobody attacks.
 //!
-//! The agent is a process in a control group with the memory limit of the DaemonSet. Who attacks is
-//! another user, since callers are told apart by that.
+//! The agent is a process in a control group with the memory limit of the DaemonSet. The attacker runs
+//! as another user, because the agent distinguishes callers by user.
 
 use std::{
     io, iter,
@@ -27,15 +27,15 @@ pub mod frames;
 mod memory;
 mod probe;
 
-/// Resident memory, whatever one caller does: well below the limit of 256 MiB, which tables and the
-/// names of a large cluster need, too.
+/// The most resident memory under any attack. It is well below the limit of 256 MiB, because tables
+/// and the names of a large cluster also need memory.
 const RESIDENT_MIB: f64 = 96.0;
-/// How much longer another caller's slowest picks may take.
+/// How much longer the slowest picks of another caller may take.
 const SLOWER: f64 = 3.0;
-/// Who attacks: nobody.
+/// The attacker's user: nobody.
 const ATTACKER: u32 = 65534;
 const SERVICES: usize = 10;
-/// For the attacker's connections to be gone, and what they held.
+/// The time until the attacker's connections and their memory are gone.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Arguments of `pointsman bench isolation`.
@@ -44,12 +44,12 @@ pub struct Args {
     /// Seconds for each attack, and for the quiet before it.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Only attacks whose name has this in it.
+    /// Only attacks whose name contains this.
     #[arg(long)]
     only: Option<String>,
 }
 
-/// Attacks a real agent in each of the ways there are.
+/// Runs each attack against a real agent.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let lasts = Duration::from_secs(if smoke { 2 } else { args.seconds });
     let mut report = Report::default();
@@ -84,14 +84,14 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What one attack did.
+/// What was measured during one attack.
 struct AttackResult {
     name: &'static str,
     quiet: PickStats,
     attacked: PickStats,
-    /// The most that was resident, in MiB.
+    /// Peak resident memory, in MiB.
     peak_resident: f64,
-    /// Resident once the attacker is gone, in MiB.
+    /// Resident memory after the attack, in MiB.
     resident_after: f64,
 }
 
@@ -130,7 +130,7 @@ impl AttackResult {
                 .goal(Goal::value_at_most(RESIDENT_MIB)),
             Row::value(name("resident once it is over"), self.resident_after, "MiB"),
             micros("another's picks, p50", 0.5),
-            // Of the loops it is the machine's: no agent could do better.
+            // Busy loops slow the whole machine, so no agent could meet the goal.
             if self.name == BUSY_LOOPS.name {
                 slowest
             } else {
@@ -142,7 +142,7 @@ impl AttackResult {
     }
 }
 
-/// This thread alone.
+/// Changes the user of this thread only.
 fn change_user() -> io::Result<()> {
     let other = rustix::process::Uid::from_raw(ATTACKER);
     Ok(rustix::thread::set_thread_res_uid(other, other, other)?)
@@ -152,6 +152,6 @@ fn allow_many_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
-    // Attacks are weaker where it is not allowed.
+    // If this is not permitted, attacks are weaker.
     setrlimit(Resource::Nofile, files).ok();
 }

@@ -1,4 +1,4 @@
-//! Another caller, who picks and reports over one connection, and how long its picks take.
+//! The other caller: it picks and reports over one connection, and measures how long that takes.
 
 use std::{
     io,
@@ -16,28 +16,28 @@ use crate::{
     clock,
 };
 
-/// Between two picks: a program with some 200 requests a second.
+/// The pause between two picks: a program with about 200 requests a second.
 const PAUSE: Duration = Duration::from_millis(5);
-/// A pick that takes so long counts as failed. How soon picks are answered is judged apart, and not in a
-/// smoke run, which shares its machine.
+/// A pick that takes longer counts as failed. Slow picks have a goal of their own, which a smoke run does
+/// not judge because it shares its machine.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The picks of some time.
+/// The picks of one period.
 pub(super) struct PickStats {
     micros: Histogram<u64>,
-    /// Those that were not answered, or with an error.
+    /// The picks without an answer, or with an error.
     pub(super) failed: u64,
 }
 
 impl PickStats {
-    /// For so long, or until it is over.
+    /// Picks for this time, or until `over` is set.
     pub(super) fn of(socket: &Path, lasts: Duration, over: &AtomicBool) -> io::Result<Self> {
         let longest = TIMEOUT.as_micros() as u64;
         let micros = Histogram::new_with_max(longest, 3).map_err(io::Error::other)?;
         let mut picks = Self { micros, failed: 0 };
         let mut connection = None;
         let begin = clock::now();
-        // Its source may still be reading.
+        // The agent may still read its source.
         while pick_and_report(socket, &mut connection).is_err() {
             connection = None;
             if clock::now() - begin > lasts + TIMEOUT {
@@ -60,7 +60,7 @@ impl PickStats {
         Ok(picks)
     }
 
-    /// So many microseconds a share of them takes at most, pick and report together.
+    /// The microseconds that this share of the picks did not exceed, pick and report together.
     pub(super) fn micros(&self, share: f64) -> f64 {
         self.micros.value_at_quantile(share) as f64
     }

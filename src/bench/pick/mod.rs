@@ -1,8 +1,9 @@
 //! What a pick and its end cost a caller.
 //!
-//! - `floor`: the same loads and counter updates without the logic, in turn with ours, so that
-//!   whatever else runs on the machine meets both
-//! - `valgrind`: instructions and allocations, which no noise can touch, by valgrind
+//! - `service`: the service that both use
+//! - `floor`: the same loads and counter updates without the logic. It alternates with ours, so that
+//!   other load on the machine affects both
+//! - `valgrind`: instructions and allocations, which are independent of noise
 
 use std::{
     hint::black_box,
@@ -24,7 +25,7 @@ mod floor;
 mod service;
 mod valgrind;
 
-/// Picks and ends between two readings of the clock: a millisecond or so.
+/// Picks and ends between two readings of the clock: about a millisecond.
 const BATCH: usize = 20_000;
 const BATCHES: usize = 500;
 
@@ -33,15 +34,15 @@ const OVER_FLOOR: f64 = 1.5;
 /// Arguments of `pointsman bench pick`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Nothing but so many picks among so many endpoints: what valgrind counts.
+    /// Run only this many picks among this many endpoints; valgrind counts this process.
     #[arg(long, hide = true, num_args = 2, value_names = ["ENDPOINTS", "PICKS"])]
     bare: Option<Vec<u32>>,
-    /// The floor's in their place.
+    /// Run the floor instead of picks.
     #[arg(long, hide = true, requires = "bare")]
     floor: bool,
 }
 
-/// Measures, or does the bare picks that are asked for.
+/// Measures, or runs the picks that valgrind counts.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
     if let Some([endpoints, picks]) = args.bare.as_deref() {
@@ -71,7 +72,7 @@ fn threads_text(threads: usize) -> &'static str {
     if threads == 1 { "1 thread" } else { "2 threads" }
 }
 
-/// A picker with its requests under way.
+/// A picker with its requests in flight.
 struct BusyPicker<F: Form> {
     picker: Picker<F>,
     under_way: [Pick; UNDER_WAY],
@@ -105,20 +106,21 @@ fn bare(endpoints: u32, picks: u32, floor: bool) {
     }
 }
 
-/// Nanoseconds of a pick with its end, ours and the floor's, a pair of neighbouring batches each.
+/// The nanoseconds of a pick with its end: ours and the floor's, a pair for two consecutive batches.
 struct Measured {
     pairs: Vec<(f64, f64)>,
 }
 
 impl Measured {
-    /// Medians: a batch that lost the processor to somebody else says nothing of either. The
-    /// ratio is the median of those of neighbours, which met the same frequency and neighbours.
+    /// Uses medians, because a batch that lost its processor measures neither. The ratio is the median of
+    /// the ratios of consecutive batches, which ran at the same frequency beside the same load.
     fn row(&self, name: String) -> Row {
         let ours = median(self.pairs.iter().map(|pair| pair.0));
         let floor = median(self.pairs.iter().map(|pair| pair.1));
         let ratios = || self.pairs.iter().map(|(ours, floor)| ours / floor);
         let mean = median(ratios());
-        // Of a median, from the median distance to it (normal: 1.48 of it is the deviation).
+        // The error of a median, from the median distance to it. For a normal distribution 1.48 of that
+        // distance is the standard deviation.
         let distance = median(ratios().map(|ratio| (ratio - mean).abs()));
         let error = 1.48 * 1.25 * distance / (self.pairs.len() as f64).sqrt();
         Row::value(name, ours, "ns").over(floor).paired(Estimate { mean, error })
@@ -140,7 +142,7 @@ fn measure<F: Form, A: Add>(endpoints: u32, threads: usize, batches: usize) -> M
     let writer = Mutex::new(service.writer);
     let together = Barrier::new(threads);
     let begin = || {
-        // One of them publishes, so that the pickers' own counts begin anew now and then.
+        // One thread publishes, so that the pickers' own counts restart regularly.
         if together.wait().is_leader() {
             writer.lock().expect("nobody panicked").publish();
         }
@@ -157,7 +159,7 @@ fn measure<F: Form, A: Add>(endpoints: u32, threads: usize, batches: usize) -> M
     Measured { pairs }
 }
 
-/// Ours and the floor's in turn; `begin` lets all threads begin a batch at once.
+/// Runs ours and the floor's in turn. `begin` makes all threads begin a batch at the same time.
 fn alternate<F: Form, A: Add>(
     picker: Picker<F>,
     mut floor: Floor<A>,

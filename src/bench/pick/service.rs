@@ -8,9 +8,9 @@ use pointsman_table::{
 };
 
 pub(super) const ENDPOINTS: [u32; 3] = [3, 100, 10_000];
-/// Requests that a thread has under way.
+/// Requests that a thread has in flight.
 pub(super) const UNDER_WAY: usize = 16;
-/// One request in eight is timed: the clock itself costs as much as a pick.
+/// One request in eight is timed, because the clock costs as much as a pick.
 pub(super) const TIMED_EVERY: usize = 8;
 
 /// A service with load on it.
@@ -20,8 +20,8 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Weights from 1 to 7 and loads from 0 to 7, in no order, so that neither a comparison nor a
-    /// memory access can be guessed.
+    /// Weights from 1 to 7 and loads from 0 to 7, in random order, so that the processor can predict
+    /// neither a comparison nor a memory access.
     pub(super) fn new(endpoints: u32, shards: u32) -> Self {
         let mut random = Random::new(9);
         let mut draw = |bound: u32| ((u64::from(random.draw()) * u64::from(bound)) >> 32) as u32;

@@ -1,5 +1,5 @@
-//! Instructions and allocations of a pick with its end, counted by valgrind: two runs of different
-//! length, so that all but the picks cancels.
+//! Instructions and allocations of a pick with its end, counted by valgrind. There are two runs of
+//! different length, so that everything but the picks cancels.
 
 use std::{env, io, process::Command};
 
@@ -7,10 +7,10 @@ use super::service::ENDPOINTS;
 use crate::bench::report::{Goal, Report, Row};
 
 const PICKS: u32 = 100_000;
-/// Among how many endpoints it is may not matter, but for the redraws of few, which the floor makes
-/// as well.
+/// The number of endpoints must hardly matter. Only with few endpoints are there redraws, which the floor
+/// makes, too.
 const INSTRUCTIONS_ALIKE: f64 = 1.05;
-/// The size that the others are held against.
+/// The size with which the others are compared.
 const USUAL: u32 = 100;
 
 pub(super) fn section(smoke: bool, report: &mut Report) -> io::Result<()> {
@@ -50,7 +50,7 @@ enum Measure {
     Allocations,
 }
 
-/// How many a pick, None where there is no valgrind.
+/// The count per pick. `None` without valgrind.
 fn count(measure: Measure, endpoints: u32, picks: u32) -> io::Result<Option<f64>> {
     let (Some(once), Some(twice)) =
         (total(measure, endpoints, picks)?, total(measure, endpoints, 2 * picks)?)

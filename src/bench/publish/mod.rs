@@ -1,8 +1,8 @@
-//! What publishing costs: one service of 1,000 endpoints, in which 200 processes count.
+//! What publishing costs, for one service of 1,000 endpoints and 200 processes that count.
 //!
-//! The passes are those of the shipped publisher, over shared memory, at the period that the
-//! publishing thread would choose: it follows the service time, and stretches as far as its share
-//! of a core needs.
+//! The real publisher makes the passes, over shared memory. Their period is the one that the publishing
+//! thread would choose: it follows the service time, and is longer if the passes would otherwise use more
+//! than their share of a core. `neighbours` measures a busy service beside other tables.
 
 use std::{
     io,
@@ -28,26 +28,26 @@ const PROCESSES: usize = 200;
 const SLOTS: u32 = 1_000;
 /// Requests that a process starts and ends between two passes.
 const PICKS: usize = 5;
-/// Requests that a process has under way.
+/// Requests that a process has in flight.
 const UNDER_WAY: usize = 50;
-/// What each timed request is said to have taken.
+/// The latency of each timed request.
 const LATENCY_US: u32 = 10_000;
 const PASSES: u32 = 1_000;
 /// In percent.
 const MOST_OF_A_CORE: f64 = 100.0 * period::MOST_FOR_PASSES;
 
-/// Runs it busy, then idle.
+/// Measures a busy service, then an idle one.
 pub fn run(smoke: bool) -> io::Result<Report> {
     let passes = if smoke { 20 } else { PASSES };
     let shards = std::thread::available_parallelism().map_or(1, usize::from) as u32;
     let mut bench = PublishBench::new(shards)?;
     let mut report = Report::default();
     let unthrottled = bench.at_wanted_period(passes);
-    // The publishing thread learns what a pass costs before its share of a core means anything.
+    // The share of a core is valid only after the publishing thread knows the cost of a pass.
     bench.passes(passes / 10, true);
     let busy = bench.passes(passes, true);
     bench.end_all();
-    // What ended last has to be seen before nothing is left to see.
+    // A few passes read the last ends, so that the next ones find nothing new.
     bench.passes(10, false);
     let idle = bench.passes(passes, false);
     let floor = bare_sum(shards as usize, passes);
@@ -80,19 +80,19 @@ struct Process {
 struct PublishBench {
     publisher: ServicePublisher,
     processes: Vec<Process>,
-    /// Virtual: the publisher is told that a period went by, whatever the picks took.
+    /// Virtual time: each pass advances it by a period, whatever the picks took.
     now: Duration,
     period: Duration,
     cost: Duration,
 }
 
-/// What passes cost that come as often as the service time asks for.
+/// The costs of passes at the period that the service time asks for.
 struct UnthrottledCosts {
     plain: Vec<Duration>,
     planning: Vec<Duration>,
 }
 
-/// What so many passes took.
+/// The costs of a series of passes.
 struct PassCosts {
     costs: Vec<Duration>,
     period: Duration,
@@ -114,7 +114,7 @@ impl PublishBench {
             let counters = publisher.new_counters(shards)?;
             counters.close_fd();
             publisher.attach(counters.clone());
-            // A thread in every shard: all of them are swept.
+            // Every shard gets a thread, so that the sweep reads all shards.
             for shard in 1..shards {
                 drop(Picker::<pointsman_table::Atomic>::with_shard(
                     publisher.table(),
@@ -166,7 +166,7 @@ impl PublishBench {
             }
             let cost = self.pass();
             costs.push(cost);
-            // As the publishing thread does it.
+            // The same arithmetic as in the publishing thread.
             self.cost = (self.cost * 7 + cost) / 8;
             let needed = self.cost.div_f64(period::MOST_FOR_PASSES);
             self.period = period::affordable(self.publisher.wanted_period(), needed, self.period);
@@ -228,7 +228,7 @@ fn median(durations: &[Duration]) -> f64 {
     micros(sorted[sorted.len() / 2])
 }
 
-/// Median microseconds of adding up as many counters.
+/// The median microseconds of summing as many counters.
 fn bare_sum(shards: usize, rounds: u32) -> f64 {
     let counters = |_| (0..2 * SLOTS).map(AtomicU32::new).collect::<Vec<_>>();
     let all: Vec<Vec<AtomicU32>> = (0..PROCESSES * shards).map(counters).collect();

@@ -1,8 +1,8 @@
-//! How often a busy service is published beside what others have open, and what that costs.
+//! How often a busy service is published while other services have requests open, and what that costs.
 //!
-//! The publishing thread is the shipped one, on the clock. The floor of a period is that of the busy
-//! service alone; that of a share is a thread that wakes up as often and does nothing; both in the
-//! same run.
+//! The publishing thread is the real one, in real time. The floor of a period is the period of the busy
+//! service alone. The floor of a share is a thread that wakes up as often and does nothing. Both are
+//! measured in the same run.
 
 use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 const TICK: Duration = Duration::from_millis(1);
-/// For the tables in which nothing moves to fall asleep.
+/// The time until tables without activity are asleep.
 const SETTLE: Duration = Duration::from_secs(3);
 const MEASURED: Duration = Duration::from_secs(10);
 /// How long a request of the other services takes, in ticks.
@@ -31,13 +31,14 @@ const MOST_OF_A_CORE: f64 = 3.0;
 const ONE: Identity = Identity::Uid(1);
 const OTHER: Identity = Identity::Uid(2);
 
-/// What goes on beside the busy service.
+/// The tables beside the busy service, and their requests.
 struct Neighbours {
     name: &'static str,
-    /// Tables of a service of their own each, or of one service by as many labels.
+    /// The number of tables. Each has a service of its own, or a label of one service.
     tables: usize,
     labels: bool,
-    /// A request every so many ticks, of each table in turn; none: one is open in each.
+    /// A request each time this many ticks have passed, for each table in turn. `None`: each table has one
+    /// open request.
     request_every: Option<usize>,
 }
 
@@ -60,7 +61,7 @@ impl Neighbours {
     }
 }
 
-/// The busy service alone, then beside each of the scenes.
+/// Measures the busy service alone, then with each set of neighbours.
 pub(super) fn rows(smoke: bool) -> io::Result<Vec<Row>> {
     let part = if smoke { 20 } else { 1 };
     let bare = bare_wakeups(MEASURED / part)?;
@@ -74,8 +75,8 @@ pub(super) fn rows(smoke: bool) -> io::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Percent of a core that a thread takes which waits for every tick, as the publishing thread does,
-/// and does nothing.
+/// The percentage of a core that a thread uses that only waits for every tick, as the publishing thread
+/// does.
 fn bare_wakeups(duration: Duration) -> io::Result<f64> {
     const NAME: &str = "waits";
     let from = clock::now();
@@ -89,7 +90,7 @@ fn bare_wakeups(duration: Duration) -> io::Result<f64> {
             let spent = processor_time(std::process::id(), NAME)?;
             spent.ok_or_else(|| io::Error::other("no thread waits"))
         })?;
-    // The machine is as awake as beside the requests.
+    // Keeps the machine as awake as it is with the requests.
     while !thread.is_finished() {
         thread::sleep(TICK);
     }
@@ -97,7 +98,7 @@ fn bare_wakeups(duration: Duration) -> io::Result<f64> {
     Ok(100.0 * spent.as_secs_f64() / (clock::now() - from).as_secs_f64())
 }
 
-/// What the busy service and the thread had.
+/// The period of the busy service, and the processor time of the publishing thread.
 struct Measurement {
     period_ms: f64,
     percent: f64,
@@ -188,7 +189,7 @@ fn pick(live: &Live, who: Identity) -> io::Result<Held> {
     Ok(picked.picks.remove(0))
 }
 
-/// The table of a service of ten endpoints, or of one endpoint of a service of so many.
+/// Opens the table of a service of ten endpoints or, with a label, of one endpoint of a larger service.
 fn open(
     catalog: &Catalog,
     tables: &Tables,
@@ -220,7 +221,7 @@ fn open(
     tables.open(&target)?.ok_or_else(|| io::Error::other("the port is not in the catalog"))
 }
 
-/// What the publishing thread of this process has had of a processor.
+/// The processor time of this process's publishing thread.
 fn publishing_time() -> io::Result<Duration> {
     let time = processor_time(std::process::id(), "publish")?;
     time.ok_or_else(|| io::Error::other("no thread publishes"))

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a figure should be.
+/// The bound that a figure has to meet.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Goal {
     quantity: Quantity,
@@ -34,7 +34,7 @@ impl Goal {
         Self { quantity: Quantity::Ratio, comparison: Comparison::Below, bound }
     }
 
-    /// `ratio > bound`: for rivals that must fail, lest the bench proves nothing.
+    /// `ratio > bound`: for rivals that must be worse. Otherwise the bench would prove nothing.
     pub fn ratio_above(bound: f64) -> Self {
         Self { quantity: Quantity::Ratio, comparison: Comparison::Above, bound }
     }

@@ -1,4 +1,4 @@
-//! What a bench found: rows with floors, ratios and goals.
+//! The results of a bench: rows with floors, ratios and goals.
 
 use std::io::{self, Write};
 
@@ -12,7 +12,7 @@ pub use row::Row;
 /// How to print a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// A table for people.
     #[default]
     Table,
     /// One array of {name, value, unit, floor, ratio, goal, met}.
@@ -22,15 +22,15 @@ pub enum Output {
 /// Rows that belong together.
 #[derive(Clone, Debug)]
 pub struct Section {
-    /// What they have in common.
+    /// The title.
     pub title: String,
     /// The figures.
     pub rows: Vec<Row>,
-    /// What a reader must know to judge them.
+    /// Notes that a reader needs to judge them.
     pub notes: Vec<String>,
 }
 
-/// All that a bench found.
+/// All results of a bench.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// In the order of printing.
@@ -44,7 +44,7 @@ impl Report {
         self.sections.last_mut().expect("it was pushed just now")
     }
 
-    /// The same figures, no goal judged: a smoke run is too short for that.
+    /// The same figures without judged goals: a smoke run is too short to judge.
     pub fn unjudged(mut self) -> Self {
         self.sections.iter_mut().flat_map(|s| &mut s.rows).for_each(|row| row.met = None);
         self
@@ -63,11 +63,11 @@ impl Report {
     /// Prints it on standard output.
     ///
     /// # Errors
-    /// Nobody reads it any more.
+    /// Standard output is closed.
     pub fn print(&self, output: Output) -> io::Result<()> {
         let mut to = io::stdout().lock();
         match output {
-            // A run that only does what another one measures.
+            // This run was a helper process of another one.
             _ if self.sections.is_empty() => Ok(()),
             Output::Table => write!(to, "{self}"),
             Output::Json => {

@@ -8,31 +8,31 @@ use crate::sim::estimate::Estimate;
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// What was measured, unique within a report.
+    /// What was measured. Unique within a report.
     pub name: String,
-    /// None: could not be measured here (a note says why).
+    /// `None` if it could not be measured here. A note says why.
     pub value: Option<f64>,
-    /// Of `value` and `floor`.
+    /// The unit of `value` and `floor`.
     pub unit: &'static str,
-    /// The bare thing, measured in the same run.
+    /// The same figure of a minimal implementation, from the same run.
     pub floor: Option<f64>,
     /// `value / floor`, or the mean of it over seeds or turns.
     pub ratio: Option<f64>,
     /// Such as `ratio <= 1.08`.
     #[serde(serialize_with = "goal_as_text")]
     pub goal: Option<Goal>,
-    /// None: no goal, or not judged.
+    /// `None` without a goal, or if it was not judged.
     pub met: Option<bool>,
-    /// Standard error of what is judged (of the value, where there is no ratio).
+    /// The standard error of the ratio, or of the value where there is no ratio.
     #[serde(skip)]
     pub error: Option<f64>,
-    /// Line and column, in a section printed as a grid.
+    /// The line and column, in a section that is printed as a grid.
     #[serde(skip)]
     pub cell: Option<(String, String)>,
 }
 
 impl Row {
-    /// A figure by itself.
+    /// A figure without a floor.
     pub fn value(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
         Self {
             name: name.into(),
@@ -52,35 +52,35 @@ impl Row {
         Self { value: None, ..Self::value(name, 0.0, unit) }
     }
 
-    /// Beside the bare thing.
+    /// Adds the floor.
     pub fn over(mut self, floor: f64) -> Self {
         self.floor = Some(floor);
         self.ratio = self.value.map(|value| value / floor);
         self
     }
 
-    /// The ratio over several seeds or turns, each against its own floor: what both met by chance
-    /// cancels.
+    /// Sets the ratio from several seeds or turns, each over its own floor. Effects that both met by
+    /// chance then cancel.
     pub fn paired(mut self, ratio: Estimate) -> Self {
         self.ratio = Some(ratio.mean);
         self.error = Some(ratio.error);
         self
     }
 
-    /// How sure the value is.
+    /// Adds the standard error of the value.
     pub fn give_or_take(mut self, error: f64) -> Self {
         self.error = Some(error);
         self
     }
 
-    /// What it should be.
+    /// Adds the goal, and judges it.
     pub fn goal(mut self, goal: Goal) -> Self {
         self.met = goal.met(self.value, self.ratio);
         self.goal = Some(goal);
         self
     }
 
-    /// Where it stands in a grid.
+    /// Sets its place in a grid.
     pub fn at(mut self, line: impl Into<String>, column: impl Into<String>) -> Self {
         self.cell = Some((line.into(), column.into()));
         self

@@ -1,4 +1,4 @@
-//! Callers that pick, report, and pick again, with so many calls under way at a time.
+//! Callers that pick and report in turn, with a fixed number of calls in flight.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
     clock,
 };
 
-/// A caller of one server.
+/// The callers of one server.
 pub(super) struct Callers {
     runtime: Runtime,
     grpc: PathBuf,
@@ -36,7 +36,7 @@ impl Callers {
         Ok(Self { runtime, grpc, http })
     }
 
-    /// Calls for so long, with so many under way.
+    /// Calls for the length of a turn, with this many calls in flight.
     pub(super) fn run(
         &self,
         transport: Transport,
@@ -119,7 +119,7 @@ impl Callers {
     }
 }
 
-/// What all callers of one turn saw together.
+/// The sum of what all callers of one turn measured.
 async fn all(callers: JoinSet<io::Result<CallStats>>, begin: Duration) -> io::Result<CallStats> {
     let mut sum = CallStats::empty();
     for stats in callers.join_all().await {
@@ -151,8 +151,8 @@ async fn post(sender: &mut SendRequest<Full<Bytes>>, path: &str, body: Bytes) ->
     }
 }
 
-/// `in_flight` calls on one stream, so many in a message; each is sent anew once it is answered, a
-/// report after a pick and a pick after a report.
+/// Keeps `in_flight` calls on one stream, with `in_a_message` in each message. After an answer to a pick
+/// it sends a report, and after an answer to a report a pick.
 async fn session(
     mut client: AgentClient<Channel>,
     in_flight: usize,

@@ -1,4 +1,4 @@
-//! Bare servers: they read the same calls, decide nothing, and answer the same bytes.
+//! Bare servers: they read the same calls and answer the same bytes, without any decision.
 
 use std::{
     convert::Infallible,
@@ -32,10 +32,10 @@ use crate::{
 };
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// As many threads as the agent serves its socket with.
+/// The number of threads with which the agent serves its socket.
 const WORKERS: usize = 2;
 
-/// The bare servers as a process; killed, and its folder removed, when dropped.
+/// The process of the bare servers. Drop kills it and removes its folder.
 pub(super) struct FloorProcess {
     process: Child,
     folder: PathBuf,
@@ -73,7 +73,7 @@ impl FloorProcess {
 
 impl Drop for FloorProcess {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing more to do about it.
+        // It may have ended already. There is nothing to do about an error.
         self.process.kill().ok();
         self.process.wait().ok();
         fs::remove_dir_all(&self.folder).ok();
@@ -105,7 +105,7 @@ pub(super) fn serve(folder: &Path) -> io::Result<()> {
     })
 }
 
-/// Connections, as tonic takes them.
+/// Accepted connections, as the stream that tonic needs.
 struct Connections(UnixListener);
 
 impl Stream for Connections {
@@ -125,10 +125,10 @@ async fn serve_http(listener: UnixListener) -> io::Result<()> {
         let answer = move |request: Request<Incoming>| {
             let body = if request.uri().path() == "/v1/pick" { &pick } else { &report }.clone();
             async move {
-                // What came has been read to its end, as the agent does.
+                // Reads the body to its end, as the agent does.
                 let read = request.into_body().collect().await;
                 let mut response = Response::new(Full::new(body));
-                // The agent's, so that as many bytes travel and are read.
+                // The agent's headers, so that answers have the same size.
                 let headers = response.headers_mut();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 headers.insert(SERVER, PRODUCT);
@@ -147,7 +147,7 @@ async fn serve_http(listener: UnixListener) -> io::Result<()> {
     }
 }
 
-/// As the agent of this bench answers.
+/// The answer of the agent in this bench.
 fn pick() -> v1::PickResponse {
     let pick = v1::Pick {
         address: "10.0.0.42".into(),

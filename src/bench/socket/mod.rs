@@ -1,10 +1,11 @@
-//! What a call over the socket costs beside a bare server of the same framing and bytes.
+//! What a call over the socket costs, compared with a bare server of the same framing and bytes.
 //!
-//! - `floor`: those servers, as processes of their own: tonic and hyper with canned answers
-//! - `callers`: callers that keep so many calls under way, over each protocol
+//! - `floor`: the bare servers, in a process of their own: tonic and hyper with canned answers
+//! - `callers`: callers that keep a number of calls in flight, over each protocol
+//! - `stats`: the transports, and what callers measure
 //!
-//! Each way is measured in turns, ours and the floor's, so that whatever else runs on the machine
-//! meets both; a ratio is the mean of those of the turns.
+//! Ours and the floor take turns, so that other load on the machine affects both. A ratio is the mean of
+//! the ratios of all turns.
 
 use std::{io, path::PathBuf, time::Duration};
 
@@ -23,32 +24,32 @@ mod callers;
 mod floor;
 mod stats;
 
-/// How long a turn takes, and how many there are: many short ones, since a shared machine has seconds
-/// in which only half of it is there.
+/// The length of a turn, and the number of turns. There are many short ones, because on a shared machine
+/// half of the processors may be missing for seconds.
 const TURN: Duration = Duration::from_millis(500);
 const TURNS: u32 = 30;
-/// Most that p50 may be over the floor's, and the floor's throughput over ours.
+/// The most that p50 may be over the floor's, and that the floor's throughput may be over ours.
 const OVER_FLOOR: f64 = 1.25;
-/// A session at 64 in flight, a pick a message, over calls of their own.
+/// How many times the calls of unary gRPC a session has to reach, at 64 in flight with a call a message.
 const SESSION_GAIN: f64 = 3.0;
-/// The many that are in flight at a time.
+/// The larger number of calls in flight.
 const MANY: usize = 64;
 
 /// Arguments of `pointsman bench socket`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Nothing but the bare server at this path: what the floor's process runs.
+    /// Run only the bare server at this path; the floor's process does this.
     #[arg(long, hide = true, value_name = "PATH")]
     floor: Option<PathBuf>,
-    /// Only calls that travel so.
+    /// Only this way to send calls.
     #[arg(long, value_enum)]
     way: Option<Transport>,
-    /// Only so many in flight.
+    /// Only this number of calls in flight.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     in_flight: Option<u16>,
 }
 
-/// Measures every way, or serves as the floor.
+/// Measures all transports, or serves as the floor.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     if let Some(path) = &args.floor {
         floor::serve(path)?;

@@ -1,26 +1,26 @@
-//! How calls travel, and what callers measured of them.
+//! The transports of calls, and what callers measure.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// How calls travel.
+/// How calls are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Transport {
-    /// A gRPC call each, on one connection.
+    /// A gRPC call for each, on one connection.
     Unary,
-    /// On one stream, a call a message.
+    /// On one stream, one call in a message.
     Session,
-    /// On one stream, all that are in flight in one message.
+    /// On one stream, all calls in flight in one message.
     Batches,
-    /// HTTP/1.1 with keep-alive, a connection for each in flight.
+    /// HTTP/1.1 with keep-alive, a connection for each call in flight.
     Http,
 }
 
-/// What a caller saw: picks and reports in turn.
+/// What a caller measured. Its calls alternate between picks and reports.
 #[derive(Debug)]
 pub(super) struct CallStats {
-    /// From a call to its answer, in nanoseconds.
+    /// The time from a call to its answer, in nanoseconds.
     pub(super) took: Histogram<u64>,
     pub(super) calls: u64,
     pub(super) elapsed: Duration,

@@ -22,7 +22,7 @@ use crate::{
     sim::{own_counts::write_without_load, pointsman::endpoint},
 };
 
-/// Who chooses, among those that real processes can be.
+/// A way to choose endpoints that real processes can use.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Chooser {
     Table,
@@ -30,9 +30,9 @@ pub(super) enum Chooser {
     Random,
 }
 
-/// What the callers choose by.
+/// The table that the callers use.
 pub(super) enum Balancer {
-    /// A table without load: own counts of two choices, or one choice.
+    /// A table without load: two choices by own counts, or one choice.
     WithoutLoad(TableWriter),
     Published(Box<ServicePublisher>),
 }

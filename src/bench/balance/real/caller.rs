@@ -1,4 +1,4 @@
-//! One calling process: Poisson arrivals, the shipped picker over shared memory, one socket.
+//! A calling process: Poisson arrivals, the real picker over shared memory, one socket.
 
 use std::{
     fs::OpenOptions,
@@ -17,12 +17,12 @@ use crate::{
     sim::rng::{Purpose, RandomStream},
 };
 
-/// How long the last requests are waited for.
+/// How long the process waits for its last requests.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// Clients time one request in so many for the agent.
+/// Clients time one request in this many for the agent.
 const TIMED_EVERY: u32 = 8;
 
-/// Does what `order` says, once a line comes from standard input.
+/// Runs the load of `setup`, after a line arrived on standard input.
 pub(super) fn run(setup: &CallerSetup) -> io::Result<()> {
     let mut generator = LoadGenerator::new(setup)?;
     let mut line = String::new();
@@ -83,15 +83,15 @@ impl LoadGenerator {
         let mut next = start + gap();
         loop {
             let now = clock::now();
-            // Load goes on until the last measured request is done, so that it meets what the
-            // first one met.
+            // The load continues until the last measured request has ended, so that it meets the
+            // same conditions as the first one.
             if now >= over && (self.measured_open == 0 || now >= over + TIMEOUT) {
                 self.result.unanswered = self.measured_open;
                 return Ok(std::mem::take(&mut self.result));
             }
             if now >= next {
                 let work = setup.work.mul_f64(works.exponential());
-                // Open loop: one that is late is counted from when it was due.
+                // Open loop: the latency of a late request counts from when it was due.
                 self.send(work, next, (warm..over).contains(&next))?;
                 next += gap();
             } else {

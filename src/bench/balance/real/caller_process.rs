@@ -1,4 +1,4 @@
-//! A calling process, as its parent has it.
+//! The parent's handle of a calling process.
 
 use std::{
     env,
@@ -9,12 +9,12 @@ use std::{
 
 use super::message::{CallerResult, CallerSetup};
 
-/// Where another process of this user can open a file of ours.
+/// The path by which another process of this user can open a file of this process.
 pub(super) fn path(file: &OwnedFd) -> String {
     format!("/proc/{}/fd/{}", process::id(), file.as_raw_fd())
 }
 
-/// A calling process. Its counters are kept open here until it has opened them.
+/// A calling process. The descriptor of its counters stays open here until the process has opened them.
 pub(super) struct CallerProcess {
     process: Child,
     _counters: OwnedFd,

@@ -1,15 +1,15 @@
-//! What callers and servers say to each other, and what parent and callers do.
+//! The messages between callers and servers, and between the parent and callers.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A request, and as it is its answer.
+/// A request. The answer is the same message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Message {
-    /// The caller's own number for it.
+    /// The caller's number of the request.
     pub(super) id: u32,
-    /// What it takes a usual server.
+    /// How long a normal server takes for it.
     pub(super) work: Duration,
 }
 
@@ -30,31 +30,31 @@ impl Message {
     }
 }
 
-/// What a caller is to do; an argument of its process.
+/// What a caller has to do. It is an argument of its process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CallerSetup {
-    /// Where the table can be opened.
+    /// The path of the table.
     pub(super) table: String,
-    /// Where its own counters can be opened.
+    /// The path of its own counters.
     pub(super) counters: String,
     /// Requests per second.
     pub(super) rate: f64,
-    /// Mean work of a request.
+    /// The mean work of a request.
     pub(super) work: Duration,
-    /// Not measured.
+    /// The time before the measurement.
     pub(super) warm_up: Duration,
-    /// Measured.
+    /// The time of the measurement.
     pub(super) measured: Duration,
-    /// Of its gaps, its work and its picks.
+    /// The seed of its gaps, work and picks.
     pub(super) seed: u64,
 }
 
-/// What it saw; a line on its standard output.
+/// What a caller measured. It is a line on its standard output.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct CallerResult {
     /// Latencies of measured requests, in microseconds.
     pub(super) latencies_us: Vec<u32>,
-    /// Measured requests that never came back.
+    /// Measured requests without an answer.
     pub(super) unanswered: u32,
 }
 

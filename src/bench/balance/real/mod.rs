@@ -1,12 +1,13 @@
-//! The same comparison with 50 real processes on this machine: whether direction and size are what
-//! the simulator says.
+//! The comparison of `even` with 50 real processes on this machine. It shows whether the simulator is
+//! right about the direction and the size of the effect.
 //!
-//! The callers are processes of their own, which map the table and count in shared memory; the
-//! servers sleep for a request's work, so that two cores carry hundreds of requests at a time.
+//! Each caller is a process that maps the table and counts in shared memory. The servers sleep for a
+//! request's work, so that two cores can serve hundreds of concurrent requests.
 //!
 //! - `servers`: endpoints with workers and a queue, as threads of this process
-//! - `caller`: a calling process
-//! - `message`: what they say to each other
+//! - `balancer`: the table, and the thread that publishes it
+//! - `caller`: a calling process; `caller_process`: the parent's handle of one
+//! - `message`: the messages between them
 
 use std::{io, net::SocketAddr, thread, time::Duration};
 
@@ -33,9 +34,9 @@ mod servers;
 
 const PROCESSES: usize = 50;
 
-/// Does what the parent's order says; the whole of a calling process.
+/// Runs a calling process, with the setup from its parent.
 pub(super) fn call(setup: &str) -> io::Result<()> {
-    // It ends when its parent does, however that happens.
+    // Ends this process when its parent ends for any reason.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
     caller::run(&serde_json::from_str(setup)?)
 }
@@ -50,14 +51,14 @@ struct Trial {
     measured: Duration,
 }
 
-/// What a trial came to.
+/// The result of a trial.
 struct Figures {
     p99_ms: f64,
     requests: usize,
     unanswered: u32,
 }
 
-/// Random choice is not tried with a slow endpoint: its queue there only grows.
+/// Random choice does not run with a slow endpoint: the queue there would only grow.
 const TRIALS: [(Chooser, Shape); 5] = [
     (Chooser::Table, Shape::Equal),
     (Chooser::OwnCounts, Shape::Equal),
@@ -68,7 +69,7 @@ const TRIALS: [(Chooser, Shape); 5] = [
 
 /// Adds what was found to the report.
 pub(super) fn run(effort: &Effort, smoke: bool, report: &mut Report) -> io::Result<()> {
-    // At 100 ms there are so few requests that all trials fit beside each other.
+    // At 100 ms there are so few requests that all trials can run at the same time.
     for (service_ms, seconds, side_by_side) in [(10, 10, false), (100, 40, true)] {
         let seconds = if smoke { 1 } else { seconds };
         let service = Duration::from_millis(service_ms);
@@ -124,7 +125,7 @@ fn simulated_row(service_ms: u64, shape: Shape, ratio: f64) -> Row {
     Row::value(format!("simulated, {service_ms} ms, {shape}: the same ratio"), ratio, "")
 }
 
-/// What the simulator says of table over own counts: equal, and with a slow endpoint.
+/// The simulator's ratios of the table to own counts: with equal endpoints, and with a slow one.
 fn simulated(service_ms: u64, effort: &Effort) -> [f64; 2] {
     let jobs: Vec<Job> = [Shape::Equal, Shape::OneSlow]
         .into_iter()
@@ -163,7 +164,7 @@ impl Trial {
         })
     }
 
-    /// All calling processes from start to end.
+    /// Runs all calling processes from start to end.
     fn callers(&self, addresses: &[SocketAddr], rate: f64) -> io::Result<Vec<CallerResult>> {
         let mut balancer = Balancer::new(self.chooser, addresses)?;
         let table = balancer.table_fd()?;

@@ -1,5 +1,5 @@
-//! Servers that queue: each endpoint is a datagram socket, whose queue in the kernel is first come
-//! first served, and as many threads as it has workers, each of which sleeps for a request's work.
+//! Servers with queues. Each endpoint is a datagram socket with a thread for each worker. The queue of the
+//! socket in the kernel is first come, first served. A worker sleeps for a request's work.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use std::{
 
 use super::message::Message;
 
-/// How often a thread looks whether it is to stop.
+/// How often a thread checks whether it has to stop.
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// All endpoints of a service.
@@ -25,7 +25,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// One for each factor, by which it is slower than the work says.
+    /// Starts one server for each factor. A server takes the work of a request times its factor.
     pub(super) fn start(slower: &[u32], workers: usize) -> io::Result<Self> {
         let stopping = Arc::new(AtomicBool::new(false));
         let mut servers = Self { addresses: Vec::new(), stopping, workers: Vec::new() };
@@ -43,7 +43,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Ends them, and says what went wrong with any.
+    /// Ends them. Returns the error of any that failed.
     pub(super) fn stop(self) -> io::Result<()> {
         self.stopping.store(true, Ordering::Relaxed);
         for worker in self.workers {
