@@ -12,7 +12,7 @@ pub struct Args {
     /// How long the load runs.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(10..=600))]
     pub seconds: u64,
-    /// Of the arrivals, the work and the random choices.
+    /// The seed of the arrivals, the work and the random choices.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// What to print at the end.
@@ -21,7 +21,7 @@ pub struct Args {
     /// Have the agents choose at random: the comparison must then fail.
     #[arg(long, hide = true)]
     pub random: bool,
-    /// This process is a part of a running demo.
+    /// Run as this part of a demo.
     #[arg(long, value_enum, hide = true)]
     pub(super) part: Option<Part>,
     /// Arguments of the agent.

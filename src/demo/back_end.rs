@@ -1,5 +1,5 @@
-//! The process with all back-ends of one arm: HTTP/2 servers on loopback ports, each with a few
-//! workers. One process, so that their requests in flight can be compared at an instant.
+//! The process with all back-ends of one arm: HTTP/2 servers on loopback ports, each with a few workers.
+//! They share a process, so that their requests in flight can be compared at the same instant.
 
 use std::{
     convert::Infallible,
@@ -30,14 +30,14 @@ use super::{
 };
 use crate::clock;
 
-/// What a request says its work is, in microseconds at speed 1.
+/// The header with the work of a request, in microseconds at speed 1.
 pub(crate) const WORK: &str = "work-us";
 
-/// How often the parent hears what is in flight.
+/// How often the process tells its parent what is in flight.
 const GAUGE: Duration = Duration::from_millis(250);
 
 struct BackEndState {
-    /// f64 bits: a back-end turns slow while it works.
+    /// The bits of an f64. It is atomic because a back-end becomes slow while it works.
     speed: AtomicU64,
     failing: AtomicBool,
     workers: Semaphore,
@@ -46,11 +46,11 @@ struct BackEndState {
 
 struct BackEnds {
     back_ends: Vec<BackEndState>,
-    /// Over the whole run, and over the time since the last gauge.
+    /// One for the whole run, and one for the time since the last gauge.
     recorders: Mutex<[InFlightRecorder; 2]>,
 }
 
-/// Runs until the parent is gone: requests may still be open when it has what was measured.
+/// Runs until the parent is gone. Requests may still be open when it has sent its measurements.
 pub(crate) async fn serve() -> io::Result<()> {
     let (setup, mut orders) = receive_from_parent::<BackEndSetup>()?;
     let back_ends = Arc::new(BackEnds::new());
@@ -68,12 +68,16 @@ pub(crate) async fn serve() -> io::Result<()> {
         tokio::select! {
             order = orders.recv() => match order {
                 None => return Ok(()),
-                Some(ParentMessage::Begin) => _ = tokio::spawn(warm_up(back_ends.clone(), setup.run.warm_up())),
+                Some(ParentMessage::Begin) => {
+                    tokio::spawn(warm_up(back_ends.clone(), setup.run.warm_up()));
+                }
                 Some(ParentMessage::Members(members)) => {
                     back_ends.each_recorder(|recorder, now| recorder.set_members(&members, now));
                 }
                 Some(ParentMessage::Change(change)) => back_ends.change(change),
-                Some(ParentMessage::Close(number)) => _ = back_ends.back_ends[number].closed.send_replace(true),
+                Some(ParentMessage::Close(number)) => {
+                    back_ends.back_ends[number].closed.send_replace(true);
+                }
                 Some(ParentMessage::Finish) => {
                     let [whole, _] = back_ends.stats();
                     send_to_parent(&ChildMessage::Measured(whole))?;
@@ -89,7 +93,7 @@ async fn warm_up(back_ends: Arc<BackEnds>, time: Duration) {
     back_ends.each_recorder(InFlightRecorder::restart);
 }
 
-/// Accepts until the back-end closes; its connections then end with their open requests.
+/// Accepts until the back-end closes. Its connections then end after their open requests.
 async fn accept(listener: TcpListener, number: usize, back_ends: Arc<BackEnds>) {
     let mut closed = back_ends.back_ends[number].closed.subscribe();
     loop {
@@ -99,7 +103,7 @@ async fn accept(listener: TcpListener, number: usize, back_ends: Arc<BackEnds>) 
         };
         match stream {
             Ok((stream, _)) => _ = tokio::spawn(connection(stream, number, back_ends.clone())),
-            // Out of descriptors: some are being closed.
+            // Out of descriptors. Others will be closed soon.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
@@ -117,7 +121,7 @@ async fn connection(stream: TcpStream, number: usize, back_ends: Arc<BackEnds>) 
         _ = connection.as_mut() => return,
         _ = closed.wait_for(|&closed| closed) => connection.as_mut().graceful_shutdown(),
     }
-    // How a connection ends is its caller's to tell.
+    // The caller reports how a connection ended.
     _ = connection.await;
 }
 
@@ -126,7 +130,7 @@ async fn answer(
     number: usize,
     back_ends: Arc<BackEnds>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
-    // Dropped with the future, too: a caller that gave up is no longer in flight.
+    // Dropped also when the caller gives up, so that its request is no longer in flight.
     let _in_flight = InFlightGuard::start(&back_ends, number);
     let back_end = &back_ends.back_ends[number];
     let work = request.headers().get(WORK).and_then(|work| work.to_str().ok()?.parse().ok());
@@ -184,7 +188,7 @@ impl BackEnds {
         recorders.each_mut().map(|recorder| recorder.stats(now))
     }
 
-    /// The spread since the last call.
+    /// What was measured since the last call.
     fn stats_since_last(&self) -> InFlightStats {
         let [_, last] = self.stats();
         let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);

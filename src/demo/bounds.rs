@@ -1,26 +1,26 @@
-//! What the demo claims, as bounds that a run meets or misses.
+//! The bounds that a run of the demo has to meet.
 //!
-//! Both are ratios to the arm that chooses at random per request, measured at the same time on
-//! equal back-ends: whatever slows this machine slows both. A picker that is random itself has
-//! about 1 in each, so it misses them.
+//! Both are ratios to the arm that chooses at random per request. That arm runs at the same time on equal
+//! back-ends, so other load on the machine slows both. A random picker has ratios of about 1, so it
+//! misses the bounds.
 //!
-//! The bounds lie between what ten runs of twelve seconds gave with the shipped picker and ten with
-//! one that is random (`--random`), seeds 1 to 10, on two cores that others kept busy:
+//! Each bound lies between the results of ten runs with the real picker and of ten runs with a random one
+//! (`--random`). The runs took twelve seconds each, with seeds 1 to 10, on two busy cores:
 //!
-//! | | shipped | random | bound |
+//! | | real | random | bound |
 //! |---|---|---|---|
 //! | p99 | 0.18 to 0.21 | 1.00 | 0.45 |
 //! | max/mean in flight | 0.31 to 0.39 | 0.77 to 1.09 | 0.55 |
 //!
-//! Each bound is about the geometric mean of the two nearest runs. Random choice has its p99 at the
-//! deadline, so that the true ratio is smaller.
+//! Each bound is about the geometric mean of the two nearest runs. The p99 of random choice is cut off at
+//! the deadline, so the true ratio is smaller.
 
 use super::{scenario::Arm, tally::Tally};
 
-/// Largest p99 of the pick arm, in those of random choice.
+/// The largest p99 of the pick arm, as a ratio to random choice.
 const P99: f64 = 0.45;
 
-/// Largest time-averaged max/mean of requests in flight, in those of random choice.
+/// The largest time-averaged max/mean of requests in flight, as a ratio to random choice.
 const MAX_OVER_MEAN: f64 = 0.55;
 
 /// One bound.
@@ -28,9 +28,9 @@ pub(crate) struct Bound {
     pub(crate) name: &'static str,
     pub(crate) unit: &'static str,
     pub(crate) value: f64,
-    /// The same of the random arm.
+    /// The value of the random arm.
     pub(crate) floor: f64,
-    /// Largest value over floor that meets it.
+    /// The largest ratio that meets the bound.
     pub(crate) most: f64,
 }
 
@@ -39,7 +39,7 @@ impl Bound {
         self.value / self.floor
     }
 
-    /// Not met where nothing was measured: a ratio that is no number is not small.
+    /// A NaN does not meet it, so a run that measured nothing misses its bounds.
     pub(crate) fn met(&self) -> bool {
         self.ratio() <= self.most
     }

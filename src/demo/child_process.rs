@@ -1,5 +1,5 @@
-//! The demo's child processes: this program again, in a part of its own. None outlives the demo,
-//! not even one that is killed.
+//! The demo's child processes. Each runs this program with `--part`. None outlives the demo, even if the
+//! demo is killed.
 
 use std::{
     env, io,
@@ -18,15 +18,15 @@ use tokio::{
 
 use super::message::{ChildMessage, ParentMessage};
 
-/// A child that takes orders and has messages.
+/// A child that receives and sends messages.
 pub(crate) struct ChildProcess {
-    /// Killed when dropped.
+    /// Drop kills it.
     _child: Child,
     input: ChildStdin,
 }
 
 impl ChildProcess {
-    /// Starts a part with its setup; its messages come through `messages` with `number`, None at their end.
+    /// Starts a part with its setup. Its messages go to `messages`, with `number`. `None` marks their end.
     pub(crate) async fn start<T: Serialize>(
         part: &str,
         setup: &T,
@@ -48,7 +48,7 @@ impl ChildProcess {
                     Err(error) => eprintln!("a child's line: {error}: {line}"),
                 }
             }
-            // The demo no longer listens when it is over.
+            // The receiver is gone at the end of the demo.
             _ = messages.send((number, None));
         });
         let mut child = Self { _child: child, input };
@@ -67,7 +67,7 @@ impl ChildProcess {
     }
 }
 
-/// Starts the real agent of a zone. It knows nothing of the demo.
+/// Starts the agent of a zone. It is an ordinary agent that does not know the demo.
 pub(crate) fn agent(services: &Path, socket: &Path, zone: &str, log: &Path) -> io::Result<Child> {
     let log = std::fs::File::create(log)?;
     Command::new(env::current_exe()?)
@@ -84,12 +84,12 @@ pub(crate) fn agent(services: &Path, socket: &Path, zone: &str, log: &Path) -> i
         .spawn()
 }
 
-/// In the child, before all else: it ends when the demo does, however that happens.
+/// In a child, before anything else: makes it end when the demo ends for any reason.
 pub(crate) fn exit_with_parent() -> io::Result<()> {
     Ok(set_parent_process_death_signal(Some(Signal::TERM))?)
 }
 
-/// In the child that becomes an agent: the tie holds over `exec`.
+/// In the child that becomes an agent. `exec` keeps the tie to the parent.
 pub(crate) fn become_agent(arguments: &[String]) -> ExitCode {
     let failed = env::current_exe()
         .map(|program| std::process::Command::new(program).args(arguments).exec())

@@ -1,15 +1,15 @@
-//! How evenly requests in flight are spread, by the exact integral over time instead of samples.
+//! How evenly requests in flight are spread, by an exact integral over time.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Requests in flight of the back-ends of one arm, as the back-ends themselves count them.
+/// Counts the requests in flight of the back-ends of one arm. The back-ends themselves call it.
 pub(crate) struct InFlightRecorder {
     back_ends: Vec<BackEndCounter>,
-    /// When the integrals were last brought up to date.
+    /// When the integrals were last updated.
     at: Duration,
-    /// Seconds in which anything was in flight, and max/mean over the members times those.
+    /// The seconds with a request in flight, and the integral of the members' max/mean over them.
     busy_seconds: f64,
     max_over_mean_seconds: f64,
     elapsed_seconds: f64,
@@ -20,20 +20,20 @@ struct BackEndCounter {
     member: bool,
     in_flight: u32,
     requests: u64,
-    /// In flight times seconds.
+    /// The integral of `in_flight` over time.
     in_flight_seconds: f64,
 }
 
-/// What a [`InFlightRecorder`] measured.
+/// What an [`InFlightRecorder`] measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct InFlightStats {
     pub(crate) back_ends: Vec<BackEndStats>,
-    /// The largest over the mean of the members' requests in flight, averaged over the time in
-    /// which there were any. 1 is even.
+    /// The largest over the mean of the members' requests in flight, averaged over the time with a request
+    /// in flight. 1 is perfectly even.
     pub(crate) max_over_mean: f64,
 }
 
-/// One back-end's part of it.
+/// What was measured of one back-end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BackEndStats {
     pub(crate) requests: u64,
@@ -53,7 +53,7 @@ impl InFlightRecorder {
         }
     }
 
-    /// Only members count in max and mean: what has left may still be draining.
+    /// Sets the members. Only they count in max and mean: a removed back-end may still be draining.
     pub(crate) fn set_members(&mut self, members: &[usize], now: Duration) {
         self.advance(now);
         for (number, back_end) in self.back_ends.iter_mut().enumerate() {
@@ -72,7 +72,7 @@ impl InFlightRecorder {
         self.back_ends[back_end].in_flight -= 1;
     }
 
-    /// Forgets what was measured; what is in flight stays so.
+    /// Resets the measurements. Requests in flight stay counted.
     pub(crate) fn restart(&mut self, now: Duration) {
         self.at = now;
         (self.busy_seconds, self.max_over_mean_seconds, self.elapsed_seconds) = (0.0, 0.0, 0.0);

@@ -1,18 +1,19 @@
-//! `pointsman demo`: what a pick per request is worth, measured on this machine in half a minute.
+//! `pointsman demo`: what a pick per request gains, measured on this machine in half a minute.
 //!
-//! Three zones of real HTTP back-ends of unequal speed, an agent per zone as on three nodes, and a
-//! dozen client processes. Each arrival is sent three times at once, with the same work, to three
-//! equal sets of back-ends, and the arms differ in the choice alone (`scenario::Arm`). Meanwhile one
-//! back-end turns slow, one starts failing, one is added and one removed.
+//! It starts real HTTP back-ends of unequal speed in three zones, an agent per zone as on three nodes,
+//! and a dozen client processes. Each arrival sends three requests at once, with the same work, to three
+//! equal sets of back-ends. The arms differ only in the choice (`scenario::Arm`). During the run one
+//! back-end becomes slow, one starts to fail, one is added and one is removed.
 //!
-//! - `scene`: what is there, and what happens to it
-//! - `back_end`, `balance`: the servers, and how evenly they are used
+//! - `args`: the arguments
+//! - `scenario`: zones, back-ends, load, and the changes during a run
+//! - `back_end`, `in_flight`: the servers, and how evenly requests in flight are spread over them
 //! - `caller`: the load, and how each arm finds a back-end
-//! - `child`, `message`: the processes, and what they tell each other
-//! - `services`: the file that the agents read
-//! - `stage`: one run from start to end
-//! - `tally`, `usage`, `verdict`: what was measured, and what must hold
-//! - `live`, `summary`: what is printed
+//! - `child_process`, `message`: the child processes, and the messages to and from them
+//! - `services`: the services file of the agents
+//! - `orchestrator`: one run from start to end
+//! - `tally`, `process_usage`, `bounds`: what was measured, and the bounds that it must meet
+//! - `progress`, `summary`: what is printed
 
 mod args;
 mod back_end;
@@ -41,8 +42,8 @@ pub fn run(args: Args) -> ExitCode {
     if args.part == Some(Part::Agent) {
         return child_process::become_agent(&args.arguments);
     }
-    // One thread each: a dozen processes share this machine's cores already. Children are tied to
-    // the thread that starts them, so that has to be the main one.
+    // One thread in each process: a dozen processes share this machine's cores already. A child ends
+    // with the thread that started it, so the main thread has to start them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ran = tied.and(runtime).and_then(|runtime| {
         runtime.block_on(async {
@@ -56,7 +57,7 @@ pub fn run(args: Args) -> ExitCode {
     match ran {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        // The demo is gone, so nobody is left to tell.
+        // The parent is gone, so nobody would read an error message.
         Err(error) if args.part.is_some() && error.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::from(2)
         }

@@ -1,5 +1,5 @@
-//! One run: everything is started, the load begins, changes come when they are due, and everything
-//! ends with what was measured.
+//! One run: starts all processes and the load, makes each change when it is due, and collects what was
+//! measured.
 
 use std::{
     fs, io,
@@ -37,7 +37,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 const CALLERS: usize = ZONES.len() * CALLERS_PER_ZONE;
 
-/// Runs the demo; whether its bounds are met. All of its processes have ended then.
+/// Runs the demo. Returns whether its bounds are met. All its processes have ended then.
 pub(crate) async fn run(args: &Args) -> io::Result<bool> {
     let folder = Folder::new()?;
     let mut interrupted = signal(SignalKind::interrupt())?;
@@ -98,7 +98,7 @@ async fn compare(args: &Args, folder: &Path) -> io::Result<Summary> {
     Ok(Summary { run, tally: orchestrator.tally, agents, busy, connections: CALLERS })
 }
 
-/// What the demo does when.
+/// A step of the demo.
 enum Step {
     Change(Change),
     /// A removed back-end has drained.
@@ -129,14 +129,14 @@ fn introduction() -> String {
     )
 }
 
-/// All children but the agents: the back-ends of each arm, then the callers.
+/// All children except the agents: the back-ends of each arm, then the callers.
 struct Orchestrator {
     children: Vec<ChildProcess>,
     messages: mpsc::UnboundedReceiver<(usize, Option<ChildMessage>)>,
     sender: mpsc::UnboundedSender<(usize, Option<ChildMessage>)>,
     members: Vec<usize>,
     tally: Tally,
-    /// Callers that have told everything.
+    /// How many callers have sent all their results.
     finished_callers: usize,
     /// What the back-ends of an arm measured.
     measured: [Option<InFlightStats>; Arm::ALL.len()],
@@ -214,7 +214,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Takes the messages until this time.
+    /// Handles messages until this time.
     async fn handle_until(&mut self, until: Duration) -> io::Result<()> {
         let reached = sleep(until.saturating_sub(clock::now()));
         tokio::pin!(reached);
@@ -226,7 +226,8 @@ impl Orchestrator {
         }
     }
 
-    /// After the last arrival: the back-ends close their books, the callers wait for what is open.
+    /// After the last arrival: collects the results of the back-ends, and waits for the callers' open
+    /// requests.
     async fn finish(&mut self) -> io::Result<()> {
         self.send_to_back_ends(&ParentMessage::Finish).await?;
         let until = clock::now() + DEADLINE + TIMEOUT;
@@ -253,7 +254,7 @@ impl Orchestrator {
             (Some(ChildMessage::Measured(in_flight)), None) => {
                 self.measured[child] = Some(in_flight)
             }
-            // Having told everything it may go.
+            // A caller may end after it has sent everything.
             (None, Some(_)) if self.finished_callers > 0 => {}
             (messages, _) => return Err(io::Error::other(format!("child {child}: {messages:?}"))),
         }
@@ -265,7 +266,7 @@ impl Orchestrator {
 struct Agents(Vec<Child>);
 
 impl Agents {
-    /// Starts them and waits until each answers.
+    /// Starts the agents, and waits until each answers.
     async fn start(folder: &Path, services: &Path) -> io::Result<Self> {
         let mut agents = Vec::new();
         for (zone, name) in ZONES.iter().enumerate() {
@@ -286,7 +287,7 @@ impl Agents {
         Ok(Self(agents.into_iter().map(|(agent, _)| agent).collect()))
     }
 
-    /// Processor seconds of all until now.
+    /// The processor seconds of all agents until now.
     fn cpu(&self) -> f64 {
         self.0.iter().filter_map(|agent| cpu_seconds(agent.id()?)).sum()
     }
@@ -302,11 +303,11 @@ impl Agents {
 }
 
 fn socket(folder: &Path, zone: usize) -> PathBuf {
-    // Each in a folder of its own, as each node has: other sockets stand beside it.
+    // Each agent has a folder of its own, as on a node, because it has other sockets there, too.
     folder.join(ZONES[zone]).join("agent.sock")
 }
 
-/// A folder of this run's own, gone with it.
+/// A temporary folder of this run. Drop removes it.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -322,7 +323,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What can't be removed is left in the folder for temporary files.
+        // If this fails, the folder stays among the temporary files.
         _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,8 +1,8 @@
-//! What the kernel says was used: by an agent, and of the whole machine.
+//! The processor time and memory of an agent, and the processor time of the machine, from `/proc`.
 
 use std::fs;
 
-/// Processor time in ticks, of all processors since the machine started.
+/// The processor time of all processors since the machine started, in ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct ProcessorTicks {
     busy: u64,
@@ -18,20 +18,20 @@ impl ProcessorTicks {
         let line = stat.lines().next()?.strip_prefix("cpu ")?;
         let ticks: Vec<u64> =
             line.split_whitespace().map_while(|field| field.parse().ok()).collect();
-        // user, nice, system, idle, iowait, irq, softirq, steal; what follows is part of user.
+        // user, nice, system, idle, iowait, irq, softirq, steal. The later fields are part of user.
         let all = ticks.iter().take(8).sum();
         let idle = ticks.get(3)? + ticks.get(4)?;
         Some(Self { busy: all - idle, all })
     }
 
-    /// Share of the processor time since then that was used by anything.
+    /// The share of the processor time since `then` in which a processor was busy.
     pub(crate) fn busy_since(self, then: Self) -> f64 {
         let all = self.all.saturating_sub(then.all).max(1);
         self.busy.saturating_sub(then.busy) as f64 / all as f64
     }
 }
 
-/// Processor seconds that a process has used, in user and kernel mode.
+/// The processor seconds that a process has used, in user and kernel mode.
 pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces; utime and stime are the 12th and 13th after it.

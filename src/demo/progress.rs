@@ -1,4 +1,4 @@
-//! The run as it goes: redrawn in place on a terminal, a line per second anywhere else.
+//! Shows the running demo. On a terminal it redraws in place; anywhere else it prints a line per second.
 
 use std::{
     fmt::Write as _,
@@ -13,11 +13,11 @@ use super::{
     tally::{ArmTally, Tally},
 };
 
-/// Width of the first column and of an arm's: 79 in all, for a terminal of 80.
+/// The widths of the first column and of an arm's: 79 in total, for a terminal of 80.
 const LABEL: usize = 19;
 const COLUMN: usize = 20;
 
-/// Longest bar of requests in flight, in cells.
+/// The longest bar of requests in flight, in cells.
 const BAR: usize = 12;
 
 const BOLD: Style = Style::new().bold();
@@ -25,14 +25,14 @@ const DIM: Style = Style::new().dimmed();
 const GOOD: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default();
 
-/// What happened to a back-end last, by number.
+/// The last change of each back-end, by number.
 type Notes = [&'static str; BACK_ENDS.len()];
 
 /// Where the run is shown.
 pub(crate) struct Progress {
     terminal: bool,
     color: bool,
-    /// Lines drawn last time, to be drawn over.
+    /// How many lines were drawn last time, to draw over them.
     drawn: usize,
     notes: Notes,
     present: Vec<usize>,
@@ -84,13 +84,13 @@ impl Progress {
             return writeln!(out, "{}", line(at, tally));
         }
         let frame = self.frame(at, of, tally);
-        // No wrapping meanwhile: a narrow terminal cuts lines off instead of losing count of them.
+        // Disables line wrapping: a narrow terminal then cuts lines off, and their number stays right.
         let mut text = String::from("\x1b[?7l");
         if self.drawn > 0 {
             _ = write!(text, "\x1b[{}A", self.drawn);
         }
         for line in frame.lines() {
-            // Clears what a longer line left behind.
+            // Clears the rest of a longer line.
             _ = writeln!(text, "{line}\x1b[K");
         }
         text.push_str("\x1b[?7h");
@@ -139,7 +139,7 @@ impl Progress {
     }
 }
 
-/// A row under the back-ends: its name, and what it says of an arm.
+/// A row under the back-ends: its name, and its cell for an arm.
 type Row = (&'static str, fn(&ArmTally) -> String);
 
 const ROWS: [Row; 4] = [
@@ -170,7 +170,7 @@ fn line(at: Duration, tally: &Tally) -> String {
     line
 }
 
-/// Milliseconds, with a fraction where it says something.
+/// Milliseconds, with a fraction for short times.
 pub(crate) fn ms(time: Duration) -> String {
     let ms = time.as_secs_f64() * 1e3;
     if ms < 10.0 { format!("{ms:.2} ms") } else { format!("{ms:.0} ms") }

@@ -1,24 +1,24 @@
-//! What is there and what happens to it: zones, back-ends, load, changes.
+//! Zones, back-ends, load, and the changes during a run.
 //!
-//! The numbers are chosen so that a choice blind to load can't hide: at 60% of the capacity that
-//! there is at the start, the slowest back-end of a zone has 80% of its own when requests are
-//! spread evenly, the one that turns slow then has nearly twice of it, and what is left at the end
-//! runs at about 70%.
+//! The numbers make a choice without load information visibly bad. The load is 60% of the capacity at
+//! the start. With evenly spread requests the slowest back-end of a zone then has 80% of its capacity.
+//! The back-end that becomes slow has nearly twice its capacity. At the end the load is about 70% of the
+//! remaining capacity.
 
 use std::time::Duration;
 
 use rand::{SeedableRng, rngs::Xoshiro256PlusPlus};
 use serde::{Deserialize, Serialize};
 
-/// How the requests of an arm find their back-ends. All arms get the same arrivals with the same
-/// work at the same time, each on a set of back-ends of its own.
+/// How the requests of an arm find their back-ends. All arms get the same arrivals with the same work at
+/// the same time. Each has its own set of back-ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Arm {
     /// Each caller opens one connection to a random back-end and keeps it, as through a virtual IP.
     Connection,
     /// Each request asks the agent.
     Pick,
-    /// Each request goes to a random back-end: what the other two are judged against.
+    /// Each request goes to a random back-end. This is the baseline of the other two.
     Random,
 }
 
@@ -39,12 +39,12 @@ pub(crate) const ZONES: [&str; 3] = ["a", "b", "c"];
 /// The service that the agents know.
 pub(crate) const SERVICE: &str = "orders.demo";
 
-/// A back-end by its number; the same in each arm.
+/// A back-end. All arms have the same ones.
 pub(crate) struct BackEnd {
     pub(crate) name: &'static str,
     /// Index into [`ZONES`].
     pub(crate) zone: usize,
-    /// How much faster than one that does [`MEAN_WORK`] in just that time.
+    /// Its speed. At 1 it does [`MEAN_WORK`] in exactly that time.
     pub(crate) speed: f64,
 }
 
@@ -61,19 +61,20 @@ pub(crate) const BACK_ENDS: [BackEnd; 10] = [
     BackEnd { name: "c4", zone: 2, speed: 1.0 },
 ];
 
-/// The first so many are there from the start.
+/// How many back-ends are members from the start. They are the first ones.
 pub(crate) const AT_START: usize = 9;
 
-/// Requests that a back-end works on at a time; the others wait.
+/// How many requests a back-end works on at the same time. The others wait.
 pub(crate) const WORKERS: usize = 4;
 
-/// Mean of the exponential work of a request. Long against the millisecond that timers round to.
+/// The mean of the exponential work of a request. It is long compared with the millisecond to which
+/// timers round.
 pub(crate) const MEAN_WORK: Duration = Duration::from_millis(60);
 
-/// Callers give up then; long against any wait of an even load.
+/// When callers give up. It is long compared with any wait under an even load.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Requests per second of one arm: 60% of what nine back-ends of mean speed 1 can do.
+/// Requests per second of one arm: 60% of the capacity of nine back-ends of mean speed 1.
 pub(crate) const RATE: f64 = 360.0;
 
 /// Client processes per zone. Each has one connection in the arm that keeps one.
@@ -84,18 +85,18 @@ pub(crate) const CALLERS_PER_ZONE: usize = 4;
 pub(crate) enum Change {
     /// It works at [`SLOW`] of its speed.
     Slow(usize),
-    /// It answers 500, and at once: by its load it now looks idle.
+    /// It answers 500 at once. By its load alone it then looks idle.
     Fail(usize),
     /// It joins the service.
     Add(usize),
-    /// It leaves the service, and closes its connections in good order a second later.
+    /// It leaves the service, and closes its connections gracefully a second later.
     Remove(usize),
 }
 
-/// What is left of the speed of the one that turns slow.
+/// The part of its speed that a slow back-end keeps.
 pub(crate) const SLOW: f64 = 1.0 / 3.0;
 
-/// How long a removed back-end still serves who has not heard of it.
+/// How long a removed back-end still serves callers that do not know of its removal yet.
 pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 
 /// When each change comes, as a share of the run.
@@ -106,7 +107,7 @@ const CHANGES: [(f64, Change); 4] = [
     (0.75, Change::Remove(8)),
 ];
 
-/// Requests that arrive in the first share of a run are not counted: connections are being made.
+/// The first part of a run is not counted, because callers still open their connections.
 const WARM_UP: f64 = 1.0 / 15.0;
 
 impl Change {
@@ -130,7 +131,7 @@ impl Change {
     }
 }
 
-/// How long a run is, and what randomness it has.
+/// The length and the seed of a run.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct RunConfig {
     /// From the first arrival to the last.
@@ -143,9 +144,9 @@ impl RunConfig {
         self.length.mul_f64(WARM_UP)
     }
 
-    /// A generator of one caller's; `stream` tells those of one caller apart.
+    /// A random generator of a caller. Different `stream`s of a caller are independent.
     pub(crate) fn rng(&self, caller: usize, stream: u64) -> Xoshiro256PlusPlus {
-        // Seeds and callers next to each other must not share a generator.
+        // Neighbouring seeds and callers must not share a generator.
         Xoshiro256PlusPlus::seed_from_u64(self.seed << 32 | (caller as u64) << 8 | stream)
     }
 

@@ -1,5 +1,5 @@
-//! How a caller asks the agent of its node: plain HTTP/1.1 and JSON over the Unix socket, as any
-//! program could. Reports are gathered for a few milliseconds and sent together.
+//! A client of the agent: plain HTTP/1.1 and JSON over the Unix socket, as any program could use it.
+//! It collects reports for a few milliseconds and sends them together.
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Mutex, sync::PoisonError, time::Duration};
 
@@ -18,16 +18,17 @@ use crate::{
     demo::message::End,
 };
 
-/// How long a report may wait for others. Short against a request: its lease counts in flight.
+/// How long a report waits for others. It is short compared with a request, because the lease still counts
+/// as in flight meanwhile.
 const BATCH_FOR: Duration = Duration::from_millis(5);
 
-/// A client of the agent; connections are kept and reused.
+/// A client of the agent. It reuses connections.
 pub(in crate::demo) struct AgentClient {
     socket: PathBuf,
     idle: Mutex<Vec<SendRequest<Full<Bytes>>>>,
 }
 
-/// What a pick gave.
+/// The endpoint of a pick, with its lease.
 pub(in crate::demo) struct LeasedEndpoint {
     pub(in crate::demo) address: SocketAddr,
     pub(in crate::demo) lease: String,
@@ -47,7 +48,7 @@ impl AgentClient {
         Ok(LeasedEndpoint { address: SocketAddr::new(ip, port), lease: pick.lease })
     }
 
-    /// Sends what comes through `reports`, until nobody can send any more.
+    /// Sends what arrives in `reports`, until its senders are gone.
     pub(super) async fn send_reports(&self, mut reports: mpsc::UnboundedReceiver<Report>) {
         let mut batch = Vec::new();
         while reports.recv_many(&mut batch, 1).await > 0 {
@@ -56,7 +57,7 @@ impl AgentClient {
                 batch.push(more);
             }
             let request = ReportRequest { reports: std::mem::take(&mut batch) };
-            // A lost report costs a lease until it expires; the next one may get through.
+            // After a lost report the lease ends by its expiry. The next report may succeed.
             if let Err(error) = self.post::<_, ReportResponse>("/v1/report", &request).await {
                 eprintln!("report: {error}");
             }

@@ -1,5 +1,5 @@
-//! A client process: the same Poisson arrivals to each arm, open loop, so that a slow answer holds
-//! up no later request and hides no waiting.
+//! A client process. It sends the same Poisson arrivals to each arm, in an open loop: a slow answer delays
+//! no later request, so it hides no waiting time.
 
 mod agent_client;
 mod connection;
@@ -31,22 +31,22 @@ use super::{
 };
 use crate::{api::v1::Report, clock};
 
-/// How often the parent hears of ended requests.
+/// How often it sends ended requests to the parent.
 const SEND_EVERY: Duration = Duration::from_millis(200);
 
 struct Caller {
     setup: CallerSetup,
     members: Mutex<Vec<usize>>,
-    /// Of the choices alone: the arrivals are drawn from another.
+    /// Only for the choices. Arrivals have another generator.
     rng: Mutex<Xoshiro256PlusPlus>,
     virtual_ip: VirtualIp,
-    /// By arm: an arm shares no connection with another.
+    /// By arm. Arms share no connections.
     connections: [Connections; Arm::ALL.len()],
     agent: AgentClient,
     reports: mpsc::UnboundedSender<Report>,
 }
 
-/// Runs until its last request has ended and the parent has heard of it.
+/// Runs until its last request has ended and was sent to the parent.
 pub(super) async fn call() -> io::Result<()> {
     let (setup, mut orders) = receive_from_parent::<CallerSetup>()?;
     let (reports, to_report) = mpsc::unbounded_channel();
@@ -82,7 +82,7 @@ pub(super) async fn call() -> io::Result<()> {
     send_to_parent(&ChildMessage::Over)
 }
 
-/// What a request or an arrival has to tell.
+/// A result to send to the parent.
 enum CallerEvent {
     Late(u32),
     Ended(Arm, Request),
@@ -102,10 +102,10 @@ async fn run_arrivals(caller: Arc<Caller>, events: mpsc::UnboundedSender<CallerE
         }
         sleep((begin + due).saturating_sub(clock::now())).await;
         let late = clock::now().saturating_sub(begin + due);
-        // Nobody listens when the parent is gone: this process ends then.
+        // The receiver is gone only when the parent is, and then this process ends.
         _ = events.send(CallerEvent::Late(micros(late)));
         for arm in 0..Arm::ALL.len() {
-            // Each arm is first in turn.
+            // The arms take turns to be first.
             let arm = Arm::ALL[(arm + turn) % Arm::ALL.len()];
             let (caller, events) = (caller.clone(), events.clone());
             tokio::spawn(async move {
@@ -117,7 +117,7 @@ async fn run_arrivals(caller: Arc<Caller>, events: mpsc::UnboundedSender<CallerE
     }
 }
 
-/// Tells the parent, until nothing can come any more.
+/// Sends results to the parent, until there can be no more.
 async fn send_events(mut from: mpsc::UnboundedReceiver<CallerEvent>) -> io::Result<()> {
     let mut every = interval(SEND_EVERY);
     loop {
@@ -154,7 +154,7 @@ impl Caller {
         *self.members.lock().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
-    /// One request of an arm, from when it was due to its end or the deadline.
+    /// Sends one request of an arm. Its time counts from when it was due, until its end or the deadline.
     async fn request(&self, arm: Arm, due: Duration, work: u64) -> Request {
         let left = (due + DEADLINE).saturating_sub(clock::now());
         let any = || self.random_member(arm);
@@ -200,12 +200,12 @@ impl Caller {
         };
         let route = Route::To(&self.connections[Arm::Pick as usize], back_end, picked.address);
         let asked = route.send(work, left.saturating_sub(begin - asked)).await;
-        // The reporter is gone only when this process ends.
+        // The receiver is gone only when this process ends.
         _ = self.reports.send(report(picked.lease, asked.1, clock::now() - begin));
         (cost, asked)
     }
 
-    /// A member at random, as a virtual IP or a name with many addresses gives one.
+    /// A random member, as a virtual IP or a DNS name with many addresses gives one.
     fn random_member(&self, arm: Arm) -> Option<(usize, SocketAddr)> {
         let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,6 +215,6 @@ impl Caller {
 }
 
 fn exponential(rng: &mut impl RngExt, mean: Duration) -> Duration {
-    // 1 - u: u may be 0, whose logarithm is not a number.
+    // Uses 1 - u, because u may be 0, whose logarithm is infinite.
     mean.mul_f64(-(1.0 - rng.random::<f64>()).ln())
 }
