@@ -1,5 +1,5 @@
-//! Generates the messages, the gRPC services and, of our own, the proto3 JSON form from `proto/`.
-//! protox compiles the files, so that no protoc has to be installed.
+//! Generates the messages, the gRPC services and, for Pointsman's own messages, their proto3 JSON form
+//! from `proto/`. protox compiles the files, so that no protoc has to be installed.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     pbjson_build::Builder::new()
         .register_descriptors(&encoded)?
-        // Sessions are gRPC's alone.
+        // Sessions exist only over gRPC, so they need no JSON form.
         .exclude(["Request", "Call", "Response", "Answer"].map(|name| format!("{SESSION}{name}")))
         .build(&[".pointsman.v1"])?;
 

@@ -113,6 +113,15 @@ fn no_file_of_serve_needs_itself_by_way_of_others() {
 }
 
 #[test]
+fn no_file_of_sim_bench_or_demo_needs_itself_by_way_of_others() {
+    let graph = graph(&["sim", "bench", "demo"]);
+    assert!(graph["bench::balance::real"].contains("bench::balance::jobs"), "{graph:#?}");
+    if let Some(circle) = circle(&graph) {
+        panic!("each needs the next, and the last the first:\n{}", circle.join("\n"));
+    }
+}
+
+#[test]
 fn rooms_of_serve_need_those_above_them_only() {
     let order = order_of("src/serve/mod.rs");
     let rank = |room: &str| order.iter().position(|line| line.iter().any(|name| name == room));

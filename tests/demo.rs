@@ -1,11 +1,11 @@
-//! The demo's comparison: it holds, and it fails when the picker is random.
+//! The demo's bounds: the real picker meets them, and a random picker misses them.
 
 use std::process::Command;
 
 use serde_json::Value;
 
-/// Arrivals later than this at p99, in milliseconds: something else had the processors, and the
-/// run says nothing.
+/// If arrivals are later than this at p99, in milliseconds, other programs used the processors, and the
+/// run has no meaning.
 const LATE: f64 = 20.0;
 
 struct Demo {
@@ -14,7 +14,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// Runs it, again if the machine was too busy to tell anything.
+    /// Runs it. Runs it again if the machine was too busy for a result.
     fn run(arguments: &[&str]) -> Self {
         let mut demo = Self::once(arguments);
         for _ in 0..2 {
@@ -39,8 +39,8 @@ impl Demo {
         row["value"].as_f64().expect("a number")
     }
 
-    /// Every row in short, for who has to find out why.
-    fn told(&self) -> String {
+    /// A short text of all rows, for a failure message.
+    fn rows_text(&self) -> String {
         let rows = self.rows.iter().map(|row| {
             let (ratio, value) = (row["ratio"].as_f64(), row["value"].as_f64());
             let ratio = ratio.map_or(String::new(), |ratio| format!(", ratio {ratio:.2}"));
@@ -56,16 +56,16 @@ impl Demo {
     }
 }
 
-/// One test, since two demos at a time would slow each other.
+/// One test, because two demos at the same time would slow each other down.
 #[test]
 fn the_comparison_holds_and_fails_with_a_random_picker() {
     let demo = Demo::run(&[]);
     let expected = [("p99", true), ("max/mean in flight", true)];
-    assert_eq!(demo.judged(), expected, "{}", demo.told());
+    assert_eq!(demo.judged(), expected, "{}", demo.rows_text());
     assert_eq!(demo.code, Some(0));
 
     let random = Demo::run(&["--random"]);
     let expected = [("p99", false), ("max/mean in flight", false)];
-    assert_eq!(random.judged(), expected, "random choice meets a bound:{}", random.told());
+    assert_eq!(random.judged(), expected, "random choice meets a bound:{}", random.rows_text());
     assert_eq!(random.code, Some(1));
 }

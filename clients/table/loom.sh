@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the loom models of the shipped code, then shows that each order of memory that they are
-# about is needed: with it taken away, its models have to fail. A line per model; not zero if a
-# model fails as shipped, or passes without what it is about.
+# Runs the loom models of the real code. Then shows that each tested memory ordering is needed: without it
+# its models have to fail. Prints a line per model. Fails if a model fails with the real code, or passes
+# without its ordering.
 set -u
 cd "$(dirname "$0")" || exit 1
 target=${CARGO_TARGET_DIR:-../../target}/loom

@@ -1,4 +1,4 @@
-//! The real agent as a process of its own, on generated services, asked over its socket.
+//! A real agent as a child process, with generated services, used over its socket.
 
 use std::{
     env,
@@ -17,35 +17,35 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::post::post;
+use super::http_client::post;
 use crate::{
     api::v1::{Outcome, PickRequest, Report, ReportRequest, agent_client::AgentClient},
     clock,
 };
 
-/// How long it may take to read its services and to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Endpoints of a service.
+/// How long the agent may take to read its services and to answer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// The number of endpoints of a service.
 pub(super) const ENDPOINTS: usize = 100;
 
-/// A running agent; killed, and its folder removed, when dropped.
+/// A running agent. Drop kills it and removes its folder.
 pub(super) struct AgentProcess {
     process: Child,
     folder: PathBuf,
 }
 
 impl AgentProcess {
-    /// On so many services of [`ENDPOINTS`] endpoints each.
+    /// Starts an agent with this many services of [`ENDPOINTS`] endpoints each.
     pub(super) fn start(services: usize) -> io::Result<Self> {
         Self::start_in(services, None)
     }
 
-    /// The same, in this control group.
+    /// The same, in a control group.
     pub(super) fn start_in(services: usize, group: Option<&Path>) -> io::Result<Self> {
         Self::start_on(&services_file(services), group)
     }
 
-    /// On these services.
+    /// Starts an agent with this services file.
     pub(super) fn start_on(services: &str, group: Option<&Path>) -> io::Result<Self> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
@@ -60,7 +60,7 @@ impl AgentProcess {
         Ok(agent)
     }
 
-    /// The same, and what it knows is kept in its folder.
+    /// Like [`start`](Self::start), with a state in its folder.
     pub(super) fn start_with_state(services: usize) -> io::Result<Self> {
         let mut agent = Self::start(services)?;
         agent.end()?;
@@ -69,7 +69,7 @@ impl AgentProcess {
         Ok(agent)
     }
 
-    /// Ends it and starts it again on its state alone; how long it took to a first pick.
+    /// Ends the agent and starts it again with only its state. Returns the time to its first pick.
     pub(super) fn restart_without_source(&mut self) -> io::Result<Duration> {
         self.end()?;
         match fs::remove_file(self.folder.join("services.yaml")) {
@@ -79,7 +79,7 @@ impl AgentProcess {
         let start = clock::now();
         self.process = spawn(&self.folder, &[self.state()], None)?;
         while !self.picks()? {
-            if clock::now() - start > PATIENCE {
+            if clock::now() - start > TIMEOUT {
                 return Err(io::Error::other("it never picked"));
             }
             thread::sleep(Duration::from_millis(1));
@@ -91,14 +91,14 @@ impl AgentProcess {
         format!("--state={}", self.folder.join("state").display())
     }
 
-    /// In good order, so that its state is written.
+    /// Ends it with SIGTERM, so that it writes its state.
     fn end(&mut self) -> io::Result<()> {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
         self.process.wait().map(drop)
     }
 
-    /// Whether it is there and answers a pick.
+    /// Whether it runs and answers a pick.
     fn picks(&self) -> io::Result<bool> {
         let Ok(mut socket) = std::os::unix::net::UnixStream::connect(self.socket()) else {
             return Ok(false);
@@ -111,12 +111,12 @@ impl AgentProcess {
         self.process.id()
     }
 
-    /// Whether it has not ended.
+    /// Whether it still runs.
     pub(super) fn runs(&mut self) -> io::Result<bool> {
         Ok(self.process.try_wait()?.is_none())
     }
 
-    /// Where its admin pages are, as its log says.
+    /// The address of its admin pages, from its log.
     pub(super) fn admin(&self) -> io::Result<SocketAddr> {
         let log = fs::read_to_string(self.folder.join("agent.log"))?;
         let said = log.split("admin=").nth(1).and_then(|rest| rest.split_whitespace().next());
@@ -132,7 +132,7 @@ impl AgentProcess {
     fn wait_for_socket(&mut self) -> io::Result<()> {
         let start = clock::now();
         while std::os::unix::net::UnixStream::connect(self.folder.join("agent.sock")).is_err() {
-            if clock::now() - start > PATIENCE || self.process.try_wait()?.is_some() {
+            if clock::now() - start > TIMEOUT || self.process.try_wait()?.is_some() {
                 let log = fs::read_to_string(self.folder.join("agent.log"))?;
                 return Err(io::Error::other(format!("the agent did not start:\n{log}")));
             }
@@ -152,12 +152,12 @@ impl AgentProcess {
             let socket = socket.clone();
             async move { UnixStream::connect(socket).await.map(TokioIo::new) }
         });
-        let endpoint = Endpoint::from_static("http://localhost").timeout(PATIENCE);
+        let endpoint = Endpoint::from_static("http://localhost").timeout(TIMEOUT);
         let channel = endpoint.connect_with_connector(connect).await.map_err(io::Error::other)?;
         Ok(AgentClient::new(channel))
     }
 
-    /// Picks once from each of the first so many services, and reports the end of each.
+    /// Picks once from each of the first `services` services, and reports each pick.
     pub(super) fn pick_from(&self, services: usize) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -173,7 +173,7 @@ impl AgentProcess {
 fn spawn(folder: &Path, arguments: &[String], group: Option<&Path>) -> io::Result<Child> {
     let log = fs::File::create(folder.join("agent.log"))?;
     let mut command = match group {
-        // It goes there itself, so that all of its memory counts there.
+        // The process enters the group by itself, so that all of its memory counts there.
         Some(group) => {
             let mut shell = Command::new("sh");
             shell.args(["-c", "echo $$ >\"$0\"; exec \"$@\""]).arg(group.join("cgroup.procs"));
@@ -197,7 +197,7 @@ fn spawn(folder: &Path, arguments: &[String], group: Option<&Path>) -> io::Resul
 }
 
 async fn pick_and_report(client: &mut AgentClient<Channel>, service: String) -> io::Result<()> {
-    // Its source may still be reading.
+    // The agent may still read its source.
     let wait = Some(Duration::from_secs(5).into());
     let request = PickRequest { service, wait, ..PickRequest::default() };
     let answer = client.pick(request).await.map_err(io::Error::other)?.into_inner();
@@ -210,7 +210,7 @@ async fn pick_and_report(client: &mut AgentClient<Channel>, service: String) -> 
 
 impl Drop for AgentProcess {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing more to do about it.
+        // It may have ended already. There is nothing to do about an error.
         self.process.kill().ok();
         self.process.wait().ok();
         fs::remove_dir_all(&self.folder).ok();
@@ -221,7 +221,7 @@ pub(super) fn service_name(service: usize) -> String {
     format!("s{service}.bench")
 }
 
-/// As a cluster's: each endpoint has a zone and a node.
+/// A services file in which each endpoint has a zone and a node, as in a cluster.
 fn services_file(services: usize) -> String {
     let mut yaml = String::from("services:\n");
     if services == 0 {

@@ -1,4 +1,4 @@
-//! What the agent costs while nothing happens, and whether it ever sleeps through a pick.
+//! The cost of an idle agent, and whether it ever misses a wake-up.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use std::{
 use super::{
     agent_process::AgentProcess,
     report::{Goal, Report, Row},
-    threads::Work,
+    thread_usage::ThreadUsage,
 };
 use crate::{
     catalog::{Catalog, Change, Port, Service, ServiceName, SourceId},
@@ -28,38 +28,39 @@ use crate::{
     policy::ConfigPolicies,
     publish::{Live, Outcome, Tables, Target, Want},
     sim::{
-        chance::{Purpose, Stream},
-        shipped::endpoint,
+        pointsman::endpoint,
+        rng::{Purpose, RandomStream},
     },
 };
 
 const WAKE_UPS_A_SECOND: f64 = 4.0;
 const SERVICES: usize = 100;
-const WATCHED: Duration = Duration::from_secs(20);
-/// After the last pick, for the tables to fall asleep.
+const MEASURED: Duration = Duration::from_secs(20);
+/// The time after the last pick until all tables are asleep.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Rounds of callers that sleep at random, over so many agents side by side: one round takes as
-/// long as an agent takes to fall asleep.
+/// Callers that sleep for random times, each with an agent of its own. A round takes as long as an agent
+/// takes to fall asleep, so many agents run side by side.
 const ROUNDS: u64 = 100_000;
 const AGENTS: u64 = 100;
-/// A caller sleeps up to this: about half of its picks find the agent asleep, some on its way.
+/// The longest sleep of a caller. With it about half of the picks find the agent asleep, and some find
+/// it falling asleep.
 const LONGEST_SLEEP: Duration = Duration::from_millis(130);
 
-/// Watches a real agent at rest, then lets callers wake publishing threads.
+/// Measures a real agent at rest, then lets callers wake publishing threads.
 pub fn run(smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
     let services = if smoke { 5 } else { SERVICES };
-    let watched = if smoke { WATCHED / 20 } else { WATCHED };
+    let measured = if smoke { MEASURED / 20 } else { MEASURED };
     let agent = AgentProcess::start(services)?;
     agent.pick_from(services)?;
     thread::sleep(SETTLE);
-    let before = Rest::of(agent.pid())?;
-    thread::sleep(watched);
-    let (switches, ran) = Rest::of(agent.pid())?.since(&before);
-    let seconds = watched.as_secs_f64();
+    let before = ProcessUsage::of(agent.pid())?;
+    thread::sleep(measured);
+    let (switches, cpu_time) = ProcessUsage::of(agent.pid())?.since(&before);
+    let seconds = measured.as_secs_f64();
     let wake_ups = switches as f64 / seconds;
-    let processor = 100.0 * ran.as_secs_f64() / seconds;
+    let processor = 100.0 * cpu_time.as_secs_f64() / seconds;
     report.section(
         format!("The agent at rest, after a pick from each of {services} services"),
         vec![
@@ -71,7 +72,7 @@ pub fn run(smoke: bool) -> io::Result<Report> {
 
     let rounds = if smoke { 200 } else { ROUNDS };
     let agents = if smoke { 10 } else { AGENTS };
-    let woken = Woken::by_callers(agents, rounds / agents)?;
+    let woken = WakeupCounts::measure(agents, rounds / agents)?;
     report
         .section(
             format!("{agents} publishing threads, each with a caller that sleeps at random"),
@@ -86,45 +87,45 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What each thread of a process did up to a moment.
-struct Rest(HashMap<OsString, Work>);
+/// What each thread of a process has used so far.
+struct ProcessUsage(HashMap<OsString, ThreadUsage>);
 
-impl Rest {
+impl ProcessUsage {
     fn of(pid: u32) -> io::Result<Self> {
         let threads = fs::read_dir(format!("/proc/{pid}/task"))?;
         let work = threads.map(|thread| {
             let thread = thread?;
-            Ok((thread.file_name(), Work::of(&thread.path())?))
+            Ok((thread.file_name(), ThreadUsage::of(&thread.path())?))
         });
         work.collect::<io::Result<_>>().map(Self)
     }
 
-    /// What all threads did since; one that ended meanwhile took what it did with it.
+    /// What all threads have used since `before`. The usage of threads that have ended is lost.
     fn since(&self, before: &Self) -> (u64, Duration) {
         let earlier = |thread| before.0.get(thread).copied().unwrap_or_default();
-        self.0.iter().fold((0, Duration::ZERO), |(switches, ran), (thread, now)| {
+        self.0.iter().fold((0, Duration::ZERO), |(switches, cpu_time), (thread, now)| {
             let then = earlier(thread);
             let switched = now.switches.saturating_sub(then.switches);
-            (switches + switched, ran + now.ran.saturating_sub(then.ran))
+            (switches + switched, cpu_time + now.cpu_time.saturating_sub(then.cpu_time))
         })
     }
 }
 
-/// What became of the rounds.
-struct Woken {
+/// What happened in the rounds.
+struct WakeupCounts {
     rounds: u64,
     asleep: u64,
     lost: u64,
 }
 
-impl Woken {
-    fn by_callers(agents: u64, rounds: u64) -> io::Result<Self> {
+impl WakeupCounts {
+    fn measure(agents: u64, rounds: u64) -> io::Result<Self> {
         let asleep = AtomicU64::new(0);
         let lost = thread::scope(|scope| {
             let running: Vec<_> = (0..agents)
                 .map(|seed| {
                     let asleep = &asleep;
-                    scope.spawn(move || call_at_random(seed, rounds, asleep))
+                    scope.spawn(move || run_sleepy_caller(seed, rounds, asleep))
                 })
                 .collect();
             let ended = running.into_iter().map(|caller| caller.join().expect("no caller panics"));
@@ -134,14 +135,14 @@ impl Woken {
     }
 }
 
-/// One publishing thread as shipped, and its caller; how many wake-ups it lost.
-fn call_at_random(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64> {
+/// Runs a real publishing thread with one caller. Returns how many wake-ups were lost.
+fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64> {
     let catalog = Arc::new(Catalog::new(["bench"]));
     let here = Here::default();
     let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, seed as u32)?;
     let live = open(&catalog, &tables)?;
     let numbers = tables.numbers();
-    let mut sleeps = Stream::new(seed, Purpose::Gaps);
+    let mut sleeps = RandomStream::new(seed, Purpose::Gaps);
     for _ in 0..rounds {
         let sleep = LONGEST_SLEEP.as_micros() as usize;
         thread::sleep(Duration::from_micros(sleeps.below(sleep) as u64));
@@ -151,7 +152,7 @@ fn call_at_random(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64>
         for held in live.pick(&want).map_err(io::Error::other)?.picks {
             held.end(Outcome::Success, None);
         }
-        // Not before it was seen: the next pick's message would hide the loss of this one's.
+        // Waits until a pass saw the pick: the message of the next pick would hide a lost one.
         while numbers.passes.load(SeqCst) == before {
             thread::sleep(Duration::from_micros(200));
         }

@@ -1,4 +1,4 @@
-//! What the agent holds: empty, and for 1,000 services of 100 endpoints that were all picked from.
+//! The memory of an agent: empty, and with 1,000 services of 100 endpoints, after a pick from each.
 
 use std::{fs, io, thread, time::Duration};
 
@@ -10,28 +10,28 @@ use super::{
 const SERVICES: usize = 1_000;
 const EMPTY_MIB: f64 = 16.0;
 const BYTES_AN_ENDPOINT: f64 = 1024.0;
-/// For what was only needed at the start to be given back, and for tables to fall asleep.
+/// The time until memory that only the start needed is freed, and tables are asleep.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Starts the real agent twice and reads what the kernel says it holds.
+/// Starts the real agent twice and reads its memory from the kernel.
 pub fn run(smoke: bool) -> io::Result<Report> {
     let services = if smoke { 10 } else { SERVICES };
     let settle = if smoke { SETTLE / 10 } else { SETTLE };
     let empty = {
         let agent = AgentProcess::start(0)?;
         thread::sleep(settle);
-        Held::by(agent.pid())?
+        MemoryUsage::of(agent.pid())?
     };
     let agent = AgentProcess::start(services)?;
     thread::sleep(settle);
-    let known = Held::by(agent.pid())?;
+    let known = MemoryUsage::of(agent.pid())?;
     agent.pick_from(services)?;
-    let busy = Held::by(agent.pid())?;
+    let busy = MemoryUsage::of(agent.pid())?;
     thread::sleep(settle);
-    let rested = Held::by(agent.pid())?;
+    let rested = MemoryUsage::of(agent.pid())?;
 
     let endpoints = (services * ENDPOINTS) as f64;
-    let a_piece = |held: &Held| (held.anonymous + held.shared) * 1024.0 / endpoints;
+    let per_endpoint = |usage: &MemoryUsage| (usage.anonymous + usage.shared) * 1024.0 / endpoints;
     let mib = |name: &str, kib: f64| Row::value(name, kib / 1024.0, "MiB");
     let rows = vec![
         mib("empty: anonymous", empty.anonymous).goal(Goal::value_at_most(EMPTY_MIB)),
@@ -39,9 +39,9 @@ pub fn run(smoke: bool) -> io::Result<Report> {
         mib("services known: anonymous", known.anonymous),
         mib("all picked from: anonymous", busy.anonymous),
         mib("all picked from: shared tables and counters", busy.shared),
-        Row::value("all picked from: anonymous + shared an endpoint", a_piece(&busy), "B")
+        Row::value("all picked from: anonymous + shared an endpoint", per_endpoint(&busy), "B")
             .goal(Goal::value_at_most(BYTES_AN_ENDPOINT)),
-        Row::value("at rest again: anonymous + shared an endpoint", a_piece(&rested), "B")
+        Row::value("at rest again: anonymous + shared an endpoint", per_endpoint(&rested), "B")
             .goal(Goal::value_at_most(BYTES_AN_ENDPOINT)),
     ];
     let mut report = Report::default();
@@ -50,18 +50,18 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What a process holds, in KiB.
-struct Held {
-    /// Its own.
+/// The memory of a process, in KiB.
+struct MemoryUsage {
+    /// Private memory.
     anonymous: f64,
-    /// Its part of shared memory: tables and counters.
+    /// Its part of shared memory, which is tables and counters.
     shared: f64,
-    /// With the program itself, which other processes share.
+    /// All resident memory, with the program itself, which processes share.
     resident: f64,
 }
 
-impl Held {
-    fn by(pid: u32) -> io::Result<Self> {
+impl MemoryUsage {
+    fn of(pid: u32) -> io::Result<Self> {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?)
             .ok_or_else(|| io::Error::other("smaps_rollup lacks a field"))
     }
@@ -85,12 +85,12 @@ mod tests {
 
     #[test]
     fn the_kernel_s_sums_are_read() {
-        let held = Held::parse(
+        let usage = MemoryUsage::parse(
             "55d0-7ffc ---p 00000000 00:00 0 [rollup]\nRss:  9000 kB\nPss_Shmem:   12 kB\n\
              Shared_Clean: 0 kB\nAnonymous:      4321 kB\n",
         )
         .unwrap();
-        assert_eq!((held.anonymous, held.shared, held.resident), (4321.0, 12.0, 9000.0));
-        assert!(Held::parse("Rss: 1 kB\n").is_none());
+        assert_eq!((usage.anonymous, usage.shared, usage.resident), (4321.0, 12.0, 9000.0));
+        assert!(MemoryUsage::parse("Rss: 1 kB\n").is_none());
     }
 }

@@ -1,7 +1,7 @@
-//! What callers that misspell cost another's picks, and the node: a real agent with many services of
-//! long names, and some that ask for names that are none, each as fast as it can.
+//! How callers that misspell names affect the picks of another caller, and the node. A real agent has
+//! many services with long names. Some callers ask for unknown names, as fast as they can.
 //!
-//! Quiet turns and others alternate, so that whatever else runs on the machine meets both.
+//! Quiet and busy turns alternate, so that other load on the machine affects both.
 
 use std::{
     fmt::Write as _,
@@ -17,49 +17,50 @@ use hdrhistogram::Histogram;
 
 use super::{
     agent_process::AgentProcess,
-    post::post_wants,
+    http_client::post_expecting,
     report::{Goal, Report, Row},
-    threads::processor_time,
+    thread_usage::processor_time,
 };
-use crate::{clock, sim::batch::Spread};
+use crate::{clock, sim::estimate::Estimate};
 
 const SERVICES: usize = 10_000;
-/// That misspell at a time.
+/// How many callers misspell at the same time.
 const CALLERS: usize = 4;
 const TURN: Duration = Duration::from_secs(2);
 const TURNS: u32 = 15;
-/// From one pick of the caller that is measured to its next.
+/// The pause between two picks of the measured caller.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Most that another's picks may take longer, and the searches of a core, in percent.
+/// Limits: how much longer the other caller's picks may take, and the share of a core that searches
+/// may use, in percent.
 const P50: f64 = 1.2;
 const P99: f64 = 2.0;
 const SEARCHES: f64 = 10.0;
 
-/// Measures another's picks while nobody misspells, and while some do.
+/// Measures one caller's picks while nobody misspells, and while others do.
 pub fn run(smoke: bool) -> io::Result<Report> {
     let (services, turn, turns) = if smoke { (100, TURN / 10, 1) } else { (SERVICES, TURN, TURNS) };
     let agent = AgentProcess::start_on(&services_file(services), None)?;
     let socket = agent.socket();
-    let (mut quiet, mut beside) = (nothing(), nothing());
+    let (mut quiet, mut busy) = (empty_histogram(), empty_histogram());
     let (mut p50, mut p99) = (Vec::new(), Vec::new());
     let (mut searched, mut misspelt) = (Duration::ZERO, 0);
     for number in 0..turns {
         let alone = picks(&socket, turn)?;
-        let before = searching(&agent)?;
-        let (with, asked) = picks_beside(&socket, turn, number)?;
-        searched += searching(&agent)? - before;
+        let before = search_time(&agent)?;
+        let (with, asked) = picks_while_misspelling(&socket, turn, number)?;
+        searched += search_time(&agent)? - before;
         misspelt += asked;
         p50.push(micros(&with, 0.5) / micros(&alone, 0.5));
         p99.push(micros(&with, 0.99) / micros(&alone, 0.99));
         quiet.add(&alone).map_err(io::Error::other)?;
-        beside.add(&with).map_err(io::Error::other)?;
+        busy.add(&with).map_err(io::Error::other)?;
     }
     let seconds = (turn * turns).as_secs_f64();
     let share = 100.0 * searched.as_secs_f64() / seconds;
     let row = |what: &str, quantile: f64, ratios, most| {
-        Row::value(what, micros(&beside, quantile), "us")
+        Row::value(what, micros(&busy, quantile), "us")
             .over(micros(&quiet, quantile))
-            .paired(Spread::of(ratios))
+            .paired(Estimate::of(ratios))
             .goal(Goal::ratio_at_most(most))
     };
     let rows = vec![
@@ -93,7 +94,7 @@ fn services_file(services: usize) -> String {
     })
 }
 
-fn nothing() -> Histogram<u64> {
+fn empty_histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("sound bounds")
 }
 
@@ -101,22 +102,26 @@ fn micros(took: &Histogram<u64>, quantile: f64) -> f64 {
     took.value_at_quantile(quantile) as f64 / 1e3
 }
 
-/// Picks in turn, with pauses, for so long.
+/// Picks one after another, with pauses, for the length of a turn.
 fn picks(socket: &Path, turn: Duration) -> io::Result<Histogram<u64>> {
-    let mut caller = Caller::connect(socket)?;
-    let mut took = nothing();
+    let mut connection = Connection::connect(socket)?;
+    let mut took = empty_histogram();
     let begin = clock::now();
     while clock::now() - begin < turn {
         let call = clock::now();
-        caller.pick(&service_name(0), 200)?;
+        connection.pick(&service_name(0), 200)?;
         took.saturating_record((clock::now() - call).as_nanos() as u64);
         thread::sleep(PAUSE);
     }
     Ok(took)
 }
 
-/// The same beside callers that misspell; how often they did.
-fn picks_beside(socket: &Path, turn: Duration, number: u32) -> io::Result<(Histogram<u64>, u32)> {
+/// The same while other callers misspell. Also returns how many wrong names they asked for.
+fn picks_while_misspelling(
+    socket: &Path,
+    turn: Duration,
+    number: u32,
+) -> io::Result<(Histogram<u64>, u32)> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
@@ -133,34 +138,34 @@ fn picks_beside(socket: &Path, turn: Duration, number: u32) -> io::Result<(Histo
     })
 }
 
-/// Asks for names that are none, never for one twice.
+/// Asks for unknown names, never for the same one twice.
 fn misspell(socket: &Path, of: &str, over: &AtomicBool) -> io::Result<u32> {
-    let mut caller = Caller::connect(socket)?;
+    let mut connection = Connection::connect(socket)?;
     let mut asked = 0;
     while !over.load(Relaxed) {
         let name = format!("checkout-of-the-main-shpo-in-the-region-{of}-{asked:06}.bench");
-        caller.pick(&name, 404)?;
+        connection.pick(&name, 404)?;
         asked += 1;
     }
     Ok(asked)
 }
 
 /// A connection that is kept alive.
-struct Caller(UnixStream);
+struct Connection(UnixStream);
 
-impl Caller {
+impl Connection {
     fn connect(socket: &Path) -> io::Result<Self> {
         UnixStream::connect(socket).map(Self)
     }
 
-    /// Picks, and wants this status.
+    /// Picks, and expects this status.
     fn pick(&mut self, service: &str, status: u16) -> io::Result<()> {
         let body = format!("{{\"service\":\"{service}\",\"leaseTtl\":\"0.05s\"}}");
-        post_wants(&mut self.0, "/v1/pick", &body, status).map(drop)
+        post_expecting(&mut self.0, "/v1/pick", &body, status).map(drop)
     }
 }
 
-/// What the searches for what was meant had of the processors; nothing before the first.
-fn searching(agent: &AgentProcess) -> io::Result<Duration> {
+/// The processor time of the searches for similar names. 0 before the first search.
+fn search_time(agent: &AgentProcess) -> io::Result<Duration> {
     Ok(processor_time(agent.pid(), "suggest")?.unwrap_or_default())
 }

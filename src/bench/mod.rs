@@ -1,35 +1,33 @@
-//! What proves the effect: each bench measures, in the same run, the bare thing beside ours.
+//! The benches. Each measures a minimal implementation, the floor, in the same run as ours.
 //!
 //! - [`report`]: rows with floors, ratios and goals; tables for people, JSON for machines
 //! - [`pick`]: what a pick and its end cost a caller
 //! - [`socket`]: what a call over the socket costs
-//! - [`publish`]: what publishing costs the node, and `beside`: what others have open costs a service
-//! - [`memory`], [`idle`], [`start`]: what a real agent holds, what it costs at rest, and how soon
-//!   it picks after a restart
+//! - [`publish`]: what publishing costs the node, and what it costs that others have requests open
+//! - [`memory`], [`idle`], [`start`]: the memory of a real agent, its cost at rest, and how soon it
+//!   picks after a restart
 //! - [`isolation`]: what one caller's attacks do to the agent and to another's picks
-//! - [`misspelt`]: what callers that misspell cost another's picks
-//! - [`threads`]: what the threads of a process had of the processors
-//! - [`balance`]: how evenly and how fast, simulated, and with [`real_processes`]
+//! - [`misspelt`]: how callers that misspell names affect the picks of another caller
+//! - [`thread_usage`]: the processor time of a process's threads
+//! - [`balance`]: how evenly and how fast, simulated, and with real processes
 //!
-//! A goal missed is exit code 1. `--smoke` runs everything briefly and judges nothing.
+//! A missed goal gives exit code 1. `--smoke` runs everything briefly and judges nothing.
 
 use std::process::ExitCode;
 
 mod agent_process;
 pub mod balance;
-mod beside;
+mod http_client;
 pub mod idle;
 pub mod isolation;
 pub mod memory;
 pub mod misspelt;
 pub mod pick;
-mod post;
 pub mod publish;
-pub mod real_processes;
 pub mod report;
 pub mod socket;
 pub mod start;
-pub mod threads;
+pub mod thread_usage;
 
 /// Measure what it costs and how well it balances, each figure with its goal.
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,5 @@
-//! How soon an agent that was restarted gives its first pick, while its source is gone: from the
-//! start of the process, at 1,000 services of 100 endpoints kept in its state.
+//! How soon a restarted agent gives its first pick while its source is gone. The time counts from the
+//! start of the process. The state has 1,000 services of 100 endpoints.
 
 use std::{io, time::Duration};
 
@@ -12,7 +12,7 @@ const SERVICES: usize = 1_000;
 const STARTS: usize = 11;
 const MOST_MS: f64 = 200.0;
 
-/// Starts the real agent over and over on the state that it left.
+/// Restarts the real agent several times on its own state.
 pub fn run(smoke: bool) -> io::Result<Report> {
     let (services, starts) = if smoke { (10, 1) } else { (SERVICES, STARTS) };
     let mut agent = AgentProcess::start_with_state(services)?;

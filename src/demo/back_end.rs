@@ -1,5 +1,5 @@
-//! The process with all back-ends of one arm: HTTP/2 servers on loopback ports, each with a few
-//! workers. One process, so that their requests in flight can be compared at an instant.
+//! The process with all back-ends of one arm: HTTP/2 servers on loopback ports, each with a few workers.
+//! They share a process, so that their requests in flight can be compared at the same instant.
 
 use std::{
     convert::Infallible,
@@ -24,43 +24,43 @@ use tokio::{
 };
 
 use super::{
-    balance::{Balance, Spread},
-    message::{BackEndSetup, News, Order, from_parent, to_parent},
-    scene::{BACK_ENDS, Change, SLOW, WORKERS},
+    in_flight::{InFlightRecorder, InFlightStats},
+    message::{BackEndSetup, ChildMessage, ParentMessage, receive_from_parent, send_to_parent},
+    scenario::{BACK_ENDS, Change, SLOW, WORKERS},
 };
 use crate::clock;
 
-/// What a request says its work is, in microseconds at speed 1.
+/// The header with the work of a request, in microseconds at speed 1.
 pub(crate) const WORK: &str = "work-us";
 
-/// How often the parent hears what is in flight.
+/// How often the process tells its parent what is in flight.
 const GAUGE: Duration = Duration::from_millis(250);
 
-struct Site {
-    /// f64 bits: a back-end turns slow while it works.
+struct BackEndState {
+    /// The bits of an f64. It is atomic because a back-end becomes slow while it works.
     speed: AtomicU64,
     failing: AtomicBool,
     workers: Semaphore,
     closed: watch::Sender<bool>,
 }
 
-struct Sites {
-    sites: Vec<Site>,
-    /// Over the whole run, and over the time since the last gauge.
-    balances: Mutex<[Balance; 2]>,
+struct BackEnds {
+    back_ends: Vec<BackEndState>,
+    /// One for the whole run, and one for the time since the last gauge.
+    recorders: Mutex<[InFlightRecorder; 2]>,
 }
 
-/// Runs until the parent is gone: requests may still be open when it has what was measured.
+/// Runs until the parent is gone. Requests may still be open when it has sent its measurements.
 pub(crate) async fn serve() -> io::Result<()> {
-    let (setup, mut orders) = from_parent::<BackEndSetup>()?;
-    let sites = Arc::new(Sites::new());
+    let (setup, mut orders) = receive_from_parent::<BackEndSetup>()?;
+    let back_ends = Arc::new(BackEnds::new());
     let mut addresses = Vec::new();
     for number in 0..BACK_ENDS.len() {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         addresses.push(listener.local_addr()?);
-        tokio::spawn(accept(listener, number, sites.clone()));
+        tokio::spawn(accept(listener, number, back_ends.clone()));
     }
-    to_parent(&News::Listening(addresses))?;
+    send_to_parent(&ChildMessage::Listening(addresses))?;
 
     let mut gauge = interval(GAUGE);
     gauge.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -68,47 +68,51 @@ pub(crate) async fn serve() -> io::Result<()> {
         tokio::select! {
             order = orders.recv() => match order {
                 None => return Ok(()),
-                Some(Order::Begin) => _ = tokio::spawn(warm_up(sites.clone(), setup.run.warm_up())),
-                Some(Order::Members(members)) => {
-                    sites.each_balance(|balance, now| balance.members(&members, now));
+                Some(ParentMessage::Begin) => {
+                    tokio::spawn(warm_up(back_ends.clone(), setup.run.warm_up()));
                 }
-                Some(Order::Change(change)) => sites.change(change),
-                Some(Order::Close(number)) => _ = sites.sites[number].closed.send_replace(true),
-                Some(Order::Finish) => {
-                    let [whole, _] = sites.spreads();
-                    to_parent(&News::Measured(whole))?;
+                Some(ParentMessage::Members(members)) => {
+                    back_ends.each_recorder(|recorder, now| recorder.set_members(&members, now));
+                }
+                Some(ParentMessage::Change(change)) => back_ends.change(change),
+                Some(ParentMessage::Close(number)) => {
+                    back_ends.back_ends[number].closed.send_replace(true);
+                }
+                Some(ParentMessage::Finish) => {
+                    let [whole, _] = back_ends.stats();
+                    send_to_parent(&ChildMessage::Measured(whole))?;
                 }
             },
-            _ = gauge.tick() => to_parent(&News::Gauge(sites.gauge()))?,
+            _ = gauge.tick() => send_to_parent(&ChildMessage::Gauge(back_ends.stats_since_last()))?,
         }
     }
 }
 
-async fn warm_up(sites: Arc<Sites>, time: Duration) {
+async fn warm_up(back_ends: Arc<BackEnds>, time: Duration) {
     sleep(time).await;
-    sites.each_balance(Balance::restart);
+    back_ends.each_recorder(InFlightRecorder::restart);
 }
 
-/// Accepts until the back-end closes; its connections then end with their open requests.
-async fn accept(listener: TcpListener, number: usize, sites: Arc<Sites>) {
-    let mut closed = sites.sites[number].closed.subscribe();
+/// Accepts until the back-end closes. Its connections then end after their open requests.
+async fn accept(listener: TcpListener, number: usize, back_ends: Arc<BackEnds>) {
+    let mut closed = back_ends.back_ends[number].closed.subscribe();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closed.wait_for(|&closed| closed) => return,
         };
         match stream {
-            Ok((stream, _)) => _ = tokio::spawn(connection(stream, number, sites.clone())),
-            // Out of descriptors: some are being closed.
+            Ok((stream, _)) => _ = tokio::spawn(connection(stream, number, back_ends.clone())),
+            // Out of descriptors. Others will be closed soon.
             Err(_) => sleep(Duration::from_millis(10)).await,
         }
     }
 }
 
-async fn connection(stream: TcpStream, number: usize, sites: Arc<Sites>) {
-    let mut closed = sites.sites[number].closed.subscribe();
+async fn connection(stream: TcpStream, number: usize, back_ends: Arc<BackEnds>) {
+    let mut closed = back_ends.back_ends[number].closed.subscribe();
     _ = stream.set_nodelay(true);
-    let service = service_fn(|request| answer(request, number, sites.clone()));
+    let service = service_fn(|request| answer(request, number, back_ends.clone()));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service);
@@ -117,87 +121,87 @@ async fn connection(stream: TcpStream, number: usize, sites: Arc<Sites>) {
         _ = connection.as_mut() => return,
         _ = closed.wait_for(|&closed| closed) => connection.as_mut().graceful_shutdown(),
     }
-    // How a connection ends is its caller's to tell.
+    // The caller reports how a connection ended.
     _ = connection.await;
 }
 
 async fn answer(
     request: Request<Incoming>,
     number: usize,
-    sites: Arc<Sites>,
+    back_ends: Arc<BackEnds>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
-    // Dropped with the future, too: a caller that gave up is no longer in flight.
-    let _in_flight = InFlight::start(&sites, number);
-    let site = &sites.sites[number];
+    // Dropped also when the caller gives up, so that its request is no longer in flight.
+    let _in_flight = InFlightGuard::start(&back_ends, number);
+    let back_end = &back_ends.back_ends[number];
     let work = request.headers().get(WORK).and_then(|work| work.to_str().ok()?.parse().ok());
     let mut response = Response::new(Empty::new());
-    match (work, site.failing.load(Relaxed)) {
+    match (work, back_end.failing.load(Relaxed)) {
         (None, _) => *response.status_mut() = StatusCode::BAD_REQUEST,
         (_, true) => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
         (Some(work), false) => {
-            let _worker = site.workers.acquire().await;
-            let speed = f64::from_bits(site.speed.load(Relaxed));
+            let _worker = back_end.workers.acquire().await;
+            let speed = f64::from_bits(back_end.speed.load(Relaxed));
             sleep(Duration::from_micros(work).div_f64(speed)).await;
         }
     }
     Ok(response)
 }
 
-struct InFlight<'a>(&'a Sites, usize);
+struct InFlightGuard<'a>(&'a BackEnds, usize);
 
-impl<'a> InFlight<'a> {
-    fn start(sites: &'a Sites, number: usize) -> Self {
-        sites.each_balance(|balance, now| balance.start(number, now));
-        Self(sites, number)
+impl<'a> InFlightGuard<'a> {
+    fn start(back_ends: &'a BackEnds, number: usize) -> Self {
+        back_ends.each_recorder(|recorder, now| recorder.start(number, now));
+        Self(back_ends, number)
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        self.0.each_balance(|balance, now| balance.end(self.1, now));
+        self.0.each_recorder(|recorder, now| recorder.end(self.1, now));
     }
 }
 
-impl Sites {
+impl BackEnds {
     fn new() -> Self {
-        let site = |speed: f64| Site {
+        let state = |speed: f64| BackEndState {
             speed: AtomicU64::new(speed.to_bits()),
             failing: AtomicBool::new(false),
             workers: Semaphore::new(WORKERS),
             closed: watch::Sender::new(false),
         };
         Self {
-            sites: BACK_ENDS.iter().map(|back_end| site(back_end.speed)).collect(),
-            balances: Mutex::new([(); 2].map(|()| Balance::new(BACK_ENDS.len()))),
+            back_ends: BACK_ENDS.iter().map(|back_end| state(back_end.speed)).collect(),
+            recorders: Mutex::new([(); 2].map(|()| InFlightRecorder::new(BACK_ENDS.len()))),
         }
     }
 
-    fn each_balance(&self, mut f: impl FnMut(&mut Balance, Duration)) {
+    fn each_recorder(&self, mut f: impl FnMut(&mut InFlightRecorder, Duration)) {
         let now = clock::now();
-        let mut balances = self.balances.lock().unwrap_or_else(PoisonError::into_inner);
-        balances.iter_mut().for_each(|balance| f(balance, now));
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        recorders.iter_mut().for_each(|recorder| f(recorder, now));
     }
 
-    fn spreads(&self) -> [Spread; 2] {
+    fn stats(&self) -> [InFlightStats; 2] {
         let now = clock::now();
-        let mut balances = self.balances.lock().unwrap_or_else(PoisonError::into_inner);
-        balances.each_mut().map(|balance| balance.spread(now))
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        recorders.each_mut().map(|recorder| recorder.stats(now))
     }
 
-    /// The spread since the last call.
-    fn gauge(&self) -> Spread {
-        let [_, last] = self.spreads();
-        let mut balances = self.balances.lock().unwrap_or_else(PoisonError::into_inner);
-        balances[1].restart(clock::now());
+    /// What was measured since the last call.
+    fn stats_since_last(&self) -> InFlightStats {
+        let [_, last] = self.stats();
+        let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+        recorders[1].restart(clock::now());
         last
     }
 
     fn change(&self, change: Change) {
         match change {
             Change::Slow(it) => {
-                self.sites[it].speed.store((BACK_ENDS[it].speed * SLOW).to_bits(), Relaxed);
+                self.back_ends[it].speed.store((BACK_ENDS[it].speed * SLOW).to_bits(), Relaxed);
             }
-            Change::Fail(it) => self.sites[it].failing.store(true, Relaxed),
+            Change::Fail(it) => self.back_ends[it].failing.store(true, Relaxed),
             Change::Add(_) | Change::Remove(_) => {}
         }
     }

@@ -1,5 +1,5 @@
-//! What the demo and its child processes tell each other: a line of JSON each, over their standard
-//! input and output. A child whose input ends ends too.
+//! The messages between the demo and its child processes. Each is a line of JSON on the child's standard
+//! input or output. A child ends when its input ends.
 
 use std::{
     io::{self, BufRead, Write},
@@ -13,53 +13,53 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::mpsc;
 
 use super::{
-    balance::Spread,
-    scene::{Arm, Change, Run},
+    in_flight::InFlightStats,
+    scenario::{Arm, Change, RunConfig},
 };
 
 /// The first line that a process with the back-ends of one arm reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BackEndSetup {
-    pub(crate) run: Run,
+    pub(crate) run: RunConfig,
 }
 
 /// The first line that a caller reads.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CallerSetup {
-    pub(crate) run: Run,
+    pub(crate) run: RunConfig,
     /// Its number among all callers.
     pub(crate) number: usize,
     /// Requests per second and arm.
     pub(crate) rate: f64,
     /// The agent of its node.
     pub(crate) agent: PathBuf,
-    /// By arm (as in [`Arm::ALL`]) and number of the back-end.
+    /// By arm, in the order of [`Arm::ALL`], and by number of the back-end.
     pub(crate) addresses: [Vec<SocketAddr>; Arm::ALL.len()],
 }
 
-/// Every other line to a child.
+/// Every later line to a child.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Order {
-    /// The members of the service are these now. A caller knows of them as a virtual IP does.
+pub(crate) enum ParentMessage {
+    /// The current members of the service. A caller knows them as a virtual IP does.
     Members(Vec<usize>),
     /// The load begins now.
     Begin,
     Change(Change),
-    /// A back-end that was removed closes its connections.
+    /// A removed back-end closes its connections.
     Close(usize),
-    /// The last request has arrived: say what was measured, and answer what is open.
+    /// The last request has arrived. The child sends what it measured, and answers what is open.
     Finish,
 }
 
 /// The lines from a child.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum News {
+pub(crate) enum ChildMessage {
     /// The back-ends listen here, by number.
     Listening(Vec<SocketAddr>),
-    /// What the back-ends have in flight now; max/mean since the last such line.
-    Gauge(Spread),
+    /// What the back-ends have in flight now, with max/mean since the last such line.
+    Gauge(InFlightStats),
     /// What the back-ends measured from the warm-up to the end.
-    Measured(Spread),
+    Measured(InFlightStats),
     /// Requests that ended, by arm, and by how much each arrival came too late, in microseconds.
     Requests { ended: [Vec<Request>; Arm::ALL.len()], late: Vec<u32> },
     /// The caller has no more requests.
@@ -78,7 +78,7 @@ pub(crate) struct Request {
     /// The pick's part of that.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub(crate) pick: Option<u32>,
-    /// None: it never got as far.
+    /// `None` if it was never sent.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub(crate) back_end: Option<usize>,
     #[serde(rename = "e")]
@@ -93,7 +93,7 @@ pub(crate) enum End {
     /// The answer was an error.
     #[serde(rename = "bad")]
     Failed,
-    /// No connection, or it broke.
+    /// There was no connection, or it broke.
     #[serde(rename = "cut")]
     Cut,
     /// No answer before the deadline.
@@ -101,14 +101,14 @@ pub(crate) enum End {
     Expired,
 }
 
-/// Microseconds as a line carries them.
+/// A duration in microseconds, as messages have it.
 pub(crate) fn micros(time: Duration) -> u32 {
     u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
 }
 
-/// A child's side: its setup, then its orders until the parent is gone.
-pub(crate) fn from_parent<T: DeserializeOwned>() -> io::Result<(T, mpsc::UnboundedReceiver<Order>)>
-{
+/// In a child: reads its setup, then receives messages until the parent is gone.
+pub(crate) fn receive_from_parent<T: DeserializeOwned>()
+-> io::Result<(T, mpsc::UnboundedReceiver<ParentMessage>)> {
     let mut first = String::new();
     io::stdin().lock().read_line(&mut first)?;
     let setup = serde_json::from_str(&first)?;
@@ -124,9 +124,9 @@ pub(crate) fn from_parent<T: DeserializeOwned>() -> io::Result<(T, mpsc::Unbound
     Ok((setup, receiver))
 }
 
-/// A child's side: one line to the parent.
-pub(crate) fn to_parent(news: &News) -> io::Result<()> {
-    let mut line = serde_json::to_vec(news)?;
+/// In a child: sends a message to the parent.
+pub(crate) fn send_to_parent(message: &ChildMessage) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     let mut out = io::stdout().lock();
     out.write_all(&line)?;

@@ -1,4 +1,4 @@
-//! The services file that the agents of the demo read, as anybody would write it.
+//! The services file that the demo's agents read. It is an ordinary one.
 
 use std::{
     collections::BTreeMap,
@@ -10,20 +10,20 @@ use std::{
 
 use humantime::format_rfc3339_seconds;
 
-use super::scene::{AT_START, BACK_ENDS, SERVICE, ZONES};
+use super::scenario::{AT_START, BACK_ENDS, SERVICE, ZONES};
 use crate::clock;
 
-/// The file, rewritten at each change of the members.
-pub(crate) struct Services {
+/// The file. Each change of the members rewrites it.
+pub(crate) struct ServicesFile {
     path: PathBuf,
     random: bool,
     addresses: Vec<SocketAddr>,
-    /// When those became ready that were not there from the start.
+    /// When the back-ends that were added later became ready.
     ready_since: BTreeMap<usize, String>,
 }
 
-impl Services {
-    /// `addresses` by number of the back-end. `random`: the agents choose at random.
+impl ServicesFile {
+    /// `addresses` has an entry for each back-end. With `random` the agents choose at random.
     pub(crate) fn new(folder: &Path, random: bool, addresses: Vec<SocketAddr>) -> Self {
         let path = folder.join("services.yaml");
         Self { path, random, addresses, ready_since: BTreeMap::new() }
@@ -33,7 +33,8 @@ impl Services {
         &self.path
     }
 
-    /// Puts these members in, at once for who reads it: written beside, then renamed over.
+    /// Writes these members to a new file, then renames it over the old one, so that a reader sees either
+    /// the old or the new file.
     pub(crate) fn write(&mut self, members: &[usize]) -> io::Result<()> {
         for &added in members.iter().filter(|&&member| member >= AT_START) {
             let now = || format_rfc3339_seconds(clock::wall()).to_string();
@@ -71,7 +72,7 @@ mod tests {
     fn the_file_is_one_that_an_agent_takes() {
         let folder = tempfile::tempdir().unwrap();
         let addresses = (0..10).map(|port| SocketAddr::from(([127, 0, 0, 1], 9000 + port)));
-        let mut services = Services::new(folder.path(), true, addresses.collect());
+        let mut services = ServicesFile::new(folder.path(), true, addresses.collect());
         services.write(&[0, 9]).unwrap();
         let first = services.yaml(&[0, 9]);
         services.write(&[0, 9]).unwrap();

@@ -1,4 +1,4 @@
-//! What a run measured: a table for people, JSON for programs.
+//! Prints what a run measured: a table for people, JSON for programs.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -6,33 +6,34 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
 use super::{
-    live::ms,
-    scene::{Arm, BACK_ENDS, Change, Run},
+    bounds::{Bound, bounds},
+    progress::ms,
+    scenario::{Arm, BACK_ENDS, Change, RunConfig},
     tally::{ArmTally, Tally},
-    verdict::{Bound, bounds},
 };
 
-/// All that a run measured.
+/// Everything that a run measured.
 pub(crate) struct Summary {
-    pub(crate) run: Run,
+    pub(crate) run: RunConfig,
     pub(crate) tally: Tally,
     pub(crate) agents: AgentCost,
-    /// Share of this machine's processor time that was used by anything.
+    /// The share of this machine's processor time that was used.
     pub(crate) busy: f64,
-    /// Connections of the arm that has one per caller.
+    /// The number of connections in the arm with one per caller.
     pub(crate) connections: usize,
 }
 
 /// What the agents used while the load ran.
 pub(crate) struct AgentCost {
     pub(crate) number: usize,
-    /// Processor seconds of all.
+    /// The processor seconds of all agents.
     pub(crate) cpu: f64,
-    /// Of the largest.
+    /// The memory of the largest agent.
     pub(crate) resident_mib: f64,
 }
 
-/// Arrivals later than this, at their 99th percentile, are the machine's doing and shift every p99.
+/// If the 99th percentile of late arrivals exceeds this, the machine is too busy, and each p99 is too
+/// high.
 const LATE: Duration = Duration::from_millis(20);
 
 impl Summary {
@@ -40,10 +41,10 @@ impl Summary {
         bounds(&self.tally).iter().all(Bound::met)
     }
 
-    /// Processor time of the agents for one pick and its report.
+    /// The processor time of the agents for a pick with its report.
     fn cpu_per_pick(&self) -> Duration {
         let picks = self.tally.whole[Arm::Pick as usize].pick.len();
-        // The load ran longer than it was counted, by the warm-up.
+        // The load also ran during the warm-up, which is not counted.
         let counted = 1.0 - self.run.warm_up().as_secs_f64() / self.run.length.as_secs_f64();
         Duration::from_secs_f64(self.agents.cpu * counted / (picks.max(1)) as f64)
     }
@@ -102,7 +103,7 @@ impl Summary {
             let mut row =
                 vec![format!("{} {:.2}x{}", back_end.name, back_end.speed, happened(number))];
             row.extend(self.tally.whole.iter().map(|arm| {
-                let site = arm.spread.sites.get(number).copied().unwrap_or_default();
+                let site = arm.in_flight.back_ends.get(number).copied().unwrap_or_default();
                 format!("{:6}  {:6.1}", site.requests, site.mean_in_flight)
             }));
             table.add_row(row);
@@ -120,7 +121,7 @@ impl Summary {
         table
     }
 
-    /// The rows that `bench` and `sim` print as well: name, value, floor, goal.
+    /// Rows with the keys of `bench`: name, value, floor, goal.
     pub(crate) fn json(&self) -> Value {
         let mut rows = Vec::new();
         let mut plain = |name: String, value: f64, unit: &str| {
@@ -136,7 +137,7 @@ impl Summary {
             plain(name("errors"), tally.errors() as f64, "");
             plain(name("p50"), in_ms(0.5), "ms");
             plain(name("p99"), in_ms(0.99), "ms");
-            plain(name("max/mean in flight"), tally.spread.max_over_mean, "");
+            plain(name("max/mean in flight"), tally.in_flight.max_over_mean, "");
             plain(name("to another zone"), tally.cross_zone(), "");
         }
         let pick = &self.tally.whole[Arm::Pick as usize].pick;
@@ -161,9 +162,9 @@ impl Summary {
     }
 }
 
-/// What happened to a back-end in the run, for its name.
+/// What happened to a back-end during the run, to print after its name.
 fn happened(number: usize) -> &'static str {
-    let run = Run { length: Duration::from_secs(1), seed: 0 };
+    let run = RunConfig { length: Duration::from_secs(1), seed: 0 };
     let note = run.changes().into_iter().find_map(|(_, change)| match change {
         Change::Slow(it) if it == number => Some(", turned slow"),
         Change::Fail(it) if it == number => Some(", failing"),
@@ -174,11 +175,11 @@ fn happened(number: usize) -> &'static str {
     note.unwrap_or_default()
 }
 
-/// A row under the back-ends: its name, and what it says of an arm.
+/// A row under the back-ends: its name, and its cell for an arm.
 type Row = (&'static str, fn(&ArmTally) -> String);
 
 const ROWS: &[Row] = &[
-    ("max/mean in flight", |arm| format!("{:.2}", arm.spread.max_over_mean)),
+    ("max/mean in flight", |arm| format!("{:.2}", arm.in_flight.max_over_mean)),
     ("p50", |arm| ms(arm.quantile(0.5))),
     ("p99", |arm| ms(arm.quantile(0.99))),
     ("requests", |arm| arm.requests.to_string()),

@@ -1,13 +1,13 @@
-//! What the callers and the back-ends measured, added up by arm.
+//! What the callers and the back-ends measured, summed by arm.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
 use super::{
-    balance::Spread,
+    in_flight::InFlightStats,
     message::{End, Request},
-    scene::{Arm, BACK_ENDS, CALLERS_PER_ZONE},
+    scenario::{Arm, BACK_ENDS, CALLERS_PER_ZONE},
 };
 
 /// Microseconds with three digits, up to a minute.
@@ -17,20 +17,20 @@ pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).unwrap()
 }
 
-/// One arm.
+/// The sums of one arm.
 pub(crate) struct ArmTally {
     pub(crate) latency: Histogram<u64>,
-    /// The pick's part; empty in the other arms.
+    /// The time of picks. Empty in the other arms.
     pub(crate) pick: Histogram<u64>,
     pub(crate) requests: u64,
     pub(crate) failed: u64,
     pub(crate) cut: u64,
     pub(crate) expired: u64,
-    /// Sent to a back-end, and to one of another zone than the caller's.
+    /// Requests that were sent to a back-end. `crossed` counts those to another zone than the caller's.
     pub(crate) sent: u64,
     pub(crate) crossed: u64,
-    /// What the back-ends measured; the last gauge while the run is on.
-    pub(crate) spread: Spread,
+    /// What the back-ends measured. During the run, their last message.
+    pub(crate) in_flight: InFlightStats,
 }
 
 impl ArmTally {
@@ -44,7 +44,7 @@ impl ArmTally {
             expired: 0,
             sent: 0,
             crossed: 0,
-            spread: Spread::default(),
+            in_flight: InFlightStats::default(),
         }
     }
 
@@ -56,7 +56,7 @@ impl ArmTally {
             End::Cut => self.cut += 1,
             End::Expired => self.expired += 1,
         }
-        // A failure's latency counts too: who failed at once did not wait.
+        // Failures count here, too: a failure at once did not wait.
         self.latency.saturating_record(request.latency.into());
         if let Some(pick) = request.pick {
             self.pick.saturating_record(pick.into());
@@ -71,7 +71,7 @@ impl ArmTally {
         self.failed + self.cut + self.expired
     }
 
-    /// Share of the requests sent that left their caller's zone.
+    /// The share of the sent requests that left their caller's zone.
     pub(crate) fn cross_zone(&self) -> f64 {
         if self.sent == 0 { 0.0 } else { self.crossed as f64 / self.sent as f64 }
     }
@@ -81,11 +81,11 @@ impl ArmTally {
     }
 }
 
-/// All arms, over the run and over the last second of it.
+/// The sums of all arms, over the run and over its last second.
 pub(crate) struct Tally {
     pub(crate) whole: [ArmTally; Arm::ALL.len()],
     pub(crate) second: [ArmTally; Arm::ALL.len()],
-    /// By how much arrivals came too late, in microseconds: what the machine could not keep up with.
+    /// How late arrivals were, in microseconds, because the machine was too busy.
     pub(crate) late: Histogram<u64>,
 }
 
@@ -95,7 +95,7 @@ impl Tally {
         Self { whole: arms(), second: arms(), late: histogram() }
     }
 
-    /// Adds what one caller told.
+    /// Adds the requests of a message from a caller.
     pub(crate) fn add(
         &mut self,
         caller: usize,
@@ -114,16 +114,16 @@ impl Tally {
         late.iter().for_each(|&by| self.late.saturating_record(by.into()));
     }
 
-    /// What the back-ends of an arm have in flight now.
-    pub(crate) fn gauge(&mut self, arm: usize, spread: Spread) {
-        self.second[arm].spread = spread;
+    /// Sets what the back-ends of an arm have in flight now.
+    pub(crate) fn gauge(&mut self, arm: usize, in_flight: InFlightStats) {
+        self.second[arm].in_flight = in_flight;
     }
 
-    /// A second has been shown: the next begins.
+    /// Begins the next second, after the last one was shown.
     pub(crate) fn next_second(&mut self) {
         for arm in &mut self.second {
-            let spread = std::mem::take(&mut arm.spread);
-            *arm = ArmTally { spread, ..ArmTally::new() };
+            let in_flight = std::mem::take(&mut arm.in_flight);
+            *arm = ArmTally { in_flight, ..ArmTally::new() };
         }
     }
 }

@@ -1,34 +1,34 @@
-//! When requests come.
+//! When requests arrive.
 
 use super::{
-    chance::{Purpose, Stream},
     queue::Nanos,
+    rng::{Purpose, RandomStream},
 };
 
-/// How load arises.
+/// How requests arrive.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Arrivals {
-    /// Requests come whether or not earlier ones are done: so many a second, memoryless.
+    /// An open loop: Poisson arrivals, independent of the requests before.
     Open {
         /// Requests per second.
         rate: f64,
     },
-    /// Every caller has just one request under way, and sends the next when it ends.
+    /// A closed loop: each caller has one request in flight, and sends the next one when it ends.
     Closed,
 }
 
-/// The gaps of an open loop.
+/// Generates the gaps between arrivals of an open loop.
 pub(super) struct Poisson {
     mean: f64,
-    gaps: Stream,
+    gaps: RandomStream,
 }
 
 impl Poisson {
     pub(super) fn new(rate: f64, seed: u64) -> Self {
-        Self { mean: 1e9 / rate, gaps: Stream::new(seed, Purpose::Gaps) }
+        Self { mean: 1e9 / rate, gaps: RandomStream::new(seed, Purpose::Gaps) }
     }
 
-    /// Time to the next arrival.
+    /// The time to the next arrival.
     pub(super) fn gap(&mut self) -> Nanos {
         (self.gaps.exponential() * self.mean) as Nanos
     }

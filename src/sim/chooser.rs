@@ -1,18 +1,18 @@
-//! Who decides where a request goes.
+//! Decides where a request goes: the interface, and the simplest rivals.
 
 use super::{
-    chance::{Purpose, Stream},
     queue::Nanos,
+    rng::{Purpose, RandomStream},
     server::Server,
 };
 
 /// Decides where requests go, and learns how they end.
 pub trait Chooser {
-    /// What it needs to know of a request at its end.
+    /// What the chooser needs to know about a request at its end.
     type Ticket: Copy;
 
-    /// Picks the endpoint for a request of `caller` at `now`. `servers` is the truth; only rivals
-    /// that claim to know it may look.
+    /// Picks the endpoint for a request of `caller` at `now`. `servers` is the exact state. Only rivals
+    /// that are defined by exact counts may use it.
     fn choose(
         &mut self,
         caller: usize,
@@ -23,27 +23,27 @@ pub trait Chooser {
     /// A request ended, `latency` after it was sent.
     fn ended(&mut self, caller: usize, ticket: Self::Ticket, latency: Nanos, now: Nanos);
 
-    /// When each of its timers goes off first.
+    /// When each of its timers fires first.
     fn timers(&self) -> Vec<Nanos> {
         Vec::new()
     }
 
-    /// A timer went off; gives back when it does so next.
+    /// A timer fired. Returns when it fires next.
     fn tick(&mut self, _timer: usize, now: Nanos) -> Nanos {
         unreachable!("a timer at {now} of a chooser that has none")
     }
 }
 
-/// Any endpoint, whatever its load.
+/// Chooses a random endpoint, whatever its load.
 pub struct Random {
-    draws: Stream,
+    draws: RandomStream,
     endpoints: usize,
 }
 
 impl Random {
-    /// Among so many endpoints.
+    /// A choice among this many endpoints.
     pub fn new(endpoints: usize, seed: u64) -> Self {
-        Self { draws: Stream::new(seed, Purpose::Choice), endpoints }
+        Self { draws: RandomStream::new(seed, Purpose::Choice), endpoints }
     }
 }
 
@@ -57,16 +57,16 @@ impl Chooser for Random {
     fn ended(&mut self, _: usize, _: (), _: Nanos, _: Nanos) {}
 }
 
-/// The less loaded of two, by what the servers truly have at that instant: the best that two
-/// choices can do, and out of reach where load has to travel.
+/// Chooses the less loaded of two, by the exact counts at that instant. This is the best that two
+/// choices can do. A real system cannot reach it, because load information takes time to travel.
 pub struct Exact {
-    draws: Stream,
+    draws: RandomStream,
 }
 
 impl Exact {
-    /// Over all endpoints, which must be two or more.
+    /// A choice among all endpoints, of which there must be at least two.
     pub fn new(seed: u64) -> Self {
-        Self { draws: Stream::new(seed, Purpose::Choice) }
+        Self { draws: RandomStream::new(seed, Purpose::Choice) }
     }
 }
 

@@ -1,33 +1,33 @@
-//! What a run came to.
+//! What a run measured.
 
 use super::{queue::Nanos, server::Server};
 
-/// What a run came to, over its measured requests.
+/// What a run measured, over its measured requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// Half of the requests took no longer.
+    /// The median latency.
     pub p50: Nanos,
-    /// One in a hundred took longer.
+    /// The latency that one request in a hundred exceeded.
     pub p99: Nanos,
-    /// One in a thousand took longer.
+    /// The latency that one request in a thousand exceeded.
     pub p999: Nanos,
-    /// Mean over time of the busiest endpoint's requests in flight, over the mean endpoint's.
+    /// The requests in flight of the busiest endpoint over those of the mean endpoint, averaged over time.
     pub max_over_mean: f64,
-    /// Part of the requests that left their caller's zone.
+    /// The part of the requests that left their caller's zone.
     pub cross_zone: f64,
     /// Each endpoint's part of the requests.
     pub shares: Vec<f64>,
-    /// Requests for which the chooser found nothing.
+    /// The requests for which the chooser found no endpoint.
     pub refused: u64,
 }
 
-/// Gathers what becomes an [`Outcome`].
+/// Collects the measurements of an [`Outcome`].
 pub(super) struct Tally {
     latencies: Vec<Nanos>,
     chosen: Vec<u64>,
     crossed: u64,
     pub(super) refused: u64,
-    unevenness: f64,
+    imbalance: f64,
     samples: u64,
 }
 
@@ -38,7 +38,7 @@ impl Tally {
             chosen: vec![0; endpoints],
             crossed: 0,
             refused: 0,
-            unevenness: 0.0,
+            imbalance: 0.0,
             samples: 0,
         }
     }
@@ -52,12 +52,12 @@ impl Tally {
         self.latencies.push(latency);
     }
 
-    pub(super) fn look(&mut self, servers: &[Server]) {
+    pub(super) fn sample(&mut self, servers: &[Server]) {
         let all: u64 = servers.iter().map(|s| u64::from(s.in_flight())).sum();
         let most = servers.iter().map(Server::in_flight).max().unwrap_or(0);
-        // Nothing in flight is even; so is what cannot be told.
+        // Without a request in flight there is no imbalance to measure.
         if all > 0 {
-            self.unevenness += f64::from(most) * servers.len() as f64 / all as f64;
+            self.imbalance += f64::from(most) * servers.len() as f64 / all as f64;
             self.samples += 1;
         }
     }
@@ -69,7 +69,7 @@ impl Tally {
             p50: quantile(&mut self.latencies, 0.5),
             p99: quantile(&mut self.latencies, 0.99),
             p999: quantile(&mut self.latencies, 0.999),
-            max_over_mean: self.unevenness / self.samples.max(1) as f64,
+            max_over_mean: self.imbalance / self.samples.max(1) as f64,
             cross_zone: part(self.crossed),
             shares: self.chosen.iter().map(|&n| part(n)).collect(),
             refused: self.refused,
@@ -77,7 +77,7 @@ impl Tally {
     }
 }
 
-/// The value that `part` of `values` do not exceed; 0 of none. Reorders them.
+/// The value that `part` of `values` do not exceed. 0 without values. Reorders them.
 pub fn quantile(values: &mut [Nanos], part: f64) -> Nanos {
     if values.is_empty() {
         return 0;

@@ -1,6 +1,6 @@
-//! What a caller can do alone: the shipped picker on a table in which no load is ever published.
+//! A rival without an agent: the real picker on a table in which no load is ever published.
 //!
-//! It is the same code as with an agent, so that the difference is what the agent knows.
+//! The code is the same as with an agent, so the difference is what the agent knows.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -10,28 +10,28 @@ use pointsman_table::{
 };
 
 use super::{
-    chance::{Purpose, Stream},
     chooser::Chooser,
     queue::Nanos,
+    rng::{Purpose, RandomStream},
     scenario::Scenario,
     server::Server,
 };
 
-/// Each caller chooses the less loaded of two by its own requests alone.
+/// Each caller chooses the less loaded of two by its own requests.
 pub struct OwnCounts {
     callers: Vec<Picker>,
 }
 
 impl OwnCounts {
-    /// One picker for each caller of the scenario.
+    /// Makes a picker for each caller of the scenario.
     pub fn new(scenario: &Scenario, seed: u64) -> Self {
         let slots = scenario.backends.len() as u32;
         let mut writer = TableWriter::on_heap(Capacity::for_endpoints(slots));
         let endpoints: Vec<(SocketAddr, u32)> =
             (0..slots).map(address).zip(scenario.backends.iter().map(|b| b.weight)).collect();
-        unpublished(&mut writer, &endpoints, 2);
+        write_without_load(&mut writer, &endpoints, 2);
         let table = writer.table();
-        let mut seeds = Stream::new(seed, Purpose::Choice);
+        let mut seeds = RandomStream::new(seed, Purpose::Choice);
         let counters = Counters::on_heap(table.capacity().slots, 1);
         let callers = scenario
             .callers
@@ -54,8 +54,8 @@ impl Chooser for OwnCounts {
     }
 }
 
-/// Makes a table of these addresses and weights in which no load is ever published.
-pub fn unpublished(writer: &mut TableWriter, endpoints: &[(SocketAddr, u32)], choices: u32) {
+/// Writes a table of these addresses and weights, and publishes it once, without load.
+pub fn write_without_load(writer: &mut TableWriter, endpoints: &[(SocketAddr, u32)], choices: u32) {
     let sum: f64 = endpoints.iter().map(|(_, weight)| f64::from(*weight)).sum();
     let mean = sum / endpoints.len() as f64;
     let weights: Vec<(u32, f64)> =
@@ -73,11 +73,11 @@ pub fn unpublished(writer: &mut TableWriter, endpoints: &[(SocketAddr, u32)], ch
         endpoints: (0..).zip(endpoints).map(record).collect(),
     };
     writer.write_structure(&structure).expect("the table was made for so many endpoints");
-    // Once: what is a caller's own counts from here on.
+    // Only once: callers count their own requests from here on.
     writer.publish();
 }
 
-/// An address for each simulated endpoint; nothing is ever sent there.
+/// The address of a simulated endpoint. Nothing is ever sent there.
 pub(super) fn address(index: u32) -> SocketAddr {
     (Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 0, 0, 1)) + index), 80).into()
 }

@@ -1,11 +1,12 @@
-//! One queue of events over virtual time.
+//! A queue of events in virtual time.
 
 use std::{
     cmp::{Ordering, Reverse},
     collections::BinaryHeap,
+    time::Duration,
 };
 
-/// Virtual time since the start of a run. Whole numbers, so that sums never depend on their order.
+/// Virtual time since the start of a run. An integer, so that a sum does not depend on its order.
 pub type Nanos = u64;
 
 /// One millisecond.
@@ -14,33 +15,38 @@ pub const MILLISECOND: Nanos = 1_000_000;
 /// One second.
 pub const SECOND: Nanos = 1_000_000_000;
 
-/// What is to happen, soonest first; what falls on the same instant happens in the order of asking,
-/// so that a run is the same on every machine.
+/// A duration as virtual time.
+pub fn nanos(duration: Duration) -> Nanos {
+    Nanos::try_from(duration.as_nanos()).expect("a run is shorter than five centuries")
+}
+
+/// Events, soonest first. Events at the same instant come in the order in which they were scheduled, so
+/// that a run is the same on every machine.
 pub struct EventQueue<E> {
     heap: BinaryHeap<Reverse<Entry<E>>>,
-    asked: u64,
+    scheduled: u64,
 }
 
 struct Entry<E> {
-    /// Time in the high half, order of asking in the low one: a single comparison.
+    /// The time in the high half and the order of scheduling in the low half: one comparison.
     key: u128,
     event: E,
 }
 
 impl<E> EventQueue<E> {
-    /// Nothing to happen yet.
+    /// An empty queue.
     pub fn new() -> Self {
-        Self { heap: BinaryHeap::new(), asked: 0 }
+        Self { heap: BinaryHeap::new(), scheduled: 0 }
     }
 
-    /// Asks for `event` to happen at `at`.
-    pub fn at(&mut self, at: Nanos, event: E) {
-        let key = u128::from(at) << 64 | u128::from(self.asked);
-        self.asked += 1;
+    /// Schedules `event` for the time `at`.
+    pub fn schedule(&mut self, at: Nanos, event: E) {
+        let key = u128::from(at) << 64 | u128::from(self.scheduled);
+        self.scheduled += 1;
         self.heap.push(Reverse(Entry { key, event }));
     }
 
-    /// The next event and its time.
+    /// Takes the next event, with its time.
     pub fn pop(&mut self) -> Option<(Nanos, E)> {
         let Reverse(entry) = self.heap.pop()?;
         Some(((entry.key >> 64) as Nanos, entry.event))
@@ -81,7 +87,7 @@ mod tests {
     fn events_come_by_time_and_at_one_instant_in_the_order_of_asking() {
         let mut queue = EventQueue::new();
         for (at, event) in [(5, "d"), (1, "a"), (3, "b"), (3, "c"), (5, "e")] {
-            queue.at(at, event);
+            queue.schedule(at, event);
         }
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!(order, [(1, "a"), (3, "b"), (3, "c"), (5, "d"), (5, "e")]);

@@ -1,293 +1,47 @@
-//! A scenario, and the simulator itself.
+//! What a run simulates: servers, callers and load.
 
 use std::time::Duration;
 
-use super::{
-    arrivals::{Arrivals, Poisson},
-    chance::{Purpose, Stream},
-    chooser::Chooser,
-    outcome::{Outcome, Tally},
-    queue::{EventQueue, Nanos},
-    server::{Backend, RequestId, Server},
-};
+use super::{arrivals::Arrivals, server::Backend};
 
-/// How the work of requests is spread around its mean.
+/// How the work of requests is distributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// As memoryless as it gets.
+    /// Exponentially.
     Exponential,
-    /// All the same.
+    /// All requests have the same work.
     Constant,
 }
 
-/// Who sends requests.
+/// A caller: a thread that sends requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Caller {
-    /// Where it runs, by the index of the zone.
+pub struct CallerSpec {
+    /// The index of its zone.
     pub zone: usize,
-    /// Whose counters it shares, by the index of the process.
+    /// The index of its process. Callers of a process share counters.
     pub process: usize,
 }
 
-/// Servers, callers and load. Who chooses is not part of it.
+/// Servers, callers and load. The chooser is not part of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// The servers.
     pub backends: Vec<Backend>,
-    /// Who sends requests; each as often as the other.
-    pub callers: Vec<Caller>,
-    /// When.
+    /// The callers. All send equally often.
+    pub callers: Vec<CallerSpec>,
+    /// When requests arrive.
     pub arrivals: Arrivals,
-    /// How the work is spread.
+    /// How the work of requests is distributed.
     pub work: Work,
-    /// What comes before this is not measured: queues fill, averages settle.
+    /// Requests before this time are not measured: queues fill, and averages settle.
     pub warm_up: Duration,
     /// How many requests are measured.
     pub requests: usize,
 }
 
 impl Scenario {
-    /// Requests per second that all servers together can just serve.
+    /// The most requests per second that all servers together can serve.
     pub fn capacity(&self) -> f64 {
         self.backends.iter().map(Backend::capacity).sum()
-    }
-}
-
-enum Event {
-    Arrive,
-    Send { caller: usize },
-    Done { request: RequestId },
-    Tick { timer: usize },
-    Look,
-}
-
-/// A request under way.
-#[derive(Clone, Copy)]
-struct Request<T> {
-    caller: usize,
-    endpoint: usize,
-    ticket: T,
-    sent: Nanos,
-    work: f64,
-    measured: bool,
-}
-
-struct Run<'a, C: Chooser> {
-    scenario: &'a Scenario,
-    chooser: &'a mut C,
-    queue: EventQueue<Event>,
-    servers: Vec<Server>,
-    /// By the request's id; ids of ended requests are used again.
-    requests: Vec<Request<C::Ticket>>,
-    unused: Vec<RequestId>,
-    work: Stream,
-    tally: Tally,
-    warm: Nanos,
-    /// Measured requests not yet sent, and not yet done.
-    to_send: usize,
-    to_end: usize,
-}
-
-/// Runs a scenario until all measured requests are done. Load goes on meanwhile, so that the last
-/// ones meet what the first ones met, and none is left out for being slow.
-pub fn run<C: Chooser>(scenario: &Scenario, chooser: &mut C, seed: u64) -> Outcome {
-    let mut run = Run {
-        servers: scenario.backends.iter().map(Server::new).collect(),
-        queue: EventQueue::new(),
-        requests: Vec::new(),
-        unused: Vec::new(),
-        work: Stream::new(seed, Purpose::Work),
-        tally: Tally::new(scenario.backends.len(), scenario.requests),
-        warm: nanos(scenario.warm_up),
-        to_send: scenario.requests,
-        to_end: scenario.requests,
-        scenario,
-        chooser,
-    };
-    run.begin(seed);
-    run.tally.outcome()
-}
-
-impl<C: Chooser> Run<'_, C> {
-    fn begin(&mut self, seed: u64) {
-        let mut callers = Stream::new(seed, Purpose::Callers);
-        let mut poisson = None;
-        match self.scenario.arrivals {
-            Arrivals::Open { rate } => {
-                poisson = Some(Poisson::new(rate, seed));
-                self.queue.at(0, Event::Arrive);
-            }
-            Arrivals::Closed => {
-                for caller in 0..self.scenario.callers.len() {
-                    self.queue.at(0, Event::Send { caller });
-                }
-            }
-        }
-        for (timer, at) in self.chooser.timers().into_iter().enumerate() {
-            self.queue.at(at, Event::Tick { timer });
-        }
-        let between_looks = self.between_looks();
-        self.queue.at(self.warm + between_looks, Event::Look);
-
-        while self.to_end > 0 {
-            let (now, event) = self.queue.pop().expect("there is always a next arrival");
-            match event {
-                Event::Arrive => {
-                    let gap = poisson.as_mut().expect("arrivals are of an open loop").gap();
-                    self.queue.at(now + gap, Event::Arrive);
-                    let caller = callers.below(self.scenario.callers.len());
-                    self.send(caller, now);
-                }
-                Event::Send { caller } => self.send(caller, now),
-                Event::Done { request } => self.done(request, now),
-                Event::Tick { timer } => {
-                    let next = self.chooser.tick(timer, now);
-                    assert!(next > now, "a timer that stands still stops the run");
-                    self.queue.at(next, Event::Tick { timer });
-                }
-                Event::Look => {
-                    if self.to_send > 0 {
-                        self.tally.look(&self.servers);
-                        self.queue.at(now + between_looks, Event::Look);
-                    }
-                }
-            }
-        }
-    }
-
-    /// Short against the service time, and out of step with publishers' periods: a look right
-    /// after each publication would see more evenness than there is.
-    fn between_looks(&self) -> Nanos {
-        let shortest = self.scenario.backends.iter().map(|b| b.service).min().unwrap_or(1);
-        (shortest as f64 * 0.137_035_999) as Nanos + 1
-    }
-
-    fn send(&mut self, caller: usize, now: Nanos) {
-        let work = match self.scenario.work {
-            Work::Exponential => self.work.exponential(),
-            Work::Constant => 1.0,
-        };
-        let measured = now >= self.warm && self.to_send > 0;
-        self.to_send -= usize::from(measured);
-        let Some((endpoint, ticket)) = self.chooser.choose(caller, &self.servers, now) else {
-            self.tally.refused += 1;
-            self.to_end -= usize::from(measured);
-            return;
-        };
-        if measured {
-            let scenario = self.scenario;
-            let crosses = scenario.callers[caller].zone != scenario.backends[endpoint].zone;
-            self.tally.sent(endpoint, crosses);
-        }
-        let id = self.keep(Request { caller, endpoint, ticket, sent: now, work, measured });
-        if self.servers[endpoint].take(id) {
-            self.begin_work(id, now);
-        }
-    }
-
-    fn begin_work(&mut self, id: RequestId, now: Nanos) {
-        let request = &self.requests[id.0 as usize];
-        let takes = request.work * self.scenario.backends[request.endpoint].service as f64;
-        self.queue.at(now + takes as Nanos, Event::Done { request: id });
-    }
-
-    fn done(&mut self, id: RequestId, now: Nanos) {
-        let request = self.requests[id.0 as usize];
-        self.unused.push(id);
-        if let Some(next) = self.servers[request.endpoint].done() {
-            self.begin_work(next, now);
-        }
-        let latency = now - request.sent;
-        self.chooser.ended(request.caller, request.ticket, latency, now);
-        if request.measured {
-            self.tally.took(latency);
-            self.to_end -= 1;
-        }
-        if self.scenario.arrivals == Arrivals::Closed {
-            self.send(request.caller, now);
-        }
-    }
-
-    fn keep(&mut self, request: Request<C::Ticket>) -> RequestId {
-        if let Some(id) = self.unused.pop() {
-            self.requests[id.0 as usize] = request;
-            return id;
-        }
-        self.requests.push(request);
-        RequestId(self.requests.len() as u32 - 1)
-    }
-}
-
-/// A duration as virtual time.
-pub fn nanos(duration: Duration) -> Nanos {
-    Nanos::try_from(duration.as_nanos()).expect("a run is shorter than five centuries")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sim::chooser::{Exact, Random};
-
-    const SERVICE: Nanos = 10_000_000;
-
-    fn scenario(endpoints: usize, workers: usize, load: f64, work: Work) -> Scenario {
-        let backend = Backend { zone: 0, weight: 1, workers, service: SERVICE };
-        let mut scenario = Scenario {
-            backends: vec![backend; endpoints],
-            callers: vec![Caller { zone: 0, process: 0 }; 8],
-            arrivals: Arrivals::Closed,
-            work,
-            warm_up: Duration::from_secs(2),
-            requests: 100_000,
-        };
-        scenario.arrivals = Arrivals::Open { rate: load * scenario.capacity() };
-        scenario
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_result_to_the_bit() {
-        let scenario = scenario(5, 2, 0.8, Work::Exponential);
-        let once = run(&scenario, &mut Exact::new(7), 7);
-        assert_eq!(once, run(&scenario, &mut Exact::new(7), 7));
-        assert_ne!(once, run(&scenario, &mut Exact::new(8), 8));
-    }
-
-    /// One queue, one worker, Poisson arrivals: time in the system is exponential with mean
-    /// s / (1 - load), so its median and p99 are known.
-    #[test]
-    fn a_single_exponential_server_agrees_with_the_formula() {
-        let scenario = Scenario { requests: 400_000, ..scenario(1, 1, 0.5, Work::Exponential) };
-        let outcome = run(&scenario, &mut Random::new(1, 1), 1);
-        let mean = SERVICE as f64 / 0.5;
-        let off = |value: Nanos, part: f64| value as f64 / (mean * -(1.0 - part).ln()) - 1.0;
-        assert!(off(outcome.p50, 0.5).abs() < 0.02, "{outcome:?}");
-        assert!(off(outcome.p99, 0.99).abs() < 0.04, "{outcome:?}");
-    }
-
-    #[test]
-    fn constant_work_without_a_queue_takes_just_that_work() {
-        let outcome = run(&scenario(2, 64, 0.1, Work::Constant), &mut Random::new(2, 1), 1);
-        assert_eq!((outcome.p50, outcome.p99), (SERVICE, SERVICE));
-    }
-
-    #[test]
-    fn two_exact_choices_are_evener_and_faster_than_random() {
-        let scenario = scenario(20, 4, 0.8, Work::Exponential);
-        let random = run(&scenario, &mut Random::new(20, 1), 1);
-        let exact = run(&scenario, &mut Exact::new(1), 1);
-        assert!(exact.max_over_mean < 0.7 * random.max_over_mean, "{exact:?} {random:?}");
-        assert!((exact.p99 as f64) < 0.8 * random.p99 as f64, "{exact:?} {random:?}");
-    }
-
-    #[test]
-    fn a_closed_loop_keeps_every_caller_busy_with_one_request() {
-        let scenario = Scenario {
-            arrivals: Arrivals::Closed,
-            work: Work::Constant,
-            requests: 1_000,
-            ..scenario(1, 8, 0.8, Work::Constant)
-        };
-        let outcome = run(&scenario, &mut Random::new(1, 1), 1);
-        assert_eq!(outcome.p99, SERVICE, "8 callers never queue for 8 workers");
     }
 }

@@ -1,34 +1,34 @@
-//! An endpoint: so many workers, one queue, first come first served.
+//! An endpoint: several workers and one queue, first come, first served.
 
 use std::collections::VecDeque;
 
 use super::queue::Nanos;
 
-/// What an endpoint is made of.
+/// The description of an endpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
-    /// Where it runs, by the index of the zone.
+    /// The index of its zone.
     pub zone: usize,
-    /// What its source says of its capacity; the server itself does not heed it.
+    /// The weight from its source. The server itself does not use it.
     pub weight: u32,
-    /// How many requests it works on at a time; not 0.
+    /// How many requests it works on at the same time. Not 0.
     pub workers: usize,
-    /// How long a request of average work takes it.
+    /// How long a request of average work takes.
     pub service: Nanos,
 }
 
 impl Backend {
-    /// Requests per second that it can just serve.
+    /// The most requests per second that it can serve.
     pub fn capacity(&self) -> f64 {
         self.workers as f64 * 1e9 / self.service as f64
     }
 }
 
-/// A request as the simulator keeps it.
+/// The simulator's id of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub(super) u32);
 
-/// An endpoint at work.
+/// The state of an endpoint.
 pub struct Server {
     free: usize,
     waiting: VecDeque<RequestId>,
@@ -36,18 +36,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// Idle.
+    /// An idle server.
     pub fn new(backend: &Backend) -> Self {
         assert!(backend.workers > 0, "a server without workers never answers");
         Self { free: backend.workers, waiting: VecDeque::new(), in_flight: 0 }
     }
 
-    /// How many requests it has, at work and waiting.
+    /// How many requests it has, in work and waiting.
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
 
-    /// Takes a request; true if a worker begins with it at once.
+    /// Takes a request. Returns true if a worker begins with it at once.
     pub(super) fn take(&mut self, request: RequestId) -> bool {
         self.in_flight += 1;
         if self.free > 0 {
@@ -59,7 +59,7 @@ impl Server {
         }
     }
 
-    /// A worker is done; it begins with the request given back, if one waits.
+    /// A worker has finished. Returns the waiting request that the worker begins next, if any.
     pub(super) fn done(&mut self) -> Option<RequestId> {
         self.in_flight -= 1;
         let next = self.waiting.pop_front();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pointsman::bench::threads;
+use pointsman::bench::thread_usage;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -28,7 +28,7 @@ fn services() -> String {
 
 /// What the agent's threads of this name had of the processors.
 fn processor_time(agent: &Agent, thread: &str) -> Duration {
-    threads::processor_time(agent.pid(), thread).unwrap().unwrap_or_default()
+    thread_usage::processor_time(agent.pid(), thread).unwrap().unwrap_or_default()
 }
 
 /// Asks for so many names in turn, as far as there is time; returns how many.

@@ -1,4 +1,4 @@
-//! A real agent on a socket of its own, and real clients for it.
+//! A real agent on its own socket, and real clients for it.
 
 #![allow(dead_code, reason = "each test binary uses its part of it")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
@@ -43,24 +43,24 @@ services:
     endpoints: [{address: 10.2.0.1}, {address: 10.2.0.2}]
 ";
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// The limit for waits that take milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A running agent; killed when dropped.
+/// A running agent. Drop kills it.
 pub struct Agent {
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
-    /// Where its socket and files are; others may follow it there.
+    /// The folder of its socket and files. A later agent may use it again.
     pub folder: Arc<TempDir>,
 }
 
 impl Agent {
-    /// Serves these services.
+    /// Starts an agent with these services.
     pub fn with(services: &str) -> Self {
         Self::with_arguments(services, &[])
     }
 
-    /// Serves these services, started with these arguments as well.
+    /// Starts an agent with these services and arguments.
     pub fn with_arguments(services: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("services.yaml"), services).unwrap();
@@ -74,7 +74,7 @@ impl Agent {
         Self::in_folder(tempfile::tempdir().unwrap(), &[])
     }
 
-    /// Started with these arguments as well; its services are `services.yaml` in the folder.
+    /// Starts an agent with these arguments. Its services are `services.yaml` in the folder.
     pub fn in_folder(folder: impl Into<Arc<TempDir>>, arguments: &[&str]) -> Self {
         let folder = folder.into();
         let mut command = command(folder.path());
@@ -82,7 +82,7 @@ impl Agent {
         Self::run(folder, command)
     }
 
-    /// Started by a program whose arguments end with the agent's whole command line.
+    /// Starts an agent by another program, whose arguments end with the agent's command line.
     pub fn in_folder_by(folder: TempDir, starter: &[&str]) -> Self {
         let started = command(folder.path());
         let mut command = Command::new(starter[0]);
@@ -97,7 +97,7 @@ impl Agent {
         agent
     }
 
-    /// Started by this command, which may fail.
+    /// Starts an agent by this command, which may fail.
     pub fn spawn(folder: impl Into<Arc<TempDir>>, mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -130,7 +130,7 @@ impl Agent {
         panic!("no {part:?} in the log: {:#?}", self.log.lock().unwrap());
     }
 
-    /// What holds of this setting of `cart.shop`.
+    /// The effective value of this setting of `cart.shop`.
     pub async fn setting(&self, name: &str) -> serde_json::Value {
         let (_, explained) = self.http().await.get("/v1/services/cart.shop/explain").await;
         let policy = explained["policy"].as_array().unwrap();
@@ -156,7 +156,7 @@ impl Agent {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
-    /// Asks it to end.
+    /// Sends it SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
     }
@@ -166,18 +166,18 @@ impl Agent {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Whether it said that.
+    /// Whether its log has a line with this part.
     pub fn has_logged(&self, part: &str) -> bool {
         self.log.lock().unwrap().iter().any(|line| line.contains(part))
     }
 
-    /// What it said with all of these in a line.
+    /// The lines of its log that contain all of these parts.
     pub fn logged(&self, parts: &[&str]) -> Vec<String> {
         let log = self.log.lock().unwrap();
         log.iter().filter(|line| parts.iter().all(|part| line.contains(part))).cloned().collect()
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until it has ended.
     pub fn ended(&mut self) -> ExitStatus {
         for _ in 0..PATIENCE.as_millis() / 5 {
             if let Some(status) = self.process.try_wait().unwrap() {
@@ -188,14 +188,14 @@ impl Agent {
         panic!("it has not ended: {:#?}", self.log.lock().unwrap());
     }
 
-    /// Kills it and hands its folder to whoever comes next.
+    /// Kills it and returns its folder, for the next agent.
     pub fn kill(mut self) -> Arc<TempDir> {
         self.process.kill().unwrap();
         assert_eq!(self.process.wait().unwrap().signal(), Some(9));
         self.folder.clone()
     }
 
-    /// Runs a command of the command line against it.
+    /// Runs a `pointsman` command against it.
     pub fn cli(&self, arguments: &[&str]) -> Ran {
         Command::new(POINTSMAN)
             .args(arguments)
@@ -205,7 +205,7 @@ impl Agent {
             .into()
     }
 
-    /// Runs a command of the command line against it as user 65534, where [`root_is_here`].
+    /// Runs a `pointsman` command against it as user 65534. Needs [`root_is_here`].
     pub fn cli_as_nobody(&self, arguments: &[&str]) -> Ran {
         self.open_folder();
         let program = self.folder.path().join("pointsman");
@@ -246,7 +246,7 @@ impl Agent {
         Http(sender)
     }
 
-    /// One HTTP/2 request on a connection of its own, by prior knowledge; the answer as a whole.
+    /// Sends one HTTP/2 request, by prior knowledge, on a connection of its own. Returns the whole answer.
     pub async fn http2(&self, request: Request<Full<Bytes>>) -> (Response<Bytes>, HeaderMap) {
         let stream = UnixStream::connect(self.socket()).await.unwrap();
         let (mut sender, connection) =
@@ -261,7 +261,7 @@ impl Agent {
         (Response::from_parts(head, body.to_bytes()), trailers)
     }
 
-    /// One gRPC call of raw bytes: the code and message it answers.
+    /// Makes one gRPC call of raw bytes. Returns the code and the message of the answer.
     pub async fn grpc_raw(
         &self,
         path: &str,
@@ -285,14 +285,14 @@ impl Agent {
         (code, field("grpc-message").unwrap_or_default())
     }
 
-    /// In flight to all endpoints of a service, as the agent sees it.
+    /// The agent's count of requests in flight to all endpoints of a service.
     pub async fn in_flight(&self, service: &str) -> u64 {
         let (_, body) = self.http().await.get(&format!("/v1/services/{service}")).await;
         let endpoints = body["endpoints"].as_array().unwrap().iter();
         endpoints.map(|endpoint| endpoint["inFlight"].as_u64().unwrap_or(0)).sum()
     }
 
-    /// Waits until so many are in flight.
+    /// Waits until this many requests are in flight.
     pub async fn in_flight_is(&self, service: &str, expected: u64) {
         let mut seen = 0;
         for _ in 0..PATIENCE.as_millis() / 10 {
@@ -305,7 +305,7 @@ impl Agent {
         panic!("{seen} in flight, not {expected}");
     }
 
-    /// Waits until this is a line of its metrics.
+    /// Waits until its metrics have this line.
     pub async fn metrics_say(&self, line: &str) {
         let mut metrics = String::new();
         for _ in 0..PATIENCE.as_millis() / 10 {
@@ -334,7 +334,7 @@ impl Agent {
         panic!("no suggestion: {answer}");
     }
 
-    /// Whatever was sent to it, it goes on serving.
+    /// Checks that it still serves.
     pub async fn still_serves(&self) {
         let pick = serde_json::json!({ "service": "cart.shop" });
         let (status, body) = self.http().await.post("/v1/pick", pick.to_string()).await;
@@ -344,14 +344,14 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended already.
         self.process.kill().ok();
         self.process.wait().ok();
     }
 }
 
-/// Whether this process may become another user. Where it may not the test fails, unless
-/// `POINTSMAN_WITHOUT_ROOT` is set: then it says what is not looked at, which scripts/test counts.
+/// Whether this process may become another user. If not, the test fails, unless `POINTSMAN_WITHOUT_ROOT`
+/// is set: then it prints what is not tested, and scripts/test counts that.
 pub fn root_is_here(what: &str) -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
@@ -360,18 +360,18 @@ pub fn root_is_here(what: &str) -> bool {
         std::env::var_os("POINTSMAN_WITHOUT_ROOT").is_some(),
         "{what} needs root; POINTSMAN_WITHOUT_ROOT=1 leaves out what does"
     );
-    // Not by eprintln!, which a test that passes keeps to itself.
+    // Not with eprintln!, whose output a test that passes does not show.
     let said = format!("not here: {what} needs root\n");
     std::io::stderr().write_all(said.as_bytes()).unwrap();
     false
 }
 
-/// An agent's command line in a folder, not yet run.
+/// The command line of an agent in a folder.
 pub fn command(folder: &Path) -> Command {
     command_at(&folder.join("agent.sock"), "127.0.0.1:0")
 }
 
-/// An agent's command line, with its services beside the socket.
+/// The command line of an agent, with its services file beside the socket.
 pub fn command_at(socket: &Path, admin: &str) -> Command {
     let services = socket.with_file_name("services.yaml");
     let mut command = Command::new(POINTSMAN);
@@ -386,7 +386,7 @@ pub fn command_at(socket: &Path, admin: &str) -> Command {
     command
 }
 
-/// What a command did.
+/// The result of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -404,7 +404,7 @@ impl From<Output> for Ran {
     }
 }
 
-/// A connection that speaks HTTP/1.1.
+/// An HTTP/1.1 connection.
 pub struct Http(hyper::client::conn::http1::SendRequest<Full<Bytes>>);
 
 impl Http {
@@ -426,7 +426,7 @@ impl Http {
     ) -> (StatusCode, HeaderMap, Value) {
         let request = Request::builder().method(method).uri(path).header("host", "localhost");
         let request = request.body(Full::new(Bytes::from(body))).unwrap();
-        // The one before may be read, and its connection not know yet.
+        // After the answer before was read, its connection may not be ready for a moment.
         self.0.ready().await.unwrap();
         let (head, body) = self.0.send_request(request).await.unwrap().into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -446,7 +446,7 @@ impl Http {
         Ok(Self(sender))
     }
 
-    /// On a connection that somebody else made.
+    /// On a given connection.
     pub async fn over(stream: std::os::unix::net::UnixStream) -> Self {
         stream.set_nonblocking(true).unwrap();
         let stream = UnixStream::from_std(stream).unwrap();
@@ -456,7 +456,7 @@ impl Http {
         Self(sender)
     }
 
-    /// As [`Self::post`] where the connection may end; says whether it ends with this answer.
+    /// Like [`Self::post`], for a connection that may end. Also returns whether it ends with this answer.
     pub async fn try_post(
         &mut self,
         path: &str,
@@ -481,7 +481,7 @@ impl Http {
         (format!("{}:{}", text("address"), pick["port"]), text("lease"))
     }
 
-    /// Reports one lease; says whether it was known.
+    /// Reports one lease. Returns whether it was known.
     pub async fn report(&mut self, lease: &str, outcome: &str) -> bool {
         let report = serde_json::json!({ "reports": [{ "lease": lease, "outcome": outcome }] });
         let (status, body) = self.post("/v1/report", report.to_string()).await;
@@ -490,7 +490,7 @@ impl Http {
     }
 }
 
-/// Reports failures of one endpoint, and successes of all others, until it is put aside.
+/// Reports failures of one endpoint, and successes of all others, until it is ejected.
 pub async fn eject(agent: &Agent, service: &str, bad: &str) {
     let mut http = agent.http().await;
     for _ in 0..2000 {
@@ -504,7 +504,7 @@ pub async fn eject(agent: &Agent, service: &str, bad: &str) {
     panic!("{bad} is {}", state_of(agent, service, bad).await);
 }
 
-/// An endpoint's state in a word.
+/// An endpoint's state.
 pub async fn state_of(agent: &Agent, service: &str, address: &str) -> String {
     let (_, body) = agent.http().await.get(&format!("/v1/services/{service}")).await;
     let endpoints = body["endpoints"].as_array().unwrap_or_else(|| panic!("{body}"));

@@ -4,7 +4,7 @@
 //! With arguments `ENDPOINTS PICKS FORM` (`atomic` or `single`) it only picks, to be counted by
 //! `valgrind --tool=callgrind`: two runs of different length, and the difference by the number of
 //! picks between them.
-// Reading the clock is what a bench is for.
+// A bench has to read the clock.
 #![allow(clippy::disallowed_methods)]
 
 use std::{

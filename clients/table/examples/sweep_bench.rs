@@ -1,5 +1,5 @@
 //! Measures the agent's sweep: `cargo run --release -p pointsman-table --example sweep_bench`.
-// Reading the clock is what a bench is for.
+// A bench has to read the clock.
 #![allow(clippy::disallowed_methods)]
 
 use std::{hint::black_box, time::Instant};

@@ -1,13 +1,13 @@
-//! Alias rows: a weighted draw in constant time, whatever the number of endpoints.
+//! Alias rows: a weighted draw in constant time, for any number of endpoints.
 //!
 //! Walker's method in Vose's construction (A Linear Algorithm for Generating Random Numbers with a
-//! Given Distribution, 1991). Each row belongs to one endpoint, and gives what its weight leaves
-//! over to one other, its alias.
+//! Given Distribution, 1991). Each row belongs to one endpoint. It gives the rest of its probability
+//! to one other endpoint, its alias.
 
 use crate::structure::Row;
 
-/// The rows for these slots and weights, one for each slot with a weight over 0, in their order.
-/// Weights are relative. Those that are not finite or not over 0 get no row.
+/// Makes the rows for these slots and weights: one for each slot with a weight above 0, in the same
+/// order. Weights are relative. A slot whose weight is not finite or not above 0 gets no row.
 pub fn alias_rows(weights: &[(u32, f64)]) -> Vec<Row> {
     let weighted = || weights.iter().filter(|(_, w)| w.is_finite() && *w > 0.0);
     let sum: f64 = weighted().map(|(_, w)| w).sum();
@@ -27,7 +27,7 @@ pub fn alias_rows(weights: &[(u32, f64)]) -> Vec<Row> {
             poor.push(r);
         }
     }
-    // Whoever is left has a whole row, but for rounding.
+    // The rows that remain are whole, except for rounding.
     rows
 }
 

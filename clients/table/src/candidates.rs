@@ -1,27 +1,27 @@
-//! Finding a group's candidates and the best of them.
+//! Finds a group's candidates, and the best of them.
 
 use std::hint::select_unpredictable;
 
 use crate::{
     layout::{MAX_CHOICES, NONE},
     observe::Observer,
-    plan::{Branch, Kind},
+    pick_plan::{Branch, Kind},
     random::Random,
+    score::{Load, Score, View, Winner},
     structure::Row,
-    view::{Load, Score, View, Winner},
 };
 
-/// How often a candidate is drawn again for being one already. At a weight of 1000:1 drawing on
-/// would go on for ever.
+/// How often a draw is repeated because its slot is a candidate already. Without a bound, weights of
+/// 1000:1 could repeat it almost forever.
 const REDRAWS: usize = 4;
 
-/// Slots that are candidates already.
-struct Seen {
+/// The slots that are candidates already.
+struct CandidateSet {
     slots: [u32; MAX_CHOICES as usize],
     count: usize,
 }
 
-impl Seen {
+impl CandidateSet {
     fn new() -> Self {
         Self { slots: [0; MAX_CHOICES as usize], count: 0 }
     }
@@ -37,8 +37,8 @@ impl Seen {
 }
 
 /// Two candidates of a group of more than two, for a request that excludes nothing.
-/// The same as `best_of_several`, written for the branch predictor: which of them wins can't be
-/// predicted, and a wrong guess costs as much as half a pick, so nothing branches on that.
+/// The result is that of `best_of_several`, but no branch depends on which candidate wins: the
+/// processor cannot predict that, and a misprediction costs as much as half a pick.
 pub(crate) struct Pair {
     slots: [u32; 2],
     scores: [Score; 2],
@@ -65,7 +65,7 @@ impl Pair {
         }
         let scores = [load.score(one), load.score(other)];
         observer.candidate(one, scores[0]);
-        // Rows that all have one slot of their own may have no other to offer.
+        // If all rows have the same slot there is no second candidate.
         if other != one {
             observer.candidate(other, scores[1]);
         }
@@ -79,7 +79,7 @@ impl Pair {
         select_unpredictable(self.other_wins, self.slots[1], self.slots[0])
     }
 
-    /// Whether one of them may be picked, and scores below `spill_at` if there is one to spill to.
+    /// Whether one of them may be picked and, if there is an overflow group, scores below `spill_at`.
     #[inline(always)]
     pub(crate) fn settles(&self, branch: &Branch) -> bool {
         let eligible = self.scores[0].eligible | self.scores[1].eligible;
@@ -107,7 +107,7 @@ fn drawn(rows: &[Row], (row, coin): (u32, u32)) -> u32 {
     select_unpredictable(coin < row.probability, row.slot, row.alias)
 }
 
-/// Goes on drawing for a slot other than `one`; gives it and the row that was looked at last.
+/// Draws again for a slot other than `one`. Returns that slot, and the last row that was examined.
 #[inline(never)]
 fn draw_another(rows: &[Row], random: &mut Random, one: u32, mut last_row: u32) -> (u32, u32) {
     for _ in 0..REDRAWS {
@@ -118,15 +118,15 @@ fn draw_another(rows: &[Row], random: &mut Random, one: u32, mut last_row: u32) 
             return (slot, last_row);
         }
     }
-    let mut seen = Seen::new();
+    let mut seen = CandidateSet::new();
     seen.add(one);
-    // A group whose rows are all of one slot has only that.
+    // All rows of the group may have the same slot.
     step_to_another(rows, last_row, &seen).unwrap_or((one, last_row))
 }
 
-/// From the row after `last_row` on and around, the first row's own slot that is no candidate
-/// yet, and that row.
-fn step_to_another(rows: &[Row], last_row: u32, seen: &Seen) -> Option<(u32, u32)> {
+/// The first row after `last_row`, with wrap-around, whose own slot is not a candidate yet: that slot,
+/// and the row.
+fn step_to_another(rows: &[Row], last_row: u32, seen: &CandidateSet) -> Option<(u32, u32)> {
     from_row(last_row + 1, rows.len() as u32)
         .map(|row| (rows[row as usize].slot, row))
         .find(|(slot, _)| !seen.has(*slot))
@@ -148,8 +148,8 @@ impl View<'_> {
         }
     }
 
-    /// All of them, beginning with the row of a drawn slot: ties go to the first, and two idle
-    /// replicas would otherwise leave every request of a quiet caller to the same one of them.
+    /// Compares all rows, beginning with that of a drawn slot. Ties go to the first row, so without the
+    /// draw a quiet caller would send all requests to the same one of two idle replicas.
     fn best_of_all(
         &self,
         branch: &Branch,
@@ -177,7 +177,7 @@ impl View<'_> {
     ) -> Winner {
         let rows = self.plan.rows(branch);
         let mut winner = Winner::none(0);
-        let mut seen = Seen::new();
+        let mut seen = CandidateSet::new();
         for _ in 0..branch.choices {
             let mut distinct = None;
             for _ in 0..=REDRAWS {
@@ -198,8 +198,8 @@ impl View<'_> {
         winner
     }
 
-    /// In ring order, and the first that may be picked: the ring's owner of the key, unless it is
-    /// closed or at its bound.
+    /// The first slot in ring order that may be picked. This is the owner of the key, unless the owner
+    /// is closed or at its limit.
     fn first_of_hashed(
         &self,
         branch: &Branch,
@@ -211,7 +211,7 @@ impl View<'_> {
             None => random.row_and_coin(branch.rows).0,
         };
         let mut winner = Winner::none(start);
-        let mut seen = Seen::new();
+        let mut seen = CandidateSet::new();
         for row in from_row(start, branch.rows) {
             let slot = self.plan.ring(branch)[row as usize];
             if seen.has(slot) {
@@ -234,7 +234,7 @@ impl View<'_> {
     }
 }
 
-/// All rows of a group once, from one of them on and around; from the first after the last.
+/// All rows of a group once, from `row` with wrap-around. A `row` past the end begins at the first.
 pub(crate) fn from_row(row: u32, rows: u32) -> impl Iterator<Item = u32> {
     (row..rows).chain(0..row.min(rows))
 }

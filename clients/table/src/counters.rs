@@ -1,26 +1,26 @@
-//! What callers count: one segment per process and service, written by that process, added up by
-//! the agent.
+//! The counters of callers: one segment per process and service. The process writes it, and the agent
+//! sums it.
 //!
-//! Every counter is a wrapping u32 that only goes up; the agent takes differences. Threads that
-//! share a counter pay for it (150 to 275 ns a pick), so a segment has up to eight shards and a
-//! thread takes one by a ticket. A request may end in another shard than it started in: only the
-//! sums over shards mean something.
+//! Each counter is a wrapping u32 that only increases; the agent computes differences. Threads that
+//! share a counter slow each other down (150 to 275 ns a pick). So a segment has up to eight shards,
+//! and a thread gets one by a ticket. A request may end in another shard than it started in: only the
+//! sums over all shards have a meaning.
 //!
-//! The pages. Page 0 belongs to the service: after the header, for each shard a block of whole
-//! cache lines with what is counted once per service. Then, for each shard, nine kinds of pages of
-//! two fields each: 16 words of header, then a run of 504 words for each field. So:
-//! - each field is dense, and its runs are 16-byte aligned and whole numbers of 16 bytes, which is
-//!   what a sweep of baseline vector loads wants (126 of them per run, nothing left over);
-//! - started and ended of 504 slots fill a page. Sweeping 1,000 slots for what is in flight
-//!   touches 2 pages of a process, not 18 as with all 18 fields in one page: those of 200
-//!   processes fit the second-level TLB;
-//! - a slot's page is one division by a constant, and its index `slot + 520 x page`;
+//! A segment has pages. Page 0 belongs to the service: after the header it has a block of whole cache
+//! lines for each shard, for counts per service. Then each shard has nine kinds of pages with two
+//! fields each: 16 words of header, then a run of 504 words for each field. Therefore:
+//! - each field is dense, and its runs are aligned to 16 bytes and multiples of 16 bytes, so that a
+//!   sweep can use baseline vector loads (126 per run, no remainder);
+//! - the starts and ends of 504 slots fill a page. A sweep of 1,000 slots for what is in flight
+//!   touches 2 pages of a process, not 18 as it would with all 18 fields in one page. The pages of
+//!   200 processes fit into the second-level TLB;
+//! - the page of a slot is one division by a constant, and its index is `slot + 520 x page`;
 //! - a kind that a client does not use (extra cost, server reports) costs neither memory nor time.
 //!
-//! The header of a page begins with a canary: it is not zero once the pages of its kind are in
-//! use, and zero again if the client punched a hole into its file. A client that first uses a kind
-//! in a shard writes the canaries of its pages, then sets the kind's bit in the shard's `USED`
-//! word, then counts.
+//! The header of a page begins with a canary. It is not zero while the pages of its kind are in use.
+//! It becomes zero if the client punches a hole into its file. Before a client first uses a kind in a
+//! shard, it writes the canaries of the kind's pages, then sets the kind's bit in the shard's `USED`
+//! word. Then it counts.
 
 use std::sync::{
     Arc,
@@ -41,7 +41,7 @@ use crate::{
 #[cfg(not(loom))]
 use crate::{layout::BANKS_AT, memory, table::AttachError, table::AttachedHeader};
 
-/// More shards are of no use: what is left of contention at eight is small.
+/// The most shards. With eight the remaining contention is small, so more would not help.
 pub const MAX_SHARDS: u32 = 8;
 /// Slots in a page.
 pub(crate) const RUN: usize = if cfg!(loom) { 1 } else { 504 };
@@ -52,7 +52,7 @@ pub(crate) const PAGE: usize = LINE + FIELDS_PER_PAGE * RUN;
 /// Kinds of pages.
 pub(crate) const KINDS: usize = 9;
 
-/// What a canary is while nobody has punched a hole.
+/// The value of a canary while there is no hole.
 pub(crate) const CANARY: u32 = 0x5afe_5afe;
 pub(crate) const CANARY_AT: usize = 0;
 
@@ -63,12 +63,12 @@ const SLOTS_AT: usize = 3;
 const SHARDS_AT: usize = 4;
 
 // A shard's block in page 0: a line of single words, then the histogram.
-/// Another value after every change of the shard's counters; 0 while the shard is unused.
+/// Changes with every change of the shard's counters. 0 while the shard is unused.
 pub(crate) const ACTIVITY: usize = 0;
 pub(crate) const RETRIED: usize = 1;
-/// How many of `unreachable`, over all slots: the agent notices one without a look at the slots.
+/// The sum of `unreachable` over all slots, so that the agent notices one without reading the slots.
 pub(crate) const UNREACHABLE_TOTAL: usize = 2;
-/// How many server reports were written, over all slots.
+/// How many server reports were written, for all slots.
 pub(crate) const REPORTS_TOTAL: usize = 3;
 /// A bit for each kind of pages that is in use.
 pub(crate) const USED: usize = 4;
@@ -78,15 +78,16 @@ pub(crate) const BLOCK: usize = LINE + BUCKETS.next_multiple_of(LINE);
 /// Buckets of the latency histogram; see [`bucket`].
 pub const BUCKETS: usize = if cfg!(loom) { 1 } else { 64 };
 
-/// What one sample may add to `latency_sum`, in microseconds: 10 s. At this cap it takes 430
-/// samples between two sweeps to wrap the sum.
+/// The most that one sample may add to `latency_sum`, in microseconds: 10 s. With this cap the sum
+/// wraps only after 430 samples between two sweeps.
 pub const LATENCY_CAP_US: u32 = 10_000_000;
 
-/// What one sample may add to `lost`, in milliseconds: 10 s too. It takes 429,000 to wrap the sum.
+/// The most that one sample may add to `lost`, in milliseconds: also 10 s. The sum wraps only after
+/// 429,000 samples.
 pub const LOST_CAP_MS: u32 = LATENCY_CAP_US / 1000;
 
-/// The histogram's bucket of a latency: two to each power of two of microseconds. Below 2 us a
-/// bucket of its own for 0 and 1; above, bucket `2 x e + h` begins at `2^e + h x 2^(e-1)`.
+/// The histogram's bucket for a latency. There are two buckets for each power of two of microseconds.
+/// 0 and 1 us have a bucket each; above, bucket `2 x e + h` begins at `2^e + h x 2^(e-1)`.
 #[inline]
 pub fn bucket(latency_us: u32) -> usize {
     let exponent = 31 - (latency_us | 1).leading_zeros();
@@ -98,7 +99,7 @@ pub fn bucket(latency_us: u32) -> usize {
     (index as usize).min(BUCKETS - 1)
 }
 
-/// The smallest latency that falls into a bucket, in microseconds.
+/// The smallest latency in a bucket, in microseconds.
 pub fn bucket_start_us(bucket: usize) -> u64 {
     match bucket {
         0 | 1 => bucket as u64,
@@ -109,7 +110,7 @@ pub fn bucket_start_us(bucket: usize) -> u64 {
     }
 }
 
-/// A field: its kind of page, and which of the two runs there.
+/// A field: its kind of pages, and which of the two runs in them it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Field {
     pub(crate) kind: usize,
@@ -120,7 +121,7 @@ const fn field(kind: usize, run: usize) -> Field {
     Field { kind, run }
 }
 
-/// What every pick and every end changes.
+/// The pages that every pick and every end changes.
 pub(crate) const FLOW: usize = 0;
 pub(crate) const STARTED: Field = field(FLOW, 0);
 pub(crate) const ENDED: Field = field(FLOW, 1);
@@ -132,15 +133,15 @@ pub(crate) const EXTRA_ENDED: Field = field(EXTRA, 1);
 pub(crate) const TIMES: usize = 2;
 pub(crate) const TIMED: Field = field(TIMES, 0);
 pub(crate) const LATENCY_SUM: Field = field(TIMES, 1);
-/// Requests that the endpoint took and did not answer well.
+/// Requests that the endpoint accepted but failed.
 pub(crate) const BAD: usize = 3;
 pub(crate) const FAILED: Field = field(BAD, 0);
 pub(crate) const EXPIRED: Field = field(BAD, 1);
-/// Requests that it did not take.
+/// Requests that the endpoint did not accept.
 pub(crate) const REFUSED: usize = 4;
 pub(crate) const UNREACHABLE: Field = field(REFUSED, 0);
 pub(crate) const REJECTED: Field = field(REFUSED, 1);
-/// The server's last report, between two sequence words.
+/// The server's last report, guarded by two sequence words.
 pub(crate) const REPORT: usize = 5;
 pub(crate) const SEQUENCE_A: Field = field(REPORT, 0);
 pub(crate) const SEQUENCE_B: Field = field(REPORT, 1);
@@ -148,9 +149,9 @@ pub(crate) const UTILIZATION: Field = field(6, 0);
 pub(crate) const REPORTED_IN_FLIGHT: Field = field(6, 1);
 pub(crate) const QPS: Field = field(7, 0);
 pub(crate) const EPS: Field = field(7, 1);
-/// What is needed to judge an endpoint by the rest.
+/// Further counts that the agent needs to judge an endpoint.
 pub(crate) const JUDGING: usize = 8;
-/// Ends that say nothing of the endpoint.
+/// Ends that say nothing about the endpoint.
 pub(crate) const CANCELLED: Field = field(JUDGING, 0);
 /// Milliseconds that failed and expired requests took.
 pub(crate) const LOST: Field = field(JUDGING, 1);
@@ -169,7 +170,7 @@ pub struct Counters {
     slots: u32,
     shards: u32,
     pages_per_kind: usize,
-    /// Private to this process: nobody else's business.
+    /// Private to this process, and not in shared memory.
     ticket: Ticket,
     #[cfg(not(loom))]
     file: Mutex<Option<OwnedFd>>,
@@ -201,11 +202,11 @@ impl Counters {
         Self::over(words, slots, shards)
     }
 
-    /// Counters in a sealed memfd, to be handed to one process. `slots` is the capacity of the
-    /// table, `shards` is rounded up to a power of two of at most 8.
+    /// Counters in a sealed memfd, for one process. `slots` is the capacity of the table. `shards` is
+    /// rounded up to a power of two, at most 8.
     ///
     /// # Errors
-    /// The system's, and `InvalidInput` for more slots than any table has.
+    /// An error of the system, and `InvalidInput` for more slots than any table has.
     #[cfg(not(loom))]
     pub fn create(slots: u32, shards: u32, name: &str) -> io::Result<Arc<Self>> {
         let shards = whole_shards(shards);
@@ -217,19 +218,19 @@ impl Counters {
         Ok(Arc::new(counters))
     }
 
-    /// Counters of this process alone: the agent's own callers, tests, the simulator. Panics for
-    /// more slots than any table has.
+    /// Counters that only this process can access, for the agent's own callers, tests and the
+    /// simulator. Panics for more slots than any table has.
     pub fn on_heap(slots: u32, shards: u32) -> Arc<Self> {
         let shards = whole_shards(shards);
         let words = words_for(slots, shards).expect("no table has so many slots");
         Arc::new(Self::with_header(Words::on_heap(words), slots, shards))
     }
 
-    /// Maps the counters behind a descriptor that the agent handed over, to count in them. The
-    /// descriptor is closed; the mapping stays.
+    /// Maps the counters behind a descriptor that the agent sent, to count in them. The descriptor is
+    /// closed; the mapping stays.
     ///
     /// # Errors
-    /// [`AttachError`]: these are no counters, of another version, or not sealed as such.
+    /// [`AttachError`] if it is not a counters segment, has another version, or lacks the seals of one.
     #[cfg(not(loom))]
     pub fn from_fd(file: OwnedFd) -> Result<Arc<Self>, AttachError> {
         let header = AttachedHeader::open(&file, memory::COUNTERS_SEALS)?;
@@ -247,14 +248,14 @@ impl Counters {
     /// A descriptor for the process that will count in them.
     ///
     /// # Errors
-    /// The system's, and `Unsupported` where there is none: on the heap, or after `close_fd`.
+    /// An error of the system, and `Unsupported` if there is none: on the heap, or after `close_fd`.
     #[cfg(not(loom))]
     pub fn fd(&self) -> io::Result<OwnedFd> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.as_ref().ok_or(io::ErrorKind::Unsupported)?.try_clone()
     }
 
-    /// Closes the descriptor once it was handed over; the mapping stays.
+    /// Closes the descriptor after it was sent. The mapping stays.
     #[cfg(not(loom))]
     pub fn close_fd(&self) {
         self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -270,20 +271,20 @@ impl Counters {
         self.shards
     }
 
-    /// A thread's ticket; its shard is the ticket modulo the number of shards. (A hash of the
-    /// thread collides: 180 to 420 ns a pick.)
+    /// A ticket for a thread, whose shard is the ticket modulo the number of shards. (Hashes of threads
+    /// would collide: 180 to 420 ns a pick.)
     pub(crate) fn take_ticket(&self) -> u32 {
         self.ticket.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The bytes of the segment as they are now.
+    /// A copy of the segment's current bytes.
     pub fn image(&self) -> Vec<u8> {
         let words = &self.words;
         (0..words.len()).flat_map(|word| words.at(word).load(Relaxed).to_le_bytes()).collect()
     }
 
-    /// What this process has in flight at a slot, in units of cost, over all shards. Some 350 ns
-    /// with eight of them. 0 for a slot that is not there.
+    /// What this process has in flight at a slot, in units of cost, over all shards. It takes about
+    /// 350 ns with eight shards. 0 for a slot that does not exist.
     pub fn in_flight(&self, slot: u32) -> i32 {
         if slot >= self.slots {
             return 0;
@@ -295,7 +296,7 @@ impl Counters {
                 sum.wrapping_add(self.value(shard, field, slot, order))
             })
         };
-        // Every shard's ends before any shard's starts, or an end may be seen without its start.
+        // The ends of all shards before the starts of any: else it could read an end without its start.
         let ended = sum([ENDED, EXTRA_ENDED], Acquire);
         sum([STARTED, EXTRA_STARTED], Relaxed).wrapping_sub(ended) as i32
     }
@@ -323,8 +324,8 @@ impl Counters {
         SERVICE_PAGE + (shard as usize * KINDS + kind) * self.pages_per_kind * PAGE
     }
 
-    /// Makes a kind of pages of a shard ready for use: canaries first, so that whoever sees the
-    /// kind in use sees them.
+    /// Makes a kind of pages of a shard ready for use. The canaries come first, so that a reader that
+    /// sees the kind in use sees them.
     #[cold]
     pub(crate) fn claim(&self, shard: u32, kind: usize) {
         let used = self.words.at(self.block_at(shard) + USED);

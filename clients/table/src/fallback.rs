@@ -1,16 +1,16 @@
-//! The rare ends of a pick: the winner is too loaded, or there is none.
+//! The rare cases of a pick: the winner is too loaded, or there is no winner.
 
 use crate::{
     candidates::from_row,
     layout::NONE,
     observe::Observer,
-    plan::{Branch, Kind},
+    pick_plan::{Branch, Kind},
     random::Random,
-    view::{View, Winner},
+    score::{View, Winner},
 };
 
 impl View<'_> {
-    /// Ends a pick whose group has no winner, or one that is too loaded.
+    /// Finishes a pick whose group has no winner, or a winner that is too loaded.
     pub(crate) fn settle(
         &self,
         branch: &Branch,
@@ -28,9 +28,9 @@ impl View<'_> {
         }
     }
 
-    /// The group's winner scores `spill_at` or more: the overflow group's winner is taken if it is
-    /// lower by more than the margin. Its candidates only, and no chain: this is for a momentary
-    /// imbalance, and a request that is passed on again comes back where it was.
+    /// The group's winner scores `spill_at` or more. The overflow group's winner is taken if it scores
+    /// lower by more than the margin. Only that one group is examined: this handles a momentary
+    /// imbalance, and a chain of groups would lead the request back to where it began.
     fn spill(
         &self,
         branch: &Branch,
@@ -49,7 +49,7 @@ impl View<'_> {
         }
     }
 
-    /// The rest of a group, from the row that was looked at last: the first that may be picked.
+    /// Scans a group from the last examined row for the first slot that may be picked.
     fn scan(&self, branch: &Branch, last_row: u32, observer: &mut impl Observer) -> Winner {
         let mut winner = Winner::none(last_row);
         for row in from_row(last_row, branch.rows) {
@@ -65,8 +65,8 @@ impl View<'_> {
         winner
     }
 
-    /// None of a group's slots may be picked: the groups it overflows into, one after the other,
-    /// each as if it had been drawn; then all rows.
+    /// None of a group's slots may be picked. Tries the groups that it overflows into, one after the
+    /// other, each as if it had been drawn. Then tries all rows.
     fn elsewhere(
         &self,
         from: &Branch,
@@ -88,8 +88,8 @@ impl View<'_> {
         self.anywhere(random, observer)
     }
 
-    /// Any row of any group, from a drawn one on: always beginning with the first would send
-    /// every caller to the same endpoint.
+    /// Scans all rows of all groups, from a random one. A scan from the first row would send all
+    /// callers to the same endpoint.
     fn anywhere(&self, random: &mut Random, observer: &mut impl Observer) -> Option<u32> {
         let structure = &self.plan.structure;
         let weighted = structure.rows.len() as u32;

@@ -1,23 +1,23 @@
-//! The one place with the table's numbers: word offsets, capacities, versions.
+//! All numbers of the table's format: word offsets, capacities, versions.
 //!
-//! A table is an array of little-endian u32 words (f32 by its bits), so that every language reads
-//! it with its plainest tool and loom can stand in for the memory. Three cache lines come first,
-//! apart because they change at different rates (constants; generation and flags; publication),
-//! then the two banks of structure, then one 32-byte load cell per slot.
+//! A table is an array of little-endian u32 words (f32 by its bits). Any language can read that, and
+//! loom can simulate it. The table begins with three cache lines, which are separate because they
+//! change at different rates: constants; generation and flags; publication. The two banks of
+//! structure follow, then one load cell of 32 bytes per slot.
 
-/// "PMTB" in memory order.
+/// The first word of a table: "PMTB" in memory order.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"PMTB");
-/// "PMCT" in memory order: a counters segment.
+/// The magic number of a counters segment: "PMCT" in memory order.
 pub const COUNTERS_MAGIC: u32 = u32::from_le_bytes(*b"PMCT");
-/// The layout that this crate writes and reads, of tables and counters alike.
+/// The version of the layout that this crate writes and reads, for tables and counters.
 pub const VERSION: u32 = 1;
 
-/// In a group's `overflow`: there is none.
+/// Stands in a group's `overflow` where there is no overflow group.
 pub const NONE: u32 = u32::MAX;
-/// The most candidates that one group compares. More bring nothing (2 to 5 is the useful range),
-/// and a picker keeps the ones it has seen in registers or on its stack.
+/// The most candidates that a pick compares in one group. More bring no gain (2 to 5 is the useful
+/// range), and a picker can keep this many in registers or on its stack.
 pub const MAX_CHOICES: u32 = 8;
-/// The threshold of the last group with a share: every draw is below or at it.
+/// The threshold of the last group with a share. No draw is above it.
 pub const WHOLE: u32 = u32::MAX;
 
 /// Words in a cache line of 64 bytes.
@@ -31,12 +31,12 @@ pub(crate) const LAST_RESORT_ADDRESS_AT: usize = 8;
 /// 0: no last resort. Written after the address.
 pub(crate) const LAST_RESORT_PORT_AT: usize = 12;
 
-// Line 1: what a pick compares, and flags.
+// Line 1: the generation, which each pick compares, and flags.
 pub(crate) const GENERATION_AT: usize = LINE;
 pub(crate) const SUPERSEDED_AT: usize = LINE + 1;
 pub(crate) const ASLEEP_AT: usize = LINE + 2;
 
-// Line 2: what changes with every publication.
+// Line 2: words that change with each publication.
 pub(crate) const HEARTBEAT_AT: usize = 2 * LINE;
 pub(crate) const PUBLICATION_AT: usize = 2 * LINE + 1;
 pub(crate) const PERIOD_AT: usize = 2 * LINE + 2;
@@ -51,8 +51,8 @@ pub(crate) const GROUP_WORDS: usize = 8;
 pub(crate) const ROW_WORDS: usize = 3;
 pub(crate) const ENDPOINT_WORDS: usize = 12;
 
-/// A load cell: base, slope, knee, hot_base, hot_slope, limit, two spare. 32 bytes, aligned to
-/// them, so that a pick reads one cache line of it.
+/// Words of a load cell: base, slope, knee, hot_base, hot_slope, limit, two spare. A cell has 32 bytes
+/// and is aligned to 32 bytes, so that a pick reads one cache line of it.
 pub(crate) const CELL_WORDS: usize = 8;
 pub(crate) const CELL_BASE: usize = 0;
 pub(crate) const CELL_SLOPE: usize = 1;
@@ -61,11 +61,11 @@ pub(crate) const CELL_HOT_BASE: usize = 3;
 pub(crate) const CELL_HOT_SLOPE: usize = 4;
 pub(crate) const CELL_LIMIT: usize = 5;
 
-/// The largest table that is mapped: a header that asks for more is taken for garbage.
+/// The words of the largest table that is mapped. A header that asks for more is rejected.
 pub(crate) const MAX_WORDS: u64 = 1 << 28;
 
-/// What a table has room for. It stands in the header and never changes: a service that outgrows
-/// it gets a new table. Memory that is not written costs nothing, so it is chosen generously.
+/// What a table has room for. The header holds it, and it never changes: a service that outgrows its
+/// table gets a new one. Memory that is never written costs nothing, so capacities are generous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity {
     /// Groups per generation.
@@ -74,7 +74,7 @@ pub struct Capacity {
     pub rows: u32,
     /// Hash rows per generation.
     pub ring: u32,
-    /// Slots during the life of the table; a slot never goes to another endpoint.
+    /// Slots during the life of the table. A slot is never reused for another endpoint.
     pub slots: u32,
     /// Endpoint records per generation.
     pub endpoints: u32,
@@ -126,7 +126,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// `None`: larger than any table may be.
+    /// `None` if the table would be larger than any table may be.
     pub(crate) fn new(capacity: Capacity) -> Option<Self> {
         let line = LINE as u64;
         let rows = COUNTS as u64 + u64::from(capacity.groups) * GROUP_WORDS as u64;
@@ -148,7 +148,7 @@ impl Layout {
         })
     }
 
-    /// Where the bank of a generation begins: the two alternate.
+    /// Where the bank of a generation begins. The generations alternate between two banks.
     #[inline]
     pub(crate) fn bank_of(&self, generation: u32) -> usize {
         BANKS_AT + (generation & 1) as usize * self.bank
@@ -169,7 +169,7 @@ pub(crate) fn next_generation(generation: u32) -> u32 {
     }
 }
 
-/// The publication after this one; 0 is skipped, since it stands for "never" in pickers.
+/// The publication after this one. 0 is skipped: pickers use it for "never".
 pub(crate) fn next_publication(publication: u32) -> u32 {
     match publication.wrapping_add(1) {
         0 => 1,

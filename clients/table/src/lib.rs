@@ -1,9 +1,10 @@
 //! Pointsman's service table and counters in shared memory, and the picker that reads them.
 //!
-//! The agent writes a table for each service; programs map it, pick an endpoint per request
-//! without a system call, and count what they do in counters of their own, which the agent adds up
-//! into the next publication of load. `vectors/README.md` has the layout word by word, and tables
-//! and seeds with the picks that every language has to make of them.
+//! The agent writes a table for each service. Programs map it and pick an endpoint per request
+//! without a system call. They count starts and ends in counters of their own. The agent sums these
+//! counters into the next publication of load. `vectors/README.md` describes the layout word by
+//! word. It also has tables and seeds, with the picks that an implementation in any language must
+//! make from them.
 //!
 //! ```
 //! use pointsman_table::{
@@ -40,19 +41,19 @@
 //! In reading order:
 //! - [`layout`]: every offset and capacity of a table.
 //! - `memory`: words on the heap or in a sealed memfd; `atomic`: std's or loom's.
-//! - `structure`: groups, rows, endpoints; `bank`: the same as words; `alias`: weighted draws.
-//! - `table`: attaching, load cells, flags; `writer`: the agent's end; `reader`: reading a
-//!   structure that is being rewritten; `plan`: a structure made ready for picks.
-//! - `picker`: the pick, from end to end; `view`: the score; `candidates`: what is compared;
-//!   `fallback`: no winner, or one that is too loaded; `observe`: explaining a pick;
-//!   `random`: the generator.
-//! - [`counters`]: what callers count, and where; `shard`: counting; `sweep`: adding up;
-//!   `run`: copying counters quickly.
-//! - [`wake`]: an agent that sleeps; `liveness`: one that is gone.
+//! - `structure`: groups, rows, endpoints; `bank_codec`: the same as words; `alias`: weighted draws.
+//! - `table`: attaching, load cells, flags; `writer`: writes a table; `reader`: reads a structure
+//!   while it may be rewritten; `pick_plan`: a structure prepared for picks.
+//! - `picker`: the pick, from end to end; `score`: the score of a slot; `candidates`: the slots that
+//!   a pick compares; `fallback`: no winner, or a winner that is too loaded; `observe`: explains a
+//!   pick; `random`: the generator.
+//! - [`counters`]: what callers count, and where; `shard`: counts; `sweep`: sums the counters;
+//!   `page_sums`: sums one page quickly.
+//! - [`wake`]: wakes an agent that sleeps; `liveness`: detects an agent that has died.
 
 mod alias;
 mod atomic;
-mod bank;
+mod bank_codec;
 mod candidates;
 pub mod counters;
 mod fallback;
@@ -60,16 +61,16 @@ pub mod layout;
 mod liveness;
 mod memory;
 mod observe;
+mod page_sums;
+mod pick_plan;
 mod picker;
-mod plan;
 mod random;
 mod reader;
-mod run;
+mod score;
 mod shard;
 mod structure;
 mod sweep;
 mod table;
-mod view;
 pub mod wake;
 mod writer;
 

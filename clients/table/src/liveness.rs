@@ -1,9 +1,9 @@
-//! Noticing that the agent is gone, for a caller that has no end-of-file to tell it.
+//! Detects that the agent is gone, for a caller that has no connection whose end would show it.
 
 use crate::table::Table;
 
-/// A caller's watch over a table: gone is an agent that is awake and has published nothing for
-/// `detach_after` while the caller looked.
+/// A caller's check on the agent of a table. The agent is gone if it is awake and has published
+/// nothing for `detach_after` while the caller kept checking.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Liveness {
     publication: u32,
@@ -12,10 +12,10 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Looks at the table at a time of the caller's monotonic clock, in microseconds; `true` once
-    /// the caller should detach. To be called every now and then by callers that pick: a pause of
-    /// `detach_after` or longer between two looks begins the wait anew, since nothing was to be
-    /// expected of an agent that may have been asleep.
+    /// Checks the table. `now_us` is the time of the caller's monotonic clock, in microseconds.
+    /// Returns `true` once the caller should detach. A caller that picks calls this regularly. A pause
+    /// of `detach_after` or longer between two calls restarts the wait: the agent may have been asleep
+    /// meanwhile, and then publishes nothing.
     pub fn gone(&mut self, table: &Table, now_us: u64) -> bool {
         let detach_after = u64::from(table.detach_after_us());
         let publication = table.publication();

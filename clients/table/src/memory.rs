@@ -1,11 +1,11 @@
-//! Words of memory that may be shared: on the heap, or a sealed memfd mapped for every process
-//! that was handed its descriptor.
+//! Words of memory that processes may share: on the heap, or in a sealed memfd that each process maps
+//! whose descriptor it received.
 //!
-//! What the seals are for. A table is sealed against shrinking, growing and future writing: the
-//! agent writes on through the mapping that it made before, and nobody who receives the descriptor
-//! can map it writable, write, truncate or punch a hole. Counters are written by their client, so
-//! they are sealed against a change of size only: a truncated file would kill the agent by SIGBUS.
-//! Everything is mapped shared: a private page that was written once would freeze.
+//! A table is sealed against shrinking, growing and future writing. The agent still writes through the
+//! mapping that it made before. A receiver of the descriptor cannot map the table writable, write to it,
+//! truncate it or punch a hole into it. Clients write their counters, so counters are sealed against
+//! a change of size only: a truncated file would kill the agent by SIGBUS. All mappings are shared: a
+//! private page would stop changing after the first write to it.
 
 use std::{
     alloc::{self, handle_alloc_error},
@@ -30,7 +30,7 @@ use crate::atomic::AtomicU32;
 #[cfg(target_endian = "big")]
 compile_error!("the format is little endian and is read without conversion");
 
-/// A run of words that keeps the memory behind it alive.
+/// A range of words. It keeps the memory behind it alive.
 #[derive(Clone)]
 pub(crate) struct Words {
     start: NonNull<AtomicU32>,
@@ -39,7 +39,7 @@ pub(crate) struct Words {
 }
 
 enum Memory {
-    /// Made and freed here, zeroed, aligned to a cache line.
+    /// Allocated and freed here, zeroed, aligned to a cache line.
     Heap {
         start: NonNull<AtomicU32>,
         layout: alloc::Layout,
@@ -62,7 +62,7 @@ unsafe impl Send for Words {}
 unsafe impl Sync for Words {}
 
 impl Words {
-    /// Zeroed words of this process alone.
+    /// Zeroed words that only this process can access.
     pub(crate) fn on_heap(len: usize) -> Self {
         const CACHE_LINE: usize = 64;
         let bytes = len.max(1) * size_of::<AtomicU32>();
@@ -72,7 +72,7 @@ impl Words {
         let Some(start) = NonNull::new(allocated.cast::<AtomicU32>()) else {
             handle_alloc_error(layout)
         };
-        // The standard library's atomics are their bits, so zeroed memory is them; loom's are more.
+        // Zeroed memory is a valid atomic of the standard library. Loom's atomics have more state.
         #[cfg(loom)]
         for word in 0..len {
             // SAFETY: within the allocation, which nothing else knows yet.
@@ -91,7 +91,7 @@ impl Words {
         self.len
     }
 
-    /// The words from `offset`, as many as `len`; panics where there are fewer.
+    /// The `len` words from `offset`. Panics if there are fewer.
     pub(crate) fn part(&self, offset: usize, len: usize) -> Self {
         assert!(offset <= self.len && len <= self.len - offset, "outside the memory");
         // SAFETY: `offset` is at most `self.len`, so the result is within the memory or at its end.
@@ -99,7 +99,7 @@ impl Words {
         Self { start, len, memory: Arc::clone(&self.memory) }
     }
 
-    /// The word at `index`; panics outside.
+    /// The word at `index`. Panics if it is out of range.
     #[inline]
     pub(crate) fn at(&self, index: usize) -> &AtomicU32 {
         assert!(index < self.len, "outside the memory");
@@ -157,18 +157,18 @@ impl Drop for Memory {
     }
 }
 
-/// The seals of a table: its size and its content stay out of every receiver's hands.
+/// The seals of a table: no receiver can change its size or its content.
 #[cfg(not(loom))]
 pub(crate) const TABLE_SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
-/// The seals of counters: their size is fixed.
+/// The seals of counters: nobody can change their size.
 #[cfg(not(loom))]
 pub(crate) const COUNTERS_SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// A new memfd of exactly `words` zeroed words, mapped writable here and then sealed.
-/// `mode`: the permission bits of the file, which a re-open obeys.
+/// `mode` sets the permission bits of the file, which also apply to a re-open.
 #[cfg(not(loom))]
 pub(crate) fn create(
     name: &str,
@@ -178,7 +178,7 @@ pub(crate) fn create(
 ) -> io::Result<(Words, OwnedFd)> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let name = shown(name);
-    // Kernels before 6.3 don't know the flag and say so.
+    // Kernels before 6.3 refuse the flag.
     let file = rustix::fs::memfd_create(&*name, flags | MemfdFlags::NOEXEC_SEAL)
         .or_else(|_unknown| rustix::fs::memfd_create(&*name, flags))?;
     rustix::fs::ftruncate(&file, words as u64 * 4)?;
@@ -188,7 +188,7 @@ pub(crate) fn create(
     Ok((memory, file))
 }
 
-/// A name as the kernel takes it: of at most 249 bytes, none of them NUL. It tells nothing apart.
+/// A name that the kernel accepts: at most 249 bytes, none of them NUL. Names need not be unique.
 #[cfg(not(loom))]
 fn shown(name: &str) -> String {
     let mut shown = name.replace(char::is_control, " ");
@@ -196,7 +196,7 @@ fn shown(name: &str) -> String {
     shown
 }
 
-/// A descriptor of the same memory that can only be read.
+/// A read-only descriptor of the same memory.
 #[cfg(not(loom))]
 pub(crate) fn reopen_read_only(file: impl AsFd) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd;
@@ -218,7 +218,7 @@ pub(crate) fn map(file: impl AsFd, words: usize, writable: bool) -> io::Result<W
     Ok(Words { start, len: words, memory: Arc::new(Memory::Mapped { start, bytes }) })
 }
 
-/// Whether `file` has exactly `words` words and at least these seals.
+/// The size of `file` in bytes, and its seals.
 #[cfg(not(loom))]
 pub(crate) fn size_and_seals(file: impl AsFd) -> io::Result<(u64, SealFlags)> {
     let size = rustix::fs::fstat(&file)?.st_size;

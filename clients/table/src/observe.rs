@@ -1,23 +1,22 @@
-//! Looking over a pick's shoulder.
+//! Observes a pick, to explain it.
 //!
-//! A pick tells an observer what it does as it does it. The usual observer is `()`, and the calls
-//! compile to nothing; an explanation is the same code with another observer, so the two can't
-//! disagree.
+//! A pick calls an observer at each step. The usual observer is `()`, whose calls compile to nothing.
+//! An explanation runs the same code with another observer, so the two cannot disagree.
 
-use crate::{picker::Pick, view::Score};
+use crate::{picker::Pick, score::Score};
 
 /// What a pick reports.
 pub(crate) trait Observer {
-    /// The load is that of this publication, or later.
+    /// The pick reads the load of this publication, or of a later one.
     #[inline(always)]
     fn begin(&mut self, _publication: u32) {}
-    /// A group was drawn, or is looked into.
+    /// A group was drawn, or is examined next.
     #[inline(always)]
     fn group(&mut self, _group: usize) {}
-    /// A slot was scored, as a member of the group that was named last.
+    /// A slot was scored, as a member of the last group that was named.
     #[inline(always)]
     fn candidate(&mut self, _slot: u32, _score: Score) {}
-    /// All rows are being scanned: no group that can be reached has an eligible slot.
+    /// A scan of all rows begins: no group that can be reached has an eligible slot.
     #[inline(always)]
     fn anywhere(&mut self) {}
     /// The overflow group's winner is taken.
@@ -27,33 +26,33 @@ pub(crate) trait Observer {
 
 impl Observer for () {}
 
-/// A pick and how it came about.
+/// A pick, and how it was made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Explanation {
-    /// What was picked, if anything was.
+    /// The pick, if there was one.
     pub pick: Option<Pick>,
     /// The structure's generation.
     pub generation: u32,
     /// The load's publication.
     pub publication: u32,
-    /// The group that was drawn; `None` where there is no group.
+    /// The group that was drawn. `None` where there is no group.
     pub group: Option<u32>,
     /// Whether the overflow group's winner was taken.
     pub overflowed: bool,
-    /// In the order in which they were scored.
+    /// The candidates, in the order in which they were scored.
     pub candidates: Vec<Candidate>,
 }
 
-/// A slot that a pick looked at.
+/// A slot that a pick examined.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// The slot.
     pub slot: u32,
-    /// The group it was found in; `None`: in the scan of all rows.
+    /// The group that it was found in. `None` if it was found in the scan of all rows.
     pub group: Option<u32>,
-    /// Its score, eligible or not.
+    /// Its score, whether it was eligible or not.
     pub score: f32,
-    /// Whether it could be picked: not excluded, open, below its limit.
+    /// Whether it could be picked: it is not excluded, open, and below its limit.
     pub eligible: bool,
 }
 

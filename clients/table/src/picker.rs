@@ -1,8 +1,8 @@
 //! The pick: arithmetic on a few numbers of the table, without a system call or an allocation.
 //!
-//! In order: notice a new generation; draw a group; draw its candidates; take the eligible one with
-//! the lowest score; look into the overflow group if that is too high; count the start. Each is
-//! specified to the bit, since every language has to make the same pick from the same seed.
+//! A pick has these steps: notice a new generation; draw a group; draw its candidates; take the
+//! eligible one with the lowest score; examine the overflow group if that score is too high; count the
+//! start. Each step is specified to the bit: all languages must make the same pick from the same seed.
 
 use std::{marker::PhantomData, sync::Arc};
 
@@ -13,23 +13,23 @@ use crate::{
     layout::{ASLEEP_AT, BANKS_AT, GENERATION_AT, Layout, PUBLICATION_AT},
     memory::Words,
     observe::{Explanation, Observer, Recorder},
-    plan::{Kind, Plan},
+    pick_plan::{Kind, Plan},
     random::Random,
+    score::{Load, Own, View, Winner},
     shard::{Atomic, Form, Outcome, ServerLoad, Shard},
     structure::{EndpointRecord, Structure},
     table::{Cell, Table},
-    view::{Load, Own, View, Winner},
     wake::{Waker, before_asleep},
 };
 
-/// What is asked of a pick.
+/// The parameters of a pick.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Slots that may not be picked, such as those that were tried already.
+    /// Slots that must not be picked, such as those that the caller tried already.
     pub exclude: &'a [u32],
-    /// How much of a request it is; 0 is taken as 1.
+    /// The cost of the request. 0 counts as 1.
     pub cost: u32,
-    /// What to hash by, in a hashed group. Without one a random row is taken.
+    /// The key to hash, in a hashed group. Without a key the pick begins at a random row.
     pub key: Option<&'a [u8]>,
 }
 
@@ -40,28 +40,28 @@ impl Default for Request<'_> {
     }
 }
 
-/// A picked slot, in flight until [`Picker::end`].
+/// A picked slot. It is in flight until [`Picker::end`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Pick {
     /// The endpoint's slot.
     pub slot: u32,
-    /// The cost that was counted, to be given back at the end.
+    /// The cost that was counted. Pass it to [`Picker::end`].
     pub cost: u32,
 }
 
-/// Picks for one thread. It owns its randomness, its shard of the counters, and what it has
-/// started and ended since the last publication.
+/// Picks for one thread. It owns its random generator, its shard of the counters, and the counts of
+/// what it has started and ended since the last publication.
 ///
-/// A request may be ended by another picker of the same counters than started it.
+/// A picker may end a request that another picker of the same counters started.
 #[derive(Debug)]
 pub struct Picker<F: Form = Atomic> {
     header: Words,
     cells: Words,
     plan: Arc<Plan>,
-    /// The last generation that was looked at; not the plan's if that could not be followed.
+    /// The last generation that was examined. It differs from the plan's if it could not be used.
     examined: u32,
     superseded: bool,
-    /// Cells of this picker alone, while detached.
+    /// Set while `cells` is a private copy of this picker.
     detached: bool,
     own: Box<[Own]>,
     shard: Shard,
@@ -73,9 +73,9 @@ pub struct Picker<F: Form = Atomic> {
 }
 
 impl<F: Form> Picker<F> {
-    /// A picker for the calling thread, in a shard of its own as far as they go. `waker` wakes the
-    /// agent if it sleeps; without one the first picks after a pause wait for its backstop.
-    /// Panics where the counters have fewer slots than the table.
+    /// A picker for the calling thread. It has a shard of its own while there are enough shards.
+    /// `waker` wakes the agent if it sleeps. Without a waker the agent notices the first picks after a
+    /// pause only at its next periodic check. Panics if the counters have fewer slots than the table.
     pub fn new(
         table: Arc<Table>,
         counters: Arc<Counters>,
@@ -87,7 +87,7 @@ impl<F: Form> Picker<F> {
         Self::over(table, seed, waker, Shard::take(counters, shard, ticket))
     }
 
-    /// As `new`, in a certain shard; panics if there is no such shard.
+    /// Like `new`, with a given shard. Panics if there is no such shard.
     pub fn with_shard(
         table: Arc<Table>,
         counters: Arc<Counters>,
@@ -121,13 +121,13 @@ impl<F: Form> Picker<F> {
         picker
     }
 
-    /// Picks an endpoint and counts its start. `None`: none can be picked.
+    /// Picks an endpoint and counts its start. `None` if no endpoint can be picked.
     #[inline]
     pub fn pick(&mut self, request: &Request<'_>) -> Option<Pick> {
         self.pick_observed(request, &mut ())
     }
 
-    /// Picks, and says how it came about. It counts as a pick.
+    /// Picks, and explains the pick. It counts as a pick.
     pub fn explained(&mut self, request: &Request<'_>) -> Explanation {
         let mut recorder = Recorder::default();
         let pick = self.pick_observed(request, &mut recorder);
@@ -139,8 +139,8 @@ impl<F: Form> Picker<F> {
         Explanation { pick, generation, ..explanation }
     }
 
-    /// Picks up to `count` distinct endpoints into `picks`, which is cleared. The first is started;
-    /// the others are for the caller to [`start`](Self::start) if it comes to them.
+    /// Clears `picks` and picks up to `count` distinct endpoints into it. The first one is started. The
+    /// caller [starts](Self::start) another one when it uses it.
     pub fn pick_many(&mut self, request: &Request<'_>, count: usize, picks: &mut Vec<Pick>) {
         picks.clear();
         if count == 0 {
@@ -162,8 +162,8 @@ impl<F: Form> Picker<F> {
         self.exclude = exclude;
     }
 
-    /// Counts the start of a request at a slot that was picked but not started. Nothing happens
-    /// for a slot that the table does not have.
+    /// Counts the start of a request at a slot that was picked but not started. A slot that the table
+    /// does not have is ignored.
     pub fn start(&mut self, slot: u32, cost: u32) {
         if (slot as usize) < self.own.len() {
             let publication = self.header.at(PUBLICATION_AT).load(Relaxed);
@@ -173,13 +173,15 @@ impl<F: Form> Picker<F> {
         }
     }
 
-    /// Counts the end of a request, of this picker or another of the same counters. `latency_us`:
-    /// if it was timed, which one request in eight is enough of; it is used for `Success`,
-    /// `Failure` and `Expired`. Nothing happens for a slot that the table does not have.
+    /// Counts the end of a request that this picker, or another one of the same counters, started.
+    /// `latency_us` is set if the caller timed the request. To time one request in eight is enough. The
+    /// latency is used for `Success`, `Failure` and `Expired`. A slot that the table does not have is
+    /// ignored.
     #[inline]
     pub fn end(&mut self, slot: u32, cost: u32, outcome: Outcome, latency_us: Option<u32>) {
         if (slot as usize) < self.own.len() {
-            // Before the counters: a sweep that misses this end belongs to a later publication.
+            // Loaded before the counters change: a sweep that misses this end belongs to a later
+            // publication.
             let publication = self.header_word(PUBLICATION_AT);
             let cost = cost.max(1);
             // SAFETY: just checked, and the counters have at least the table's slots.
@@ -197,30 +199,30 @@ impl<F: Form> Picker<F> {
         self.wake_if_asleep();
     }
 
-    /// Keeps what a server said of its load.
+    /// Stores the load that a server reported.
     pub fn report_load(&mut self, slot: u32, load: &ServerLoad) {
         self.shard.report::<F>(slot, load);
         self.wake_if_asleep();
     }
 
-    /// The structure that picks follow, as of the last pick.
+    /// The structure that the last pick used.
     pub fn structure(&self) -> &Structure {
         &self.plan.structure
     }
 
-    /// The endpoint behind a slot, if the structure has it.
+    /// The endpoint behind a slot, if the structure has one.
     #[inline]
     pub fn endpoint(&self, slot: u32) -> Option<&EndpointRecord> {
         self.plan.endpoint(slot)
     }
 
-    /// The structure's generation; 0 before the first.
+    /// The structure's generation. 0 before the first one.
     pub fn generation(&self) -> u32 {
         self.plan.generation
     }
 
-    /// Whether another table has taken this one's place, as of the last pick that noticed a
-    /// generation. The agent says so by message first.
+    /// Whether another table has replaced this one, as of the last pick that noticed a new generation.
+    /// The agent announces it by a message first.
     pub fn superseded(&self) -> bool {
         self.superseded
     }
@@ -230,12 +232,12 @@ impl<F: Form> Picker<F> {
         &self.table
     }
 
-    /// Goes on without the agent: weights, groups and closed slots stay as they are, and the only
-    /// load is what this process has in flight. What others had in flight when the agent went is
-    /// poison soon after: 50 callers that go on believing it have ten times the p99 of callers
-    /// that go by their own. For the same reason limits other than 0, and knees, are lifted.
+    /// Continues without the agent. Weights, groups and closed slots stay as they are. The only load is
+    /// then what this process has in flight: the last published counts of other processes are soon
+    /// wrong. 50 callers that still use them have ten times the p99 of callers that use their own
+    /// counts. For the same reason limits other than 0, and knees, no longer apply.
     ///
-    /// To attach again, make a new picker of the new table.
+    /// To attach again, make a new picker for the new table.
     pub fn detach(&mut self) {
         self.look();
         let own_load = |cell: Cell| Cell {
@@ -251,14 +253,14 @@ impl<F: Form> Picker<F> {
             }
         }
         self.cells = cells;
-        // A header in which nothing ever happens: no generation, nobody asleep.
+        // A header that never changes: no new generation, and the agent never asleep.
         let header = Words::on_heap(self.header.len());
         header.at(GENERATION_AT).store(self.examined, Relaxed);
         self.header = header;
         self.detached = true;
     }
 
-    /// Whether it goes on without the agent.
+    /// Whether it runs without the agent.
     pub fn is_detached(&self) -> bool {
         self.detached
     }
@@ -278,8 +280,8 @@ impl<F: Form> Picker<F> {
         Some(Pick { slot, cost })
     }
 
-    /// Notices a new generation, and gives the current publication. The cells that are read from
-    /// here on are those of this publication or later.
+    /// Notices a new generation, and returns the current publication. Cells that are read afterwards are
+    /// those of this publication or a later one.
     #[inline(always)]
     fn look(&mut self) -> u32 {
         let generation = self.header_word(GENERATION_AT);
@@ -318,7 +320,7 @@ impl<F: Form> Picker<F> {
         // SAFETY: there is always a first, and the position of another is one.
         let branch = unsafe { plan.branches.get_unchecked(group) };
         observer.group(group);
-        // The usual case knows nothing of excluded slots, nor of a whole process's own load.
+        // The fast path handles neither excluded slots nor the load of a whole process.
         if branch.kind == Kind::Two && request.exclude.is_empty() && !self.detached {
             let load = Load { cells: &self.cells, own: &self.own, publication };
             let pair = Pair::draw(plan.rows(branch), load, &mut self.random, observer);
@@ -408,7 +410,7 @@ impl<F: Form> Picker<F> {
     #[inline(never)]
     fn wake(&self) {
         if let Some(waker) = &self.waker {
-            // If the other end is gone the caller learns of it from the socket, not here.
+            // If the agent is gone, the caller learns that from its socket, not here.
             let _sent = waker.wake();
         }
     }

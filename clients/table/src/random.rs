@@ -1,7 +1,7 @@
 //! The generator that every language draws from: xoshiro128++, seeded by splitmix32.
 //!
-//! 32-bit operations only, since JavaScript has no other, and small enough to be written again
-//! anywhere. (Blackman, Vigna: Scrambled Linear Pseudorandom Number Generators, 2018.)
+//! It uses 32-bit operations only, because JavaScript has no others. It is small enough to be ported to
+//! any language. (Blackman, Vigna: Scrambled Linear Pseudorandom Number Generators, 2018.)
 
 /// xoshiro128++.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub struct Random {
 
 impl Random {
     /// The same seed gives the same draws in every language. The four words of state are four
-    /// consecutive outputs of splitmix32: the counter goes up by 0x9e3779b9, the output is
-    /// murmur3's finalizer of it. It is a bijection, so the state can't be all zero.
+    /// consecutive outputs of splitmix32: the counter increases by 0x9e3779b9, and the output is
+    /// murmur3's finalizer of the counter. The finalizer is a bijection, so the state is never all zero.
     pub fn new(seed: u32) -> Self {
         let mut counter = seed;
         let mut next = || {

@@ -1,29 +1,29 @@
-//! Reading a structure that is being rewritten.
+//! Reads a structure while the writer may be rewriting it.
 //!
-//! The writer fills the bank that no reader should be in, and then names it. A reader that was
-//! slow may still be in it, so it copies first, looks again whether the generation is the one that
-//! it began with, and only then believes a word of what it has. Sizes are needed for the copy
-//! itself and are clamped to what the bank holds.
+//! The writer fills the idle bank, then publishes its generation. A slow reader may still read that
+//! bank. So a reader copies first and then checks that the generation has not changed. Only then does
+//! it use the copy. The copy needs the sizes before that check, so it clamps them to what the bank
+//! holds.
 
 use crate::{
     atomic::{Acquire, Relaxed, fence},
-    bank::{Copied, decode},
+    bank_codec::{BankCopy, decode},
     layout::{COUNTS, ENDPOINT_WORDS, GENERATION_AT, GROUP_WORDS, ROW_WORDS},
-    plan::Plan,
+    pick_plan::Plan,
     table::Table,
 };
 
-/// Two banks make a retry rare (4 in a million at a rewrite each millisecond); a reader that fails
-/// this often keeps what it has and tries again at its next pick.
+/// Two banks make a retry rare: 4 in a million at one rewrite per millisecond. After this many failed
+/// attempts a reader keeps its current structure and tries again at its next pick.
 const ATTEMPTS: usize = 8;
 
-/// What came of a reading.
+/// The result of a read.
 pub(crate) enum Reading {
-    /// A generation's structure, whole.
+    /// The complete structure of a generation.
     Plan(Plan),
-    /// A generation that no picker can follow: to be left alone until the next.
+    /// A generation that no picker can use. The reader ignores it and waits for the next one.
     Malformed(u32),
-    /// There is none yet, or it changes faster than it can be read.
+    /// There is no structure yet, or it changes faster than it can be read.
     Nothing,
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn read(table: &Table) -> Reading {
     Reading::Nothing
 }
 
-fn copy(table: &Table, generation: u32) -> Copied {
+fn copy(table: &Table, generation: u32) -> BankCopy {
     let layout = table.layout();
     let bank = layout.bank_of(generation);
     let capacity = layout.capacity;
@@ -60,7 +60,7 @@ fn copy(table: &Table, generation: u32) -> Copied {
         true => (0, 0),
         false => (count(3, capacity.endpoints), count(4, capacity.text)),
     };
-    Copied {
+    BankCopy {
         groups: run(COUNTS, count(0, capacity.groups) * GROUP_WORDS),
         rows: run(layout.rows, count(1, capacity.rows) * ROW_WORDS),
         ring: run(layout.ring, count(2, capacity.ring)),

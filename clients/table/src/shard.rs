@@ -1,4 +1,4 @@
-//! One shard of the counters, as a picker counts in it.
+//! One shard of the counters, in which a picker counts.
 
 use std::{
     fmt::Debug,
@@ -16,7 +16,7 @@ use crate::{
     memory::Words,
 };
 
-/// How a counter is added to.
+/// How a picker adds to a counter.
 pub trait Form: sealed::Add + Debug + Send + 'static {}
 
 pub(crate) mod sealed {
@@ -30,13 +30,13 @@ pub(crate) mod sealed {
     }
 }
 
-/// Any thread may share the shard.
+/// Atomic additions: any number of threads may share the shard.
 #[derive(Clone, Copy, Debug)]
 pub enum Atomic {}
 
-/// One thread at a time counts in the shard, and no other picker has it: under a lock that the
-/// language holds anyway, or with a segment for each thread. Plain loads and stores then do, at
-/// less than half the cost of a pick.
+/// Plain loads and stores: one thread at a time counts in the shard, and no other picker has it. That
+/// holds under a global lock of the language, or with a segment for each thread. A pick then costs less
+/// than half.
 #[derive(Clone, Copy, Debug)]
 pub enum SingleWriter {}
 
@@ -66,11 +66,11 @@ pub enum Outcome {
     Success,
     /// The server answered that it failed.
     Failure,
-    /// There was no connection: safe to retry, and counted at once.
+    /// There was no connection. A retry is safe. The agent reacts at once.
     Unreachable,
-    /// Its deadline passed. Its latency is a lower bound, and is used as one.
+    /// Its deadline passed. Its latency is a lower bound, and is used as such.
     Expired,
-    /// The caller gave up: no judgement of the endpoint.
+    /// The caller gave up. This says nothing about the endpoint.
     Cancelled,
     /// The server is alive but full.
     Rejected,
@@ -83,12 +83,12 @@ impl Outcome {
     }
 }
 
-/// What a server says of its own load.
+/// The load that a server reports about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub struct ServerLoad {
-    /// Of 1.
+    /// 1 is fully utilized.
     pub utilization: f32,
-    /// Requests in it, of all callers.
+    /// Requests that the server has, from all callers.
     pub in_flight: u32,
     /// Requests per second.
     pub qps: f32,
@@ -96,7 +96,7 @@ pub struct ServerLoad {
     pub eps: f32,
 }
 
-/// A shard, with each kind of page at hand.
+/// A shard, with the places of its pages.
 #[derive(Debug)]
 pub(crate) struct Shard {
     counters: Arc<Counters>,
@@ -105,14 +105,14 @@ pub(crate) struct Shard {
     block: Words,
     flow: Words,
     times: Words,
-    /// The last value of the activity word that came from here.
+    /// The last value of the activity word that this picker wrote.
     activity: u32,
-    /// A bit for each kind of pages that is known to be claimed.
+    /// A bit for each kind of pages that this picker knows to be claimed.
     used: u32,
 }
 
 impl Shard {
-    /// A shard, ready for use by whoever drew `ticket`; panics if there is no such shard.
+    /// Prepares a shard for the thread that drew `ticket`. Panics if there is no such shard.
     pub(crate) fn take(counters: Arc<Counters>, shard: u32, ticket: u32) -> Self {
         assert!(shard < counters.shards(), "no shard {shard} of {}", counters.shards());
         counters.claim(shard, FLOW);
@@ -124,8 +124,8 @@ impl Shard {
             times: words.part(counters.kind_at(shard, TIMES), kind_words),
             counters,
             shard,
-            // Odd, so never 0. Threads begin far apart, so that two that share a shard don't
-            // write the same values: a sweep would take the second for the first, seen already.
+            // Odd, so never 0. Threads begin far apart, so that two threads of a shard never write
+            // the same values: a sweep would miss the change by the second thread.
             activity: (ticket << 24) | 1,
             used: 1 << FLOW,
         }
@@ -150,8 +150,8 @@ impl Shard {
         self.touch();
     }
 
-    /// Counts the end of a request. The end itself comes last and with Release: whoever sees it
-    /// sees the request's start, and what else is counted of it.
+    /// Counts the end of a request. The end itself comes last and with Release: a reader that sees it
+    /// also sees the request's start, and all other counts of the request.
     ///
     /// # Safety
     /// `slot` is below the counters' slots.
@@ -221,14 +221,14 @@ impl Shard {
         }
     }
 
-    /// Adds to a field that is not of every pick.
+    /// Adds to a field that only few picks use.
     #[inline(never)]
     fn count<F: Form>(&mut self, field: Field, slot: u32, amount: u32, order: Ordering) {
         self.claim(field.kind);
         F::add(self.word(field, slot), amount, order);
     }
 
-    /// Makes sure that a kind of pages is ready for use.
+    /// Makes a kind of pages ready for use, unless it is.
     #[inline(always)]
     fn claim(&mut self, kind: usize) {
         if self.used & (1 << kind) == 0 {
@@ -242,7 +242,7 @@ impl Shard {
         self.counters.words().at(pages + slot_index(slot) + field.run * RUN)
     }
 
-    /// Shows the sweep that something changed; after the change, so that it finds it.
+    /// Tells the sweep that a counter changed. It comes after the change, so that the sweep finds it.
     #[inline(always)]
     fn touch(&mut self) {
         self.activity = self.activity.wrapping_add(2);
@@ -250,14 +250,14 @@ impl Shard {
         unsafe { self.block.at_unchecked(ACTIVITY) }.store(self.activity, Release);
     }
 
-    /// Counts a retry, which is a request of its own beside.
+    /// Counts a retry. The retry also counts as a request of its own.
     pub(crate) fn retried<F: Form>(&mut self) {
         F::add(self.block.at(RETRIED), 1, Relaxed);
         self.touch();
     }
 
-    /// Keeps the last report of a server. Of threads that share the shard one writes at a time;
-    /// the report of another that comes meanwhile is dropped.
+    /// Stores the last report of a server. One thread of the shard writes at a time. A report that
+    /// another thread brings meanwhile is dropped.
     pub(crate) fn report<F: Form>(&mut self, slot: u32, load: &ServerLoad) {
         if slot >= self.counters.slots() {
             return;
@@ -286,5 +286,5 @@ impl Shard {
     }
 }
 
-/// With a weaker order an end may be seen without its start: in flight of -1.
+/// With a weaker order a reader may see an end without its start, and compute -1 in flight.
 const ENDS: Ordering = if cfg!(relaxed_end) { Relaxed } else { Release };

@@ -1,18 +1,19 @@
-//! What a generation says: groups, their rows, and the endpoints behind the slots.
+//! The structure of a generation: groups, their rows, and the endpoints behind the slots.
 //!
-//! It changes with membership, weights and shares only; load stands outside, in the cells.
+//! It changes only with membership, weights and shares. Load is not part of it: the cells hold that.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    bank::text_bytes,
+    bank_codec::text_bytes,
     layout::{Capacity, MAX_CHOICES, WHOLE},
 };
 
 /// The structure of one generation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Structure {
-    /// In the order in which a draw is held against their thresholds. None: nothing to pick.
+    /// In the order in which a draw is compared with their thresholds. Without a group there is nothing
+    /// to pick.
     pub groups: Vec<Group>,
     /// Alias rows of all weighted groups.
     pub rows: Vec<Row>,
@@ -22,20 +23,20 @@ pub struct Structure {
     pub endpoints: Vec<EndpointRecord>,
 }
 
-/// Endpoints that one pick compares: a zone, a priority.
+/// A set of endpoints that one pick compares, such as a zone or a priority.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// The cumulative share up to and with this group, of 2^32-1.
+    /// The cumulative share up to and including this group, of 2^32-1.
     pub threshold: u32,
-    /// The most candidates that are compared, 1 to 8.
+    /// The most candidates that a pick compares, 1 to 8.
     pub choices: u32,
     /// How candidates are found.
     pub mode: Mode,
-    /// The group to look into when this one's winner scores `spill_at` or more.
+    /// The group to examine when this one's winner scores `spill_at` or more.
     pub overflow: Option<u32>,
-    /// The score from which a winner is too loaded, in the units of the scores.
+    /// A winner with this score or more is too loaded. The unit is that of the scores.
     pub spill_at: f32,
-    /// By how much the other group's winner has to score lower.
+    /// By how much lower the overflow group's winner has to score.
     pub spill_margin: f32,
     /// The first row, in `rows` or `ring` by mode.
     pub first_row: u32,
@@ -44,7 +45,7 @@ pub struct Group {
 }
 
 impl Default for Group {
-    /// The whole share, two choices by weight, no overflow; its rows are yet to be said.
+    /// The whole share, two choices by weight, no overflow, and no rows yet.
     fn default() -> Self {
         Self {
             threshold: WHOLE,
@@ -73,27 +74,27 @@ pub enum Mode {
 pub struct Row {
     /// Of 2^32.
     pub probability: u32,
-    /// Another slot.
+    /// The slot that is drawn otherwise.
     pub alias: u32,
     /// The row's own slot.
     pub slot: u32,
 }
 
-/// An endpoint and the slot that it holds for the life of the table.
+/// An endpoint, and the slot that it keeps for the life of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndpointRecord {
     /// Its number in the load cells and in the counters.
     pub slot: u32,
-    /// Address and port. Scope and flow of an IPv6 address are not kept, and an IPv4 address in
-    /// IPv6 form comes back as IPv4.
+    /// Address and port. The table does not keep the scope and flow of an IPv6 address. An IPv4
+    /// address in IPv6 form is read back as IPv4.
     pub address: SocketAddr,
-    /// Empty where it is not known.
+    /// The zone, empty where it is unknown.
     pub zone: Arc<str>,
-    /// As the source gave it, relative.
+    /// The relative weight that the source gave.
     pub weight: f32,
-    /// Goes up when the same address comes back as another endpoint.
+    /// Increases when the same address returns as another endpoint.
     pub incarnation: u32,
-    /// In their order.
+    /// Keys and values, in the source's order.
     pub labels: Vec<(String, String)>,
 }
 
@@ -104,22 +105,22 @@ impl EndpointRecord {
     }
 }
 
-/// The table is too small for what was to be written; nothing was. A larger one supersedes it.
+/// The table is too small for the structure. Nothing was written. A larger table has to supersede it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the table has room for {capacity} {what}, not for {needed}")]
 pub struct CapacityExceeded {
-    /// What there is too much of: "groups", "slots", ...
+    /// What exceeds the capacity: "groups", "slots", ...
     pub what: &'static str,
-    /// How much was asked for.
+    /// How much the structure needs.
     pub needed: u64,
-    /// How much there is room for.
+    /// How much the table has room for.
     pub capacity: u32,
 }
 
-/// A structure that no picker could follow.
+/// A structure that no picker could use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// A group's rows are none, or not all there.
+    /// A group has no rows, or some of its rows do not exist.
     #[error("group {group} has {rows} rows from {first_row}, of {available}")]
     Rows {
         /// Index of the group.
@@ -128,7 +129,7 @@ pub enum Malformed {
         rows: u32,
         /// Its first row.
         first_row: u32,
-        /// How many rows of its mode there are.
+        /// How many rows of its mode exist.
         available: usize,
     },
     /// A group's `choices` is not between 1 and 8.
@@ -136,43 +137,43 @@ pub enum Malformed {
     Choices {
         /// Index of the group.
         group: usize,
-        /// What it says.
+        /// The value that it has.
         choices: u32,
     },
-    /// A group names itself, or a group that is not there, as its overflow.
+    /// A group names itself, or a group that does not exist, as its overflow.
     #[error("group {group} overflows into group {overflow}, of {groups}")]
     Overflow {
         /// Index of the group.
         group: usize,
-        /// What it says.
+        /// The value that it has.
         overflow: u32,
         /// How many groups there are.
         groups: usize,
     },
-    /// Thresholds go down, or the last one is not the whole.
+    /// A threshold is lower than the one before it, or the last one is not 2^32-1.
     #[error("the threshold of group {group} is {threshold}: they may not fall, and end at 2^32-1")]
     Threshold {
         /// Index of the group.
         group: usize,
-        /// What it says.
+        /// The value that it has.
         threshold: u32,
     },
-    /// A number that is not finite, or negative.
+    /// A number is negative or not finite.
     #[error("{what} of {of} is {value}; it has to be finite and not negative")]
     Number {
         /// The field.
         what: &'static str,
         /// The group's index, or the endpoint's slot.
         of: u32,
-        /// What it says.
+        /// The value that it has.
         value: String,
     },
-    /// A word that no writer of this layout writes.
+    /// A word has a value that no writer of this layout writes.
     #[error("{what} is {value}, which means nothing")]
     Word {
         /// The field.
         what: &'static str,
-        /// What it says.
+        /// The value that it has.
         value: u32,
     },
 }
@@ -180,16 +181,16 @@ pub enum Malformed {
 /// Why a structure was not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StructureError {
-    /// Make a larger table and supersede this one.
+    /// The table is too small. Make a larger one that supersedes it.
     #[error(transparent)]
     CapacityExceeded(#[from] CapacityExceeded),
-    /// A mistake of whoever made it.
+    /// The structure is wrong.
     #[error(transparent)]
     Malformed(#[from] Malformed),
 }
 
 impl Capacity {
-    /// Exactly what this structure takes: of slots, those up to the highest that it names.
+    /// Exactly what this structure needs. Slots are needed up to the highest that it names.
     pub fn of(structure: &Structure) -> Self {
         Self {
             groups: structure.groups.len() as u32,
@@ -203,15 +204,15 @@ impl Capacity {
 }
 
 impl Structure {
-    /// Every slot that is named, as often as it is.
+    /// All slots that the structure names, with repetitions.
     fn slots(&self) -> impl Iterator<Item = u32> {
         (self.rows.iter().flat_map(|row| [row.slot, row.alias]))
             .chain(self.ring.iter().copied())
             .chain(self.endpoints.iter().map(|endpoint| endpoint.slot))
     }
 
-    /// Whether a picker could follow it: what a writer refuses to publish, and a reader to use.
-    /// Slots are held against `slots`, the capacity of the table.
+    /// Whether a picker could use it. A writer refuses to publish, and a reader to use, a structure that
+    /// fails this check. `slots` is the capacity of the table.
     pub(crate) fn check(&self, slots: u32) -> Result<(), StructureError> {
         for (index, group) in self.groups.iter().enumerate() {
             self.check_group(index, group)?;
@@ -261,7 +262,7 @@ impl Structure {
         sound("spill_margin", index as u32, group.spill_margin)
     }
 
-    /// Whether it fits; text is counted by the encoder, which knows what is said twice.
+    /// Whether it fits, except for its text. The encoder counts text, because it stores equal texts once.
     pub(crate) fn check_capacity(&self, capacity: &Capacity) -> Result<(), CapacityExceeded> {
         for (what, needed, room) in [
             ("groups", self.groups.len(), capacity.groups),

@@ -1,11 +1,11 @@
-//! The agent's end of a process's counters: adding them up.
+//! Sums the counters of a process. Only the agent does this.
 //!
-//! Two costs. What is in flight is wanted at each publication, so it reads one page per 252 slots
-//! and shard, and nothing at all of a process that did nothing since. Everything else is wanted by
-//! the planner ten times a second.
+//! The agent needs what is in flight at each publication. That reads one page per 252 slots and
+//! shard, and nothing of a process that counted nothing since the last visit. The planner needs
+//! everything else, ten times a second.
 //!
-//! Nothing here trusts the client: sizes are the agent's own, a shard of zeroes that were not
-//! zeroes is a punched hole, and what a process has in flight is never below 0 nor above a cap.
+//! Nothing here trusts the client. Sizes are the agent's own. A shard that has become all zeroes is a
+//! punched hole. What a process has in flight is clamped between 0 and a cap.
 
 use std::sync::Arc;
 
@@ -19,52 +19,52 @@ use crate::{
         UTILIZATION,
     },
     layout::LINE,
-    run::Run,
+    page_sums::PageSums,
     shard::ServerLoad,
 };
 
-/// After a longer gap a latency sum may have gone once around: 4,295 s of latency, which 4,295
-/// requests at a time add in a second.
+/// After a longer gap a latency sum may have wrapped. It wraps at 4,295 s of latency, which 4,295
+/// concurrent requests add in a second.
 const LATENCY_GAP_US: u64 = 1_000_000;
 
-/// The client punched a hole into its counters: nothing in them means anything any more. The
-/// process is to be disconnected, and named.
+/// The client punched a hole into its counters, so none of them is valid. The agent should disconnect
+/// the process and log its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the counters of shard {shard} were erased by their own process")]
 pub struct Punched {
-    /// The shard; also where page 0 is gone, which belongs to all.
+    /// The shard. 0 also if page 0 is gone, which belongs to all shards.
     pub shard: u32,
 }
 
-/// What an `in_flight` pass saw of a process.
+/// What a call of `in_flight` found for a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Visit {
     /// In flight at all slots, in units of cost.
     pub in_flight: u64,
     /// Whether the process counted anything since the last visit.
     pub moved: bool,
-    /// Whether an endpoint was unreachable since the last visit: time for `differences`.
+    /// Whether an endpoint was unreachable since the last visit. Then call `differences` at once.
     pub unreachable: bool,
 }
 
-/// What ended since the last visits, summed over processes: one entry for each slot.
+/// What ended since the last calls, summed over processes, with one entry for each slot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// Requests that ended, however they did.
+    /// Requests that ended, with any outcome.
     pub ended: Vec<u32>,
-    /// Of them those that the server failed.
+    /// Those that the server answered with a failure.
     pub failed: Vec<u32>,
-    /// Of them those that found no connection.
+    /// Those that got no connection.
     pub unreachable: Vec<u32>,
-    /// Of them those that the server had no room for.
+    /// Those that the server rejected because it was full.
     pub rejected: Vec<u32>,
-    /// Of them those whose deadline passed.
+    /// Those whose deadline passed.
     pub expired: Vec<u32>,
-    /// Of them those that say nothing of the endpoint: the caller gave up, or never said.
+    /// Those that say nothing about the endpoint: the caller gave up, or never reported.
     pub cancelled: Vec<u32>,
     /// Milliseconds that failed and expired requests took, each at most 10 s.
     pub lost_ms: Vec<u32>,
-    /// Of them those in `latency_us`.
+    /// Those whose latency is in `latency_us`.
     pub timed: Vec<u32>,
     /// The sum of their latencies, in microseconds, each at most 10 s.
     pub latency_us: Vec<u64>,
@@ -75,7 +75,7 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Nothing, for tables of this many slots.
+    /// All zero, for tables of this many slots.
     pub fn new(slots: u32) -> Self {
         let none = || vec![0; slots as usize];
         Self {
@@ -98,15 +98,15 @@ impl Differences {
 const COUNTED: [Field; 9] =
     [FAILED, UNREACHABLE, REJECTED, EXPIRED, CANCELLED, LOST, TIMED, LATENCY_SUM, ENDED];
 
-/// The agent's memory of one process's counters.
+/// What the agent remembers of one process's counters.
 #[derive(Debug)]
 pub struct Sweep {
     counters: Arc<Counters>,
     cap: i32,
-    /// The activity word of each shard at the last `in_flight`; 0: unused so far.
+    /// The activity word of each shard at the last `in_flight`. 0: not used so far.
     activity: [u32; MAX_SHARDS as usize],
     unreachable: u32,
-    /// Of each slot, from the last `in_flight`.
+    /// For each slot, from the last `in_flight`.
     in_flight: Vec<u32>,
     total: u64,
     /// The activity words at the last `differences`.
@@ -117,14 +117,14 @@ pub struct Sweep {
     histogram: [u32; BUCKETS],
     retried: u32,
     reports: [u32; MAX_SHARDS as usize],
-    /// The sequence of the last report of each slot and shard, once there was one.
+    /// The sequence number of the last report of each slot and shard. Empty until the first report.
     sequences: Vec<u32>,
 }
 
 impl Sweep {
-    /// Begins with what the process has counted so far taken as seen only if it is nothing: to be
-    /// made before the process counts. `cap`: the most that it may have in flight at a slot, in
-    /// units of cost and at most 2^23; what it claims beyond is not believed.
+    /// Make it before the process counts: counts from before would be taken for new ones. `cap` is the
+    /// most that the process may have in flight at a slot, in units of cost and at most 2^23. A larger
+    /// claim is reduced to it.
     pub fn new(counters: Arc<Counters>, cap: u32) -> Self {
         let slots = counters.slots() as usize;
         Self {
@@ -143,7 +143,7 @@ impl Sweep {
         }
     }
 
-    /// The counters that it adds up.
+    /// The counters that it sums.
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
@@ -153,16 +153,16 @@ impl Sweep {
         self.in_flight.get(slot as usize).copied().unwrap_or(0)
     }
 
-    /// Adds what the process has in flight at each slot to `sums`, in units of cost. A process
-    /// that counted nothing since the last visit is not read again, and slots beyond `sums` (that
-    /// no endpoint has had yet) never are.
+    /// Adds what the process has in flight at each slot to `sums`, in units of cost. It does not read
+    /// the counters again if the process counted nothing since the last visit. It never reads slots
+    /// beyond `sums`, which no endpoint has had yet.
     ///
-    /// Ends are read before starts, so what ends in between seems to be in flight still. That is
-    /// nothing in the microseconds that a visit takes, and much where the agent lost its processor
-    /// in the middle: a caller whose clock says so does better to visit again than to publish.
+    /// Ends are read before starts, so a request that ends in between still seems to be in flight. In
+    /// the microseconds of a visit that is negligible. It is not if the agent lost its processor in the
+    /// middle: a caller whose clock shows that should visit again instead of publishing.
     ///
     /// # Errors
-    /// [`Punched`]; nothing of the process is to be believed, `sums` included.
+    /// [`Punched`]: discard everything from the process, and `sums`.
     pub fn in_flight(&mut self, sums: &mut [u32]) -> Result<Visit, Punched> {
         let slots = sums.len().min(self.in_flight.len());
         let sums = &mut sums[..slots];
@@ -183,21 +183,21 @@ impl Sweep {
         Ok(Visit { in_flight: self.total, moved, unreachable })
     }
 
-    /// Whether the process counted anything since the last [`in_flight`](Self::in_flight), which finds
-    /// it then. Reads a word of each shard, and none of the counters.
+    /// Whether the process counted anything since the last [`in_flight`](Self::in_flight). The next
+    /// `in_flight` then reads it. This reads one word of each shard, and no counter.
     ///
     /// # Errors
-    /// [`Punched`]; nothing of the process is to be believed.
+    /// [`Punched`]: discard everything from the process.
     pub fn stirred(&self) -> Result<bool, Punched> {
         Ok(self.activity_now()? != self.activity)
     }
 
-    /// Adds what ended since the last call to `sums`. `elapsed_us`: since that call; after more
-    /// than a second the latencies of it are left out, since their sum may have wrapped. Slots
-    /// beyond those of `sums` are not read. Gives back whether there was anything.
+    /// Adds what ended since the last call to `sums`. `elapsed_us` is the time since that call. After
+    /// more than a second the latencies are omitted, because their sum may have wrapped. Slots beyond
+    /// those of `sums` are not read. Returns whether anything was counted.
     ///
     /// # Errors
-    /// [`Punched`]; nothing of the process is to be believed, `sums` included.
+    /// [`Punched`]: discard everything from the process, and `sums`.
     pub fn differences(
         &mut self,
         elapsed_us: u64,
@@ -221,7 +221,7 @@ impl Sweep {
 
         let slots = self.counters.slots() as usize;
         self.seen.resize(COUNTED.len() * slots, 0);
-        let mut counts = Run::new();
+        let mut counts = PageSums::new();
         let wanted = sums.ended.len().min(slots);
         for page in 0..wanted.div_ceil(RUN) {
             let (first, count) = slots_of(page, wanted);
@@ -255,8 +255,8 @@ impl Sweep {
         Ok(true)
     }
 
-    /// Hands over the reports of servers that came since the last call, by slot. Of one slot there
-    /// may be one from each shard. What no server can mean (not finite, or negative) is left out.
+    /// Passes the server reports since the last call to `take`, by slot. There may be one report from
+    /// each shard for the same slot. Reports with a negative or infinite number or NaN are skipped.
     pub fn reports(&mut self, mut take: impl FnMut(u32, ServerLoad)) {
         let counters = &*self.counters;
         let slots = counters.slots();
@@ -283,7 +283,7 @@ impl Sweep {
                 };
                 fence(Acquire);
                 if value(SEQUENCE_A, Relaxed) != sequence {
-                    // It is being written: the total goes up once it is there.
+                    // A picker is writing it, and increases the total when it is done.
                     continue;
                 }
                 *seen = sequence;
@@ -295,7 +295,7 @@ impl Sweep {
         }
     }
 
-    /// The activity words: what they were when the counters were at least as they are read next.
+    /// The activity words. Counters that are read afterwards are at least as new as they.
     fn activity_now(&self) -> Result<[u32; MAX_SHARDS as usize], Punched> {
         if self.counters.words().at(CANARY_AT).load(Relaxed) == 0 {
             return Err(Punched { shard: 0 });
@@ -313,19 +313,19 @@ impl Sweep {
 
     fn visit(&mut self, sums: &mut [u32]) -> Result<u64, Punched> {
         let mut total = 0;
-        let (mut ended, mut started) = (Run::new(), Run::new());
+        let (mut ended, mut started) = (PageSums::new(), PageSums::new());
         for page in 0..sums.len().div_ceil(RUN) {
             let (first, count) = slots_of(page, sums.len());
             self.check_canaries(&[FLOW, EXTRA], page)?;
-            // Every shard's ends before any shard's starts: a request may start in one and end in
-            // another, and an end that is seen has a start that is seen.
+            // Reads the ends of all shards before the starts of any: a request may start in one shard
+            // and end in another. So the start of each end that is read is read, too.
             self.sum_flow(ENDED, EXTRA_ENDED, page, count, &mut ended);
             fence(Acquire);
             self.sum_flow(STARTED, EXTRA_STARTED, page, count, &mut started);
             let sums = &mut sums[first..][..count];
             let own = &mut self.in_flight[first..][..count];
             let flow = started.first(count).iter().zip(ended.first(count));
-            // Below the cap of 2^23 a page's sum fits.
+            // With a cap of 2^23 the sum of a page fits.
             let mut open_in_page = 0_u32;
             for ((sum, own), (started, ended)) in sums.iter_mut().zip(own).zip(flow) {
                 let open = started.wrapping_sub(*ended).cast_signed();
@@ -339,14 +339,14 @@ impl Sweep {
         Ok(total)
     }
 
-    /// Sums a field of the flow and its extra over the shards.
-    fn sum_flow(&self, field: Field, extra: Field, page: usize, count: usize, into: &mut Run) {
+    /// Sums a field of the flow, and its extra cost, over the shards.
+    fn sum_flow(&self, field: Field, extra: Field, page: usize, count: usize, into: &mut PageSums) {
         into.clear(count);
         self.add_shards(field, page, count, into);
         self.add_shards(extra, page, count, into);
     }
 
-    fn add_shards(&self, field: Field, page: usize, count: usize, into: &mut Run) {
+    fn add_shards(&self, field: Field, page: usize, count: usize, into: &mut PageSums) {
         for shard in self.using(field.kind) {
             let page = self.counters.kind_at(shard, field.kind) + page * PAGE;
             into.add(self.counters.words(), page + LINE + field.run * RUN, count);
@@ -365,8 +365,8 @@ impl Sweep {
         Ok(())
     }
 
-    /// The shards that use a kind of pages, as far as can be seen now. None begins to between a
-    /// check of the canaries and a sum but one whose canaries were set before.
+    /// The shards that use a kind of pages now. If another one begins to use it between a check of the
+    /// canaries and a sum, it has set its canaries before.
     fn using(&self, kind: usize) -> impl Iterator<Item = u32> {
         self.active().filter(move |&shard| self.block(shard, USED, Acquire) & (1 << kind) != 0)
     }
@@ -389,7 +389,7 @@ impl Sweep {
     }
 }
 
-/// The first slot of a page, and how many of the first `slots` it has.
+/// The first slot of a page, and how many of the first `slots` slots it has.
 fn slots_of(page: usize, slots: usize) -> (usize, usize) {
     let first = page * RUN;
     (first, RUN.min(slots - first))

@@ -1,4 +1,4 @@
-//! A service table as a reader has it: mapped, checked once, and read by words.
+//! A service table, for readers. It is mapped and checked once, then read word by word.
 
 #[cfg(not(loom))]
 use std::{io, os::fd::OwnedFd};
@@ -18,7 +18,7 @@ use crate::{
 
 use crate::{
     atomic::{Acquire, Relaxed, fence},
-    bank::address_of,
+    bank_codec::address_of,
     layout::{
         ASLEEP_AT, BANKS_AT, CELL_BASE, CELL_HOT_BASE, CELL_HOT_SLOPE, CELL_KNEE, CELL_LIMIT,
         CELL_SLOPE, CELL_WORDS, Capacity, DETACH_AFTER_AT, GENERATION_AT, HEARTBEAT_AT,
@@ -26,25 +26,25 @@ use crate::{
         RETRY_BUDGET_AT, SUPERSEDED_AT,
     },
     memory::Words,
-    plan::Plan,
+    pick_plan::Plan,
     reader::{self, Reading},
 };
 
-/// The load of a slot, as numbers that a score is made of: whatever the strategy, a score is
-/// `base + slope x own` below the knee, `hot_base + hot_slope x own` from it on.
+/// The load of a slot, as the coefficients of its score. With every strategy a score is
+/// `base + slope x own` below the knee, and `hot_base + hot_slope x own` from the knee on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cell {
-    /// The score with nothing of the caller's own.
+    /// The score while `own` is 0.
     pub base: f32,
-    /// What one request of the caller's own since the publication adds.
+    /// What each of the caller's own requests since the publication adds.
     pub slope: f32,
-    /// The `own` from which the slot is hot. `f32::MAX`: never.
+    /// The slot is hot from this `own` on. `f32::MAX`: never.
     pub knee: f32,
     /// `base` of a hot slot.
     pub hot_base: f32,
     /// `slope` of a hot slot.
     pub hot_slope: f32,
-    /// Picked only while `own` is below it. 0: closed, whatever `own` is.
+    /// The slot may be picked only while `own` is below it. 0 closes the slot for any `own`.
     pub limit: i32,
 }
 
@@ -84,8 +84,8 @@ impl Cell {
         }
     }
 
-    /// Whether it may be published: nothing negative, infinite or not a number. The limit may be
-    /// negative: the bound less what is in flight.
+    /// Whether it may be published: no number in it is negative, infinite or NaN. The limit may be
+    /// negative, because it is the bound minus what is in flight.
     pub fn is_sound(&self) -> bool {
         [self.base, self.slope, self.knee, self.hot_base, self.hot_slope]
             .iter()
@@ -93,18 +93,18 @@ impl Cell {
     }
 }
 
-/// A service table, read-only. It owns its mapping and is shared by all pickers of a process.
+/// A read-only service table. It owns its mapping. All pickers of a process share it.
 #[derive(Debug)]
 pub struct Table {
     words: Words,
     layout: Layout,
-    /// The last structure that was read: decoded once for all pickers, since it may be large.
+    /// The last structure that was read. It is decoded once for all pickers, since it may be large.
     latest: Mutex<Latest>,
     slots_only: AtomicBool,
 }
 
-/// The plan to pick by, and the generation that was looked at to know so. They differ where that
-/// generation could not be followed.
+/// The plan to use, and the last generation that was examined. The plan is older if that generation
+/// could not be used.
 #[derive(Clone, Debug)]
 pub(crate) struct Latest {
     pub(crate) examined: u32,
@@ -119,12 +119,12 @@ impl Table {
         Self { words, layout, latest, slots_only: AtomicBool::new(false) }
     }
 
-    /// Maps the table behind a descriptor that the agent handed over, read-only. The descriptor is
-    /// closed; the mapping stays. Sizes are taken from the header here, once, and held against the
-    /// size of the file.
+    /// Maps the table behind a descriptor that the agent sent, read-only. The descriptor is closed; the
+    /// mapping stays. The sizes are read from the header once, here, and checked against the size of the
+    /// file.
     ///
     /// # Errors
-    /// [`AttachError`]: it is no table, of another version, or not sealed as one.
+    /// [`AttachError`] if it is not a table, has another version, or lacks the seals of a table.
     #[cfg(not(loom))]
     pub fn from_fd(file: OwnedFd) -> Result<Arc<Self>, AttachError> {
         let header = AttachedHeader::open(&file, memory::TABLE_SEALS)?;
@@ -132,11 +132,11 @@ impl Table {
         Ok(Arc::new(Self::over(memory::map(&file, layout.words, false)?, layout)))
     }
 
-    /// A table over a copy of an image's bytes, for tests of other implementations' images and for
-    /// looking at one offline.
+    /// A table over a copy of an image's bytes. With it tests check images of other implementations, and
+    /// tools inspect an image offline.
     ///
     /// # Errors
-    /// [`AttachError`]: the bytes are no table, or not exactly one.
+    /// [`AttachError`] if the bytes are not exactly one table.
     #[cfg(not(loom))]
     pub fn from_image(image: &[u8]) -> Result<Arc<Self>, AttachError> {
         let (words, rest) = image.as_chunks::<4>();
@@ -153,8 +153,8 @@ impl Table {
         Ok(Arc::new(Self::over(header.words, layout)))
     }
 
-    /// Leaves the endpoints out of the structures that are read from now on. For a process that
-    /// knows by itself what is behind the slots, as the agent does; they are most of a structure.
+    /// Omits the endpoints from structures that are read from now on. This is for a process, such as the
+    /// agent, that knows the endpoints behind the slots already. Endpoints are most of a structure.
     pub fn read_slots_only(&self) {
         self.slots_only.store(true, Ordering::Relaxed);
     }
@@ -163,22 +163,22 @@ impl Table {
         self.slots_only.load(Ordering::Relaxed)
     }
 
-    /// What it has room for.
+    /// The capacity of the table.
     pub fn capacity(&self) -> Capacity {
         self.layout.capacity
     }
 
-    /// The generation of the structure that is current now; 0 before the first.
+    /// The generation of the current structure. 0 before the first one.
     pub fn generation(&self) -> u32 {
         self.load_acquire(GENERATION_AT)
     }
 
-    /// The number of the last publication of load; 0 before the first.
+    /// The number of the last publication of load. 0 before the first one.
     pub fn publication(&self) -> u32 {
         self.load_acquire(PUBLICATION_AT)
     }
 
-    /// Goes up with every sign of life of the agent, and also while it is asleep.
+    /// A counter that the agent increases while it lives, even while it is asleep.
     pub fn heartbeat(&self) -> u32 {
         self.load(HEARTBEAT_AT)
     }
@@ -198,12 +198,12 @@ impl Table {
         self.load(RETRY_BUDGET_AT)
     }
 
-    /// Whether the agent publishes nothing until it is woken.
+    /// Whether the agent sleeps. It then publishes nothing until a caller wakes it.
     pub fn asleep(&self) -> bool {
         self.load(ASLEEP_AT) != 0
     }
 
-    /// Whether another table has taken this one's place.
+    /// Whether another table has replaced this one.
     pub fn superseded(&self) -> bool {
         self.load(SUPERSEDED_AT) != 0
     }
@@ -216,7 +216,7 @@ impl Table {
         Some(SocketAddr::new(address_of(words), port))
     }
 
-    /// The load cell of a slot as it is now; `None` for a slot that the table does not have.
+    /// The current load cell of a slot. `None` for a slot that the table does not have.
     pub fn cell(&self, slot: u32) -> Option<Cell> {
         (slot < self.layout.capacity.slots).then(|| {
             let at = self.layout.cells + Layout::cell(slot);
@@ -224,8 +224,8 @@ impl Table {
         })
     }
 
-    /// The current plan, decoded. `None`: another thread is decoding it right now. A caller that
-    /// has an older one goes on with that; one that has none asks with `wait`.
+    /// The current plan, decoded. `None` while another thread decodes it: a caller with an older plan
+    /// then keeps that one. A caller without a plan sets `wait`.
     pub(crate) fn latest(&self, wait: bool) -> Option<Latest> {
         let mut latest = match self.latest.try_lock() {
             Ok(latest) => latest,
@@ -268,8 +268,8 @@ impl Table {
         self.words.at(at).load(Relaxed)
     }
 
-    /// A relaxed load and a fence: of memory that is mapped read-only, Rust promises no other
-    /// order of load to work.
+    /// A relaxed load and a fence. For memory that is mapped read-only, Rust guarantees no other
+    /// ordering of a load.
     fn load_acquire(&self, at: usize) -> u32 {
         let value = self.load(at);
         fence(Acquire);
@@ -277,55 +277,55 @@ impl Table {
     }
 }
 
-/// Why a descriptor was not attached.
+/// Why a descriptor or an image was refused.
 #[cfg(not(loom))]
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// The system's refusal.
+    /// The system refused.
     #[error("cannot map it: {0}")]
     Io(#[from] io::Error),
-    /// It does not begin as it should.
+    /// It does not begin with the magic number.
     #[error("it begins with {found:#010x}, not with {expected:#010x}")]
     Magic {
-        /// The first word, or the one in its place.
+        /// The word that stands in its place.
         found: u32,
-        /// What such a segment begins with.
+        /// The magic number.
         expected: u32,
     },
-    /// Of a layout that this build does not know.
+    /// This build does not know its version of the layout.
     #[error("its layout has version {found}; this build reads version {expected}")]
     Version {
-        /// In the header.
+        /// The version in the header.
         found: u32,
-        /// Known to this build.
+        /// The version that this build knows.
         expected: u32,
     },
-    /// The file is not as long as its header says.
+    /// The size of the file differs from what its header says.
     #[error("it has {found} bytes where its header asks for {expected}")]
     Size {
         /// Bytes of the file.
         found: u64,
-        /// Bytes that the header asks for.
+        /// Bytes according to the header.
         expected: u64,
     },
     /// The header asks for more than any segment may have.
     #[error("its header asks for more memory than any table may have")]
     TooLarge,
-    /// Counters with a number of shards that there can't be.
+    /// The counters have an impossible number of shards.
     #[error("its header says {found} shards; there can be 1, 2, 4 or 8")]
     Shards {
-        /// In the header.
+        /// The number in the header.
         found: u32,
     },
-    /// It could be changed under us.
+    /// It lacks seals, so another process could change it.
     #[error("it lacks the seals {missing}")]
     Unsealed {
-        /// Names of the seals.
+        /// The names of the missing seals.
         missing: String,
     },
 }
 
-/// A segment's first lines, mapped to be checked before the whole is.
+/// The header of a segment. It is mapped and checked before the whole segment is mapped.
 #[cfg(not(loom))]
 pub(crate) struct AttachedHeader {
     pub(crate) words: Words,
@@ -347,7 +347,7 @@ impl AttachedHeader {
         Ok(Self { words: memory::map(file, BANKS_AT, false)?, bytes })
     }
 
-    /// Holds the words at these offsets against `magic` and the version that this build knows.
+    /// Checks the words at these offsets against `magic` and the version that this build knows.
     pub(crate) fn expect_kind(&self, at: [usize; 2], magic: u32) -> Result<(), AttachError> {
         use crate::layout::VERSION;
         let [found, version] = at.map(|at| self.words.at(at).load(Relaxed));
@@ -361,7 +361,7 @@ impl AttachedHeader {
         Ok(())
     }
 
-    /// The layout of a table with this header.
+    /// The layout of the table that has this header.
     fn expect_table(&self) -> Result<Layout, AttachError> {
         self.expect_kind([MAGIC_AT, VERSION_AT], MAGIC)?;
         let capacity: [u32; 6] =

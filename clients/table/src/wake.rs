@@ -1,10 +1,10 @@
-//! Waking an agent that sleeps, with nothing between a caller's counters but a compiler fence.
+//! Wakes an agent that sleeps. A caller pays only for a compiler fence.
 //!
 //! A caller counts (a start, an end, a retry, a report), then loads the `asleep` word, and sends a
-//! message if it is set. On the processor that load may be done before the count is visible; the
-//! caller does not pay for a fence. The agent does, once per sleep: it sets the word, runs a barrier
-//! on every processor that runs a caller ([`barrier`]), and looks once more. Whatever a caller
-//! counted before the barrier is then seen by that look; whoever counts after it sees the word.
+//! message if it is set. The processor may do that load before the count is visible, because the
+//! caller runs no memory fence. The agent runs one instead, once per sleep: it sets the word, runs a
+//! barrier on every processor that runs a caller ([`barrier`]), and reads the counters once more. It
+//! then sees all counts from before the barrier. A caller that counts after the barrier sees the word.
 
 use std::{
     fmt, io,
@@ -18,12 +18,12 @@ use rustix::{
     thread::{MembarrierCommand, MembarrierQuery},
 };
 
-/// The client's end of whatever wakes the agent. Cheap to clone.
+/// The client's means to wake the agent. Cheap to clone.
 #[derive(Clone)]
-pub struct Waker(Means);
+pub struct Waker(Channel);
 
 #[derive(Clone)]
-enum Means {
+enum Channel {
     File { file: Arc<OwnedFd>, is_socket: bool },
     Call(Arc<dyn Fn() + Send + Sync>),
 }
@@ -32,7 +32,7 @@ impl Waker {
     /// Over a connected socket, an eventfd or a pipe.
     ///
     /// # Errors
-    /// The system's, of looking at the descriptor or of making one that is no socket non-blocking.
+    /// The system cannot examine the descriptor, or cannot make it non-blocking if it is not a socket.
     pub fn new(file: impl Into<Arc<OwnedFd>>) -> io::Result<Self> {
         let file = file.into();
         let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&*file)?.st_mode);
@@ -41,30 +41,30 @@ impl Waker {
             let flags = rustix::fs::fcntl_getfl(&*file)?;
             rustix::fs::fcntl_setfl(&*file, flags | rustix::fs::OFlags::NONBLOCK)?;
         }
-        Ok(Self(Means::File { file, is_socket }))
+        Ok(Self(Channel::File { file, is_socket }))
     }
 
-    /// Over a function, for callers in the agent's own process. Pickers call it with each thing that
-    /// they count while the agent sleeps.
+    /// Over a function, for callers in the agent's own process. Pickers call it for each count while the
+    /// agent sleeps.
     pub fn calling(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Means::Call(Arc::new(wake)))
+        Self(Channel::Call(Arc::new(wake)))
     }
 
-    /// Sends eight bytes, which is what an eventfd takes, without blocking. `false`: the other end
-    /// is gone. A message that finds no room counts as sent: the ones before it wake the agent.
+    /// Sends eight bytes, as an eventfd requires, without blocking. `false` if the other end is gone. A
+    /// message that finds no room counts as sent: the messages before it wake the agent.
     pub fn wake(&self) -> bool {
         let message = 1_u64.to_ne_bytes();
         let sent = match &self.0 {
-            Means::Call(wake) => {
+            Channel::Call(wake) => {
                 wake();
                 return true;
             }
-            Means::File { file, is_socket: true } => {
-                // A closed socket must not kill a caller that never heard of signals.
+            Channel::File { file, is_socket: true } => {
+                // A closed socket must not kill a caller by SIGPIPE.
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 rustix::net::send(file.as_fd(), &message, flags)
             }
-            Means::File { file, is_socket: false } => rustix::io::write(file.as_fd(), &message),
+            Channel::File { file, is_socket: false } => rustix::io::write(file.as_fd(), &message),
         };
         matches!(sent, Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::NOBUFS))
     }
@@ -73,19 +73,19 @@ impl Waker {
 impl fmt::Debug for Waker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Means::File { file, .. } => f.debug_tuple("Waker").field(file).finish(),
-            Means::Call(_) => f.write_str("Waker(a function)"),
+            Channel::File { file, .. } => f.debug_tuple("Waker").field(file).finish(),
+            Channel::Call(_) => f.write_str("Waker(a function)"),
         }
     }
 }
 
-/// Whose threads count.
+/// Which threads count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Those of this process alone. The barrier interrupts the processors that run one of them:
-    /// 0.4 to 0.7 us, on the machine where the other one took 10 to 23 ms.
+    /// Only threads of this process. The barrier interrupts the processors that run one of them. It took
+    /// 0.4 to 0.7 us on the machine where the other barrier took 10 to 23 ms.
     ThisProcess,
-    /// Any process that was handed the table. The barrier waits for a grace period of the kernel.
+    /// Threads of any process that has the table. The barrier waits for a grace period of the kernel.
     AllProcesses,
 }
 
@@ -94,10 +94,10 @@ pub enum Reach {
 #[error("membarrier is not available here: {0}")]
 pub struct BarrierUnavailable(io::Error);
 
-/// Whether [`barrier`] can be used here, from now on.
+/// Checks whether [`barrier`] works here, and prepares it.
 ///
 /// # Errors
-/// It can't, and why.
+/// Why it does not work.
 pub fn probe_barrier(reach: Reach) -> Result<(), BarrierUnavailable> {
     let known = rustix::thread::membarrier_query();
     let (wanted, register) = match reach {
@@ -127,8 +127,8 @@ pub fn barrier(reach: Reach) -> Result<(), BarrierUnavailable> {
     })
 }
 
-/// Loom knows no barrier over other threads. Together with a fence in each caller's own place (see
-/// [`before_asleep`]) this is what it comes to.
+/// Loom has no barrier over other threads. A fence here and one in each caller (see [`before_asleep`])
+/// have the same effect.
 #[cfg(loom)]
 pub fn barrier(_reach: Reach) -> Result<(), BarrierUnavailable> {
     #[cfg(not(no_wake_barrier))]
@@ -136,8 +136,8 @@ pub fn barrier(_reach: Reach) -> Result<(), BarrierUnavailable> {
     Ok(())
 }
 
-/// Between a count and the load of `asleep`. The processor may still swap the two: [`barrier`] makes
-/// up for that.
+/// Stands between a count and the load of `asleep`. The processor may still reorder the two, and
+/// [`barrier`] compensates for that.
 #[inline(always)]
 pub(crate) fn before_asleep() {
     #[cfg(not(loom))]

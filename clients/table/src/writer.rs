@@ -1,4 +1,4 @@
-//! The agent's end of a table: the one thread that writes it.
+//! Writes a table. Only the agent does this, with one thread.
 
 #[cfg(not(loom))]
 use std::{io, os::fd::OwnedFd};
@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     atomic::{Relaxed, Release, fence},
-    bank::{address_words, encode},
+    bank_codec::{address_words, encode},
     layout::{
         ASLEEP_AT, CAPACITY_AT, Capacity, DETACH_AFTER_AT, GENERATION_AT, HEARTBEAT_AT,
         LAST_RESORT_ADDRESS_AT, LAST_RESORT_PORT_AT, Layout, MAGIC, MAGIC_AT, PERIOD_AT,
@@ -18,7 +18,7 @@ use crate::{
     table::{Cell, Table},
 };
 
-/// Writes one table. There is one writer of a table, and one thread at a time that uses it.
+/// Writes one table. A table has one writer, which one thread uses at a time.
 #[derive(Debug)]
 pub struct TableWriter {
     table: Arc<Table>,
@@ -31,11 +31,10 @@ pub struct TableWriter {
 }
 
 impl TableWriter {
-    /// A table in a sealed memfd, to be handed to other processes. `name` appears in
-    /// `/proc/PID/maps`.
+    /// A table in a sealed memfd, for other processes. `name` appears in `/proc/PID/maps`.
     ///
     /// # Errors
-    /// The system's, and `InvalidInput` for a capacity beyond any table (1 GiB).
+    /// An error of the system, and `InvalidInput` for a capacity above that of any table (1 GiB).
     #[cfg(not(loom))]
     pub fn create(capacity: Capacity, name: &str) -> io::Result<Self> {
         use crate::memory;
@@ -45,8 +44,8 @@ impl TableWriter {
         Ok(Self { file: Some(file), ..Self::over(words, layout) })
     }
 
-    /// A table of this process alone, for tests and the simulator; panics for a capacity beyond
-    /// any table (1 GiB).
+    /// A table that only this process can access, for tests and the simulator. Panics for a capacity
+    /// above that of any table (1 GiB).
     pub fn on_heap(capacity: Capacity) -> Self {
         let layout = Layout::new(capacity).expect("a table has at most 1 GiB");
         Self::over(Words::on_heap(layout.words), layout)
@@ -70,26 +69,26 @@ impl TableWriter {
         }
     }
 
-    /// The table for readers in this process: they share the mapping.
+    /// The table, for readers in this process. They share the mapping.
     pub fn table(&self) -> Arc<Table> {
         Arc::clone(&self.table)
     }
 
-    /// A new descriptor of the table for another process, which can only read it.
+    /// A new read-only descriptor of the table, for another process.
     ///
     /// # Errors
-    /// The system's (`/proc` has to be mounted), and `Unsupported` for a table on the heap.
+    /// An error of the system (`/proc` has to be mounted), and `Unsupported` for a table on the heap.
     #[cfg(not(loom))]
     pub fn reader_fd(&self) -> io::Result<OwnedFd> {
         let file = self.file.as_ref().ok_or(io::ErrorKind::Unsupported)?;
         crate::memory::reopen_read_only(file)
     }
 
-    /// Publishes a structure as the next generation, whose number it gives back. The cells of new
-    /// slots have to be written before; a slot whose cell was never written is closed.
+    /// Publishes a structure as the next generation, and returns the number of that generation. Write
+    /// the cells of new slots first: a slot whose cell was never written is closed.
     ///
     /// # Errors
-    /// It does not fit, or no picker could follow it. Nothing was written then.
+    /// The structure does not fit, or no picker could use it. Then nothing was written.
     pub fn write_structure(&mut self, structure: &Structure) -> Result<u32, StructureError> {
         let runs = encode(structure, self.table.layout())?;
         Ok(self.write_runs(&runs))
@@ -98,8 +97,8 @@ impl TableWriter {
     fn write_runs(&mut self, runs: &[(usize, Vec<u32>)]) -> u32 {
         let generation = next_generation(self.generation);
         let bank = self.table.layout().bank_of(generation);
-        // No word of this bank may be seen before the generation that made it idle: a reader that
-        // sees one of them sees that generation too when it looks again, and discards its copy.
+        // No word of this bank may be visible before the generation that made the bank idle. A reader
+        // that sees such a word then also sees that generation in its check, and discards its copy.
         #[cfg(not(no_writer_fence))]
         fence(Release);
         for (offset, words) in runs {
@@ -112,10 +111,10 @@ impl TableWriter {
         generation
     }
 
-    /// Writes the load of a slot. It counts from now on for pickers that look; `publish` tells
-    /// them that what they added themselves is in it. A cell that is not sound (see
-    /// [`Cell::is_sound`]) or of a slot beyond the table is a mistake of the caller's: a debug
-    /// build panics, a release build leaves the cell as it was and counts it.
+    /// Writes the load of a slot. Picks that read the cell use it from now on. `publish` then tells the
+    /// pickers that the cell includes their own counts. A cell that is not sound (see
+    /// [`Cell::is_sound`]), or whose slot the table does not have, is a bug of the caller: a debug
+    /// build panics; a release build keeps the old cell and counts the error.
     pub fn write_cell(&mut self, slot: u32, cell: &Cell) {
         let layout = self.table.layout();
         if slot >= layout.capacity.slots || !cell.is_sound() {
@@ -134,8 +133,8 @@ impl TableWriter {
         self.refused_cells
     }
 
-    /// Tells readers that the cells are those of a new sweep: what they started and ended before
-    /// is in them. Gives back the publication's number.
+    /// Tells readers that the cells come from a new sweep, which includes what they started and ended
+    /// before. Returns the number of the publication.
     pub fn publish(&mut self) -> u32 {
         self.beat();
         self.publication = next_publication(self.publication);
@@ -143,36 +142,36 @@ impl TableWriter {
         self.publication
     }
 
-    /// A sign of life without a publication, for an agent that sleeps.
+    /// Increases the heartbeat without a publication, for an agent that sleeps.
     pub fn beat(&mut self) {
         self.heartbeat = self.heartbeat.wrapping_add(1);
         self.store(HEARTBEAT_AT, self.heartbeat);
     }
 
-    /// How often load is published, in microseconds.
+    /// Sets how often load is published, in microseconds.
     pub fn set_period_us(&mut self, period: u32) {
         self.store(PERIOD_AT, period);
     }
 
-    /// After how many microseconds without a publication callers detach.
+    /// Sets after how many microseconds without a publication callers detach.
     pub fn set_detach_after_us(&mut self, detach_after: u32) {
         self.store(DETACH_AFTER_AT, detach_after);
     }
 
-    /// How many retries a process may add, in thousandths of its requests.
+    /// Sets how many retries a process may add, in thousandths of its requests.
     pub fn set_retry_budget(&mut self, budget: u32) {
         self.store(RETRY_BUDGET_AT, budget);
     }
 
-    /// Says that nothing will be published until somebody wakes the agent, or that this is over.
-    /// Before sleeping the agent calls [`barrier`](crate::wake::barrier) and looks at all counters
-    /// once more.
+    /// Sets whether the agent sleeps: it then publishes nothing until a caller wakes it. After the agent
+    /// has set this it calls [`barrier`](crate::wake::barrier) and reads all counters once more. Only
+    /// then may it sleep.
     pub fn set_asleep(&mut self, asleep: bool) {
         self.store(ASLEEP_AT, u32::from(asleep));
     }
 
-    /// Says that another table has taken this one's place, and publishes the structure again as a
-    /// new generation: readers look at the flag when they notice a generation.
+    /// Marks the table as replaced by another one, and publishes the structure again as a new
+    /// generation: readers check the mark when they notice a generation.
     pub fn supersede(&mut self) {
         let words = self.table.words();
         words.at(SUPERSEDED_AT).store(1, Relaxed);
@@ -182,7 +181,7 @@ impl TableWriter {
         self.write_runs(&[(0, copy)]);
     }
 
-    /// Where requests go when the agent has been gone too long to trust any endpoint. To be set
+    /// Sets where requests go when the agent has been gone for too long to trust any endpoint. Call it
     /// before the table is handed out.
     pub fn set_last_resort(&mut self, address: Option<SocketAddr>) {
         let words = self.table.words();
@@ -195,30 +194,30 @@ impl TableWriter {
         }
     }
 
-    /// The generation and the publication that were written last, to go on from those of another
-    /// table (a picker of both then never takes one's number for the other's).
+    /// The last written generation and publication. The table that replaces this one continues from
+    /// them, so that a picker never confuses the numbers of the two.
     pub fn numbers(&self) -> (u32, u32) {
         (self.generation, self.publication)
     }
 
-    /// Goes on from these numbers instead of from 0. To be called before the first structure.
+    /// Continues from these numbers instead of from 0. Call it before the first structure.
     pub fn start_from(&mut self, generation: u32, publication: u32) {
         debug_assert_eq!(self.numbers(), (0, 0), "readers may be in the bank");
         self.generation = generation;
         self.publication = publication;
     }
 
-    /// The bytes of the table as they are now.
+    /// A copy of the table's current bytes.
     pub fn image(&self) -> Vec<u8> {
         let words = self.table.words();
         (0..words.len()).flat_map(|word| words.at(word).load(Relaxed).to_le_bytes()).collect()
     }
 
-    /// Puts an image in the place of the table's bytes, generation and publication last, and goes
-    /// on from its numbers: to replay what was recorded, as conformance tests do.
+    /// Replaces the table's bytes by an image, generation and publication last, and continues from the
+    /// image's numbers. Conformance tests use it to replay a recording.
     ///
     /// # Errors
-    /// [`AttachError`](crate::AttachError): it is no image of a table of this capacity.
+    /// [`AttachError`](crate::AttachError) if it is not an image of a table of this capacity.
     #[cfg(not(loom))]
     pub fn overwrite(&mut self, image: &[u8]) -> Result<(), crate::AttachError> {
         let other = Table::from_image(image)?;
@@ -238,11 +237,11 @@ impl TableWriter {
         Ok(())
     }
 
-    /// Whether `structure` would fit into a table of `capacity`, so that a larger one can be made
-    /// before anything is written.
+    /// Checks whether `structure` would fit into a table of `capacity`, so that the agent can make a
+    /// larger table before it writes anything.
     ///
     /// # Errors
-    /// What there is too much of, or what is wrong with it.
+    /// What exceeds the capacity, or what is wrong with the structure.
     pub fn fits(structure: &Structure, capacity: Capacity) -> Result<(), StructureError> {
         let layout = Layout::new(capacity).ok_or(CapacityExceeded {
             what: "words",

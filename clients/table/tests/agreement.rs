@@ -1,4 +1,4 @@
-//! The picker that ships agrees with the format's page, on any table and any sequence of requests.
+//! The real picker agrees with the format's specification, on any table and any sequence of requests.
 #![cfg(not(loom))]
 
 mod arbitrary;

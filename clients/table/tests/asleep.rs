@@ -1,5 +1,5 @@
-//! Nobody counts while the agent sleeps without waking it, a start or an end. (Many more rounds belong
-//! to the agent's own tests.)
+//! Each start or end that a caller counts while the agent sleeps wakes the agent. (`pointsman bench idle`
+//! runs many more rounds.)
 #![cfg(not(any(loom, miri)))]
 // The test decides how long it runs.
 #![allow(clippy::disallowed_methods)]

@@ -1,4 +1,4 @@
-//! Tables and counters as other processes get them: by descriptor.
+//! Attaching to tables and counters by descriptor, as other processes do.
 #![cfg(not(any(loom, miri)))]
 
 use std::{

@@ -1,6 +1,6 @@
-//! The orders of memory, by exhaustion: each model runs every interleaving, with every value that
-//! a load may see, of the code that ships. `loom.sh` runs them, and shows that they fail when an
-//! order that they are about is taken away.
+//! Exhaustive tests of the memory orderings: each model runs the real code in every interleaving, with
+//! every value that a load may see. `loom.sh` runs the models, and shows that a model fails when one of
+//! its orderings is removed.
 #![cfg(loom)]
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const CAPACITY: Capacity =
 
 fn model(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    // Every known failure of these needs two switches at most where none has to happen.
+    // Each known failure of these needs at most two preemptions.
     builder.preemption_bound = Some(3);
     builder.check(run);
 }
@@ -31,7 +31,7 @@ fn open() -> Cell {
     Cell { slope: 1.0, ..Cell::default() }
 }
 
-/// A structure of which every part says the same number.
+/// A structure in which each part has the same number.
 fn marked(mark: u32) -> Structure {
     Structure { ring: vec![mark, mark], ..Structure::default() }
 }
@@ -84,7 +84,7 @@ fn the_cell_of_a_new_slot_is_seen_with_the_generation_that_names_it() {
     });
 }
 
-/// A pick that takes its own requests to be in the published load finds them there.
+/// If a pick takes its own requests as included in the published load, they are included.
 #[test]
 fn the_load_of_a_publication_is_seen_with_its_number() {
     model(|| {
@@ -126,7 +126,7 @@ fn an_end_is_never_seen_without_its_start() {
             handed_over.store(true, Release);
         });
         let ending = thread::spawn(move || {
-            // Something else that makes the sweep look into this shard.
+            // Another change makes the sweep read this shard.
             ends.start(1, 1);
             if received.load(Acquire) {
                 ends.end(0, 1, pointsman_table::Outcome::Success, None);
@@ -140,7 +140,7 @@ fn an_end_is_never_seen_without_its_start() {
     });
 }
 
-/// The same for the sum that a detached picker goes by.
+/// The same for the sum that a detached picker uses.
 #[test]
 fn the_processs_own_sum_is_never_negative() {
     model(|| {
@@ -165,7 +165,7 @@ fn the_processs_own_sum_is_never_negative() {
     });
 }
 
-/// What a thread counted last is found by a sweep that begins after it, whatever was seen before.
+/// A sweep that begins after the last count of a thread finds that count, whatever it read before.
 #[test]
 fn a_sweep_that_sees_activity_sees_what_was_counted() {
     model(|| {

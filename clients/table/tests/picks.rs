@@ -1,4 +1,4 @@
-//! What a pick does, rule by rule, on a heap.
+//! The rules of a pick, one by one, on tables on the heap.
 #![cfg(not(loom))]
 
 use std::sync::Arc;

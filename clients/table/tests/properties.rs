@@ -1,4 +1,4 @@
-//! What holds for any table, sound or not.
+//! Properties that hold for any table, valid or not.
 #![cfg(not(loom))]
 
 mod arbitrary;

@@ -1,5 +1,5 @@
-//! Real processes over one table: a writer that never rests, callers that are killed in the middle
-//! of whatever they do, and some that do what they should not.
+//! Real processes share one table: a writer that never pauses, callers that are killed at any moment, and
+//! callers that misbehave.
 #![cfg(not(any(loom, miri)))]
 // The test decides how long it runs.
 #![allow(clippy::disallowed_methods)]
@@ -180,7 +180,7 @@ fn a_process_cannot_change_the_table_or_the_size_of_its_counters() {
     assert!(process.child.wait().unwrap().success());
 }
 
-/// Not a test of its own: what the children of the others run.
+/// Not a test: the child processes of the others run it.
 #[test]
 fn a_child_does_its_part() {
     let Ok(role) = env::var("STRESS_ROLE") else { return };

@@ -1,4 +1,4 @@
-//! What the agent finds in counters.
+//! What a sweep finds in counters.
 #![cfg(not(loom))]
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The conformance vectors are what their generator makes, and the picker that ships reproduces
-//! them, from the files alone, as an implementation in another language has to.
+//! The conformance vectors are what their generator makes. The real picker reproduces them from the files
+//! alone, as an implementation in another language has to.
 #![cfg(not(any(loom, miri)))]
 
 mod cases;

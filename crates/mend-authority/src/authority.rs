@@ -1,12 +1,12 @@
-//! What `http` takes for an authority, and making one of what it refuses.
+//! Checks whether `http` accepts an authority, and mends one that it refuses.
 
 use http::uri::Authority;
 
-/// Puts a stand-in for every character that keeps `text` from being an authority, and says whether
-/// it is one now. One that is already stays as it is, and so does an empty one: it has nothing that
-/// could be changed.
+/// Replaces each character that makes `http` refuse `text` as an authority. Returns whether `text` is a
+/// valid authority now. A valid one does not change. An empty one does not change either, because it
+/// has nothing to replace.
 pub(crate) fn mend(text: &mut [u8], stand_in: impl Fn(u8) -> u8) -> bool {
-    // These are refused only for where they stand: they go when the others' going was not enough.
+    // `http` refuses these only in some places. They are replaced if replacing the others was not enough.
     let structure = b":@[]".as_slice();
     for kept in [structure, b""] {
         if accepted(text) {
@@ -19,8 +19,8 @@ pub(crate) fn mend(text: &mut [u8], stand_in: impl Fn(u8) -> u8) -> bool {
     accepted(text)
 }
 
-/// Whether `http` takes it. `http` is asked itself, so that this can't fall behind its rules; but
-/// it copies what it accepts, so it is not asked about a host, with or without a port.
+/// Whether `http` accepts it. This calls `http`, so that its rules always apply. But `http` copies what it
+/// accepts, so a plain host, with or without a port, is accepted without a call.
 fn accepted(text: &[u8]) -> bool {
     let mut others = text.iter().filter(|c| !anywhere(**c));
     match (others.next(), others.next()) {
@@ -29,8 +29,8 @@ fn accepted(text: &[u8]) -> bool {
     }
 }
 
-/// The characters of a host's name (RFC 3986, section 3.2.2: unreserved and sub-delims), which an
-/// authority may have in any place.
+/// The characters of a host name (RFC 3986, section 3.2.2: unreserved and sub-delims). An authority may
+/// have them in any place.
 fn anywhere(c: u8) -> bool {
     c.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&c)
 }

@@ -1,19 +1,19 @@
-//! Header blocks (RFC 7541, section 6): finds every `:authority` literal of one.
+//! Header blocks (RFC 7541, section 6): finds each `:authority` literal in one.
 //!
-//! No dynamic table is kept, since none is needed: a literal is mended before the peer's decoder
-//! sees it, so what the decoder indexes, and what is later referred to, is the mended one.
+//! No dynamic table is needed: a literal is mended before the server's decoder sees it. So the decoder
+//! adds the mended literal to its table, and later references mean the mended one.
 
 use crate::{authority, huffman};
 
 const NAME: &[u8] = b":authority";
 const HUFFMAN_NAME: &[u8] = &[0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f];
 
-/// Mends every `:authority` literal of a block, up to its end or to where it is malformed.
+/// Mends each `:authority` literal of a block, up to its end or to the first malformed place.
 pub(crate) fn mend(mut block: &mut [u8]) {
     while mend_first(&mut block).is_some() {}
 }
 
-/// Takes a representation off the front, and mends it.
+/// Takes a field representation off the front, and mends it.
 fn mend_first(block: &mut &mut [u8]) -> Option<()> {
     let (literal, prefix) = match block.first()? {
         0x80.. => (false, 7),      // a field of a table
@@ -24,7 +24,7 @@ fn mend_first(block: &mut &mut [u8]) -> Option<()> {
     let index = integer(block, prefix)?;
     if literal {
         let authority = match index {
-            // C-core writes the name out where it could have used the static table.
+            // C-core writes the name as a literal, although the static table has it.
             0 => string(block)?.is_authority(),
             // The static table's first entry.
             _ => index == 1,
@@ -37,14 +37,14 @@ fn mend_first(block: &mut &mut [u8]) -> Option<()> {
     Some(())
 }
 
-/// Takes an integer (section 5.1), which is a representation's first `prefix` bits, and more.
+/// Takes an integer (section 5.1). It begins with `prefix` bits of the first octet.
 fn integer(block: &mut &mut [u8], prefix: u8) -> Option<usize> {
     let most = (1 << prefix) - 1;
     let first = usize::from(*block.split_off_first_mut()?) & most;
     if first < most {
         return Some(first);
     }
-    // h2 takes no more octets than these, and nobody has a use for more.
+    // h2 accepts no more octets than these, and no client needs more.
     let mut sum = first;
     for shift in [0, 7, 14, 21] {
         let octet = *block.split_off_first_mut()?;
@@ -63,7 +63,7 @@ fn string<'a>(block: &mut &'a mut [u8]) -> Option<Text<'a>> {
     block.split_off_mut(..length).map(text)
 }
 
-/// A string, as it is encoded.
+/// An encoded string.
 enum Text<'a> {
     Raw(&'a mut [u8]),
     Huffman(&'a mut [u8]),

@@ -1,4 +1,4 @@
-//! What tonic asks of a connection it serves: the stream's own answer.
+//! tonic's trait for connections that it serves. It passes calls on to the inner stream.
 
 use tonic::transport::server::Connected;
 

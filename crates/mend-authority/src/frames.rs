@@ -1,4 +1,4 @@
-//! Frames (RFC 9113, section 4): finds every header block of a connection.
+//! Frames (RFC 9113, section 4): finds each header block of a connection.
 
 use std::iter;
 
@@ -15,33 +15,33 @@ const PRIORITY: u8 = 0x20;
 
 /// The octets of a frame's head.
 const HEAD: usize = 9;
-/// The octets of what PRIORITY brings into a HEADERS frame.
+/// The octets that the PRIORITY flag adds to a HEADERS frame.
 const PRIORITY_FIELDS: usize = 5;
 
-/// A header block that takes more octets, with its frames' heads, passes as it is. hyper takes
-/// blocks of up to 16 KiB unless told otherwise, and gRPC sends no more than half of that.
+/// A header block with more octets than this, including the heads of its frames, passes unchanged. By
+/// default hyper accepts blocks of up to 16 KiB, and gRPC sends at most half of that.
 pub(crate) const LONGEST: usize = 64 * 1024;
 
-/// Where in a connection we are.
+/// The position in a connection.
 #[derive(Debug)]
 pub(crate) enum Frames {
-    /// So many octets of the preface have been seen.
+    /// In the preface, after this many of its octets.
     Preface(usize),
-    /// So many octets `passing` are of no concern, and then a frame begins. If a header block begins
-    /// there, `walked` octets have been seen that are whole frames of it, and not its last one.
+    /// The next `passing` octets pass unchanged, then a frame begins. If a header block begins there,
+    /// `walked` octets of it have been seen: whole frames, without its last one.
     ///
-    /// `begun` frames have begun so far, those of one block counted as one; `open` is whether the
-    /// last of them is the part of a block that passed without its end.
+    /// `begun` counts the frames that have begun; those of one block count as one. `open` is set if the
+    /// last of them is a part of a block that passed without its end.
     Begun { passing: usize, walked: usize, begun: u64, open: bool },
-    /// This is not HTTP/2, or at its end.
+    /// The connection is not HTTP/2, or has ended.
     Other,
 }
 
-/// How far a walk came.
+/// The result of a walk over octets.
 pub(crate) struct Walk {
-    /// The octets that can be passed on.
+    /// How many octets can be passed on.
     pub(crate) done: usize,
-    /// How many more are needed, at least, to pass on the rest; 0 if there is no rest.
+    /// How many more octets are needed at least to pass on the rest. 0 if there is no rest.
     pub(crate) lacks: usize,
 }
 
@@ -50,8 +50,8 @@ impl Frames {
         Frames::Preface(0)
     }
 
-    /// Mends the header blocks that are whole. The octets behind [`Walk::done`] have to come again
-    /// at the front of the next walk, with those that were lacking behind them.
+    /// Mends the complete header blocks. The next walk has to begin with the octets after [`Walk::done`],
+    /// followed by the octets that were missing.
     pub(crate) fn walk(&mut self, octets: &mut [u8]) -> Walk {
         let mut done = self.preface(octets);
         let Frames::Begun { passing, walked, begun, open } = self else {
@@ -88,7 +88,8 @@ impl Frames {
         }
     }
 
-    /// Which frame or header block is begun and not finished, where more of it is `held` or none.
+    /// The number of the frame or header block that has begun and not ended. `held`: whether octets of it
+    /// are held back.
     pub(crate) fn unfinished(&self, held: bool) -> Option<u64> {
         match *self {
             Frames::Begun { begun, .. } if held => Some(begun + 1),
@@ -97,7 +98,7 @@ impl Frames {
         }
     }
 
-    /// How many octets belong to the preface.
+    /// How many of the octets belong to the preface.
     fn preface(&mut self, octets: &[u8]) -> usize {
         let Frames::Preface(seen) = *self else { return 0 };
         let wanted = &PREFACE[seen..];
@@ -113,7 +114,7 @@ impl Frames {
     }
 }
 
-/// Mends the header block of frames that have the whole of one.
+/// Mends a header block, given all its frames.
 fn mend(frames: &mut [u8]) {
     if Head::of(frames).is_some_and(|head| HEAD + head.length == frames.len()) {
         return fragments(frames).for_each(block::mend);
@@ -127,7 +128,7 @@ fn mend(frames: &mut [u8]) {
     }
 }
 
-/// What each frame has of the header block.
+/// The part of the header block in each frame.
 fn fragments(mut frames: &mut [u8]) -> impl Iterator<Item = &mut [u8]> {
     iter::from_fn(move || {
         let head = Head::of(frames)?;
@@ -149,7 +150,7 @@ impl Head {
         Some(Head { length, kind, flags })
     }
 
-    /// Of a frame's payload, the header block's part. `None` if there is more padding than payload.
+    /// The header block's part of a frame's payload. `None` if there is more padding than payload.
     fn fragment<'a>(&self, mut payload: &'a mut [u8]) -> Option<&'a mut [u8]> {
         if self.kind == HEADERS && self.flags & PADDED != 0 {
             let padding = usize::from(*payload.split_off_first_mut()?);

@@ -1,14 +1,14 @@
 //! Huffman-coded literals: the code of RFC 7541, appendix B, and mending within it.
 //!
-//! The encoded length must not change, since it stands before the literal, and neither may the
-//! decoded one, by which both ends count how full their dynamic tables are (section 4.1). So a
-//! character can only give way to one whose code has as many bits.
+//! The encoded length must not change, because it stands before the literal. The decoded length must not
+//! change either, because both ends compute the size of their dynamic tables from it (section 4.1). So a
+//! character can only be replaced by one whose code has the same length.
 
 use crate::authority;
 
-/// The code's lengths in bits, each with the octets that have it. The code is canonical: codes of a
-/// length count up in the order of their octets, and the next length goes on from there. Of 30 ones
-/// is the end of a string, which no literal contains.
+/// The lengths of codes in bits, each with the octets that have it. The code is canonical: the codes of
+/// a length increase in the order of their octets, and the codes of the next length continue from there.
+/// 30 ones mark the end of a string, which no literal contains.
 #[rustfmt::skip]
 const OCTETS: [(u32, &[u8]); 21] = [
     (5, b"012aceiost"),
@@ -37,7 +37,7 @@ const OCTETS: [(u32, &[u8]); 21] = [
     (30, b"\n\r\x16"),
 ];
 
-/// The same by octet: its code, and the code's length.
+/// For each octet its code, and the length of the code.
 const CODES: [(u32, u32); 256] = {
     let mut codes = [(0, 0); 256];
     let (mut row, mut code, mut before) = (0, 0, 0);
@@ -56,15 +56,15 @@ const CODES: [(u32, u32); 256] = {
     codes
 };
 
-/// For each length that has one, a character that an authority may have in any place.
+/// For each code length a character that an authority may have in any place, if there is one.
 const STAND_INS: [(u32, u8); 7] =
     [(5, b'0'), (6, b'-'), (7, b'x'), (8, b'X'), (10, b'!'), (11, b'+'), (13, b'~')];
 
-/// A literal of more characters stays as it is. The path of a socket has 108 at most, and three
-/// times as many where all of them are percent-encoded.
+/// A literal with more characters does not change. The path of a socket has at most 108, and three times
+/// as many if all of them are percent-encoded.
 const LONGEST: usize = 512;
 
-/// Mends an `:authority` that is Huffman-coded. One that is malformed stays as it is.
+/// Mends a Huffman-coded `:authority`. A malformed one does not change.
 pub(crate) fn mend(value: &mut [u8]) {
     let mut buffer = [0; LONGEST];
     let Some(text) = decode(value, &mut buffer) else { return };
@@ -73,7 +73,7 @@ pub(crate) fn mend(value: &mut [u8]) {
     }
 }
 
-/// The characters of `value`, in `buffer`.
+/// Decodes `value` into `buffer`.
 fn decode<'a>(value: &[u8], buffer: &'a mut [u8]) -> Option<&'a mut [u8]> {
     let bits = value.len() * 8;
     let (mut at, mut count) = (0, 0);
@@ -84,21 +84,21 @@ fn decode<'a>(value: &[u8], buffer: &'a mut [u8]) -> Option<&'a mut [u8]> {
                 at += length as usize;
                 count += 1;
             }
-            // Padding is less than an octet, and all ones (section 5.2).
+            // Padding is shorter than an octet, and all ones (section 5.2).
             None if bits - at < 8 => return buffer.get_mut(..count),
             _ => return None,
         }
     }
 }
 
-/// The 32 bits from bit `at` on; beyond the end ones, as the padding is.
+/// The 32 bits from bit `at` on. Bits beyond the end are ones, like the padding.
 fn window(value: &[u8], at: usize) -> u32 {
     let octet = |i| u64::from(*value.get(at / 8 + i).unwrap_or(&0xff));
     let bits = (0..5).fold(0, |bits, i| bits << 8 | octet(i));
     (bits >> (8 - at % 8)) as u32
 }
 
-/// The octet whose code the window begins with, and the code's length. `None` if it is no octet's.
+/// The octet whose code begins the window, and the length of that code. `None` if no octet has it.
 fn first(window: u32) -> Option<(u8, u32)> {
     let mut codes = 0;
     for (length, octets) in OCTETS {
@@ -111,15 +111,15 @@ fn first(window: u32) -> Option<(u8, u32)> {
     None
 }
 
-/// A character with a code of the same length, where there is one.
+/// A character with a code of the same length, if there is one.
 fn stand_in(octet: u8) -> u8 {
     let (_, length) = CODES[usize::from(octet)];
     STAND_INS.iter().find(|(known, _)| *known == length).map_or(octet, |(_, stand_in)| *stand_in)
 }
 
-/// Makes it any authority of as many characters that takes as many octets: what is left for a text
-/// with a character that has no stand-in, such as `#`, `{` or one that is not ASCII. There is none
-/// if its characters take more than 13 bits each.
+/// Replaces the whole text by some authority of the same length in characters and octets. This is for a
+/// text with a character that cannot be replaced alone, such as `#`, `{` or one that is not ASCII. There
+/// is no such authority if the characters take more than 13 bits each.
 fn fill(text: &mut [u8], octets: usize) -> bool {
     let shortest = STAND_INS[0].0 as usize;
     let mut spare = octets * 8 - text.len() * shortest;
@@ -135,7 +135,7 @@ fn fill(text: &mut [u8], octets: usize) -> bool {
     spare < 8
 }
 
-/// Writes the text over a value of the same length.
+/// Encodes the text over a value of the same length.
 fn encode(text: &[u8], value: &mut [u8]) {
     let (mut bits, mut count) = (0_u64, 0);
     let mut octets = value.iter_mut();

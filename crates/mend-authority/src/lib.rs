@@ -3,12 +3,12 @@
 //! # The code
 //!
 //! In reading order:
-//! - `stream`: the adapter, [`Mended`]; what it holds back, and when.
-//! - `frames`: from the connection's first octet to each header block.
-//! - `block`: from a header block to each `:authority` literal.
-//! - `authority`: which characters of one go.
+//! - `stream`: the adapter, [`Mended`]. It decides what to hold back, and when.
+//! - `frames`: finds each header block, from the connection's first octet on.
+//! - `block`: finds each `:authority` literal of a header block.
+//! - `authority`: replaces the characters that `http` refuses.
 //! - `huffman`: the same for a literal that is Huffman-coded.
-//! - `connected`: the adapter as tonic wants it, with the feature `tonic`.
+//! - `connected`: tonic's trait for the adapter, with the feature `tonic`.
 
 #![forbid(unsafe_code)]
 

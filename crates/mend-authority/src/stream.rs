@@ -1,4 +1,4 @@
-//! The adapter: a stream whose read side is mended.
+//! The adapter: a stream that mends what is read from it.
 
 use std::{
     io::{self, IoSlice},
@@ -10,50 +10,50 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::frames::Frames;
 
-/// How much room is made at a time for what a peer has announced, but not sent yet.
+/// How much memory is allocated at a time for octets that a peer has announced but not sent yet.
 const STEP: usize = 4096;
 
-/// An accepted stream. What is read from it has authorities that `http` accepts; what is written to
-/// it passes as it is.
+/// An accepted stream. What is read from it has authorities that `http` accepts. What is written to it
+/// passes unchanged.
 #[derive(Debug)]
 pub struct Mended<T> {
     stream: T,
     frames: Frames,
-    /// A header block, or a frame's head, that a read cut off: what came of it, until the rest has.
-    /// Nobody can make use of half a one, so nobody waits for this.
+    /// The beginning of a header block, or of a frame's head, whose rest has not arrived yet. The server
+    /// cannot use a part of one, so holding it delays nothing.
     held: Vec<u8>,
-    /// How many octets `held` still lacks, at least.
+    /// How many octets `held` still needs at least.
     lacks: usize,
-    /// How much of `held` was passed on, once it lacks nothing.
+    /// How much of `held` was passed on, once it is complete.
     passed: usize,
 }
 
 impl<T> Mended<T> {
-    /// Adapts a stream of which nothing has been read.
+    /// Adapts a stream from which nothing has been read yet.
     pub fn new(stream: T) -> Self {
         Mended { stream, frames: Frames::new(), held: Vec::new(), lacks: 0, passed: 0 }
     }
 
-    /// The stream itself: who the peer is, say.
+    /// The inner stream, for example to ask for the peer.
     pub fn get_ref(&self) -> &T {
         &self.stream
     }
 
-    /// The number of the frame that has begun and is not finished, or of the header block, when a
-    /// read has to wait for the rest of it: nothing of the whole connection goes on until then. h2
-    /// waits for that for ever. `None` between two, and where this is not HTTP/2.
+    /// The number of the frame or header block that has begun and not ended, while a read waits for its
+    /// rest. The whole connection waits with it, and h2 has no limit for this wait. `None` between two
+    /// frames, and if the connection is not HTTP/2.
     pub fn unfinished(&self) -> Option<u64> {
         self.frames.unfinished(!self.held.is_empty())
     }
 
-    /// Bytes that are kept back until the rest of what they belong to has come.
+    /// How many bytes are held back until the rest of their frame or header block has arrived.
     pub fn held(&self) -> usize {
         self.held.len() - self.passed
     }
 }
 
 impl<T: AsyncRead + Unpin> Mended<T> {
-    /// Reads what can be passed on as it comes, and holds the rest.
+    /// Reads, passes on what can be passed on at once, and holds the rest.
     fn poll_fresh(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -65,7 +65,7 @@ impl<T: AsyncRead + Unpin> Mended<T> {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads no more than what is lacking, so that all that is held is passed on together.
+    /// Reads at most the missing octets, so that everything that is held can be passed on together.
     fn poll_lacking(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let before = self.held.len();
         self.held.resize(before + self.lacks.min(STEP), 0);
@@ -75,7 +75,7 @@ impl<T: AsyncRead + Unpin> Mended<T> {
         self.held.truncate(before + count);
         ready!(polled)?;
         if count == 0 {
-            // The end: what is held will never be whole.
+            // The end of the stream: what is held will never be complete.
             self.frames = Frames::Other;
         }
         self.lacks = self.frames.walk(&mut self.held).lacks;
@@ -88,7 +88,7 @@ impl<T: AsyncRead + Unpin> Mended<T> {
         buf.put_slice(&rest[..count]);
         self.passed += count;
         if self.passed == self.held.len() {
-            // Cuts are rare: a connection that had one should not keep the memory.
+            // Cut reads are rare, so a connection should not keep the memory.
             self.held = Vec::new();
             self.passed = 0;
         }

@@ -1,54 +1,55 @@
-//! 20 endpoints with 4 workers each at 80% load: all alike, or one of them three times slower.
+//! 20 endpoints with 4 workers each at 80% load: all equal, or one of them three times slower.
 
 use std::{fmt, time::Duration};
 
-use super::{Effort, Job, mean, p99, paired, run_jobs};
+use super::jobs::{Effort, Job, mean, p99, paired, run_jobs};
 use crate::{
     bench::report::{Goal, Report, Row},
     sim::{
         Nanos,
-        arm::{Arm, Pointsman},
+        arm::Arm,
         arrivals::Arrivals,
         outcome::Outcome,
+        pointsman::PointsmanSetup,
         queue::MILLISECOND,
-        scenario::{Caller, Scenario, Work},
+        scenario::{CallerSpec, Scenario, Work},
         server::Backend,
     },
 };
 
-/// How many there are.
-pub const ENDPOINTS: usize = 20;
-/// Of each endpoint.
-pub const WORKERS: usize = 4;
-/// Of the capacity that is there.
-pub const LOAD: f64 = 0.8;
-/// The slow endpoint, by this factor.
-pub const SLOWER: Nanos = 3;
+/// The number of endpoints.
+pub(super) const ENDPOINTS: usize = 20;
+/// The workers of each endpoint.
+pub(super) const WORKERS: usize = 4;
+/// The load, as a part of the capacity.
+pub(super) const LOAD: f64 = 0.8;
+/// The slow endpoint is slower by this factor.
+pub(super) const SLOWER: Nanos = 3;
 const SERVICES_MS: [Nanos; 3] = [1, 10, 100];
 
-/// Beyond this a p99 is no longer that of exact counts; random choice must be beyond it too.
+/// A p99 up to this ratio counts as that of exact counts. Random choice must exceed it.
 const WITHIN_EXACT: f64 = 1.08;
-/// From this service time on. Below, counts are older than the requests they count.
+/// Judged from this service time on. With shorter ones counts are older than the requests in them.
 const EXACT_FROM_MS: Nanos = 10;
-/// With a slow endpoint the p99 is at most this part of own counts only's.
-pub const OF_OWN_COUNTS_WITH_SLOW: f64 = 0.4;
+/// With a slow endpoint the p99 may be at most this part of the p99 with own counts only.
+pub(super) const OF_OWN_COUNTS_WITH_SLOW: f64 = 0.4;
 
 /// With these the standard error of a ratio is under 1%.
 const SEEDS: u64 = 5;
 const REQUESTS: usize = 300_000;
 
-/// Whether all endpoints are alike.
+/// Whether all endpoints are equal.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Shape {
-    /// They are.
+pub(super) enum Shape {
+    /// All are equal.
     Equal,
     /// One is slower.
     OneSlow,
 }
 
-/// Who calls.
+/// The calling processes.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Callers {
+pub(super) enum Callers {
     /// One process with 64 threads, which share counters.
     OneProcess,
     /// 50 processes of one thread each.
@@ -73,16 +74,21 @@ impl fmt::Display for Callers {
     }
 }
 
-/// The scenario of both this bench and of its real counterpart.
-pub fn scenario(service_ms: Nanos, shape: Shape, callers: Callers, effort: &Effort) -> Scenario {
+/// The scenario of this bench and of its counterpart with real processes.
+pub(super) fn scenario(
+    service_ms: Nanos,
+    shape: Shape,
+    callers: Callers,
+    effort: &Effort,
+) -> Scenario {
     let service = service_ms * MILLISECOND;
     let mut backends = vec![Backend { zone: 0, weight: 1, workers: WORKERS, service }; ENDPOINTS];
     if shape == Shape::OneSlow {
         backends[0].service *= SLOWER;
     }
     let callers = match callers {
-        Callers::OneProcess => vec![Caller { zone: 0, process: 0 }; 64],
-        Callers::Fifty => (0..50).map(|process| Caller { zone: 0, process }).collect(),
+        Callers::OneProcess => vec![CallerSpec { zone: 0, process: 0 }; 64],
+        Callers::Fifty => (0..50).map(|process| CallerSpec { zone: 0, process }).collect(),
     };
     let capacity: f64 = backends.iter().map(Backend::capacity).sum();
     Scenario {
@@ -95,10 +101,10 @@ pub fn scenario(service_ms: Nanos, shape: Shape, callers: Callers, effort: &Effo
     }
 }
 
-/// Long enough for the agent to have learnt the service time and planned by it.
+/// Long enough for the agent to learn the service time and to plan by it.
 const WARM_UP: Duration = Duration::from_secs(2);
 
-/// All four arms at one point.
+/// The outcomes of all four arms at one point.
 struct Point {
     service_ms: Nanos,
     shape: Shape,
@@ -110,14 +116,14 @@ struct Point {
 }
 
 /// Adds what was found to the report.
-pub fn run(effort: &Effort, report: &mut Report) {
+pub(super) fn run(effort: &Effort, report: &mut Report) {
     let mut places = Vec::new();
     for shape in [Shape::Equal, Shape::OneSlow] {
         for callers in [Callers::OneProcess, Callers::Fifty] {
             places.extend(SERVICES_MS.map(|service_ms| (service_ms, shape, callers)));
         }
     }
-    let arms = [Arm::Pointsman(Pointsman::default()), Arm::OwnCounts, Arm::Exact, Arm::Random];
+    let arms = [Arm::Pointsman(PointsmanSetup::default()), Arm::OwnCounts, Arm::Exact, Arm::Random];
     let jobs: Vec<Job> = places
         .iter()
         .flat_map(|&(service_ms, shape, callers)| {
@@ -171,7 +177,7 @@ impl Point {
         let mut random = row("p99 of random / exact counts", &self.random, &self.exact);
         let over_own = match self.shape {
             Shape::Equal => {
-                // A point that random choice passes proves nothing.
+                // A point at which random choice succeeds proves nothing.
                 random = random.goal(Goal::ratio_above(WITHIN_EXACT));
                 over_own.goal(Goal::ratio_below(1.0))
             }

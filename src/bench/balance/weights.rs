@@ -1,48 +1,50 @@
-//! Whether shares come out as the weights ask, however few requests are under way.
+//! Whether shares follow the weights, even with very few requests in flight.
 //!
-//! A closed loop: so many callers with one request each, and endpoints that never queue. Then an
-//! endpoint's part of the requests is its part of what is in flight, and only the pick decides it.
-//! With few requests a light endpoint is nearly always idle, and scores alone would give it far
-//! more than its part (a pair of 9:1 five times as much at two requests).
+//! This is a closed loop: each caller has one request, and endpoints never queue. Then an endpoint's
+//! share of the requests is its share of what is in flight, and only the pick decides it. With few
+//! requests a light endpoint is nearly always idle. Scores alone would then give it far more than its
+//! share: in a pair of 9:1, five times as much at two requests.
 
 use std::time::Duration;
 
-use super::{Effort, Job, run_jobs};
+use super::jobs::{Effort, Job, run_jobs};
 use crate::{
     bench::report::{Goal, Report, Row},
     sim::{
-        arm::{Arm, Pointsman},
+        arm::Arm,
         arrivals::Arrivals,
-        batch::Spread,
+        estimate::Estimate,
         outcome::Outcome,
+        pointsman::PointsmanSetup,
         queue::MILLISECOND,
-        scenario::{Caller, Scenario, Work},
+        scenario::{CallerSpec, Scenario, Work},
         server::Backend,
     },
 };
 
 const CONCURRENCIES: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 const SERVICE_MS: u64 = 10;
-/// Virtual time that is measured: 1,600 requests a second at 16 at a time, so that 4,200 of them
-/// should meet the lightest endpoint of 191: 1% of noise a seed, with three seeds.
+/// The virtual time that is measured. 16 callers send 1,600 requests a second, so the lightest endpoint,
+/// with 1 of 191, gets 4,200 of them. With three seeds that gives 1% of noise per seed.
 const MEASURED: Duration = Duration::from_secs(500);
-/// No more than this, where many are under way.
+/// The most requests, where many are in flight.
 const REQUESTS: usize = 1_000_000;
 const SEEDS: u64 = 3;
 
-/// Most that the share of any endpoint may miss what its weight asks, in % of all requests, from
-/// one at a time on.
+/// The most that the share of an endpoint may differ from its weight's, in % of all requests. It holds
+/// from one request at a time on.
 const OFF_AT_MOST: f64 = 2.0;
 
-/// From so many at a time the light one's part is judged by itself.
+/// From this many concurrent requests the light endpoint's share has a goal of its own.
 const JUDGED_FROM: usize = 16;
-/// From so many, strictly.
+/// From this many concurrent requests that goal is strict.
 const STRICT_FROM: usize = 64;
 
 struct Weights {
     name: &'static str,
     weights: Vec<u32>,
-    /// The light one may get so many times its part from [`JUDGED_FROM`] and [`STRICT_FROM`] on.
+    /// How many times its share the light endpoint may get, from [`JUDGED_FROM`] and from
+    /// [`STRICT_FROM`] on.
     at_most: [f64; 2],
 }
 
@@ -65,7 +67,7 @@ impl Weights {
         let requests = (MEASURED.as_secs_f64() * a_second) as usize;
         Scenario {
             backends: self.weights.iter().copied().map(backend).collect(),
-            callers: vec![Caller { zone: 0, process: 0 }; concurrency],
+            callers: vec![CallerSpec { zone: 0, process: 0 }; concurrency],
             arrivals: Arrivals::Closed,
             work: Work::Exponential,
             warm_up: effort.warm_up(Duration::from_secs(20)),
@@ -81,7 +83,7 @@ impl Weights {
         }
     }
 
-    /// How far the share of an endpoint is off at most, in % of all requests.
+    /// The largest difference of a share from its weight's, in % of all requests.
     fn off(&self, outcome: &Outcome) -> f64 {
         let all = f64::from(self.weights.iter().sum::<u32>());
         let off = (outcome.shares.iter().zip(&self.weights))
@@ -89,7 +91,7 @@ impl Weights {
         100.0 * off.fold(0.0, f64::max)
     }
 
-    /// The light one, and its part by the weights.
+    /// The index of the lightest endpoint, and its share by weight.
     fn light(&self) -> (usize, f64) {
         let (index, weight) =
             self.weights.iter().enumerate().min_by_key(|(_, w)| **w).expect("some endpoint");
@@ -98,7 +100,7 @@ impl Weights {
 }
 
 /// Adds what was found to the report.
-pub fn run(effort: &Effort, report: &mut Report) {
+pub(super) fn run(effort: &Effort, report: &mut Report) {
     let sets = grid();
     let concurrencies = effort.points(&CONCURRENCIES);
     let places: Vec<(&Weights, usize)> =
@@ -107,13 +109,13 @@ pub fn run(effort: &Effort, report: &mut Report) {
         .iter()
         .map(|(set, concurrency)| Job {
             scenario: set.scenario(*concurrency, effort),
-            arm: Arm::Pointsman(Pointsman::default()),
+            arm: Arm::Pointsman(PointsmanSetup::default()),
         })
         .collect();
     let outcomes = run_jobs(&jobs, effort.seeds(SEEDS));
     let off = (places.iter().zip(&outcomes))
         .map(|((set, concurrency), outcomes)| {
-            let off = Spread::of(outcomes.iter().map(|outcome| set.off(outcome)));
+            let off = Estimate::of(outcomes.iter().map(|outcome| set.off(outcome)));
             let name = format!("share furthest off, {}, {concurrency} at a time", set.name);
             Row::value(name, off.mean, "%")
                 .give_or_take(off.error)
@@ -130,8 +132,8 @@ pub fn run(effort: &Effort, report: &mut Report) {
         .zip(outcomes)
         .map(|((set, concurrency), outcomes)| {
             let (light, fair) = set.light();
-            let share = Spread::of(outcomes.iter().map(|o| o.shares[light]));
-            let ratio = Spread { mean: share.mean / fair, error: share.error / fair };
+            let share = Estimate::of(outcomes.iter().map(|o| o.shares[light]));
+            let ratio = Estimate { mean: share.mean / fair, error: share.error / fair };
             let row = Row::value(
                 format!("share of the light one, {}, {concurrency} at a time", set.name),
                 share.mean,

@@ -1,23 +1,24 @@
-//! What preferring the own zone costs in latency, and how much crosses nevertheless.
+//! What preferring the own zone costs in latency, and how many requests still cross zones.
 //!
-//! Three zones with as many callers each, and agents that see only their own zone's callers. The
-//! floor is the same agents with zones off: what the preference adds is the preference's own. Such
-//! agents see only a part of what an endpoint has in flight, and with zones on nearly all of it; so
-//! exact counts of all zones are printed as a second floor. The agents are not told how many
-//! workers an endpoint has.
+//! There are three zones with equally many callers. Agents know only the callers of their own zone. The
+//! floor is the same agents with zones off, so the ratio is the effect of the preference alone. Agents
+//! with zones off know only a part of what an endpoint has in flight; with zones on they know nearly
+//! all of it. So exact counts of all zones are printed as a second floor. The agents do not know how
+//! many workers an endpoint has.
 
 use std::time::Duration;
 
-use super::{Effort, Job, mean, p99, paired, run_jobs};
+use super::jobs::{Effort, Job, mean, p99, paired, run_jobs};
 use crate::{
     bench::report::{Goal, Report, Row},
     policy::{Policy, ZoneMode},
     sim::{
-        arm::{Arm, Pointsman},
+        arm::Arm,
         arrivals::Arrivals,
         outcome::Outcome,
+        pointsman::PointsmanSetup,
         queue::MILLISECOND,
-        scenario::{Caller, Scenario, Work},
+        scenario::{CallerSpec, Scenario, Work},
         server::Backend,
     },
 };
@@ -28,13 +29,13 @@ const WORKERS: [usize; 3] = [1, 4, 16];
 const LOADS: [f64; 3] = [0.5, 0.7, 0.85];
 /// In each zone.
 const CALLERS: usize = 16;
-/// At least, in each zone; each agent has one or more.
+/// The least number in each zone. Each agent has at least one.
 const PROCESSES: usize = 4;
 const SERVICE_MS: u64 = 10;
 
 const OVER_ZONE_BLIND: f64 = 1.15;
 
-/// How the grid is run for so many agents a zone.
+/// How the grid runs for a number of agents per zone.
 struct Fleet {
     agents: usize,
     judged: bool,
@@ -80,7 +81,7 @@ impl Place {
         let processes = PROCESSES.max(agents);
         let caller = |index| {
             let (zone, process) = (index % ZONES, index / ZONES % processes);
-            Caller { zone, process: zone * processes + process }
+            CallerSpec { zone, process: zone * processes + process }
         };
         Scenario {
             backends,
@@ -102,14 +103,14 @@ impl Place {
 }
 
 fn arm(zone: ZoneMode, agents: usize) -> Arm {
-    Arm::Pointsman(Pointsman {
+    Arm::Pointsman(PointsmanSetup {
         policy: Policy { zone, ..Policy::default() },
         agents_a_zone: agents,
     })
 }
 
 /// Adds what was found to the report.
-pub fn run(effort: &Effort, report: &mut Report) {
+pub(super) fn run(effort: &Effort, report: &mut Report) {
     for fleet in &FLEETS {
         fleet.run(effort, report);
     }

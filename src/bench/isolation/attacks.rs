@@ -1,5 +1,5 @@
-//! What one caller may try. Each attack goes on until it is dropped, and takes all that it can get:
-//! whoever is refused or hung up on tries again.
+//! The attacks of one caller. Each runs until it is dropped, and takes all that it can get: after a
+//! refusal or a closed connection it tries again.
 
 use std::{
     convert::Infallible, future::pending, io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc,
@@ -19,13 +19,13 @@ use tokio::{
 };
 
 use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, LIST, PICK, PREFACE, SETTINGS, frame};
-/// Bytes of a body that is never finished: one less than a request may have.
+/// Bytes of an unfinished body: one less than the limit of a request.
 const BODY: usize = (1 << 20) - 1;
-/// Bytes of a head that is never finished.
+/// Bytes of an unfinished head.
 const HEAD: usize = 390_000;
-/// Between two tries of one connection: many of them are enough for a full core.
-const AGAIN: Duration = Duration::from_millis(20);
-/// Whom to attack.
+/// The pause between two tries of one connection. With many connections this still fills a core.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// The agent to attack.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The agent's socket.
@@ -34,53 +34,53 @@ pub struct Target {
     pub admin: SocketAddr,
 }
 
-type Running = Pin<Box<dyn Future<Output = ()>>>;
+type AttackFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// One way to attack.
 #[derive(Debug)]
 pub struct Attack {
-    /// For people, and to choose it by.
+    /// The name in reports and for `--only`.
     pub name: &'static str,
-    begin: fn(Target) -> Running,
+    start: fn(Target) -> AttackFuture,
 }
 
-/// No attack: what a caller takes that keeps every processor busy and asks nothing.
+/// Not an attack: a caller that keeps all processors busy and calls nothing.
 pub const BUSY_LOOPS: Attack =
-    Attack { name: "busy loops that ask nothing", begin: |_| Box::pin(busy_loops()) };
+    Attack { name: "busy loops that ask nothing", start: |_| Box::pin(busy_loops()) };
 
-/// All of them; at last, all at once.
+/// All attacks. The last one runs all others at once.
 pub const ATTACKS: &[Attack] = &[
-    Attack { name: "bodies, HTTP/2", begin: |target| Box::pin(bodies(target, "/v1/pick", false)) },
-    Attack { name: "bodies, HTTP/1.1", begin: |target| Box::pin(bodies_http1(target)) },
-    Attack { name: "messages, unary", begin: |target| Box::pin(bodies(target, UNARY, true)) },
-    Attack { name: "messages, sessions", begin: |target| Box::pin(bodies(target, SESSION, true)) },
-    Attack { name: "heads, HTTP/1.1", begin: |target| Box::pin(heads(target)) },
-    Attack { name: "frames, HTTP/2", begin: |target| Box::pin(frames(target)) },
-    Attack { name: "open requests", begin: |target| Box::pin(open_requests(target)) },
-    Attack { name: "unread answers", begin: |target| Box::pin(unread(target, 1 << 20)) },
-    Attack { name: "unread answers, no window", begin: |target| Box::pin(unread(target, 1)) },
-    Attack { name: "connections", begin: |target| Box::pin(connections(target)) },
-    Attack { name: "admin heads", begin: |target| Box::pin(admin_heads(target)) },
-    Attack { name: "everything", begin: |target| Box::pin(everything(target)) },
+    Attack { name: "bodies, HTTP/2", start: |target| Box::pin(bodies(target, "/v1/pick", false)) },
+    Attack { name: "bodies, HTTP/1.1", start: |target| Box::pin(bodies_http1(target)) },
+    Attack { name: "messages, unary", start: |target| Box::pin(bodies(target, UNARY, true)) },
+    Attack { name: "messages, sessions", start: |target| Box::pin(bodies(target, SESSION, true)) },
+    Attack { name: "heads, HTTP/1.1", start: |target| Box::pin(heads(target)) },
+    Attack { name: "frames, HTTP/2", start: |target| Box::pin(frames(target)) },
+    Attack { name: "open requests", start: |target| Box::pin(open_requests(target)) },
+    Attack { name: "unread answers", start: |target| Box::pin(unread(target, 1 << 20)) },
+    Attack { name: "unread answers, no window", start: |target| Box::pin(unread(target, 1)) },
+    Attack { name: "connections", start: |target| Box::pin(connections(target)) },
+    Attack { name: "admin heads", start: |target| Box::pin(admin_heads(target)) },
+    Attack { name: "everything", start: |target| Box::pin(everything(target)) },
 ];
 
 const UNARY: &str = "/pointsman.v1.Agent/Report";
 const SESSION: &str = "/pointsman.v1.Agent/Session";
 
 impl Attack {
-    /// Goes on for so long.
+    /// Runs the attack for this time.
     ///
     /// # Errors
-    /// When it can't begin.
+    /// It cannot begin.
     pub fn run(&self, target: Target, lasts: Duration) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // Its time is over: that is how it ends.
-        runtime.block_on(async { timeout(lasts, (self.begin)(target)).await }).ok();
+        // An attack ends only by this timeout.
+        runtime.block_on(async { timeout(lasts, (self.start)(target)).await }).ok();
         Ok(())
     }
 }
 
-/// One for each processor: an attack keeps its own thread busy, and the agent's threads with it.
+/// A busy loop for each processor: an attack keeps its own thread and the agent's threads busy, too.
 async fn busy_loops() {
     let running = Arc::new(());
     let processors = thread::available_parallelism().map_or(1, usize::from);
@@ -94,16 +94,16 @@ async fn busy_loops() {
 
 async fn everything(target: Target) {
     let all = ATTACKS.iter().filter(|attack| attack.name != "everything");
-    join_all(all.map(|attack| (attack.begin)(target.clone()))).await;
+    join_all(all.map(|attack| (attack.start)(target.clone()))).await;
 }
 
-/// So many of these side by side, each for ever.
+/// Runs this many tasks side by side, and repeats each forever.
 async fn side_by_side<F: Future<Output = io::Result<()>>>(count: usize, one: impl Fn() -> F) {
     join_all((0..count).map(|_| async {
         loop {
-            // Refused, or hung up on.
+            // The agent refuses it or closes the connection.
             one().await.ok();
-            sleep(AGAIN).await;
+            sleep(RETRY_AFTER).await;
         }
     }))
     .await;
@@ -120,12 +120,13 @@ async fn bodies(target: Target, path: &'static str, grpc: bool) {
             let mut sender = sender.clone();
             async move {
                 while !sender.is_closed() {
-                    let Ok(answer) = sender.send_request(unfinished(path, grpc)).await else {
+                    let Ok(answer) = sender.send_request(unfinished_request(path, grpc)).await
+                    else {
                         break;
                     };
-                    // A session's goes on; others say why not.
+                    // A session's answer continues; other answers are errors.
                     answer.into_body().collect().await.ok();
-                    sleep(AGAIN).await;
+                    sleep(RETRY_AFTER).await;
                 }
             }
         }));
@@ -136,14 +137,14 @@ async fn bodies(target: Target, path: &'static str, grpc: bool) {
     .await;
 }
 
-type Endless =
+type EndlessBody =
     StreamBody<Pin<Box<dyn stream::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
 
-fn unfinished(path: &str, grpc: bool) -> Request<Endless> {
+fn unfinished_request(path: &str, grpc: bool) -> Request<EndlessBody> {
     let content = if grpc { "application/grpc" } else { "application/json" };
     let piece = Bytes::from(vec![b' '; 64 << 10]);
     let pieces = std::iter::repeat_n(piece.clone(), BODY / piece.len());
-    // As gRPC says that a message of a mebibyte follows.
+    // The gRPC prefix for a message of one mebibyte.
     let prefix = grpc.then(|| Bytes::from_static(&[0, 0, 0x10, 0, 0]));
     let last = piece.slice(..BODY % piece.len());
     let frames = prefix.into_iter().chain(pieces).chain([last]).map(|piece| Ok(Frame::data(piece)));
@@ -156,8 +157,8 @@ fn unfinished(path: &str, grpc: bool) -> Request<Endless> {
         .expect("it has all that a request needs")
 }
 
-/// Sends this again and again until it has sent so much, and then waits until it is hung up on. What is
-/// answered is read.
+/// Sends `opening`, then `more` again and again until `length` bytes are sent. Then waits until the agent
+/// closes the connection. Reads all answers.
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     opening: &[u8],
@@ -212,18 +213,18 @@ async fn admin_heads(target: Target) {
     .await;
 }
 
-/// The beginning of a connection of HTTP/2 whose streams may be sent so many bytes.
+/// The beginning of an HTTP/2 connection with this window for each stream.
 fn opening(window: u32) -> Vec<u8> {
     let settings = [&[0, 4][..], &window.to_be_bytes()].concat();
     [PREFACE.to_vec(), frame(SETTINGS, 0, 0, &settings)].concat()
 }
 
-/// So many requests that differ in their stream only.
+/// This many requests, which differ only in their stream.
 fn requests(count: u32, flags: u8, block: &[u8]) -> Vec<u8> {
     (0..count).flat_map(|n| frame(HEADERS, flags | END_HEADERS, 2 * n + 1, block)).collect()
 }
 
-/// A frame that is nearly whole.
+/// A frame without its last bytes.
 async fn frames(target: Target) {
     let begun = [
         opening(1 << 20),
@@ -237,7 +238,7 @@ async fn frames(target: Target) {
     .await;
 }
 
-/// Requests of which nothing comes but the head.
+/// Requests that send only their head.
 async fn open_requests(target: Target) {
     let begun = [opening(1 << 20), requests(256, 0, PICK)].concat();
     side_by_side(2000, || async {
@@ -246,7 +247,7 @@ async fn open_requests(target: Target) {
     .await;
 }
 
-/// Requests whose answers nobody reads; the agent has room for so many bytes of each.
+/// Requests whose answers nobody reads. `window` is how many bytes of each the agent may send.
 async fn unread(target: Target, window: u32) {
     let begun = [opening(window), requests(256, END_STREAM, LIST)].concat();
     side_by_side(2000, || async {

@@ -1,8 +1,8 @@
-//! Attacks of one caller: what the agent holds meanwhile, and how soon another caller's picks are
-//! answered, beside the same picks while nobody attacks.
+//! Attacks of one caller: the agent's memory meanwhile, and how fast it answers another caller's picks.
+//! The floor is the same picks while nobody attacks.
 //!
-//! The agent is a process in a control group with the memory limit of the DaemonSet. Who attacks is
-//! another user, since callers are told apart by that.
+//! The agent is a process in a control group with the memory limit of the DaemonSet. The attacker runs
+//! as another user, because the agent distinguishes callers by user.
 
 use std::{
     io, iter,
@@ -13,8 +13,8 @@ use std::{
 
 use self::{
     attacks::{ATTACKS, Attack, BUSY_LOOPS, Target},
-    caller::Picks,
-    group::Group,
+    cgroup::Cgroup,
+    probe::PickStats,
 };
 use super::{
     agent_process::AgentProcess,
@@ -22,19 +22,20 @@ use super::{
 };
 
 pub mod attacks;
-mod caller;
+mod cgroup;
 pub mod frames;
-mod group;
+mod memory;
+mod probe;
 
-/// Resident memory, whatever one caller does: well below the limit of 256 MiB, which tables and the
-/// names of a large cluster need, too.
+/// The most resident memory under any attack. It is well below the limit of 256 MiB, because tables
+/// and the names of a large cluster also need memory.
 const RESIDENT_MIB: f64 = 96.0;
-/// How much longer another caller's slowest picks may take.
+/// How much longer the slowest picks of another caller may take.
 const SLOWER: f64 = 3.0;
-/// Who attacks: nobody.
+/// The attacker's user: nobody.
 const ATTACKER: u32 = 65534;
 const SERVICES: usize = 10;
-/// For the attacker's connections to be gone, and what they held.
+/// The time until the attacker's connections and their memory are gone.
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// Arguments of `pointsman bench isolation`.
@@ -43,12 +44,12 @@ pub struct Args {
     /// Seconds for each attack, and for the quiet before it.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Only attacks whose name has this in it.
+    /// Only attacks whose name contains this.
     #[arg(long)]
     only: Option<String>,
 }
 
-/// Attacks a real agent in each of the ways there are.
+/// Runs each attack against a real agent.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let lasts = Duration::from_secs(if smoke { 2 } else { args.seconds });
     let mut report = Report::default();
@@ -58,20 +59,20 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
         return Ok(report);
     }
     allow_many_files();
-    let group = Group::make()?;
+    let group = Cgroup::make()?;
     let asked = |attack: &&Attack| args.only.as_ref().is_none_or(|only| attack.name.contains(only));
     for attack in iter::once(&BUSY_LOOPS).chain(ATTACKS).filter(asked) {
         let mut agent = AgentProcess::start_in(SERVICES, Some(group.path()))?;
         agent.open_folder()?;
-        let seen = Seen::of(attack, &mut agent, lasts)?;
+        let result = AttackResult::of(attack, &mut agent, lasts)?;
         if group.kills()? > 0 || !agent.runs()? {
             return Err(io::Error::other(format!("{}: the agent was killed", attack.name)));
         }
-        if smoke && seen.attacked.failed > 0 {
-            let failed = seen.attacked.failed;
+        if smoke && result.attacked.failed > 0 {
+            let failed = result.attacked.failed;
             return Err(io::Error::other(format!("{}: {failed} picks failed", attack.name)));
         }
-        report.section(format!("{}, {} s", attack.name, lasts.as_secs()), seen.rows());
+        report.section(format!("{}, {} s", attack.name, lasts.as_secs()), result.rows());
     }
     let notes =
         &mut report.sections.last_mut().ok_or_else(|| io::Error::other("no such attack"))?.notes;
@@ -83,53 +84,53 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What one attack did.
-struct Seen {
+/// What was measured during one attack.
+struct AttackResult {
     name: &'static str,
-    quiet: Picks,
-    attacked: Picks,
-    /// The most that was resident, in MiB.
-    resident: f64,
-    /// Resident once the attacker is gone, in MiB.
-    rested: f64,
+    quiet: PickStats,
+    attacked: PickStats,
+    /// Peak resident memory, in MiB.
+    peak_resident: f64,
+    /// Resident memory after the attack, in MiB.
+    resident_after: f64,
 }
 
-impl Seen {
+impl AttackResult {
     fn of(attack: &Attack, agent: &mut AgentProcess, lasts: Duration) -> io::Result<Self> {
         let (socket, pid) = (agent.socket(), agent.pid());
-        let quiet = Picks::of(&socket, lasts, &AtomicBool::new(false))?;
+        let quiet = PickStats::of(&socket, lasts, &AtomicBool::new(false))?;
         let target = Target { socket: socket.clone(), admin: agent.admin()? };
-        group::forget_peak(pid)?;
+        memory::forget_peak(pid)?;
         let over = AtomicBool::new(false);
         let attacked = thread::scope(|scope| {
             let attacking = scope.spawn(|| {
-                let ended = become_another().and_then(|()| attack.run(target, lasts));
+                let ended = change_user().and_then(|()| attack.run(target, lasts));
                 over.store(true, SeqCst);
                 ended
             });
-            let attacked = Picks::of(&socket, 2 * lasts, &over);
+            let attacked = PickStats::of(&socket, 2 * lasts, &over);
             attacking.join().expect("an attack does not panic")?;
             attacked
         })?;
-        let resident = group::peak_mib(pid)?;
+        let peak_resident = memory::peak_mib(pid)?;
         thread::sleep(SETTLE);
-        let rested = group::resident_mib(pid)?;
-        Ok(Self { name: attack.name, quiet, attacked, resident, rested })
+        let resident_after = memory::resident_mib(pid)?;
+        Ok(Self { name: attack.name, quiet, attacked, peak_resident, resident_after })
     }
 
     fn rows(&self) -> Vec<Row> {
         let name = |what: &str| format!("{}: {what}", self.name);
         let micros = |what: &str, share: f64| {
-            let of = |picks: &Picks| picks.micros(share);
+            let of = |picks: &PickStats| picks.micros(share);
             Row::value(name(what), of(&self.attacked), "us").over(of(&self.quiet))
         };
         let slowest = micros("another's picks, p99", 0.99);
         vec![
-            Row::value(name("peak resident"), self.resident, "MiB")
+            Row::value(name("peak resident"), self.peak_resident, "MiB")
                 .goal(Goal::value_at_most(RESIDENT_MIB)),
-            Row::value(name("resident once it is over"), self.rested, "MiB"),
+            Row::value(name("resident once it is over"), self.resident_after, "MiB"),
             micros("another's picks, p50", 0.5),
-            // Of the loops it is the machine's: no agent could do better.
+            // Busy loops slow the whole machine, so no agent could meet the goal.
             if self.name == BUSY_LOOPS.name {
                 slowest
             } else {
@@ -141,8 +142,8 @@ impl Seen {
     }
 }
 
-/// This thread alone.
-fn become_another() -> io::Result<()> {
+/// Changes the user of this thread only.
+fn change_user() -> io::Result<()> {
     let other = rustix::process::Uid::from_raw(ATTACKER);
     Ok(rustix::thread::set_thread_res_uid(other, other, other)?)
 }
@@ -151,6 +152,6 @@ fn allow_many_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
-    // Attacks are weaker where it is not allowed.
+    // If this is not permitted, attacks are weaker.
     setrlimit(Resource::Nofile, files).ok();
 }

@@ -1,5 +1,5 @@
-//! The floor of a pick: the loads and counter updates that any pick of this kind must make, and
-//! no decision.
+//! The floor of a pick: the loads and counter updates that every pick of this kind needs, without a
+//! decision.
 
 use std::{
     hint::{black_box, select_unpredictable},
@@ -12,33 +12,33 @@ use std::{
 
 use pointsman_table::{Random, Row};
 
-use super::{Service, TIMED_EVERY, UNDER_WAY};
+use super::service::{Service, TIMED_EVERY, UNDER_WAY};
 
-// Cache lines of their own in the real header; what matters is that nobody writes them.
+// These words have cache lines of their own in the real header. Here nobody writes them.
 const GENERATION: usize = 16;
 const ASLEEP: usize = 18;
 const PUBLICATION: usize = 32;
 
-// Counters stand in pages, each with a few runs of consecutive slots.
+// Counters are in pages, each with a few runs of consecutive slots.
 const RUN: usize = 504;
 const PAGE: usize = 1024;
 
-/// As often as a pick draws again.
+/// How often a pick draws again.
 const REDRAWS: usize = 4;
 
 fn counter(slot: usize) -> usize {
     slot + slot / RUN * (PAGE - RUN)
 }
 
-/// How a counter goes up.
+/// How to add to a counter.
 pub(super) trait Add: Send {
     fn add(counter: &AtomicU32, amount: u32, order: Ordering);
 }
 
-/// Any thread may count in it.
+/// For a counter that several threads share.
 pub(super) enum SharedAdd {}
 
-/// One thread counts in it.
+/// For a counter of one thread.
 pub(super) enum PlainAdd {}
 
 impl Add for SharedAdd {
@@ -55,7 +55,7 @@ impl Add for PlainAdd {
     }
 }
 
-/// What all threads read: as large and as spread out as the real thing.
+/// The memory that all threads read, with the size and the layout of a real table.
 pub(super) struct Memory {
     header: [AtomicU32; 48],
     rows: Vec<Row>,
@@ -77,14 +77,14 @@ impl Memory {
     }
 }
 
-/// One thread of the floor, with counters of its own as each picker has its shard.
+/// One thread of the floor. It has counters of its own, as each picker has its shard.
 pub(super) struct Floor<A: Add> {
     memory: Arc<Memory>,
     random: Random,
     activity: AtomicU32,
-    /// Publication and difference of each slot, as a picker keeps them for itself.
+    /// The publication and the own count of each slot, as a picker keeps them.
     own: Vec<[u32; 2]>,
-    /// Pages of started and ended, then of timed and latency.
+    /// Pages of starts and ends. `judged` has those of timed requests and latencies.
     flow: Vec<AtomicU32>,
     judged: Vec<AtomicU32>,
     histogram: Vec<AtomicU32>,
@@ -129,7 +129,7 @@ impl<A: Add> Floor<A> {
             let generation = header[GENERATION].load(Ordering::Acquire);
             let publication = header[PUBLICATION].load(Ordering::Acquire);
             let (one, other) = self.draw_two(rows);
-            // All that was loaded is waited for; what it says decides nothing.
+            // Waits for all loaded words; their values decide nothing.
             let loaded = |slot: usize| {
                 let word = |index: usize| cells[slot][index].load(Ordering::Relaxed);
                 let own = self.own[slot];
@@ -144,8 +144,8 @@ impl<A: Add> Floor<A> {
         }
     }
 
-    /// Two slots, as far as a few more draws give another than the first: which ones are loaded
-    /// does not depend on what was loaded before.
+    /// Draws two slots. They differ unless a few more draws all give the first one again. The choice does
+    /// not depend on values that were loaded before.
     #[inline(always)]
     fn draw_two(&mut self, rows: &[Row]) -> (usize, usize) {
         let (one, mut other) = (self.draw(rows), self.draw(rows));
@@ -158,7 +158,7 @@ impl<A: Add> Floor<A> {
         (one, other)
     }
 
-    /// A weighted draw: it says which cells are loaded.
+    /// A weighted draw, which selects the cells to load.
     #[inline(always)]
     fn draw(&mut self, rows: &[Row]) -> usize {
         let product = u64::from(self.random.draw()) * rows.len() as u64;

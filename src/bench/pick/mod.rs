@@ -1,8 +1,9 @@
 //! What a pick and its end cost a caller.
 //!
-//! - `floor`: the same loads and counter updates without the logic, in turn with ours, so that
-//!   whatever else runs on the machine meets both
-//! - `counted`: instructions and allocations, which no noise can touch, by valgrind
+//! - `service`: the service that both use
+//! - `floor`: the same loads and counter updates without the logic. It alternates with ours, so that
+//!   other load on the machine affects both
+//! - `valgrind`: instructions and allocations, which are independent of noise
 
 use std::{
     hint::black_box,
@@ -11,44 +12,37 @@ use std::{
     time::Duration,
 };
 
-use pointsman_table::{
-    Atomic, Capacity, Cell, Counters, EndpointRecord, Form, Group, Outcome, Pick, Picker, Random,
-    Request, SingleWriter, Structure, TableWriter, alias_rows,
+use pointsman_table::{Atomic, Form, Outcome, Pick, Picker, Request, SingleWriter};
+
+use self::{
+    floor::{Add, Floor, Memory, PlainAdd, SharedAdd},
+    service::{ENDPOINTS, Service, TIMED_EVERY, UNDER_WAY},
 };
-
-use self::floor::{Add, Floor, Memory, PlainAdd, SharedAdd};
 use super::report::{Goal, Report, Row};
-use crate::{clock, sim::batch::Spread};
+use crate::{clock, sim::estimate::Estimate};
 
-mod counted;
 mod floor;
+mod service;
+mod valgrind;
 
-const ENDPOINTS: [u32; 3] = [3, 100, 10_000];
-/// Picks and ends between two readings of the clock: a millisecond or so.
+/// Picks and ends between two readings of the clock: about a millisecond.
 const BATCH: usize = 20_000;
 const BATCHES: usize = 500;
-/// Requests that a thread has under way.
-const UNDER_WAY: usize = 16;
-/// One request in eight is timed: the clock itself costs as much as a pick.
-const TIMED_EVERY: usize = 8;
 
 const OVER_FLOOR: f64 = 1.5;
-/// Among how many endpoints it is may not matter, but for the redraws of few, which the floor makes
-/// as well.
-const INSTRUCTIONS_ALIKE: f64 = 1.05;
 
 /// Arguments of `pointsman bench pick`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Nothing but so many picks among so many endpoints: what valgrind counts.
+    /// Run only this many picks among this many endpoints; valgrind counts this process.
     #[arg(long, hide = true, num_args = 2, value_names = ["ENDPOINTS", "PICKS"])]
     bare: Option<Vec<u32>>,
-    /// The floor's in their place.
+    /// Run the floor instead of picks.
     #[arg(long, hide = true, requires = "bare")]
     floor: bool,
 }
 
-/// Measures, or does the bare picks that are asked for.
+/// Measures, or runs the picks that valgrind counts.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
     if let Some([endpoints, picks]) = args.bare.as_deref() {
@@ -59,73 +53,32 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let mut rows = Vec::new();
     for endpoints in ENDPOINTS {
         for threads in [1, 2] {
-            let name = format!("pick + done, {endpoints} endpoints, {}", said(threads));
+            let name = format!("pick + done, {endpoints} endpoints, {}", threads_text(threads));
             rows.push(
-                measured::<Atomic, SharedAdd>(endpoints, threads, batches)
+                measure::<Atomic, SharedAdd>(endpoints, threads, batches)
                     .row(name)
                     .goal(Goal::ratio_at_most(OVER_FLOOR)),
             );
         }
         let name = format!("pick + done, {endpoints} endpoints, single writer");
-        rows.push(measured::<SingleWriter, PlainAdd>(endpoints, 1, batches).row(name));
+        rows.push(measure::<SingleWriter, PlainAdd>(endpoints, 1, batches).row(name));
     }
     report.section("Time of a pick and its end, over the same loads and counts alone", rows);
-    counted::section(smoke, &mut report)?;
+    valgrind::section(smoke, &mut report)?;
     Ok(report)
 }
 
-fn said(threads: usize) -> &'static str {
+fn threads_text(threads: usize) -> &'static str {
     if threads == 1 { "1 thread" } else { "2 threads" }
 }
 
-/// A service with load on it.
-struct Service {
-    writer: TableWriter,
-    counters: Arc<Counters>,
-}
-
-impl Service {
-    /// Weights from 1 to 7 and loads from 0 to 7, in no order, so that neither a comparison nor a
-    /// memory access can be guessed.
-    fn new(endpoints: u32, shards: u32) -> Self {
-        let mut random = Random::new(9);
-        let mut draw = |bound: u32| ((u64::from(random.draw()) * u64::from(bound)) >> 32) as u32;
-        let mut weights: Vec<(u32, f64)> =
-            (0..endpoints).map(|slot| (slot, f64::from(1 + slot % 7))).collect();
-        for last in (1..weights.len()).rev() {
-            weights.swap(last, draw(last as u32 + 1) as usize);
-        }
-        let mut writer = TableWriter::on_heap(Capacity::for_endpoints(endpoints));
-        for slot in 0..endpoints {
-            let base = draw(8) as f32;
-            writer.write_cell(slot, &Cell { base, slope: 1.0, ..Cell::default() });
-        }
-        let rows = alias_rows(&weights);
-        let address = ([127, 0, 0, 1], 80).into();
-        let structure = Structure {
-            groups: vec![Group { rows: rows.len() as u32, ..Group::default() }],
-            rows,
-            ring: Vec::new(),
-            endpoints: (0..endpoints).map(|slot| EndpointRecord::new(slot, address)).collect(),
-        };
-        writer.write_structure(&structure).expect("the table was made for so many endpoints");
-        writer.publish();
-        let counters = Counters::on_heap(writer.table().capacity().slots, shards);
-        Self { writer, counters }
-    }
-
-    fn picker<F: Form>(&self, seed: u32) -> Picker<F> {
-        Picker::new(self.writer.table(), self.counters.clone(), seed, None)
-    }
-}
-
-/// A picker with its requests under way.
-struct Ours<F: Form> {
+/// A picker with its requests in flight.
+struct BusyPicker<F: Form> {
     picker: Picker<F>,
     under_way: [Pick; UNDER_WAY],
 }
 
-impl<F: Form> Ours<F> {
+impl<F: Form> BusyPicker<F> {
     fn new(mut picker: Picker<F>) -> Self {
         let under_way = std::array::from_fn(|_| {
             picker.pick(&Request::default()).expect("every endpoint is open")
@@ -149,27 +102,28 @@ fn bare(endpoints: u32, picks: u32, floor: bool) {
     if floor {
         Floor::<SharedAdd>::new(&Arc::new(Memory::new(&service)), 77).turn(picks as usize);
     } else {
-        Ours::<Atomic>::new(service.picker(7)).turn(picks as usize);
+        BusyPicker::<Atomic>::new(service.picker(7)).turn(picks as usize);
     }
 }
 
-/// Nanoseconds of a pick with its end, ours and the floor's, a pair of neighbouring batches each.
+/// The nanoseconds of a pick with its end: ours and the floor's, a pair for two consecutive batches.
 struct Measured {
     pairs: Vec<(f64, f64)>,
 }
 
 impl Measured {
-    /// Medians: a batch that lost the processor to somebody else says nothing of either. The
-    /// ratio is the median of those of neighbours, which met the same frequency and neighbours.
+    /// Uses medians, because a batch that lost its processor measures neither. The ratio is the median of
+    /// the ratios of consecutive batches, which ran at the same frequency beside the same load.
     fn row(&self, name: String) -> Row {
         let ours = median(self.pairs.iter().map(|pair| pair.0));
         let floor = median(self.pairs.iter().map(|pair| pair.1));
         let ratios = || self.pairs.iter().map(|(ours, floor)| ours / floor);
         let mean = median(ratios());
-        // Of a median, from the median distance to it (normal: 1.48 of it is the deviation).
+        // The error of a median, from the median distance to it. For a normal distribution 1.48 of that
+        // distance is the standard deviation.
         let distance = median(ratios().map(|ratio| (ratio - mean).abs()));
         let error = 1.48 * 1.25 * distance / (self.pairs.len() as f64).sqrt();
-        Row::value(name, ours, "ns").over(floor).paired(Spread { mean, error })
+        Row::value(name, ours, "ns").over(floor).paired(Estimate { mean, error })
     }
 }
 
@@ -179,7 +133,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn measured<F: Form, A: Add>(endpoints: u32, threads: usize, batches: usize) -> Measured {
+fn measure<F: Form, A: Add>(endpoints: u32, threads: usize, batches: usize) -> Measured {
     let service = Service::new(endpoints, threads as u32);
     let pickers: Vec<Picker<F>> = (0..threads as u32).map(|t| service.picker(7 + t)).collect();
     let floor_memory = Arc::new(Memory::new(&service));
@@ -188,7 +142,7 @@ fn measured<F: Form, A: Add>(endpoints: u32, threads: usize, batches: usize) -> 
     let writer = Mutex::new(service.writer);
     let together = Barrier::new(threads);
     let begin = || {
-        // One of them publishes, so that the pickers' own counts begin anew now and then.
+        // One thread publishes, so that the pickers' own counts restart regularly.
         if together.wait().is_leader() {
             writer.lock().expect("nobody panicked").publish();
         }
@@ -198,22 +152,22 @@ fn measured<F: Form, A: Add>(endpoints: u32, threads: usize, batches: usize) -> 
         let running: Vec<_> = pickers
             .into_iter()
             .zip(floors)
-            .map(|(picker, floor)| scope.spawn(|| in_turn(picker, floor, batches, &begin)))
+            .map(|(picker, floor)| scope.spawn(|| alternate(picker, floor, batches, &begin)))
             .collect();
         running.into_iter().flat_map(|thread| thread.join().expect("nobody panicked")).collect()
     });
     Measured { pairs }
 }
 
-/// Ours and the floor's in turn; `begin` lets all threads begin a batch at once.
-fn in_turn<F: Form, A: Add>(
+/// Runs ours and the floor's in turn. `begin` makes all threads begin a batch at the same time.
+fn alternate<F: Form, A: Add>(
     picker: Picker<F>,
     mut floor: Floor<A>,
     batches: usize,
     begin: &impl Fn(),
 ) -> Vec<(f64, f64)> {
     let per_pick = |took: Duration| took.as_nanos() as f64 / BATCH as f64;
-    let mut ours = Ours::new(picker);
+    let mut ours = BusyPicker::new(picker);
     let pair = |_| {
         begin();
         let start = clock::now();

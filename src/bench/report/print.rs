@@ -1,4 +1,4 @@
-//! A report as people read it.
+//! Prints a report for people.
 
 use std::fmt;
 
@@ -68,7 +68,7 @@ impl Section {
         table
     }
 
-    /// Lines and columns in the order in which they first come.
+    /// Lines and columns have the order of their first rows.
     fn as_grid(&self) -> Table {
         let mut lines: Vec<&str> = Vec::new();
         let mut columns: Vec<&str> = Vec::new();
@@ -114,7 +114,7 @@ fn align_numbers(table: &mut Table, columns: &[usize]) {
     }
 }
 
-/// Three figures that count; more would be noise.
+/// Three significant digits. More would be noise.
 fn number(value: Option<f64>) -> String {
     let Some(value) = value else { return String::new() };
     let digits = match value.abs() {

@@ -1,4 +1,4 @@
-//! Bare servers: they read the same calls, decide nothing, and answer the same bytes.
+//! Bare servers: they read the same calls and answer the same bytes, without any decision.
 
 use std::{
     convert::Infallible,
@@ -31,11 +31,11 @@ use crate::{
     serve::http::PRODUCT,
 };
 
-const PATIENCE: Duration = Duration::from_secs(10);
-/// As many threads as the agent serves its socket with.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The number of threads with which the agent serves its socket.
 const WORKERS: usize = 2;
 
-/// The bare servers as a process; killed, and its folder removed, when dropped.
+/// The process of the bare servers. Drop kills it and removes its folder.
 pub(super) struct FloorProcess {
     process: Child,
     folder: PathBuf,
@@ -54,7 +54,7 @@ impl FloorProcess {
         let floor = Self { process, folder };
         let start = clock::now();
         while std::os::unix::net::UnixStream::connect(floor.http()).is_err() {
-            if clock::now() - start > PATIENCE {
+            if clock::now() - start > TIMEOUT {
                 return Err(io::Error::other("the bare server did not start"));
             }
             thread::sleep(Duration::from_millis(10));
@@ -73,7 +73,7 @@ impl FloorProcess {
 
 impl Drop for FloorProcess {
     fn drop(&mut self) {
-        // It may have ended by itself; there is nothing more to do about it.
+        // It may have ended already. There is nothing to do about an error.
         self.process.kill().ok();
         self.process.wait().ok();
         fs::remove_dir_all(&self.folder).ok();
@@ -93,9 +93,9 @@ pub(super) fn serve(folder: &Path) -> io::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
     runtime.block_on(async {
-        let grpc = Accepted(UnixListener::bind(grpc_socket(folder))?);
+        let grpc = Connections(UnixListener::bind(grpc_socket(folder))?);
         let grpc = tonic::transport::Server::builder()
-            .add_service(AgentServer::new(Canned))
+            .add_service(AgentServer::new(CannedAgent))
             .serve_with_incoming(grpc);
         let http = UnixListener::bind(http_socket(folder))?;
         tokio::select! {
@@ -105,10 +105,10 @@ pub(super) fn serve(folder: &Path) -> io::Result<()> {
     })
 }
 
-/// Connections, as tonic takes them.
-struct Accepted(UnixListener);
+/// Accepted connections, as the stream that tonic needs.
+struct Connections(UnixListener);
 
-impl Stream for Accepted {
+impl Stream for Connections {
     type Item = io::Result<UnixStream>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -125,10 +125,10 @@ async fn serve_http(listener: UnixListener) -> io::Result<()> {
         let answer = move |request: Request<Incoming>| {
             let body = if request.uri().path() == "/v1/pick" { &pick } else { &report }.clone();
             async move {
-                // What came has been read to its end, as the agent does.
+                // Reads the body to its end, as the agent does.
                 let read = request.into_body().collect().await;
                 let mut response = Response::new(Full::new(body));
-                // The agent's, so that as many bytes travel and are read.
+                // The agent's headers, so that answers have the same size.
                 let headers = response.headers_mut();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 headers.insert(SERVER, PRODUCT);
@@ -147,7 +147,7 @@ async fn serve_http(listener: UnixListener) -> io::Result<()> {
     }
 }
 
-/// As the agent of this bench answers.
+/// The answer of the agent in this bench.
 fn pick() -> v1::PickResponse {
     let pick = v1::Pick {
         address: "10.0.0.42".into(),
@@ -164,14 +164,14 @@ fn report() -> v1::ReportResponse {
     v1::ReportResponse { accepted: 1, unknown: Vec::new() }
 }
 
-struct Canned;
+struct CannedAgent;
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type AnswerStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl v1::agent_server::Agent for Canned {
-    type SessionStream = Answers<v1::SessionResponse>;
-    type WatchServiceStream = Answers<v1::WatchEvent>;
+impl v1::agent_server::Agent for CannedAgent {
+    type SessionStream = AnswerStream<v1::SessionResponse>;
+    type WatchServiceStream = AnswerStream<v1::WatchEvent>;
 
     async fn pick(
         &self,

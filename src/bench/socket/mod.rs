@@ -1,94 +1,55 @@
-//! What a call over the socket costs beside a bare server of the same framing and bytes.
+//! What a call over the socket costs, compared with a bare server of the same framing and bytes.
 //!
-//! - `floor`: those servers, as processes of their own: tonic and hyper with canned answers
-//! - `load`: callers that keep so many calls under way, over each protocol
+//! - `floor`: the bare servers, in a process of their own: tonic and hyper with canned answers
+//! - `callers`: callers that keep a number of calls in flight, over each protocol
+//! - `stats`: the transports, and what callers measure
 //!
-//! Each way is measured in turns, ours and the floor's, so that whatever else runs on the machine
-//! meets both; a ratio is the mean of those of the turns.
+//! Ours and the floor take turns, so that other load on the machine affects both. A ratio is the mean of
+//! the ratios of all turns.
 
 use std::{io, path::PathBuf, time::Duration};
 
-use hdrhistogram::Histogram;
-
-use self::{floor::FloorProcess, load::Load};
+use self::{
+    callers::Callers,
+    floor::FloorProcess,
+    stats::{CallStats, Transport},
+};
 use super::{
     agent_process::AgentProcess,
     report::{Goal, Report, Row},
 };
-use crate::sim::batch::Spread;
+use crate::sim::estimate::Estimate;
 
+mod callers;
 mod floor;
-mod load;
+mod stats;
 
-/// How long a turn takes, and how many there are: many short ones, since a shared machine has seconds
-/// in which only half of it is there.
+/// The length of a turn, and the number of turns. There are many short ones, because on a shared machine
+/// half of the processors may be missing for seconds.
 const TURN: Duration = Duration::from_millis(500);
 const TURNS: u32 = 30;
-/// Most that p50 may be over the floor's, and the floor's throughput over ours.
+/// The most that p50 may be over the floor's, and that the floor's throughput may be over ours.
 const OVER_FLOOR: f64 = 1.25;
-/// A session at 64 in flight, a pick a message, over calls of their own.
+/// How many times the calls of unary gRPC a session has to reach, at 64 in flight with a call a message.
 const SESSION_GAIN: f64 = 3.0;
-/// The many that are in flight at a time.
+/// The larger number of calls in flight.
 const MANY: usize = 64;
 
 /// Arguments of `pointsman bench socket`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Nothing but the bare server at this path: what the floor's process runs.
+    /// Run only the bare server at this path; the floor's process does this.
     #[arg(long, hide = true, value_name = "PATH")]
     floor: Option<PathBuf>,
-    /// Only calls that travel so.
+    /// Only this way to send calls.
     #[arg(long, value_enum)]
-    way: Option<Way>,
-    /// Only so many in flight.
+    way: Option<Transport>,
+    /// Only this number of calls in flight.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     in_flight: Option<u16>,
 }
 
-/// How calls travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Way {
-    /// A gRPC call each, on one connection.
-    Unary,
-    /// On one stream, a call a message.
-    Session,
-    /// On one stream, all that are in flight in one message.
-    Batches,
-    /// HTTP/1.1 with keep-alive, a connection for each in flight.
-    Http,
-}
-
-/// What a caller saw: picks and reports in turn.
-#[derive(Debug)]
-pub(super) struct Seen {
-    /// From a call to its answer, in nanoseconds.
-    pub(super) took: Histogram<u64>,
-    pub(super) calls: u64,
-    pub(super) elapsed: Duration,
-}
-
-impl Seen {
-    pub(super) fn nothing() -> Self {
-        let took = Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("sound bounds");
-        Self { took, calls: 0, elapsed: Duration::ZERO }
-    }
-
-    pub(super) fn add(&mut self, other: &Self) {
-        self.took.add(&other.took).expect("the same bounds");
-        self.calls += other.calls;
-        self.elapsed += other.elapsed;
-    }
-
-    fn p50(&self) -> f64 {
-        self.took.value_at_quantile(0.5) as f64 / 1e3
-    }
-
-    fn a_second(&self) -> f64 {
-        self.calls as f64 / self.elapsed.as_secs_f64()
-    }
-}
-
-/// Measures every way, or serves as the floor.
+/// Measures all transports, or serves as the floor.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     if let Some(path) = &args.floor {
         floor::serve(path)?;
@@ -97,48 +58,48 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let (turn, turns) = if smoke { (TURN / 10, 1) } else { (TURN, TURNS) };
     let agent = AgentProcess::start(1)?;
     let bare = FloorProcess::start()?;
-    let ours = Load::new(agent.socket(), agent.socket())?;
-    let floor = Load::new(bare.grpc(), bare.http())?;
+    let ours = Callers::new(agent.socket(), agent.socket())?;
+    let floor = Callers::new(bare.grpc(), bare.http())?;
     let mut report = Report::default();
     let mut unary_at_many = 0.0;
     let mut session_at_many = 0.0;
-    for (way, title) in [
-        (Way::Unary, "gRPC, a call each"),
-        (Way::Session, "gRPC, a session, a call a message"),
-        (Way::Batches, "gRPC, a session, all in one message"),
-        (Way::Http, "HTTP/1.1 and JSON, kept alive"),
+    for (transport, title) in [
+        (Transport::Unary, "gRPC, a call each"),
+        (Transport::Session, "gRPC, a session, a call a message"),
+        (Transport::Batches, "gRPC, a session, all in one message"),
+        (Transport::Http, "HTTP/1.1 and JSON, kept alive"),
     ] {
-        if args.way.is_some_and(|only| only != way) {
+        if args.way.is_some_and(|only| only != transport) {
             continue;
         }
         let mut rows = Vec::new();
         for in_flight in args.in_flight.map_or(vec![1, MANY], |only| vec![only.into()]) {
-            let (mut own, mut bare) = (Seen::nothing(), Seen::nothing());
+            let (mut own, mut bare) = (CallStats::empty(), CallStats::empty());
             let (mut p50, mut a_second) = (Vec::new(), Vec::new());
             for _ in 0..turns {
                 let (one, other) =
-                    (ours.run(way, in_flight, turn)?, floor.run(way, in_flight, turn)?);
+                    (ours.run(transport, in_flight, turn)?, floor.run(transport, in_flight, turn)?);
                 p50.push(one.p50() / other.p50());
-                a_second.push(one.a_second() / other.a_second());
+                a_second.push(one.calls_per_second() / other.calls_per_second());
                 own.add(&one);
                 bare.add(&other);
             }
-            match (way, in_flight) {
-                (Way::Unary, MANY) => unary_at_many = own.a_second(),
-                (Way::Session, MANY) => session_at_many = own.a_second(),
+            match (transport, in_flight) {
+                (Transport::Unary, MANY) => unary_at_many = own.calls_per_second(),
+                (Transport::Session, MANY) => session_at_many = own.calls_per_second(),
                 _ => {}
             }
             let name = |what: &str| format!("{in_flight} in flight: {what}");
             rows.push(
                 Row::value(name("p50"), own.p50(), "us")
                     .over(bare.p50())
-                    .paired(Spread::of(p50))
+                    .paired(Estimate::of(p50))
                     .goal(Goal::ratio_at_most(OVER_FLOOR)),
             );
             rows.push(
-                Row::value(name("calls"), own.a_second(), "/s")
-                    .over(bare.a_second())
-                    .paired(Spread::of(a_second))
+                Row::value(name("calls"), own.calls_per_second(), "/s")
+                    .over(bare.calls_per_second())
+                    .paired(Estimate::of(a_second))
                     .goal(Goal::ratio_above(1.0 / OVER_FLOOR)),
             );
         }

@@ -1,4 +1,4 @@
-//! HTTP/2 connections to back-ends. The same in every arm, so that they differ in the choice alone.
+//! HTTP/2 connections to back-ends. All arms use them, so that they differ only in the choice.
 
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
@@ -13,10 +13,10 @@ use tokio::{net::TcpStream, sync::Mutex, time::timeout};
 
 use crate::demo::{back_end::WORK, message::End};
 
-/// An open connection; a clone shares it.
+/// An open connection. Clones share it.
 type Connection = SendRequest<Empty<Bytes>>;
 
-/// One connection to each back-end that was ever asked.
+/// One connection to each back-end that a request was ever sent to.
 #[derive(Default)]
 pub(super) struct Connections {
     open: Mutex<HashMap<SocketAddr, Connection>>,
@@ -34,8 +34,8 @@ impl Connections {
     }
 }
 
-/// The one connection of a caller that knows a virtual IP alone: it goes to whichever back-end it
-/// was given, until that one closes it.
+/// The single connection of a caller that knows only a virtual IP. It stays at its back-end until that
+/// back-end closes it.
 #[derive(Default)]
 pub(super) struct VirtualIp {
     current: Mutex<Option<(usize, Connection)>>,
@@ -45,7 +45,7 @@ pub(super) struct VirtualIp {
 type Choose<'a> = &'a (dyn Fn() -> Option<(usize, SocketAddr)> + Sync);
 
 impl VirtualIp {
-    /// The connection and the back-end's number; `choose` is asked only for a new one.
+    /// The connection, and the number of its back-end. `choose` is called only for a new connection.
     async fn connection(&self, choose: Choose<'_>) -> Option<(usize, Connection)> {
         let mut current = self.current.lock().await;
         if current.as_ref().is_none_or(|(_, connection)| connection.is_closed()) {
@@ -57,28 +57,28 @@ impl VirtualIp {
 }
 
 /// Where a request goes.
-pub(super) enum Way<'a> {
+pub(super) enum Route<'a> {
     VirtualIp(&'a VirtualIp, Choose<'a>),
     To(&'a Connections, usize, SocketAddr),
 }
 
-impl Way<'_> {
-    /// One request of `work` microseconds, and which back-end got it.
-    pub(super) async fn ask(&self, work: u64, left: Duration) -> (Option<usize>, End) {
-        let mut asked = None;
-        let asking = async {
-            // A closing connection hands back what it has not sent; a new one gets it then.
+impl Route<'_> {
+    /// Sends one request of `work` microseconds. Returns the back-end that got it, and how it ended.
+    pub(super) async fn send(&self, work: u64, left: Duration) -> (Option<usize>, End) {
+        let mut sent_to = None;
+        let sending = async {
+            // A closing connection returns a request that it has not sent. A new connection then sends it.
             for _ in 0..2 {
                 let Some((back_end, mut connection)) = self.open().await else { break };
-                asked = Some(back_end);
-                if let Some(end) = send(&mut connection, work).await {
+                sent_to = Some(back_end);
+                if let Some(end) = send_request_on(&mut connection, work).await {
                     return end;
                 }
             }
             End::Cut
         };
-        let end = timeout(left, asking).await.unwrap_or(End::Expired);
-        (asked, end)
+        let end = timeout(left, sending).await.unwrap_or(End::Expired);
+        (sent_to, end)
     }
 
     async fn open(&self) -> Option<(usize, Connection)> {
@@ -99,8 +99,8 @@ async fn connect(address: SocketAddr) -> Option<Connection> {
     Some(sender)
 }
 
-/// None: the connection was closing, and nothing was sent.
-async fn send(connection: &mut Connection, work: u64) -> Option<End> {
+/// Returns `None` if the connection was closing and sent nothing.
+async fn send_request_on(connection: &mut Connection, work: u64) -> Option<End> {
     let request = Request::get("http://orders.demo/").header(WORK, work);
     let request = request.body(Empty::new()).ok()?;
     match connection.try_send_request(request).await {

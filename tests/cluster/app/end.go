@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// endOnSIGTERM exits at once where there is no time to drain. Else clients hear of it late, so who
-// still comes is served for that long; and only then is nobody let in.
+// endOnSIGTERM exits at once if the time to drain is 0. Otherwise it serves for that time, because clients
+// learn of the end late. Only then it accepts no more connections.
 func endOnSIGTERM(drain time.Duration, ready *readiness, web *http.Server, rpc *grpc.Server) {
 	terminated := make(chan os.Signal, 1)
 	signal.Notify(terminated, syscall.SIGTERM)
@@ -25,7 +25,7 @@ func endOnSIGTERM(drain time.Duration, ready *readiness, web *http.Server, rpc *
 	os.Exit(0)
 }
 
-// finish answers what is under way, over both, for five seconds at most.
+// finish answers open requests of both protocols, for five seconds at most.
 func finish(web *http.Server, rpc *grpc.Server) {
 	limit, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

@@ -11,12 +11,12 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// The same over gRPC, of messages that every client has without generating any:
+// The same over gRPC, with messages that every client has without code generation:
 //
 //	service App { rpc Who(google.protobuf.Empty) returns (google.protobuf.Struct); }
 //
-// in the package `test`: its path is /test.App/Who. Who answers is in the metadata, too, and that
-// comes before the work, so that callers know it of a call that they gave up.
+// in the package `test`, so its path is /test.App/Who. The metadata also names the pod. It is sent before
+// the work, so that a caller knows the pod of a call that it gave up.
 func overGRPC(work *work, ready *readiness) *grpc.Server {
 	who, err := structpb.NewStruct(map[string]any{
 		"pod": work.who.Pod, "node": work.who.Node, "zone": work.who.Zone,

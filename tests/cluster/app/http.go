@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// GET / is a request; the rest is for tests: POST /admin/ready, /admin/unready, /admin/latency?of=5ms.
+// GET / is a request. For tests: POST /admin/ready, /admin/unready, /admin/latency?of=5ms.
 func overHTTP(work *work, ready *readiness) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {

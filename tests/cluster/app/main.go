@@ -1,6 +1,5 @@
-// An application to balance, on a real cluster: it says over HTTP and gRPC who answered, as slowly
-// and with as few workers as it is told, and ends on SIGTERM as applications do: some drain, some
-// just exit.
+// An application to balance on a real cluster. Over HTTP and gRPC it answers which pod it is, with a given
+// latency and number of workers. On SIGTERM it drains or just exits, as real applications do.
 package main
 
 import (

@@ -7,8 +7,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// Whether this pod says that it may be sent requests: to kubelet's probe and to gRPC's health
-// service. It serves who comes either way.
+// Whether this pod reports itself ready, to kubelet's probe and by gRPC's health service. It serves
+// requests in both cases.
 type readiness struct {
 	ready  atomic.Bool
 	health *health.Server

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Who this is: from the pod's own fields, by the downward API.
+// The identity of this pod, from its own fields by the downward API.
 type identity struct {
 	Pod  string `json:"pod"`
 	Node string `json:"node"`
 	Zone string `json:"zone"`
 }
 
-// What a request costs: it waits for a worker, and keeps it for the latency.
+// The work of a request: it waits for a worker, and keeps it for the latency.
 type work struct {
 	who     identity
 	latency atomic.Int64
@@ -32,7 +32,7 @@ func newWork(latency time.Duration, workers int) *work {
 	return w
 }
 
-// do fails where the caller gave up before a worker was free.
+// do fails if the caller gave up before a worker was free.
 func (w *work) do(ctx context.Context) error {
 	w.running.Add(1)
 	defer w.running.Add(-1)

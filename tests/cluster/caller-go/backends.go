@@ -12,12 +12,12 @@ import (
 	pointsman "caller/pointsman/v1"
 )
 
-// Connections to the back-ends that were picked, by their addresses.
+// Connections to the picked back-ends, by address.
 type backends map[string]*grpc.ClientConn
 
 func newBackends() backends { return backends{} }
 
-// call asks who is there: see ../app/grpc.go.
+// call asks which pod answers: see ../app/grpc.go.
 func (b backends) call(ctx context.Context, address string) (map[string]any, error) {
 	if b[address] == nil {
 		b[address] = connect(address)
@@ -25,7 +25,7 @@ func (b backends) call(ctx context.Context, address string) (map[string]any, err
 	answer := new(structpb.Struct)
 	err := b[address].Invoke(ctx, "/test.App/Who", new(emptypb.Empty), answer)
 	if err != nil {
-		// Another pod may have that address next, and would have to wait for gRPC's next attempt.
+		// Another pod may get that address, and would have to wait for gRPC's next attempt.
 		b[address].Close()
 		delete(b, address)
 	}

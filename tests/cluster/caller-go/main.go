@@ -1,6 +1,6 @@
-// An application as people write them in Go: asks the agent of its node where to send each request,
-// sends it there over gRPC, and tells the agent how it went. Of each service that it is given it says,
-// a line for each request,
+// An ordinary application in Go. For each request it asks the agent of its node for an endpoint, sends the
+// request there over gRPC, and reports to the agent how it went. It prints a line for each request to each
+// of its services:
 //
 //	WHEN ok SERVICE POD ZONE
 //	WHEN failed SERVICE pick|ADDRESS WHY
@@ -51,7 +51,7 @@ func connect(target string) *grpc.ClientConn {
 	return connection
 }
 
-// request says how it went.
+// request returns how it went.
 func request(agent pointsman.AgentClient, backends backends, service string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -74,7 +74,7 @@ func request(agent pointsman.AgentClient, backends backends, service string) str
 	return strings.Join([]string{"ok", service, who["pod"].(string), who["zone"].(string)}, " ")
 }
 
-// tell has time of its own: the request may have used up what it had.
+// tell has a timeout of its own, because the request may have used up its own.
 func tell(agent pointsman.AgentClient, report *pointsman.Report) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

@@ -19,7 +19,7 @@ import (
 
 func init() { runtime.LockOSThread() }
 
-// An agent of this machine, and who asks it.
+// An agent on this machine, and its caller.
 type node struct {
 	process *exec.Cmd
 	folder  string
@@ -37,7 +37,7 @@ func startAgent(program, kubeconfig string) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	// This thread is the program's first, by init: with it the agent ends, however that comes about.
+	// init makes this the program's first thread. The agent ends with it for any reason.
 	process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := process.Start(); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (n *node) end() {
 	os.RemoveAll(n.folder)
 }
 
-// pick says which address a service's next request goes to.
+// pick returns the address for a service's next request.
 func (n *node) pick(ctx context.Context, service string) (string, error) {
 	answer, err := n.agent.Pick(ctx, &pointsman.PickRequest{
 		Service: service + "." + namespace,
@@ -67,7 +67,7 @@ func (n *node) pick(ctx context.Context, service string) (string, error) {
 	return answer.Picks[0].Address, nil
 }
 
-// follow has the agent watch a service from now on, as who first asks for it does.
+// follow makes the agent watch a service from now on, as the first pick of it does.
 func (n *node) follow(ctx context.Context, service int) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
@@ -75,7 +75,7 @@ func (n *node) follow(ctx context.Context, service int) error {
 	return err
 }
 
-// memory of it that is there, in bytes.
+// memory returns its resident memory, in bytes.
 func (n *node) memory() (int, error) {
 	sizes, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", n.process.Process.Pid))
 	if err != nil {
@@ -86,5 +86,5 @@ func (n *node) memory() (int, error) {
 	return resident * os.Getpagesize(), err
 }
 
-// watches it has: one of all names, and two for each service that it follows.
+// watches returns how many watches it has: one of all names, and two for each service that it follows.
 func (n *node) watches(followed int) int { return 1 + 2*followed }

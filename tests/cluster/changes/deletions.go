@@ -12,8 +12,8 @@ import (
 
 const pods = 4
 
-// deletePods deletes one pod after another of a service that always has some more, while picks are asked
-// for as fast as one caller can; and says how long after each deletion the last pick of the pod was.
+// deletePods deletes pods of a service, one after another, while one caller picks as fast as it can. The
+// service always has other pods. It reports how long after each deletion the last pick of the pod was.
 func deletePods(ctx context.Context, cluster *kubernetes.Clientset, agent *node, count int) ([]time.Duration, error) {
 	labels := map[string]string{"app": "deleted"}
 	_, err := cluster.CoreV1().Nodes().Create(ctx, &core.Node{ObjectMeta: meta.ObjectMeta{Name: "node"}}, meta.CreateOptions{})
@@ -50,7 +50,7 @@ func deletePods(ctx context.Context, cluster *kubernetes.Clientset, agent *node,
 func podName(number int) string    { return fmt.Sprintf("deleted-%d", number) }
 func podAddress(number int) string { return fmt.Sprintf("10.255.0.%d", number+1) }
 
-// makePod writes what a node would say of one that is ready.
+// makePod writes a ready pod, as its node would.
 func makePod(ctx context.Context, cluster *kubernetes.Clientset, labels map[string]string, number int) error {
 	api := cluster.CoreV1().Pods(namespace)
 	pod, err := api.Create(ctx, &core.Pod{
@@ -81,7 +81,7 @@ func untilPicked(ctx context.Context, agent *node, wanted string) error {
 	}
 }
 
-// deletePod looks on for a tenth of a second after the last pick of the pod.
+// deletePod keeps watching for a tenth of a second after the last pick of the pod.
 func deletePod(ctx context.Context, cluster *kubernetes.Clientset, agent *node, number int) (time.Duration, error) {
 	deleted := make(chan error, 1)
 	began := time.Now()

@@ -1,9 +1,9 @@
-// How soon an agent's picks follow a change, in a cluster of many services that changes all the time;
-// and what the agent costs the API server.
+// Measures how soon an agent's picks follow a change, in a cluster of many services that changes all the
+// time, and what the agent costs the API server.
 //
-// A change is a slice's only endpoint replaced by another. It is timed from the write to the first pick
-// that has the new one, and beside it to the event of a bare watch of the same process: what is between
-// the two is the agent's.
+// A change replaces the only endpoint of a slice. The time from the write to the first pick with the new
+// endpoint is measured, and also the time to the event of a bare watch in the same process. The difference
+// is the agent's part.
 package main
 
 import (
@@ -49,7 +49,7 @@ func main() {
 	node, err := startAgent(*agent, way.kubeconfig)
 	must(err)
 	defer node.end()
-	// The list of all names, which the agent asks for once.
+	// The list of all names, which the agent requests once.
 	must(node.follow(ctx, 0))
 	names := way.received.Load()
 	began = time.Now()
@@ -102,7 +102,7 @@ func tell(what string, took []time.Duration) {
 	fmt.Printf("%s: p50 %.1f ms, p99 %.1f ms, of %d\n", what, at(took, 0.5), at(took, 0.99), len(took))
 }
 
-// at says, in milliseconds, what that share of them took at most; they are sorted.
+// at returns the time in milliseconds that this share of the sorted durations did not exceed.
 func at(took []time.Duration, share float64) float64 {
 	return float64(took[min(len(took)-1, int(float64(len(took))*share))].Microseconds()) / 1e3
 }

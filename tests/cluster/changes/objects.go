@@ -11,13 +11,13 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// What the bare watch is for.
+// The services of the bare watch.
 const followedLabel = "followed"
 
 func serviceName(service int) string { return fmt.Sprintf("s%d", service) }
 
-// fill writes so many Services without a cluster IP, whose giving out would take longest, and the slice
-// of each.
+// fill writes this many Services, and a slice for each. They have no cluster IP, because assigning those
+// would take longest.
 func fill(ctx context.Context, cluster *kubernetes.Clientset, services int) error {
 	space := &core.Namespace{ObjectMeta: meta.ObjectMeta{Name: namespace}}
 	if _, err := cluster.CoreV1().Namespaces().Create(ctx, space, meta.CreateOptions{}); err != nil {
@@ -45,7 +45,7 @@ func fill(ctx context.Context, cluster *kubernetes.Clientset, services int) erro
 	return writers.Wait()
 }
 
-// addresses of a service: another generation has others.
+// addresses returns the addresses of a service. Each generation has other ones.
 func addresses(service, generation, count int) []string {
 	var all []string
 	for endpoint := range count {

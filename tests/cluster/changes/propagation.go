@@ -17,7 +17,7 @@ type propagation struct {
 	bare, picked, beyond []time.Duration
 }
 
-// change replaces endpoints at that rate, and times those of services that are followed.
+// change replaces endpoints at that rate, and measures the changes of services that the agent follows.
 func change(ctx context.Context, cluster *kubernetes.Clientset, agent *node, services, followed, rate int, length time.Duration) (*propagation, error) {
 	for service := range followed {
 		if err := write(ctx, cluster, service, addresses(service, 0, 1), true); err != nil {
@@ -47,7 +47,7 @@ func change(ctx context.Context, cluster *kubernetes.Clientset, agent *node, ser
 	return seen, nil
 }
 
-// one change, up to the pick that has it.
+// one makes a change, and waits for a pick with the new endpoint.
 func (p *propagation) one(ctx context.Context, cluster *kubernetes.Clientset, agent *node, events *events, service, generation int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -79,7 +79,7 @@ func (p *propagation) one(ctx context.Context, cluster *kubernetes.Clientset, ag
 	return nil
 }
 
-// When the bare watch heard of an address.
+// When the bare watch received an address.
 type events struct {
 	lock  sync.Mutex
 	await map[string]chan time.Time

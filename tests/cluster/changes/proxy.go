@@ -10,7 +10,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// A way to the API server on which bytes are counted, as they are on the wire.
+// A proxy to the API server that counts the bytes on the wire.
 type counted struct {
 	kubeconfig string
 	received   atomic.Int64

@@ -9,19 +9,19 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// One call, and how it went.
+// The result of one call.
 type call struct {
 	due time.Time
-	// How much later than due it began: large where the machine has no time for the load.
+	// How late it began. This is large if the machine is too busy for the load.
 	late time.Duration
 	took time.Duration
-	// What the pod said of itself before it began to work: known of calls that were given up, too.
+	// What the pod sent about itself before it began to work. So it is known even if the caller gave up.
 	pod metadata.MD
 	err error
 }
 
-// In columns: due and the two durations in microseconds, the code, who called from which zone, and
-// the pod with its zone.
+// The columns: due and the two durations in microseconds, the code, the caller and its zone, the pod and
+// its zone.
 func (c call) String() string {
 	return fmt.Sprintf("%d %d %d %s %s %s %s", c.due.UnixMicro(), c.late.Microseconds(), c.took.Microseconds(),
 		status.Code(c.err), os.Getenv("ZONE"), first(c.pod, "pod"), first(c.pod, "zone"))

@@ -1,8 +1,8 @@
-// A load on ../app over gRPC, from several clients that know nothing of each other, each with its own
-// way of choosing the pod; it prints a line for each call.
+// A load on ../app over gRPC, from several independent clients. Each chooses pods in its own way. It prints
+// a line for each call.
 //
-// Calls begin when they are due, whether or not those before have ended, and their time counts from
-// then: who waits for a slow answer before the next call would leave out those that it kept waiting.
+// Calls begin when they are due, even if earlier ones have not ended, and their time counts from then. A
+// client that waits for a slow answer before its next call would hide the waiting time of later calls.
 package main
 
 import (
@@ -53,8 +53,8 @@ func main() {
 	}
 }
 
-// load makes calls by one client, at intervals as they are between callers who know nothing of each
-// other, and waits for all to end.
+// load makes calls by one client, at the random intervals of independent callers, and waits until all have
+// ended.
 func load(caller caller, random *rand.Rand, rate float64, length, deadline time.Duration, called chan<- call) {
 	var calls sync.WaitGroup
 	defer calls.Wait()

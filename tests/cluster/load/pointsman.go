@@ -17,7 +17,7 @@ import (
 	pointsman "load/pointsman/v1"
 )
 
-// Asks the agent of its node for each call, and keeps one connection to each pod that it was told.
+// Asks the agent of its node for each call, and keeps one connection to each pod that it was given.
 type picking struct {
 	service string
 	agent   pointsman.AgentClient
@@ -59,7 +59,7 @@ func (p *picking) call(ctx context.Context) (metadata.MD, error) {
 	return pod, err
 }
 
-// Nobody waits for it. A report that is lost does no harm: the lease ends by its time.
+// Nobody waits for it. A lost report does no harm, because the lease expires.
 func (p *picking) report(report *pointsman.Report) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -78,7 +78,7 @@ func outcome(err error) pointsman.Outcome {
 	return pointsman.Outcome_FAILURE
 }
 
-// A program that runs for longer than this one also closes those that it is told no more.
+// A program that runs for longer should also close connections to pods that it no longer gets.
 func (p *picking) connection(address string) (*grpc.ClientConn, error) {
 	p.lock.Lock()
 	defer p.lock.Unlock()

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// One client of the application: calls it, and says which pod it was.
+// A client of the application. It calls the application, and returns which pod answered.
 type caller interface {
 	call(context.Context) (metadata.MD, error)
 }
@@ -29,8 +29,8 @@ func newCaller(way, target string, connections int) (caller, error) {
 	return nil, fmt.Errorf("no way %q", way)
 }
 
-// Long-lived connections to one address, such as a Service's, used in turn: which pod each of them
-// leads to was settled when it was made.
+// Long-lived connections to one address, such as a Service's, used in turn. Each leads to the pod that it
+// got when it was opened.
 type inTurn struct {
 	connections []*grpc.ClientConn
 	calls       atomic.Uint64
@@ -54,7 +54,7 @@ func (c *inTurn) call(ctx context.Context) (metadata.MD, error) {
 	return who(ctx, c.connections[turn])
 }
 
-// All addresses that DNS says of a name, in turn, by what gRPC brings for that.
+// All addresses of a DNS name, in turn, by gRPC's own round_robin.
 func byDNS(name string) (caller, error) {
 	connection, err := connect("dns:///"+name,
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`))

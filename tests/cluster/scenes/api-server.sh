@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# The API server is away for a minute; and in the midst of it a node's agent is killed, which begins anew
-# with what it had written down.
+# The API server is down for a minute. During that time a node's agent is killed, and restarts from its
+# state.
 # shellcheck disable=SC2154
 
-# The controllers go with it, as those do that elect a leader: they end where they can't, and start anew
-# with it. Ones that went on would find that no node had been heard of for longer than they allow, and
-# call nodes unready before these could say a word.
+# The controllers stop with it, as controllers with leader election do, and start again with it. If they
+# continued, they would miss the nodes' heartbeats for longer than they allow, and mark nodes unready before
+# the nodes could send one.
 control_plane() {
   local program
   for program in "${@:2}"; do
@@ -13,7 +13,7 @@ control_plane() {
   done
 }
 
-# not_called_lately POD: for a second in which it would have been
+# not_called_lately POD: it got no call for a second, in which it would normally get some
 not_called_lately() { [ "$(calls "$(($(now) - 1000))" "$(now)" | grep -c " $1 ")" = 0 ]; }
 
 kill_agent() { cluster on "$1" kill -9 "$(cluster on "$1" pgrep -f '^/pointsman agent')"; }
@@ -25,7 +25,7 @@ agent_killed() {
   kill_agent 3
   sleep 0.5
   check "API server: away, and an agent that was killed serves again" 15 answers 3
-  # Who keeps a connection tries again after a second.
+  # A caller with a connection tries again after a second.
   sleep 2
   elsewhere=$(calls "$from" "$(now)" | awk '$1 != "c" && $3 == "failed"' | head -n 3)
   if [ -z "$elsewhere" ]; then

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # Every pod of both applications is replaced at the same time.
 
-# An exit is learnt by trying: each caller may be cut off once by each pod that exits, and be refused once,
-# as the agent puts aside who refuses, until it hears by the API.
+# Callers learn of an exit by a failed call. Each pod that exits may cut each caller off once and refuse it
+# once: the agent ejects a pod that refuses, until it learns of the exit from the API.
 restarts() {
   local from to said often
   from=$(now)
   kubectl rollout restart deployment/cart deployment/stock >/dev/null
   check "restarts: cart rolled" 60 serves cart
   check "restarts: stock rolled" 60 serves stock
-  # The last ones drain.
+  # The last pods drain.
   sleep 4
   to=$(now)
   picked "restarts" "$from" "$to"

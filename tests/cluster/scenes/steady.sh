@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Nothing happens: every call is answered, each pod has its share, and zones keep to themselves.
+# Nothing changes: each call is answered, each pod gets its share, and calls stay in their zones.
 
 # shared NAME PODS FROM TO SERVICE: so many were called, none less than half or more than twice its share
 shared() {
@@ -37,6 +37,6 @@ steady() {
   own=$(in_own_zone "$from" "$to" cart.shop)
   all=$(in_own_zone "$from" "$to" stock.shop)
   said="zones: $own% of cart's calls stay in their caller's, $all% of stock's, where that is off"
-  # A third would by chance. What of cart's does not is what overflows for a moment.
+  # By chance a third would. The rest of cart's calls overflow for a moment.
   if [ "$own" -ge 90 ] && [ "$all" -le 50 ]; then echo "ok $said"; else wrong "$said"; fi
 }

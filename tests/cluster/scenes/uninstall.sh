@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# kubectl delete -k, and what docs/install.md says of what is left.
+# kubectl delete -k, and what is left according to docs/install.md.
 # shellcheck disable=SC2154
 
 # lacks PATTERN COMMAND...: what that says, once it could be asked
@@ -8,7 +8,7 @@ lacks() {
   said=$("${@:2}") && ! grep -E "$1" <<<"$said"
 }
 
-# What has the name, or is in the namespace, of whatever kind.
+# All objects with the name or in the namespace, of any kind.
 objects() {
   local kinds
   kinds=$(cluster in kubectl api-resources --verbs=list -o name | paste -sd ,)
@@ -18,13 +18,13 @@ objects() {
 no_driver() { cluster in kubectl get csinodes -o json | jq -e '[.items[].spec.drivers[]?] == []'; }
 no_taint() { cluster in kubectl get nodes -o json | jq -e '[.items[].spec.taints[]?] == []'; }
 
-# The runtime keeps the image's files for as long as it pleases.
+# The runtime decides how long it keeps the image's files.
 folders() {
   cluster on "$1" find /run /var/lib -path /var/lib/containerd -prune -o -name '*pointsman*' -prune -print |
     sort | paste -sd ' '
 }
 has_folders() { [ "$(folders "$1" | tee /dev/stderr)" = "$2" ]; }
-# The page's own words.
+# The commands of the page.
 remove_folders() { cluster on "$1" bash -c "$(grep '^rm -rf ' "$here/../../docs/install.md")"; }
 
 uninstall() {

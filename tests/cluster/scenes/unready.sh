@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A pod says that it is not ready, and would still answer.
+# A pod reports that it is not ready, but would still answer.
 
 unready() {
   local name address from before after last said
@@ -12,7 +12,7 @@ unready() {
   after=$(served "$address")
   last=$(last_call "$from" "$name")
   said="unready: the last request $last ms after the pod said so; $before by then, $after two seconds later"
-  # A second of that is the period of its probe.
+  # The period of its probe is a second of that.
   if [ "$before" -gt 0 ] && [ "$after" = "$before" ] && [ "$last" -lt 3000 ]; then echo "ok $said"; else wrong "$said"; fi
   cluster on 1 curl -s -X POST "http://$address:8080/admin/ready"
   called "unready: calls go on" "$from" "$(now)"

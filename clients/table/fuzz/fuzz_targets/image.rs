@@ -1,4 +1,4 @@
-//! A table whose words say anything: it is refused, or picked from within its slots.
+//! A table of arbitrary words is either refused, or picks stay within its slots.
 #![no_main]
 
 use arbitrary::Arbitrary;

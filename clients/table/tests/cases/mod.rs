@@ -1,6 +1,6 @@
 //! The conformance vectors: how they look in their files, and how they are made.
 //!
-//! What is expected comes from the reference picker, not from the one that ships.
+//! The expected results come from the reference picker, not from the real one.
 #![allow(dead_code, reason = "the example writes them, the test reads them")]
 
 mod all;

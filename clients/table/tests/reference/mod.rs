@@ -1,11 +1,11 @@
-//! The pick as the format's page says it, sentence by sentence: slow, obvious, and sharing no code
-//! with the picker that ships.
+//! A reference implementation of the pick. It follows the specification sentence by sentence, is slow and
+//! obvious, and shares no code with the real picker.
 
 use std::collections::HashMap;
 
 use pointsman_table::{Cell, Group, Mode, Structure};
 
-/// What a reference picker is asked.
+/// The parameters of a pick.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Question<'a> {
     pub(crate) exclude: &'a [u32],
