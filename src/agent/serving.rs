@@ -26,8 +26,8 @@ use crate::{
     serve::{
         Agent, admin,
         connection::{
-            accept::{Connections, GRACE, Leave},
-            router::Front,
+            accept::{Connections, Drain, GRACE},
+            router::Router,
         },
         metrics::Series,
         pods::Listeners,
@@ -95,7 +95,7 @@ impl Serving {
             let reason = io::Error::other("it is in place already");
             return Err(StartError::System { what: "the socket", reason });
         };
-        let connections = Arc::new(Connections::new(Front::new(agent.clone())));
+        let connections = Arc::new(Connections::new(Router::new(agent.clone())));
         let pods = options.pods.clone().map(|folder| Listeners::start(folder, connections.clone()));
         claim.sign()?;
         keep_configuration(options);
@@ -207,16 +207,16 @@ impl Serving {
             }
         };
         if stays && !told {
-            connections.leave(Leave::End);
+            connections.drain(Drain::ShutDown);
             info!("staying until told to end");
             signals.end().await;
             told = true;
         }
         end_pages.send_replace(true);
         signals.then_at_once(told);
-        connections.leave(Leave::End);
+        connections.drain(Drain::ShutDown);
         let open = connections.count();
-        if tokio::time::timeout(GRACE, connections.gone()).await.is_err() {
+        if tokio::time::timeout(GRACE, connections.drained()).await.is_err() {
             warn!(connections = open, "requests took too long to finish; ending anyway");
         }
         if pages.join().is_err() {
@@ -260,14 +260,14 @@ impl Handed {
             systemd::succeeded_by(pid);
         }
         let telling = tokio::spawn(successor.tell());
-        connections.leave(Leave::Move);
+        connections.drain(Drain::HandOver);
         let last = sockets.0.borrow().clone();
         // They may have come before the other socket was there, and find this one's end otherwise.
         tokio::time::timeout(takeover::LAST_CALLERS, connections.accept(&last)).await.ok();
         drop((last, sockets));
         pods.inspect(|pods| pods.end());
         let gone = async {
-            connections.gone().await;
+            connections.drained().await;
             if let Some(hearing) = hearing {
                 hearing.await.ok();
             }

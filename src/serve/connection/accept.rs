@@ -22,9 +22,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use super::dispatch::Leave;
+pub use super::dispatch::Drain;
 use super::{
-    dispatch::Talk, idle_timeout::Patience, resting::Resting, router::Front, tracked_io::Noted,
+    dispatch::Dispatch, idle_timeout::IdleTimeouts, router::Router, throttled_io::Throttled,
+    tracked_io::TrackedIo,
 };
 use crate::{
     identity::{Identity, PodUid},
@@ -45,26 +46,26 @@ const AT_A_TIME: u32 = 8;
 /// All connections of the socket.
 #[derive(Debug)]
 pub struct Connections {
-    front: Front,
-    leave: watch::Sender<Leave>,
+    router: Router,
+    drain: watch::Sender<Drain>,
     /// As `leave` is no longer [`Leave::Stay`]; cheaper to ask with each answer.
-    leaving: Arc<AtomicBool>,
-    patience: Patience,
+    draining: Arc<AtomicBool>,
+    idle_timeouts: IdleTimeouts,
 }
 
 impl Connections {
     /// None yet; they will be answered by this.
     #[must_use]
-    pub fn new(front: Front) -> Self {
-        let leave = watch::Sender::new(Leave::Stay);
-        Self { front, leave, leaving: Arc::default(), patience: Patience::new() }
+    pub fn new(router: Router) -> Self {
+        let drain = watch::Sender::new(Drain::Off);
+        Self { router, drain, draining: Arc::default(), idle_timeouts: IdleTimeouts::new() }
     }
 
     /// Serves whoever connects, for ever.
     pub async fn accept(&self, listener: &UnixListener) {
         tokio::select! {
             () = self.accept_all(listener, None) => {}
-            () = self.patience.look() => {}
+            () = self.idle_timeouts.run() => {}
         }
     }
 
@@ -79,9 +80,9 @@ impl Connections {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let rests = self.attend(stream, pod);
+                    let rest_until = self.serve(stream, pod);
                     accepted += 1;
-                    match pod.and(rests) {
+                    match pod.and(rest_until) {
                         // Nobody else comes through this listener.
                         Some(until) => sleep_until(until).await,
                         // A pod's is accepted from where picks are served.
@@ -100,32 +101,32 @@ impl Connections {
     }
 
     /// Tells all of them, and those still to come, to leave.
-    pub fn leave(&self, how: Leave) {
-        self.leaving.store(how != Leave::Stay, SeqCst);
-        self.leave.send_replace(how);
+    pub fn drain(&self, how: Drain) {
+        self.draining.store(how != Drain::Off, SeqCst);
+        self.drain.send_replace(how);
         // Streams would go on for ever.
-        self.front.agent().ending().begin();
+        self.router.agent().ending().begin();
     }
 
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.leave.receiver_count()
+        self.drain.receiver_count()
     }
 
     /// Waits until there are none.
-    pub async fn gone(&self) {
-        self.leave.closed().await;
+    pub async fn drained(&self) {
+        self.drain.closed().await;
     }
 
     /// What the connections' calls share.
     #[must_use]
     pub fn agent(&self) -> &Agent {
-        self.front.agent()
+        self.router.agent()
     }
 
     /// Serves a connection; until when its caller is to wait, where it is refused often.
-    fn attend(&self, stream: UnixStream, pod: Option<PodUid>) -> Option<Instant> {
+    fn serve(&self, stream: UnixStream, pod: Option<PodUid>) -> Option<Instant> {
         let user = || stream.peer_cred().map(|peer| Identity::Uid(peer.uid()));
         let identity = match pod.map_or_else(user, |pod| Ok(Identity::Pod(pod))) {
             Ok(identity) => identity,
@@ -134,7 +135,7 @@ impl Connections {
                 return None;
             }
         };
-        let agent = self.front.agent();
+        let agent = self.router.agent();
         let permit = match agent.connections().take(identity) {
             Ok(permit) => permit,
             Err(exhausted) => {
@@ -156,44 +157,46 @@ impl Connections {
             line: Arc::default(),
             account: Account::new(agent.pending().clone(), agent.tarpit.clone(), identity),
         };
-        let open = Open { caller: caller.clone(), leases: agent.leases().clone() };
+        let leases = LeaseCloser { caller: caller.clone(), leases: agent.leases().clone() };
         let counted = (agent.metrics().connected(), permit);
         // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
         let stream = Mended::new(stream);
-        let waiting = self.patience.wait();
+        let idle_timer = self.idle_timeouts.add();
         let account = caller.account.clone();
-        let stream = Noted::new(stream, caller.line.clone(), waiting.clone(), account.clone());
-        let stream = Resting::new(stream, account.clone());
-        let talk = Talk::new(self.front.clone(), caller, waiting.clone(), self.leaving.clone());
-        let heard = talk.clone();
-        let service = service_fn(move |request| heard.clone().answer(request));
+        let stream =
+            TrackedIo::new(stream, caller.line.clone(), idle_timer.clone(), account.clone());
+        let stream = Throttled::new(stream, account.clone());
+        let dispatch =
+            Dispatch::new(self.router.clone(), caller, idle_timer.clone(), self.draining.clone());
+        let service = dispatch.clone();
+        let service = service_fn(move |request| service.clone().answer(request));
         let served = protocols().serve_connection(TokioIo::new(stream), service).into_owned();
         let agent = agent.clone();
-        let mut leave = self.leave.subscribe();
+        let mut drain = self.drain.subscribe();
         tokio::spawn(async move {
-            let (open, _counted) = (open, counted);
+            let (leases, _counted) = (leases, counted);
             let mut served = Box::pin(served);
             // As a set of one, since a set polls what was woken: not this with every request.
-            let mut told = FuturesUnordered::from_iter([async {
+            let mut close = FuturesUnordered::from_iter([async {
                 tokio::select! {
-                    () = talk.to_end(&mut leave) => Told::Leave,
-                    () = waiting.over() => Told::Enough,
+                    () = dispatch.closing(&mut drain) => CloseReason::Drain,
+                    () = idle_timer.expired() => CloseReason::IdleTimeout,
                 }
             }]);
             let ended = tokio::select! {
                 biased;
                 ended = &mut served => ended,
-                Some(told) = told.next() => match told {
-                    Told::Leave => {
+                Some(reason) = close.next() => match reason {
+                    CloseReason::Drain => {
                         served.as_mut().graceful_shutdown();
                         // What is done by now counts as gone only when it is: `leave` is held.
                         served.as_mut().await
                     }
                     // Nothing is under way that could be finished, or nothing more of it can come.
-                    Told::Enough => Ok(()),
+                    CloseReason::IdleTimeout => Ok(()),
                 },
             };
-            drop((told, served, open));
+            drop((close, served, leases));
             if let Some(exhausted) = account.refusal()
                 && agent.metrics().connection_refused()
             {
@@ -207,7 +210,7 @@ impl Connections {
                     account.was_refused();
                 }
             }
-            drop(leave);
+            drop(drain);
             // Its caller's share of the connections is used up meanwhile.
             if let Some(until) = account.take_rest() {
                 sleep_until(until).await;
@@ -218,11 +221,11 @@ impl Connections {
 }
 
 /// Why a connection ends before its caller ends it.
-enum Told {
+enum CloseReason {
     /// All are to leave.
-    Leave,
+    Drain,
     /// It was waited for long enough.
-    Enough,
+    IdleTimeout,
 }
 
 fn protocols() -> auto::Builder<TokioExecutor> {
@@ -240,12 +243,12 @@ fn protocols() -> auto::Builder<TokioExecutor> {
 }
 
 /// A connection in use; its leases are let go when it is dropped, however it ended.
-struct Open {
+struct LeaseCloser {
     caller: Caller,
     leases: Arc<Leases>,
 }
 
-impl Drop for Open {
+impl Drop for LeaseCloser {
     fn drop(&mut self) {
         self.caller.line.over();
         self.leases.close(&self.caller.connection);

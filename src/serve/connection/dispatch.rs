@@ -16,7 +16,7 @@ use axum::body::Body;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Notify, watch};
 
-use super::{idle_timeout::Waiting, outgoing::Outgoing, router::Front};
+use super::{idle_timeout::IdleTimer, response_body::ResponseBody, router::Router};
 use crate::serve::{
     Caller, Error,
     grpc::{self, standard},
@@ -26,31 +26,31 @@ use crate::serve::{
 
 /// What connections are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub enum Drain {
     /// Go on.
-    Stay,
+    Off,
     /// Go over to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
     /// HTTP/1.1 with its next answer, since one that is closed at rest may just be in use again.
-    Move,
+    HandOver,
     /// Finish what is under way, and end.
-    End,
+    ShutDown,
 }
 
 /// What is said on a connection.
-pub(super) struct Talk {
-    front: Front,
+pub(super) struct Dispatch {
+    router: Router,
     caller: Caller,
-    waiting: Arc<Waiting>,
-    leaving: Arc<AtomicBool>,
+    idle_timer: Arc<IdleTimer>,
+    draining: Arc<AtomicBool>,
     /// It speaks HTTP/2.
     multiplexed: AtomicBool,
     /// It does, and was answered while all are to leave.
-    over: Notify,
+    answered_in_drain: Notify,
 }
 
 /// The answer to one request, in the making.
-pub(super) struct Answering {
-    talk: Arc<Talk>,
+pub(super) struct ResponseFuture {
+    dispatch: Arc<Dispatch>,
     answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>>,
     /// Of HTTP/2.
     stream: Option<Stream>,
@@ -62,24 +62,24 @@ pub(super) struct Answering {
 /// fraction of an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller has been refused too often")]
-pub(super) struct Reset;
+pub(super) struct StreamReset;
 
-impl Talk {
+impl Dispatch {
     /// Nothing yet. `leaving`: all connections are to leave.
     pub(super) fn new(
-        front: Front,
+        router: Router,
         caller: Caller,
-        waiting: Arc<Waiting>,
-        leaving: Arc<AtomicBool>,
+        idle_timer: Arc<IdleTimer>,
+        draining: Arc<AtomicBool>,
     ) -> Arc<Self> {
-        let (multiplexed, over) = (AtomicBool::new(false), Notify::new());
-        Arc::new(Self { front, caller, waiting, leaving, multiplexed, over })
+        let (multiplexed, answered_in_drain) = (AtomicBool::new(false), Notify::new());
+        Arc::new(Self { router, caller, idle_timer, draining, multiplexed, answered_in_drain })
     }
 
     /// Answers one request. Each kind is a future of its own: one that could be any of them would be
     /// as large as the largest, and moved about with every request.
-    pub(super) fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answering {
-        self.waiting.end();
+    pub(super) fn answer(self: Arc<Self>, request: Request<Incoming>) -> ResponseFuture {
+        self.idle_timer.request_received();
         let version = request.version();
         let multiplexed = version > Version::HTTP_11;
         if multiplexed && !self.multiplexed.load(SeqCst) {
@@ -89,65 +89,71 @@ impl Talk {
             Ok(stream) => stream,
             Err(error) => return self.refuse(&request, &error),
         };
-        let talk = self.clone();
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> =
-            if grpc::is_grpc(request.headers()) {
-                match standard::serves(request.uri().path()) {
-                    true => Box::pin(async move {
-                        talk.front.standard().answer(&talk.caller, request).await
-                    }),
-                    false => {
-                        let (asked, body) = (grpc::Asked::of(&request), request.into_body());
-                        Box::pin(async move {
-                            grpc::answer(talk.front.agent(), &talk.caller, asked, body).await
-                        })
-                    }
+        let dispatch = self.clone();
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = if grpc::is_grpc(request.headers()) {
+            match standard::serves(request.uri().path()) {
+                true => Box::pin(async move {
+                    dispatch.router.standard().answer(&dispatch.caller, request).await
+                }),
+                false => {
+                    let (head, body) = (grpc::RequestHead::of(&request), request.into_body());
+                    Box::pin(async move {
+                        grpc::answer(dispatch.router.agent(), &dispatch.caller, head, body).await
+                    })
                 }
-            } else {
-                if !multiplexed {
-                    self.caller.line.heard();
+            }
+        } else {
+            if !multiplexed {
+                self.caller.line.heard();
+            }
+            // A way through the routes costs as much as the pick.
+            match http::Often::of(&request) {
+                Some(often) => {
+                    let body = request.into_body();
+                    Box::pin(async move {
+                        often.answer(dispatch.router.agent(), &dispatch.caller, version, body).await
+                    })
                 }
-                // A way through the routes costs as much as the pick.
-                match http::Often::of(&request) {
-                    Some(often) => {
-                        let body = request.into_body();
-                        Box::pin(async move {
-                            often.answer(talk.front.agent(), &talk.caller, version, body).await
-                        })
-                    }
-                    None => Box::pin(async move { talk.front.route(&talk.caller, request).await }),
+                None => {
+                    Box::pin(async move { dispatch.router.route(&dispatch.caller, request).await })
                 }
-            };
-        Answering { talk: self, answer, stream, reset: false }
+            }
+        };
+        ResponseFuture { dispatch: self, answer, stream, reset: false }
     }
 
     /// Refuses a request that its caller has no share for.
-    fn refuse(self: Arc<Self>, request: &Request<Incoming>, error: &Error) -> Answering {
+    fn refuse(self: Arc<Self>, request: &Request<Incoming>, error: &Error) -> ResponseFuture {
         if self.caller.account.is_refused_often() {
-            return Answering {
-                talk: self,
+            return ResponseFuture {
+                dispatch: self,
                 answer: Box::pin(pending()),
                 stream: None,
                 reset: true,
             };
         }
-        let agent = self.front.agent();
+        let agent = self.router.agent();
         let response = match grpc::is_grpc(request.headers()) {
-            true => grpc::Asked::of(request).refuse(agent, error),
+            true => grpc::RequestHead::of(request).refuse(agent, error),
             false => http::refuse_unread(agent, http::Often::of(request), error),
         };
-        Answering { talk: self, answer: Box::pin(ready(response)), stream: None, reset: false }
+        ResponseFuture {
+            dispatch: self,
+            answer: Box::pin(ready(response)),
+            stream: None,
+            reset: false,
+        }
     }
 
     fn answered(&self, response: &mut Response<Body>) {
         let multiplexed = self.multiplexed.load(SeqCst);
         // A stream's end is not known here; it is left alone.
         if !multiplexed && response.body().size_hint().exact().is_some() {
-            self.waiting.begin();
+            self.idle_timer.await_request();
         }
-        if self.leaving.load(SeqCst) {
+        if self.draining.load(SeqCst) {
             match multiplexed {
-                true => self.over.notify_one(),
+                true => self.answered_in_drain.notify_one(),
                 false => {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
@@ -157,37 +163,37 @@ impl Talk {
     }
 
     /// Done when the connection is to be shut down in good order.
-    pub(super) async fn to_end(&self, leave: &mut watch::Receiver<Leave>) {
+    pub(super) async fn closing(&self, drain: &mut watch::Receiver<Drain>) {
         loop {
-            let how = *leave.borrow_and_update();
-            let over = async {
+            let how = *drain.borrow_and_update();
+            let closing = async {
                 match how {
-                    Leave::Stay => pending().await,
-                    Leave::Move if self.multiplexed.load(SeqCst) => {}
+                    Drain::Off => pending().await,
+                    Drain::HandOver if self.multiplexed.load(SeqCst) => {}
                     // Until something is heard, or for good where it is HTTP/1.1, which closes
                     // with its answer.
-                    Leave::Move => self.over.notified().await,
-                    Leave::End => {}
+                    Drain::HandOver => self.answered_in_drain.notified().await,
+                    Drain::ShutDown => {}
                 }
             };
             tokio::select! {
-                () = over => return,
-                changed = leave.changed() => if changed.is_err() { return },
+                () = closing => return,
+                changed = drain.changed() => if changed.is_err() { return },
             }
         }
     }
 }
 
-impl Future for Answering {
-    type Output = Result<Response<Outgoing>, Reset>;
+impl Future for ResponseFuture {
+    type Output = Result<Response<ResponseBody>, StreamReset>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.reset {
-            return Poll::Ready(Err(Reset));
+            return Poll::Ready(Err(StreamReset));
         }
         let mut response = std::task::ready!(self.answer.as_mut().poll(context));
-        self.talk.answered(&mut response);
-        let (account, stream) = (self.talk.caller.account.clone(), self.stream.take());
-        Poll::Ready(Ok(response.map(|body| Outgoing::new(body, account, stream))))
+        self.dispatch.answered(&mut response);
+        let (account, stream) = (self.dispatch.caller.account.clone(), self.stream.take());
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, account, stream))))
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ::http::{Request, Response};
-use axum::{Router, body::Body};
+use axum::body::Body;
 use hyper::body::Incoming;
 use tower::Service;
 
@@ -12,15 +12,15 @@ use crate::serve::{Agent, Caller, grpc::standard::Standard, http};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Front {
+pub struct Router {
     agent: Arc<Agent>,
     /// Everything that is not gRPC.
-    routes: Router,
+    routes: axum::Router,
     /// What is gRPC, but not ours.
     standard: Standard,
 }
 
-impl Front {
+impl Router {
     /// Serves this agent's calls.
     #[must_use]
     pub fn new(agent: Arc<Agent>) -> Self {

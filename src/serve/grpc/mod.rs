@@ -17,4 +17,4 @@ mod session;
 pub(super) mod standard;
 mod until_end;
 
-pub use service::{Asked, answer, is_grpc};
+pub use service::{RequestHead, answer, is_grpc};

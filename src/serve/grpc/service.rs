@@ -52,24 +52,24 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// What a head asks for. The head itself is not kept: it may be long, and its body may never come.
 #[derive(Debug)]
-pub struct Asked {
+pub struct RequestHead {
     /// Or why not, with the call if there is such a one.
     call: Result<Call, (Option<Call>, Status)>,
     deadline: Option<Duration>,
 }
 
-impl Asked {
+impl RequestHead {
     /// What this one does.
     #[must_use]
-    pub fn of<B>(head: &Request<B>) -> Self {
-        let path = head.uri().path();
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let path = request.uri().path();
         let named = path.strip_prefix("/pointsman.v1.Agent/").and_then(Call::by_name);
-        let call = match (named, unreadable(head.headers())) {
+        let call = match (named, unreadable(request.headers())) {
             (Some(call), None) => Ok(call),
             (Some(call), Some(status)) => Err((Some(call), status)),
             (None, _) => Err((None, no_such_method(path))),
         };
-        Self { call, deadline: deadline(head.headers()).map(in_time) }
+        Self { call, deadline: deadline(request.headers()).map(in_time) }
     }
 
     /// Refuses it.
@@ -84,15 +84,15 @@ impl Asked {
 pub async fn answer<B>(
     agent: &Arc<Agent>,
     caller: &Caller,
-    asked: Asked,
+    head: RequestHead,
     body: B,
 ) -> Response<axum::body::Body>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let deadline = asked.deadline;
-    let call = match asked.call {
+    let deadline = head.deadline;
+    let call = match head.call {
         Ok(call) => call,
         Err((call, status)) => return refuse(agent, call, &status),
     };

@@ -26,7 +26,7 @@ const SHORT: usize = 1 << 10;
 const PIECE: usize = 8 << 10;
 
 /// An answer's body.
-pub(super) struct Outgoing {
+pub(super) struct ResponseBody {
     body: Body,
     account: Arc<Account>,
     /// Of HTTP/2.
@@ -37,25 +37,25 @@ pub(super) struct Outgoing {
 }
 
 /// Bytes, and what they cost until the last of them is gone.
-struct Kept {
+struct PaidBytes {
     bytes: Bytes,
     _pending: Option<Pending>,
     _stream: Option<Stream>,
 }
 
-impl AsRef<[u8]> for Kept {
+impl AsRef<[u8]> for PaidBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Outgoing {
+impl ResponseBody {
     pub(super) fn new(body: Body, account: Arc<Account>, stream: Option<Stream>) -> Self {
         Self { body, account, multiplexed: stream.is_some(), stream, rest: Bytes::new() }
     }
 
     /// The same bytes, paid for.
-    fn kept(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
+    fn pay_for(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
         let short = if self.multiplexed { SHORT } else { PIECE };
         let pending = match bytes.len() > short {
             true => Some(self.account.hold(bytes.len())?),
@@ -67,11 +67,11 @@ impl Outgoing {
         if pending.is_none() && stream.is_none() {
             return Ok(bytes);
         }
-        Ok(Bytes::from_owner(Kept { bytes, _pending: pending, _stream: stream }))
+        Ok(Bytes::from_owner(PaidBytes { bytes, _pending: pending, _stream: stream }))
     }
 }
 
-impl hyper::body::Body for Outgoing {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -79,9 +79,9 @@ impl hyper::body::Body for Outgoing {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let outgoing = self.get_mut();
-        if outgoing.rest.is_empty() {
-            let frame = match ready!(Pin::new(&mut outgoing.body).poll_frame(context)) {
+        let response_body = self.get_mut();
+        if response_body.rest.is_empty() {
+            let frame = match ready!(Pin::new(&mut response_body.body).poll_frame(context)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
                 None => return Poll::Ready(None),
@@ -90,18 +90,18 @@ impl hyper::body::Body for Outgoing {
                 Ok(bytes) => bytes,
                 Err(other) => return Poll::Ready(Some(Ok(other))),
             };
-            match outgoing.kept(bytes) {
-                Ok(bytes) => outgoing.rest = bytes,
+            match response_body.pay_for(bytes) {
+                Ok(bytes) => response_body.rest = bytes,
                 Err(error) => {
                     // Its head may have gone out.
-                    outgoing.account.refuse(&error);
+                    response_body.account.refuse(&error);
                     return Poll::Ready(Some(Err(error.into())));
                 }
             }
         }
-        let piece = match outgoing.multiplexed {
-            true => std::mem::take(&mut outgoing.rest),
-            false => outgoing.rest.split_to(outgoing.rest.len().min(PIECE)),
+        let piece = match response_body.multiplexed {
+            true => std::mem::take(&mut response_body.rest),
+            false => response_body.rest.split_to(response_body.rest.len().min(PIECE)),
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -133,17 +133,17 @@ mod tests {
         serve::{isolation::tarpit::Tarpit, limits},
     };
 
-    fn outgoing(body: Vec<u8>, multiplexed: bool) -> (Outgoing, Arc<Quota<Identity>>) {
+    fn response_body(body: Vec<u8>, multiplexed: bool) -> (ResponseBody, Arc<Quota<Identity>>) {
         let budget = Quota::new("bytes", 1 << 20);
         let account = Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1));
         let stream = multiplexed.then(|| account.open().unwrap());
-        (Outgoing::new(Body::from(body), account, stream), budget)
+        (ResponseBody::new(Body::from(body), account, stream), budget)
     }
 
     #[tokio::test]
     async fn a_long_answer_is_paid_for_until_its_bytes_are_gone() {
         for multiplexed in [true, false] {
-            let (mut body, budget) = outgoing(vec![7; 100_000], multiplexed);
+            let (mut body, budget) = response_body(vec![7; 100_000], multiplexed);
             assert_eq!(body.size_hint().exact(), Some(100_000));
             let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
             assert!(budget.in_use() >= 100_000, "{}", budget.in_use());
@@ -160,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_counts_until_its_short_answer_has_gone_out() {
-        let (mut body, budget) = outgoing(vec![7; 100], true);
+        let (mut body, budget) = response_body(vec![7; 100], true);
         let account = body.account.clone();
         let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert!(body.frame().await.is_none());
@@ -174,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_its_caller_has_no_share_for_breaks_off() {
-        let (mut body, budget) = outgoing(vec![7; 2000], true);
+        let (mut body, budget) = response_body(vec![7; 2000], true);
         budget.resize(Identity::Uid(1), 0, 3 << 18).unwrap();
         assert!(body.frame().await.unwrap().is_err());
         assert!(body.account.refusal().is_some());
