@@ -279,7 +279,7 @@ impl Parts {
         let sources = start_sources(&options, &catalog, &ending, &tables, runtime);
         warn_of_access(options.pods.as_deref(), &options.access);
         let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.access.clone()));
-        agent.configuration().judge(options.file.problem.clone());
+        agent.configuration().set_problem(options.file.problem.clone());
         let (leases, holds) = (agent.leases().clone(), catalog.clone());
         runtime.spawn(async move { leases.run().await });
         runtime.spawn(async move { holds.end_holds().await });

@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 use super::{Options, logs, systemd};
 use crate::{
     publish::Tables,
-    serve::{Agent, resolver::Names},
+    serve::{Agent, resolver::Resolver},
     source::Status,
 };
 
@@ -38,20 +38,20 @@ impl Reload {
         systemd::reloading();
         match (self.read)() {
             Ok(new) => {
-                agent.configuration().judge(None);
+                agent.configuration().set_problem(None);
                 super::keep_configuration(&new);
-                self.take_over(now, new, tables, agent.names());
+                self.take_over(now, new, tables, agent.resolver());
             }
             Err(why) => {
                 error!("the configuration stays as it was: {why}");
-                agent.configuration().judge(Some(why));
+                agent.configuration().set_problem(Some(why));
             }
         }
         sources.for_each(Status::look_again);
         systemd::ready();
     }
 
-    fn take_over(&self, now: &Options, new: Options, tables: &Tables, names: &Names) {
+    fn take_over(&self, now: &Options, new: Options, tables: &Tables, resolver: &Resolver) {
         let fixed = [
             ("source", now.sources != new.sources),
             ("socket", now.socket != new.socket),
@@ -76,7 +76,7 @@ impl Reload {
             tables.configure(new.policies);
         }
         super::warn_of_access(now.pods.as_deref(), &new.access);
-        let access_changed = names.give_access(new.access);
+        let access_changed = resolver.set_access(new.access);
         info!(policies_changed = changed, access_changed, "read the configuration again");
     }
 }

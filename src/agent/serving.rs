@@ -30,8 +30,8 @@ use crate::{
             router::Router,
         },
         metrics::Series,
-        pods::Listeners,
-        priority::give_way,
+        pods::PodListeners,
+        priority::lower_priority,
     },
     socket::lock::Claim,
     source::{Spec, Status},
@@ -42,7 +42,7 @@ pub(super) struct Serving {
     claim: Claim,
     sockets: Sockets,
     connections: Arc<Connections>,
-    pods: Option<Arc<Listeners>>,
+    pods: Option<Arc<PodListeners>>,
     listener: watch::Sender<Arc<UnixListener>>,
     door: UnixListener,
     admin: TcpListener,
@@ -72,7 +72,7 @@ impl Serving {
         };
         let (listening, listens) = watch::channel(false);
         let (end_pages, ending) = watch::channel(false);
-        let told = admin::Told {
+        let state = admin::AdminState {
             agent: agent.clone(),
             tables: parts.tables.clone(),
             sources: shown(&parts.sources),
@@ -81,7 +81,7 @@ impl Serving {
             series: Series { endpoints: options.endpoint_metrics },
         };
         let same = admin.try_clone().map_err(system("the admin pages"))?;
-        let pages = admin::spawn(same, told, ending).map_err(system("the admin thread"))?;
+        let pages = admin::spawn(same, state, ending).map_err(system("the admin thread"))?;
 
         let passed = passed.map(|passed| passed.listener);
         let passed = passed.or_else(|| heir.as_mut().and_then(|heir| heir.socket.take()));
@@ -96,7 +96,8 @@ impl Serving {
             return Err(StartError::System { what: "the socket", reason });
         };
         let connections = Arc::new(Connections::new(Router::new(agent.clone())));
-        let pods = options.pods.clone().map(|folder| Listeners::start(folder, connections.clone()));
+        let pods =
+            options.pods.clone().map(|folder| PodListeners::start(folder, connections.clone()));
         claim.sign()?;
         keep_configuration(options);
         listening.send_replace(true);
@@ -156,7 +157,7 @@ impl Serving {
             tokio::spawn(async move { pods.follow().await });
         }
         // Whoever connects as fast as it can, and is refused, keeps this thread busy.
-        give_way("accepting connections");
+        lower_priority("accepting connections");
         let successor = {
             let giver = Giver {
                 claim: &claim,
@@ -241,7 +242,7 @@ async fn accept(connections: &Connections, mut listener: watch::Receiver<Arc<Uni
 struct Handed {
     successor: Successor,
     sockets: (watch::Sender<Arc<UnixListener>>, Sockets),
-    pods: Option<Arc<Listeners>>,
+    pods: Option<Arc<PodListeners>>,
     /// What the agent before this one still tells; it is passed on.
     hearing: Option<Hearing>,
 }

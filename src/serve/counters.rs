@@ -104,9 +104,9 @@ pub struct Metrics {
 
 /// Counts a connection as open until it is dropped.
 #[derive(Debug)]
-pub struct Connected(Arc<Metrics>);
+pub struct ConnectionGuard(Arc<Metrics>);
 
-impl Drop for Connected {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.connections_ended.fetch_add(1, Relaxed);
     }
@@ -150,8 +150,8 @@ impl Metrics {
     }
 
     /// A connection was accepted.
-    pub fn connected(self: &Arc<Self>) -> Connected {
+    pub fn connected(self: &Arc<Self>) -> ConnectionGuard {
         self.connections_accepted.fetch_add(1, Relaxed);
-        Connected(Arc::clone(self))
+        ConnectionGuard(Arc::clone(self))
     }
 }

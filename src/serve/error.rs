@@ -49,7 +49,7 @@ pub enum Error {
     },
     /// The agent is about to end.
     #[error("the agent is ending: call again, and its successor answers")]
-    Ending,
+    ShuttingDown,
     /// The configuration lets this caller not ask for the service.
     #[error(
         "{caller} may not ask for services of namespace \"{namespace}\": see access in the agent's configuration"
@@ -152,7 +152,7 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => Code::NotFound,
-            Self::NoEndpoint(_) | Self::Ending => Code::Unavailable,
+            Self::NoEndpoint(_) | Self::ShuttingDown => Code::Unavailable,
             Self::NotAnswered { .. } => Code::DeadlineExceeded,
             Self::NoTable(_) => Code::Internal,
             Self::Invalid(_) => Code::InvalidArgument,
@@ -177,7 +177,7 @@ impl Error {
             Self::Invalid(_) => "INVALID_REQUEST",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::TooMany { .. } => "TOO_MANY_AT_ONCE",
-            Self::Ending => "AGENT_ENDING",
+            Self::ShuttingDown => "AGENT_ENDING",
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::Exhausted { .. } => "QUOTA_EXHAUSTED",
             Self::TooSlow { .. } => "REQUEST_TOO_SLOW",
@@ -237,7 +237,7 @@ impl Error {
     pub fn http_status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => StatusCode::NOT_FOUND,
-            Self::NoEndpoint(_) | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint(_) | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAnswered { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NoTable(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,

@@ -6,7 +6,7 @@
 const NICE: i32 = 5;
 
 /// Makes the calling thread, and those that it starts from now on, give way. `what` it does, for the log.
-pub fn give_way(what: &str) {
+pub fn lower_priority(what: &str) {
     // On Linux both are the calling thread's. An agent that was started with less priority keeps it:
     // more can't be had without a right.
     let given = rustix::process::getpriority_process(None)
@@ -27,7 +27,7 @@ mod tests {
         let nice = |first: Option<i32>| {
             let thread = std::thread::spawn(move || {
                 first.into_iter().for_each(|nice| setpriority_process(None, nice).unwrap());
-                give_way("a test");
+                lower_priority("a test");
                 getpriority_process(None).unwrap()
             });
             thread.join().unwrap()

@@ -22,7 +22,7 @@ use super::{
 use crate::{
     agent::sockets::Sockets,
     publish::leases::Handoff,
-    serve::{self, pods::Listeners},
+    serve::{self, pods::PodListeners},
     socket::lock::Claim,
     state::{Keeper, Origins},
 };
@@ -34,7 +34,7 @@ const A_MESSAGE: usize = 1000;
 pub(in crate::agent) struct Giver<'a> {
     pub(in crate::agent) claim: &'a Claim,
     pub(in crate::agent) sockets: &'a Sockets,
-    pub(in crate::agent) pods: Option<&'a Listeners>,
+    pub(in crate::agent) pods: Option<&'a PodListeners>,
     pub(in crate::agent) admin: &'a TcpListener,
     pub(in crate::agent) keeper: Option<&'a Keeper>,
     pub(in crate::agent) origins: &'a Origins,
@@ -107,7 +107,7 @@ impl Giver<'_> {
             let keeper = keeper.clone();
             tokio::task::spawn_blocking(move || keeper.stand_back()).await?;
         }
-        self.pods.inspect(|pods| pods.stand_back());
+        self.pods.inspect(|pods| pods.pause());
         let pods = self.agent.pods().all();
         let offer = Offer {
             with_socket: self.sockets.passed.is_some(),
@@ -139,7 +139,7 @@ impl Giver<'_> {
         if let Some(keeper) = self.keeper {
             keeper.carry_on();
         }
-        self.pods.inspect(|pods| pods.carry_on());
+        self.pods.inspect(|pods| pods.resume());
         if let Err(error) = self.claim.sign() {
             warn!(%error, "the lock's file says another pid");
         }

@@ -21,7 +21,7 @@ impl Agent {
         let services: HashSet<ServiceName> = services.into_iter().collect();
         let known = services.into_iter().map(|service| async move {
             let asked = ServiceRef { service, port: None };
-            let found = self.names.catalog().lookup_wait(&asked, KNOWN_WITHIN).await;
+            let found = self.resolver.catalog().lookup_wait(&asked, KNOWN_WITHIN).await;
             !matches!(found, Err(LookupError::Awaited { .. } | LookupError::NotSynced { .. }))
         });
         join_all(known).await.into_iter().all(|known| known)
@@ -31,11 +31,11 @@ impl Agent {
     /// could be: not where its endpoint is gone by now, or its holder has too many.
     pub fn adopt(&self, lease: Handed) -> bool {
         let Handed { id, identity, target, address, cost, in_flight, no_report, ttl } = lease;
-        let opened = self.names.table(identity, &target);
+        let opened = self.resolver.table(identity, &target);
         let live = opened.ok().flatten();
         let held = live.and_then(|live| live.adopt(address, cost, in_flight, identity));
         let adopted = held.is_some_and(|held| {
-            let tally = &self.names.tally(&target.service);
+            let tally = &self.resolver.tally(&target.service);
             let adopted = Adopted { in_flight, no_report, ttl, tally };
             self.leases.adopt(id, held, identity, adopted)
         });

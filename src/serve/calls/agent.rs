@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{configuration::Configuration, delivery::Line, shutdown::Ending, version::Life};
+use super::{
+    configuration::ConfigurationStatus, delivery::Line, shutdown::Shutdown, version::RunId,
+};
 use crate::{
     catalog::Catalog,
     identity::{Identity, Pods},
@@ -16,7 +18,7 @@ use crate::{
         counters::Metrics,
         isolation::{account::Account, pace::Pace, tarpit::Tarpit},
         limits,
-        resolver::{Names, access::Access},
+        resolver::{Resolver, access::Access},
     },
 };
 
@@ -32,7 +34,7 @@ const LONGEST_MISS: Duration = Duration::from_millis(20);
 /// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
 #[derive(Debug)]
 pub struct Agent {
-    pub(in crate::serve) names: Names,
+    pub(in crate::serve) resolver: Resolver,
     pub(in crate::serve) leases: Arc<Leases>,
     pub(in crate::serve) pods: Arc<Pods>,
     pub(in crate::serve) metrics: Arc<Metrics>,
@@ -43,9 +45,9 @@ pub struct Agent {
     pub(in crate::serve) pending: Arc<Quota<Identity>>,
     pub(in crate::serve) tarpit: Arc<Tarpit>,
     pub(in crate::serve) misses: Pace,
-    pub(in crate::serve) ending: Ending,
-    pub(in crate::serve) life: Life,
-    pub(in crate::serve) configuration: Configuration,
+    pub(in crate::serve) shutdown: Shutdown,
+    pub(in crate::serve) run_id: RunId,
+    pub(in crate::serve) configuration: ConfigurationStatus,
 }
 
 /// Who is calling, and over which connection.
@@ -80,7 +82,7 @@ impl Agent {
         let pods = Arc::<Pods>::default();
         tables.call_pods(pods.clone());
         Self {
-            names: Names::new(catalog, tables, access, pods.clone()),
+            resolver: Resolver::new(catalog, tables, access, pods.clone()),
             leases: Leases::new(),
             pods,
             metrics: Arc::default(),
@@ -94,9 +96,9 @@ impl Agent {
             pending: Quota::new("bytes of unfinished requests", limits::MAX_PENDING),
             misses: Pace::new(FREE_MISSES, MISSES_APART, LONGEST_MISS),
             tarpit: Tarpit::new(limits::most_refused_connections()),
-            ending: Ending::default(),
-            life: Life::new(),
-            configuration: Configuration::default(),
+            shutdown: Shutdown::default(),
+            run_id: RunId::new(),
+            configuration: ConfigurationStatus::default(),
         }
     }
 
@@ -106,7 +108,7 @@ impl Agent {
     }
 
     /// Whether the agent's configuration holds.
-    pub fn configuration(&self) -> &Configuration {
+    pub fn configuration(&self) -> &ConfigurationStatus {
         &self.configuration
     }
 
@@ -163,12 +165,12 @@ impl Agent {
     }
 
     /// Ends the calls that would go on for ever.
-    pub fn ending(&self) -> &Ending {
-        &self.ending
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
     }
 
     /// The names resolved.
-    pub fn names(&self) -> &Names {
-        &self.names
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 }

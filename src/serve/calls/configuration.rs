@@ -4,11 +4,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What is wrong with the file, where an earlier one is in force.
 #[derive(Debug, Default)]
-pub struct Configuration(Mutex<Option<String>>);
+pub struct ConfigurationStatus(Mutex<Option<String>>);
 
-impl Configuration {
+impl ConfigurationStatus {
     /// The file is wrong, and so; none: it holds.
-    pub fn judge(&self, problem: Option<String>) {
+    pub fn set_problem(&self, problem: Option<String>) {
         *self.lock() = problem;
     }
 

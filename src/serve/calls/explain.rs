@@ -29,9 +29,9 @@ impl Agent {
     ) -> Result<v1::ExplainResponse, Error> {
         let selector = limits::selector(request.selector.iter())?;
         let found =
-            self.names.find(identity, &request.service, limits::wait(None, deadline)).await?;
-        let live = self.names.open(identity, &request.service, &found, selector)?;
-        let resolved = resolve(&self.names.policies(), &found.service);
+            self.resolver.find(identity, &request.service, limits::wait(None, deadline)).await?;
+        let live = self.resolver.open(identity, &request.service, &found, selector)?;
+        let resolved = resolve(&self.resolver.policies(), &found.service);
         let Explanation { target, plan, cells, in_flight, samples, policy, retry_left, period } =
             live.explain();
 
@@ -84,11 +84,11 @@ impl Agent {
 }
 
 /// Callers told one by one.
-const CALLERS: usize = 20;
+const LISTED_CALLERS: usize = 20;
 
 /// Who is kept from what, for people.
 fn avoided(all: &[Avoided], pods: &Pods) -> Vec<String> {
-    let told = all.iter().take(CALLERS).map(|each| {
+    let listed = all.iter().take(LISTED_CALLERS).map(|each| {
         let caller = pods.named(each.caller);
         let how = if each.unreachable { "could not connect to" } else { "had failures at" };
         let (address, failures, left) = (each.address, each.failures, each.left.as_secs_f64());
@@ -97,9 +97,9 @@ fn avoided(all: &[Avoided], pods: &Pods) -> Vec<String> {
              own picks avoid it, and the next try is in {left:.1} s"
         )
     });
-    let more = all.len().saturating_sub(CALLERS);
+    let more = all.len().saturating_sub(LISTED_CALLERS);
     let more = (more > 0).then(|| format!("{more} more endpoints are avoided by single callers"));
-    told.chain(more).collect()
+    listed.chain(more).collect()
 }
 
 fn name_of(plan: &Plan, group: Option<usize>) -> String {

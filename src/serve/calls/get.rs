@@ -26,14 +26,14 @@ impl Agent {
         deadline: Option<Duration>,
     ) -> Result<v1::GetServiceResponse, Error> {
         let wait = limits::wait(None, deadline);
-        let asked = self.names.asked(identity, &request.service)?;
-        let catalog = self.names.catalog();
+        let asked = self.resolver.parse_allowed(identity, &request.service)?;
+        let catalog = self.resolver.catalog();
         let (service, ports) =
             match all_ports(catalog, catalog.lookup_wait_by(Some(identity), &asked, wait).await) {
                 Ok(found) => found,
                 Err(error) => {
                     return Err(self
-                        .names
+                        .resolver
                         .not_found(identity, &request.service, error, wait)
                         .await);
                 }
@@ -45,7 +45,7 @@ impl Agent {
         let mut endpoints = Vec::new();
         for port in ports {
             let found = Found { service: service.clone(), port };
-            let live = self.names.open(identity, &request.service, &found, Labels::new())?;
+            let live = self.resolver.open(identity, &request.service, &found, Labels::new())?;
             endpoints.extend(live.endpoints().iter().map(endpoint));
         }
         let service = Some(self.summary_of_known(&service));

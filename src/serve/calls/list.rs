@@ -32,15 +32,15 @@ impl Agent {
             size => limits::at_least_one("page_size", size, MAX_PAGE)?,
         };
         let after = after(&request.page_token)?;
-        let catalog = self.names.catalog();
+        let catalog = self.resolver.catalog();
         let wait = limits::wait(None, deadline);
         let synced = catalog.wait_synced(wait).await;
 
-        let names = self.names.listed().await;
+        let names = self.resolver.listed().await;
         let first = after.as_ref().map_or(0, |after| names.partition_point(|name| name <= after));
         let wanted = |name: &&ServiceName| {
             (request.namespace.is_empty() || *request.namespace == *name.namespace)
-                && self.names.allows(identity, &name.namespace)
+                && self.resolver.allows(identity, &name.namespace)
         };
         let listed = names[first..].iter().filter(wanted);
         let mut page: Vec<_> =
@@ -68,7 +68,7 @@ impl Agent {
     /// A service on a list: what is known of it, or its name and the source that says the rest to who
     /// asks for it. None: it is gone by now.
     fn summary_of(&self, name: &ServiceName) -> Option<v1::ServiceSummary> {
-        let catalog = self.names.catalog();
+        let catalog = self.resolver.catalog();
         if let Some(service) = catalog.get(name) {
             return Some(self.summary_of_known(&service));
         }
@@ -79,7 +79,7 @@ impl Agent {
 
     /// A service in short.
     pub(in crate::serve) fn summary_of_known(&self, service: &Service) -> v1::ServiceSummary {
-        let problems = policy::problems(&self.names.policies(), service);
+        let problems = policy::problems(&self.resolver.policies(), service);
         v1::ServiceSummary {
             service: service.name.to_string(),
             source: service.source.to_string(),

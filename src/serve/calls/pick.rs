@@ -37,7 +37,7 @@ impl Agent {
         let asked = Asked::check(request)?;
         let wait = limits::wait(asked.wait, deadline);
         let resolved =
-            self.names.resolve(holder.identity, &request.service, asked.selector, wait).await?;
+            self.resolver.resolve(holder.identity, &request.service, asked.selector, wait).await?;
         // Of picks that nobody will report, the first alone counts.
         let counted = if request.no_report { 1 } else { asked.count };
         let permits: SmallVec<[_; 1]> = (0..counted)
@@ -60,7 +60,7 @@ impl Agent {
         // Whoever selects by labels can't be sent to an address that stands for all endpoints.
         let course = if request.selector.is_empty() { live.course(want.key) } else { Balanced };
         if course != Balanced
-            && let Some(instead) = self.names.virtual_ip(holder.identity, live)?
+            && let Some(instead) = self.resolver.virtual_ip(holder.identity, live)?
         {
             if course == Shadow {
                 // It ends unused, and is counted where it would have gone.
@@ -74,7 +74,7 @@ impl Agent {
         let picked = live.pick(&want);
         let picked = picked.map_err(|error| {
             resolved.tally.none();
-            self.names.with_reason(error, live)
+            self.resolver.with_reason(error, live)
         })?;
 
         let mut picks = SmallVec::<[Pick; 1]>::with_capacity(picked.picks.len());

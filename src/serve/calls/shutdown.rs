@@ -10,13 +10,15 @@ use tokio::sync::watch;
 
 /// Whether the agent is about to end.
 #[derive(Debug)]
-pub struct Ending(watch::Sender<bool>);
+pub struct Shutdown(watch::Sender<bool>);
 
 /// Done when the agent is about to end. A set of one, since a set polls what was woken: streams
 /// ask with each message.
-pub(in crate::serve) struct Ended(FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>);
+pub(in crate::serve) struct ShutdownSignal(
+    FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>,
+);
 
-impl Future for Ended {
+impl Future for ShutdownSignal {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -24,13 +26,13 @@ impl Future for Ended {
     }
 }
 
-impl Default for Ending {
+impl Default for Shutdown {
     fn default() -> Self {
         Self(watch::Sender::new(false))
     }
 }
 
-impl Ending {
+impl Shutdown {
     /// It is: streams finish what they have begun, and say that they are over.
     pub fn begin(&self) {
         self.0.send_replace(true);
@@ -41,12 +43,12 @@ impl Ending {
         *self.0.borrow()
     }
 
-    pub(in crate::serve) fn wait(&self) -> Ended {
+    pub(in crate::serve) fn wait(&self) -> ShutdownSignal {
         let mut ending = self.0.subscribe();
         let wait = async move {
             // An error means that the agent is gone, which is an end as well.
             ending.wait_for(|&ending| ending).await.ok();
         };
-        Ended(FuturesUnordered::from_iter([Box::pin(wait) as _]))
+        ShutdownSignal(FuturesUnordered::from_iter([Box::pin(wait) as _]))
     }
 }

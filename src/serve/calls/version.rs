@@ -4,9 +4,9 @@ use crate::serve::{Violation, limits};
 
 /// One run of the agent: the versions of another say nothing.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::serve) struct Life(pub(super) u32);
+pub(in crate::serve) struct RunId(pub(super) u32);
 
-impl Life {
+impl RunId {
     /// Unlike that of the agent before, but for a chance of 1 in 4 billion.
     pub(in crate::serve) fn new() -> Self {
         // Without random numbers there are no leases either.
@@ -20,14 +20,14 @@ impl Life {
 
     /// The number in a version, if this agent gave it.
     pub(in crate::serve) fn number(self, version: &str) -> Result<Option<u64>, Violation> {
-        let parts = version.split_once('.').and_then(|(life, number)| {
+        let parts = version.split_once('.').and_then(|(run_id, number)| {
             // A sign would be read as well.
-            let plain = life.len() == 8 && !version.contains('+');
-            let life = plain.then(|| u32::from_str_radix(life, 16).ok()).flatten()?;
-            Some((life, number.parse().ok()?))
+            let plain = run_id.len() == 8 && !version.contains('+');
+            let run_id = plain.then(|| u32::from_str_radix(run_id, 16).ok()).flatten()?;
+            Some((run_id, number.parse().ok()?))
         });
         match parts {
-            Some((life, number)) => Ok((life == self.0).then_some(number)),
+            Some((run_id, number)) => Ok((run_id == self.0).then_some(number)),
             None => Err(Violation::new(
                 "since",
                 format!(

@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Agent,
     get::{all_ports, endpoint_of_source},
-    shutdown::Ended,
+    shutdown::ShutdownSignal,
 };
 use crate::{
     api::v1::{self, watch_event::Type},
@@ -32,15 +32,15 @@ pub(in crate::serve) struct Watcher {
     name: String,
     asked: ServiceRef,
     changes: watch::Receiver<u64>,
-    ended: Ended,
+    ended: ShutdownSignal,
     /// The version that the caller says it knows.
     since: Option<u64>,
-    told: Option<State>,
+    sent: Option<View>,
     _permit: Permit<Identity>,
 }
 
 /// What there was to see at one time.
-struct State {
+struct View {
     service: Arc<Service>,
     ports: Range<usize>,
 }
@@ -58,18 +58,18 @@ impl Agent {
     ) -> Result<Watcher, Error> {
         let since = match request.since.as_str() {
             "" => None,
-            since => self.life.number(since)?,
+            since => self.run_id.number(since)?,
         };
-        let asked = self.names.asked(identity, &request.service)?;
+        let asked = self.resolver.parse_allowed(identity, &request.service)?;
         let permit = self.watch_permit(identity)?;
-        let catalog = self.names.catalog();
+        let catalog = self.resolver.catalog();
         let changes = catalog.changes();
         let wait = limits::wait(None, deadline);
         // What there is to see is looked at once more when the first event is asked for.
         if let Err(error) =
             all_ports(catalog, catalog.lookup_wait_by(Some(identity), &asked, wait).await)
         {
-            return Err(self.names.not_found(identity, &request.service, error, wait).await);
+            return Err(self.resolver.not_found(identity, &request.service, error, wait).await);
         }
         Ok(Watcher {
             agent: Arc::clone(self),
@@ -77,9 +77,9 @@ impl Agent {
             name: request.service,
             asked,
             changes,
-            ended: self.ending.wait(),
+            ended: self.shutdown.wait(),
             since,
-            told: None,
+            sent: None,
             _permit: permit,
         })
     }
@@ -95,7 +95,7 @@ impl Watcher {
         loop {
             // In this order, a change that comes after the look is looked at as well.
             self.changes.mark_unchanged();
-            if let Some(event) = self.look()? {
+            if let Some(event) = self.next_change()? {
                 return Ok(event);
             }
             tokio::select! {
@@ -104,25 +104,25 @@ impl Watcher {
                 () = tokio::time::sleep_until(bookmark) => {
                     return Ok(self.event(Type::Bookmark, Vec::new(), Vec::new()));
                 }
-                () = &mut self.ended => return Err(Error::Ending),
+                () = &mut self.ended => return Err(Error::ShuttingDown),
             }
         }
     }
 
     /// What differs from what was told last, if anything does.
-    fn look(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
+    fn next_change(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
         // What it may ask for can change while it watches.
-        self.agent.names.admit(self.identity, &self.asked)?;
-        let now = State::of(&self.agent, self.identity, &self.asked)
+        self.agent.resolver.admit(self.identity, &self.asked)?;
+        let now = View::of(&self.agent, self.identity, &self.asked)
             .map_err(|error| lost(&self.name, error, Duration::ZERO))?;
-        let known = self.told.as_ref().map(|told| told.service.version).or(self.since);
+        let known = self.sent.as_ref().map(|sent| sent.service.version).or(self.since);
         if known == Some(now.service.version) {
-            let first = self.told.is_none();
-            self.told = Some(now);
+            let first = self.sent.is_none();
+            self.sent = Some(now);
             // At first, so that the caller knows that it has missed nothing.
             return Ok(first.then(|| self.event(Type::Bookmark, Vec::new(), Vec::new())));
         }
-        let (kind, upserted, removed) = match &self.told {
+        let (kind, upserted, removed) = match &self.sent {
             None => (Type::Snapshot, now.by_address().into_values().collect(), Vec::new()),
             Some(before) => {
                 let (upserted, removed) = now.differs_from(before);
@@ -133,7 +133,7 @@ impl Watcher {
         };
         let upserted = upserted.into_iter().map(endpoint_of_source).collect();
         let removed = removed.iter().map(ToString::to_string).collect();
-        self.told = Some(now);
+        self.sent = Some(now);
         Ok(Some(self.event(kind, upserted, removed)))
     }
 
@@ -144,22 +144,22 @@ impl Watcher {
         upserted: Vec<v1::Endpoint>,
         removed: Vec<String>,
     ) -> v1::WatchEvent {
-        let told = self.told.as_ref();
+        let sent = self.sent.as_ref();
         v1::WatchEvent {
             r#type: kind.into(),
-            version: told
-                .map(|told| self.agent.life.version(told.service.version))
+            version: sent
+                .map(|sent| self.agent.run_id.version(sent.service.version))
                 .unwrap_or_default(),
-            service: told.map(|told| told.service.name.to_string()).unwrap_or_default(),
+            service: sent.map(|sent| sent.service.name.to_string()).unwrap_or_default(),
             upserted,
             removed,
         }
     }
 }
 
-impl State {
+impl View {
     fn of(agent: &Agent, identity: Identity, asked: &ServiceRef) -> Result<Self, LookupError> {
-        let catalog = agent.names.catalog();
+        let catalog = agent.resolver.catalog();
         let (service, ports) = all_ports(catalog, catalog.lookup_by(Some(identity), asked))?;
         Ok(Self { service, ports })
     }

@@ -105,7 +105,7 @@ impl Connections {
         self.draining.store(how != Drain::Off, SeqCst);
         self.drain.send_replace(how);
         // Streams would go on for ever.
-        self.router.agent().ending().begin();
+        self.router.agent().shutdown().begin();
     }
 
     /// How many there are.

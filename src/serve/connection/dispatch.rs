@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use super::{idle_timeout::IdleTimer, response_body::ResponseBody, router::Router};
 use crate::serve::{
     Caller, Error,
-    grpc::{self, standard},
+    grpc::{self, health_and_reflection},
     http,
     isolation::account::Stream,
 };
@@ -61,7 +61,7 @@ pub(super) struct ResponseFuture {
 /// A request of a caller that has been refused often enough: its stream is reset, which costs a
 /// fraction of an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the caller has been refused too often")]
+#[error("the caller has been refused too fast_path")]
 pub(super) struct StreamReset;
 
 impl Dispatch {
@@ -91,9 +91,9 @@ impl Dispatch {
         };
         let dispatch = self.clone();
         let answer: Pin<Box<dyn Future<Output = _> + Send>> = if grpc::is_grpc(request.headers()) {
-            match standard::serves(request.uri().path()) {
+            match health_and_reflection::serves(request.uri().path()) {
                 true => Box::pin(async move {
-                    dispatch.router.standard().answer(&dispatch.caller, request).await
+                    dispatch.router.health_and_reflection().answer(&dispatch.caller, request).await
                 }),
                 false => {
                     let (head, body) = (grpc::RequestHead::of(&request), request.into_body());
@@ -107,11 +107,13 @@ impl Dispatch {
                 self.caller.line.heard();
             }
             // A way through the routes costs as much as the pick.
-            match http::Often::of(&request) {
-                Some(often) => {
+            match http::FastPath::of(&request) {
+                Some(fast_path) => {
                     let body = request.into_body();
                     Box::pin(async move {
-                        often.answer(dispatch.router.agent(), &dispatch.caller, version, body).await
+                        fast_path
+                            .answer(dispatch.router.agent(), &dispatch.caller, version, body)
+                            .await
                     })
                 }
                 None => {
@@ -135,7 +137,7 @@ impl Dispatch {
         let agent = self.router.agent();
         let response = match grpc::is_grpc(request.headers()) {
             true => grpc::RequestHead::of(request).refuse(agent, error),
-            false => http::refuse_unread(agent, http::Often::of(request), error),
+            false => http::refuse_unread(agent, http::FastPath::of(request), error),
         };
         ResponseFuture {
             dispatch: self,

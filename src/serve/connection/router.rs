@@ -8,7 +8,7 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use tower::Service;
 
-use crate::serve::{Agent, Caller, grpc::standard::Standard, http};
+use crate::serve::{Agent, Caller, grpc::health_and_reflection::HealthAndReflection, http};
 
 /// All that is served on the socket; cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,15 +17,16 @@ pub struct Router {
     /// Everything that is not gRPC.
     routes: axum::Router,
     /// What is gRPC, but not ours.
-    standard: Standard,
+    health_and_reflection: HealthAndReflection,
 }
 
 impl Router {
     /// Serves this agent's calls.
     #[must_use]
     pub fn new(agent: Arc<Agent>) -> Self {
-        let (routes, standard) = (http::router(agent.clone()), Standard::new(agent.clone()));
-        Self { agent, routes, standard }
+        let (routes, health_and_reflection) =
+            (http::router(agent.clone()), HealthAndReflection::new(agent.clone()));
+        Self { agent, routes, health_and_reflection }
     }
 
     /// The agent behind it.
@@ -34,8 +35,8 @@ impl Router {
     }
 
     /// What gRPC's own tools ask for.
-    pub(super) fn standard(&self) -> &Standard {
-        &self.standard
+    pub(super) fn health_and_reflection(&self) -> &HealthAndReflection {
+        &self.health_and_reflection
     }
 
     /// What is neither gRPC nor made often.

@@ -29,7 +29,7 @@ where
 }
 
 /// What a caller hears of a message that could not be read.
-pub(super) fn said_of_message(status: Status) -> Status {
+pub(super) fn message_status(status: Status) -> Status {
     match status.code() {
         // What tonic says of a message longer than it may be.
         Code::OutOfRange => Error::TooLarge { limit: limits::MAX_REQUEST }.status(),
@@ -45,7 +45,7 @@ pub(super) fn framed<T: Message>(message: &T) -> Bytes {
 }
 
 /// The same of a message that was not generated.
-pub(super) fn written(message: &impl protobuf_encode::Fields) -> Bytes {
+pub(super) fn written(message: &impl protobuf_encode::Encode) -> Bytes {
     frame(message.length(), |frame| protobuf_encode::write(message, frame))
 }
 
@@ -74,15 +74,15 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
 }
 
 /// Reads a message, or says which of its fields can't be read.
-pub(super) struct Strict<T>(PhantomData<fn() -> T>);
+pub(super) struct ProstDecoder<T>(PhantomData<fn() -> T>);
 
-impl<T> Strict<T> {
+impl<T> ProstDecoder<T> {
     pub(super) fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<T: Message + Default> Decoder for Strict<T> {
+impl<T: Message + Default> Decoder for ProstDecoder<T> {
     type Item = T;
     type Error = Status;
 
@@ -92,9 +92,9 @@ impl<T: Message + Default> Decoder for Strict<T> {
 }
 
 /// Leaves a message as it came.
-pub(super) struct Whole;
+pub(super) struct RawDecoder;
 
-impl Decoder for Whole {
+impl Decoder for RawDecoder {
     type Item = Bytes;
     type Error = Status;
 

@@ -27,7 +27,7 @@ struct Health {
 impl Health {
     /// Whoever asks before that can be told to wait, and would be by each call.
     fn status(&self) -> ServingStatus {
-        match self.agent.names.catalog().synced() && !self.agent.ending.begun() {
+        match self.agent.resolver.catalog().synced() && !self.agent.shutdown.begun() {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,
         }
@@ -64,7 +64,7 @@ impl health_server::Health for Health {
         let known = SERVICES.contains(&request.into_inner().service.as_str());
         let (sender, receiver) = mpsc::channel(1);
         let health = Self { agent: Arc::clone(&self.agent) };
-        let mut changes = self.agent.names.catalog().changes();
+        let mut changes = self.agent.resolver.catalog().changes();
         tokio::spawn(async move {
             let _permit = permit;
             let mut told = None;

@@ -20,9 +20,9 @@ use crate::serve::{Error, isolation::account::Pending, limits::BODY_TIME};
 const LONG: usize = 4 << 10;
 
 /// A request's body that ends with an error when a message takes too long.
-pub(super) struct Timely<B> {
+pub(super) struct MessageTimeout<B> {
     body: B,
-    place: Place,
+    position: Position,
     /// Set only where there is nothing to read in the middle of a message, which is rare; and later
     /// than the next look at all connections (`connection::idle_timeout`), so that it wakes no thread.
     limit: Option<Pin<Box<Sleep>>>,
@@ -34,14 +34,14 @@ pub(super) struct Timely<B> {
 
 /// Where in the stream of messages we are.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum Position {
     /// So many bytes of what comes before a message are there; 0 between two.
     Prefix { seen: usize, length: u32 },
     /// So many bytes of the message are to come.
     Message { length: u32, rest: u32 },
 }
 
-impl Place {
+impl Position {
     const BETWEEN: Self = Self::Prefix { seen: 0, length: 0 };
 
     /// Goes on by these bytes; says whether a message has ended in them.
@@ -82,10 +82,10 @@ impl Place {
     }
 }
 
-impl<B> Timely<B> {
+impl<B> MessageTimeout<B> {
     /// The messages of this body, from its first byte on; `pending`: nothing yet.
     pub(super) fn new(body: B, pending: Pending) -> Self {
-        Self { body, place: Place::BETWEEN, limit: None, pending, over: false }
+        Self { body, position: Position::BETWEEN, limit: None, pending, over: false }
     }
 
     fn end(&mut self, error: &Error) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
@@ -94,7 +94,7 @@ impl<B> Timely<B> {
     }
 }
 
-impl<B> Body for Timely<B>
+impl<B> Body for MessageTimeout<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<axum::BoxError>,
@@ -112,10 +112,10 @@ where
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
-                    if self.place.pass(bytes) {
+                    if self.position.pass(bytes) {
                         self.limit = None;
                     }
-                    let longest = bytes.len().max(self.place.begun());
+                    let longest = bytes.len().max(self.position.begun());
                     if longest > LONG
                         && let Err(error) = self.pending.hold(longest)
                     {
@@ -125,9 +125,9 @@ where
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(other) => Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
-            Poll::Pending if self.place == Place::BETWEEN => Poll::Pending,
+            Poll::Pending if self.position == Position::BETWEEN => Poll::Pending,
             Poll::Pending => {
-                let begun = self.place.begun();
+                let begun = self.position.begun();
                 if let Err(error) = self.pending.hold(begun) {
                     return self.end(&error);
                 }
@@ -176,10 +176,14 @@ mod tests {
         let ends = [0, 8, 13, bytes.len()];
         for first in 0..bytes.len() {
             for second in first..=bytes.len() {
-                let mut place = Place::BETWEEN;
-                place.pass(&bytes[..first]);
-                let ended = place.pass(&bytes[first..second]);
-                assert_eq!(place == Place::BETWEEN, ends.contains(&second), "{first} {second}");
+                let mut position = Position::BETWEEN;
+                position.pass(&bytes[..first]);
+                let ended = position.pass(&bytes[first..second]);
+                assert_eq!(
+                    position == Position::BETWEEN,
+                    ends.contains(&second),
+                    "{first} {second}"
+                );
                 let passed = ends.iter().any(|end| (first + 1..=second).contains(end));
                 assert_eq!(ended, passed, "{first} {second}");
             }
@@ -191,7 +195,7 @@ mod tests {
         let (sender, frames) = mpsc::channel::<Result<_, axum::BoxError>>(16);
         let budget = Quota::new("bytes", 1 << 20);
         let body = StreamBody::new(ReceiverStream::new(frames));
-        let mut body = Timely::new(body, pending(&budget));
+        let mut body = MessageTimeout::new(body, pending(&budget));
         let send = async |bytes: &[u8]| {
             sender.send(Ok(Frame::data(Bytes::copy_from_slice(bytes)))).await.unwrap();
         };
@@ -230,7 +234,7 @@ mod tests {
         let budget = Quota::new("bytes", 64 << 10);
         let (sender, frames) = mpsc::channel::<Result<_, axum::BoxError>>(16);
         let body = StreamBody::new(ReceiverStream::new(frames));
-        let mut body = Timely::new(body, pending(&budget));
+        let mut body = MessageTimeout::new(body, pending(&budget));
         let piece = |bytes: &[u8]| Ok(Frame::data(Bytes::copy_from_slice(bytes)));
         sender.send(piece(&message(200))).await.unwrap();
         body.frame().await.unwrap().unwrap();

@@ -14,8 +14,8 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::{
-    framing::{self, GRPC_STATUS, Strict, Whole, framed, said_of_message, written},
-    message_timeout::Timely,
+    framing::{self, GRPC_STATUS, ProstDecoder, RawDecoder, framed, message_status, written},
+    message_timeout::MessageTimeout,
     session::Session,
 };
 use crate::{
@@ -96,7 +96,7 @@ where
         Ok(call) => call,
         Err((call, status)) => return refuse(agent, call, &status),
     };
-    let body = Timely::new(body, caller.account.pending());
+    let body = MessageTimeout::new(body, caller.account.pending());
     let answer = match call {
         Call::Pick => match read(body).await {
             Ok(message) => pick(agent, caller, &message, deadline).await,
@@ -107,7 +107,7 @@ where
             answer.map(|reported| send(framed(&reported), None)).map_err(|error| error.status())
         }),
         Call::Session => {
-            match Session::new(agent, caller, framing::messages(Whole, body)) {
+            match Session::new(agent, caller, framing::messages(RawDecoder, body)) {
                 // Counted at its end.
                 Ok(session) => return stream(session),
                 Err(error) => Err(error.status()),
@@ -195,14 +195,14 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let mut messages = framing::messages(Strict::new(), body);
+    let mut messages = framing::messages(ProstDecoder::new(), body);
     let message = match messages.message().await {
         Ok(Some(message)) => message,
         Ok(None) => {
             let wrong = "has no message: a unary call sends exactly one";
             return Err(Error::from(Violation::new("", wrong)).status());
         }
-        Err(status) => return Err(said_of_message(status)),
+        Err(status) => return Err(message_status(status)),
     };
     // To the end, so that the stream closes as the client expects it to.
     messages.trailers().await?;

@@ -13,19 +13,19 @@ use hyper::body::{Body as _, Incoming};
 use crate::serve::{Error, Violation, isolation::account::Account, limits};
 
 /// All of a body, in the time it may take.
-pub(super) async fn whole(body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
-    let mut gathered = pin!(gathered(body, account));
+pub(super) async fn read_body(body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
+    let mut collected = pin!(collect(body, account));
     // Nearly always it came with the head: that needs no timer.
-    let at_once = poll_fn(|context| Poll::Ready(gathered.as_mut().poll(context))).await;
+    let at_once = poll_fn(|context| Poll::Ready(collected.as_mut().poll(context))).await;
     match at_once {
-        Poll::Ready(whole) => whole,
-        Poll::Pending => Box::pin(tokio::time::timeout(limits::BODY_TIME, gathered))
+        Poll::Ready(body) => body,
+        Poll::Pending => Box::pin(tokio::time::timeout(limits::BODY_TIME, collected))
             .await
             .unwrap_or(Err(Error::TooSlow { limit: limits::BODY_TIME })),
     }
 }
 
-async fn gathered(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
+async fn collect(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
     let mut whole = Bytes::new();
     let mut pending = account.pending();
     while !body.is_end_stream() {

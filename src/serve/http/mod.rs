@@ -13,4 +13,4 @@ mod query;
 mod routes;
 
 pub(super) use routes::refuse_unread;
-pub use routes::{Often, PATHS, PRODUCT, router};
+pub use routes::{FastPath, PATHS, PRODUCT, router};

@@ -13,9 +13,9 @@ use axum::{
 use crate::serve::{Error, Violation, limits};
 
 /// The service that a path names.
-pub(super) struct Name(pub(super) Result<String, Error>);
+pub(super) struct ServiceName(pub(super) Result<String, Error>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Name {
+impl<S: Send + Sync> FromRequestParts<S> for ServiceName {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
@@ -27,17 +27,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 }
 
 /// What follows the `?`.
-pub(super) struct Query(pub(super) Asked);
+pub(super) struct Query(pub(super) QueryParameters);
 
 /// The parameters not yet taken.
-pub(super) struct Asked(Result<BTreeMap<String, String>, Violation>);
+pub(super) struct QueryParameters(Result<BTreeMap<String, String>, Violation>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
-        Ok(Self(Asked(match query.await {
+        Ok(Self(QueryParameters(match query.await {
             Ok(axum::extract::Query(pairs)) => once_each(pairs),
             Err(rejection) => Err(Violation::new("", format!("the query: {rejection}"))),
         })))
@@ -54,7 +54,7 @@ fn once_each(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, V
     Ok(parameters)
 }
 
-impl Asked {
+impl QueryParameters {
     /// The one of this name.
     pub(super) fn take(&mut self, key: &str) -> Option<String> {
         self.0.as_mut().ok()?.remove(key)

@@ -21,9 +21,9 @@ use hyper::body::{Frame, Incoming};
 use serde::Serialize;
 
 use super::{
-    body::whole,
+    body::read_body,
     json, openapi, pick_response,
-    query::{Asked, Name, Query},
+    query::{Query, QueryParameters, ServiceName},
 };
 use crate::{
     api::v1,
@@ -78,14 +78,14 @@ pub fn router(agent: Arc<Agent>) -> Router {
 
 /// The calls that belong to every request of an application, answered ahead of the routes.
 #[derive(Clone, Copy)]
-pub enum Often {
+pub enum FastPath {
     /// `POST /v1/pick`
     Pick,
     /// `POST /v1/report`
     Report,
 }
 
-impl Often {
+impl FastPath {
     /// The call, if it is one of them.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         match request.uri().path() {
@@ -123,7 +123,7 @@ async fn pick(
     caller: &Caller,
     body: Incoming,
 ) -> Result<(Picked, Undelivered), Error> {
-    let body = whole(body, &caller.account).await?;
+    let body = read_body(body, &caller.account).await?;
     // It may have to wait for a source.
     let _held = caller.account.hold_long(body.len())?;
     let message: v1::PickRequest = json::read(&body)?;
@@ -136,7 +136,7 @@ async fn report(
     caller: &Caller,
     body: Incoming,
 ) -> Result<v1::ReportResponse, Error> {
-    let message = json::read(&whole(body, &caller.account).await?)?;
+    let message = json::read(&read_body(body, &caller.account).await?)?;
     agent.report(caller.identity, message)
 }
 
@@ -150,7 +150,8 @@ async fn list(
             namespace: query.take("namespace").unwrap_or_default(),
             page_size: match query.take("pageSize") {
                 Some(text) => text.parse().map_err(|_| {
-                    let wrong = format!("{} is no whole number from 0 on", limits::quoted(&text));
+                    let wrong =
+                        format!("{} is no read_body number from 0 on", limits::quoted(&text));
                     Violation::new("pageSize", wrong)
                 })?,
                 None => 0,
@@ -166,7 +167,7 @@ async fn list(
 async fn one(
     State(agent): State<Arc<Agent>>,
     Extension(caller): Extension<Caller>,
-    Name(service): Name,
+    ServiceName(service): ServiceName,
     Query(mut query): Query,
 ) -> Response {
     let watch = match query.take("watch").as_deref() {
@@ -193,7 +194,7 @@ async fn watched(
     agent: Arc<Agent>,
     identity: Identity,
     service: Result<String, Error>,
-    mut query: Asked,
+    mut query: QueryParameters,
 ) -> Response {
     let begun = async {
         let since = query.take("since").unwrap_or_default();
@@ -213,7 +214,7 @@ async fn watched(
 async fn explain(
     State(agent): State<Arc<Agent>>,
     Extension(caller): Extension<Caller>,
-    Name(service): Name,
+    ServiceName(service): ServiceName,
     Query(mut query): Query,
 ) -> Response {
     let answer = async {
@@ -267,12 +268,12 @@ fn refuse(agent: &Agent, call: Call, error: &Error) -> Response {
 /// Refuses a request of which nothing was read.
 pub(in crate::serve) fn refuse_unread(
     agent: &Agent,
-    often: Option<Often>,
+    fast_path: Option<FastPath>,
     error: &Error,
 ) -> Response {
-    match often {
-        Some(Often::Pick) => refuse(agent, Call::Pick, error),
-        Some(Often::Report) => refuse(agent, Call::Report, error),
+    match fast_path {
+        Some(FastPath::Pick) => refuse(agent, Call::Pick, error),
+        Some(FastPath::Report) => refuse(agent, Call::Report, error),
         None => tell(error),
     }
 }

@@ -9,7 +9,7 @@ use super::encode::{count_one, counters};
 use crate::publish::{EndpointStatus, Live, Tables};
 
 /// Endpoints told one by one, of the services that come first by name; the others are left out.
-const TOLD: usize = 10_000;
+const LISTED: usize = 10_000;
 
 /// The tables of whole services, by their names: endpoints of a selection are those of its service
 /// as well.
@@ -20,13 +20,13 @@ pub(super) fn of_services(tables: &Tables) -> Vec<(String, Arc<Live>)> {
     named
 }
 
-pub(super) fn tell(tables: &Tables, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+pub(super) fn encode(tables: &Tables, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let endpoints: Vec<(String, EndpointStatus)> = of_services(tables)
         .into_iter()
         .flat_map(|(service, live)| {
             live.endpoints().into_iter().map(move |endpoint| (service.clone(), endpoint))
         })
-        .take(TOLD)
+        .take(LISTED)
         .collect();
     let address = |status: &EndpointStatus| status.endpoint.address.to_string();
 

@@ -51,11 +51,11 @@ const PUBLIC_FOLDER: u32 = 0o755;
 
 /// The folder of the folders.
 #[derive(Clone, Debug)]
-pub struct Folders(PathBuf);
+pub struct PodFolders(PathBuf);
 
 /// Why a folder is not served, or could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
+pub enum FolderError {
     /// Somebody else than root could have written who is calling.
     #[error(
         "{path} belongs to uid {uid}: it has to be root's, or its owner could say who a pod is"
@@ -124,7 +124,7 @@ struct Record {
     service_account: Box<str>,
 }
 
-impl Folders {
+impl PodFolders {
     /// Those under this path; nothing is looked at yet.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
@@ -141,7 +141,7 @@ impl Folders {
     ///
     /// # Errors
     /// It can't be made, or is not to be trusted.
-    pub fn prepare(&self) -> Result<(), Refusal> {
+    pub fn prepare(&self) -> Result<(), FolderError> {
         let path = &self.0;
         match DirBuilder::new().mode(PRIVATE_FOLDER).create(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io(path)(error)),
@@ -158,7 +158,7 @@ impl Folders {
     ///
     /// # Errors
     /// The system's.
-    pub fn list(&self) -> Result<(Vec<PodUid>, Vec<Refusal>), Refusal> {
+    pub fn list(&self) -> Result<(Vec<PodUid>, Vec<FolderError>), FolderError> {
         let (mut pods, mut others) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.0).map_err(io(&self.0))? {
             let name = entry.map_err(io(&self.0))?.file_name();
@@ -166,7 +166,7 @@ impl Folders {
             match PodUid::parse(&text) {
                 _ if text.starts_with('.') => {}
                 Some(uid) if uid.to_string() == text => pods.push(uid),
-                _ => others.push(Refusal::Name { path: self.0.join(&name) }),
+                _ => others.push(FolderError::Name { path: self.0.join(&name) }),
             }
         }
         Ok((pods, others))
@@ -188,7 +188,7 @@ impl Folders {
     ///
     /// # Errors
     /// The folder is not complete, or others than root could have written it.
-    pub fn read(&self, uid: PodUid) -> Result<Pod, Refusal> {
+    pub fn read(&self, uid: PodUid) -> Result<Pod, FolderError> {
         folder(&self.folder(uid), PRIVATE_FOLDER)?;
         folder(&self.0.join(mounted(uid)), PUBLIC_FOLDER)?;
         let path = self.folder(uid).join(RECORD);
@@ -199,19 +199,19 @@ impl Folders {
         let file = file.map_err(io(&path))?;
         let found = file.metadata().map_err(io(&path))?;
         if !found.is_file() {
-            return Err(Refusal::Kind { kind: "a file", path });
+            return Err(FolderError::Kind { kind: "a file", path });
         }
         trusted(&path, &found, PRIVATE_FILE)?;
         let mut text = String::new();
         file.take(LONGEST_RECORD).read_to_string(&mut text).map_err(io(&path))?;
-        parse(&text, uid).map_err(|why| Refusal::Record { path, why })
+        parse(&text, uid).map_err(|why| FolderError::Record { path, why })
     }
 
     /// Makes this pod's folder, or mends what is there of it. Idempotent.
     ///
     /// # Errors
     /// The system's.
-    pub fn make(&self, uid: PodUid, pod: &Pod) -> Result<(), Refusal> {
+    pub fn make(&self, uid: PodUid, pod: &Pod) -> Result<(), FolderError> {
         self.prepare()?;
         let made = self.folder(uid);
         if made.try_exists().map_err(io(&made))? {
@@ -234,7 +234,7 @@ impl Folders {
     ///
     /// # Errors
     /// The system's.
-    pub fn remove(&self, uid: PodUid) -> Result<(), Refusal> {
+    pub fn remove(&self, uid: PodUid) -> Result<(), FolderError> {
         let (made, hidden) = (self.folder(uid), self.0.join(format!(".{uid}.old")));
         discard(&hidden)?;
         match fs::rename(&made, &hidden) {
@@ -248,7 +248,7 @@ impl Folders {
     ///
     /// # Errors
     /// The system's.
-    pub fn tidy(&self) -> Result<(), Refusal> {
+    pub fn tidy(&self) -> Result<(), FolderError> {
         for entry in fs::read_dir(&self.0).map_err(io(&self.0))? {
             let name = entry.map_err(io(&self.0))?.file_name();
             let hidden = name.to_str().and_then(|name| name.strip_prefix('.'));
@@ -273,7 +273,7 @@ pub fn mounted(uid: PodUid) -> PathBuf {
 }
 
 /// What a pod's folder has to have.
-fn fill(folder: &Path, uid: PodUid, pod: &Pod) -> Result<(), Refusal> {
+fn fill(folder: &Path, uid: PodUid, pod: &Pod) -> Result<(), FolderError> {
     let record = Record {
         version: VERSION,
         uid: uid.to_string(),
@@ -294,7 +294,7 @@ fn fill(folder: &Path, uid: PodUid, pod: &Pod) -> Result<(), Refusal> {
     make_folder(&folder.join(MOUNTED), PUBLIC_FOLDER)
 }
 
-fn make_folder(path: &Path, mode: u32) -> Result<(), Refusal> {
+fn make_folder(path: &Path, mode: u32) -> Result<(), FolderError> {
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io(path)(error)),
         // Whatever the umask is.
@@ -302,7 +302,7 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), Refusal> {
     }
 }
 
-fn discard(path: &Path) -> Result<(), Refusal> {
+fn discard(path: &Path) -> Result<(), FolderError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io(path)(error)),
         _ => Ok(()),
@@ -310,24 +310,24 @@ fn discard(path: &Path) -> Result<(), Refusal> {
 }
 
 /// A folder that root made, and nobody else can write.
-fn folder(path: &Path, right: u32) -> Result<Metadata, Refusal> {
+fn folder(path: &Path, right: u32) -> Result<Metadata, FolderError> {
     let found = fs::symlink_metadata(path).map_err(io(path))?;
     if !found.is_dir() {
-        return Err(Refusal::Kind { kind: "a folder", path: path.to_owned() });
+        return Err(FolderError::Kind { kind: "a folder", path: path.to_owned() });
     }
     trusted(path, &found, right)?;
     Ok(found)
 }
 
 /// Whether nobody but root could have written it, or this process itself where it is not root.
-fn trusted(path: &Path, found: &Metadata, right: u32) -> Result<(), Refusal> {
+fn trusted(path: &Path, found: &Metadata, right: u32) -> Result<(), FolderError> {
     let (uid, mode) = (found.uid(), mode(found));
     if uid != 0 && uid != own_uid() {
-        return Err(Refusal::Owner { path: path.to_owned(), uid });
+        return Err(FolderError::Owner { path: path.to_owned(), uid });
     }
     match mode & OTHERS_WRITE {
         0 => Ok(()),
-        _ => Err(Refusal::Writable { path: path.to_owned(), mode, right }),
+        _ => Err(FolderError::Writable { path: path.to_owned(), mode, right }),
     }
 }
 
@@ -339,9 +339,9 @@ fn mode(found: &Metadata) -> u32 {
     found.mode() & 0o7777
 }
 
-fn io(path: &Path) -> impl FnOnce(io::Error) -> Refusal + use<> {
+fn io(path: &Path) -> impl FnOnce(io::Error) -> FolderError + use<> {
     let path = path.to_owned();
-    move |error| Refusal::Io { path, error }
+    move |error| FolderError::Io { path, error }
 }
 
 fn parse(text: &str, uid: PodUid) -> Result<Pod, String> {

@@ -18,7 +18,7 @@ use tokio::{net::UnixListener, task::JoinHandle};
 use tracing::{debug, info, warn};
 
 use self::{
-    folder::{Folders, Refusal},
+    folder::{FolderError, PodFolders},
     watch::{Changed, Watch},
 };
 use super::connection::accept::Connections;
@@ -34,8 +34,8 @@ mod watch;
 const POLL: Duration = Duration::from_secs(2);
 
 /// The pods' listeners.
-pub struct Listeners {
-    folders: Folders,
+pub struct PodListeners {
+    folders: PodFolders,
     connections: Arc<Connections>,
     state: Mutex<State>,
 }
@@ -43,29 +43,29 @@ pub struct Listeners {
 #[derive(Default)]
 struct State {
     /// Another agent listens in the folders, or is about to.
-    stands_back: bool,
-    served: HashMap<PodUid, Served>,
+    paused: bool,
+    served: HashMap<PodUid, PodListener>,
     /// What is wrong and was said.
     refused: BTreeSet<String>,
 }
 
 /// A pod's listener; dropped, it accepts no more.
-struct Served {
+struct PodListener {
     socket: Inode,
     accepting: JoinHandle<()>,
 }
 
-impl Drop for Served {
+impl Drop for PodListener {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-impl Listeners {
-    /// Listens in the folders that there are; those that come need [`Listeners::follow`].
+impl PodListeners {
+    /// Listens in the folders that there are; those that come need [`PodListeners::follow`].
     #[must_use]
     pub fn start(folder: PathBuf, connections: Arc<Connections>) -> Arc<Self> {
-        let folders = Folders::at(folder);
+        let folders = PodFolders::at(folder);
         let listeners = Arc::new(Self { folders, connections, state: Mutex::default() });
         listeners.look();
         let pods = listeners.state().served.len();
@@ -95,26 +95,26 @@ impl Listeners {
 
     /// Touches no folder any more, since another agent is about to listen in them. Connections are
     /// accepted still: whoever has looked a socket up may be on the way.
-    pub fn stand_back(&self) {
-        self.state().stands_back = true;
+    pub fn pause(&self) {
+        self.state().paused = true;
     }
 
     /// No other agent listens in the folders after all.
-    pub fn carry_on(&self) {
-        self.state().stands_back = false;
+    pub fn resume(&self) {
+        self.state().paused = false;
         self.look();
     }
 
     /// Accepts no more.
     pub fn end(&self) {
         let mut state = self.state();
-        state.stands_back = true;
+        state.paused = true;
         state.served.clear();
     }
 
     fn look(&self) {
         let mut state = self.state();
-        if state.stands_back {
+        if state.paused {
             return;
         }
         let listed = self.folders.prepare().and_then(|()| self.folders.list());
@@ -127,7 +127,7 @@ impl Listeners {
             // Whoever is served stays so.
             Err(refusal) => refusals.push(refusal),
         }
-        let refused: BTreeSet<_> = refusals.iter().map(Refusal::to_string).collect();
+        let refused: BTreeSet<_> = refusals.iter().map(FolderError::to_string).collect();
         for why in refused.difference(&state.refused) {
             warn!("a pod's folder is not served: {why}");
         }
@@ -138,9 +138,9 @@ impl Listeners {
 
     fn compare(
         &self,
-        served: &mut HashMap<PodUid, Served>,
+        served: &mut HashMap<PodUid, PodListener>,
         there: &[PodUid],
-        refusals: &mut Vec<Refusal>,
+        refusals: &mut Vec<FolderError>,
     ) {
         let pods = self.connections.agent().pods();
         let all: HashSet<_> = there.iter().copied().collect();
@@ -167,18 +167,18 @@ impl Listeners {
         }
     }
 
-    fn listen(&self, uid: PodUid) -> Result<Served, Refusal> {
+    fn listen(&self, uid: PodUid) -> Result<PodListener, FolderError> {
         let pod = self.folders.read(uid)?;
         debug!(%uid, "listening for {pod}");
         self.connections.agent().pods().learn(uid, pod);
         let path = self.folders.socket(uid);
         let bound = listener::bind_for_pod(&path)?;
-        let failed = |error| Refusal::Io { path: path.clone(), error };
+        let failed = |error| FolderError::Io { path: path.clone(), error };
         let socket = Inode::of(&path).map_err(failed)?;
         let listener = UnixListener::from_std(bound).map_err(failed)?;
         let connections = self.connections.clone();
         let accepting = tokio::spawn(async move { connections.accept_pod(&listener, uid).await });
-        Ok(Served { socket, accepting })
+        Ok(PodListener { socket, accepting })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -186,8 +186,8 @@ impl Listeners {
     }
 }
 
-impl std::fmt::Debug for Listeners {
+impl std::fmt::Debug for PodListeners {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listeners").field("folders", &self.folders).finish_non_exhaustive()
+        f.debug_struct("PodListeners").field("folders", &self.folders).finish_non_exhaustive()
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 /// One folder, watched.
 pub(super) struct Watch {
-    told: Arc<Told>,
+    signal: Arc<Signal>,
     _watcher: RecommendedWatcher,
 }
 
@@ -28,34 +28,35 @@ pub(super) enum Changed {
     Folder,
 }
 
-/// What the watcher's thread tells.
+/// What the watcher's thread sender.
 #[derive(Default)]
-struct Told {
+struct Signal {
     lost: AtomicBool,
     wake: Notify,
 }
 
 impl Watch {
     pub(super) fn on(folder: &Path) -> notify::Result<Self> {
-        let told = Arc::<Told>::default();
-        let (tells, watched) = (told.clone(), folder.to_owned());
-        let mut watcher = notify::recommended_watcher(move |event| tells.hear(event, &watched))?;
+        let signal = Arc::<Signal>::default();
+        let (sender, watched) = (signal.clone(), folder.to_owned());
+        let mut watcher =
+            notify::recommended_watcher(move |event| sender.receive(event, &watched))?;
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(Self { told, _watcher: watcher })
+        Ok(Self { signal, _watcher: watcher })
     }
 
     /// Completes when something has changed since the last time, or since the watch began.
     pub(super) async fn changed(&self) -> Changed {
-        self.told.wake.notified().await;
-        match self.told.lost.load(SeqCst) {
+        self.signal.wake.notified().await;
+        match self.signal.lost.load(SeqCst) {
             true => Changed::Folder,
             false => Changed::Entries,
         }
     }
 }
 
-impl Told {
-    fn hear(&self, event: notify::Result<Event>, watched: &Path) {
+impl Signal {
+    fn receive(&self, event: notify::Result<Event>, watched: &Path) {
         let lost = match event {
             // Our own looking.
             Ok(Event { kind: EventKind::Access(_), .. }) => return,
@@ -120,13 +121,16 @@ mod tests {
 
     #[test]
     fn events_that_were_lost_are_a_change_whatever_it_was() {
-        let told = Told::default();
-        told.hear(
+        let signal = Signal::default();
+        signal.receive(
             Ok(Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)),
             Path::new("/"),
         );
-        assert!(!told.lost.load(SeqCst), "the folder is the same: it has to be looked at, no more");
-        told.hear(Err(notify::Error::generic("anything")), Path::new("/"));
-        assert!(told.lost.load(SeqCst));
+        assert!(
+            !signal.lost.load(SeqCst),
+            "the folder is the same: it has to be looked at, no more"
+        );
+        signal.receive(Err(notify::Error::generic("anything")), Path::new("/"));
+        assert!(signal.lost.load(SeqCst));
     }
 }

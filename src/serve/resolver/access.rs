@@ -69,14 +69,14 @@ fn fits(callers: &Callers, identity: Identity, pod: Option<&Pod>) -> bool {
 
 /// The access that holds now; another may take its place at any time.
 #[derive(Debug)]
-pub struct InForce {
+pub struct CurrentAccess {
     access: ArcSwap<Access>,
     pods: Arc<Pods>,
     /// As the access says; cheaper to ask with each pick.
     open: AtomicBool,
 }
 
-impl InForce {
+impl CurrentAccess {
     /// This one, until another does, for callers that may be these pods.
     #[must_use]
     pub fn new(access: Access, pods: Arc<Pods>) -> Self {
@@ -191,7 +191,8 @@ mod tests {
     #[test]
     fn what_holds_now_knows_the_names_of_pods() {
         let names = Arc::<Pods>::default();
-        let access = InForce::new(Access(vec![entry(pods(&["shop"], None), None)]), names.clone());
+        let access =
+            CurrentAccess::new(Access(vec![entry(pods(&["shop"], None), None)]), names.clone());
         assert!(!access.allows(CART, "shop"));
         names.learn(PodUid::from_bytes([1; 16]), cart("shop"));
         assert!(access.allows(CART, "shop"));

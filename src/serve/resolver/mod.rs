@@ -20,7 +20,7 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use self::{
-    access::{Access, InForce},
+    access::{Access, CurrentAccess},
     suggestions::Suggestions,
     tables::CallersTables,
 };
@@ -37,9 +37,9 @@ pub mod access;
 mod suggestions;
 mod tables;
 
-/// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
+/// Resolver kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
 /// there must be a bound; a node's programs use far fewer.
-const KEPT: usize = 4096;
+const CACHED: usize = 4096;
 /// Fewer are not looked through for those whose tables are gone.
 const FEW: usize = 64;
 /// Of a service, as many notes are told to a caller who gets nothing: the others are in `explain`.
@@ -53,16 +53,16 @@ pub struct Resolved {
     pub tally: Arc<Tally>,
 }
 
-/// Names resolved, and what is needed to resolve more.
-pub struct Names {
+/// Resolver resolved, and what is needed to resolve more.
+pub struct Resolver {
     catalog: Arc<Catalog>,
     tables: Tables,
     changes: watch::Receiver<u64>,
-    kept: DashMap<Box<str>, Kept>,
+    cache: DashMap<Box<str>, CachedName>,
     /// Where there are so many, those whose tables are gone are looked for.
     tidied_at: AtomicUsize,
     tallies: Arc<Mutex<Tallies>>,
-    access: Arc<InForce>,
+    access: Arc<CurrentAccess>,
     pods: Arc<Pods>,
     callers_tables: CallersTables,
     suggestions: Suggestions,
@@ -76,7 +76,7 @@ struct Tallies {
     in_order: Vec<Arc<Tally>>,
 }
 
-struct Kept {
+struct CachedName {
     /// The catalog's count of changes when it was looked up.
     as_of: u64,
     /// A service that is deleted, or a table that gives way, takes its memory along: a name that nobody
@@ -87,7 +87,7 @@ struct Kept {
     interest: Option<Interest>,
 }
 
-impl Kept {
+impl CachedName {
     /// What it leads to, if the table is still there.
     fn resolved(&self) -> Option<Resolved> {
         let live = self.live.upgrade()?;
@@ -98,12 +98,12 @@ impl Kept {
     }
 }
 
-impl Names {
+impl Resolver {
     /// None resolved yet.
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access, pods: Arc<Pods>) -> Self {
         let changes = catalog.changes();
-        let access = Arc::new(InForce::new(access, pods.clone()));
+        let access = Arc::new(CurrentAccess::new(access, pods.clone()));
         let tallies = Arc::<Mutex<Tallies>>::default();
         let counted = Arc::clone(&tallies);
         catalog.interests().keep_while(move |service| {
@@ -114,7 +114,7 @@ impl Names {
             suggestions: Suggestions::new(catalog.clone(), access.clone()),
             catalog,
             changes,
-            kept: DashMap::new(),
+            cache: DashMap::new(),
             tidied_at: AtomicUsize::new(FEW),
             tallies,
             access,
@@ -142,7 +142,7 @@ impl Names {
         let as_of = *self.changes.borrow();
         if selector.is_empty()
             && self.access.is_open()
-            && let Some(kept) = self.kept.get(name)
+            && let Some(kept) = self.cache.get(name)
             && kept.as_of == as_of
             && let Some(resolved) = kept.resolved()
         {
@@ -156,36 +156,40 @@ impl Names {
         let tally = self.tally(service);
         if keep {
             let interest = self.catalog.interest(service);
-            let kept =
-                Kept { as_of, live: Arc::downgrade(&live), tally: Arc::clone(&tally), interest };
+            let kept = CachedName {
+                as_of,
+                live: Arc::downgrade(&live),
+                tally: Arc::clone(&tally),
+                interest,
+            };
             self.keep(name, kept);
         }
         Ok(Resolved { live, tally })
     }
 
-    fn keep(&self, name: &str, kept: Kept) {
+    fn keep(&self, name: &str, entry: CachedName) {
         // Each looks for others of its time, so that it costs a few looks a name.
-        if self.kept.len() >= self.tidied_at.load(Relaxed) {
-            self.kept.retain(|_, kept| kept.live.strong_count() > 0);
-            if self.kept.len() >= KEPT {
-                self.kept.clear();
+        if self.cache.len() >= self.tidied_at.load(Relaxed) {
+            self.cache.retain(|_, entry| entry.live.strong_count() > 0);
+            if self.cache.len() >= CACHED {
+                self.cache.clear();
             }
-            self.tidied_at.store((2 * self.kept.len()).clamp(FEW, KEPT), Relaxed);
+            self.tidied_at.store((2 * self.cache.len()).clamp(FEW, CACHED), Relaxed);
         }
-        self.kept.insert(name.into(), kept);
+        self.cache.insert(name.into(), entry);
     }
 
     /// The service and port that are called so.
     ///
     /// # Errors
-    /// As [`Names::resolve`].
+    /// As [`Resolver::resolve`].
     pub async fn find(
         &self,
         identity: Identity,
         name: &str,
         wait: Duration,
     ) -> Result<Found, Error> {
-        let asked = self.asked(identity, name)?;
+        let asked = self.parse_allowed(identity, name)?;
         match self.catalog.lookup_wait_by(Some(identity), &asked, wait).await {
             Ok(found) => Ok(found),
             Err(error) => Err(self.not_found(identity, name, error, wait).await),
@@ -196,7 +200,7 @@ impl Names {
     ///
     /// # Errors
     /// It is malformed, or not for this caller.
-    pub fn asked(&self, identity: Identity, name: &str) -> Result<ServiceRef, Error> {
+    pub fn parse_allowed(&self, identity: Identity, name: &str) -> Result<ServiceRef, Error> {
         let asked: ServiceRef = name.parse()?;
         self.admit(identity, &asked)?;
         Ok(asked)
@@ -215,7 +219,7 @@ impl Names {
     }
 
     /// From now on this says who may ask for what; says whether it differs from what did.
-    pub fn give_access(&self, access: Access) -> bool {
+    pub fn set_access(&self, access: Access) -> bool {
         self.access.replace(access)
     }
 
@@ -265,7 +269,7 @@ impl Names {
     /// The table of a service's virtual IP, where it has one.
     ///
     /// # Errors
-    /// As [`Names::table`].
+    /// As [`Resolver::table`].
     pub(super) fn virtual_ip(
         &self,
         identity: Identity,
@@ -283,7 +287,7 @@ impl Names {
         identity: Identity,
         target: &Target,
     ) -> Result<Option<Arc<Live>>, Error> {
-        self.callers_tables.open(identity, target, clock::now(), || self.kept.clear())
+        self.callers_tables.open(identity, target, clock::now(), || self.cache.clear())
     }
 
     /// What was configured of services' policies: explains where a setting came from.
@@ -359,9 +363,9 @@ pub(super) fn lost(name: &str, error: LookupError, waited: Duration) -> Error {
     }
 }
 
-impl std::fmt::Debug for Names {
+impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Names").field("kept", &self.kept.len()).finish_non_exhaustive()
+        f.debug_struct("Resolver").field("cached", &self.cache.len()).finish_non_exhaustive()
     }
 }
 

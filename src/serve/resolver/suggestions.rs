@@ -23,12 +23,12 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::access::InForce;
+use super::access::CurrentAccess;
 use crate::{
     catalog::{Catalog, ServiceName},
     clock,
     identity::Identity,
-    serve::priority::give_way,
+    serve::priority::lower_priority,
 };
 
 /// The searches take a core's time divided by this: 3%. Whoever misspells can wait; range 10 to 100.
@@ -62,7 +62,7 @@ pub(super) struct Suggestions(Arc<Shared>);
 
 struct Shared {
     catalog: Arc<Catalog>,
-    access: Arc<InForce>,
+    access: Arc<CurrentAccess>,
     search: Search,
     started: AtomicBool,
     state: Mutex<State>,
@@ -73,7 +73,7 @@ struct Shared {
 struct State {
     /// The first is being searched.
     queue: VecDeque<Queued>,
-    remembered: Remembered,
+    found: FoundCache,
     ended: bool,
 }
 
@@ -83,14 +83,14 @@ struct Queued {
     answers: Vec<oneshot::Sender<Near>>,
 }
 
-enum Asked {
-    Known(Near),
-    Searched(oneshot::Receiver<Near>),
+enum Lookup {
+    Cached(Near),
+    Pending(oneshot::Receiver<Near>),
     Busy,
 }
 
 impl Suggestions {
-    pub(super) fn new(catalog: Arc<Catalog>, access: Arc<InForce>) -> Self {
+    pub(super) fn new(catalog: Arc<Catalog>, access: Arc<CurrentAccess>) -> Self {
         let (names, rules) = (Arc::clone(&catalog), Arc::clone(&access));
         let search = move |Question { viewer, name }: &Question| {
             let visible = |service: &ServiceName| {
@@ -101,7 +101,7 @@ impl Suggestions {
         Self::by(catalog, access, Box::new(search))
     }
 
-    fn by(catalog: Arc<Catalog>, access: Arc<InForce>, search: Search) -> Self {
+    fn by(catalog: Arc<Catalog>, access: Arc<CurrentAccess>, search: Search) -> Self {
         Self(Arc::new(Shared {
             catalog,
             access,
@@ -120,44 +120,44 @@ impl Suggestions {
         wait: Duration,
     ) -> Vec<String> {
         let near = match self.ask(identity, asked) {
-            Asked::Known(near) => near,
-            Asked::Searched(answer) => match tokio::time::timeout(wait.min(WAIT), answer).await {
+            Lookup::Cached(near) => near,
+            Lookup::Pending(answer) => match tokio::time::timeout(wait.min(WAIT), answer).await {
                 Ok(Ok(near)) => near,
                 _ => return Vec::new(),
             },
-            Asked::Busy => return Vec::new(),
+            Lookup::Busy => return Vec::new(),
         };
         // Access may have changed since it was searched.
         let allowed = near.iter().filter(|name| self.0.access.allows(identity, &name.namespace));
         allowed.map(ToString::to_string).collect()
     }
 
-    fn ask(&self, identity: Identity, name: &ServiceName) -> Asked {
+    fn ask(&self, identity: Identity, name: &ServiceName) -> Lookup {
         let shared = &self.0;
         // The searching thread may have been preempted while it holds the lock, and gets little: a
         // thread that serves must not wait for it.
-        let Ok(mut state) = shared.state.try_lock() else { return Asked::Busy };
+        let Ok(mut state) = shared.state.try_lock() else { return Lookup::Busy };
         let viewer = (!shared.access.is_open()).then_some(identity);
         let question = Question { viewer, name: name.clone() };
-        if let Some(near) = state.remembered.get(&question, shared.catalog.names_version()) {
-            return Asked::Known(near);
+        if let Some(near) = state.found.get(&question, shared.catalog.names_version()) {
+            return Lookup::Cached(near);
         }
         let (answer, receiver) = oneshot::channel();
         if let Some(queued) = state.queue.iter_mut().find(|queued| queued.question == question) {
             if queued.answers.len() >= WAITING {
-                return Asked::Busy;
+                return Lookup::Busy;
             }
             queued.answers.push(answer);
-            return Asked::Searched(receiver);
+            return Lookup::Pending(receiver);
         }
         let has_turn = state.queue.iter().any(|queued| queued.by == identity);
         if has_turn || state.queue.len() >= QUEUED || !self.started() {
-            return Asked::Busy;
+            return Lookup::Busy;
         }
         state.queue.push_back(Queued { by: identity, question, answers: vec![answer] });
         drop(state);
         shared.changed.notify_one();
-        Asked::Searched(receiver)
+        Lookup::Pending(receiver)
     }
 
     /// Starts the thread, with the first name that is misspelt; false where the system gives none.
@@ -191,7 +191,7 @@ impl fmt::Debug for Suggestions {
 
 impl Shared {
     fn run(&self) {
-        give_way("searches for what was meant");
+        lower_priority("searches for what was meant");
         let mut budget = Budget::new(clock::now());
         let mut paid = clock::thread_time();
         while let Some(question) = self.next() {
@@ -222,7 +222,7 @@ impl Shared {
     fn answer(&self, version: u64, near: Near) {
         let mut state = self.state();
         let Some(Queued { question, answers, .. }) = state.queue.pop_front() else { return };
-        state.remembered.insert(question, version, Arc::clone(&near));
+        state.found.insert(question, version, Arc::clone(&near));
         drop(state);
         for answer in answers {
             // Who asked may have gone.
@@ -241,13 +241,13 @@ impl Shared {
 
 /// What was found for the names that were asked for last.
 #[derive(Default)]
-struct Remembered {
+struct FoundCache {
     found: HashMap<Question, (u64, Near)>,
     /// The oldest first.
     order: VecDeque<Question>,
 }
 
-impl Remembered {
+impl FoundCache {
     fn get(&self, question: &Question, version: u64) -> Option<Near> {
         let (found_in, near) = self.found.get(question)?;
         (*found_in == version).then(|| Arc::clone(near))

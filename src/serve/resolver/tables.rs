@@ -25,7 +25,7 @@ const ENDPOINTS_OF_ONE: usize = 64;
 /// A table counts as so many at the most: who may have few has to have one of any size.
 const MOST_OF_ONE: usize = 8;
 /// Those for some endpoints of a service only. A node's programs use a handful, each for its own shard.
-const MOST_NARROWED: usize = 1024;
+const MOST_SUBSETS: usize = 1024;
 /// Unused for so long, one is given up where another is wanted.
 const UNUSED: Duration = Duration::from_secs(60);
 /// How often they are looked for at the most: whoever is refused may ask on and on.
@@ -36,13 +36,13 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct CallersTables {
     tables: Tables,
     all: Arc<Quota<Identity>>,
-    narrowed: Arc<Quota<Identity>>,
-    kept: Mutex<Kept>,
+    subsets: Arc<Quota<Identity>>,
+    uses: Mutex<Uses>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    by_target: HashMap<Target, Use>,
+struct Uses {
+    by_target: HashMap<Target, TableUse>,
     /// When unused ones were last looked for.
     looked: Option<Duration>,
     /// When those who know a table without asking here were last made to ask again: from then on it is
@@ -51,7 +51,7 @@ struct Kept {
 }
 
 #[derive(Debug)]
-struct Use {
+struct TableUse {
     last: Duration,
     _permits: Vec<Permit<Identity>>,
 }
@@ -60,8 +60,8 @@ impl CallersTables {
     /// At most so many.
     pub(super) fn new(tables: Tables, most: usize) -> Self {
         let all = Quota::new("tables", most);
-        let narrowed = Quota::new("tables for labels", MOST_NARROWED);
-        Self { tables, all, narrowed, kept: Mutex::default() }
+        let subsets = Quota::new("tables for labels", MOST_SUBSETS);
+        Self { tables, all, subsets, uses: Mutex::default() }
     }
 
     /// The table of a target. None: the catalog has no such port. `forget` has those ask here again who
@@ -73,18 +73,18 @@ impl CallersTables {
         now: Duration,
         forget: impl Fn(),
     ) -> Result<Option<Arc<Live>>, Error> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.by_target.get_mut(target) {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = uses.by_target.get_mut(target) {
             known.last = now;
             return self.tables.open(target).map_err(Error::NoTable);
         }
         let permits = self.permits(identity, target).or_else(|exhausted| {
-            self.give_up_unused(&mut kept, now, &forget);
+            self.give_up_unused(&mut uses, now, &forget);
             self.permits(identity, target).map_err(|_| exhausted)
         })?;
         let live = self.tables.open(target).map_err(Error::NoTable)?;
         if live.is_some() {
-            kept.by_target.insert(target.clone(), Use { last: now, _permits: permits });
+            uses.by_target.insert(target.clone(), TableUse { last: now, _permits: permits });
         }
         Ok(live)
     }
@@ -94,33 +94,33 @@ impl CallersTables {
         let size = size.min(MOST_OF_ONE);
         let mut permits = vec![self.all.take_some(identity, size).map_err(refusal)?];
         if !target.selector.is_empty() {
-            permits.push(self.narrowed.take(identity).map_err(refusal)?);
+            permits.push(self.subsets.take(identity).map_err(refusal)?);
         }
         Ok(permits)
     }
 
-    fn give_up_unused(&self, kept: &mut Kept, now: Duration, forget: &impl Fn()) {
-        if kept.looked.is_some_and(|then| now < then + LOOK) {
+    fn give_up_unused(&self, uses: &mut Uses, now: Duration, forget: &impl Fn()) {
+        if uses.looked.is_some_and(|then| now < then + LOOK) {
             return;
         }
-        kept.looked = Some(now);
-        let before = kept.by_target.len();
+        uses.looked = Some(now);
+        let before = uses.by_target.len();
         // Of services that are no more, and those that gave way where files ran out.
-        kept.by_target.retain(|target, _| self.tables.is_open(target));
-        if kept.by_target.len() < before {
+        uses.by_target.retain(|target, _| self.tables.is_open(target));
+        if uses.by_target.len() < before {
             return;
         }
         // Those for labels are asked for here each time they are used.
-        kept.by_target.retain(|target, of| {
+        uses.by_target.retain(|target, of| {
             target.selector.is_empty() || of.last + UNUSED > now || !self.tables.close(target)
         });
-        if let Some(since) = kept.forgot {
+        if let Some(since) = uses.forgot {
             if now < since + UNUSED {
                 return;
             }
-            kept.by_target.retain(|target, of| of.last >= since || !self.tables.close(target));
+            uses.by_target.retain(|target, of| of.last >= since || !self.tables.close(target));
         }
-        kept.forgot = Some(now);
+        uses.forgot = Some(now);
         forget();
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         calls::pick_response::Picked,
         grpc::{
             framing,
-            protobuf_encode::{self, Fields, Out},
+            protobuf_encode::{self, Encode, Sink},
         },
     },
 };
@@ -50,7 +50,7 @@ impl Answers {
             self.frame.reserve(self.room);
             self.frame.extend([0; framing::PREFIX]);
         }
-        protobuf_encode::write_field(Self::TAG, &Numbered { id, answer }, &mut self.frame);
+        protobuf_encode::write_field(Self::TAG, &SessionAnswer { id, answer }, &mut self.frame);
     }
 
     pub(super) fn message(mut self) -> Option<Bytes> {
@@ -70,13 +70,13 @@ pub(super) enum Answer {
 }
 
 /// A `SessionAnswer`.
-struct Numbered<'a> {
+struct SessionAnswer<'a> {
     id: u64,
     answer: &'a Answer,
 }
 
-impl Fields for Numbered<'_> {
-    fn write(&self, out: &mut impl Out) {
+impl Encode for SessionAnswer<'_> {
+    fn write(&self, out: &mut impl Sink) {
         out.number(1, self.id);
         match self.answer {
             Answer::Pick(picked) => out.message(2, picked),

@@ -33,7 +33,7 @@ impl Calls {
     ///
     /// # Errors
     /// No more can be made of the message.
-    pub(super) fn next(&mut self) -> Result<Option<Written<'_>>, Error> {
+    pub(super) fn next(&mut self) -> Result<Option<EncodedCall<'_>>, Error> {
         let mut rest = &self.message[self.read..];
         while !rest.is_empty() {
             let wrong = |error| framing::malformed(&error);
@@ -52,7 +52,7 @@ impl Calls {
             };
             self.read = self.message.len() - rest.len();
             self.taken += 1;
-            return Ok(Some(Written { call, over: self.taken > limits::MAX_SESSION_CALLS }));
+            return Ok(Some(EncodedCall { call, over: self.taken > limits::MAX_SESSION_CALLS }));
         }
         self.read = self.message.len();
         Ok(None)
@@ -60,13 +60,13 @@ impl Calls {
 }
 
 /// One call, not read yet.
-pub(super) struct Written<'a> {
+pub(super) struct EncodedCall<'a> {
     call: &'a [u8],
     /// There were as many as may be before it.
     over: bool,
 }
 
-impl Written<'_> {
+impl EncodedCall<'_> {
     /// Reads it.
     ///
     /// # Errors
@@ -84,14 +84,14 @@ impl Written<'_> {
 
 /// As much of a `SessionCall` as its answer needs.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Number {
+struct CallId {
     #[prost(uint64, tag = "1")]
     id: u64,
 }
 
 /// The number of a call that is not read otherwise; 0 where it comes after what can't be read.
 fn number(mut call: &[u8]) -> u64 {
-    let mut numbered = Number::default();
+    let mut numbered = CallId::default();
     // What was read before the mistake stays.
     numbered.merge(&mut call).ok();
     numbered.id

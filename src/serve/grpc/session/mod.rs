@@ -23,16 +23,16 @@ use tonic::{Code, Status, codec::Streaming, codegen::tokio_stream::Stream};
 
 use self::{
     answers::{Answer, Answers},
-    calls::{Calls, Written},
+    calls::{Calls, EncodedCall},
 };
 use super::framing;
 use crate::{
-    api::v1::{self, session_call::Call as Asked},
+    api::v1::{self, session_call},
     publish::leases::{Connection, Holder, Identity, Undelivered},
     quota::Permit,
     serve::{
         Agent, Caller, Error, Violation,
-        calls::{pick_response::Picked, shutdown::Ended},
+        calls::{pick_response::Picked, shutdown::ShutdownSignal},
         counters::{Call, Protocol},
         isolation::account::{Account, Pending},
         limits,
@@ -42,7 +42,7 @@ use crate::{
 mod answers;
 mod calls;
 
-type Answered = Result<(Picked, Undelivered), Error>;
+type PickResult = Result<(Picked, Undelivered), Error>;
 
 /// One stream, from its requests to its answers.
 pub(super) struct Session {
@@ -51,10 +51,10 @@ pub(super) struct Session {
     requests: Streaming<Bytes>,
     /// Of the message read last.
     calls: Calls,
-    waiting: JoinSet<(u64, Answered)>,
+    waiting: JoinSet<(u64, PickResult)>,
     /// Bytes of answers to make room for: as many as lately went out together.
     room: usize,
-    ended: Ended,
+    ended: ShutdownSignal,
     /// No request is read any more; the stream ends with this once nothing is waited for.
     last: Option<Status>,
     /// The end has been told.
@@ -90,7 +90,7 @@ impl Session {
             calls: Calls::default(),
             waiting: JoinSet::new(),
             room: 0,
-            ended: agent.ending.wait(),
+            ended: agent.shutdown.wait(),
             last: None,
             over: false,
             agent: Arc::clone(agent),
@@ -131,11 +131,11 @@ impl Session {
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
         match Pin::new(&mut self.requests).poll_next(context) {
             Poll::Ready(Some(Ok(message))) => Poll::Ready(Ok(message)),
-            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(framing::said_of_message(status))),
+            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(framing::message_status(status))),
             Poll::Ready(None) => Poll::Ready(Err(Status::ok(""))),
             Poll::Pending => {
                 ready!(Pin::new(&mut self.ended).poll(context));
-                Poll::Ready(Err(Error::Ending.status()))
+                Poll::Ready(Err(Error::ShuttingDown.status()))
             }
         }
     }
@@ -156,12 +156,12 @@ impl Session {
 
     /// A request is left where it was read: it is large, and moving it takes a good part of the time
     /// of a call.
-    fn take(&mut self, call: &Written<'_>, answers: &mut Answers) {
+    fn take(&mut self, call: &EncodedCall<'_>, answers: &mut Answers) {
         match call.read() {
-            Ok(v1::SessionCall { id, call: Some(Asked::Pick(ref request)) }) => {
+            Ok(v1::SessionCall { id, call: Some(session_call::Call::Pick(ref request)) }) => {
                 self.pick(id, request, answers);
             }
-            Ok(v1::SessionCall { id, call: Some(Asked::Report(request)) }) => {
+            Ok(v1::SessionCall { id, call: Some(session_call::Call::Report(request)) }) => {
                 let reported = self.agent.report(self.holder.identity, request);
                 self.count(Call::Report, reported.as_ref().err());
                 match reported {
@@ -180,9 +180,9 @@ impl Session {
     fn pick(&mut self, id: u64, request: &v1::PickRequest, answers: &mut Answers) {
         // Asked once: nearly always that is enough. Nothing has happened yet where it is not, so
         // that a task may ask anew.
-        let asked = pin!(self.agent.pick(&self.holder, request, None))
+        let polled = pin!(self.agent.pick(&self.holder, request, None))
             .poll(&mut Context::from_waker(Waker::noop()));
-        match asked {
+        match polled {
             Poll::Ready(picked) => self.picked(id, picked, answers),
             Poll::Pending if self.waiting.len() >= limits::MAX_SESSION_WAITING => {
                 let error = Error::TooMany {
@@ -207,7 +207,7 @@ impl Session {
         }
     }
 
-    fn picked(&self, id: u64, picked: Answered, answers: &mut Answers) {
+    fn picked(&self, id: u64, picked: PickResult, answers: &mut Answers) {
         self.count(Call::Pick, picked.as_ref().err());
         match picked {
             Ok((picked, leases)) => {

@@ -52,7 +52,7 @@ macro_rules! expect {
 impl<'de, D: Deserializer<'de>> RareForms<D> {
     fn read<V: Visitor<'de>>(self, visitor: V, expected: Expected) -> Result<V::Value, D::Error> {
         // JSON says by itself what stands there.
-        self.inner.deserialize_any(Reading { visitor, expected, field: self.field })
+        self.inner.deserialize_any(RareFormsVisitor { visitor, expected, field: self.field })
     }
 }
 
@@ -74,7 +74,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for RareForms<D> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_option(Reading { visitor, expected: Expected::Other, field: false })
+        self.inner.deserialize_option(RareFormsVisitor {
+            visitor,
+            expected: Expected::Other,
+            field: false,
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -130,13 +134,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for RareForms<D> {
 }
 
 /// A generated reader's visitor, which is shown what it knows.
-struct Reading<V> {
+struct RareFormsVisitor<V> {
     visitor: V,
     expected: Expected,
     field: bool,
 }
 
-impl<V> Reading<V> {
+impl<V> RareFormsVisitor<V> {
     fn number(&self, text: &str) -> Option<i64> {
         // Whatever is a plain number already is not touched: it may be beyond a double.
         let rare = self.expected == Expected::Number && text.contains(['.', 'e', 'E']);
@@ -154,7 +158,7 @@ fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Reading<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for RareFormsVisitor<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,34 +232,34 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Reading<V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_seq(Within { inner: items, fields: false })
+        self.visitor.visit_seq(RareFormsAccess { inner: items, fields: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
         let fields = self.expected == Expected::Message;
-        self.visitor.visit_map(Within { inner: entries, fields })
+        self.visitor.visit_map(RareFormsAccess { inner: entries, fields })
     }
 }
 
 /// The items of a list or the entries of an object.
-struct Within<A> {
+struct RareFormsAccess<A> {
     inner: A,
     /// They are a message's fields: of a map or a list nothing may be `null`.
     fields: bool,
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Within<A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for RareFormsAccess<A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_element_seed(Seed { seed, field: false })
+        self.inner.next_element_seed(RareFormsSeed { seed, field: false })
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for RareFormsAccess<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
@@ -266,16 +270,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<A> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(Seed { seed, field: self.fields })
+        self.inner.next_value_seed(RareFormsSeed { seed, field: self.fields })
     }
 }
 
-struct Seed<S> {
+struct RareFormsSeed<S> {
     seed: S,
     field: bool,
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for RareFormsSeed<S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {

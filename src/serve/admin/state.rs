@@ -11,7 +11,7 @@ use crate::{
 
 /// What the pages tell of.
 #[derive(Clone)]
-pub struct Told {
+pub struct AdminState {
     /// The calls and what they know.
     pub agent: Arc<Agent>,
     /// The publishing.
@@ -36,10 +36,10 @@ pub trait Source: Send + Sync {
     fn problems(&self) -> Vec<String>;
 }
 
-impl Told {
+impl AdminState {
     /// What an agent that is not ready waits for.
     pub(super) fn missing(&self) -> Vec<String> {
-        let unsynced = self.agent.names().catalog().unsynced();
+        let unsynced = self.agent.resolver().catalog().unsynced();
         let sources = unsynced.iter().map(|name| {
             let source = self.sources.iter().find(|source| source.name() == **name);
             let problems = source.map(|source| source.problems()).unwrap_or_default();

@@ -38,10 +38,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves whoever connects, for ever.
 pub(super) async fn serve(listener: TcpListener, routes: Router) {
-    let mut guests = Guests::default();
+    let mut connections = AdminConnections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => guests.admit(stream, from, routes.clone()),
+            Ok((stream, from)) => connections.admit(stream, from, routes.clone()),
             Err(error) => {
                 tracing::warn!(%error, "a connection to the admin address could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -52,12 +52,12 @@ pub(super) async fn serve(listener: TcpListener, routes: Router) {
 
 /// Who is connected, the oldest first.
 #[derive(Default)]
-struct Guests {
+struct AdminConnections {
     all: Vec<(IpAddr, AbortHandle)>,
     tasks: JoinSet<()>,
 }
 
-impl Guests {
+impl AdminConnections {
     fn admit(&mut self, stream: TcpStream, from: SocketAddr, routes: Router) {
         while self.tasks.try_join_next().is_some() {}
         self.all.retain(|(_, task)| !task.is_finished());

@@ -10,26 +10,26 @@ use hyper::body::{Body, Frame};
 use super::framing;
 use crate::serve::{
     Error,
-    calls::shutdown::{Ended, Ending},
+    calls::shutdown::{Shutdown, ShutdownSignal},
     isolation::account::Pending,
 };
 
 /// A gRPC answer that knows nothing of the agent's end, cut off by it.
-pub(super) struct UntilEnd<B> {
+pub(super) struct ShutdownBody<B> {
     body: B,
-    ended: Ended,
+    ended: ShutdownSignal,
     over: bool,
     _held: Pending,
 }
 
-impl<B> UntilEnd<B> {
+impl<B> ShutdownBody<B> {
     /// `held`: what it costs as long as it goes on.
-    pub(super) fn new(body: B, ending: &Ending, held: Pending) -> Self {
+    pub(super) fn new(body: B, ending: &Shutdown, held: Pending) -> Self {
         Self { body, ended: ending.wait(), over: false, _held: held }
     }
 }
 
-impl<B: Body + Unpin> Body for UntilEnd<B> {
+impl<B: Body + Unpin> Body for ShutdownBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -44,7 +44,9 @@ impl<B: Body + Unpin> Body for UntilEnd<B> {
             Poll::Pending => {
                 ready!(Pin::new(&mut self.ended).poll(context));
                 self.over = true;
-                Poll::Ready(Some(Ok(Frame::trailers(framing::trailers(&Error::Ending.status())))))
+                Poll::Ready(Some(Ok(Frame::trailers(framing::trailers(
+                    &Error::ShuttingDown.status(),
+                )))))
             }
             frame => frame,
         }

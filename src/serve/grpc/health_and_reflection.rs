@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tonic::service::Routes;
 use tower::Service;
 
-use super::{health, message_timeout::Timely, reflection, until_end::UntilEnd};
+use super::{health, message_timeout::MessageTimeout, reflection, shutdown_body::ShutdownBody};
 use crate::serve::{Agent, Caller, limits};
 
 /// Where health and reflection are, and nothing else.
@@ -24,13 +24,13 @@ pub(in crate::serve) fn serves(path: &str) -> bool {
 
 /// What answers them; cheap to clone.
 #[derive(Clone, Debug)]
-pub(in crate::serve) struct Standard {
+pub(in crate::serve) struct HealthAndReflection {
     agent: Arc<Agent>,
     /// Made when somebody first asks, since descriptions take memory.
     routes: Arc<OnceLock<Router>>,
 }
 
-impl Standard {
+impl HealthAndReflection {
     /// Tells of this agent.
     pub(in crate::serve) fn new(agent: Arc<Agent>) -> Self {
         Self { agent, routes: Arc::default() }
@@ -48,11 +48,11 @@ impl Standard {
             Ok(held) => held,
             Err(error) => return error.status().into_http(),
         };
-        let mut request = request.map(|body| Timely::new(body, caller.account.pending()));
-        keep_what_is_looked_at(request.headers_mut());
+        let mut request = request.map(|body| MessageTimeout::new(body, caller.account.pending()));
+        keep_used_headers(request.headers_mut());
         request.extensions_mut().insert(caller.clone());
         let Ok(response) = routes.clone().call(request).await;
-        response.map(|body| Body::new(UntilEnd::new(body, self.agent.ending(), held)))
+        response.map(|body| Body::new(ShutdownBody::new(body, self.agent.shutdown(), held)))
     }
 }
 
@@ -65,7 +65,7 @@ fn router(agent: Arc<Agent>) -> Router {
 }
 
 /// tonic keeps a head as long as its call lasts.
-fn keep_what_is_looked_at(headers: &mut HeaderMap) {
+fn keep_used_headers(headers: &mut HeaderMap) {
     let names = [CONTENT_TYPE, TE, HeaderName::from_static("grpc-encoding")];
     let all = std::mem::take(headers);
     let kept = names.into_iter().filter_map(|name| {
