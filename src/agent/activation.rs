@@ -11,7 +11,7 @@ use listenfd::ListenFd;
 
 /// Why what was passed can't be served.
 #[derive(Debug, thiserror::Error)]
-pub enum PassedError {
+pub enum ActivationError {
     /// The agent serves one.
     #[error("{count} sockets were passed ($LISTEN_FDS): the agent serves one")]
     Several {
@@ -28,7 +28,7 @@ pub enum PassedError {
 
 /// A listening socket of who started the agent.
 #[derive(Debug)]
-pub struct Passed {
+pub struct PassedSocket {
     /// Where it is.
     pub path: PathBuf,
     /// The socket, not blocking.
@@ -38,19 +38,19 @@ pub struct Passed {
 /// What was passed, if anything. While there is one thread, since it clears the environment.
 ///
 /// # Errors
-/// See [`PassedError`].
-pub fn passed() -> Result<Option<Passed>, PassedError> {
+/// See [`ActivationError`].
+pub fn passed() -> Result<Option<PassedSocket>, ActivationError> {
     let mut passed = ListenFd::from_env();
     match passed.len() {
         0 => return Ok(None),
         1 => {}
-        count => return Err(PassedError::Several { count }),
+        count => return Err(ActivationError::Several { count }),
     }
-    let listener = passed.take_unix_listener(0).map_err(PassedError::Unfit)?;
+    let listener = passed.take_unix_listener(0).map_err(ActivationError::Unfit)?;
     let Some(listener) = listener else { return Ok(None) };
-    listener.set_nonblocking(true).map_err(PassedError::Unfit)?;
-    let address = listener.local_addr().map_err(PassedError::Unfit)?;
+    listener.set_nonblocking(true).map_err(ActivationError::Unfit)?;
+    let address = listener.local_addr().map_err(ActivationError::Unfit)?;
     let path = address.as_pathname().map(Path::to_owned);
-    let path = path.ok_or_else(|| PassedError::Unfit(io::Error::other("it has no path")))?;
-    Ok(Some(Passed { path, listener }))
+    let path = path.ok_or_else(|| ActivationError::Unfit(io::Error::other("it has no path")))?;
+    Ok(Some(PassedSocket { path, listener }))
 }

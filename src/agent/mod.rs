@@ -18,8 +18,8 @@
 //! - [`takeover`]: one agent after another, without a pick that fails
 //! - [`signals`], [`reload`]: what is told while it runs; [`systemd`]: what it tells
 //! - [`startup_taint`]: what its node registered with, until it is ready
-//! - [`logs`]: what it says; `wrong_settings`: of settings that can't hold; `braked`: of services that
-//!   lost much at once; `turns`: so that neither fills the log
+//! - [`logs`]: what it says; `wrong_settings`: of settings that can't hold; `brake_log`: of services that
+//!   lost much at once; `fair_queue`: so that neither fills the log
 
 use std::{
     io,
@@ -33,7 +33,7 @@ use tokio::{runtime::Runtime, sync::watch};
 use tracing::{error, info, warn};
 
 use self::{
-    activation::Passed, reload::Reload, serving::Serving, signals::Signals,
+    activation::PassedSocket, reload::Reload, serving::Serving, signals::Signals,
     startup_taint::StartupTaint, takeover::TakeoverError,
 };
 use crate::{
@@ -44,7 +44,7 @@ use crate::{
     serve::{Agent, admin, resolver::access::Access},
     socket::{
         address::SocketAddress,
-        lock::{Claim, ClaimError},
+        lock::{SocketError, SocketLock},
     },
     source::{
         self, Cluster, Spec, Status,
@@ -54,7 +54,8 @@ use crate::{
 };
 
 pub mod activation;
-mod braked;
+mod brake_log;
+mod fair_queue;
 pub mod logs;
 pub mod reload;
 mod serving;
@@ -64,7 +65,6 @@ mod source_status;
 pub mod startup_taint;
 pub mod systemd;
 pub mod takeover;
-mod turns;
 mod wrong_settings;
 
 /// Threads for the socket's calls. A pick takes microseconds; more threads would only take cores
@@ -124,7 +124,7 @@ pub struct File {
 pub enum StartError {
     /// The socket can't be had.
     #[error(transparent)]
-    Socket(#[from] ClaimError),
+    Socket(#[from] SocketError),
     /// The address of the admin pages can't be had.
     #[error("admin address {address}: {reason}; choose another with --admin")]
     Admin {
@@ -174,19 +174,23 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 ///
 /// # Errors
 /// When something needed is missing or taken; nothing was served then.
-pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(), StartError> {
+pub fn run(
+    options: Options,
+    passed: Option<PassedSocket>,
+    reload: Reload,
+) -> Result<(), StartError> {
     let files = allow_more_files();
     if let Some(passed) = passed.as_ref().filter(|passed| passed.path != options.socket.path()) {
         let (passed, asked) = (passed.path.clone(), options.socket);
         return Err(StartError::AnotherSocket { passed, asked });
     }
-    let right = match Claim::take_with(&options.socket, passed.is_some()) {
-        Ok(claim) => Right::Own(claim),
-        Err(ClaimError::Live { pid, .. }) if options.takeover => match &options.file.problem {
+    let owner = match SocketLock::acquire_with(&options.socket, passed.is_some()) {
+        Ok(socket_lock) => SocketOwner::ThisAgent(socket_lock),
+        Err(SocketError::Live { pid, .. }) if options.takeover => match &options.file.problem {
             Some(problem) => {
                 return Err(StartError::Configuration { pid, problem: problem.clone() });
             }
-            None => Right::Of(pid),
+            None => SocketOwner::OtherAgent(pid),
         },
         Err(error) => return Err(error.into()),
     };
@@ -194,7 +198,8 @@ pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(
         Ok(admin) => Some(admin),
         // It is probably that of the agent before, which hands it on.
         Err(reason)
-            if matches!(right, Right::Of(_)) && reason.kind() == io::ErrorKind::AddrInUse =>
+            if matches!(owner, SocketOwner::OtherAgent(_))
+                && reason.kind() == io::ErrorKind::AddrInUse =>
         {
             None
         }
@@ -216,39 +221,39 @@ pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(
     }
 
     let (end, ending) = watch::channel(false);
-    let parts = Parts::start(options, reload, seed, ending, &runtime)?;
+    let components = Components::start(options, reload, seed, ending, &runtime)?;
     let served = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(system("the signal handlers"))?;
         let serving = tokio::select! {
-            serving = Serving::start(&parts, right, admin, passed) => serving?,
-            () = signals.end() => return Ok(None),
+            serving = Serving::start(&components, owner, admin, passed) => serving?,
+            () = signals.terminated() => return Ok(None),
         };
-        serving.serve(&parts, signals).await.map(Some)
+        serving.serve(&components, signals).await.map(Some)
     });
     end.send_replace(true);
     // What is still running now has had its time.
     runtime.shutdown_background();
-    parts.tables.stop();
-    let claim = served?;
-    if let (Some(keeper), Some(_)) = (&parts.keeper, &claim) {
+    components.tables.stop();
+    let socket_lock = served?;
+    if let (Some(keeper), Some(_)) = (&components.keeper, &socket_lock) {
         keeper.write();
     }
     // At last: from here on another agent may have the socket.
-    drop(claim);
+    drop(socket_lock);
     info!("ended");
     Ok(())
 }
 
 /// Whose the socket is when the agent starts.
-enum Right {
+enum SocketOwner {
     /// This agent's.
-    Own(Claim),
+    ThisAgent(SocketLock),
     /// That of another one, of this pid.
-    Of(String),
+    OtherAgent(String),
 }
 
 /// What runs whether it serves yet or not.
-struct Parts {
+struct Components {
     options: Options,
     reload: Reload,
     catalog: Arc<Catalog>,
@@ -259,7 +264,7 @@ struct Parts {
     sources: Vec<(Spec, Status)>,
 }
 
-impl Parts {
+impl Components {
     fn start(
         options: Options,
         reload: Reload,
@@ -274,7 +279,7 @@ impl Parts {
                 .map_err(system("the publishing thread"))?;
         let origins = Origins { sources: names, catalog: catalog.clone(), tables: tables.clone() };
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
-        runtime.spawn(braked::tell(catalog.clone(), catalog.follow_brake()));
+        runtime.spawn(brake_log::run(catalog.clone(), catalog.follow_brake()));
         // Before the first source speaks, so that it has the last word.
         let sources = start_sources(&options, &catalog, &ending, &tables, runtime);
         warn_of_access(options.pods.as_deref(), &options.access);
@@ -289,7 +294,7 @@ impl Parts {
             runtime.spawn(events::write(cluster, options.here.node.clone(), waiting));
             events
         });
-        runtime.spawn(wrong_settings::tell(catalog.clone(), tables.clone(), events));
+        runtime.spawn(wrong_settings::run(catalog.clone(), tables.clone(), events));
         Ok(Self { options, reload, catalog, tables, agent, origins, keeper, sources })
     }
 }

@@ -28,7 +28,7 @@ impl std::fmt::Debug for Reload {
 
 impl Reload {
     /// Reads all again. What is wrong changes nothing.
-    pub fn again<'a>(
+    pub fn run<'a>(
         &self,
         now: &Options,
         tables: &Tables,
@@ -40,7 +40,7 @@ impl Reload {
             Ok(new) => {
                 agent.configuration().set_problem(None);
                 super::keep_configuration(&new);
-                self.take_over(now, new, tables, agent.resolver());
+                self.apply(now, new, tables, agent.resolver());
             }
             Err(why) => {
                 error!("the configuration stays as it was: {why}");
@@ -51,7 +51,7 @@ impl Reload {
         systemd::ready();
     }
 
-    fn take_over(&self, now: &Options, new: Options, tables: &Tables, resolver: &Resolver) {
+    fn apply(&self, now: &Options, new: Options, tables: &Tables, resolver: &Resolver) {
         let fixed = [
             ("source", now.sources != new.sources),
             ("socket", now.socket != new.socket),

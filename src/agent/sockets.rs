@@ -8,7 +8,7 @@ use tokio::net::UnixListener;
 use super::{StartError, system};
 use crate::socket::{
     listener::{self, Inode},
-    lock::Claim,
+    lock::SocketLock,
 };
 
 /// How they are made, and which files they are.
@@ -18,7 +18,7 @@ pub(super) struct Sockets {
     group: Option<u32>,
     /// The socket of who started the agent: it is served as it is, and handed on as it is.
     pub(super) passed: Option<StdUnixListener>,
-    /// The socket, and the door.
+    /// The socket, and the takeover_socket.
     files: Mutex<[Option<Inode>; 2]>,
 }
 
@@ -30,26 +30,26 @@ impl Sockets {
     /// Puts both in place, where they are not; gives those that had to be.
     pub(super) fn put_back(
         &self,
-        claim: &Claim,
+        socket_lock: &SocketLock,
     ) -> Result<(Option<UnixListener>, Option<UnixListener>), StartError> {
         let mut files = self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let path = claim.address().path();
-        let door_path = listener::takeover_path(path);
+        let path = socket_lock.address().path();
+        let takeover_path = listener::takeover_path(path);
         let in_place = |path, file: &Option<Inode>| {
             file.as_ref().is_some_and(|file| listener::is_at(path, file))
         };
-        // The door first: whoever finds the new socket can ask for it.
-        let mut door = None;
-        if !in_place(&door_path, &files[1]) {
-            door = Some(of_tokio(listener::bind_takeover(claim)?)?);
-            files[1] = Inode::of(&door_path).ok();
+        // The takeover_socket first: whoever finds the new socket can ask for it.
+        let mut takeover_socket = None;
+        if !in_place(&takeover_path, &files[1]) {
+            takeover_socket = Some(of_tokio(listener::bind_takeover(socket_lock)?)?);
+            files[1] = Inode::of(&takeover_path).ok();
         }
         let mut socket = None;
         if self.passed.is_none() && !in_place(path, &files[0]) {
-            socket = Some(of_tokio(listener::bind(claim, self.mode, self.group)?)?);
+            socket = Some(of_tokio(listener::bind(socket_lock, self.mode, self.group)?)?);
             files[0] = Inode::of(path).ok();
         }
-        Ok((socket, door))
+        Ok((socket, takeover_socket))
     }
 
     /// The socket that was passed.

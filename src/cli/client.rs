@@ -13,7 +13,7 @@ use super::exit::{Failure, Kind};
 use crate::socket::address::{self, SocketAddress};
 
 /// An agent that says nothing for so long never will: it waits for its sources for 5 s at most.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Names the socket where `--socket` doesn't.
 pub const SOCKET_VARIABLE: &str = "POINTSMAN_SOCKET";
@@ -72,8 +72,8 @@ pub struct Answer {
 ///
 /// # Errors
 /// When the agent can't be reached.
-pub fn ask(options: &Options, path: &str) -> Result<Answer, Failure> {
-    exchange_in_time(options, Method::GET, path, Vec::new())
+pub fn fetch(options: &Options, path: &str) -> Result<Answer, Failure> {
+    exchange_with_timeout(options, Method::GET, path, Vec::new())
 }
 
 fn call<T: DeserializeOwned>(
@@ -82,18 +82,18 @@ fn call<T: DeserializeOwned>(
     path: &str,
     body: Vec<u8>,
 ) -> Result<T, Failure> {
-    let Answer { head, body } = exchange_in_time(options, method, path, body)?;
+    let Answer { head, body } = exchange_with_timeout(options, method, path, body)?;
     let unreadable = |error| {
         let socket = &options.socket;
         Failure::other(format!("{socket} answers, but not as an agent does: {error}"))
     };
     match head.status.is_success() {
         true => serde_json::from_slice(&body).map_err(unreadable),
-        false => Err(Failure::told(&serde_json::from_slice(&body).map_err(unreadable)?)),
+        false => Err(Failure::from_response(&serde_json::from_slice(&body).map_err(unreadable)?)),
     }
 }
 
-fn exchange_in_time(
+fn exchange_with_timeout(
     options: &Options,
     method: Method,
     path: &str,
@@ -105,10 +105,10 @@ fn exchange_in_time(
         .map_err(|error| Failure::other(format!("starting: {error}")))?;
     let exchange = runtime.block_on(async {
         let exchange = exchange(&options.socket, method, path, body);
-        tokio::time::timeout(PATIENCE, exchange).await
+        tokio::time::timeout(TIMEOUT, exchange).await
     });
     exchange.unwrap_or_else(|_| {
-        let waited = humantime::format_duration(PATIENCE);
+        let waited = humantime::format_duration(TIMEOUT);
         let message = format!("the agent at {} has not answered for {waited}", options.socket);
         Err(Failure::new(Kind::NoAgent, message))
     })

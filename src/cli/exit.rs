@@ -54,7 +54,7 @@ impl Failure {
 
     /// As the agent said it: `{"error": {"code", "message", "details"}}`.
     #[must_use]
-    pub fn told(body: &Value) -> Self {
+    pub fn from_response(body: &Value) -> Self {
         let error = &body["error"];
         let reason = error["details"][0]["reason"].as_str().unwrap_or_default();
         let kind = match (error["code"].as_str().unwrap_or_default(), reason) {
@@ -95,7 +95,7 @@ mod tests {
 
     fn kind(code: &str, reason: &str) -> Kind {
         let body = json!({ "error": { "code": code, "details": [{ "reason": reason }] } });
-        Failure::told(&body).kind()
+        Failure::from_response(&body).kind()
     }
 
     #[test]
@@ -106,6 +106,6 @@ mod tests {
         assert_eq!(kind("UNAVAILABLE", "NO_ENDPOINT"), Kind::NoEndpoint);
         assert_eq!(kind("DEADLINE_EXCEEDED", "SOURCE_NOT_ANSWERED"), Kind::NotAnswered);
         assert_eq!(kind("INVALID_ARGUMENT", "INVALID_REQUEST"), Kind::Usage);
-        assert_eq!(Failure::told(&Value::Null).kind(), Kind::Other);
+        assert_eq!(Failure::from_response(&Value::Null).kind(), Kind::Other);
     }
 }

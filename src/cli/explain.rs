@@ -10,9 +10,9 @@ use clap::builder::NonEmptyStringValueParser;
 use super::{
     client,
     exit::Failure,
+    format,
     output::{self, Format, Page, style},
     table::{Align, Cell, Table},
-    words,
 };
 use crate::{api::v1, clock};
 
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// As for picks that select by this label; may be given several times.
-    #[arg(long, value_name = "LABEL=VALUE", value_parser = words::parse_label)]
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = format::parse_label)]
     selector: Vec<(String, String)>,
     #[command(flatten)]
     client: client::Options,
@@ -86,16 +86,16 @@ fn rhythm(explained: &v1::ExplainResponse) -> String {
     let period = explained.period.and_then(|period| Duration::try_from(period).ok());
     let published = match period {
         Some(period) if !period.is_zero() => {
-            format!("load published every {}", words::span(period))
+            format!("load published every {}", format::span(period))
         }
         _ => "asleep: nothing moves".to_owned(),
     };
     let retries = explained.retry_budget.as_ref().map_or_else(String::new, |budget| {
         format!(
             "; {} retries left ({} of requests and {} a second)",
-            words::number(budget.left.floor()),
-            words::percent(budget.ratio),
-            words::number(budget.per_second),
+            format::number(budget.left.floor()),
+            format::percent(budget.ratio),
+            format::number(budget.per_second),
         )
     });
     format!("plan {}; {published}{retries}", explained.plan)
@@ -104,7 +104,7 @@ fn rhythm(explained: &v1::ExplainResponse) -> String {
 fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
     let draws = match group.share {
         0.0 => "no draws of its own".to_owned(),
-        share => format!("{} of draws", words::percent(share)),
+        share => format!("{} of draws", format::percent(share)),
     };
     let choice = match group.choices.min(group.endpoints) {
         0 | 1 => "no choice".to_owned(),
@@ -114,11 +114,11 @@ fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
         "" => String::new(),
         other => format!(
             "; over to {other} from a score of {}, if better by {}",
-            words::number(group.spill_at),
-            words::number(group.spill_margin),
+            format::number(group.spill_at),
+            format::number(group.spill_margin),
         ),
     };
-    let endpoints = words::count(group.endpoints, "endpoint");
+    let endpoints = format::count(group.endpoints, "endpoint");
     let rest = format!(": {draws}, {endpoints}, {choice}{spill}");
     page.styled(&[(style::HEAD, &group.name), (style::PLAIN, &rest)]);
     if !group.reason.is_empty() {
@@ -143,13 +143,13 @@ fn endpoints(explained: &v1::ExplainResponse) -> Table {
             limit => limit.to_string(),
         };
         table.row(vec![
-            words::address(&endpoint.address, endpoint.port).into(),
+            format::address(&endpoint.address, endpoint.port).into(),
             endpoint.group.as_str().into(),
             Cell::styled(&endpoint.state, style::of_state(&endpoint.state)),
-            words::percent(endpoint.draw).into(),
-            words::number(endpoint.weight).into(),
-            words::number(endpoint.base).into(),
-            format!("+{}", words::number(endpoint.slope)).into(),
+            format::percent(endpoint.draw).into(),
+            format::number(endpoint.weight).into(),
+            format::number(endpoint.base).into(),
+            format!("+{}", format::number(endpoint.slope)).into(),
             limit.into(),
         ]);
         if endpoint.standing > 0 {
@@ -159,7 +159,7 @@ fn endpoints(explained: &v1::ExplainResponse) -> Table {
             ));
         }
         for factor in &endpoint.factors {
-            let value = words::number(factor.value);
+            let value = format::number(factor.value);
             table.note(format!("{} x{value}: {}", factor.name, factor.reason));
         }
     }
@@ -167,7 +167,8 @@ fn endpoints(explained: &v1::ExplainResponse) -> Table {
 }
 
 fn write_pick(page: &mut Page, pick: &v1::SampledPick, now: SystemTime) {
-    let time = pick.time.as_ref().and_then(time).map_or_else(String::new, |at| words::ago(at, now));
+    let time =
+        pick.time.as_ref().and_then(time).map_or_else(String::new, |at| format::ago(at, now));
     let chosen = match pick.chosen.as_str() {
         "" => (style::BAD, "none"),
         chosen => (style::GOOD, chosen),
@@ -176,7 +177,7 @@ fn write_pick(page: &mut Page, pick: &v1::SampledPick, now: SystemTime) {
         .candidates
         .iter()
         .map(|candidate| match candidate.eligible {
-            true => format!("{} {}", candidate.address, words::number(candidate.score)),
+            true => format!("{} {}", candidate.address, format::number(candidate.score)),
             false => format!("{} closed", candidate.address),
         })
         .collect();

@@ -4,7 +4,7 @@
 //!   [`explain`], [`check`], [`csi`]
 //! - [`client`]: asks the agent over its socket, in HTTP and JSON
 //! - [`exit`]: what failed, as a message and an exit code
-//! - [`output`], [`table`], [`words`]: terminals and pipes, columns, numbers that people read
+//! - [`output`], [`table`], [`format`]: terminals and pipes, columns, numbers that people read
 
 use std::process::ExitCode;
 
@@ -17,12 +17,12 @@ pub mod csi;
 pub mod endpoints;
 pub mod exit;
 pub mod explain;
+pub mod format;
 pub mod output;
 pub mod pick;
 pub mod report;
 pub mod services;
 pub mod table;
-pub mod words;
 
 /// Which endpoint should serve this request? One agent per node tells any program.
 #[derive(Debug, Parser)]

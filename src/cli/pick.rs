@@ -7,8 +7,8 @@ use clap::builder::NonEmptyStringValueParser;
 use super::{
     client,
     exit::Failure,
+    format,
     output::{self, Format, Page},
-    words,
 };
 use crate::{api::v1, printable::printable};
 
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// Only endpoints with this label; may be given several times.
-    #[arg(long, value_name = "LABEL=VALUE", value_parser = words::parse_label)]
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = format::parse_label)]
     selector: Vec<(String, String)>,
     /// Not this endpoint, such as one already tried; may be given several times.
     #[arg(long, value_name = "IP:PORT")]
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
     /// How long to wait for the source's first answer [default: 1s].
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     wait: Option<Duration>,
     /// Ask for no lease: how the request went will not be reported. It counts as in flight for about
     /// the time that requests of the service take.
@@ -47,7 +47,7 @@ pub struct Args {
     no_report: bool,
     /// How long the pick counts as in flight without a report [default: 60s, with --no-report as
     /// long as requests of the service usually take].
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     lease_ttl: Option<Duration>,
     #[command(flatten)]
     client: client::Options,
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut page = Page::new(args.output);
     for pick in &response.picks {
-        page.line(words::address(&pick.address, pick.port));
+        page.line(format::address(&pick.address, pick.port));
     }
     page.print()?;
     if person {

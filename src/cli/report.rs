@@ -7,8 +7,8 @@ use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use super::{
     client,
     exit::Failure,
+    format,
     output::{self, Format},
-    words,
 };
 use crate::api::v1;
 
@@ -25,10 +25,10 @@ pub struct Args {
     #[arg(long, value_enum, required_if_eq("event", "ended"), value_name = "OUTCOME")]
     outcome: Option<Outcome>,
     /// From the request to the first of the response.
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     latency: Option<Duration>,
     /// How long the lease lives from now on, for started and renewed [default: 60s].
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     lease_ttl: Option<Duration>,
     /// The request was a retry.
     #[arg(long)]

@@ -20,7 +20,7 @@ use super::address::SocketAddress;
 
 /// Why the socket can't be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
+pub enum SocketError {
     /// Another agent serves it.
     #[error("{socket} is served by a live agent, pid {pid}")]
     Live {
@@ -81,37 +81,37 @@ pub enum ClaimError {
 
 /// The right to a socket's path, for as long as it lives.
 #[derive(Debug)]
-pub struct Claim {
+pub struct SocketLock {
     address: SocketAddress,
     /// Once this and all that were handed on are closed, the lock is free.
-    lock: File,
+    file: File,
 }
 
-impl Claim {
+impl SocketLock {
     /// Takes the path, or says who or what has it.
     ///
     /// # Errors
-    /// See [`ClaimError`].
-    pub fn take(address: &SocketAddress) -> Result<Self, ClaimError> {
-        Self::take_with(address, false)
+    /// See [`SocketError`].
+    pub fn acquire(address: &SocketAddress) -> Result<Self, SocketError> {
+        Self::acquire_with(address, false)
     }
 
-    /// As [`Self::take`]; `listening`: whoever listens there does so on this agent's behalf.
+    /// As [`Self::acquire`]; `listening`: whoever listens there does so on this agent's behalf.
     ///
     /// # Errors
-    /// See [`ClaimError`].
-    pub fn take_with(address: &SocketAddress, listening: bool) -> Result<Self, ClaimError> {
+    /// See [`SocketError`].
+    pub fn acquire_with(address: &SocketAddress, listening: bool) -> Result<Self, SocketError> {
         let socket = address.path();
-        let is_socket = look(socket)?;
+        let is_socket = existing_socket(socket)?;
         let lock_path = beside(socket, ".lock");
         let mut lock = open_lock(socket, &lock_path)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(ClaimError::Live { socket: socket.into(), pid: holder(&mut lock) });
+                return Err(SocketError::Live { socket: socket.into(), pid: holder(&mut lock) });
             }
             Err(TryLockError::Error(reason)) => {
-                return Err(ClaimError::Io { doing: "locking", path: lock_path, reason });
+                return Err(SocketError::Io { doing: "locking", path: lock_path, reason });
             }
         }
         // The lock says that no agent serves it; another program still may.
@@ -119,37 +119,37 @@ impl Claim {
             && !listening
             && let Some(pid) = listener(socket)
         {
-            return Err(ClaimError::Foreign { socket: socket.into(), pid });
+            return Err(SocketError::Foreign { socket: socket.into(), pid });
         }
-        let claim = Self { address: address.clone(), lock };
-        claim.sign()?;
-        Ok(claim)
+        let acquired = Self { address: address.clone(), file: lock };
+        acquired.write_pid()?;
+        Ok(acquired)
     }
 
     /// The right that another agent handed on, with its lock.
     #[must_use]
-    pub fn handed(address: &SocketAddress, lock: OwnedFd) -> Self {
-        Self { address: address.clone(), lock: lock.into() }
+    pub fn inherited(address: &SocketAddress, lock: OwnedFd) -> Self {
+        Self { address: address.clone(), file: lock.into() }
     }
 
     /// Writes down whose it is.
     ///
     /// # Errors
     /// When the lock's file can't be written.
-    pub fn sign(&self) -> Result<(), ClaimError> {
+    pub fn write_pid(&self) -> Result<(), SocketError> {
         let pid = format!("{}\n", std::process::id());
-        self.lock.set_len(0).and_then(|()| self.lock.write_all_at(pid.as_bytes(), 0)).map_err(
+        self.file.set_len(0).and_then(|()| self.file.write_all_at(pid.as_bytes(), 0)).map_err(
             |reason| {
                 let path = beside(self.address.path(), ".lock");
-                ClaimError::Io { doing: "writing", path, reason }
+                SocketError::Io { doing: "writing", path, reason }
             },
         )
     }
 
     /// The lock, to be handed on: it stays taken as long as either of the two agents lives.
     #[must_use]
-    pub fn lock(&self) -> BorrowedFd<'_> {
-        self.lock.as_fd()
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// The socket it is for.
@@ -160,7 +160,7 @@ impl Claim {
 }
 
 /// Whether a socket is there, or nothing; anything else is not ours to replace.
-fn look(socket: &Path) -> Result<bool, ClaimError> {
+fn existing_socket(socket: &Path) -> Result<bool, SocketError> {
     let what = match std::fs::symlink_metadata(socket).map(|metadata| metadata.file_type()) {
         Ok(kind) if kind.is_socket() => return Ok(true),
         Ok(kind) if kind.is_file() => "a regular file",
@@ -170,10 +170,10 @@ fn look(socket: &Path) -> Result<bool, ClaimError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(folder_error(socket, error)),
     };
-    Err(ClaimError::Occupied { socket: socket.into(), what })
+    Err(SocketError::Occupied { socket: socket.into(), what })
 }
 
-fn open_lock(socket: &Path, path: &Path) -> Result<File, ClaimError> {
+fn open_lock(socket: &Path, path: &Path) -> Result<File, SocketError> {
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -184,21 +184,23 @@ fn open_lock(socket: &Path, path: &Path) -> Result<File, ClaimError> {
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .map_err(|reason| match path.exists() {
-            true => ClaimError::Io { doing: "opening the lock file", path: path.into(), reason },
+            true => SocketError::Io { doing: "opening the lock file", path: path.into(), reason },
             false => folder_error(socket, reason),
         })
 }
 
 /// What about the socket's folder made `reason` happen.
-pub(super) fn folder_error(socket: &Path, reason: io::Error) -> ClaimError {
+pub(super) fn folder_error(socket: &Path, reason: io::Error) -> SocketError {
     let folder = folder(socket).to_owned();
     match std::fs::metadata(&folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => ClaimError::NoFolder { folder },
-        Err(error) if error.kind() == ErrorKind::NotADirectory => ClaimError::NotAFolder { folder },
-        Ok(metadata) if !metadata.is_dir() => ClaimError::NotAFolder { folder },
+        Err(error) if error.kind() == ErrorKind::NotFound => SocketError::NoFolder { folder },
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            SocketError::NotAFolder { folder }
+        }
+        Ok(metadata) if !metadata.is_dir() => SocketError::NotAFolder { folder },
         _ => {
             let uid = rustix::process::geteuid().as_raw();
-            ClaimError::NotWritable { folder, uid, reason }
+            SocketError::NotWritable { folder, uid, reason }
         }
     }
 }
@@ -257,11 +259,11 @@ mod tests {
     fn a_second_claim_hears_the_pid_of_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let address = address(folder.path(), "agent.sock");
-        let first = Claim::take(&address).unwrap();
-        let error = Claim::take(&address).unwrap_err();
+        let first = SocketLock::acquire(&address).unwrap();
+        let error = SocketLock::acquire(&address).unwrap_err();
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
         drop(first);
-        Claim::take(&address).unwrap();
+        SocketLock::acquire(&address).unwrap();
     }
 
     #[test]
@@ -270,7 +272,7 @@ mod tests {
         let address = address(folder.path(), "agent.sock");
         drop(UnixListener::bind(address.path()).unwrap());
         assert!(address.path().exists());
-        Claim::take(&address).unwrap();
+        SocketLock::acquire(&address).unwrap();
     }
 
     #[test]
@@ -278,9 +280,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let address = address(folder.path(), "agent.sock");
         let _listener = UnixListener::bind(address.path()).unwrap();
-        let error = Claim::take(&address).unwrap_err();
+        let error = SocketLock::acquire(&address).unwrap_err();
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(matches!(error, ClaimError::Foreign { pid, .. } if pid == own), "{error}");
+        assert!(matches!(error, SocketError::Foreign { pid, .. } if pid == own), "{error}");
     }
 
     #[test]
@@ -292,7 +294,7 @@ mod tests {
         for (name, what) in
             [("file", "a regular file"), ("folder", "a folder"), ("link", "a symbolic link")]
         {
-            let error = Claim::take(&address(folder.path(), name)).unwrap_err().to_string();
+            let error = SocketLock::acquire(&address(folder.path(), name)).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
         assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"precious");
@@ -302,16 +304,17 @@ mod tests {
     fn a_missing_folder_and_a_file_in_its_place_are_named() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
-        let error = Claim::take(&address(folder.path(), "missing/agent.sock")).unwrap_err();
-        assert!(matches!(&error, ClaimError::NoFolder { folder } if folder.ends_with("missing")));
-        let error = Claim::take(&address(folder.path(), "file/agent.sock")).unwrap_err();
-        assert!(matches!(&error, ClaimError::NotAFolder { folder } if folder.ends_with("file")));
+        let error = SocketLock::acquire(&address(folder.path(), "missing/agent.sock")).unwrap_err();
+        assert!(matches!(&error, SocketError::NoFolder { folder } if folder.ends_with("missing")));
+        let error = SocketLock::acquire(&address(folder.path(), "file/agent.sock")).unwrap_err();
+        assert!(matches!(&error, SocketError::NotAFolder { folder } if folder.ends_with("file")));
     }
 
     #[test]
     fn a_folder_that_takes_no_files_is_named() {
         // No file can be made in /proc/self, whoever asks.
-        let error = Claim::take(&address(Path::new("/proc/self"), "agent.sock")).unwrap_err();
-        assert!(matches!(&error, ClaimError::NotWritable { .. }), "{error}");
+        let error =
+            SocketLock::acquire(&address(Path::new("/proc/self"), "agent.sock")).unwrap_err();
+        assert!(matches!(&error, SocketError::NotWritable { .. }), "{error}");
     }
 }

@@ -23,12 +23,12 @@ const NOBODY: u32 = u32::MAX;
 /// One message.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Frame {
-    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6")]
-    pub(super) what: Option<What>,
+    #[prost(oneof = "Payload", tags = "1, 2, 3, 4, 5, 6")]
+    pub(super) payload: Option<Payload>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub(super) enum What {
+pub(super) enum Payload {
     /// The new one asks.
     #[prost(message, tag = "1")]
     Hello(Hello),
@@ -47,7 +47,7 @@ pub(super) enum What {
     Serving(Serving),
     /// What became of the old one's leases since.
     #[prost(message, tag = "6")]
-    Since(Since),
+    Updates(Updates),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -104,14 +104,14 @@ pub(super) struct Leases {
 pub(super) struct Serving {}
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Since {
+pub(super) struct Updates {
     #[prost(message, repeated, tag = "1")]
-    pub(super) news: Vec<Item>,
+    pub(super) news: Vec<Update>,
 }
 
 /// One of [`News`].
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Item {
+pub(super) struct Update {
     #[prost(message, optional, tag = "1")]
     given: Option<Lease>,
     #[prost(message, optional, tag = "2")]
@@ -266,7 +266,7 @@ impl Lease {
     }
 }
 
-impl Item {
+impl Update {
     pub(super) fn write(news: &News) -> Self {
         match news {
             News::Given(lease) => Self { given: Some(Lease::write(lease)), reported: None },
@@ -364,7 +364,7 @@ mod tests {
             reported(Event::Renewed(second)),
         ];
         for news in ended.into_iter().chain(others) {
-            assert_eq!(Item::write(&news).read(), Some(news));
+            assert_eq!(Update::write(&news).read(), Some(news));
         }
     }
 

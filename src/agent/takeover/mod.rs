@@ -1,6 +1,6 @@
 //! One agent takes over from another (`--takeover`), without a pick failing.
 //!
-//! | | the new one (`take`) | the old one (`give`) |
+//! | | the new one (`successor`) | the old one (`predecessor`) |
 //! |---|---|---|
 //! | 1 | waits until its own sources have answered | serves |
 //! | 2 | asks, on a socket that only the agent's user can open | |
@@ -16,13 +16,13 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-mod give;
+mod channel;
 mod message;
-mod take;
-mod wire;
+mod predecessor;
+mod successor;
 
-pub(super) use give::{Giver, Successor};
-pub(super) use take::{Hearing, Heir, take};
+pub(super) use predecessor::{Predecessor, SuccessorLink};
+pub(super) use successor::{PredecessorNews, Successor, take};
 
 /// How long the sources of the new agent may take: long enough for a cluster's API server to be
 /// found slow, short enough for who watches a roll-out.
@@ -55,7 +55,7 @@ pub enum TakeoverError {
     },
     /// It does not hear.
     #[error("pid {pid} can't be asked to hand over on {socket}: {reason}")]
-    Deaf {
+    Unreachable {
         /// The one before.
         pid: String,
         /// Its socket for this.
@@ -69,7 +69,7 @@ pub enum TakeoverError {
          nothing has changed. If it hangs, end it (kill -9 {pid}), and start without --takeover",
         ANSWER_LIMIT.as_secs()
     )]
-    Hung {
+    TimedOut {
         /// The one before.
         pid: String,
     },
@@ -83,7 +83,7 @@ pub enum TakeoverError {
     },
     /// What it says can't be meant so.
     #[error("pid {pid} hands over what this agent can't take: {why}")]
-    Nonsense {
+    BadMessage {
         /// The one before.
         pid: String,
         /// What is wrong.

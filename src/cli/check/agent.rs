@@ -24,7 +24,7 @@ const FORGOTTEN_SHARE: f64 = 0.1;
 const NAMED: usize = 3;
 
 pub(super) fn check(options: &client::Options) -> Vec<Finding> {
-    let answer = match client::ask(options, "/v1/services?pageSize=1000") {
+    let answer = match client::fetch(options, "/v1/services?pageSize=1000") {
         Ok(answer) => answer,
         Err(failure) => {
             let right = "see what the agent logs";
@@ -40,7 +40,7 @@ pub(super) fn check(options: &client::Options) -> Vec<Finding> {
 
 /// None where the agent is older than the question.
 fn leases(options: &client::Options) -> Option<Finding> {
-    let answer = client::ask(options, "/v1/callers").ok()?;
+    let answer = client::fetch(options, "/v1/callers").ok()?;
     let told = answer.head.status.is_success();
     let list: v1::ListCallersResponse =
         told.then(|| serde_json::from_slice(&answer.body).ok()).flatten()?;

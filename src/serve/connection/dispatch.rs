@@ -61,7 +61,7 @@ pub(super) struct ResponseFuture {
 /// A request of a caller that has been refused often enough: its stream is reset, which costs a
 /// fraction of an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the caller has been refused too fast_path")]
+#[error("the caller has been refused too often")]
 pub(super) struct StreamReset;
 
 impl Dispatch {

@@ -151,7 +151,7 @@ async fn list(
             page_size: match query.take("pageSize") {
                 Some(text) => text.parse().map_err(|_| {
                     let wrong =
-                        format!("{} is no read_body number from 0 on", limits::quoted(&text));
+                        format!("{} is no whole number from 0 on", limits::quoted(&text));
                     Violation::new("pageSize", wrong)
                 })?,
                 None => 0,

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{Pod, PodUid},
-    socket::lock::ClaimError,
+    socket::lock::SocketError,
 };
 
 /// Where pods have their folders, unless told otherwise. Not below `/run/pointsman`: who mounts that
@@ -102,7 +102,7 @@ pub enum FolderError {
     },
     /// No socket can be had in it.
     #[error(transparent)]
-    Listen(#[from] ClaimError),
+    Listen(#[from] SocketError),
     /// As the system says.
     #[error("{path}: {error}")]
     Io {

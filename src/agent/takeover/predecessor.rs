@@ -16,23 +16,23 @@ use tracing::{error, info, warn};
 
 use super::{
     ANSWER_LIMIT,
-    message::{Item, Lease, Leases, Offer, PodNames, Refusal, Since, VERSION, What},
-    wire::Wire,
+    channel::Channel,
+    message::{Lease, Leases, Offer, Payload, PodNames, Refusal, Update, Updates, VERSION},
 };
 use crate::{
     agent::sockets::Sockets,
     publish::leases::Handoff,
     serve::{self, pods::PodListeners},
-    socket::lock::Claim,
+    socket::lock::SocketLock,
     state::{Keeper, Origins},
 };
 
 /// Leases in one message.
-const A_MESSAGE: usize = 1000;
+const LEASES_PER_MESSAGE: usize = 1000;
 
 /// What it takes to hand over.
-pub(in crate::agent) struct Giver<'a> {
-    pub(in crate::agent) claim: &'a Claim,
+pub(in crate::agent) struct Predecessor<'a> {
+    pub(in crate::agent) socket_lock: &'a SocketLock,
     pub(in crate::agent) sockets: &'a Sockets,
     pub(in crate::agent) pods: Option<&'a PodListeners>,
     pub(in crate::agent) admin: &'a TcpListener,
@@ -44,20 +44,20 @@ pub(in crate::agent) struct Giver<'a> {
 }
 
 /// Who serves from now on, and is to hear what becomes of the leases here.
-pub(in crate::agent) struct Successor {
+pub(in crate::agent) struct SuccessorLink {
     /// Its process, as the kernel says; none where it is in a container that this one can't see.
     pub(in crate::agent) pid: Option<u32>,
     /// Its admin pages are at the same address.
     pub(in crate::agent) has_admin: bool,
-    wire: Wire,
+    channel: Channel,
     leases: Handoff,
 }
 
-impl Giver<'_> {
+impl Predecessor<'_> {
     /// Done when another agent serves.
-    pub(in crate::agent) async fn give(&self, mut door: UnixListener) -> Successor {
+    pub(in crate::agent) async fn run(&self, mut takeover_socket: UnixListener) -> SuccessorLink {
         loop {
-            let stream = match door.accept().await {
+            let stream = match takeover_socket.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     warn!(%error, "who would take over could not be heard");
@@ -65,20 +65,22 @@ impl Giver<'_> {
                     continue;
                 }
             };
-            let pid = match checked(&stream) {
+            let pid = match allowed_peer(&stream) {
                 Ok(pid) => pid,
                 Err(error) => {
                     warn!(%error, "not handing over");
                     continue;
                 }
             };
-            let mut wire = Wire(stream);
-            match self.hand_over(&mut wire).await {
-                Ok((has_admin, leases)) => return Successor { pid, has_admin, wire, leases },
+            let mut channel = Channel(stream);
+            match self.hand_over(&mut channel).await {
+                Ok((has_admin, leases)) => {
+                    return SuccessorLink { pid, has_admin, channel, leases };
+                }
                 Err(error) => {
                     warn!(pid, %error, "an agent began to take over, and did not; serving on");
-                    if let Some(new_door) = self.carry_on() {
-                        door = new_door;
+                    if let Some(new_socket) = self.resume() {
+                        takeover_socket = new_socket;
                     }
                 }
             }
@@ -86,9 +88,9 @@ impl Giver<'_> {
     }
 
     /// Says also whether the other agent's admin pages are at this one's address.
-    async fn hand_over(&self, wire: &mut Wire) -> io::Result<(bool, Handoff)> {
-        let hello = timeout(ANSWER_LIMIT, wire.receive()).await??;
-        let (What::Hello(hello), _) = hello else {
+    async fn hand_over(&self, channel: &mut Channel) -> io::Result<(bool, Handoff)> {
+        let hello = timeout(ANSWER_LIMIT, channel.receive()).await??;
+        let (Payload::Hello(hello), _) = hello else {
             return Err(io::Error::other("it did not say what it wants"));
         };
         if hello.version != VERSION {
@@ -97,7 +99,7 @@ impl Giver<'_> {
                 "it speaks version {VERSION} of the take-over, not {found}; end it, and start \
                  without --takeover"
             );
-            wire.send(What::Refusal(Refusal { why: why.clone() })).await?;
+            channel.send(Payload::Refusal(Refusal { why: why.clone() })).await?;
             return Err(io::Error::other(why));
         }
         info!(pid = hello.pid, "handing over to another agent");
@@ -114,41 +116,41 @@ impl Giver<'_> {
             judgements: self.origins.judgements(),
             pods: pods.iter().map(|(uid, pod)| PodNames::write(*uid, pod)).collect(),
         };
-        let mut descriptors = vec![self.claim.lock(), self.admin.as_fd()];
+        let mut descriptors = vec![self.socket_lock.fd(), self.admin.as_fd()];
         descriptors.extend(self.sockets.passed.as_ref().map(StdUnixListener::as_fd));
-        wire.send_with(What::Offer(offer), &descriptors).await?;
+        channel.send_with(Payload::Offer(offer), &descriptors).await?;
         let mut handoff = self.agent.leases().hand_over();
         let mut last = false;
         while !last {
-            let open = handoff.open(A_MESSAGE);
+            let open = handoff.open(LEASES_PER_MESSAGE);
             last = open.is_empty();
             let leases = open.iter().map(Lease::write).collect();
-            wire.send(What::Leases(Leases { leases, last })).await?;
+            channel.send(Payload::Leases(Leases { leases, last })).await?;
             // Whoever connects meanwhile is accepted by this same task.
             tokio::task::yield_now().await;
         }
         // However long that takes: as long as it lives it has the lock as well.
-        match wire.receive().await? {
-            (What::Serving(_), _) => Ok((has_admin, handoff)),
+        match channel.receive().await? {
+            (Payload::Serving(_), _) => Ok((has_admin, handoff)),
             (other, _) => Err(io::Error::other(format!("it said {other:?}"))),
         }
     }
 
     /// Back to what it was. A new door, where the old one was replaced.
-    fn carry_on(&self) -> Option<UnixListener> {
+    fn resume(&self) -> Option<UnixListener> {
         if let Some(keeper) = self.keeper {
             keeper.carry_on();
         }
         self.pods.inspect(|pods| pods.resume());
-        if let Err(error) = self.claim.sign() {
+        if let Err(error) = self.socket_lock.write_pid() {
             warn!(%error, "the lock's file says another pid");
         }
-        match self.sockets.put_back(self.claim) {
-            Ok((socket, door)) => {
+        match self.sockets.put_back(self.socket_lock) {
+            Ok((socket, takeover_socket)) => {
                 if let Some(socket) = socket {
                     self.listener.send_replace(Arc::new(socket));
                 }
-                door
+                takeover_socket
             }
             Err(error) => {
                 error!(%error, "the socket could not be put back: new callers find no agent");
@@ -159,7 +161,7 @@ impl Giver<'_> {
 }
 
 /// Whether it is this agent's own user, or root; gives its pid.
-fn checked(stream: &UnixStream) -> io::Result<Option<u32>> {
+fn allowed_peer(stream: &UnixStream) -> io::Result<Option<u32>> {
     let peer = stream.peer_cred()?;
     let own = rustix::process::geteuid().as_raw();
     if peer.uid() != own && peer.uid() != 0 {
@@ -170,12 +172,12 @@ fn checked(stream: &UnixStream) -> io::Result<Option<u32>> {
     Ok(peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0))
 }
 
-impl Successor {
+impl SuccessorLink {
     /// Tells what becomes of leases here, until the successor is gone.
-    pub(in crate::agent) async fn tell(mut self) {
-        while let Some(news) = self.leases.news(A_MESSAGE).await {
-            let since = Since { news: news.iter().map(Item::write).collect() };
-            if let Err(error) = self.wire.send(What::Since(since)).await {
+    pub(in crate::agent) async fn send_updates(mut self) {
+        while let Some(news) = self.leases.news(LEASES_PER_MESSAGE).await {
+            let updates = Updates { news: news.iter().map(Update::write).collect() };
+            if let Err(error) = self.channel.send(Payload::Updates(updates)).await {
                 info!(%error, "the agent that took over is gone");
                 return;
             }

@@ -13,8 +13,8 @@ use tracing::{debug, info, warn};
 
 use super::{
     ANSWER_LIMIT, SOURCES_LIMIT, TakeoverError,
-    message::{Hello, Item, Lease, Offer, PodNames, Serving, VERSION, What},
-    wire::Wire,
+    channel::Channel,
+    message::{Hello, Lease, Offer, Payload, PodNames, Serving, Update, VERSION},
 };
 use crate::{
     catalog::Catalog,
@@ -22,7 +22,7 @@ use crate::{
     socket::{
         address::SocketAddress,
         listener,
-        lock::{Claim, ClaimError},
+        lock::{SocketError, SocketLock},
     },
     state::Origins,
 };
@@ -31,21 +31,21 @@ use crate::{
 const ENDING_POLL: Duration = Duration::from_millis(20);
 
 /// Done when the agent before has said all.
-pub(in crate::agent) type Hearing = tokio::task::JoinHandle<()>;
+pub(in crate::agent) type PredecessorNews = tokio::task::JoinHandle<()>;
 
 /// What an agent has from the one before it.
-pub(in crate::agent) struct Heir {
+pub(in crate::agent) struct Successor {
     /// Its pid.
     pub(in crate::agent) from: String,
     /// Its admin pages' listener.
     pub(in crate::agent) admin: Option<TcpListener>,
     /// Its socket, where that had been passed to it.
     pub(in crate::agent) socket: Option<UnixListener>,
-    wire: Wire,
+    channel: Channel,
 }
 
 /// Takes the socket over from the live agent `pid`; at the end both have the claim to it, and the
-/// one before serves until [`Heir::serves`]. None beside the claim: it has ended by itself.
+/// one before serves until [`Successor::report_serving`]. None beside the claim: it has ended by itself.
 /// `admin`: where this agent's pages are to be.
 pub(in crate::agent) async fn take(
     address: &SocketAddress,
@@ -53,70 +53,70 @@ pub(in crate::agent) async fn take(
     pid: String,
     origins: &Origins,
     agent: &serve::Agent,
-) -> Result<(Claim, Option<Heir>), super::super::StartError> {
-    ready(&origins.catalog, &pid).await?;
+) -> Result<(SocketLock, Option<Successor>), super::super::StartError> {
+    wait_for_sources(&origins.catalog, &pid).await?;
     let socket = listener::takeover_path(address.path());
     let connected = listener::connect(&socket).and_then(|stream| {
         stream.set_nonblocking(true)?;
         UnixStream::from_std(stream)
     });
-    let mut wire = match connected {
-        Ok(stream) => Wire(stream),
+    let mut channel = match connected {
+        Ok(stream) => Channel(stream),
         Err(reason) => {
-            let claim = once_ended(address).await;
-            return match claim {
-                Err(ClaimError::Live { pid, .. }) => {
-                    Err(TakeoverError::Deaf { pid, socket, reason }.into())
+            let socket_lock = acquire_once_ended(address).await;
+            return match socket_lock {
+                Err(SocketError::Live { pid, .. }) => {
+                    Err(TakeoverError::Unreachable { pid, socket, reason }.into())
                 }
-                claim => Ok((claim?, None)),
+                socket_lock => Ok((socket_lock?, None)),
             };
         }
     };
-    match ask(&mut wire, admin, &pid, origins, agent).await {
+    match ask(&mut channel, admin, &pid, origins, agent).await {
         Ok((offer, mut descriptors)) => {
             let mut next = || (!descriptors.is_empty()).then(|| descriptors.remove(0));
-            let lock = next().ok_or_else(|| TakeoverError::Nonsense {
+            let lock = next().ok_or_else(|| TakeoverError::BadMessage {
                 pid: pid.clone(),
                 why: "it sent no lock".to_owned(),
             })?;
-            let claim = Claim::handed(address, lock);
+            let socket_lock = SocketLock::inherited(address, lock);
             let admin = next().map(TcpListener::from);
             let socket = offer.with_socket.then(next).flatten().map(UnixListener::from);
-            Ok((claim, Some(Heir { from: pid, admin, socket, wire })))
+            Ok((socket_lock, Some(Successor { from: pid, admin, socket, channel })))
         }
-        Err(Asked::Says(error)) => Err(error.into()),
-        Err(Asked::Ended(reason)) => match once_ended(address).await {
-            Err(ClaimError::Live { pid, .. }) => {
+        Err(AskError::Refused(error)) => Err(error.into()),
+        Err(AskError::Disconnected(reason)) => match acquire_once_ended(address).await {
+            Err(SocketError::Live { pid, .. }) => {
                 let why = format!("it hung up ({reason})");
                 Err(TakeoverError::Refused { pid, why }.into())
             }
-            claim => {
+            socket_lock => {
                 agent.leases().expect_news(false);
-                Ok((claim?, None))
+                Ok((socket_lock?, None))
             }
         },
     }
 }
 
 /// The claim of an agent that hears nobody, since it is about to end or just has.
-async fn once_ended(address: &SocketAddress) -> Result<Claim, ClaimError> {
+async fn acquire_once_ended(address: &SocketAddress) -> Result<SocketLock, SocketError> {
     let taken = async {
         loop {
-            match Claim::take(address) {
-                Err(ClaimError::Live { .. }) => tokio::time::sleep(ENDING_POLL).await,
+            match SocketLock::acquire(address) {
+                Err(SocketError::Live { .. }) => tokio::time::sleep(ENDING_POLL).await,
                 taken => return taken,
             }
         }
     };
-    let claim = match timeout(GRACE + ANSWER_LIMIT, taken).await {
-        Ok(claim) => claim,
-        Err(_) => Claim::take(address),
+    let socket_lock = match timeout(GRACE + ANSWER_LIMIT, taken).await {
+        Ok(socket_lock) => socket_lock,
+        Err(_) => SocketLock::acquire(address),
     };
-    claim.inspect(|_| info!("the agent before this one has ended meanwhile"))
+    socket_lock.inspect(|_| info!("the agent before this one has ended meanwhile"))
 }
 
 /// Waits for the sources: whoever took over without them would know less than the one before.
-async fn ready(catalog: &Catalog, pid: &str) -> Result<(), TakeoverError> {
+async fn wait_for_sources(catalog: &Catalog, pid: &str) -> Result<(), TakeoverError> {
     if catalog.wait_synced(SOURCES_LIMIT).await {
         return Ok(());
     }
@@ -124,48 +124,50 @@ async fn ready(catalog: &Catalog, pid: &str) -> Result<(), TakeoverError> {
     Err(TakeoverError::Sources { pid: pid.to_owned(), sources })
 }
 
-enum Asked {
+enum AskError {
     /// It answered, and that is no.
-    Says(TakeoverError),
+    Refused(TakeoverError),
     /// The connection ended.
-    Ended(io::Error),
+    Disconnected(io::Error),
 }
 
-impl From<io::Error> for Asked {
+impl From<io::Error> for AskError {
     fn from(reason: io::Error) -> Self {
-        Self::Ended(reason)
+        Self::Disconnected(reason)
     }
 }
 
 async fn ask(
-    wire: &mut Wire,
+    channel: &mut Channel,
     admin: SocketAddr,
     pid: &str,
     origins: &Origins,
     agent: &serve::Agent,
-) -> Result<(Offer, Vec<std::os::fd::OwnedFd>), Asked> {
-    let hung = |_| Asked::Says(TakeoverError::Hung { pid: pid.to_owned() });
+) -> Result<(Offer, Vec<std::os::fd::OwnedFd>), AskError> {
+    let hung = |_| AskError::Refused(TakeoverError::TimedOut { pid: pid.to_owned() });
     let (pid_here, admin) = (std::process::id(), admin.to_string());
-    wire.send(What::Hello(Hello { version: VERSION, pid: pid_here, admin })).await?;
-    let nonsense = |why: String| Asked::Says(TakeoverError::Nonsense { pid: pid.to_owned(), why });
-    let (offer, descriptors) = match timeout(ANSWER_LIMIT, wire.receive()).await.map_err(hung)?? {
-        (What::Offer(offer), descriptors) => (offer, descriptors),
-        (What::Refusal(refusal), _) => {
-            let (pid, why) = (pid.to_owned(), refusal.why);
-            return Err(Asked::Says(TakeoverError::Refused { pid, why }));
-        }
-        (other, _) => return Err(nonsense(format!("{other:?} for an offer"))),
-    };
+    channel.send(Payload::Hello(Hello { version: VERSION, pid: pid_here, admin })).await?;
+    let bad_message =
+        |why: String| AskError::Refused(TakeoverError::BadMessage { pid: pid.to_owned(), why });
+    let (offer, descriptors) =
+        match timeout(ANSWER_LIMIT, channel.receive()).await.map_err(hung)?? {
+            (Payload::Offer(offer), descriptors) => (offer, descriptors),
+            (Payload::Refusal(refusal), _) => {
+                let (pid, why) = (pid.to_owned(), refusal.why);
+                return Err(AskError::Refused(TakeoverError::Refused { pid, why }));
+            }
+            (other, _) => return Err(bad_message(format!("{other:?} for an offer"))),
+        };
     for (uid, pod) in offer.pods.iter().filter_map(PodNames::read) {
         agent.pods().remember(uid, pod);
     }
-    origins.remember(&offer.judgements).map_err(|error| nonsense(error.to_string()))?;
+    origins.remember(&offer.judgements).map_err(|error| bad_message(error.to_string()))?;
     agent.leases().expect_news(true);
     let (mut adopted, mut lost, mut waiting) = (0, 0, true);
     loop {
-        let answer = timeout(ANSWER_LIMIT, wire.receive()).await.map_err(hung)??;
-        let (What::Leases(leases), _) = answer else {
-            return Err(nonsense("no leases".to_owned()));
+        let answer = timeout(ANSWER_LIMIT, channel.receive()).await.map_err(hung)??;
+        let (Payload::Leases(leases), _) = answer else {
+            return Err(bad_message("no leases".to_owned()));
         };
         let handed: Vec<_> = leases.leases.iter().filter_map(Lease::read).collect();
         // Once, however many leases there are: the agent before has other things to do.
@@ -194,17 +196,20 @@ async fn ask(
     Ok((offer, descriptors))
 }
 
-impl Heir {
+impl Successor {
     /// Says that this agent serves; from then on it hears what becomes of the leases there.
-    pub(in crate::agent) async fn serves(mut self, agent: Arc<serve::Agent>) -> Hearing {
-        if let Err(error) = self.wire.send(What::Serving(Serving {})).await {
+    pub(in crate::agent) async fn report_serving(
+        mut self,
+        agent: Arc<serve::Agent>,
+    ) -> PredecessorNews {
+        if let Err(error) = self.channel.send(Payload::Serving(Serving {})).await {
             warn!(pid = self.from, %error, "the agent before this one is gone");
         }
         info!(pid = self.from, "took over");
         tokio::spawn(async move {
-            while let Ok((what, _)) = self.wire.receive().await {
-                if let What::Since(since) = what {
-                    since.news.iter().filter_map(Item::read).for_each(|news| agent.hear(news));
+            while let Ok((what, _)) = self.channel.receive().await {
+                if let Payload::Updates(updates) = what {
+                    updates.news.iter().filter_map(Update::read).for_each(|news| agent.hear(news));
                     tokio::task::yield_now().await;
                 }
             }

@@ -10,22 +10,22 @@ use std::{
 
 use crate::catalog::ServiceName;
 
-/// Lines within [`PAUSE`]: enough for what a person does by mistake, and no more than 173,000 a day of
+/// Lines within [`PERIOD`]: enough for what a person does by mistake, and no more than 173,000 a day of
 /// whoever means to fill the logs of all nodes.
 pub(super) const LINES: usize = 20;
-pub(super) const PAUSE: Duration = Duration::from_secs(10);
+pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
 /// How many lines may be written now.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct LineBudget {
     written: usize,
     since: Duration,
 }
 
-impl Pace {
+impl LineBudget {
     /// How many, at this time.
     pub(super) fn left(&mut self, now: Duration) -> usize {
-        if now.saturating_sub(self.since) >= PAUSE {
+        if now.saturating_sub(self.since) >= PERIOD {
             *self = Self { written: 0, since: now };
         }
         LINES.saturating_sub(self.written)
@@ -37,23 +37,23 @@ impl Pace {
     }
 
     /// How long to wait until all of them may be written again.
-    pub(super) fn pause(&self, now: Duration) -> Duration {
-        (self.since + PAUSE).saturating_sub(now)
+    pub(super) fn until_refill(&self, now: Duration) -> Duration {
+        (self.since + PERIOD).saturating_sub(now)
     }
 }
 
 /// What waits for its turn, by namespace; of each the first comes first.
 #[derive(Debug)]
-pub(super) struct Turns<T>(BTreeMap<Arc<str>, VecDeque<T>>);
+pub(super) struct FairQueue<T>(BTreeMap<Arc<str>, VecDeque<T>>);
 
-impl<T> Turns<T> {
+impl<T> FairQueue<T> {
     /// Of what is in order already.
     pub(super) fn new(waiting: impl IntoIterator<Item = (ServiceName, T)>) -> Self {
-        let mut turns: BTreeMap<_, VecDeque<T>> = BTreeMap::new();
+        let mut queue: BTreeMap<_, VecDeque<T>> = BTreeMap::new();
         for (name, waiting) in waiting {
-            turns.entry(name.namespace).or_default().push_back(waiting);
+            queue.entry(name.namespace).or_default().push_back(waiting);
         }
-        Self(turns)
+        Self(queue)
     }
 
     /// At most so many, one of each namespace in turn. `last`: the namespace that had the last turn, to
@@ -80,32 +80,32 @@ impl<T> Turns<T> {
 mod tests {
     use super::*;
 
-    fn turns(waiting: &[&str]) -> Turns<String> {
+    fn queue(waiting: &[&str]) -> FairQueue<String> {
         let waiting = waiting.iter().map(|name| (name.parse().unwrap(), (*name).to_owned()));
-        Turns::new(waiting)
+        FairQueue::new(waiting)
     }
 
     #[test]
     fn each_namespace_has_its_turn_before_any_has_its_next() {
         let mut last = Arc::from("");
         let all = ["a.x", "b.x", "c.x", "d.x", "a.y", "b.y", "a.z"];
-        let taken = turns(&all).take(5, &mut last);
+        let taken = queue(&all).take(5, &mut last);
         assert_eq!(taken, ["a.x", "a.y", "a.z", "b.x", "b.y"]);
         // Who was last is not first again.
-        assert_eq!(turns(&all).take(2, &mut last), ["a.z", "a.x"]);
-        assert_eq!(turns(&all).take(100, &mut last).len(), all.len());
-        assert!(turns(&[]).take(100, &mut last).is_empty());
+        assert_eq!(queue(&all).take(2, &mut last), ["a.z", "a.x"]);
+        assert_eq!(queue(&all).take(100, &mut last).len(), all.len());
+        assert!(queue(&[]).take(100, &mut last).is_empty());
     }
 
     #[test]
     fn so_many_lines_are_written_within_a_pause() {
-        let mut pace = Pace::default();
+        let mut budget = LineBudget::default();
         let second = Duration::from_secs;
-        assert_eq!(pace.left(second(1)), LINES);
-        pace.wrote(LINES - 1);
-        assert_eq!(pace.left(second(5)), 1);
-        pace.wrote(1);
-        assert_eq!((pace.left(second(9)), pace.pause(second(9))), (0, second(1)));
-        assert_eq!(pace.left(second(10)), LINES);
+        assert_eq!(budget.left(second(1)), LINES);
+        budget.wrote(LINES - 1);
+        assert_eq!(budget.left(second(5)), 1);
+        budget.wrote(1);
+        assert_eq!((budget.left(second(9)), budget.until_refill(second(9))), (0, second(1)));
+        assert_eq!(budget.left(second(10)), LINES);
     }
 }
