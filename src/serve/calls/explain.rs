@@ -12,7 +12,7 @@ use crate::{
     serve::{Error, limits},
 };
 
-/// Said where picks come with a key.
+/// The note for a service whose picks have a hash key.
 const HASH_KEY: &str = "picks come with a hash_key: no strategy goes by it yet, so that requests of \
      one key go to any endpoint; with mode N% they are all balanced, or all not";
 
@@ -20,7 +20,7 @@ impl Agent {
     /// The plan of a service with the reason of every factor, and the last picks sampled.
     ///
     /// # Errors
-    /// When a field can't be right or the name leads nowhere.
+    /// A field is invalid, or there is no such service.
     pub async fn explain(
         &self,
         identity: Identity,
@@ -83,10 +83,10 @@ impl Agent {
     }
 }
 
-/// Callers told one by one.
+/// Callers that the notes list one by one.
 const LISTED_CALLERS: usize = 20;
 
-/// Who is kept from what, for people.
+/// Notes of the endpoints that single callers avoid.
 fn avoided(all: &[Avoided], pods: &Pods) -> Vec<String> {
     let listed = all.iter().take(LISTED_CALLERS).map(|each| {
         let caller = pods.named(each.caller);

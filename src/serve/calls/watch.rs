@@ -1,7 +1,7 @@
-//! `WatchService`: the endpoints of a service, and from then on what changes of them.
+//! `WatchService`: the endpoints of a service, and then their changes.
 //!
-//! Nothing is queued. A watcher keeps the one state that it told last, and looks for what differs
-//! when that has gone out: one that reads slowly hears less often, and then all of it.
+//! Nothing is queued. A watcher keeps the state that it sent last, and compares it with the current one
+//! when the caller has room. A slow caller gets fewer events, each with more changes.
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
@@ -20,36 +20,34 @@ use crate::{
     serve::{Error, limits, resolver::lost},
 };
 
-/// From one event to the next, while nothing changes: a caller that hears nothing for twice as
-/// long has lost its agent.
+/// The time between two events while nothing changes. A caller that gets nothing for twice as long has
+/// lost its agent.
 pub(in crate::serve) const BOOKMARK: Duration = Duration::from_secs(30);
 
 /// A caller's view of a service.
 pub(in crate::serve) struct Watcher {
     agent: Arc<Agent>,
     identity: Identity,
-    /// As the caller called it.
+    /// The name that the caller gave.
     name: String,
     asked: ServiceRef,
     changes: watch::Receiver<u64>,
     ended: ShutdownSignal,
-    /// The version that the caller says it knows.
+    /// The version that the caller has.
     since: Option<u64>,
     sent: Option<View>,
     _permit: Permit<Identity>,
 }
 
-/// What there was to see at one time.
+/// The watched ports of a service at one time.
 struct View {
     service: Arc<Service>,
     ports: Range<usize>,
 }
 
 impl Agent {
-    /// Begins to watch a service.
-    ///
     /// # Errors
-    /// When a field can't be right or the name leads nowhere, or there are too many watches.
+    /// A field is invalid, there is no such service, or there are too many watches.
     pub(in crate::serve) async fn watch_service(
         self: &Arc<Self>,
         identity: Identity,
@@ -65,7 +63,7 @@ impl Agent {
         let catalog = self.resolver.catalog();
         let changes = catalog.changes();
         let wait = limits::wait(None, deadline);
-        // What there is to see is looked at once more when the first event is asked for.
+        // The first event looks the service up again.
         if let Err(error) =
             all_ports(catalog, catalog.lookup_wait_by(Some(identity), &asked, wait).await)
         {
@@ -89,11 +87,11 @@ impl Watcher {
     /// The next event.
     ///
     /// # Errors
-    /// There will be none: the service is gone, or the agent ends.
+    /// No more events: the service is gone, or the agent shuts down.
     pub(in crate::serve) async fn next(&mut self) -> Result<v1::WatchEvent, Error> {
         let bookmark = Instant::now() + BOOKMARK;
         loop {
-            // In this order, a change that comes after the look is looked at as well.
+            // In this order, a change during the comparison wakes the next one.
             self.changes.mark_unchanged();
             if let Some(event) = self.next_change()? {
                 return Ok(event);
@@ -109,9 +107,9 @@ impl Watcher {
         }
     }
 
-    /// What differs from what was told last, if anything does.
+    /// The event for what differs from the state that was sent last, if anything does.
     fn next_change(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
-        // What it may ask for can change while it watches.
+        // Access may change during the watch.
         self.agent.resolver.admit(self.identity, &self.asked)?;
         let now = View::of(&self.agent, self.identity, &self.asked)
             .map_err(|error| lost(&self.name, error, Duration::ZERO))?;
@@ -119,14 +117,14 @@ impl Watcher {
         if known == Some(now.service.version) {
             let first = self.sent.is_none();
             self.sent = Some(now);
-            // At first, so that the caller knows that it has missed nothing.
+            // The first event is a bookmark, so that the caller knows it has missed nothing.
             return Ok(first.then(|| self.event(Type::Bookmark, Vec::new(), Vec::new())));
         }
         let (kind, upserted, removed) = match &self.sent {
             None => (Type::Snapshot, now.by_address().into_values().collect(), Vec::new()),
             Some(before) => {
                 let (upserted, removed) = now.differs_from(before);
-                // Something else of the service changed: only its version is new.
+                // No endpoint changed, but the service's version did.
                 let nothing = upserted.is_empty() && removed.is_empty();
                 (if nothing { Type::Bookmark } else { Type::Delta }, upserted, removed)
             }
@@ -137,7 +135,7 @@ impl Watcher {
         Ok(Some(self.event(kind, upserted, removed)))
     }
 
-    /// An event of the state told last.
+    /// An event for the state that was sent last.
     fn event(
         &self,
         kind: Type,
@@ -164,19 +162,19 @@ impl View {
         Ok(Self { service, ports })
     }
 
-    /// Ports may share endpoints: each is seen once.
+    /// The endpoints, each once: ports may share them.
     fn by_address(&self) -> BTreeMap<SocketAddr, &Endpoint> {
         let ports = &self.service.ports[self.ports.clone()];
         let endpoints = ports.iter().flat_map(|port| port.endpoints.iter());
         endpoints.map(|endpoint| (endpoint.address, endpoint)).collect()
     }
 
-    /// Endpoints that are new or have changed, and addresses that are gone.
+    /// New and changed endpoints, and the addresses that are gone.
     fn differs_from(&self, before: &Self) -> (Vec<&Endpoint>, Vec<SocketAddr>) {
         let (before, now) = (before.by_address(), self.by_address());
         let gone = before.keys().filter(|address| !now.contains_key(address)).copied().collect();
         let same = |a: &Endpoint, b: &Endpoint| {
-            // Not all that a source says of an endpoint is shown.
+            // Not every field of an endpoint is shown.
             a == b || endpoint_of_source(a) == endpoint_of_source(b)
         };
         let differs = |endpoint: &&Endpoint| {

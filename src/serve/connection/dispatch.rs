@@ -1,5 +1,5 @@
-//! What is said on one connection: which protocol each request speaks, gRPC by its content type and
-//! HTTP/JSON otherwise, and whether the connection stays after its answer.
+//! Dispatches the requests of one connection: gRPC by the content type, HTTP with JSON otherwise. It
+//! also decides whether the connection stays open after an answer.
 
 use std::{
     future::{pending, ready},
@@ -24,48 +24,48 @@ use crate::serve::{
     isolation::account::Stream,
 };
 
-/// What connections are to do.
+/// Whether connections are to close, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drain {
-    /// Go on.
+    /// They stay open.
     Off,
-    /// Go over to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
-    /// HTTP/1.1 with its next answer, since one that is closed at rest may just be in use again.
+    /// They move to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
+    /// HTTP/1.1 with its next answer. An idle HTTP/1.1 connection that closes by itself could lose a
+    /// request that is on its way.
     HandOver,
-    /// Finish what is under way, and end.
+    /// They finish their requests, and close.
     ShutDown,
 }
 
-/// What is said on a connection.
+/// The requests of one connection.
 pub(super) struct Dispatch {
     router: Router,
     caller: Caller,
     idle_timer: Arc<IdleTimer>,
     draining: Arc<AtomicBool>,
-    /// It speaks HTTP/2.
+    /// The connection speaks HTTP/2.
     multiplexed: AtomicBool,
-    /// It does, and was answered while all are to leave.
+    /// Notified when a request of HTTP/2 is answered while connections drain.
     answered_in_drain: Notify,
 }
 
-/// The answer to one request, in the making.
+/// Resolves to the answer to one request.
 pub(super) struct ResponseFuture {
     dispatch: Arc<Dispatch>,
     answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>>,
-    /// Of HTTP/2.
+    /// HTTP/2 only.
     stream: Option<Stream>,
-    /// It gets no answer.
+    /// The stream is reset, without an answer.
     reset: bool,
 }
 
-/// A request of a caller that has been refused often enough: its stream is reset, which costs a
-/// fraction of an answer.
+/// Resets the stream of a caller that was refused often. A reset costs a fraction of an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller has been refused too often")]
 pub(super) struct StreamReset;
 
 impl Dispatch {
-    /// Nothing yet. `leaving`: all connections are to leave.
+    /// `draining`: all connections are to close.
     pub(super) fn new(
         router: Router,
         caller: Caller,
@@ -76,8 +76,8 @@ impl Dispatch {
         Arc::new(Self { router, caller, idle_timer, draining, multiplexed, answered_in_drain })
     }
 
-    /// Answers one request. Each kind is a future of its own: one that could be any of them would be
-    /// as large as the largest, and moved about with every request.
+    /// Answers one request. Each kind of request has its own boxed future. One future for all kinds
+    /// would be as large as the largest, and every request would move it.
     pub(super) fn answer(self: Arc<Self>, request: Request<Incoming>) -> ResponseFuture {
         self.idle_timer.request_received();
         let version = request.version();
@@ -106,7 +106,7 @@ impl Dispatch {
             if !multiplexed {
                 self.caller.line.heard();
             }
-            // A way through the routes costs as much as the pick.
+            // Walking the routes costs as much as a pick.
             match http::FastPath::of(&request) {
                 Some(fast_path) => {
                     let body = request.into_body();
@@ -124,7 +124,7 @@ impl Dispatch {
         ResponseFuture { dispatch: self, answer, stream, reset: false }
     }
 
-    /// Refuses a request that its caller has no share for.
+    /// Refuses a request whose caller has used up its share of bytes.
     fn refuse(self: Arc<Self>, request: &Request<Incoming>, error: &Error) -> ResponseFuture {
         if self.caller.account.is_refused_often() {
             return ResponseFuture {
@@ -149,7 +149,7 @@ impl Dispatch {
 
     fn answered(&self, response: &mut Response<Body>) {
         let multiplexed = self.multiplexed.load(SeqCst);
-        // A stream's end is not known here; it is left alone.
+        // The end of a streamed answer is not known here, so that it starts no timer.
         if !multiplexed && response.body().size_hint().exact().is_some() {
             self.idle_timer.await_request();
         }
@@ -164,7 +164,7 @@ impl Dispatch {
         }
     }
 
-    /// Done when the connection is to be shut down in good order.
+    /// Completes when the connection is to shut down gracefully.
     pub(super) async fn closing(&self, drain: &mut watch::Receiver<Drain>) {
         loop {
             let how = *drain.borrow_and_update();
@@ -172,8 +172,8 @@ impl Dispatch {
                 match how {
                     Drain::Off => pending().await,
                     Drain::HandOver if self.multiplexed.load(SeqCst) => {}
-                    // Until something is heard, or for good where it is HTTP/1.1, which closes
-                    // with its answer.
+                    // A new connection waits for its first request. HTTP/1.1 waits for ever, since
+                    // its next answer closes it.
                     Drain::HandOver => self.answered_in_drain.notified().await,
                     Drain::ShutDown => {}
                 }

@@ -1,10 +1,9 @@
-//! Connections that keep the agent waiting for a request or the rest of a frame, and how long they
-//! may.
+//! Closes connections that keep the agent waiting for a request or for the rest of a frame.
 //!
-//! HTTP/2 has no limit to that, and HTTP/1.1's is a timer for each request, which costs about as
-//! much as its answer: a timer that is sooner than all others wakes the thread that waits for
-//! them. So every few seconds somebody looks at all connections, and a connection only notes since
-//! which look it is waited for, which needs no clock.
+//! h2 has no such timeout. hyper's for HTTP/1.1 is a timer for each request, which costs about as much
+//! as the answer: a timer that is due before all others wakes the thread that waits for them. Here one
+//! task checks all connections every few seconds. A connection notes only in which check its wait
+//! began, which needs no clock.
 
 use std::{
     sync::{
@@ -21,33 +20,33 @@ use tokio::{
 
 use crate::serve::limits::WAIT_TIME;
 
-/// How often somebody looks; a connection may take so much longer.
+/// How often connections are checked. One may wait for so much longer than the limit.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks in which a connection is waited for before it was for long expiry: the first comes right
-/// after it began, in the worst case.
+/// A connection expires after so many checks: one more than the limit has, since the first may come
+/// right after the wait began.
 const EXPIRED_AFTER: u64 = WAIT_TIME.as_secs().div_ceil(CHECK_INTERVAL.as_secs()) + 1;
 
-/// Waited for at no time.
+/// No wait.
 const NEVER: u64 = u64::MAX;
 
-/// All connections that may be waited for.
+/// The timers of all connections.
 #[derive(Debug)]
 pub(super) struct IdleTimeouts {
-    /// How many looks there were.
+    /// The number of checks so far.
     checks: Arc<AtomicU64>,
     all: Mutex<Vec<Weak<IdleTimer>>>,
 }
 
-/// Since when one connection is waited for.
+/// Since when the agent waits for one connection.
 #[derive(Debug)]
 pub(super) struct IdleTimer {
     checks: Arc<AtomicU64>,
-    /// How many looks there had been when its next request was waited for.
+    /// The number of checks when the wait for the next request began.
     request_since: AtomicU64,
     /// The same for the rest of a frame.
     frame_since: AtomicU64,
-    /// A request has come since somebody asked.
+    /// A request has come since the last [`IdleTimer::take_received`].
     received: AtomicBool,
     expiry: Notify,
 }
@@ -57,7 +56,7 @@ impl IdleTimeouts {
         Self { checks: Arc::default(), all: Mutex::default() }
     }
 
-    /// A new connection: from now on its first request is waited for.
+    /// Adds a connection. The wait for its first request begins.
     pub(super) fn add(&self) -> Arc<IdleTimer> {
         let never = || AtomicU64::new(NEVER);
         let (request_since, frame_since, received, expiry) =
@@ -74,7 +73,7 @@ impl IdleTimeouts {
         timer
     }
 
-    /// Tells connections that took too long; never returns.
+    /// Notifies connections that waited too long. Never returns.
     pub(super) async fn run(&self) {
         let mut looks = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,12 +90,12 @@ impl IdleTimeouts {
 }
 
 impl IdleTimer {
-    /// The next request is waited for from now on.
+    /// The wait for the next request begins.
     pub(super) fn await_request(&self) {
         self.request_since.store(self.now(), Relaxed);
     }
 
-    /// The rest of a frame is waited for from now on, or no more.
+    /// The wait for the rest of a frame begins, or ends.
     pub(super) fn await_frame(&self, awaited: bool) {
         self.frame_since.store(if awaited { self.now() } else { NEVER }, Relaxed);
     }
@@ -105,25 +104,24 @@ impl IdleTimer {
         self.checks.load(Relaxed)
     }
 
-    /// A request is there.
+    /// A request has come, which ends the wait.
     pub(super) fn request_received(&self) {
         self.request_since.store(NEVER, Relaxed);
         self.received.store(true, Relaxed);
     }
 
-    /// Whether a request has come since this was asked.
+    /// Whether a request has come since the last call of this.
     pub(super) fn take_received(&self) -> bool {
         self.received.load(Relaxed) && self.received.swap(false, Relaxed)
     }
 
-    /// Whether something is waited for.
     pub(super) fn is_waiting(&self) -> bool {
         [&self.request_since, &self.frame_since]
             .into_iter()
             .any(|since| since.load(Relaxed) != NEVER)
     }
 
-    /// Done when it was waited for long expiry.
+    /// Completes when the connection has kept the agent waiting for too long.
     pub(super) async fn expired(&self) {
         self.expiry.notified().await;
     }

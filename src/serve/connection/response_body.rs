@@ -1,9 +1,8 @@
-//! An answer's body on its way to the protocol: what of it waits to be read comes out of its caller's
-//! share.
+//! A response's body. Bytes that wait for the caller to read them are charged to its account.
 //!
-//! hyper copies a body of HTTP/1.1 into the connection's buffer, which stays as large as it ever was:
-//! a long body goes there in pieces. h2 keeps what it was given until the caller has room for it: its
-//! share is given back with the bytes.
+//! hyper copies a body of HTTP/1.1 into the connection's buffer, which never shrinks, so that a long
+//! body goes there in pieces. h2 keeps the bytes until the caller has room for them; they are charged
+//! until it drops them.
 
 use std::{
     pin::Pin,
@@ -20,23 +19,22 @@ use crate::serve::{
     isolation::account::{Account, Pending, Stream},
 };
 
-/// Bytes of a body that count as part of the request's own cost.
+/// Bytes of a body that the request's own cost covers.
 const SHORT: usize = 1 << 10;
-/// Bytes given to HTTP/1.1 at a time: as large as its buffer is anyway.
+/// Bytes given to HTTP/1.1 at a time: the usual size of its buffer.
 const PIECE: usize = 8 << 10;
 
-/// An answer's body.
 pub(super) struct ResponseBody {
     body: Body,
     account: Arc<Account>,
-    /// Of HTTP/2.
+    /// HTTP/2 only.
     stream: Option<Stream>,
     multiplexed: bool,
-    /// What HTTP/1.1 did not get yet.
+    /// Bytes that HTTP/1.1 did not take yet.
     rest: Bytes,
 }
 
-/// Bytes, and what they cost until the last of them is gone.
+/// Bytes with their charge, which ends with the last of them.
 struct PaidBytes {
     bytes: Bytes,
     _pending: Option<Pending>,
@@ -54,14 +52,14 @@ impl ResponseBody {
         Self { body, account, multiplexed: stream.is_some(), stream, rest: Bytes::new() }
     }
 
-    /// The same bytes, paid for.
+    /// Charges these bytes to the caller.
     fn pay_for(&mut self, bytes: Bytes) -> Result<Bytes, Error> {
         let short = if self.multiplexed { SHORT } else { PIECE };
         let pending = match bytes.len() > short {
             true => Some(self.account.hold(bytes.len())?),
             false => None,
         };
-        // With the last bytes goes the request.
+        // The request ends with its last bytes.
         let last = self.stream.is_some() && self.body.size_hint().exact() == Some(0);
         let stream = if last { self.stream.take() } else { None };
         if pending.is_none() && stream.is_none() {
@@ -93,7 +91,7 @@ impl hyper::body::Body for ResponseBody {
             match response_body.pay_for(bytes) {
                 Ok(bytes) => response_body.rest = bytes,
                 Err(error) => {
-                    // Its head may have gone out.
+                    // The head may be sent already, so that no status can say it.
                     response_body.account.refuse(&error);
                     return Poll::Ready(Some(Err(error.into())));
                 }

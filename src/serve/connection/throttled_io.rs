@@ -1,5 +1,5 @@
-//! A caller's stream that rests when its caller has been refused often (`tarpit`): it is neither read
-//! nor closed before that is over. What is to be written goes out.
+//! A connection that pauses while its caller is in the tarpit (`isolation::tarpit`). During the pause
+//! it is neither read nor closed. Writes go out as usual.
 
 use std::{
     io::{self, IoSlice},
@@ -15,12 +15,11 @@ use tokio::{
 
 use crate::serve::isolation::account::Account;
 
-/// A stream, and what of it waits.
 pub(super) struct Throttled<T> {
     stream: T,
     account: Arc<Account>,
     rest: Option<Pin<Box<Sleep>>>,
-    /// Why it ends when it has rested.
+    /// The failure to return after the pause.
     failure: Option<io::Error>,
 }
 
@@ -29,7 +28,7 @@ impl<T: Unpin> Throttled<T> {
         Self { stream, account, rest: None, failure: None }
     }
 
-    /// Done when there is no rest to wait for. Fails when the stream has ended.
+    /// Ready when there is no pause to wait for. Returns the failure that was kept, if any.
     fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(until) = self.account.take_rest() {
             self.rest = Some(Box::pin(sleep_until(until)));
@@ -41,7 +40,7 @@ impl<T: Unpin> Throttled<T> {
         Poll::Ready(self.failure.take().map_or(Ok(()), Err))
     }
 
-    /// The same result; a failure only after the rest, since with it the stream is closed.
+    /// Passes a result through. A failure is returned only after the pause, since it closes the stream.
     fn poll_over<R>(
         &mut self,
         done: Poll<io::Result<R>>,

@@ -1,11 +1,10 @@
-//! What is noted of a caller's stream as it is read and written:
+//! Watches what a connection reads and writes, and notes
 //!
-//! - that it broke, on its line (`delivery`): the last answer on it may not have arrived;
-//! - since when the rest of an HTTP/2 frame is waited for (`idle_timeout`): until that is there, nothing
-//!   else comes in on its connection, and h2 waits for ever;
-//! - how large the buffers of its connection have become (`account`), which they stay;
-//! - whether its caller reads: who does not is not read from either, or requests would be answered
-//!   without end for nobody.
+//! - that it broke (`delivery`): its last answer may not have arrived;
+//! - since when it waits for the rest of an HTTP/2 frame (`idle_timeout`): until then nothing else
+//!   comes in on the connection, and h2 has no timeout for it;
+//! - how large the connection's buffers have become (`account`): they never shrink;
+//! - whether the caller reads its answers: as long as it does not, its requests are not read either.
 
 use std::{
     io::{self, IoSlice},
@@ -25,32 +24,32 @@ use crate::serve::{
     limits,
 };
 
-/// Bytes of buffers that are part of what a connection costs.
+/// Bytes of buffers that the fixed cost of a connection covers.
 const SMALL: usize = 4 << 10;
-/// The most that h2 keeps of what is not read, beside the sessions' own windows.
+/// The most bytes of unread data that h2 keeps, beside the windows of sessions.
 const MOST_UNREAD: usize = limits::CONNECTION_WINDOW as usize / 2;
-/// The most that is read and not passed on: h2 gives up a head of four times what it may have.
+/// The most bytes that are read before a request is passed on: h2 refuses a head of four times the
+/// limit.
 const MOST_READ: usize = 4 * limits::MAX_HEAD as usize;
 
-/// A caller's stream of which this is noted.
 pub(super) struct TrackedIo<T> {
     stream: Mended<T>,
     line: Arc<Line>,
     idle_timer: Arc<IdleTimer>,
-    /// The frame that is waited for.
+    /// The frame whose rest is missing.
     unfinished: Option<u64>,
     account: Arc<Account>,
     buffers: Pending,
-    /// Bytes read of what is not whole yet.
+    /// Bytes read of a request that is not complete yet.
     reading: usize,
     most_read: usize,
     most_written: usize,
-    /// Bytes read while a session reads nothing, and what they may have become.
+    /// Bytes read while a session reads nothing, and the memory that h2 may use for them.
     unread: usize,
     kept: Option<Pending>,
-    /// The caller has to read before more can be written.
+    /// A write is pending until the caller reads.
     blocked: bool,
-    /// Who reads waits for that.
+    /// Woken when writes go on.
     reader: Option<Waker>,
 }
 
@@ -78,7 +77,7 @@ impl<T> TrackedIo<T> {
         }
     }
 
-    /// Reset, say, not closed: there was something that the caller had not read.
+    /// Notes a failure, such as a reset: the caller had not read everything.
     fn note_broken<R>(&self, done: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if matches!(done, Poll::Ready(Err(_))) {
             self.line.broke();
@@ -93,10 +92,10 @@ impl<T> TrackedIo<T> {
         }
     }
 
-    /// Counts what was read. `all`: there is no more for now.
+    /// Counts bytes that were read. `all`: no more can be read for now.
     fn was_read(&mut self, bytes: usize, all: bool) -> io::Result<()> {
         if bytes > 0 && self.idle_timer.take_received() {
-            // What came before belongs to a request that was passed on.
+            // Earlier bytes belong to a request that was passed on.
             self.reading = 0;
         }
         if self.account.waits_to_send() {
@@ -157,7 +156,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for TrackedIo<T> {
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        // Where there is more to read, what it cuts off is not waited for.
+        // While more can be read, an incomplete frame is not a wait.
         if read.is_pending() || self.unfinished.is_some() {
             let unfinished = self.stream.unfinished();
             self.note_unfinished(unfinished);
@@ -184,7 +183,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for TrackedIo<T> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        // Only the first is a buffer; the others are answers, which count by themselves.
+        // Only the first slice is a buffer. The others are answers, which `response_body` charges.
         let buffered = slices.first().map_or(0, |slice| slice.len());
         self.was_written(buffered, written.is_pending())?;
         self.note_broken(written)
@@ -226,13 +225,13 @@ mod tests {
     };
 
     const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    /// Its end is awaited.
+    /// A head without END_HEADERS.
     const HEAD: &[u8] = b"\0\0\x05\x01\0\0\0\0\x01\x41\x03a-b";
     const HEADS_END: &[u8] = b"\0\0\0\x09\x04\0\0\0\x01";
     const DATA: &[u8] = b"\0\0\x05\0\0\0\0\0\x0112345";
 
-    /// Whether a connection that was sent this, each part after a rest, is told that it took too
-    /// long, in so much time after the last.
+    /// Sends these parts with a pause after each. Returns whether the connection expires within `after`
+    /// of the last.
     async fn expires(parts: &[&[u8]], rest: Duration, after: Duration) -> bool {
         let timeouts = Arc::new(IdleTimeouts::new());
         let checks = timeouts.clone();

@@ -12,10 +12,9 @@ use tonic_health::pb::{
 
 use crate::serve::{Agent, Caller, limits};
 
-/// What may be asked for; the empty name is the agent as a whole.
+/// The names that have a status; the empty name is the agent as a whole.
 const SERVICES: [&str; 2] = ["", "pointsman.v1.Agent"];
 
-/// The service.
 pub(super) fn service(agent: Arc<Agent>) -> HealthServer<impl health_server::Health> {
     HealthServer::new(Health { agent }).max_decoding_message_size(limits::MAX_REQUEST)
 }
@@ -25,7 +24,7 @@ struct Health {
 }
 
 impl Health {
-    /// Whoever asks before that can be told to wait, and would be by each call.
+    /// Not serving until every source has answered: until then calls may only wait.
     fn status(&self) -> ServingStatus {
         match self.agent.resolver.catalog().synced() && !self.agent.shutdown.begun() {
             true => ServingStatus::Serving,

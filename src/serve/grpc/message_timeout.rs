@@ -1,7 +1,8 @@
-//! A gRPC stream of requests, of which each message that is begun has to be finished in time.
+//! A request body in which each message has to be complete soon after it begins.
 //!
-//! Between two messages a stream may rest for as long as it likes. In the middle of one it holds
-//! what was sent so far, for a caller that may never go on: that comes out of the caller's share.
+//! A stream may pause between two messages for as long as it likes. In the middle of a message the
+//! agent holds the bytes that came so far, for a caller that may never send the rest. The caller's
+//! account pays for them.
 
 use std::{
     pin::Pin,
@@ -15,43 +16,42 @@ use tokio::time::{Sleep, sleep};
 use super::framing::PREFIX;
 use crate::serve::{Error, isolation::account::Pending, limits::BODY_TIME};
 
-/// A message of so many bytes counts even if it never waits: the buffer that it is gathered in stays
-/// with its stream.
+/// A message of more bytes is charged even if it comes at once: its buffer stays with the stream.
 const LONG: usize = 4 << 10;
 
 /// A request's body that ends with an error when a message takes too long.
 pub(super) struct MessageTimeout<B> {
     body: B,
     position: Position,
-    /// Set only where there is nothing to read in the middle of a message, which is rare; and later
-    /// than the next look at all connections (`connection::idle_timeout`), so that it wakes no thread.
+    /// Set only when there is nothing to read in the middle of a message, which is rare. It is due later
+    /// than the next check of `connection::idle_timeout`, so that it wakes no thread by itself.
     limit: Option<Pin<Box<Sleep>>>,
-    /// The bytes of the longest message that was waited for, or was long.
+    /// The charge for the longest message so far that was slow or long.
     pending: Pending,
-    /// The error has been told.
+    /// The error has been returned.
     over: bool,
 }
 
-/// Where in the stream of messages we are.
+/// A position in the stream of messages.
 #[derive(Debug, PartialEq, Eq)]
 enum Position {
-    /// So many bytes of what comes before a message are there; 0 between two.
+    /// So many bytes of a message's prefix have come; 0: between two messages.
     Prefix { seen: usize, length: u32 },
-    /// So many bytes of the message are to come.
+    /// `rest` bytes of the message are still to come.
     Message { length: u32, rest: u32 },
 }
 
 impl Position {
     const BETWEEN: Self = Self::Prefix { seen: 0, length: 0 };
 
-    /// Goes on by these bytes; says whether a message has ended in them.
+    /// Advances by these bytes. Returns whether a message ended in them.
     fn pass(&mut self, mut bytes: &[u8]) -> bool {
         let mut ended = false;
         while !bytes.is_empty() {
             match self {
                 Self::Prefix { seen, length } => {
                     let byte = u32::from(bytes.get_u8());
-                    // The first says whether it is compressed, the others how long it is.
+                    // The first byte is the compression flag, the others are the length.
                     *length = if *seen == 0 { 0 } else { *length << 8 | byte };
                     *seen += 1;
                     if *seen == PREFIX {
@@ -83,7 +83,7 @@ impl Position {
 }
 
 impl<B> MessageTimeout<B> {
-    /// The messages of this body, from its first byte on; `pending`: nothing yet.
+    /// `pending`: the charge, empty so far.
     pub(super) fn new(body: B, pending: Pending) -> Self {
         Self { body, position: Position::BETWEEN, limit: None, pending, over: false }
     }

@@ -34,7 +34,7 @@ impl Encode for Pick {
     }
 }
 
-/// An entry of a map.
+/// An entry of the map `labels`.
 struct Label<'a> {
     key: &'a str,
     value: &'a str,

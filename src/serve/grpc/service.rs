@@ -1,8 +1,8 @@
-//! From a gRPC request to its call and back.
+//! Turns a gRPC request into its call, and the answer into a response.
 //!
-//! tonic reads the frames; the way from a request to its call and back is our own, since tonic's
-//! generated server says INTERNAL to a message it can't read (here: INVALID_ARGUMENT and the
-//! field), and knows no answer that has something to undo when it gets lost.
+//! tonic reads the frames. Its generated server is not used for two reasons. It answers INTERNAL to a
+//! message it can't read, where this one answers INVALID_ARGUMENT with the field. And it has no hook
+//! for an answer that gets lost, whose leases have to end.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -33,12 +33,12 @@ use crate::{
 };
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
-/// How long an answer may be on its way, where the caller's deadline is 10 times as long: otherwise
-/// a tenth of that. A caller's own timer tells it nothing of what was waited for; tonic's even says
-/// CANCELLED. On one machine an answer takes under a millisecond, unless that has much else to do.
+/// The answer leaves so long before the caller's deadline, or a tenth of the deadline before if that is
+/// less. When a caller's own timer ends the call, the caller never learns what the agent waited for;
+/// tonic's even says CANCELLED. On an idle machine an answer takes under a millisecond.
 const ON_ITS_WAY: Duration = Duration::from_millis(20);
 
-/// A message an event, and trailers that say why it was the last.
+/// One message for each event, and trailers that say why the stream ends.
 static EVENTS: Encoding = Encoding {
     protocol: Protocol::Grpc,
     event: |event| framed(event),
@@ -50,16 +50,16 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// What a head asks for. The head itself is not kept: it may be long, and its body may never come.
+/// What a request's head asks for. The head is not kept: it may be long, and its body may never come.
 #[derive(Debug)]
 pub struct RequestHead {
-    /// Or why not, with the call if there is such a one.
+    /// The call, or the reason to refuse it.
     call: Result<Call, (Option<Call>, Status)>,
     deadline: Option<Duration>,
 }
 
 impl RequestHead {
-    /// What this one does.
+    /// Reads a request's head.
     #[must_use]
     pub fn of<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
@@ -72,7 +72,7 @@ impl RequestHead {
         Self { call, deadline: deadline(request.headers()).map(in_time) }
     }
 
-    /// Refuses it.
+    /// Answers with an error.
     #[must_use]
     pub fn refuse(&self, agent: &Agent, error: &Error) -> Response<axum::body::Body> {
         let call = self.call.as_ref().map_or_else(|(call, _)| *call, |call| Some(*call));
@@ -165,7 +165,7 @@ async fn pick(
     deadline: Option<Duration>,
 ) -> Result<Response<axum::body::Body>, Status> {
     let answer = async {
-        // It may have to wait for a source.
+        // Charged, since the pick may wait for a source.
         let _held = caller.account.hold_long(message.encoded_len())?;
         agent.pick_at_pace(&caller.on_connection(), message, deadline).await
     };
@@ -204,19 +204,19 @@ where
         }
         Err(status) => return Err(message_status(status)),
     };
-    // To the end, so that the stream closes as the client expects it to.
+    // Read to the end, so that the stream closes as the client expects.
     messages.trailers().await?;
     Ok(message)
 }
 
-/// One message, and the trailers that say it was all.
+/// A response of one message, with the trailers of success.
 fn send(message: Bytes, leases: Option<Undelivered>) -> Response<axum::body::Body> {
     let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
     let body = Full::new(message).with_trailers(ready(Some(Ok(trailers))));
     stream(Delivered::new(body, leases, None))
 }
 
-/// A body that brings its own frames and trailers.
+/// A response whose body has its own frames and trailers.
 fn stream<B>(body: B) -> Response<axum::body::Body>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -240,7 +240,7 @@ fn no_such_method(path: &str) -> Status {
     Status::unimplemented(format!("no method {path}; pointsman.v1.Agent has {names}"))
 }
 
-/// A request that can't be read as it is encoded.
+/// The status for a request whose encoding is not supported.
 fn unreadable(headers: &HeaderMap) -> Option<Status> {
     let encoding = headers.get("grpc-encoding")?;
     if encoding == "identity" {
@@ -272,7 +272,7 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// How long to wait for an answer that has to be with the caller by its deadline.
+/// How long a call may wait, so that its answer arrives before the caller's deadline.
 fn in_time(deadline: Duration) -> Duration {
     deadline - ON_ITS_WAY.min(deadline / 10)
 }

@@ -1,4 +1,4 @@
-//! A stream that the agent's end cuts off.
+//! A gRPC response body that ends when the agent shuts down.
 
 use std::{
     pin::Pin,
@@ -14,7 +14,7 @@ use crate::serve::{
     isolation::account::Pending,
 };
 
-/// A gRPC answer that knows nothing of the agent's end, cut off by it.
+/// Ends the stream of a service that does not know of the shutdown itself.
 pub(super) struct ShutdownBody<B> {
     body: B,
     ended: ShutdownSignal,
@@ -23,7 +23,7 @@ pub(super) struct ShutdownBody<B> {
 }
 
 impl<B> ShutdownBody<B> {
-    /// `held`: what it costs as long as it goes on.
+    /// `held`: the bytes that the stream is charged for.
     pub(super) fn new(body: B, ending: &Shutdown, held: Pending) -> Self {
         Self { body, ended: ending.wait(), over: false, _held: held }
     }

@@ -1,9 +1,9 @@
 //! The calls over HTTP: the same messages in proto3 JSON.
 //!
-//! - `routes`: from a request to its call and back
-//! - `json`: how messages are read and written; `pick_response`: how a pick's answer is
-//! - `query`, `body`: what a request says in its path and behind its head
-//! - `openapi`: all of it, described
+//! - `routes`: turns a request into its call and back
+//! - `json`: reads and writes messages; `pick_response`: writes a pick's answer
+//! - `query`, `body`: read a request's path, query and body
+//! - `openapi`: the OpenAPI description of these calls
 
 mod body;
 mod json;

@@ -8,7 +8,6 @@ use crate::{
     serve::calls::pick_response::{Pick, Picked, text},
 };
 
-/// As HTTP answers it.
 pub(in crate::serve) fn line(picked: &Picked) -> Bytes {
     json::line_of(|line| {
         let mut fields = Object::begin(line);
@@ -16,7 +15,7 @@ pub(in crate::serve) fn line(picked: &Picked) -> Bytes {
             fields.array("picks", &picked.picks, write);
         }
         if picked.plan != 0 {
-            // Which proto3 JSON has as a text, being of 64 bits.
+            // proto3 JSON writes 64 bits as a string.
             fields.quoted("plan", picked.plan);
         }
         if picked.stale {

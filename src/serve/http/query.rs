@@ -1,4 +1,4 @@
-//! What a request's path and query ask for, each parameter once and none that is not known.
+//! Reads a request's path and query strictly: each parameter at most once, and no unknown ones.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,7 +12,6 @@ use axum::{
 
 use crate::serve::{Error, Violation, limits};
 
-/// The service that a path names.
 pub(super) struct ServiceName(pub(super) Result<String, Error>);
 
 impl<S: Send + Sync> FromRequestParts<S> for ServiceName {
@@ -26,7 +25,6 @@ impl<S: Send + Sync> FromRequestParts<S> for ServiceName {
     }
 }
 
-/// What follows the `?`.
 pub(super) struct Query(pub(super) QueryParameters);
 
 /// The parameters not yet taken.
@@ -55,19 +53,18 @@ fn once_each(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, V
 }
 
 impl QueryParameters {
-    /// The one of this name.
     pub(super) fn take(&mut self, key: &str) -> Option<String> {
         self.0.as_mut().ok()?.remove(key)
     }
 
-    /// All whose key begins so, without that beginning.
+    /// Takes all parameters whose key has this prefix, which is removed.
     pub(super) fn take_below(&mut self, prefix: &str) -> HashMap<String, String> {
         let Ok(parameters) = &mut self.0 else { return Default::default() };
         let below = parameters.extract_if(.., |key, _| key.starts_with(prefix));
         below.map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect()
     }
 
-    /// Nothing else may be left.
+    /// Fails if a parameter was not taken.
     pub(super) fn end(self, right: &str) -> Result<(), Violation> {
         match self.0?.into_keys().next() {
             Some(key) => Err(Violation::new(

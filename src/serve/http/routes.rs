@@ -1,6 +1,6 @@
-//! From an HTTP request to its call and back.
+//! Turns an HTTP request into its call, and the answer into a response.
 //!
-//! A body is JSON whatever its content type says, since nobody types one for curl.
+//! A body is read as JSON whatever its content type is, so that curl needs no header.
 
 use std::sync::Arc;
 
@@ -40,20 +40,20 @@ use crate::{
     },
 };
 
-/// What is served, for whoever asked for something else.
+/// The paths that are served, for the error of another path.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
      GET /v1/services/{service}, GET /v1/services/{service}/explain, GET /v1/callers, \
      GET /openapi.json";
 
-/// Who answers, for `pointsman check` and for people.
+/// The `Server` header, which `pointsman check` reads.
 pub const PRODUCT: HeaderValue =
     HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// A message a line, for as long as it goes.
+/// One message on each line of a stream.
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
-/// A line an event, the last of them an error that says why.
+/// One line for each event. The last line is an error that says why the stream ends.
 static EVENTS: Encoding = Encoding {
     protocol: Protocol::Http,
     event: |event| json::line(event),
@@ -63,7 +63,7 @@ static EVENTS: Encoding = Encoding {
 /// The routes; each request needs a [`Caller`] in its extensions.
 pub fn router(agent: Arc<Agent>) -> Router {
     Router::new()
-        // See `Often`: these get here with other methods only, and so are told of the right one.
+        // POST takes the fast path (`FastPath`). Other methods come here, and are refused with `Allow`.
         .route("/v1/pick", post(no_such_method))
         .route("/v1/report", post(no_such_method))
         .route("/v1/services", get(list))
@@ -76,7 +76,8 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .with_state(agent)
 }
 
-/// The calls that belong to every request of an application, answered ahead of the routes.
+/// The calls that an application makes with each of its requests. They are answered without walking
+/// the routes, which costs as much as a pick.
 #[derive(Clone, Copy)]
 pub enum FastPath {
     /// `POST /v1/pick`
@@ -86,7 +87,6 @@ pub enum FastPath {
 }
 
 impl FastPath {
-    /// The call, if it is one of them.
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         match request.uri().path() {
             "/v1/pick" if request.method() == Method::POST => Some(Self::Pick),
@@ -95,7 +95,6 @@ impl FastPath {
         }
     }
 
-    /// Answers it.
     pub async fn answer(
         self,
         agent: &Agent,
@@ -107,7 +106,7 @@ impl FastPath {
             Self::Pick => match pick(agent, caller, body).await {
                 Ok((picked, leases)) => {
                     agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
-                    // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
+                    // Only HTTP/1.1 answers in order, so that a later request confirms an answer.
                     let line = (version <= Version::HTTP_11).then(|| caller.line.clone());
                     send(StatusCode::OK, pick_response::line(&picked), Some(leases), line)
                 }
@@ -124,7 +123,7 @@ async fn pick(
     body: Incoming,
 ) -> Result<(Picked, Undelivered), Error> {
     let body = read_body(body, &caller.account).await?;
-    // It may have to wait for a source.
+    // Charged, since the pick may wait for a source.
     let _held = caller.account.hold_long(body.len())?;
     let message: v1::PickRequest = json::read(&body)?;
     drop(body);
@@ -150,8 +149,7 @@ async fn list(
             namespace: query.take("namespace").unwrap_or_default(),
             page_size: match query.take("pageSize") {
                 Some(text) => text.parse().map_err(|_| {
-                    let wrong =
-                        format!("{} is no whole number from 0 on", limits::quoted(&text));
+                    let wrong = format!("{} is no whole number from 0 on", limits::quoted(&text));
                     Violation::new("pageSize", wrong)
                 })?,
                 None => 0,

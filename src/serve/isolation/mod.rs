@@ -1,7 +1,7 @@
-//! What keeps one caller from taking the agent from the others.
+//! Keeps one caller from taking the agent from the others.
 //!
-//! - [`account`]: what a caller makes the agent hold, out of its share
-//! - `tarpit`: how long who is refused again and again waits; `pace`: how often is too often
+//! - [`account`]: the bytes that the agent holds for a caller, out of the caller's share
+//! - `tarpit`: slows a caller down that is refused again and again; `pace`: the rate limit for that
 
 pub mod account;
 pub(super) mod pace;

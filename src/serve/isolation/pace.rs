@@ -1,4 +1,4 @@
-//! How often one caller may be refused before it has to wait.
+//! A rate limit for each caller's refusals.
 
 use std::{
     collections::BTreeMap,
@@ -10,24 +10,24 @@ use tokio::time::Instant;
 
 use crate::identity::Identity;
 
-/// Some refusals are free; further ones come one after the other.
+/// Lets a burst of refusals pass, and spaces further ones.
 #[derive(Debug)]
 pub(in crate::serve) struct Pace {
     free: u32,
     apart: Duration,
     longest: Duration,
-    /// When each caller's refusals will be paid for.
+    /// For each caller, when its refusals so far are used up.
     paid: Mutex<BTreeMap<Identity, Instant>>,
 }
 
 impl Pace {
-    /// So many refusals of one caller are free: a burst, which an honest caller may have. Further ones are
-    /// so far `apart`, and none waits longer than `longest`.
+    /// `free`: the burst without a delay, which an honest caller may have. Further refusals are `apart`, and
+    /// none waits longer than `longest`.
     pub(in crate::serve) fn new(free: u32, apart: Duration, longest: Duration) -> Self {
         Self { free, apart, longest, paid: Mutex::default() }
     }
 
-    /// One more refusal of this caller; until when it is to wait, if it is.
+    /// Notes a refusal of this caller. Returns until when it has to wait, if it has to.
     pub(in crate::serve) fn refused(&self, caller: Identity) -> Option<Instant> {
         let now = Instant::now();
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
-//! The tables that callers had made.
+//! Limits the number of tables.
 //!
-//! Callers choose which services they ask for and by which labels, so there must be a bound to tables:
-//! each has shared memory and a part in every publication. They are given up when nobody has asked
-//! for them for a while.
+//! Callers choose the services and labels of their picks, so the number of tables needs a bound: each
+//! has shared memory, and every publication updates it. A table that was not used for a while is
+//! closed when another one is needed.
 
 use std::{
     collections::HashMap,
@@ -17,21 +17,20 @@ use crate::{
     serve::Error,
 };
 
-/// All that there may be. Measured: a table of a few endpoints takes 26 KiB, so that they take 78 MiB
-/// of the DaemonSet's 256.
+/// The most tables. Measured: a table of a few endpoints takes 26 KiB, so that all take 78 MiB of the
+/// DaemonSet's 256.
 pub(super) const MOST: usize = 3 << 10;
-/// So many endpoints take about as much as a table of a few.
+/// A table counts once more for each so many endpoints: they take about as much as a small table.
 const ENDPOINTS_OF_ONE: usize = 64;
-/// A table counts as so many at the most: who may have few has to have one of any size.
+/// The most that one table counts, so that a caller with a small share can have a table of any size.
 const MOST_OF_ONE: usize = 8;
-/// Those for some endpoints of a service only. A node's programs use a handful, each for its own shard.
+/// The most tables for label selectors. A node's programs use a handful, each for its own shard.
 const MOST_SUBSETS: usize = 1024;
-/// Unused for so long, one is given up where another is wanted.
+/// A table that was unused for so long is closed when another one is needed.
 const UNUSED: Duration = Duration::from_secs(60);
-/// How often they are looked for at the most: whoever is refused may ask on and on.
+/// The least time between two searches for unused tables: a caller that is refused may ask on and on.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The tables that callers had made.
 #[derive(Debug)]
 pub(super) struct CallersTables {
     tables: Tables,
@@ -43,10 +42,10 @@ pub(super) struct CallersTables {
 #[derive(Debug, Default)]
 struct Uses {
     by_target: HashMap<Target, TableUse>,
-    /// When unused ones were last looked for.
+    /// When unused tables were last looked for.
     looked: Option<Duration>,
-    /// When those who know a table without asking here were last made to ask again: from then on it is
-    /// known which tables are used.
+    /// When the name cache was last cleared. Each use since then has come here, so that it is known
+    /// which tables are in use.
     forgot: Option<Duration>,
 }
 
@@ -57,15 +56,14 @@ struct TableUse {
 }
 
 impl CallersTables {
-    /// At most so many.
     pub(super) fn new(tables: Tables, most: usize) -> Self {
         let all = Quota::new("tables", most);
         let subsets = Quota::new("tables for labels", MOST_SUBSETS);
         Self { tables, all, subsets, uses: Mutex::default() }
     }
 
-    /// The table of a target. None: the catalog has no such port. `forget` has those ask here again who
-    /// know tables without it.
+    /// The table of a target; `None` if the catalog has no such port. `forget` clears the name cache, so
+    /// that each use comes here again.
     pub(super) fn open(
         &self,
         identity: Identity,
@@ -105,12 +103,12 @@ impl CallersTables {
         }
         uses.looked = Some(now);
         let before = uses.by_target.len();
-        // Of services that are no more, and those that gave way where files ran out.
+        // Tables of deleted services, and tables that were closed for want of file descriptors.
         uses.by_target.retain(|target, _| self.tables.is_open(target));
         if uses.by_target.len() < before {
             return;
         }
-        // Those for labels are asked for here each time they are used.
+        // Tables for labels are not in the name cache, so that each use comes here.
         uses.by_target.retain(|target, of| {
             target.selector.is_empty() || of.last + UNUSED > now || !self.tables.close(target)
         });

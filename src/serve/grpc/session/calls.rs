@@ -1,4 +1,4 @@
-//! The calls of one message, as they came: one that can't be read fails by itself.
+//! Decodes the calls of one message one by one: one that can't be read fails alone.
 
 use bytes::Bytes;
 use prost::{
@@ -11,7 +11,7 @@ use crate::{
     serve::{Error, Violation, grpc::framing, limits},
 };
 
-/// A `SessionRequest`, whose calls are read one by one.
+/// An encoded `SessionRequest`.
 #[derive(Default)]
 pub(super) struct Calls {
     message: Bytes,
@@ -29,10 +29,10 @@ impl Calls {
         Self { message, read: 0, taken: 0 }
     }
 
-    /// The next one, as it was written; none: that was all.
+    /// The next call, still encoded; `None` after the last.
     ///
     /// # Errors
-    /// No more can be made of the message.
+    /// The rest of the message can't be read.
     pub(super) fn next(&mut self) -> Result<Option<EncodedCall<'_>>, Error> {
         let mut rest = &self.message[self.read..];
         while !rest.is_empty() {
@@ -59,18 +59,18 @@ impl Calls {
     }
 }
 
-/// One call, not read yet.
+/// One call, not decoded yet.
 pub(super) struct EncodedCall<'a> {
     call: &'a [u8],
-    /// There were as many as may be before it.
+    /// It is beyond the limit of calls in one message.
     over: bool,
 }
 
 impl EncodedCall<'_> {
-    /// Reads it.
+    /// Decodes the call.
     ///
     /// # Errors
-    /// What is wrong with it, under the number that it came with.
+    /// The id of the call, and what is wrong with it.
     pub(super) fn read(&self) -> Result<v1::SessionCall, (u64, Error)> {
         if self.over {
             let limit = limits::MAX_SESSION_CALLS;
@@ -82,17 +82,17 @@ impl EncodedCall<'_> {
     }
 }
 
-/// As much of a `SessionCall` as its answer needs.
+/// The part of a `SessionCall` that an error's answer needs.
 #[derive(Clone, PartialEq, prost::Message)]
 struct CallId {
     #[prost(uint64, tag = "1")]
     id: u64,
 }
 
-/// The number of a call that is not read otherwise; 0 where it comes after what can't be read.
+/// The id of a call that can't be read; 0 if the id comes after the mistake.
 fn number(mut call: &[u8]) -> u64 {
     let mut numbered = CallId::default();
-    // What was read before the mistake stays.
+    // Fields before the mistake are kept.
     numbered.merge(&mut call).ok();
     numbered.id
 }
@@ -119,7 +119,7 @@ mod tests {
             .prop_map(|(id, call)| v1::SessionCall { id, call })
     }
 
-    /// A message as it should be, but for some bytes that are others, are more or are missing.
+    /// A valid message with some bytes changed, inserted or removed.
     fn message() -> impl Strategy<Value = Vec<u8>> {
         let changes = vec((any::<Index>(), 0..3, any::<u8>()), 0..4);
         (vec(call(), 0..5), changes).prop_map(|(calls, changes)| {
@@ -137,7 +137,7 @@ mod tests {
         })
     }
 
-    /// All calls of a message, or none where one of them or what is between them can't be read.
+    /// All calls of a message; `None` if any part of it can't be read.
     fn read(message: &[u8]) -> Option<Vec<v1::SessionCall>> {
         let mut calls = Calls::of(Bytes::copy_from_slice(message));
         let mut all = Vec::new();

@@ -1,8 +1,8 @@
-//! Forms of proto3 JSON that hardly any caller sends: `null` for a field's default, and whole numbers
-//! as `1e1` or `1.0`, also within a string.
+//! Forms of proto3 JSON that are legal but rare: `null` for a field's default, and whole numbers
+//! written as `1e1` or `1.0`, also within a string.
 //!
-//! The generated readers refuse both. This wraps a reader of JSON so that they see what they know; it
-//! takes longer than reading, so only a message that was refused once is read by it.
+//! The generated deserializers refuse both. This wraps a JSON deserializer and translates these forms.
+//! It takes longer than plain reading, so that only a message that was refused once is read by it.
 
 use std::fmt;
 
@@ -11,24 +11,23 @@ use serde::de::{
     value::{MapDeserializer, SeqDeserializer},
 };
 
-/// From here on not every whole number is a double of its own (IEEE 754).
+/// The largest range of whole numbers that doubles represent exactly (IEEE 754).
 const EXACT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
 
-/// A reader of JSON that knows the rare forms.
+/// A deserializer that knows the rare forms.
 pub(super) struct RareForms<D> {
     inner: D,
-    /// It reads the value of a message's field, which may be `null`.
+    /// The value is a message's field, which may be `null`.
     field: bool,
 }
 
 impl<D> RareForms<D> {
-    /// For a message.
     pub(super) fn new(inner: D) -> Self {
         Self { inner, field: false }
     }
 }
 
-/// What the generated reader expects, by the method that it calls.
+/// The type that the generated deserializer expects, known by the method that it calls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
     /// A number, as itself or in a string; or a name of an enum.
@@ -51,7 +50,7 @@ macro_rules! expect {
 
 impl<'de, D: Deserializer<'de>> RareForms<D> {
     fn read<V: Visitor<'de>>(self, visitor: V, expected: Expected) -> Result<V::Value, D::Error> {
-        // JSON says by itself what stands there.
+        // JSON is self-describing.
         self.inner.deserialize_any(RareFormsVisitor { visitor, expected, field: self.field })
     }
 }
@@ -133,7 +132,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for RareForms<D> {
     }
 }
 
-/// A generated reader's visitor, which is shown what it knows.
+/// Wraps a visitor, and translates the rare forms for it.
 struct RareFormsVisitor<V> {
     visitor: V,
     expected: Expected,
@@ -142,14 +141,14 @@ struct RareFormsVisitor<V> {
 
 impl<V> RareFormsVisitor<V> {
     fn number(&self, text: &str) -> Option<i64> {
-        // Whatever is a plain number already is not touched: it may be beyond a double.
+        // A plain number stays as it is: it may be beyond a double.
         let rare = self.expected == Expected::Number && text.contains(['.', 'e', 'E']);
         let exact = rare && !text.contains(char::is_whitespace);
         whole(exact.then(|| serde_json::from_str(text).ok())??)
     }
 }
 
-/// The whole number that this is; none where it has a fraction, or is too large to tell.
+/// The whole number; `None` if it has a fraction or is beyond [`EXACT`].
 fn whole(number: f64) -> Option<i64> {
     #[expect(
         clippy::cast_possible_truncation,
@@ -244,7 +243,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for RareFormsVisitor<V> {
 /// The items of a list or the entries of an object.
 struct RareFormsAccess<A> {
     inner: A,
-    /// They are a message's fields: of a map or a list nothing may be `null`.
+    /// They are a message's fields. Entries of a map or a list may not be `null`.
     fields: bool,
 }
 
