@@ -1,5 +1,5 @@
-//! A listening socket that is passed by who started the agent (`$LISTEN_FDS`, systemd's socket
-//! activation): it outlives the agent, so that callers wait where they would be refused.
+//! A listening socket from the parent process (`$LISTEN_FDS`, systemd's socket activation). It outlives
+//! the agent, so that callers wait for the next agent instead of being refused.
 
 use std::{
     io,
@@ -9,16 +9,16 @@ use std::{
 
 use listenfd::ListenFd;
 
-/// Why what was passed can't be served.
+/// Why the passed socket can't be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
-    /// The agent serves one.
+    /// More than one was passed.
     #[error("{count} sockets were passed ($LISTEN_FDS): the agent serves one")]
     Several {
         /// How many.
         count: usize,
     },
-    /// Something else was passed.
+    /// Something else than a listening Unix socket was passed.
     #[error(
         "what was passed ($LISTEN_FDS) is no listening Unix stream socket with a path: write \
          ListenStream=/run/pointsman/agent.sock ({0})"
@@ -26,16 +26,16 @@ pub enum ActivationError {
     Unfit(io::Error),
 }
 
-/// A listening socket of who started the agent.
+/// A listening socket from the parent process.
 #[derive(Debug)]
 pub struct PassedSocket {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// The socket, not blocking.
+    /// The socket, non-blocking.
     pub listener: UnixListener,
 }
 
-/// What was passed, if anything. While there is one thread, since it clears the environment.
+/// The passed socket, if any. Call it while there is one thread, since it changes the environment.
 ///
 /// # Errors
 /// See [`ActivationError`].

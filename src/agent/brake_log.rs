@@ -1,4 +1,4 @@
-//! Tells where the brake takes hold, and where it ends: each service once, in a line of the log.
+//! Logs each service at which the brake takes hold, and again when it ends.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,10 +15,10 @@ use crate::{
     clock,
 };
 
-/// A source that empties many services does so within this time.
+/// A source that empties many services does it within this time.
 const COALESCE: Duration = Duration::from_millis(500);
 
-/// Tells it from now on, for ever. `braked`: services at which it takes hold.
+/// Never returns. `braked`: services at which the brake takes hold.
 pub(super) async fn run(catalog: Arc<Catalog>, mut braked: UnboundedReceiver<ServiceName>) {
     let mut changes = catalog.changes();
     let (mut log, mut budget) = (BrakeLog::default(), LineBudget::default());
@@ -49,19 +49,19 @@ pub(super) async fn run(catalog: Arc<Catalog>, mut braked: UnboundedReceiver<Ser
 /// Services at which the brake took hold.
 #[derive(Debug, Default)]
 struct BrakeLog {
-    /// Not told yet.
+    /// Not logged yet.
     new: BTreeSet<ServiceName>,
-    /// It may hold endpoints still; whether it was told of that service by itself.
+    /// Services whose endpoints the brake may still hold, and whether the service had its own line.
     held: HashMap<ServiceName, bool>,
-    /// Something is to be told once that may be.
+    /// Some lines wait until the budget allows them.
     waits: bool,
     /// The namespace that had the last turn.
     last: Arc<str>,
 }
 
 impl BrakeLog {
-    /// Tells of as many services one by one, and of the others as a number. `note`: what the brake
-    /// holds of a service, if anything. Returns how many lines that took.
+    /// Logs at most `most` services one by one, and the number of the others. `note`: what the brake holds
+    /// of a service, if anything. Returns the number of lines.
     fn write_lines(&mut self, most: usize, note: impl Fn(&ServiceName) -> Option<String>) -> usize {
         let over: Vec<ServiceName> =
             self.held.keys().filter(|name| note(name).is_none()).cloned().collect();

@@ -1,5 +1,5 @@
-//! Lines of the log that others cause, such as by an annotation: so many at a time, and nobody keeps
-//! what is said of another namespace from its turn.
+//! Limits log lines that others can cause, such as by an annotation. Namespaces take turns, so that none
+//! keeps the lines of another from the log.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -10,12 +10,12 @@ use std::{
 
 use crate::catalog::ServiceName;
 
-/// Lines within [`PERIOD`]: enough for what a person does by mistake, and no more than 173,000 a day of
-/// whoever means to fill the logs of all nodes.
+/// Lines within [`PERIOD`]: enough for a person's mistakes, and at most 173,000 a day from somebody who
+/// wants to fill the logs of all nodes.
 pub(super) const LINES: usize = 20;
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
-/// How many lines may be written now.
+/// Limits the number of lines.
 #[derive(Debug, Default)]
 pub(super) struct LineBudget {
     written: usize,
@@ -23,7 +23,7 @@ pub(super) struct LineBudget {
 }
 
 impl LineBudget {
-    /// How many, at this time.
+    /// How many lines may be written now.
     pub(super) fn left(&mut self, now: Duration) -> usize {
         if now.saturating_sub(self.since) >= PERIOD {
             *self = Self { written: 0, since: now };
@@ -31,23 +31,23 @@ impl LineBudget {
         LINES.saturating_sub(self.written)
     }
 
-    /// So many were written.
+    /// Spends so many lines.
     pub(super) fn wrote(&mut self, lines: usize) {
         self.written += lines;
     }
 
-    /// How long to wait until all of them may be written again.
+    /// The time until the budget is full again.
     pub(super) fn until_refill(&self, now: Duration) -> Duration {
         (self.since + PERIOD).saturating_sub(now)
     }
 }
 
-/// What waits for its turn, by namespace; of each the first comes first.
+/// Waiting items by namespace, in order.
 #[derive(Debug)]
 pub(super) struct FairQueue<T>(BTreeMap<Arc<str>, VecDeque<T>>);
 
 impl<T> FairQueue<T> {
-    /// Of what is in order already.
+    /// `waiting`: the items, in order.
     pub(super) fn new(waiting: impl IntoIterator<Item = (ServiceName, T)>) -> Self {
         let mut queue: BTreeMap<_, VecDeque<T>> = BTreeMap::new();
         for (name, waiting) in waiting {
@@ -56,8 +56,8 @@ impl<T> FairQueue<T> {
         Self(queue)
     }
 
-    /// At most so many, one of each namespace in turn. `last`: the namespace that had the last turn, to
-    /// go on after it.
+    /// Takes at most `most` items, one of each namespace in turn. `last`: the namespace that had the last
+    /// turn; the next turn is that of the namespace after it.
     pub(super) fn take(mut self, most: usize, last: &mut Arc<str>) -> Vec<T> {
         let mut taken = Vec::new();
         while taken.len() < most && !self.0.is_empty() {
@@ -91,7 +91,7 @@ mod tests {
         let all = ["a.x", "b.x", "c.x", "d.x", "a.y", "b.y", "a.z"];
         let taken = queue(&all).take(5, &mut last);
         assert_eq!(taken, ["a.x", "a.y", "a.z", "b.x", "b.y"]);
-        // Who was last is not first again.
+        // The namespace that was last is not first again.
         assert_eq!(queue(&all).take(2, &mut last), ["a.z", "a.x"]);
         assert_eq!(queue(&all).take(100, &mut last).len(), all.len());
         assert!(queue(&[]).take(100, &mut last).is_empty());

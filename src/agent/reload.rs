@@ -1,7 +1,6 @@
 //! SIGHUP: the configuration file and the sources are read again.
 //!
-//! Policies, access and what is logged change while it runs; where it listens and what it reads does
-//! not.
+//! Policies, access and the log filter change while the agent runs. Other options need a new start.
 
 use tracing::{error, info, warn};
 
@@ -12,11 +11,11 @@ use crate::{
     source::Status,
 };
 
-/// What it takes to read the configuration again.
+/// Reads the configuration again.
 pub struct Reload {
-    /// The options, as they would be if the agent started now.
+    /// Reads the options anew.
     pub read: Box<dyn Fn() -> Result<Options, String> + Send>,
-    /// What is logged.
+    /// The log filter.
     pub filter: logs::Filter,
 }
 
@@ -27,7 +26,7 @@ impl std::fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Reads all again. What is wrong changes nothing.
+    /// Reads everything again. A wrong configuration changes nothing.
     pub fn run<'a>(
         &self,
         now: &Options,

@@ -1,5 +1,5 @@
-//! An agent that has the socket: it serves until it is told to end or another agent takes over, and
-//! goes in good order.
+//! An agent that has the socket. It serves until SIGTERM or until another agent takes over, and then
+//! shuts down gracefully.
 
 use std::{
     io,
@@ -136,7 +136,7 @@ impl Serving {
         })
     }
 
-    /// Gives the claim back, unless another agent has it now.
+    /// Returns the lock, unless another agent has it now.
     pub(super) async fn serve(
         self,
         components: &Components,
@@ -158,7 +158,7 @@ impl Serving {
         if let Some(pods) = pods.clone() {
             tokio::spawn(async move { pods.follow().await });
         }
-        // Whoever connects as fast as it can, and is refused, keeps this thread busy.
+        // A caller that connects as fast as it can, and is refused, keeps this thread busy.
         lower_priority("accepting connections");
         let link = {
             let predecessor = Predecessor {
@@ -189,7 +189,7 @@ impl Serving {
         };
         listening.send_replace(false);
         let stays = components.options.stay && link.is_some();
-        // An agent that is started again while this one lingers needs the address.
+        // An agent that starts while this one lingers needs the address.
         let has_admin = link.as_ref().is_some_and(|link| link.has_admin);
         if !stays || has_admin {
             end_pages.send_replace(true);
@@ -198,7 +198,7 @@ impl Serving {
         let (socket_lock, mut terminated) = match link {
             None => {
                 systemd::stopping();
-                // Whoever connects from here on is refused, and may come back to the next agent.
+                // From here on the kernel refuses connections, so that callers retry at the next agent.
                 drop((listener, sockets));
                 pods.inspect(|pods| pods.end());
                 (Some(socket_lock), true)
@@ -230,7 +230,7 @@ impl Serving {
     }
 }
 
-/// Accepts on whichever socket is in place.
+/// Accepts on the current listener.
 async fn accept(connections: &Connections, mut listener: watch::Receiver<Arc<UnixListener>>) {
     loop {
         let current = listener.borrow_and_update().clone();
@@ -241,18 +241,18 @@ async fn accept(connections: &Connections, mut listener: watch::Receiver<Arc<Uni
     }
 }
 
-/// An agent whose socket another one has.
+/// An agent whose socket another agent has.
 struct HandedOver {
     link: SuccessorLink,
     sockets: (watch::Sender<Arc<UnixListener>>, Sockets),
     pods: Option<Arc<PodListeners>>,
-    /// What the agent before this one still tells; it is passed on.
+    /// The events from the agent before this one, which are passed on.
     predecessor_news: Option<PredecessorNews>,
 }
 
 impl HandedOver {
-    /// Sends those who are connected over to the link, and serves them until they go, or
-    /// until the agent is told to end. Whether it was.
+    /// Has the connections move to the successor, and serves them until they are closed or SIGTERM comes.
+    /// Returns whether SIGTERM came.
     async fn linger(self, connections: &Connections, agent: &Agent, signals: &mut Signals) -> bool {
         let Self { link, sockets, pods, predecessor_news } = self;
         info!(
@@ -266,7 +266,7 @@ impl HandedOver {
         let telling = tokio::spawn(link.send_updates());
         connections.drain(Drain::HandOver);
         let last = sockets.0.borrow().clone();
-        // They may have come before the other socket was there, and find this one's end otherwise.
+        // Callers may have looked the old socket up just before it was replaced.
         tokio::time::timeout(takeover::LAST_CALLERS, connections.accept(&last)).await.ok();
         drop((last, sockets));
         pods.inspect(|pods| pods.end());
@@ -306,7 +306,7 @@ fn shown(sources: &[(Spec, Status)]) -> Vec<Arc<dyn admin::Source>> {
     sources.iter().map(shown).collect()
 }
 
-/// The admin address, as the agent before hands it on.
+/// The admin listener from the other agent, or a new one.
 fn inherited(
     address: SocketAddr,
     successor: Option<&mut Successor>,
@@ -314,12 +314,12 @@ fn inherited(
     let handed = successor.and_then(|successor| successor.admin.take());
     match handed.filter(|admin| admin.local_addr().is_ok_and(|its| its == address)) {
         Some(admin) => Ok(admin),
-        // Whoever had it may be gone by now.
+        // The other agent may have ended by now.
         None => admin::bind(address).map_err(|reason| StartError::Admin { address, reason }),
     }
 }
 
-/// Says when every source has answered; what is wrong with one it says itself.
+/// Notifies systemd when every source has answered. A source logs its own problems.
 async fn tell_when_ready(catalog: Arc<Catalog>, mut listening: watch::Receiver<bool>) {
     // The sender lives in the catalog, so that waiting can't fail.
     if catalog.changes().wait_for(|_| catalog.synced()).await.is_ok() {

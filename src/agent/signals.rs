@@ -1,11 +1,11 @@
-//! What a person or a service manager tells by signals.
+//! SIGTERM, SIGINT and SIGHUP.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-/// What was told.
+/// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignalAction {
     /// SIGTERM or SIGINT.
@@ -14,7 +14,7 @@ pub enum SignalAction {
     Reload,
 }
 
-/// The signals that mean something.
+/// The signals that the agent handles.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -23,7 +23,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From here on they are told, and no longer end the process by themselves.
+    /// Installs the handlers: from here on the signals no longer end the process by themselves.
     ///
     /// # Errors
     /// The system's.
@@ -35,7 +35,7 @@ impl Signals {
         })
     }
 
-    /// The next of them.
+    /// Waits for the next signal.
     pub async fn next(&mut self) -> SignalAction {
         let (action, name) = tokio::select! {
             _ = self.terminate.recv() => (SignalAction::Terminate, "SIGTERM"),
@@ -46,12 +46,12 @@ impl Signals {
         action
     }
 
-    /// The next that says to end.
+    /// Waits for SIGTERM or SIGINT.
     pub async fn terminated(&mut self) {
         while self.next().await != SignalAction::Terminate {}
     }
 
-    /// Told to end twice, of which `told` may have been the first, the process ends where it stands.
+    /// Ends the process at once at the second SIGTERM or SIGINT. `first_received`: the first has come.
     pub fn exit_on_second(mut self, first_received: bool) {
         tokio::spawn(async move {
             if !first_received {

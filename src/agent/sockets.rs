@@ -1,5 +1,4 @@
-//! The agent's two sockets, in place: the one that is served, and the one by which another agent
-//! takes over.
+//! Keeps the agent's two sockets in place: the one that it serves, and the take-over socket.
 
 use std::{os::unix::net::UnixListener as StdUnixListener, sync::Mutex};
 
@@ -11,12 +10,12 @@ use crate::socket::{
     lock::SocketLock,
 };
 
-/// How they are made, and which files they are.
+/// The sockets' permissions, and the files that they are.
 #[derive(Debug)]
 pub(super) struct Sockets {
     mode: u32,
     group: Option<u32>,
-    /// The socket of who started the agent: it is served as it is, and handed on as it is.
+    /// The socket that was passed to the agent. It is served and handed over as it is.
     pub(super) passed: Option<StdUnixListener>,
     /// The socket, and the takeover_socket.
     files: Mutex<[Option<Inode>; 2]>,
@@ -27,7 +26,7 @@ impl Sockets {
         Self { mode, group, passed, files: Mutex::default() }
     }
 
-    /// Puts both in place, where they are not; gives those that had to be.
+    /// Makes each socket that is not in place, and returns those.
     pub(super) fn put_back(
         &self,
         socket_lock: &SocketLock,
@@ -52,11 +51,10 @@ impl Sockets {
         Ok((socket, takeover_socket))
     }
 
-    /// The socket that was passed.
     pub(super) fn passed(&self) -> Result<Option<UnixListener>, StartError> {
         let Some(passed) = &self.passed else { return Ok(None) };
         let same = passed.try_clone().map_err(system("the socket"))?;
-        // Whoever passed it may have had other ideas.
+        // The parent process may have made it blocking.
         same.set_nonblocking(true).map_err(system("the socket"))?;
         of_tokio(same).map(Some)
     }

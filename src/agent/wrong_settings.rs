@@ -1,5 +1,4 @@
-//! Tells each wrong setting of a service once: as a line of the log, and where it is asked for as an
-//! Event on the Service.
+//! Logs each wrong setting of a service once. With `--events` it also writes an Event on the Service.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,11 +17,11 @@ use crate::{
     source::kubernetes::events::Events,
 };
 
-/// What changes within this time is looked at together: a file with a hundred wrong entries, or the
-/// first list of a cluster.
+/// Changes within this time are handled together: a file with a hundred wrong entries, or the first list
+/// of a cluster.
 const COALESCE: Duration = Duration::from_millis(500);
 
-/// Tells them from now on, for ever.
+/// Never returns.
 pub(super) async fn run(catalog: Arc<Catalog>, tables: Tables, events: Option<Events>) {
     let changed: Arc<Mutex<HashSet<ServiceName>>> = Arc::default();
     let (seen, mut changes) = (changed.clone(), catalog.changes());
@@ -30,7 +29,7 @@ pub(super) async fn run(catalog: Arc<Catalog>, tables: Tables, events: Option<Ev
         seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
     }));
     let mut configured = tables.configured();
-    // Those of the agent before were there already.
+    // The policies were set before this task started.
     configured.mark_changed();
     let (mut log, mut budget, mut waiting) = (ProblemLog::default(), LineBudget::default(), 0);
     loop {
@@ -50,7 +49,7 @@ pub(super) async fn run(catalog: Arc<Catalog>, tables: Tables, events: Option<Ev
         for service in names.iter().filter_map(|name| catalog.get(name)) {
             log.update(&service.name, &problems(&policies, &service));
         }
-        // A source may have one of which it says nothing for now.
+        // An on-demand source may have a service that is not loaded now.
         log.retain(|name| catalog.get(name).is_some() || catalog.source_of(name).is_some());
         let left = budget.left(clock::now());
         if left == 0 {
@@ -82,38 +81,37 @@ pub(super) async fn run(catalog: Arc<Catalog>, tables: Tables, events: Option<Ev
     }
 }
 
-/// Services of which something is wrong, or was.
+/// The wrong settings of services, and which of them are logged.
 #[derive(Default)]
 struct ProblemLog {
     services: HashMap<ServiceName, ServiceProblems>,
     /// The namespace that had the last turn.
     last: Arc<str>,
-    /// Services seen so far.
+    /// The number of services so far.
     seen: u64,
 }
 
-/// What is wrong with one of them.
 #[derive(Default)]
 struct ServiceProblems {
     wrong: Vec<Problem>,
-    /// Nothing is, which is still to be told.
+    /// All settings are right again, which is not logged yet.
     mended: bool,
-    /// Lines told of it.
+    /// Lines that were logged of it.
     logged: usize,
-    /// Who comes later waits longer, or who turns wrong and right without end would always be first.
+    /// The order in which services became wrong. Without it a service that turns wrong and right without
+    /// end would always come first.
     since: u64,
 }
 
 struct Problem {
     text: String,
-    /// By which it is known again.
+    /// Identifies the problem after a change of the text, such as its line.
     key: String,
-    /// How many settings it speaks of.
+    /// The number of settings that it is about.
     settings: usize,
     logged: bool,
 }
 
-/// A line that is due.
 #[derive(Debug, PartialEq)]
 enum Line {
     Wrong(String),
@@ -121,7 +119,7 @@ enum Line {
 }
 
 impl ProblemLog {
-    /// What is wrong with a service now.
+    /// Updates the problems of a service.
     fn update(&mut self, name: &ServiceName, problems: &Problems) {
         if problems.count() == 0 && !self.services.contains_key(name) {
             return;
@@ -139,7 +137,7 @@ impl ProblemLog {
             settings: 1,
             logged: logged(&problem.anywhere),
         });
-        // However many it is by now.
+        // One line for all others, whatever their number.
         let others = problems.others().map(|text| Problem {
             text,
             key: String::new(),
@@ -153,12 +151,13 @@ impl ProblemLog {
         }
     }
 
-    /// Forgets services that are no more: they are not mended.
+    /// Forgets services that are gone: no line says that they are mended.
     fn retain(&mut self, known: impl Fn(&ServiceName) -> bool) {
         self.services.retain(|name, _| known(name));
     }
 
-    /// The lines whose turn it is, which count as told: each service's first comes before any second.
+    /// Takes the next lines, which then count as logged. Each service's first line comes before any second
+    /// one.
     fn next_lines(&mut self, most: usize) -> Vec<(ServiceName, Line)> {
         let mut waiting: Vec<_> = self
             .services
@@ -191,12 +190,11 @@ impl ProblemLog {
         Some(Line::Wrong(wrong.text.clone()))
     }
 
-    /// Something is not told yet.
     fn has_waiting(&self) -> bool {
         self.services.values().any(|of| of.mended || of.wrong.iter().any(|wrong| !wrong.logged))
     }
 
-    /// Wrong settings that are not told yet.
+    /// The number of wrong settings that are not logged yet.
     fn waiting(&self) -> usize {
         let wrong = self.services.values().flat_map(|of| &of.wrong);
         wrong.filter(|wrong| !wrong.logged).map(|wrong| wrong.settings).sum()

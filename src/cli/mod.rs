@@ -6,6 +6,9 @@
 //! - [`exit`]: what failed, as a message and an exit code
 //! - [`output`], [`table`], [`format`]: terminals and pipes, columns, numbers that people read
 
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};

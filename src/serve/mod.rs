@@ -15,6 +15,9 @@
 //! - [`metrics`]: the metrics of an agent for Prometheus
 //! - [`admin`]: the pages for Kubernetes, Prometheus and people
 
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
+
 pub mod admin;
 pub mod calls;
 pub mod connection;

@@ -1,9 +1,9 @@
-//! The listening socket: complete before anyone can see it.
+//! Makes the listening socket. It is complete before any caller can see it.
 //!
-//! It is bound under a temporary name, given its mode and group, told to listen, and only then
-//! renamed into place. Until it listens a connection is refused, whatever its mode is, so nobody
-//! gets in early; and whoever looks for the socket finds the old one or the finished new one.
-//! It is never unlinked: by the time an agent ends, the name may be its successor's.
+//! The socket is bound under a temporary name, gets its mode and group, listens, and is then renamed
+//! into place. Until it listens, the kernel refuses connections, so that no caller gets in early. A
+//! caller finds either the old socket or the complete new one. The socket is never unlinked: when an
+//! agent ends, the name may already be its successor's.
 
 use std::{
     fs::{self, Permissions},
@@ -28,16 +28,16 @@ use super::{
     lock::{SocketError, SocketLock, beside, folder, folder_error},
 };
 
-/// Everyone on the node may ask by default: who may reach the folder may connect.
+/// By default every user that can enter the folder may connect.
 pub const DEFAULT_MODE: u32 = 0o666;
 
-/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+/// Connections that may wait to be accepted. The kernel lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// The mode of a socket for the agent's own user alone.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Binds the claimed socket with this mode and group.
+/// Binds the locked socket with this mode and group.
 ///
 /// # Errors
 /// See [`SocketError`].
@@ -49,7 +49,7 @@ pub fn bind(
     bind_to(socket_lock.address().path(), mode, group)
 }
 
-/// Binds a pod's socket in its own folder, which nobody but that pod sees: any user of it may connect.
+/// Binds a pod's socket in the pod's own folder. Any user of the pod may connect; no other pod sees it.
 ///
 /// # Errors
 /// See [`SocketError`].
@@ -57,7 +57,7 @@ pub fn bind_for_pod(socket: &Path) -> Result<UnixListener, SocketError> {
     bind_to(socket, DEFAULT_MODE, None)
 }
 
-/// Binds the socket beside the claimed one by which a successor asks for it.
+/// Binds the take-over socket, on which a successor asks for the locked socket.
 ///
 /// # Errors
 /// See [`SocketError`].
@@ -65,8 +65,8 @@ pub fn bind_takeover(socket_lock: &SocketLock) -> Result<UnixListener, SocketErr
     bind_to(&takeover_path(socket_lock.address().path()), OWNER_ONLY, None)
 }
 
-/// The socket by which a successor asks for this one. Of a hidden name where the plain one would
-/// be too long for a socket: of a sum that every version makes alike.
+/// The path of the take-over socket. If the plain name is too long for a socket, it is a hidden name with
+/// a hash that is the same in every version.
 #[must_use]
 pub fn takeover_path(socket: &Path) -> PathBuf {
     let plain = beside(socket, ".takeover");
@@ -77,7 +77,7 @@ pub fn takeover_path(socket: &Path) -> PathBuf {
     folder(socket).join(format!(".{sum:016x}.takeover"))
 }
 
-/// Connects to a socket, even where its path is longer than a socket's may be.
+/// Connects to a socket, even if its path is longer than a socket address may be.
 ///
 /// # Errors
 /// The system's.
@@ -92,13 +92,13 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
     Ok(UnixStream::from(fd))
 }
 
-/// Whether the path leads to this listener, and not to one that was renamed over it.
+/// Whether the path still leads to this socket, and not to one that was renamed over it.
 #[must_use]
 pub fn is_at(path: &Path, bound: &Inode) -> bool {
     Inode::of(path).is_ok_and(|found| found == *bound)
 }
 
-/// Which file a path leads to.
+/// The identity of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inode(u64, u64);
 
@@ -114,7 +114,7 @@ impl Inode {
 
 fn bind_to(socket: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, SocketError> {
     let temporary = temporary(socket);
-    // Left by an agent that died between bind and rename: the claim makes it ours.
+    // An agent that died between bind and rename left it. The lock makes it ours.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(SocketError::Io { doing: "removing", path: temporary, reason: error });
@@ -130,7 +130,7 @@ fn bind_to(socket: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener,
     Ok(listener)
 }
 
-/// A hidden name in the socket's folder, of its own for each socket and never longer than others.
+/// A hidden name in the socket's folder. It is unique for each socket, and has a fixed length.
 fn temporary(socket: &Path) -> PathBuf {
     let mut name = DefaultHasher::new();
     socket.file_name().hash(&mut name);
@@ -168,8 +168,7 @@ fn prepare(
     Ok(UnixListener::from(fd))
 }
 
-/// Does something with the address of a path, even where that is too long while the socket's own
-/// is not.
+/// Calls `what` with the address of a path. A path that is too long is reached through /proc/self/fd.
 fn with_address(
     path: &Path,
     what: impl FnOnce(&SocketAddrUnix) -> io::Result<()>,

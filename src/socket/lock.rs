@@ -1,8 +1,8 @@
-//! The right to a socket's path: one agent at a time, and never over something else's file.
+//! The lock on a socket's path: one agent at a time has it, and no file of another kind is replaced.
 //!
-//! A lock file beside the socket tells a live agent from the socket that a dead one left: the
-//! kernel drops the lock with its process, however that ends. The lock file is never removed:
-//! two agents would otherwise hold locks on two files of one name.
+//! A lock file beside the socket shows whether the agent of an existing socket still lives: the kernel
+//! drops the lock with its process, however that ends. The lock file is never removed. Otherwise two
+//! agents could hold locks on two files of the same name.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -18,7 +18,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use super::address::SocketAddress;
 
-/// Why the socket can't be had.
+/// Why an agent can't have the socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// Another agent serves it.
@@ -26,10 +26,10 @@ pub enum SocketError {
     Live {
         /// The socket.
         socket: PathBuf,
-        /// The agent's process, as far as it has said.
+        /// The agent's process, if the lock file has it.
         pid: String,
     },
-    /// Some other program listens there.
+    /// Another program listens there.
     #[error("{socket} is served by another program, pid {pid}")]
     Foreign {
         /// The socket.
@@ -37,7 +37,7 @@ pub enum SocketError {
         /// Its process.
         pid: i32,
     },
-    /// Something that is no socket has the name.
+    /// The path is something else than a socket.
     #[error("{socket} is {what}, not a socket: move it away or choose another path")]
     Occupied {
         /// The path.
@@ -57,14 +57,14 @@ pub enum SocketError {
         /// The path.
         folder: PathBuf,
     },
-    /// No file can be made there.
+    /// The folder is not writable.
     #[error("folder {folder} of the socket is not writable for uid {uid}: {reason}")]
     NotWritable {
         /// The folder.
         folder: PathBuf,
-        /// Who tried.
+        /// The user of this process.
         uid: u32,
-        /// As the kernel says.
+        /// The kernel's error.
         reason: io::Error,
     },
     /// Anything else.
@@ -72,31 +72,29 @@ pub enum SocketError {
     Io {
         /// What was tried.
         doing: &'static str,
-        /// With which file.
+        /// The file.
         path: PathBuf,
-        /// As the kernel says.
+        /// The kernel's error.
         reason: io::Error,
     },
 }
 
-/// The right to a socket's path, for as long as it lives.
+/// Holds a socket's path until it is dropped.
 #[derive(Debug)]
 pub struct SocketLock {
     address: SocketAddress,
-    /// Once this and all that were handed on are closed, the lock is free.
+    /// The lock is free when this descriptor and its copies in other agents are closed.
     file: File,
 }
 
 impl SocketLock {
-    /// Takes the path, or says who or what has it.
-    ///
     /// # Errors
     /// See [`SocketError`].
     pub fn acquire(address: &SocketAddress) -> Result<Self, SocketError> {
         Self::acquire_with(address, false)
     }
 
-    /// As [`Self::acquire`]; `listening`: whoever listens there does so on this agent's behalf.
+    /// As [`Self::acquire`]. `listening`: a process that listens there does so for this agent.
     ///
     /// # Errors
     /// See [`SocketError`].
@@ -114,7 +112,7 @@ impl SocketLock {
                 return Err(SocketError::Io { doing: "locking", path: lock_path, reason });
             }
         }
-        // The lock says that no agent serves it; another program still may.
+        // The lock proves that no agent serves it, but another program may.
         if is_socket
             && !listening
             && let Some(pid) = listener(socket)
@@ -126,16 +124,16 @@ impl SocketLock {
         Ok(acquired)
     }
 
-    /// The right that another agent handed on, with its lock.
+    /// The lock that another agent handed over.
     #[must_use]
     pub fn inherited(address: &SocketAddress, lock: OwnedFd) -> Self {
         Self { address: address.clone(), file: lock.into() }
     }
 
-    /// Writes down whose it is.
+    /// Writes this process's pid to the lock file.
     ///
     /// # Errors
-    /// When the lock's file can't be written.
+    /// The file can't be written.
     pub fn write_pid(&self) -> Result<(), SocketError> {
         let pid = format!("{}\n", std::process::id());
         self.file.set_len(0).and_then(|()| self.file.write_all_at(pid.as_bytes(), 0)).map_err(
@@ -146,20 +144,20 @@ impl SocketLock {
         )
     }
 
-    /// The lock, to be handed on: it stays taken as long as either of the two agents lives.
+    /// The descriptor to hand over. The lock stays taken as long as either agent has it open.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// The socket it is for.
+    /// The socket's address.
     #[must_use]
     pub fn address(&self) -> &SocketAddress {
         &self.address
     }
 }
 
-/// Whether a socket is there, or nothing; anything else is not ours to replace.
+/// Whether a socket is there. Fails for anything else that is there.
 fn existing_socket(socket: &Path) -> Result<bool, SocketError> {
     let what = match std::fs::symlink_metadata(socket).map(|metadata| metadata.file_type()) {
         Ok(kind) if kind.is_socket() => return Ok(true),
@@ -179,7 +177,7 @@ fn open_lock(socket: &Path, path: &Path) -> Result<File, SocketError> {
         .write(true)
         .create(true)
         .truncate(false)
-        // Whoever can open it could lock every agent out.
+        // Any user that can open the file could lock agents out.
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
@@ -189,7 +187,7 @@ fn open_lock(socket: &Path, path: &Path) -> Result<File, SocketError> {
         })
 }
 
-/// What about the socket's folder made `reason` happen.
+/// The problem of the socket's folder that explains `reason`.
 pub(super) fn folder_error(socket: &Path, reason: io::Error) -> SocketError {
     let folder = folder(socket).to_owned();
     match std::fs::metadata(&folder) {
@@ -222,7 +220,7 @@ pub(super) fn beside(socket: &Path, after: &str) -> PathBuf {
 
 fn holder(lock: &mut File) -> String {
     let mut text = String::new();
-    // Whoever holds the lock may not have written its pid yet.
+    // The other agent may not have written its pid yet.
     match lock.read_to_string(&mut text) {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
         _ => "unknown".to_owned(),

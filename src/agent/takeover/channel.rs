@@ -1,4 +1,4 @@
-//! The messages of a take-over, with the descriptors that go with them.
+//! Sends and receives the messages of a take-over, with their descriptors.
 
 use std::{
     io,
@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use super::message::{Frame, Payload};
 use crate::socket::descriptors;
 
-/// Bytes in one message: far above a thousand leases, or every endpoint of a node put aside.
+/// The most bytes of a message: far more than a thousand leases, or all ejected endpoints of a node.
 const MOST_BYTES: u32 = 64 << 20;
 
 /// A connection between two agents.
@@ -32,7 +32,10 @@ impl Channel {
         descriptors::send(&mut self.0, &body, descriptors).await
     }
 
-    /// The next message; an error once the other end is gone.
+    /// The next message.
+    ///
+    /// # Errors
+    /// The other agent is gone.
     pub(super) async fn receive(&mut self) -> io::Result<(Payload, Vec<OwnedFd>)> {
         let (body, descriptors) = descriptors::receive(&mut self.0, MOST_BYTES).await?;
         let payload = Frame::decode(&*body).map_err(io::Error::other)?.payload;

@@ -1,4 +1,4 @@
-//! The old agent's side.
+//! The old agent's side of a take-over.
 
 use std::{
     io,
@@ -30,7 +30,7 @@ use crate::{
 /// Leases in one message.
 const LEASES_PER_MESSAGE: usize = 1000;
 
-/// What it takes to hand over.
+/// Hands the socket over to another agent.
 pub(in crate::agent) struct Predecessor<'a> {
     pub(in crate::agent) socket_lock: &'a SocketLock,
     pub(in crate::agent) sockets: &'a Sockets,
@@ -39,13 +39,13 @@ pub(in crate::agent) struct Predecessor<'a> {
     pub(in crate::agent) keeper: Option<&'a Keeper>,
     pub(in crate::agent) origins: &'a Origins,
     pub(in crate::agent) agent: &'a Arc<serve::Agent>,
-    /// The socket in use; another one is put here if it has to be replaced.
+    /// The current listener. A new one is put here if the socket has to be replaced.
     pub(in crate::agent) listener: &'a watch::Sender<Arc<UnixListener>>,
 }
 
-/// Who serves from now on, and is to hear what becomes of the leases here.
+/// The connection to the agent that serves from now on.
 pub(in crate::agent) struct SuccessorLink {
-    /// Its process, as the kernel says; none where it is in a container that this one can't see.
+    /// Its pid from the kernel; `None` if it is in another pid namespace.
     pub(in crate::agent) pid: Option<u32>,
     /// Its admin pages are at the same address.
     pub(in crate::agent) has_admin: bool,
@@ -54,7 +54,7 @@ pub(in crate::agent) struct SuccessorLink {
 }
 
 impl Predecessor<'_> {
-    /// Done when another agent serves.
+    /// Completes when another agent serves.
     pub(in crate::agent) async fn run(&self, mut takeover_socket: UnixListener) -> SuccessorLink {
         loop {
             let stream = match takeover_socket.accept().await {
@@ -87,7 +87,7 @@ impl Predecessor<'_> {
         }
     }
 
-    /// Says also whether the other agent's admin pages are at this one's address.
+    /// Returns also whether the other agent's admin pages have this one's address.
     async fn hand_over(&self, channel: &mut Channel) -> io::Result<(bool, Handoff)> {
         let hello = timeout(ANSWER_LIMIT, channel.receive()).await??;
         let (Payload::Hello(hello), _) = hello else {
@@ -105,7 +105,7 @@ impl Predecessor<'_> {
         info!(pid = hello.pid, "handing over to another agent");
         let has_admin = hello.admin == self.admin.local_addr()?.to_string();
         if let Some(keeper) = self.keeper {
-            // It may be writing just now.
+            // Blocks while the keeper writes.
             let keeper = keeper.clone();
             tokio::task::spawn_blocking(move || keeper.stand_back()).await?;
         }
@@ -126,17 +126,17 @@ impl Predecessor<'_> {
             last = open.is_empty();
             let leases = open.iter().map(Lease::write).collect();
             channel.send(Payload::Leases(Leases { leases, last })).await?;
-            // Whoever connects meanwhile is accepted by this same task.
+            // This task also accepts connections.
             tokio::task::yield_now().await;
         }
-        // However long that takes: as long as it lives it has the lock as well.
+        // No timeout: as long as the other agent lives, it has the lock, too.
         match channel.receive().await? {
             (Payload::Serving(_), _) => Ok((has_admin, handoff)),
             (other, _) => Err(io::Error::other(format!("it said {other:?}"))),
         }
     }
 
-    /// Back to what it was. A new door, where the old one was replaced.
+    /// Resumes after a failed take-over. Returns a new take-over socket if the old one was replaced.
     fn resume(&self) -> Option<UnixListener> {
         if let Some(keeper) = self.keeper {
             keeper.carry_on();
@@ -160,7 +160,10 @@ impl Predecessor<'_> {
     }
 }
 
-/// Whether it is this agent's own user, or root; gives its pid.
+/// The peer's pid.
+///
+/// # Errors
+/// The peer is neither this agent's own user nor root.
 fn allowed_peer(stream: &UnixStream) -> io::Result<Option<u32>> {
     let peer = stream.peer_cred()?;
     let own = rustix::process::geteuid().as_raw();
@@ -168,12 +171,12 @@ fn allowed_peer(stream: &UnixStream) -> io::Result<Option<u32>> {
         let uid = peer.uid();
         return Err(io::Error::other(format!("uid {uid} asked, and this agent is uid {own}")));
     }
-    // 0: of another pid namespace.
+    // 0: another pid namespace.
     Ok(peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0))
 }
 
 impl SuccessorLink {
-    /// Tells what becomes of leases here, until the successor is gone.
+    /// Sends events of the leases here until the successor is gone.
     pub(in crate::agent) async fn send_updates(mut self) {
         while let Some(news) = self.leases.news(LEASES_PER_MESSAGE).await {
             let updates = Updates { news: news.iter().map(Update::write).collect() };

@@ -1,4 +1,4 @@
-//! The new agent's side.
+//! The new agent's side of a take-over.
 
 use std::{
     io,
@@ -27,26 +27,26 @@ use crate::{
     state::Origins,
 };
 
-/// How often to look whether it has ended.
+/// How often to try the lock of an agent that is about to end.
 const ENDING_POLL: Duration = Duration::from_millis(20);
 
-/// Done when the agent before has said all.
+/// Completes after the last event from the agent before.
 pub(in crate::agent) type PredecessorNews = tokio::task::JoinHandle<()>;
 
-/// What an agent has from the one before it.
+/// A new agent, with what it got from the one before it.
 pub(in crate::agent) struct Successor {
-    /// Its pid.
+    /// The pid of the agent before.
     pub(in crate::agent) from: String,
-    /// Its admin pages' listener.
+    /// The listener of its admin pages.
     pub(in crate::agent) admin: Option<TcpListener>,
-    /// Its socket, where that had been passed to it.
+    /// Its socket, if that had been passed to it.
     pub(in crate::agent) socket: Option<UnixListener>,
     channel: Channel,
 }
 
-/// Takes the socket over from the live agent `pid`; at the end both have the claim to it, and the
-/// one before serves until [`Successor::report_serving`]. None beside the claim: it has ended by itself.
-/// `admin`: where this agent's pages are to be.
+/// Takes the socket over from the live agent `pid`. In the end both agents have the lock, and the other
+/// one serves until [`Successor::report_serving`]. Without a [`Successor`] the other agent has ended by
+/// itself. `admin`: the address of this agent's pages.
 pub(in crate::agent) async fn take(
     address: &SocketAddress,
     admin: SocketAddr,
@@ -98,7 +98,7 @@ pub(in crate::agent) async fn take(
     }
 }
 
-/// The claim of an agent that hears nobody, since it is about to end or just has.
+/// Waits for the lock of an agent that does not answer, since it is about to end or has just ended.
 async fn acquire_once_ended(address: &SocketAddress) -> Result<SocketLock, SocketError> {
     let taken = async {
         loop {
@@ -115,7 +115,7 @@ async fn acquire_once_ended(address: &SocketAddress) -> Result<SocketLock, Socke
     socket_lock.inspect(|_| info!("the agent before this one has ended meanwhile"))
 }
 
-/// Waits for the sources: whoever took over without them would know less than the one before.
+/// Waits for the sources: without them this agent would know less than the one before.
 async fn wait_for_sources(catalog: &Catalog, pid: &str) -> Result<(), TakeoverError> {
     if catalog.wait_synced(SOURCES_LIMIT).await {
         return Ok(());
@@ -125,7 +125,7 @@ async fn wait_for_sources(catalog: &Catalog, pid: &str) -> Result<(), TakeoverEr
 }
 
 enum AskError {
-    /// It answered, and that is no.
+    /// The other agent refused, or its answer was invalid.
     Refused(TakeoverError),
     /// The connection ended.
     Disconnected(io::Error),
@@ -170,7 +170,7 @@ async fn ask(
             return Err(bad_message("no leases".to_owned()));
         };
         let handed: Vec<_> = leases.leases.iter().filter_map(Lease::read).collect();
-        // Once, however many leases there are: the agent before has other things to do.
+        // Once for all leases, since the other agent waits meanwhile.
         if waiting {
             let services = handed.iter().map(|lease| lease.target.service.clone());
             waiting = agent.expect(services).await;
@@ -197,7 +197,7 @@ async fn ask(
 }
 
 impl Successor {
-    /// Says that this agent serves; from then on it hears what becomes of the leases there.
+    /// Reports that this agent serves, and from then on applies the events of the leases there.
     pub(in crate::agent) async fn report_serving(
         mut self,
         agent: Arc<serve::Agent>,

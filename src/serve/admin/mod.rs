@@ -1,8 +1,8 @@
 //! The pages for Kubernetes, Prometheus and people, on an address of their own.
 //!
-//! They run on a thread and a runtime of their own: neither a slow scraper nor a large answer can
-//! hold a pick up, and they still answer when the rest is busy. `connections`: who may be connected, and
-//! for how long.
+//! They have their own thread and runtime. So neither a slow scraper nor a large answer delays a pick,
+//! and the pages answer while the other threads are busy. `connections` limits their connections,
+//! `state` has what they show, and `page` writes the page for people.
 
 use std::{
     io,
@@ -22,11 +22,11 @@ mod state;
 
 pub use state::{AdminState, Source};
 
-/// What OpenMetrics text is called; Prometheus reads it as it is.
+/// The content type of OpenMetrics text, which Prometheus reads.
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// The thread that serves the pages; ends when `ending` says so.
+/// Starts the thread that serves the pages until `ending` is true.
 ///
 /// # Errors
 /// When the thread or its runtime can't be started.
@@ -46,10 +46,8 @@ pub fn spawn(
     })
 }
 
-/// Takes the address.
-///
 /// # Errors
-/// When it is taken or not this machine's.
+/// The address is in use, or not this machine's.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
@@ -68,13 +66,13 @@ async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::select! {
         () = connections::serve(listener, routes) => {}
-        // The pages have nothing to finish: whoever asks meanwhile asks again.
+        // A page that is cut off can be asked for again.
         _ = ending.wait_for(|&ending| ending) => {}
     }
     Ok(())
 }
 
-/// The process answers, which is all that a restart could mend.
+/// Always ok: that the process answers is all that a restart could mend.
 async fn livez() -> &'static str {
     "ok\n"
 }

@@ -1,4 +1,4 @@
-//! The front page: what this agent was told, what it knows, who holds what of it, how it publishes.
+//! The front page: the agent's settings, sources, callers and publishing.
 
 use std::{fmt::Debug, sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     serve::Agent,
 };
 
-/// Holders that are listed, and wrong settings.
+/// The most callers, and the most wrong settings, that are listed.
 const LISTED: usize = 20;
 
 const HEAD: &str = "<!doctype html><meta charset=utf-8><title>pointsman</title><style>\
@@ -101,7 +101,7 @@ fn holders(pods: &Pods, quota: &Quota<Identity>) -> impl Iterator<Item = [String
     listed(quota, |who| pods.named(who).to_string())
 }
 
-/// Services that a source follows for callers, and for the agent: those that served before it.
+/// Services that on-demand sources follow, by caller. Those of the agent were in use before its start.
 fn followed(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
     let named = |who: Option<Identity>| match who {
         Some(who) => agent.pods().named(who).to_string(),

@@ -1,4 +1,4 @@
-//! All metrics, as Prometheus reads them.
+//! Collects all metrics for a scrape.
 
 use std::{
     collections::BTreeMap,
@@ -35,26 +35,26 @@ use crate::{
     },
 };
 
-/// Services told one by one, those picked from first; the others are told as [`OTHERS`], so that
-/// a cluster of 20,000 services does not become 200,000 time series on each node.
+/// Services with their own series, those picked from first. The others are summed as [`OTHERS`], so that
+/// a cluster of 20,000 services does not have 200,000 time series on each node.
 const LISTED_SERVICES: usize = 1000;
 
-/// Callers told one by one: those that let most leases run out.
+/// Callers with their own series: those with the most expired leases.
 const LISTED_CALLERS: usize = 20;
-/// Callers told one by one that can't use what others can.
+/// Pairs of service and caller with their own series, for callers that fail where others don't.
 const LISTED_AVOIDING: usize = 100;
 
-/// No service can have this name.
+/// The label for all others: no service can have this name.
 const OTHERS: &str = "_other";
 
-/// Which series a scrape has beside those that are always there.
+/// The optional series of a scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Series {
-    /// One of each kind for each endpoint.
+    /// The series of single endpoints.
     pub endpoints: bool,
 }
 
-/// Everything that can be told of an agent, as text.
+/// All metrics of an agent, as text.
 #[must_use]
 pub fn scrape(agent: &Arc<Agent>, tables: &Tables, series: Series) -> String {
     let mut registry = Registry::with_prefix("pointsman");
@@ -63,7 +63,7 @@ pub fn scrape(agent: &Arc<Agent>, tables: &Tables, series: Series) -> String {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => text,
-        // Writing to a string fails only where a collector says so, and this one doesn't.
+        // Can't fail: neither writing to a string nor this collector does.
         Err(fmt::Error) => String::new(),
     }
 }
@@ -193,7 +193,7 @@ impl AgentCollector {
         count_one(&mut reports, &[("lease", "unknown")], metrics.reports_unknown.load(Relaxed))
     }
 
-    /// Those callers alone that let leases run out, so that there is nothing to tell as a rule.
+    /// The callers with expired leases; as a rule there are none.
     fn forgetful(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let forgetful = self.agent.leases.forgetful().take(LISTED_CALLERS);
         let forgetful: Vec<_> = forgetful
@@ -233,8 +233,7 @@ impl AgentCollector {
         gauge(to, "brake_endpoints_held", "Endpoints kept though their source dropped them", held)
     }
 
-    /// Of the services that have some, which are few; those that come first by name, and the others as
-    /// one.
+    /// The wrong settings of services. The services that come first by name have their own series.
     fn wrong_settings(
         &self,
         to: &mut DescriptorEncoder<'_>,
@@ -259,7 +258,7 @@ impl AgentCollector {
         gauge(to, "configuration_wrong", help, wrong)
     }
 
-    /// Of the services in use that come first by name.
+    /// The ejected endpoints, of the services in use that come first by name.
     fn ejected(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Endpoints put aside for their errors, by service";
         let mut ejected =
@@ -274,7 +273,7 @@ impl AgentCollector {
         Ok(())
     }
 
-    /// By the callers that avoid most; the others are one.
+    /// The avoided endpoints, by the callers that avoid most.
     fn avoided(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Endpoints that one caller's picks avoid, since it fails there and others don't";
         let mut metric =
@@ -380,7 +379,7 @@ fn build(to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     metric.encode_family(&labels)?.encode_gauge(&1_u64)
 }
 
-/// The name as the API has it, in lower case.
+/// The API's name in lower case.
 fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Success => "success",

@@ -1,11 +1,10 @@
-//! A listener for each pod that has a folder of its own, so that a connection's listener says which pod
-//! it is.
+//! A listener for each pod that has its own folder. The listener of a connection identifies the pod.
 //!
-//! - [`folder`]: what the plugin makes, and what of it is trusted
-//! - `watch`: when a folder comes or goes
+//! - [`folder`]: the folders that the CSI plugin makes, and when they are trusted
+//! - `watch`: notices when a folder comes or goes
 //!
-//! Whatever is told, all folders are looked at: there are some hundreds at most, and whoever compares what
-//! is with what should be has missed nothing, however it came about.
+//! Each change has all folders compared with the listeners. There are some hundreds at most, and a full
+//! comparison misses nothing, whatever the cause of the change was.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -30,7 +29,7 @@ use crate::{
 pub mod folder;
 mod watch;
 
-/// How often to look where nothing tells of changes: without inotify, or without the folder.
+/// How often to look without notifications: without inotify, or without the folder.
 const POLL: Duration = Duration::from_secs(2);
 
 /// The pods' listeners.
@@ -45,11 +44,11 @@ struct State {
     /// Another agent listens in the folders, or is about to.
     paused: bool,
     served: HashMap<PodUid, PodListener>,
-    /// What is wrong and was said.
+    /// The problems that the log has.
     refused: BTreeSet<String>,
 }
 
-/// A pod's listener; dropped, it accepts no more.
+/// A pod's listener. It stops accepting when it is dropped.
 struct PodListener {
     socket: Inode,
     accepting: JoinHandle<()>,
@@ -62,7 +61,7 @@ impl Drop for PodListener {
 }
 
 impl PodListeners {
-    /// Listens in the folders that there are; those that come need [`PodListeners::follow`].
+    /// Listens in the folders that exist. [`PodListeners::follow`] adds those that come later.
     #[must_use]
     pub fn start(folder: PathBuf, connections: Arc<Connections>) -> Arc<Self> {
         let folders = PodFolders::at(folder);
@@ -73,11 +72,11 @@ impl PodListeners {
         listeners
     }
 
-    /// Listens in folders as they come, and no more in those that go; for ever.
+    /// Adds and removes listeners as folders come and go. Never returns.
     pub async fn follow(&self) {
         loop {
             let watch = Watch::on(self.folders.path());
-            // After the watch has begun: what comes from now on is told.
+            // After the watch has begun, so that no change is missed.
             self.look();
             match watch {
                 Ok(watch) => {
@@ -93,19 +92,19 @@ impl PodListeners {
         }
     }
 
-    /// Touches no folder any more, since another agent is about to listen in them. Connections are
-    /// accepted still: whoever has looked a socket up may be on the way.
+    /// Stops changing folders, since another agent is about to listen in them. The listeners still accept:
+    /// a caller may have looked a socket up just before.
     pub fn pause(&self) {
         self.state().paused = true;
     }
 
-    /// No other agent listens in the folders after all.
+    /// Resumes, since no other agent listens in the folders after all.
     pub fn resume(&self) {
         self.state().paused = false;
         self.look();
     }
 
-    /// Accepts no more.
+    /// Stops accepting.
     pub fn end(&self) {
         let mut state = self.state();
         state.paused = true;
@@ -124,7 +123,7 @@ impl PodListeners {
                 refusals = others;
                 self.compare(&mut state.served, &uids, &mut refusals);
             }
-            // Whoever is served stays so.
+            // The listeners so far stay.
             Err(refusal) => refusals.push(refusal),
         }
         let refused: BTreeSet<_> = refusals.iter().map(FolderError::to_string).collect();
@@ -160,7 +159,7 @@ impl PodListeners {
             served.remove(uid);
             match self.listen(*uid) {
                 Ok(one) => drop(served.insert(*uid, one)),
-                // Removed meanwhile, which will be told.
+                // Removed meanwhile; the watch will notice.
                 Err(_) if !self.folders.has(*uid) => {}
                 Err(refusal) => refusals.push(refusal),
             }

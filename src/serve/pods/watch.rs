@@ -1,4 +1,4 @@
-//! Says when an entry of a folder comes, goes or gets other rights.
+//! Notices when an entry of a folder comes, goes or gets other permissions.
 
 use std::{
     path::Path,
@@ -19,16 +19,15 @@ pub(super) struct Watch {
     _watcher: RecommendedWatcher,
 }
 
-/// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Changed {
-    /// Some entries, or so many that it is not known which.
+    /// Some entries; the kernel may have lost which.
     Entries,
-    /// The folder is no longer the one that is watched.
+    /// The watched folder itself was removed or renamed.
     Folder,
 }
 
-/// What the watcher's thread sender.
+/// The signal from the watcher's thread.
 #[derive(Default)]
 struct Signal {
     lost: AtomicBool,
@@ -45,7 +44,7 @@ impl Watch {
         Ok(Self { signal, _watcher: watcher })
     }
 
-    /// Completes when something has changed since the last time, or since the watch began.
+    /// Completes after a change since the last call, or since the watch began.
     pub(super) async fn changed(&self) -> Changed {
         self.signal.wake.notified().await;
         match self.signal.lost.load(SeqCst) {
@@ -58,7 +57,7 @@ impl Watch {
 impl Signal {
     fn receive(&self, event: notify::Result<Event>, watched: &Path) {
         let lost = match event {
-            // Our own looking.
+            // The agent's own reads.
             Ok(Event { kind: EventKind::Access(_), .. }) => return,
             Ok(Event { kind: EventKind::Modify(Metadata(_)), .. }) => false,
             Ok(event) => event.paths.iter().any(|path| path == watched),
@@ -75,7 +74,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether nothing is told: long enough for the watcher's thread to wake on a busy machine.
+    /// Whether no change is signalled for long enough that the watcher's thread wakes on a busy machine.
     async fn is_quiet(watch: &Watch) -> bool {
         tokio::time::timeout(Duration::from_millis(200), watch.changed()).await.is_err()
     }
