@@ -1,4 +1,4 @@
-//! `pointsman endpoints`: one service's endpoints, as this node sees them.
+//! `pointsman endpoints`: the endpoints of a service, as this node sees them.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,10 +25,8 @@ pub struct Args {
     output: output::Options,
 }
 
-/// Prints them.
-///
 /// # Errors
-/// As the agent says.
+/// The agent's error.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let path = format!("/v1/services/{}", client::escape(&args.service));
     let response: v1::GetServiceResponse = client::get(&args.client, &path)?;

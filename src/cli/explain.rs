@@ -1,7 +1,7 @@
 //! `pointsman explain`: why a service's picks go where they go.
 //!
-//! For whoever is woken at night: first what is unusual, then what is decided and why, at last what
-//! was set and where.
+//! It is written for a person who is woken at night: first what is unusual, then the plan with its
+//! reasons, last the settings with their origins.
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ pub struct Args {
     /// Which service: name.namespace[@cluster][:port].
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
-    /// As for picks that select by this label; may be given several times.
+    /// Explain picks with this label selector; may be given several times.
     #[arg(long, value_name = "LABEL=VALUE", value_parser = format::parse_label)]
     selector: Vec<(String, String)>,
     #[command(flatten)]
@@ -31,10 +31,8 @@ pub struct Args {
     output: output::Options,
 }
 
-/// Prints it.
-///
 /// # Errors
-/// As the agent says.
+/// The agent's error.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut path = format!("/v1/services/{}/explain", client::escape(&args.service));
     for (index, (label, value)) in args.selector.iter().enumerate() {
@@ -47,7 +45,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return output::print_json(&response);
     }
     let mut page = Page::new(args.output);
-    // It is for people even in a pipe: into a file, a pager, a chat. Scripts have JSON.
+    // Aligned in a pipe, too: people read it in a file, a pager or a chat. Scripts use JSON.
     page.aligned = true;
     write(&mut page, &response, clock::wall());
     page.print()
@@ -81,7 +79,7 @@ fn heading(page: &mut Page, text: &str) {
     page.styled(&[(style::HEAD, text)]);
 }
 
-/// The plan's number, how fresh its load is, what may be retried.
+/// The plan's number, the publishing period and the retry budget.
 fn rhythm(explained: &v1::ExplainResponse) -> String {
     let period = explained.period.and_then(|period| Duration::try_from(period).ok());
     let published = match period {
@@ -204,7 +202,7 @@ fn policy(settings: &[v1::Setting]) -> Table {
     table
 }
 
-/// A time after 1970, if it is one.
+/// The time; `None` before 1970.
 pub(super) fn time(stamp: &pbjson_types::Timestamp) -> Option<SystemTime> {
     let seconds = u64::try_from(stamp.seconds).ok()?;
     let nanos = u32::try_from(stamp.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
