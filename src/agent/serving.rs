@@ -258,7 +258,7 @@ impl HandedOver {
         info!(
             successor = link.pid,
             connections = connections.count(),
-            "handed over; serving who is connected until they go"
+            "handed over; serving the open connections until they close"
         );
         if let Some(pid) = link.pid {
             systemd::succeeded_by(pid);
@@ -281,14 +281,14 @@ impl HandedOver {
         tokio::select! {
             gone = tokio::time::timeout(takeover::LINGER, gone) => {
                 if gone.is_err() {
-                    warn!(connections = connections.count(), "they stay connected; ending all the same");
+                    warn!(connections = connections.count(), "connections stay open; ending anyway");
                 }
                 let untold = agent.leases().untold();
                 if untold > 0 {
                     warn!(
                         leases = untold,
-                        "the agent that took over did not listen: what became of these leases is lost, \
-                         and they end there by their time"
+                        "the agent that took over did not read every event: these leases end there by \
+                         their time"
                     );
                 }
                 false

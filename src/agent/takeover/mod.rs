@@ -82,7 +82,7 @@ pub enum TakeoverError {
         why: String,
     },
     /// The other agent sent an invalid message.
-    #[error("pid {pid} hands over what this agent can't take: {why}")]
+    #[error("pid {pid} sent what this agent can't use: {why}")]
     BadMessage {
         /// The other agent.
         pid: String,

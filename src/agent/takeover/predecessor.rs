@@ -60,7 +60,7 @@ impl Predecessor<'_> {
             let stream = match takeover_socket.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    warn!(%error, "who would take over could not be heard");
+                    warn!(%error, "a connection to the take-over socket could not be accepted");
                     tokio::time::sleep(ANSWER_LIMIT).await;
                     continue;
                 }
@@ -91,7 +91,7 @@ impl Predecessor<'_> {
     async fn hand_over(&self, channel: &mut Channel) -> io::Result<(bool, Handoff)> {
         let hello = timeout(ANSWER_LIMIT, channel.receive()).await??;
         let (Payload::Hello(hello), _) = hello else {
-            return Err(io::Error::other("it did not say what it wants"));
+            return Err(io::Error::other("its first message is no hello"));
         };
         if hello.version != VERSION {
             let found = hello.version;
@@ -132,7 +132,7 @@ impl Predecessor<'_> {
         // No timeout: as long as the other agent lives, it has the lock, too.
         match channel.receive().await? {
             (Payload::Serving(_), _) => Ok((has_admin, handoff)),
-            (other, _) => Err(io::Error::other(format!("it said {other:?}"))),
+            (other, _) => Err(io::Error::other(format!("it sent {other:?}"))),
         }
     }
 
@@ -143,7 +143,7 @@ impl Predecessor<'_> {
         }
         self.pods.inspect(|pods| pods.resume());
         if let Err(error) = self.socket_lock.write_pid() {
-            warn!(%error, "the lock's file says another pid");
+            warn!(%error, "the lock file has another pid");
         }
         match self.sockets.put_back(self.socket_lock) {
             Ok((socket, takeover_socket)) => {

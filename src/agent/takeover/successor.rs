@@ -156,7 +156,7 @@ async fn ask(
                 let (pid, why) = (pid.to_owned(), refusal.why);
                 return Err(AskError::Refused(TakeoverError::Refused { pid, why }));
             }
-            (other, _) => return Err(bad_message(format!("{other:?} for an offer"))),
+            (other, _) => return Err(bad_message(format!("{other:?} in place of an offer"))),
         };
     for (uid, pod) in offer.pods.iter().filter_map(PodNames::read) {
         agent.pods().remember(uid, pod);

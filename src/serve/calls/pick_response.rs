@@ -12,7 +12,7 @@ use crate::{catalog::EndpointRef, publish::leases::LeaseId};
 
 /// The answer to a pick.
 #[derive(Debug)]
-pub struct Picked {
+pub struct PickResponse {
     /// Distinct endpoints, each with a lease unless the caller will not report.
     pub picks: SmallVec<[Pick; 1]>,
     /// The version of the plan that they were picked by.
@@ -106,7 +106,7 @@ mod tests {
         )
     }
 
-    fn picked() -> impl Strategy<Value = Picked> {
+    fn picked() -> impl Strategy<Value = PickResponse> {
         let picks = proptest::collection::vec((endpoint(), any::<u32>(), any::<bool>()), 0..4);
         (picks, any::<u64>(), any::<bool>()).prop_map(|(picks, plan, stale)| {
             let pick = |(endpoint, priority, reports): (_, _, bool)| {
@@ -114,11 +114,11 @@ mod tests {
                 let lease = reports.then(LeaseId::random);
                 Pick::new(endpoint.expect("there is one"), priority, lease)
             };
-            Picked { picks: picks.into_iter().map(pick).collect(), plan, stale }
+            PickResponse { picks: picks.into_iter().map(pick).collect(), plan, stale }
         })
     }
 
-    fn message(picked: &Picked) -> v1::PickResponse {
+    fn message(picked: &PickResponse) -> v1::PickResponse {
         let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
         let pick = |pick: &Pick| v1::Pick {
             address: pick.endpoint.address.ip().to_string(),

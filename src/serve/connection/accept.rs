@@ -154,7 +154,7 @@ impl Connections {
         let caller = Caller {
             identity,
             connection: Arc::default(),
-            line: Arc::default(),
+            delivery: Arc::default(),
             account: Account::new(agent.pending().clone(), agent.tarpit.clone(), identity),
         };
         let leases = LeaseCloser { caller: caller.clone(), leases: agent.leases().clone() };
@@ -164,7 +164,7 @@ impl Connections {
         let idle_timer = self.idle_timeouts.add();
         let account = caller.account.clone();
         let stream =
-            TrackedIo::new(stream, caller.line.clone(), idle_timer.clone(), account.clone());
+            TrackedIo::new(stream, caller.delivery.clone(), idle_timer.clone(), account.clone());
         let stream = Throttled::new(stream, account.clone());
         let dispatch =
             Dispatch::new(self.router.clone(), caller, idle_timer.clone(), self.draining.clone());
@@ -250,7 +250,7 @@ struct LeaseCloser {
 
 impl Drop for LeaseCloser {
     fn drop(&mut self) {
-        self.caller.line.over();
+        self.caller.delivery.connection_closed();
         self.leases.close(&self.caller.connection);
     }
 }

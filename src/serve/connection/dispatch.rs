@@ -104,7 +104,7 @@ impl Dispatch {
             }
         } else {
             if !multiplexed {
-                self.caller.line.heard();
+                self.caller.delivery.request_received();
             }
             // Walking the routes costs as much as a pick.
             match http::FastPath::of(&request) {

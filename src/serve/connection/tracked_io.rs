@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::idle_timeout::IdleTimer;
 use crate::serve::{
     Error,
-    calls::delivery::Line,
+    calls::delivery::DeliveryTracker,
     isolation::account::{Account, Pending},
     limits,
 };
@@ -34,7 +34,7 @@ const MOST_READ: usize = 4 * limits::MAX_HEAD as usize;
 
 pub(super) struct TrackedIo<T> {
     stream: Mended<T>,
-    line: Arc<Line>,
+    delivery: Arc<DeliveryTracker>,
     idle_timer: Arc<IdleTimer>,
     /// The frame whose rest is missing.
     unfinished: Option<u64>,
@@ -56,13 +56,13 @@ pub(super) struct TrackedIo<T> {
 impl<T> TrackedIo<T> {
     pub(super) fn new(
         stream: Mended<T>,
-        line: Arc<Line>,
+        delivery: Arc<DeliveryTracker>,
         idle_timer: Arc<IdleTimer>,
         account: Arc<Account>,
     ) -> Self {
         Self {
             stream,
-            line,
+            delivery,
             idle_timer,
             unfinished: None,
             buffers: account.pending(),
@@ -80,7 +80,7 @@ impl<T> TrackedIo<T> {
     /// Notes a failure, such as a reset: the caller had not read everything.
     fn note_broken<R>(&self, done: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
         if matches!(done, Poll::Ready(Err(_))) {
-            self.line.broke();
+            self.delivery.connection_broken();
         }
         done
     }

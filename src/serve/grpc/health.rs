@@ -58,7 +58,7 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = request.extensions().get::<Caller>();
-        let caller = caller.ok_or_else(|| Status::internal("nobody says who is calling"))?;
+        let caller = caller.ok_or_else(|| Status::internal("the caller is not known"))?;
         let permit = self.agent.watch_permit(caller.identity).map_err(|error| error.status())?;
         let known = SERVICES.contains(&request.into_inner().service.as_str());
         let (sender, receiver) = mpsc::channel(1);

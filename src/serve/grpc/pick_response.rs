@@ -1,9 +1,9 @@
 //! The answer to a pick in protobuf.
 
 use super::protobuf_encode::{self, Encode, Sink};
-use crate::serve::calls::pick_response::{Pick, Picked, text};
+use crate::serve::calls::pick_response::{Pick, PickResponse, text};
 
-impl Encode for Picked {
+impl Encode for PickResponse {
     fn write(&self, out: &mut impl Sink) {
         for pick in &self.picks {
             out.message(1, pick);

@@ -167,7 +167,7 @@ async fn pick(
     let answer = async {
         // Charged, since the pick may wait for a source.
         let _held = caller.account.hold_long(message.encoded_len())?;
-        agent.pick_at_pace(&caller.on_connection(), message, deadline).await
+        agent.pick_rate_limited(&caller.on_connection(), message, deadline).await
     };
     let answer = answer.await.map(|(picked, leases)| send(written(&picked), Some(leases)));
     answer.map_err(|error| error.status())

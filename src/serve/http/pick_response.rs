@@ -5,10 +5,10 @@ use bytes::Bytes;
 use super::json::{self, Object};
 use crate::{
     catalog::Labels,
-    serve::calls::pick_response::{Pick, Picked, text},
+    serve::calls::pick_response::{Pick, PickResponse, text},
 };
 
-pub(in crate::serve) fn line(picked: &Picked) -> Bytes {
+pub(in crate::serve) fn line(picked: &PickResponse) -> Bytes {
     json::line_of(|line| {
         let mut fields = Object::begin(line);
         if !picked.picks.is_empty() {

@@ -31,8 +31,8 @@ use crate::{
     serve::{
         Agent, Caller, Error, Violation,
         calls::{
-            delivery::{Delivered, Line},
-            pick_response::Picked,
+            delivery::{Delivered, DeliveryTracker},
+            pick_response::PickResponse,
             watch_events::{Encoding, Events},
         },
         counters::{Call, Protocol},
@@ -107,8 +107,8 @@ impl FastPath {
                 Ok((picked, leases)) => {
                     agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
                     // Only HTTP/1.1 answers in order, so that a later request confirms an answer.
-                    let line = (version <= Version::HTTP_11).then(|| caller.line.clone());
-                    send(StatusCode::OK, pick_response::line(&picked), Some(leases), line)
+                    let tracker = (version <= Version::HTTP_11).then(|| caller.delivery.clone());
+                    send(StatusCode::OK, pick_response::line(&picked), Some(leases), tracker)
                 }
                 Err(error) => refuse(agent, Call::Pick, &error),
             },
@@ -121,13 +121,13 @@ async fn pick(
     agent: &Agent,
     caller: &Caller,
     body: Incoming,
-) -> Result<(Picked, Undelivered), Error> {
+) -> Result<(PickResponse, Undelivered), Error> {
     let body = read_body(body, &caller.account).await?;
     // Charged, since the pick may wait for a source.
     let _held = caller.account.hold_long(body.len())?;
     let message: v1::PickRequest = json::read(&body)?;
     drop(body);
-    agent.pick_at_pace(&caller.on_any_connection(), &message, None).await
+    agent.pick_rate_limited(&caller.on_any_connection(), &message, None).await
 }
 
 async fn report(
@@ -284,9 +284,9 @@ fn send(
     status: StatusCode,
     message: Bytes,
     leases: Option<Undelivered>,
-    line: Option<Arc<Line>>,
+    tracker: Option<Arc<DeliveryTracker>>,
 ) -> Response {
-    let body = Delivered::new(Full::new(message), leases, line);
+    let body = Delivered::new(Full::new(message), leases, tracker);
     answer(status, JSON, Body::new(body))
 }
 

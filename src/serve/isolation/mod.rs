@@ -1,8 +1,8 @@
 //! Keeps one caller from taking the agent from the others.
 //!
 //! - [`account`]: the bytes that the agent holds for a caller, out of the caller's share
-//! - `tarpit`: slows a caller down that is refused again and again; `pace`: the rate limit for that
+//! - `tarpit`: slows a caller down that is refused again and again; `rate_limit`: the rate limit for that
 
 pub mod account;
-pub(super) mod pace;
+pub(super) mod rate_limit;
 pub(super) mod tarpit;

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::pace::Pace;
+use super::rate_limit::RateLimit;
 use crate::{
     identity::Identity,
     quota::{Exhausted, Quota},
@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(in crate::serve) struct Tarpit {
-    pace: Pace,
+    rate_limit: RateLimit,
     /// Refused connections that wait to be closed.
     kept: Arc<Quota<Identity>>,
 }
@@ -38,12 +38,12 @@ impl Tarpit {
     /// `connections`: the most refused connections that may wait.
     pub(in crate::serve) fn new(connections: usize) -> Arc<Self> {
         let kept = Quota::new("refused connections", connections);
-        Arc::new(Self { pace: Pace::new(FREE, APART, LONGEST), kept })
+        Arc::new(Self { rate_limit: RateLimit::new(FREE, APART, LONGEST), kept })
     }
 
     /// Notes a refusal of this caller. Returns until when it has to wait, if it has to.
     pub(in crate::serve) fn refused(&self, caller: Identity) -> Option<Instant> {
-        self.pace.refused(caller)
+        self.rate_limit.refused(caller)
     }
 
     /// The same for an exhausted quota. A caller that holds little of it is not to blame, and never waits.

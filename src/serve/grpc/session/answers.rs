@@ -8,7 +8,7 @@ use crate::{
     api::v1,
     serve::{
         Error,
-        calls::pick_response::Picked,
+        calls::pick_response::PickResponse,
         grpc::{
             framing,
             protobuf_encode::{self, Encode, Sink},
@@ -64,7 +64,7 @@ impl Answers {
 
 /// The answer to a call.
 pub(super) enum Answer {
-    Pick(Picked),
+    Pick(PickResponse),
     Report(v1::ReportResponse),
     Error(pb::Status),
 }

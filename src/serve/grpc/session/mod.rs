@@ -32,7 +32,7 @@ use crate::{
     quota::Permit,
     serve::{
         Agent, Caller, Error, Violation,
-        calls::{pick_response::Picked, shutdown::ShutdownSignal},
+        calls::{pick_response::PickResponse, shutdown::ShutdownSignal},
         counters::{Call, Protocol},
         isolation::account::{Account, Pending},
         limits,
@@ -42,7 +42,7 @@ use crate::{
 mod answers;
 mod calls;
 
-type PickResult = Result<(Picked, Undelivered), Error>;
+type PickResult = Result<(PickResponse, Undelivered), Error>;
 
 /// One stream, from its requests to its answers.
 pub(super) struct Session {
