@@ -14,10 +14,7 @@ use listenfd::ListenFd;
 pub enum ActivationError {
     /// More than one was passed.
     #[error("{count} sockets were passed ($LISTEN_FDS): the agent serves one")]
-    Several {
-        /// How many.
-        count: usize,
-    },
+    Several { count: usize },
     /// Something else than a listening Unix socket was passed.
     #[error(
         "what was passed ($LISTEN_FDS) is no listening Unix stream socket with a path: write \
@@ -29,7 +26,6 @@ pub enum ActivationError {
 /// A listening socket from the parent process.
 #[derive(Debug)]
 pub struct PassedSocket {
-    /// Its path.
     pub path: PathBuf,
     /// The socket, non-blocking.
     pub listener: UnixListener,

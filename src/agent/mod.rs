@@ -79,9 +79,7 @@ const WORKERS: usize = 2;
 pub struct Options {
     /// The sources of services; the first that knows a service owns it.
     pub sources: Vec<Spec>,
-    /// The socket to serve.
     pub socket: SocketAddress,
-    /// The socket's permissions.
     pub socket_mode: u32,
     /// The socket's group; `None`: the agent's own.
     pub socket_group: Option<u32>,
@@ -99,11 +97,9 @@ pub struct Options {
     pub stay: bool,
     /// The configured policies of services.
     pub policies: ConfigPolicies,
-    /// The log filter.
     pub log: String,
     /// The folder of the pods' folders; `None`: pods have none.
     pub pods: Option<PathBuf>,
-    /// The access rules.
     pub access: Access,
     /// Whether there are metrics of single endpoints.
     pub endpoint_metrics: bool,
@@ -130,18 +126,12 @@ pub enum StartError {
     Socket(#[from] SocketError),
     /// The address of the admin pages is not available.
     #[error("admin address {address}: {reason}; choose another with --admin")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// As the kernel says.
-        reason: io::Error,
-    },
+    Admin { address: SocketAddr, reason: io::Error },
     /// The socket that was passed has another path.
     #[error("the socket that was passed ($LISTEN_FDS) is {passed}, and --socket says {asked}")]
     AnotherSocket {
         /// The socket that was passed.
         passed: PathBuf,
-        /// The socket to serve.
         asked: SocketAddress,
     },
     /// The configuration is wrong, and another agent already serves.
@@ -152,7 +142,6 @@ pub enum StartError {
     Configuration {
         /// The process of the other agent.
         pid: String,
-        /// What is wrong.
         problem: String,
     },
     /// The other agent does not hand over.
@@ -160,12 +149,7 @@ pub enum StartError {
     Takeover(#[from] TakeoverError),
     /// The system refused a thread, a signal handler or a descriptor.
     #[error("starting {what}: {reason}")]
-    System {
-        /// What was started.
-        what: &'static str,
-        /// As the kernel says.
-        reason: io::Error,
-    },
+    System { what: &'static str, reason: io::Error },
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {

@@ -11,11 +11,8 @@ use crate::{
     source::Status,
 };
 
-/// Reads the configuration again.
 pub struct Reload {
-    /// Reads the options anew.
     pub read: Box<dyn Fn() -> Result<Options, String> + Send>,
-    /// The log filter.
     pub filter: logs::Filter,
 }
 

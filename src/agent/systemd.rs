@@ -17,7 +17,6 @@ pub fn reloading() {
     }
 }
 
-/// The agent shuts down.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }

@@ -32,7 +32,6 @@ struct Finding {
     /// The name of the check.
     what: &'static str,
     verdict: Verdict,
-    /// What was seen.
     seen: String,
     /// How to correct it; empty if nothing is wrong.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -18,7 +18,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Names the socket if `--socket` does not.
 pub const SOCKET_VARIABLE: &str = "POINTSMAN_SOCKET";
 
-/// The agent to call.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub struct Options {
@@ -55,7 +54,6 @@ pub fn escape(part: &str) -> String {
     escaped.collect()
 }
 
-/// An agent's response.
 #[derive(Debug)]
 pub struct Answer {
     /// The status and the headers.

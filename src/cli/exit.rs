@@ -17,7 +17,6 @@ Exit codes:
   5  the agent is not reachable
   6  the source has not answered yet";
 
-/// A command that failed.
 #[derive(Debug)]
 pub struct Failure {
     kind: Kind,

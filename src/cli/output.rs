@@ -72,7 +72,6 @@ impl Page {
         Self { text: String::new(), aligned: terminal, colour }
     }
 
-    /// Adds a line.
     pub fn line(&mut self, text: impl AsRef<str>) {
         self.styled(&[(style::PLAIN, text.as_ref())]);
     }
@@ -97,7 +96,6 @@ impl Page {
         }
     }
 
-    /// What is on it.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -132,21 +130,14 @@ fn write(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// The styles there are.
 pub mod style {
     use anstyle::{AnsiColor, Style};
 
-    /// A heading.
     pub const HEAD: Style = Style::new().bold();
-    /// As it should be.
     pub const GOOD: Style = AnsiColor::Green.on_default();
-    /// Worth a look.
     pub const WARN: Style = AnsiColor::Yellow.on_default();
-    /// Wrong.
     pub const BAD: Style = AnsiColor::Red.on_default();
-    /// Aside.
     pub const DIM: Style = Style::new().dimmed();
-    /// Like the rest.
     pub const PLAIN: Style = Style::new();
 
     /// The style of an endpoint's state or health.

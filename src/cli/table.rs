@@ -47,7 +47,6 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Styled text.
     pub fn styled(text: impl Into<String>, style: Style) -> Self {
         let text = text.into();
         // Escaped as it is printed, since the width of a column counts that.
@@ -66,26 +65,22 @@ impl<T: Into<String>> From<T> for Cell {
 }
 
 impl Table {
-    /// A table of these columns.
     #[must_use]
     pub fn new(columns: &[(&'static str, Align)]) -> Self {
         let columns = columns.iter().map(|&(name, align)| Column { name, align }).collect();
         Self { columns, rows: Vec::new() }
     }
 
-    /// Adds a row.
     pub fn row(&mut self, cells: Vec<Cell>) {
         self.rows.push(Row { cells, notes: Vec::new() });
     }
 
-    /// Adds a line beneath the last row.
     pub fn note(&mut self, text: impl Into<String>) {
         if let Some(row) = self.rows.last_mut() {
             row.notes.push(text.into());
         }
     }
 
-    /// Writes it.
     pub fn write(&self, page: &mut Page) {
         let header: Vec<Cell> =
             self.columns.iter().map(|column| Cell::styled(column.name, style::HEAD)).collect();

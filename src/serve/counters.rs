@@ -14,21 +14,13 @@ use crate::{clock, log_limit::LogLimit};
 /// The calls of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `Pick`
     Pick,
-    /// `Report`
     Report,
-    /// `Session`
     Session,
-    /// `ListServices`
     ListServices,
-    /// `GetService`
     GetService,
-    /// `WatchService`
     WatchService,
-    /// `Explain`
     Explain,
-    /// `ListCallers`
     ListCallers,
 }
 
@@ -70,9 +62,7 @@ impl Call {
 /// The protocol of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// gRPC
     Grpc,
-    /// HTTP and JSON
     Http,
     /// A gRPC session, itself counted as a call when it ends.
     Session,
@@ -85,7 +75,6 @@ pub(super) const PROTOCOLS: [(Protocol, &str); 3] =
 /// gRPC counts its codes from 0 to 16.
 const CODES: usize = 17;
 
-/// The counters.
 #[derive(Debug, Default)]
 pub struct Metrics {
     pub(super) calls: [[[AtomicU64; CODES]; PROTOCOLS.len()]; Call::ALL.len()],
@@ -149,7 +138,6 @@ impl Metrics {
         self.pod_folders_refused.store(refused as u64, Relaxed);
     }
 
-    /// A connection was accepted.
     pub fn connected(self: &Arc<Self>) -> ConnectionGuard {
         self.connections_accepted.fetch_add(1, Relaxed);
         ConnectionGuard(Arc::clone(self))

@@ -20,7 +20,6 @@ use crate::{
 /// The `domain` of `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "pointsman.dev";
 
-/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No source knows the service, or it has no such port.
@@ -31,20 +30,12 @@ pub enum Error {
     NoEndpoint(NoEndpoint),
     /// The sources have not answered in time.
     #[error("{what} is {why} (waited {})", humantime::format_duration(*.waited))]
-    NotAnswered {
-        /// What was asked for.
-        what: String,
-        /// Which source is missing.
-        why: String,
-        /// For how long.
-        waited: Duration,
-    },
+    NotAnswered { what: String, why: String, waited: Duration },
     /// More at a time than makes sense.
     #[error("these are more than {limit} {what}: send the rest when those are answered")]
     TooMany {
         /// What there are too many of.
         what: &'static str,
-        /// The most of it.
         limit: usize,
     },
     /// The agent is shutting down.
@@ -54,18 +45,12 @@ pub enum Error {
     #[error(
         "{caller} may not ask for services of namespace \"{namespace}\": see access in the agent's configuration"
     )]
-    Forbidden {
-        /// Who asked.
-        caller: String,
-        /// The service's namespace.
-        namespace: String,
-    },
+    Forbidden { caller: String, namespace: String },
     /// The caller holds too much, or all callers together do.
     #[error("{exhausted}; {right}")]
     Exhausted {
         /// The quota, and who holds it.
         exhausted: Exhausted,
-        /// What would be right.
         right: &'static str,
     },
     /// The request's body came too slowly.
@@ -88,20 +73,10 @@ pub enum Error {
     },
     /// HTTP: nothing is served there.
     #[error("nothing is served at {path}; there is {paths}")]
-    NoSuchPath {
-        /// What was asked for.
-        path: String,
-        /// What there is.
-        paths: &'static str,
-    },
+    NoSuchPath { path: String, paths: &'static str },
     /// HTTP: the path does not take this method.
     #[error("{path} does not take {method}")]
-    NoSuchMethod {
-        /// What was asked for.
-        path: String,
-        /// The request's method.
-        method: String,
-    },
+    NoSuchMethod { path: String, method: String },
 }
 
 /// An invalid field of a request.
@@ -146,7 +121,6 @@ impl From<NoEndpoint> for Error {
 }
 
 impl Error {
-    /// The gRPC status code.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
@@ -231,7 +205,6 @@ impl Error {
         tonic::Status::with_error_details(self.code(), self.to_string(), details)
     }
 
-    /// The HTTP status code.
     #[must_use]
     pub fn http_status(&self) -> StatusCode {
         match self {

@@ -20,7 +20,6 @@ pub struct SocketAddress(PathBuf);
 /// Why a text is not a socket's address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Nothing there.
     #[error("no path; say a path or unix:///run/pointsman/agent.sock")]
     Empty,
     /// Another scheme than `unix`.
@@ -38,7 +37,6 @@ pub enum AddressError {
          choose a shorter folder"
     )]
     TooLong {
-        /// Which path.
         path: String,
         /// Its length in bytes.
         length: usize,
@@ -69,7 +67,6 @@ impl SocketAddress {
         Ok(Self(path))
     }
 
-    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0

@@ -21,62 +21,33 @@ use super::address::SocketAddress;
 /// Why an agent can't have the socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Another agent serves it.
     #[error("{socket} is served by a live agent, pid {pid}")]
     Live {
-        /// The socket.
         socket: PathBuf,
         /// The agent's process, if the lock file has it.
         pid: String,
     },
-    /// Another program listens there.
     #[error("{socket} is served by another program, pid {pid}")]
-    Foreign {
-        /// The socket.
-        socket: PathBuf,
-        /// Its process.
-        pid: i32,
-    },
+    Foreign { socket: PathBuf, pid: i32 },
     /// The path is something else than a socket.
     #[error("{socket} is {what}, not a socket: move it away or choose another path")]
-    Occupied {
-        /// The path.
-        socket: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
+    Occupied { socket: PathBuf, what: &'static str },
     /// The folder does not exist.
     #[error("folder {folder} of the socket does not exist: create it first")]
-    NoFolder {
-        /// The folder.
-        folder: PathBuf,
-    },
+    NoFolder { folder: PathBuf },
     /// The folder is something else.
     #[error("{folder} is not a folder, so no socket can be in it")]
-    NotAFolder {
-        /// The path.
-        folder: PathBuf,
-    },
+    NotAFolder { folder: PathBuf },
     /// The folder is not writable.
     #[error("folder {folder} of the socket is not writable for uid {uid}: {reason}")]
     NotWritable {
-        /// The folder.
         folder: PathBuf,
         /// The user of this process.
         uid: u32,
-        /// The kernel's error.
         reason: io::Error,
     },
-    /// Anything else.
     #[error("{doing} {path}: {reason}")]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The kernel's error.
-        reason: io::Error,
-    },
+    Io { doing: &'static str, path: PathBuf, reason: io::Error },
 }
 
 /// Holds a socket's path until it is dropped.
@@ -150,7 +121,6 @@ impl SocketLock {
         self.file.as_fd()
     }
 
-    /// The socket's address.
     #[must_use]
     pub fn address(&self) -> &SocketAddress {
         &self.address

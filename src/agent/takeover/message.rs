@@ -20,7 +20,6 @@ pub(super) const VERSION: u32 = 1;
 /// No process has this uid: in the kernel's calls it means "unchanged".
 const NOBODY: u32 = u32::MAX;
 
-/// One message.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Frame {
     #[prost(oneof = "Payload", tags = "1, 2, 3, 4, 5, 6")]
@@ -29,10 +28,8 @@ pub(super) struct Frame {
 
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(super) enum Payload {
-    /// The new agent asks.
     #[prost(message, tag = "1")]
     Hello(Hello),
-    /// The old agent refuses.
     #[prost(message, tag = "2")]
     Refusal(Refusal),
     /// The old agent hands over, with descriptors: its lock, its admin listener, and its socket if that was

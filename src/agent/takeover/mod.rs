@@ -48,45 +48,27 @@ pub enum TakeoverError {
         sources.join(", ")
     )]
     Sources {
-        /// The other agent.
         pid: String,
         /// Those that did not answer.
         sources: Vec<String>,
     },
     /// The other agent's take-over socket can't be reached.
     #[error("pid {pid} can't be asked to hand over on {socket}: {reason}")]
-    Unreachable {
-        /// The other agent.
-        pid: String,
-        /// Its socket for this.
-        socket: PathBuf,
-        /// The kernel's error.
-        reason: io::Error,
-    },
+    Unreachable { pid: String, socket: PathBuf, reason: io::Error },
     /// The other agent does not answer.
     #[error(
         "pid {pid} did not hand over within {} s: it hangs, or hands over to another agent; \
          nothing has changed. If it hangs, end it (kill -9 {pid}), and start without --takeover",
         ANSWER_LIMIT.as_secs()
     )]
-    TimedOut {
-        /// The other agent.
-        pid: String,
-    },
-    /// The other agent refuses.
+    TimedOut { pid: String },
     #[error("pid {pid} does not hand over: {why}")]
     Refused {
-        /// The other agent.
         pid: String,
         /// The reason that it gives.
         why: String,
     },
     /// The other agent sent an invalid message.
     #[error("pid {pid} sent what this agent can't use: {why}")]
-    BadMessage {
-        /// The other agent.
-        pid: String,
-        /// What is wrong.
-        why: String,
-    },
+    BadMessage { pid: String, why: String },
 }

@@ -27,7 +27,6 @@ use crate::{
     state::{Keeper, Origins},
 };
 
-/// Leases in one message.
 const LEASES_PER_MESSAGE: usize = 1000;
 
 /// Hands the socket over to another agent.

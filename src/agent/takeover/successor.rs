@@ -127,7 +127,6 @@ async fn wait_for_sources(catalog: &Catalog, pid: &str) -> Result<(), TakeoverEr
 enum AskError {
     /// The other agent refused, or its answer was invalid.
     Refused(TakeoverError),
-    /// The connection ended.
     Disconnected(io::Error),
 }
 

@@ -13,7 +13,6 @@ use crate::{
 pub struct AdminState {
     /// The state of the calls.
     pub agent: Arc<Agent>,
-    /// The tables.
     pub tables: Tables,
     /// The sources with their status.
     pub sources: Vec<Arc<dyn Source>>,

@@ -102,7 +102,6 @@ impl Agent {
         }
     }
 
-    /// The open leases.
     pub fn leases(&self) -> &Arc<Leases> {
         &self.leases
     }
@@ -112,32 +111,26 @@ impl Agent {
         &self.configuration
     }
 
-    /// The names of pods.
     pub fn pods(&self) -> &Arc<Pods> {
         &self.pods
     }
 
-    /// The quota of connections.
     pub fn connections(&self) -> &Arc<Quota<Identity>> {
         &self.connections
     }
 
-    /// The quota of sessions.
     pub fn sessions(&self) -> &Arc<Quota<Identity>> {
         &self.sessions
     }
 
-    /// The quota of watches.
     pub fn watches(&self) -> &Arc<Quota<Identity>> {
         &self.watches
     }
 
-    /// The quota of bytes of unfinished requests.
     pub fn pending(&self) -> &Arc<Quota<Identity>> {
         &self.pending
     }
 
-    /// One more session.
     pub(in crate::serve) fn session_permit(
         &self,
         identity: Identity,
@@ -148,7 +141,6 @@ impl Agent {
         })
     }
 
-    /// One more watch.
     pub(in crate::serve) fn watch_permit(
         &self,
         identity: Identity,
@@ -159,7 +151,6 @@ impl Agent {
         })
     }
 
-    /// The counters of calls.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }

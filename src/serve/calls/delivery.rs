@@ -104,7 +104,6 @@ impl DeliveryTracker {
         }
     }
 
-    /// The connection broke.
     pub(in crate::serve) fn connection_broken(&self) {
         self.broken.store(true, Relaxed);
     }

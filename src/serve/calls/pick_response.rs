@@ -21,7 +21,6 @@ pub struct PickResponse {
     pub stale: bool,
 }
 
-/// One picked endpoint.
 #[derive(Debug)]
 pub struct Pick {
     /// As the source knows it.

@@ -25,7 +25,6 @@ type Next = Pin<Box<dyn Future<Output = (Watcher, Result<v1::WatchEvent, Error>)
 /// How a protocol writes events.
 pub(in crate::serve) struct Encoding {
     pub(in crate::serve) protocol: Protocol,
-    /// Encodes an event.
     pub(in crate::serve) event: fn(&v1::WatchEvent) -> Bytes,
     /// Encodes the error that ends the stream.
     pub(in crate::serve) end: fn(&Error) -> Frame<Bytes>,

@@ -54,7 +54,6 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// No connections yet.
     #[must_use]
     pub fn new(router: Router) -> Self {
         let drain = watch::Sender::new(Drain::Off);

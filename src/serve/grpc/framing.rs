@@ -91,7 +91,6 @@ impl<T: Message + Default> Decoder for ProstDecoder<T> {
     }
 }
 
-/// Leaves a message encoded.
 pub(super) struct RawDecoder;
 
 impl Decoder for RawDecoder {

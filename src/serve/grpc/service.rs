@@ -59,7 +59,6 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// Reads a request's head.
     #[must_use]
     pub fn of<B>(request: &Request<B>) -> Self {
         let path = request.uri().path();
@@ -72,7 +71,6 @@ impl RequestHead {
         Self { call, deadline: deadline(request.headers()).map(in_time) }
     }
 
-    /// Answers with an error.
     #[must_use]
     pub fn refuse(&self, agent: &Agent, error: &Error) -> Response<axum::body::Body> {
         let call = self.call.as_ref().map_or_else(|(call, _)| *call, |call| Some(*call));
@@ -80,7 +78,6 @@ impl RequestHead {
     }
 }
 
-/// Answers one gRPC call.
 pub async fn answer<B>(
     agent: &Arc<Agent>,
     caller: &Caller,

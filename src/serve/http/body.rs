@@ -12,7 +12,6 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::serve::{Error, Violation, isolation::account::Account, limits};
 
-/// Reads a whole body.
 pub(super) async fn read_body(body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
     let mut collected = pin!(collect(body, account));
     // Nearly every body comes with its head, and needs no timer.

@@ -196,7 +196,6 @@ impl Account {
         }
     }
 
-    /// Why the connection ends.
     pub(in crate::serve) fn refusal(&self) -> Option<&Exhausted> {
         self.refusal.get()
     }

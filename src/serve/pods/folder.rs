@@ -61,57 +61,27 @@ pub enum FolderError {
     #[error(
         "{path} belongs to uid {uid}: it has to be root's, or its owner could say who a pod is"
     )]
-    Owner {
-        /// The file or folder.
-        path: PathBuf,
-        /// Whose it is.
-        uid: u32,
-    },
+    Owner { path: PathBuf, uid: u32 },
     /// The same, by the permissions.
     #[error(
         "{path} has the mode {mode:04o}: with {right:04o} nobody but its owner could say who a pod is"
     )]
-    Writable {
-        /// The file or folder.
-        path: PathBuf,
-        /// Its mode.
-        mode: u32,
-        /// The right mode.
-        right: u32,
-    },
+    Writable { path: PathBuf, mode: u32, right: u32 },
     /// A symbolic link, or something else.
     #[error("{path} is not {kind}")]
-    Kind {
-        /// The right kind.
-        kind: &'static str,
-        /// Where.
-        path: PathBuf,
-    },
+    Kind { kind: &'static str, path: PathBuf },
     /// Its name is no pod's uid.
     #[error("{path} is not named after a pod's uid, such as 1b4e28ba-2fa1-11d2-883f-0016d3cca427")]
-    Name {
-        /// The folder.
-        path: PathBuf,
-    },
+    Name { path: PathBuf },
     /// Its record has no valid names.
     #[error("{path} does not say who the folder is for: {why}")]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
+    Record { path: PathBuf, why: String },
     /// No socket could be made in it.
     #[error(transparent)]
     Listen(#[from] SocketError),
     /// An error of the system.
     #[error("{path}: {error}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+    Io { path: PathBuf, error: io::Error },
 }
 
 /// `record.json`.
@@ -179,7 +149,6 @@ impl PodFolders {
         fs::symlink_metadata(self.folder(uid)).is_ok()
     }
 
-    /// The pod's socket.
     #[must_use]
     pub fn socket(&self, uid: PodUid) -> PathBuf {
         self.0.join(mounted(uid)).join(SOCKET)

@@ -32,7 +32,6 @@ mod watch;
 /// How often to look without notifications: without inotify, or without the folder.
 const POLL: Duration = Duration::from_secs(2);
 
-/// The pods' listeners.
 pub struct PodListeners {
     folders: PodFolders,
     connections: Arc<Connections>,
@@ -104,7 +103,6 @@ impl PodListeners {
         self.look();
     }
 
-    /// Stops accepting.
     pub fn end(&self) {
         let mut state = self.state();
         state.paused = true;

@@ -13,7 +13,6 @@ use notify::{
 };
 use tokio::sync::Notify;
 
-/// One folder, watched.
 pub(super) struct Watch {
     signal: Arc<Signal>,
     _watcher: RecommendedWatcher,

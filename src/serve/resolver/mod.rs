@@ -45,15 +45,11 @@ const FEW: usize = 64;
 /// Notes of a service in the error of a pick without endpoint. `explain` has all.
 const NOTES: usize = 3;
 
-/// A resolved name.
 pub struct Resolved {
-    /// The table.
     pub live: Arc<Live>,
-    /// Counts its picks.
     pub tally: Arc<Tally>,
 }
 
-/// Resolves names.
 pub struct Resolver {
     catalog: Arc<Catalog>,
     tables: Tables,

@@ -15,9 +15,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Calls {
     message: Bytes,
-    /// Bytes read so far.
     read: usize,
-    /// Calls read so far.
     taken: usize,
 }
 

@@ -26,7 +26,6 @@ pub(super) fn document() -> Bytes {
     DOCUMENT.get_or_init(|| lines::line(&written())).clone()
 }
 
-/// A call over HTTP.
 struct Operation {
     method: &'static str,
     path: &'static str,
