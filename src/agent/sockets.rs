@@ -17,7 +17,7 @@ pub(super) struct Sockets {
     group: Option<u32>,
     /// The socket that was passed to the agent. It is served and handed over as it is.
     pub(super) passed: Option<StdUnixListener>,
-    /// The socket, and the takeover_socket.
+    /// The socket, and the take-over socket.
     files: Mutex<[Option<Inode>; 2]>,
 }
 
@@ -37,7 +37,7 @@ impl Sockets {
         let in_place = |path, file: &Option<Inode>| {
             file.as_ref().is_some_and(|file| listener::is_at(path, file))
         };
-        // The takeover_socket first: whoever finds the new socket can ask for it.
+        // The take-over socket first, so that it exists when callers see the new socket.
         let mut takeover_socket = None;
         if !in_place(&takeover_path, &files[1]) {
             takeover_socket = Some(of_tokio(listener::bind_takeover(socket_lock)?)?);

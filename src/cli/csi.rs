@@ -29,7 +29,6 @@ pub struct Args {
     log_format: logs::Format,
 }
 
-/// Serves until it is told to end.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     logs::start(&args.log, args.log_format).map_err(Failure::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -2,7 +2,7 @@
 //!
 //! - a file per subcommand: [`agent`], [`pick`], [`report`], [`services`], [`endpoints`],
 //!   [`explain`], [`check`], [`csi`]
-//! - [`client`]: asks the agent over its socket, in HTTP and JSON
+//! - [`client`]: calls the agent over its socket, with HTTP and JSON
 //! - [`exit`]: a failure's message and exit code
 //! - [`output`], [`table`], [`format`]: pages for terminals and pipes, columns, numbers
 

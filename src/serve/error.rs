@@ -49,7 +49,7 @@ pub enum Error {
     /// The caller holds too much, or all callers together do.
     #[error("{exhausted}; {right}")]
     Exhausted {
-        /// The quota, and who holds it.
+        /// The quota and its holder.
         exhausted: Exhausted,
         right: &'static str,
     },

@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_folder_that_takes_no_files_is_named() {
-        // No file can be made in /proc/self, whoever asks.
+        // No user can make a file in /proc/self.
         let error =
             SocketLock::acquire(&address(Path::new("/proc/self"), "agent.sock")).unwrap_err();
         assert!(matches!(&error, SocketError::NotWritable { .. }), "{error}");

@@ -56,7 +56,7 @@ fn what_had_no_turn_is_not_told_yet_and_each_first_comes_before_any_second() {
     log.update(&name("cart.shop"), &found(&["mode"], 0));
     assert_eq!(log.waiting(), 13);
     assert_eq!(next_lines(&mut log, 3), ["a.noisy: 1", "cart.shop: mode", "b.noisy: 1"]);
-    // Each has been told one.
+    // One of each is logged.
     log.update(&name("c.noisy"), &found(&["1"], 0));
     assert_eq!(next_lines(&mut log, 3), ["c.noisy: 1", "a.noisy: 2", "b.noisy: 2"]);
     assert_eq!(next_lines(&mut log, 3), ["a.noisy: 3", "a.noisy: 7 more settings are wrong"]);

@@ -39,7 +39,6 @@ pub struct Agent {
     pub(in crate::serve) leases: Arc<Leases>,
     pub(in crate::serve) pods: Arc<Pods>,
     pub(in crate::serve) metrics: Arc<Metrics>,
-    /// Who holds how many.
     pub(in crate::serve) connections: Arc<Quota<Identity>>,
     pub(in crate::serve) sessions: Arc<Quota<Identity>>,
     pub(in crate::serve) watches: Arc<Quota<Identity>>,
@@ -51,7 +50,7 @@ pub struct Agent {
     pub(in crate::serve) configuration: ConfigurationStatus,
 }
 
-/// Who is calling, and over which connection.
+/// A caller and its connection.
 #[derive(Clone, Debug)]
 pub struct Caller {
     /// Who may report the leases of this call.

@@ -2,12 +2,12 @@
 //!
 //! - `pick`, and [`pick_response`]: its answer
 //! - `report`: how picked requests went
-//! - `list`, `get`, `explain`: the services, their endpoints and their plans; `callers`: who has leases
+//! - `list`, `get`, `explain`: the services, their endpoints and their plans; `callers`: the callers' leases
 //! - `watch`: the changes of a service, and `watch_events`: the same as a response body; `version`: the
 //!   versions in these events
 //! - `adopt`: takes over leases of the agent before this one
 //!
-//! They share [`Agent`], the state of all calls, and [`Caller`], who is calling. [`delivery`] ends the
+//! They share [`Agent`], the state of all calls, and [`Caller`], a caller with its connection. [`delivery`] ends the
 //! leases of an answer that gets lost. [`shutdown`] ends streams when the agent shuts down.
 //! [`configuration`] has the problem of the configuration file, if there is one.
 

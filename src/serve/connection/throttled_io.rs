@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::{identity::Identity, quota::Quota, serve::isolation::tarpit::Tarpit};
 
-    /// An account that has all that it may, and was refused more until it has to wait for a second or more.
+    /// An account that was refused so often that it has to pause for a second or more.
     fn refused() -> Arc<Account> {
         let account = Account::new(Quota::new("bytes", 0), Tarpit::new(0), Identity::Uid(1));
         (0..400).for_each(|_| drop(account.hold(1 << 20).unwrap_err()));

@@ -300,7 +300,7 @@ mod tests {
         near.write_all(&[b'x'; 8000]).await.unwrap();
         assert_eq!(stream.read(&mut room).await.unwrap(), 8000);
         assert!(budget.in_use() >= 8000 - SMALL, "{}", budget.in_use());
-        // Over its share it is hung up on.
+        // Beyond its share the connection is closed.
         let rest =
             Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1)).hold(40 << 10).unwrap();
         near.write_all(&[b'x'; 8000]).await.unwrap();

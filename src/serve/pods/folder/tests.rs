@@ -125,7 +125,7 @@ fn a_record_that_others_could_have_written_is_refused_with_what_would_be_right()
 #[test]
 fn a_folder_of_another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        // As in `support::root_is_here`: who knows that it is not root says so.
+        // As in `support::root_is_here`: a run without root sets this variable.
         let known = std::env::var_os("POINTSMAN_WITHOUT_ROOT").is_some();
         assert!(known, "needs root, to make another user's folder");
         return;
