@@ -1,26 +1,28 @@
-//! One agent per node that answers, per request and for any language, which endpoint should serve.
+//! One agent per node. It answers, for each request and for any language, which endpoint to use.
 //!
-//! In reading order, from what is known to who asks (a module may only use those above it):
+//! This list is a tour in reading order. A module may only use those above it. A pick enters at
+//! [`serve`], finds its table in [`publish`], and [`plan`] has decided what stands in that table.
 //!
-//! - [`catalog`]: services, endpoints, their names; merged, validated, versioned
+//! - [`catalog`]: the services and endpoints that are known: merged from sources, validated, versioned
 //! - [`policy`]: the settings of a service and where each came from
-//! - [`load`]: what was observed: in flight, latency, outcomes
-//! - [`plan`]: pure: from catalog, policy and load to groups, weights and scores, each with a reason
-//! - [`source`]: where services come from: files, a Kubernetes cluster
+//! - [`load`]: what this node observes of endpoints: requests in flight, latency, outcomes
+//! - [`plan`]: pure functions from catalog, policy and load to groups, weights and scores, with reasons
+//! - [`source`]: reads services from files or a Kubernetes cluster into the catalog
 //! - [`config`]: the agent's configuration file
-//! - [`publish`]: the task that adds counters up and writes tables; wake-up
+//! - [`publish`]: the thread that adds counters up and writes tables; wake-ups
 //! - [`leases`]: the names by which callers report how their picks went
-//! - [`state`]: what outlives an agent: services last known good, endpoints put aside
-//! - [`api`]: the messages of `proto/pointsman/v1`
-//! - [`socket`]: the Unix socket itself: where it is, whose it is, how it appears
-//! - [`serve`]: who asks: gRPC and HTTP on the socket, the admin pages
-//! - [`agent`]: wires a process: start-up order, readiness, take-over, shutdown
-//! - [`csi`]: how a pod gets a folder with a socket of its own: a plugin of the kubelet
-//! - [`sim`]: the shipped planner, publisher and picker on virtual time
-//! - [`mod@bench`], [`demo`]: what proves the effect
-//! - [`cli`]: arguments and printing
+//! - [`state`]: what the next agent reads: services last known good, ejected endpoints
+//! - [`api`]: the messages of `proto/pointsman/v1`, generated
+//! - [`socket`]: the Unix socket itself: its address, its lock, its listener
+//! - [`serve`]: answers callers: gRPC and HTTP on the socket, and the admin pages
+//! - [`agent`]: the agent's process: start-up order, readiness, take-over, shutdown
+//! - [`csi`]: the kubelet's plugin that gives each pod a folder with its own socket
+//! - [`sim`]: a simulator: the planner, publisher and picker of the agent on virtual time
+//! - [`mod@bench`], [`demo`]: measure what the agent costs and how well it balances
+//! - [`cli`]: the command line: arguments and printing
 //!
-//! The table, the counters and the picker are a crate of their own, `pointsman-table`.
+//! Any module may use `clock`, `identity`, `quota`, `printable` and `log_limit`, which use nothing.
+//! The table, the counters and the picker are a separate crate, `pointsman-table`.
 
 pub mod agent;
 pub mod api;

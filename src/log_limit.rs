@@ -1,19 +1,19 @@
-//! Log lines that callers can cause without end: one a second is written.
+//! Limits log lines that callers can cause without end to one a second.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-/// Says when a line of one kind may be written.
+/// Limits the lines of one kind.
 #[derive(Debug, Default)]
 pub struct LogLimit {
-    /// The second of the last line, counted from one: zero is none yet.
+    /// The second of the last line, plus one; 0: no line yet.
     last: AtomicU64,
 }
 
 impl LogLimit {
-    /// Whether a line may be written now: none was in this second.
+    /// Whether a line may be written now: the first one in this second.
     pub fn due(&self, now: Duration) -> bool {
         let second = now.as_secs() + 1;
         self.last.swap(second, Relaxed) != second

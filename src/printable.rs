@@ -1,15 +1,15 @@
-//! Text that others wrote, as it may stand in a log and on a terminal.
+//! Escapes text of others for a log and a terminal.
 //!
-//! A terminal obeys some characters in place of showing them (CWE-150), a new line ends the line of a log
-//! (CWE-117), and marks of direction let text be read otherwise than it is (CVE-2021-42574).
+//! A terminal obeys some characters instead of showing them (CWE-150). A line feed ends a log line
+//! (CWE-117). Direction marks change the order in which text appears (CVE-2021-42574).
 
 use std::{
     borrow::Cow,
     fmt::{self, Write},
 };
 
-/// The text with what would be obeyed as an escape, such as `\n` and `\u{1b}`. A backslash stays one: so
-/// it does no harm to do that twice.
+/// Escapes characters that a terminal would obey, such as `\n` and `\u{1b}`. It does not escape a
+/// backslash, so that a second call changes nothing.
 pub fn printable(text: &str) -> Cow<'_, str> {
     match text.contains(is_obeyed) {
         true => escaped(text).into(),
@@ -17,7 +17,7 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same for a text that may have lines.
+/// The same for a text of several lines.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
     match text.contains(|c| c != '\n' && is_obeyed(c)) {
         true => text.lines().map(escaped).collect::<Vec<_>>().join("\n").into(),
@@ -25,7 +25,7 @@ pub fn printable_lines(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// JSON in which what would be obeyed is written as JSON escapes it: it is the same to a program.
+/// Escapes these characters as JSON does, so that a program reads the same JSON.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     let obeyed = |c: char| c != '\n' && is_obeyed(c);
     if !json.contains(obeyed) {
@@ -52,7 +52,7 @@ fn escaped(text: &str) -> String {
     all.0
 }
 
-/// Makes printable what is written to it.
+/// Escapes what is written to it.
 #[derive(Debug)]
 pub struct Printable<W>(pub W);
 

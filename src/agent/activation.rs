@@ -1,5 +1,5 @@
-//! A listening socket that is passed by who started the agent (`$LISTEN_FDS`, systemd's socket
-//! activation): it outlives the agent, so that callers wait where they would be refused.
+//! A listening socket from the parent process (`$LISTEN_FDS`, systemd's socket activation). It outlives
+//! the agent, so that callers wait for the next agent instead of being refused.
 
 use std::{
     io,
@@ -9,16 +9,13 @@ use std::{
 
 use listenfd::ListenFd;
 
-/// Why what was passed can't be served.
+/// Why the passed socket can't be served.
 #[derive(Debug, thiserror::Error)]
-pub enum PassedError {
-    /// The agent serves one.
+pub enum ActivationError {
+    /// More than one was passed.
     #[error("{count} sockets were passed ($LISTEN_FDS): the agent serves one")]
-    Several {
-        /// How many.
-        count: usize,
-    },
-    /// Something else was passed.
+    Several { count: usize },
+    /// Something else than a listening Unix socket was passed.
     #[error(
         "what was passed ($LISTEN_FDS) is no listening Unix stream socket with a path: write \
          ListenStream=/run/pointsman/agent.sock ({0})"
@@ -26,31 +23,30 @@ pub enum PassedError {
     Unfit(io::Error),
 }
 
-/// A listening socket of who started the agent.
+/// A listening socket from the parent process.
 #[derive(Debug)]
-pub struct Passed {
-    /// Where it is.
+pub struct PassedSocket {
     pub path: PathBuf,
-    /// The socket, not blocking.
+    /// The socket, non-blocking.
     pub listener: UnixListener,
 }
 
-/// What was passed, if anything. While there is one thread, since it clears the environment.
+/// The passed socket, if any. Call it while there is one thread, since it changes the environment.
 ///
 /// # Errors
-/// See [`PassedError`].
-pub fn passed() -> Result<Option<Passed>, PassedError> {
+/// See [`ActivationError`].
+pub fn passed() -> Result<Option<PassedSocket>, ActivationError> {
     let mut passed = ListenFd::from_env();
     match passed.len() {
         0 => return Ok(None),
         1 => {}
-        count => return Err(PassedError::Several { count }),
+        count => return Err(ActivationError::Several { count }),
     }
-    let listener = passed.take_unix_listener(0).map_err(PassedError::Unfit)?;
+    let listener = passed.take_unix_listener(0).map_err(ActivationError::Unfit)?;
     let Some(listener) = listener else { return Ok(None) };
-    listener.set_nonblocking(true).map_err(PassedError::Unfit)?;
-    let address = listener.local_addr().map_err(PassedError::Unfit)?;
+    listener.set_nonblocking(true).map_err(ActivationError::Unfit)?;
+    let address = listener.local_addr().map_err(ActivationError::Unfit)?;
     let path = address.as_pathname().map(Path::to_owned);
-    let path = path.ok_or_else(|| PassedError::Unfit(io::Error::other("it has no path")))?;
-    Ok(Some(Passed { path, listener }))
+    let path = path.ok_or_else(|| ActivationError::Unfit(io::Error::other("it has no path")))?;
+    Ok(Some(PassedSocket { path, listener }))
 }

@@ -1,4 +1,4 @@
-//! What the agent says on standard error: for people by default, as JSON for collectors.
+//! The log on standard error: text for people by default, or JSON for collectors.
 
 use std::{
     fmt::{self, Write as _},
@@ -18,20 +18,20 @@ use tracing_subscriber::{
 
 use crate::printable::Printable;
 
-/// How it is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A line for people.
+    /// Text for people.
     #[default]
     Text,
-    /// A JSON object a line.
+    /// A JSON object on each line.
     Json,
 }
 
-/// Starts logging what the filter lets through.
+/// Starts logging.
 ///
 /// # Errors
-/// When the filter can't be read.
+/// The filter can't be read.
 pub fn start(filter: &str, format: Format) -> Result<Filter, String> {
     let (filter, handle) = reload::Layer::new(parse(filter)?);
     let registry = tracing_subscriber::registry().with(filter);
@@ -47,8 +47,8 @@ pub fn start(filter: &str, format: Format) -> Result<Filter, String> {
     Ok(Filter(handle))
 }
 
-/// What is said may quote what others wrote, such as a wrong annotation: it must end no line, and command
-/// no terminal. As JSON it can't.
+/// A message may quote text of others, such as a wrong annotation. It must not end a line or control a
+/// terminal. JSON escapes such text already.
 fn field(to: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let mut to = Printable(to);
     match field.name() {
@@ -57,10 +57,8 @@ fn field(to: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> 
     }
 }
 
-/// Whether the filter can be read.
-///
 /// # Errors
-/// When it can't.
+/// The filter can't be read.
 pub fn check(filter: &str) -> Result<(), String> {
     parse(filter).map(drop)
 }
@@ -70,15 +68,13 @@ fn parse(filter: &str) -> Result<EnvFilter, String> {
         .map_err(|error| format!("--log {filter:?}: {error}; write info or debug"))
 }
 
-/// What is let through, as long as it runs.
+/// Changes the filter while the agent runs.
 #[derive(Debug)]
 pub struct Filter(reload::Handle<EnvFilter, Registry>);
 
 impl Filter {
-    /// Lets something else through.
-    ///
     /// # Errors
-    /// When the filter can't be read.
+    /// The filter can't be read.
     pub fn set(&self, filter: &str) -> Result<(), String> {
         self.0.reload(parse(filter)?).map_err(|error| error.to_string())
     }

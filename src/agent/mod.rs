@@ -1,25 +1,28 @@
-//! Wires a process: what starts in which order, when it is ready, how it ends.
+//! The agent's process: its start-up order, its readiness and its end.
 //!
-//! | thread | what it does |
+//! | thread | task |
 //! |---|---|
-//! | main | starts everything, accepts connections, hears signals and who takes over |
-//! | tokio, two workers | the socket's calls, leases' ends, sources |
-//! | publish | adds counters up, writes tables; real time, so no async task beside it |
-//! | suggest | searches what was probably meant by a misspelt name; from the first one on |
-//! | admin | the pages for Kubernetes and Prometheus, on a runtime of their own |
+//! | main | starts everything, accepts connections, handles signals and take-overs |
+//! | tokio, two workers | the socket's calls, the ends of leases, sources |
+//! | publish | adds counters up and writes tables; it has deadlines, so that no async task runs on it |
+//! | suggest | searches for similar names; it starts with the first misspelt name |
+//! | admin | the pages for Kubernetes and Prometheus, on their own runtime |
 //!
-//! Order: the socket's lock first, since whoever lacks it must not touch anything; then the admin
-//! address, the publishing, what was last known good, the sources; at last the socket, so that
-//! whoever can connect is served. An agent that takes over has the lock handed to it, once its
-//! sources have answered.
+//! Start-up order: first the socket's lock, since an agent without it must not change anything; then
+//! the admin address, the publish thread, the state, the sources; last the socket, so that every
+//! caller that can connect is served. An agent that takes over gets the lock from the other agent,
+//! after its own sources have answered.
 //!
-//! - `serving`: an agent that has the socket, up to its end
-//! - [`activation`]: a listening socket that was passed; `sockets`: those that are made
-//! - [`takeover`]: one agent after another, without a pick that fails
-//! - [`signals`], [`reload`]: what is told while it runs; [`systemd`]: what it tells
-//! - [`startup_taint`]: what its node registered with, until it is ready
-//! - [`logs`]: what it says; `wrong_settings`: of settings that can't hold; `braked`: of services that
-//!   lost much at once; `turns`: so that neither fills the log
+//! - `serving`: an agent that has the socket, until its end
+//! - [`activation`]: a listening socket from systemd; `sockets`: the sockets that the agent makes
+//! - [`takeover`]: one agent takes over from another, without a pick that fails
+//! - [`signals`], [`reload`]: SIGTERM and SIGHUP; [`systemd`]: sd_notify
+//! - [`startup_taint`]: removes the node's taint when the agent is ready
+//! - [`logs`]: the log's format and filter; `wrong_settings`, `brake_log`: log lines about services;
+//!   `fair_queue`: limits these lines, and shares them between namespaces
+
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
 
 use std::{
     io,
@@ -33,7 +36,7 @@ use tokio::{runtime::Runtime, sync::watch};
 use tracing::{error, info, warn};
 
 use self::{
-    activation::Passed, reload::Reload, serving::Serving, signals::Signals,
+    activation::PassedSocket, reload::Reload, serving::Serving, signals::Signals,
     startup_taint::StartupTaint, takeover::TakeoverError,
 };
 use crate::{
@@ -44,7 +47,7 @@ use crate::{
     serve::{Agent, admin, resolver::access::Access},
     socket::{
         address::SocketAddress,
-        lock::{Claim, ClaimError},
+        lock::{SocketError, SocketLock},
     },
     source::{
         self, Cluster, Spec, Status,
@@ -54,7 +57,8 @@ use crate::{
 };
 
 pub mod activation;
-mod braked;
+mod brake_log;
+mod fair_queue;
 pub mod logs;
 pub mod reload;
 mod serving;
@@ -64,47 +68,42 @@ mod source_status;
 pub mod startup_taint;
 pub mod systemd;
 pub mod takeover;
-mod turns;
 mod wrong_settings;
 
 /// Threads for the socket's calls. A pick takes microseconds; more threads would only take cores
 /// from the programs that this node is there for.
 const WORKERS: usize = 2;
 
-/// All that an agent is told.
+/// The options of an agent.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where services come from; the first that knows one owns it.
+    /// The sources of services; the first that knows a service owns it.
     pub sources: Vec<Spec>,
-    /// Where to listen.
     pub socket: SocketAddress,
-    /// The socket's permissions.
     pub socket_mode: u32,
-    /// The socket's group; none: the agent's own.
+    /// The socket's group; `None`: the agent's own.
     pub socket_group: Option<u32>,
-    /// Where the admin pages are.
+    /// The address of the admin pages.
     pub admin: SocketAddr,
-    /// Where this node is.
+    /// This node's zone, region and name.
     pub here: Here,
-    /// What this node registered with, until its agent is ready.
+    /// The taint to remove from this node when the agent is ready.
     pub startup_taint: Option<StartupTaint>,
-    /// Folder for what outlives the agent.
+    /// The folder for state that outlives the agent.
     pub state: Option<PathBuf>,
     /// Take the socket over from the agent that serves it.
     pub takeover: bool,
-    /// Stay when another agent has taken over, until told to end.
+    /// After a take-over by another agent, stay until SIGTERM.
     pub stay: bool,
-    /// What was configured of services' policies.
+    /// The configured policies of services.
     pub policies: ConfigPolicies,
-    /// What is logged.
     pub log: String,
-    /// Folder of the pods' own folders; none: no pod has one.
+    /// The folder of the pods' folders; `None`: pods have none.
     pub pods: Option<PathBuf>,
-    /// Who may ask for what.
     pub access: Access,
     /// Whether there are metrics of single endpoints.
     pub endpoint_metrics: bool,
-    /// The cluster in which wrong settings are told by events on their Services, if any.
+    /// The cluster that gets Events for wrong settings of its Services, if any.
     pub events: Option<Cluster>,
     /// The configuration file, if there is one.
     pub file: File,
@@ -113,35 +112,29 @@ pub struct Options {
 /// The configuration file that an agent was started with.
 #[derive(Clone, Debug, Default)]
 pub struct File {
-    /// What is in it, where it holds.
+    /// Its text, if it is valid.
     pub text: Option<String>,
-    /// What is wrong with it, where an earlier one is in force.
+    /// Its problem, if an earlier one is in force.
     pub problem: Option<String>,
 }
 
 /// Why an agent could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The socket can't be had.
+    /// The socket is not available.
     #[error(transparent)]
-    Socket(#[from] ClaimError),
-    /// The address of the admin pages can't be had.
+    Socket(#[from] SocketError),
+    /// The address of the admin pages is not available.
     #[error("admin address {address}: {reason}; choose another with --admin")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// As the kernel says.
-        reason: io::Error,
-    },
-    /// What was passed is another socket.
+    Admin { address: SocketAddr, reason: io::Error },
+    /// The socket that was passed has another path.
     #[error("the socket that was passed ($LISTEN_FDS) is {passed}, and --socket says {asked}")]
     AnotherSocket {
         /// The socket that was passed.
         passed: PathBuf,
-        /// The socket to serve.
         asked: SocketAddress,
     },
-    /// An agent serves already, and by what is no worse.
+    /// The configuration is wrong, and another agent already serves.
     #[error(
         "the configuration is wrong, and an agent serves already (pid {pid}): it is left to serve; \
          {problem}"
@@ -149,52 +142,51 @@ pub enum StartError {
     Configuration {
         /// The process of the other agent.
         pid: String,
-        /// What is wrong.
         problem: String,
     },
-    /// The agent that serves it does not hand over.
+    /// The other agent does not hand over.
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
-    /// The system gave no thread, signal or descriptor.
+    /// The system refused a thread, a signal handler or a descriptor.
     #[error("starting {what}: {reason}")]
-    System {
-        /// What was started.
-        what: &'static str,
-        /// As the kernel says.
-        reason: io::Error,
-    },
+    System { what: &'static str, reason: io::Error },
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
     move |reason| StartError::System { what, reason }
 }
 
-/// Serves until SIGTERM or SIGINT, or until another agent has taken over. `passed`: a listening
-/// socket of who started it.
+/// Serves until SIGTERM or SIGINT, or until another agent has taken over. `passed`: a listening socket
+/// from the parent process.
 ///
 /// # Errors
-/// When something needed is missing or taken; nothing was served then.
-pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(), StartError> {
+/// Something that the agent needs is missing or in use. Nothing was served then.
+pub fn run(
+    options: Options,
+    passed: Option<PassedSocket>,
+    reload: Reload,
+) -> Result<(), StartError> {
     let files = allow_more_files();
     if let Some(passed) = passed.as_ref().filter(|passed| passed.path != options.socket.path()) {
         let (passed, asked) = (passed.path.clone(), options.socket);
         return Err(StartError::AnotherSocket { passed, asked });
     }
-    let right = match Claim::take_with(&options.socket, passed.is_some()) {
-        Ok(claim) => Right::Own(claim),
-        Err(ClaimError::Live { pid, .. }) if options.takeover => match &options.file.problem {
+    let owner = match SocketLock::acquire_with(&options.socket, passed.is_some()) {
+        Ok(socket_lock) => SocketOwner::ThisAgent(socket_lock),
+        Err(SocketError::Live { pid, .. }) if options.takeover => match &options.file.problem {
             Some(problem) => {
                 return Err(StartError::Configuration { pid, problem: problem.clone() });
             }
-            None => Right::Of(pid),
+            None => SocketOwner::OtherAgent(pid),
         },
         Err(error) => return Err(error.into()),
     };
     let admin = match admin::bind(options.admin) {
         Ok(admin) => Some(admin),
-        // It is probably that of the agent before, which hands it on.
+        // Probably the other agent has it, and hands it over.
         Err(reason)
-            if matches!(right, Right::Of(_)) && reason.kind() == io::ErrorKind::AddrInUse =>
+            if matches!(owner, SocketOwner::OtherAgent(_))
+                && reason.kind() == io::ErrorKind::AddrInUse =>
         {
             None
         }
@@ -216,39 +208,38 @@ pub fn run(options: Options, passed: Option<Passed>, reload: Reload) -> Result<(
     }
 
     let (end, ending) = watch::channel(false);
-    let parts = Parts::start(options, reload, seed, ending, &runtime)?;
+    let components = Components::start(options, reload, seed, ending, &runtime)?;
     let served = runtime.block_on(async {
         let mut signals = Signals::listen().map_err(system("the signal handlers"))?;
         let serving = tokio::select! {
-            serving = Serving::start(&parts, right, admin, passed) => serving?,
-            () = signals.end() => return Ok(None),
+            serving = Serving::start(&components, owner, admin, passed) => serving?,
+            () = signals.terminated() => return Ok(None),
         };
-        serving.serve(&parts, signals).await.map(Some)
+        serving.serve(&components, signals).await.map(Some)
     });
     end.send_replace(true);
-    // What is still running now has had its time.
+    // Tasks that still run have had their time.
     runtime.shutdown_background();
-    parts.tables.stop();
-    let claim = served?;
-    if let (Some(keeper), Some(_)) = (&parts.keeper, &claim) {
+    components.tables.stop();
+    let socket_lock = served?;
+    if let (Some(keeper), Some(_)) = (&components.keeper, &socket_lock) {
         keeper.write();
     }
-    // At last: from here on another agent may have the socket.
-    drop(claim);
+    // Last, since another agent may have the socket from here on.
+    drop(socket_lock);
     info!("ended");
     Ok(())
 }
 
-/// Whose the socket is when the agent starts.
-enum Right {
-    /// This agent's.
-    Own(Claim),
-    /// That of another one, of this pid.
-    Of(String),
+/// Which agent has the socket at the start.
+enum SocketOwner {
+    ThisAgent(SocketLock),
+    /// Another agent has it; its pid.
+    OtherAgent(String),
 }
 
-/// What runs whether it serves yet or not.
-struct Parts {
+/// The parts of an agent that run before it has the socket, too.
+struct Components {
     options: Options,
     reload: Reload,
     catalog: Arc<Catalog>,
@@ -259,7 +250,7 @@ struct Parts {
     sources: Vec<(Spec, Status)>,
 }
 
-impl Parts {
+impl Components {
     fn start(
         options: Options,
         reload: Reload,
@@ -274,12 +265,12 @@ impl Parts {
                 .map_err(system("the publishing thread"))?;
         let origins = Origins { sources: names, catalog: catalog.clone(), tables: tables.clone() };
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
-        runtime.spawn(braked::tell(catalog.clone(), catalog.follow_brake()));
-        // Before the first source speaks, so that it has the last word.
+        runtime.spawn(brake_log::run(catalog.clone(), catalog.follow_brake()));
+        // Started after the state is loaded, so that the sources overwrite it.
         let sources = start_sources(&options, &catalog, &ending, &tables, runtime);
         warn_of_access(options.pods.as_deref(), &options.access);
         let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.access.clone()));
-        agent.configuration().judge(options.file.problem.clone());
+        agent.configuration().set_problem(options.file.problem.clone());
         let (leases, holds) = (agent.leases().clone(), catalog.clone());
         runtime.spawn(async move { leases.run().await });
         runtime.spawn(async move { holds.end_holds().await });
@@ -289,12 +280,12 @@ impl Parts {
             runtime.spawn(events::write(cluster, options.here.node.clone(), waiting));
             events
         });
-        runtime.spawn(wrong_settings::tell(catalog.clone(), tables.clone(), events));
+        runtime.spawn(wrong_settings::run(catalog.clone(), tables.clone(), events));
         Ok(Self { options, reload, catalog, tables, agent, origins, keeper, sources })
     }
 }
 
-/// Keeps the configuration file for an agent that is started beside a wrong one.
+/// Keeps the configuration for a later agent whose file is wrong.
 fn keep_configuration(options: &Options) {
     let (Some(folder), Some(text)) = (&options.state, &options.file.text) else { return };
     if let Err(error) = configuration::write(folder, text) {
@@ -302,14 +293,14 @@ fn keep_configuration(options: &Options) {
     }
 }
 
-/// An access that was written before pods were told apart lets none of them ask.
+/// Access rules for uids only let no pod with its own folder ask.
 fn warn_of_access(pods: Option<&Path>, access: &Access) {
     if pods.is_some() && !access.knows_pods() {
         warn!("no entry of access fits a pod with a folder of its own: it may ask for nothing");
     }
 }
 
-/// As the admin page shows them.
+/// The options for the admin page.
 fn settings(options: &Options) -> Vec<(&'static str, String)> {
     let sources: Vec<_> = options.sources.iter().map(Spec::to_string).collect();
     let state = options.state.as_ref().map(|folder| folder.display().to_string());
@@ -346,7 +337,7 @@ fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
-/// As many files as the system lets this process have: connections and tables each take some.
+/// Raises the limit on open files to its maximum: connections and tables each take some.
 fn allow_more_files() -> Option<u64> {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
@@ -356,7 +347,7 @@ fn allow_more_files() -> Option<u64> {
     getrlimit(Resource::Nofile).current
 }
 
-/// Of all picks; logged, so that a run can be repeated.
+/// The seed of all picks. It is logged, so that a run can be repeated.
 fn seed() -> u32 {
     getrandom::u32().unwrap_or_else(|error| {
         warn!(%error, "no random numbers from the system: picks follow a fixed sequence");
@@ -377,7 +368,7 @@ fn start_sources(
         let status = Status::default();
         let mut ending = ending.clone();
         let cancelled = async move {
-            // An error means that the sender is gone, which is an end as well.
+            // An error means that the sender is gone, which ends the source as well.
             ending.wait_for(|&ending| ending).await.ok();
         };
         runtime.spawn(source::run(
@@ -393,7 +384,7 @@ fn start_sources(
     options.sources.iter().enumerate().map(start).collect()
 }
 
-/// Where the agent runs, as a source finds out.
+/// Follows the node's zone and region, which a source finds out.
 async fn follow_here(mut here: watch::Receiver<Here>, tables: Tables) {
     while here.changed().await.is_ok() {
         let found = here.borrow_and_update().clone();

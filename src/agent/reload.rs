@@ -1,22 +1,18 @@
 //! SIGHUP: the configuration file and the sources are read again.
 //!
-//! Policies, access and what is logged change while it runs; where it listens and what it reads does
-//! not.
+//! Policies, access and the log filter change while the agent runs. Other options need a new start.
 
 use tracing::{error, info, warn};
 
 use super::{Options, logs, systemd};
 use crate::{
     publish::Tables,
-    serve::{Agent, resolver::Names},
+    serve::{Agent, resolver::Resolver},
     source::Status,
 };
 
-/// What it takes to read the configuration again.
 pub struct Reload {
-    /// The options, as they would be if the agent started now.
     pub read: Box<dyn Fn() -> Result<Options, String> + Send>,
-    /// What is logged.
     pub filter: logs::Filter,
 }
 
@@ -27,8 +23,8 @@ impl std::fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Reads all again. What is wrong changes nothing.
-    pub fn again<'a>(
+    /// Reads everything again. A wrong configuration changes nothing.
+    pub fn run<'a>(
         &self,
         now: &Options,
         tables: &Tables,
@@ -38,20 +34,20 @@ impl Reload {
         systemd::reloading();
         match (self.read)() {
             Ok(new) => {
-                agent.configuration().judge(None);
+                agent.configuration().set_problem(None);
                 super::keep_configuration(&new);
-                self.take_over(now, new, tables, agent.names());
+                self.apply(now, new, tables, agent.resolver());
             }
             Err(why) => {
                 error!("the configuration stays as it was: {why}");
-                agent.configuration().judge(Some(why));
+                agent.configuration().set_problem(Some(why));
             }
         }
         sources.for_each(Status::look_again);
         systemd::ready();
     }
 
-    fn take_over(&self, now: &Options, new: Options, tables: &Tables, names: &Names) {
+    fn apply(&self, now: &Options, new: Options, tables: &Tables, resolver: &Resolver) {
         let fixed = [
             ("source", now.sources != new.sources),
             ("socket", now.socket != new.socket),
@@ -76,7 +72,7 @@ impl Reload {
             tables.configure(new.policies);
         }
         super::warn_of_access(now.pods.as_deref(), &new.access);
-        let access_changed = names.give_access(new.access);
+        let access_changed = resolver.set_access(new.access);
         info!(policies_changed = changed, access_changed, "read the configuration again");
     }
 }

@@ -1,5 +1,5 @@
-//! An agent that has the socket: it serves until it is told to end or another agent takes over, and
-//! goes in good order.
+//! An agent that has the socket. It serves until SIGTERM or until another agent takes over, and then
+//! shuts down gracefully.
 
 use std::{
     io,
@@ -12,95 +12,98 @@ use tokio::{net::UnixListener, sync::watch};
 use tracing::{error, info, warn};
 
 use super::{
-    Parts, Right, StartError,
-    activation::Passed,
+    Components, SocketOwner, StartError,
+    activation::PassedSocket,
     keep_configuration, settings,
-    signals::{Signals, Told},
+    signals::{SignalAction, Signals},
     sockets::Sockets,
     source_status::SourceStatus,
     system, systemd,
-    takeover::{self, Giver, Hearing, Heir, Successor},
+    takeover::{self, Predecessor, PredecessorNews, Successor, SuccessorLink},
 };
 use crate::{
     catalog::Catalog,
     serve::{
         Agent, admin,
         connection::{
-            accept::{Connections, GRACE, Leave},
-            router::Front,
+            accept::{Connections, Drain, GRACE},
+            router::Router,
         },
         metrics::Series,
-        pods::Listeners,
-        priority::give_way,
+        pods::PodListeners,
+        priority::lower_priority,
     },
-    socket::lock::Claim,
+    socket::lock::SocketLock,
     source::{Spec, Status},
 };
 
 /// An agent that has the socket.
 pub(super) struct Serving {
-    claim: Claim,
+    socket_lock: SocketLock,
     sockets: Sockets,
     connections: Arc<Connections>,
-    pods: Option<Arc<Listeners>>,
+    pods: Option<Arc<PodListeners>>,
     listener: watch::Sender<Arc<UnixListener>>,
-    door: UnixListener,
+    takeover_socket: UnixListener,
     admin: TcpListener,
     pages: JoinHandle<()>,
     end_pages: watch::Sender<bool>,
     listening: watch::Sender<bool>,
-    hearing: Option<Hearing>,
+    predecessor_news: Option<PredecessorNews>,
 }
 
 impl Serving {
     pub(super) async fn start(
-        parts: &Parts,
-        right: Right,
+        components: &Components,
+        owner: SocketOwner,
         admin: Option<TcpListener>,
-        passed: Option<Passed>,
+        passed: Option<PassedSocket>,
     ) -> Result<Self, StartError> {
-        let Parts { options, agent, .. } = parts;
-        let (claim, mut heir) = match right {
-            Right::Own(claim) => (claim, None),
-            Right::Of(pid) => {
-                takeover::take(&options.socket, options.admin, pid, &parts.origins, agent).await?
+        let Components { options, agent, .. } = components;
+        let (socket_lock, mut successor) = match owner {
+            SocketOwner::ThisAgent(socket_lock) => (socket_lock, None),
+            SocketOwner::OtherAgent(pid) => {
+                takeover::take(&options.socket, options.admin, pid, &components.origins, agent)
+                    .await?
             }
         };
         let admin = match admin {
             Some(admin) => admin,
-            None => inherited(options.admin, heir.as_mut())?,
+            None => inherited(options.admin, successor.as_mut())?,
         };
         let (listening, listens) = watch::channel(false);
         let (end_pages, ending) = watch::channel(false);
-        let told = admin::Told {
+        let state = admin::AdminState {
             agent: agent.clone(),
-            tables: parts.tables.clone(),
-            sources: shown(&parts.sources),
+            tables: components.tables.clone(),
+            sources: shown(&components.sources),
             listening: listens.clone(),
             settings: settings(options),
             series: Series { endpoints: options.endpoint_metrics },
         };
         let same = admin.try_clone().map_err(system("the admin pages"))?;
-        let pages = admin::spawn(same, told, ending).map_err(system("the admin thread"))?;
+        let pages = admin::spawn(same, state, ending).map_err(system("the admin thread"))?;
 
         let passed = passed.map(|passed| passed.listener);
-        let passed = passed.or_else(|| heir.as_mut().and_then(|heir| heir.socket.take()));
+        let passed =
+            passed.or_else(|| successor.as_mut().and_then(|successor| successor.socket.take()));
         let sockets = Sockets::new(options.socket_mode, options.socket_group, passed);
-        let (made, door) = sockets.put_back(&claim)?;
+        let (made, takeover_socket) = sockets.put_back(&socket_lock)?;
         let socket = match made {
             Some(socket) => Some(socket),
             None => sockets.passed()?,
         };
-        let (Some(socket), Some(door)) = (socket, door) else {
+        let (Some(socket), Some(takeover_socket)) = (socket, takeover_socket) else {
             let reason = io::Error::other("it is in place already");
             return Err(StartError::System { what: "the socket", reason });
         };
-        let connections = Arc::new(Connections::new(Front::new(agent.clone())));
-        let pods = options.pods.clone().map(|folder| Listeners::start(folder, connections.clone()));
-        claim.sign()?;
+        let connections = Arc::new(Connections::new(Router::new(agent.clone())));
+        let pods =
+            options.pods.clone().map(|folder| PodListeners::start(folder, connections.clone()));
+        socket_lock.write_pid()?;
         keep_configuration(options);
         listening.send_replace(true);
-        let ready = tell_when_ready(parts.catalog.clone(), listens);
+        let ready = tell_when_ready(components.catalog.clone(), listens);
         let taint = options.startup_taint.clone();
         tokio::spawn(async move {
             ready.await;
@@ -108,125 +111,126 @@ impl Serving {
                 taint.keep_off().await;
             }
         });
-        let hearing = match heir {
-            Some(heir) => Some(heir.serves(agent.clone()).await),
+        let predecessor_news = match successor {
+            Some(successor) => Some(successor.report_serving(agent.clone()).await),
             None => None,
         };
-        if let Some(keeper) = parts.keeper.clone() {
+        if let Some(keeper) = components.keeper.clone() {
             tokio::spawn(async move { keeper.run().await });
         }
         let admin_address = admin.local_addr().map_err(system("the admin pages"))?;
         info!(socket = %options.socket, admin = %admin_address, "listening");
         let listener = watch::Sender::new(Arc::new(socket));
         Ok(Self {
-            claim,
+            socket_lock,
             sockets,
             connections,
             pods,
             listener,
-            door,
+            takeover_socket,
             admin,
             pages,
             end_pages,
             listening,
-            hearing,
+            predecessor_news,
         })
     }
 
-    /// Gives the claim back, unless another agent has it now.
+    /// Returns the lock, unless another agent has it now.
     pub(super) async fn serve(
         self,
-        parts: &Parts,
+        components: &Components,
         mut signals: Signals,
-    ) -> Result<Option<Claim>, StartError> {
+    ) -> Result<Option<SocketLock>, StartError> {
         let Self {
-            claim,
+            socket_lock,
             sockets,
             connections,
             pods,
             listener,
-            door,
+            takeover_socket,
             admin,
             pages,
             end_pages,
             listening,
-            hearing,
+            predecessor_news,
         } = self;
         if let Some(pods) = pods.clone() {
             tokio::spawn(async move { pods.follow().await });
         }
-        // Whoever connects as fast as it can, and is refused, keeps this thread busy.
-        give_way("accepting connections");
-        let successor = {
-            let giver = Giver {
-                claim: &claim,
+        // A caller that connects as fast as it can, and is refused, keeps this thread busy.
+        lower_priority("accepting connections");
+        let link = {
+            let predecessor = Predecessor {
+                socket_lock: &socket_lock,
                 sockets: &sockets,
                 pods: pods.as_deref(),
                 admin: &admin,
-                keeper: parts.keeper.as_ref(),
-                origins: &parts.origins,
-                agent: &parts.agent,
+                keeper: components.keeper.as_ref(),
+                origins: &components.origins,
+                agent: &components.agent,
                 listener: &listener,
             };
-            let mut giving = std::pin::pin!(giver.give(door));
+            let mut handing_over = std::pin::pin!(predecessor.run(takeover_socket));
             let mut accepting = std::pin::pin!(accept(&connections, listener.subscribe()));
             loop {
                 tokio::select! {
                     () = &mut accepting => {}
-                    told = signals.next() => match told {
-                        Told::End => break None,
-                        Told::Reload => {
-                            let sources = parts.sources.iter().map(|(_, status)| status);
-                            parts.reload.again(&parts.options, &parts.tables, &parts.agent, sources);
+                    action = signals.next() => match action {
+                        SignalAction::Terminate => break None,
+                        SignalAction::Reload => {
+                            let sources = components.sources.iter().map(|(_, status)| status);
+                            components.reload.run(&components.options, &components.tables, &components.agent, sources);
                         }
                     },
-                    successor = &mut giving => break Some(successor),
+                    link = &mut handing_over => break Some(link),
                 }
             }
         };
         listening.send_replace(false);
-        let stays = parts.options.stay && successor.is_some();
-        // An agent that is started again while this one lingers needs the address.
-        let has_admin = successor.as_ref().is_some_and(|successor| successor.has_admin);
+        let stays = components.options.stay && link.is_some();
+        // An agent that starts while this one lingers needs the address.
+        let has_admin = link.as_ref().is_some_and(|link| link.has_admin);
         if !stays || has_admin {
             end_pages.send_replace(true);
             drop(admin);
         }
-        let (claim, mut told) = match successor {
+        let (socket_lock, mut terminated) = match link {
             None => {
                 systemd::stopping();
-                // Whoever connects from here on is refused, and may come back to the next agent.
+                // From here on the kernel refuses connections, so that callers retry at the next agent.
                 drop((listener, sockets));
                 pods.inspect(|pods| pods.end());
-                (Some(claim), true)
+                (Some(socket_lock), true)
             }
-            Some(successor) => {
-                drop(claim);
-                let handed = Handed { successor, sockets: (listener, sockets), pods, hearing };
-                (None, handed.linger(&connections, &parts.agent, &mut signals).await)
+            Some(link) => {
+                drop(socket_lock);
+                let handed =
+                    HandedOver { link, sockets: (listener, sockets), pods, predecessor_news };
+                (None, handed.linger(&connections, &components.agent, &mut signals).await)
             }
         };
-        if stays && !told {
-            connections.leave(Leave::End);
+        if stays && !terminated {
+            connections.drain(Drain::ShutDown);
             info!("staying until told to end");
-            signals.end().await;
-            told = true;
+            signals.terminated().await;
+            terminated = true;
         }
         end_pages.send_replace(true);
-        signals.then_at_once(told);
-        connections.leave(Leave::End);
+        signals.exit_on_second(terminated);
+        connections.drain(Drain::ShutDown);
         let open = connections.count();
-        if tokio::time::timeout(GRACE, connections.gone()).await.is_err() {
+        if tokio::time::timeout(GRACE, connections.drained()).await.is_err() {
             warn!(connections = open, "requests took too long to finish; ending anyway");
         }
         if pages.join().is_err() {
             error!("the admin thread panicked");
         }
-        Ok(claim)
+        Ok(socket_lock)
     }
 }
 
-/// Accepts on whichever socket is in place.
+/// Accepts on the current listener.
 async fn accept(connections: &Connections, mut listener: watch::Receiver<Arc<UnixListener>>) {
     loop {
         let current = listener.borrow_and_update().clone();
@@ -237,39 +241,39 @@ async fn accept(connections: &Connections, mut listener: watch::Receiver<Arc<Uni
     }
 }
 
-/// An agent whose socket another one has.
-struct Handed {
-    successor: Successor,
+/// An agent whose socket another agent has.
+struct HandedOver {
+    link: SuccessorLink,
     sockets: (watch::Sender<Arc<UnixListener>>, Sockets),
-    pods: Option<Arc<Listeners>>,
-    /// What the agent before this one still tells; it is passed on.
-    hearing: Option<Hearing>,
+    pods: Option<Arc<PodListeners>>,
+    /// The events from the agent before this one, which are passed on.
+    predecessor_news: Option<PredecessorNews>,
 }
 
-impl Handed {
-    /// Sends those who are connected over to the successor, and serves them until they go, or
-    /// until the agent is told to end. Whether it was.
+impl HandedOver {
+    /// Has the connections move to the successor, and serves them until they are closed or SIGTERM comes.
+    /// Returns whether SIGTERM came.
     async fn linger(self, connections: &Connections, agent: &Agent, signals: &mut Signals) -> bool {
-        let Self { successor, sockets, pods, hearing } = self;
+        let Self { link, sockets, pods, predecessor_news } = self;
         info!(
-            successor = successor.pid,
+            successor = link.pid,
             connections = connections.count(),
-            "handed over; serving who is connected until they go"
+            "handed over; serving the open connections until they close"
         );
-        if let Some(pid) = successor.pid {
+        if let Some(pid) = link.pid {
             systemd::succeeded_by(pid);
         }
-        let telling = tokio::spawn(successor.tell());
-        connections.leave(Leave::Move);
+        let telling = tokio::spawn(link.send_updates());
+        connections.drain(Drain::HandOver);
         let last = sockets.0.borrow().clone();
-        // They may have come before the other socket was there, and find this one's end otherwise.
+        // Callers may have looked the old socket up just before it was replaced.
         tokio::time::timeout(takeover::LAST_CALLERS, connections.accept(&last)).await.ok();
         drop((last, sockets));
         pods.inspect(|pods| pods.end());
         let gone = async {
-            connections.gone().await;
-            if let Some(hearing) = hearing {
-                hearing.await.ok();
+            connections.drained().await;
+            if let Some(predecessor_news) = predecessor_news {
+                predecessor_news.await.ok();
             }
             agent.leases().end_news();
             telling.await.ok();
@@ -277,19 +281,19 @@ impl Handed {
         tokio::select! {
             gone = tokio::time::timeout(takeover::LINGER, gone) => {
                 if gone.is_err() {
-                    warn!(connections = connections.count(), "they stay connected; ending all the same");
+                    warn!(connections = connections.count(), "connections stay open; ending anyway");
                 }
                 let untold = agent.leases().untold();
                 if untold > 0 {
                     warn!(
                         leases = untold,
-                        "the agent that took over did not listen: what became of these leases is lost, \
-                         and they end there by their time"
+                        "the agent that took over did not read every event: these leases end there by \
+                         their time"
                     );
                 }
                 false
             }
-            () = signals.end() => true,
+            () = signals.terminated() => true,
         }
     }
 }
@@ -302,17 +306,20 @@ fn shown(sources: &[(Spec, Status)]) -> Vec<Arc<dyn admin::Source>> {
     sources.iter().map(shown).collect()
 }
 
-/// The admin address, as the agent before hands it on.
-fn inherited(address: SocketAddr, heir: Option<&mut Heir>) -> Result<TcpListener, StartError> {
-    let handed = heir.and_then(|heir| heir.admin.take());
+/// The admin listener from the other agent, or a new one.
+fn inherited(
+    address: SocketAddr,
+    successor: Option<&mut Successor>,
+) -> Result<TcpListener, StartError> {
+    let handed = successor.and_then(|successor| successor.admin.take());
     match handed.filter(|admin| admin.local_addr().is_ok_and(|its| its == address)) {
         Some(admin) => Ok(admin),
-        // Whoever had it may be gone by now.
+        // The other agent may have ended by now.
         None => admin::bind(address).map_err(|reason| StartError::Admin { address, reason }),
     }
 }
 
-/// Says when every source has answered; what is wrong with one it says itself.
+/// Notifies systemd when every source has answered. A source logs its own problems.
 async fn tell_when_ready(catalog: Arc<Catalog>, mut listening: watch::Receiver<bool>) {
     // The sender lives in the catalog, so that waiting can't fail.
     if catalog.changes().wait_for(|_| catalog.synced()).await.is_ok() {

@@ -1,20 +1,20 @@
-//! What a person or a service manager tells by signals.
+//! SIGTERM, SIGINT and SIGHUP.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-/// What was told.
+/// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum SignalAction {
     /// SIGTERM or SIGINT.
-    End,
+    Terminate,
     /// SIGHUP.
     Reload,
 }
 
-/// The signals that mean something.
+/// The signals that the agent handles.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -23,7 +23,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From here on they are told, and no longer end the process by themselves.
+    /// Installs the handlers: from here on the signals no longer end the process by themselves.
     ///
     /// # Errors
     /// The system's.
@@ -35,29 +35,29 @@ impl Signals {
         })
     }
 
-    /// The next of them.
-    pub async fn next(&mut self) -> Told {
-        let (told, name) = tokio::select! {
-            _ = self.terminate.recv() => (Told::End, "SIGTERM"),
-            _ = self.interrupt.recv() => (Told::End, "SIGINT"),
-            _ = self.hang_up.recv() => return Told::Reload,
+    /// Waits for the next signal.
+    pub async fn next(&mut self) -> SignalAction {
+        let (action, name) = tokio::select! {
+            _ = self.terminate.recv() => (SignalAction::Terminate, "SIGTERM"),
+            _ = self.interrupt.recv() => (SignalAction::Terminate, "SIGINT"),
+            _ = self.hang_up.recv() => return SignalAction::Reload,
         };
         info!(signal = name, "ending: no more calls are taken, those under way may finish");
-        told
+        action
     }
 
-    /// The next that says to end.
-    pub async fn end(&mut self) {
-        while self.next().await != Told::End {}
+    /// Waits for SIGTERM or SIGINT.
+    pub async fn terminated(&mut self) {
+        while self.next().await != SignalAction::Terminate {}
     }
 
-    /// Told to end twice, of which `told` may have been the first, the process ends where it stands.
-    pub fn then_at_once(mut self, told: bool) {
+    /// Ends the process at once at the second SIGTERM or SIGINT. `first_received`: the first has come.
+    pub fn exit_on_second(mut self, first_received: bool) {
         tokio::spawn(async move {
-            if !told {
-                self.end().await;
+            if !first_received {
+                self.terminated().await;
             }
-            self.end().await;
+            self.terminated().await;
             warn!("told to end twice: ending at once");
             std::process::exit(1);
         });

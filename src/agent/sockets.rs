@@ -1,5 +1,4 @@
-//! The agent's two sockets, in place: the one that is served, and the one by which another agent
-//! takes over.
+//! Keeps the agent's two sockets in place: the one that it serves, and the take-over socket.
 
 use std::{os::unix::net::UnixListener as StdUnixListener, sync::Mutex};
 
@@ -8,17 +7,17 @@ use tokio::net::UnixListener;
 use super::{StartError, system};
 use crate::socket::{
     listener::{self, Inode},
-    lock::Claim,
+    lock::SocketLock,
 };
 
-/// How they are made, and which files they are.
+/// The sockets' permissions, and the files that they are.
 #[derive(Debug)]
 pub(super) struct Sockets {
     mode: u32,
     group: Option<u32>,
-    /// The socket of who started the agent: it is served as it is, and handed on as it is.
+    /// The socket that was passed to the agent. It is served and handed over as it is.
     pub(super) passed: Option<StdUnixListener>,
-    /// The socket, and the door.
+    /// The socket, and the take-over socket.
     files: Mutex<[Option<Inode>; 2]>,
 }
 
@@ -27,36 +26,35 @@ impl Sockets {
         Self { mode, group, passed, files: Mutex::default() }
     }
 
-    /// Puts both in place, where they are not; gives those that had to be.
+    /// Makes each socket that is not in place, and returns those.
     pub(super) fn put_back(
         &self,
-        claim: &Claim,
+        socket_lock: &SocketLock,
     ) -> Result<(Option<UnixListener>, Option<UnixListener>), StartError> {
         let mut files = self.files.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let path = claim.address().path();
-        let door_path = listener::takeover_path(path);
+        let path = socket_lock.address().path();
+        let takeover_path = listener::takeover_path(path);
         let in_place = |path, file: &Option<Inode>| {
             file.as_ref().is_some_and(|file| listener::is_at(path, file))
         };
-        // The door first: whoever finds the new socket can ask for it.
-        let mut door = None;
-        if !in_place(&door_path, &files[1]) {
-            door = Some(of_tokio(listener::bind_takeover(claim)?)?);
-            files[1] = Inode::of(&door_path).ok();
+        // The take-over socket first, so that it exists when callers see the new socket.
+        let mut takeover_socket = None;
+        if !in_place(&takeover_path, &files[1]) {
+            takeover_socket = Some(of_tokio(listener::bind_takeover(socket_lock)?)?);
+            files[1] = Inode::of(&takeover_path).ok();
         }
         let mut socket = None;
         if self.passed.is_none() && !in_place(path, &files[0]) {
-            socket = Some(of_tokio(listener::bind(claim, self.mode, self.group)?)?);
+            socket = Some(of_tokio(listener::bind(socket_lock, self.mode, self.group)?)?);
             files[0] = Inode::of(path).ok();
         }
-        Ok((socket, door))
+        Ok((socket, takeover_socket))
     }
 
-    /// The socket that was passed.
     pub(super) fn passed(&self) -> Result<Option<UnixListener>, StartError> {
         let Some(passed) = &self.passed else { return Ok(None) };
         let same = passed.try_clone().map_err(system("the socket"))?;
-        // Whoever passed it may have had other ideas.
+        // The parent process may have made it blocking.
         same.set_nonblocking(true).map_err(system("the socket"))?;
         of_tokio(same).map(Some)
     }

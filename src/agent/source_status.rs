@@ -1,11 +1,11 @@
-//! How a source fares, as the admin pages tell it.
+//! The status of a source, for the admin pages.
 
 use crate::{
     serve::admin,
     source::{Spec, Status},
 };
 
-/// A source and how it fares.
+/// A source with its status.
 pub(super) struct SourceStatus {
     pub(super) spec: Spec,
     pub(super) status: Status,

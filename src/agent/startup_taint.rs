@@ -1,4 +1,4 @@
-//! What this node registered with so that it gets no pods before its agent is ready.
+//! Removes the taint that keeps pods off this node until its agent is ready.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     source::{Cluster, Spec, kubernetes::taint, own_cluster},
 };
 
-/// A taint of the agent's own node, and the cluster of which that is a node.
+/// A taint of the agent's own node, and the node's cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StartupTaint {
     key: TaintKey,
@@ -17,10 +17,10 @@ pub struct StartupTaint {
 }
 
 impl StartupTaint {
-    /// The node is one of the [`own_cluster`].
+    /// The node belongs to the [`own_cluster`].
     ///
     /// # Errors
-    /// What is missing, and how to say it.
+    /// The option that is missing.
     pub fn new(key: TaintKey, sources: &[Spec], here: &Here) -> Result<Self, String> {
         match (own_cluster(sources).cloned(), here.node.clone()) {
             (Some(cluster), Some(node)) => Ok(Self { key, node, cluster }),
@@ -31,7 +31,7 @@ impl StartupTaint {
         }
     }
 
-    /// The agent is ready: for as long as it runs, it is not there.
+    /// Removes the taint, and keeps it off as long as the agent runs.
     pub(super) async fn keep_off(self) {
         taint::keep_off(self.cluster, self.node, self.key.0).await;
     }

@@ -1,4 +1,4 @@
-//! What a service manager (systemd) is told, where there is one: `$NOTIFY_SOCKET`.
+//! Notifies the service manager (systemd), if there is one: `$NOTIFY_SOCKET`.
 
 use sd_notify::NotifyState;
 use tracing::warn;
@@ -8,16 +8,15 @@ pub fn ready() {
     tell(&[NotifyState::Ready]);
 }
 
-/// The configuration is being read again; [`ready`] says that it has been.
+/// The configuration is being read again. [`ready`] ends the reload.
 pub fn reloading() {
-    // It tells this from an earlier reload by the time.
+    // systemd needs the time to tell two reloads apart.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(error) => warn!(%error, "no time to tell the service manager"),
     }
 }
 
-/// The agent is about to end.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
@@ -27,8 +26,8 @@ pub fn succeeded_by(pid: u32) {
     tell(&[NotifyState::MainPid(pid)]);
 }
 
-/// Says that calls are still answered, twice in each time that it may take, for ever: run it
-/// where they are.
+/// Notifies the watchdog twice in each of its periods. Never returns. It runs on the threads that answer
+/// calls, so that it stops when they hang.
 pub async fn watchdog() {
     let Some(at_most) = sd_notify::watchdog_enabled() else { return };
     loop {
@@ -39,6 +38,6 @@ pub async fn watchdog() {
 
 fn tell(what: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(what) {
-        warn!(%error, "the service manager could not be told");
+        warn!(%error, "the service manager could not be notified");
     }
 }

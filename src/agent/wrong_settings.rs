@@ -1,5 +1,4 @@
-//! Tells each wrong setting of a service once: as a line of the log, and where it is asked for as an
-//! Event on the Service.
+//! Logs each wrong setting of a service once. With `--events` it also writes an Event on the Service.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,7 +8,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use super::turns::{Pace, Turns};
+use super::fair_queue::{FairQueue, LineBudget};
 use crate::{
     catalog::{Catalog, ServiceName},
     clock,
@@ -18,23 +17,23 @@ use crate::{
     source::kubernetes::events::Events,
 };
 
-/// What changes within this time is looked at together: a file with a hundred wrong entries, or the
-/// first list of a cluster.
+/// Changes within this time are handled together: a file with a hundred wrong entries, or the first list
+/// of a cluster.
 const COALESCE: Duration = Duration::from_millis(500);
 
-/// Tells them from now on, for ever.
-pub(super) async fn tell(catalog: Arc<Catalog>, tables: Tables, events: Option<Events>) {
+/// Never returns.
+pub(super) async fn run(catalog: Arc<Catalog>, tables: Tables, events: Option<Events>) {
     let changed: Arc<Mutex<HashSet<ServiceName>>> = Arc::default();
     let (seen, mut changes) = (changed.clone(), catalog.changes());
     catalog.on_change(Box::new(move |name| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
     }));
     let mut configured = tables.configured();
-    // Those of the agent before were there already.
+    // The policies were set before this task started.
     configured.mark_changed();
-    let (mut told, mut pace, mut waiting) = (Told::default(), Pace::default(), 0);
+    let (mut log, mut budget, mut waiting) = (ProblemLog::default(), LineBudget::default(), 0);
     loop {
-        let turn = tokio::time::sleep(pace.pause(clock::now()));
+        let turn = tokio::time::sleep(budget.until_refill(clock::now()));
         tokio::select! {
             it = changes.changed() => if it.is_err() { return } else { tokio::time::sleep(COALESCE).await },
             it = configured.changed() => if it.is_err() { return } else {
@@ -42,37 +41,37 @@ pub(super) async fn tell(catalog: Arc<Catalog>, tables: Tables, events: Option<E
                 let mut changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
                 changed.extend(all.iter().map(|service| service.name.clone()));
             },
-            () = turn, if told.waits() => {}
+            () = turn, if log.has_waiting() => {}
         }
         changes.mark_unchanged();
         let names = std::mem::take(&mut *changed.lock().unwrap_or_else(PoisonError::into_inner));
         let policies = tables.policies();
         for service in names.iter().filter_map(|name| catalog.get(name)) {
-            told.take_in(&service.name, &problems(&policies, &service));
+            log.update(&service.name, &problems(&policies, &service));
         }
-        // A source may have one of which it says nothing for now.
-        told.retain(|name| catalog.get(name).is_some() || catalog.source_of(name).is_some());
-        let left = pace.left(clock::now());
+        // An on-demand source may have a service that is not loaded now.
+        log.retain(|name| catalog.get(name).is_some() || catalog.source_of(name).is_some());
+        let left = budget.left(clock::now());
         if left == 0 {
             continue;
         }
-        let lines = told.turn(left);
-        pace.wrote(lines.len());
+        let lines = log.next_lines(left);
+        budget.wrote(lines.len());
         for (name, line) in &lines {
             match line {
-                News::Wrong(problem) => warn!(service = %name, "wrong setting: {problem}"),
-                News::Mended => info!(service = %name, "its settings are all understood now"),
+                Line::Wrong(problem) => warn!(service = %name, "wrong setting: {problem}"),
+                Line::Mended => info!(service = %name, "its settings are all understood now"),
             }
         }
-        let before = std::mem::replace(&mut waiting, told.waiting());
+        let before = std::mem::replace(&mut waiting, log.waiting());
         if waiting > before {
             warn!(
                 "{waiting} more wrong settings are told in their turn: `pointsman check` lists them"
             );
         }
         let wrong = lines.iter().filter_map(|(name, line)| match line {
-            News::Wrong(problem) => Some((name, problem)),
-            News::Mended => None,
+            Line::Wrong(problem) => Some((name, problem)),
+            Line::Mended => None,
         });
         if let Some(events) = &events {
             for (name, problem) in wrong {
@@ -82,47 +81,46 @@ pub(super) async fn tell(catalog: Arc<Catalog>, tables: Tables, events: Option<E
     }
 }
 
-/// Services of which something is wrong, or was.
+/// The wrong settings of services, and which of them are logged.
 #[derive(Default)]
-struct Told {
-    services: HashMap<ServiceName, OfService>,
+struct ProblemLog {
+    services: HashMap<ServiceName, ServiceProblems>,
     /// The namespace that had the last turn.
     last: Arc<str>,
-    /// Services seen so far.
+    /// The number of services so far.
     seen: u64,
 }
 
-/// What is wrong with one of them.
 #[derive(Default)]
-struct OfService {
-    wrong: Vec<Wrong>,
-    /// Nothing is, which is still to be told.
+struct ServiceProblems {
+    wrong: Vec<Problem>,
+    /// All settings are right again, which is not logged yet.
     mended: bool,
-    /// Lines told of it.
-    told: usize,
-    /// Who comes later waits longer, or who turns wrong and right without end would always be first.
+    /// Lines that were logged of it.
+    logged: usize,
+    /// The order in which services became wrong. Without it a service that turns wrong and right without
+    /// end would always come first.
     since: u64,
 }
 
-struct Wrong {
+struct Problem {
     text: String,
-    /// By which it is known again.
-    same: String,
-    /// How many settings it speaks of.
+    /// Identifies the problem after a change of the text, such as its line.
+    key: String,
+    /// The number of settings that it is about.
     settings: usize,
-    told: bool,
+    logged: bool,
 }
 
-/// A line that is due.
 #[derive(Debug, PartialEq)]
-enum News {
+enum Line {
     Wrong(String),
     Mended,
 }
 
-impl Told {
-    /// What is wrong with a service now.
-    fn take_in(&mut self, name: &ServiceName, problems: &Problems) {
+impl ProblemLog {
+    /// Updates the problems of a service.
+    fn update(&mut self, name: &ServiceName, problems: &Problems) {
         if problems.count() == 0 && !self.services.contains_key(name) {
             return;
         }
@@ -132,72 +130,74 @@ impl Told {
             of.since = self.seen;
         }
         let before = std::mem::take(&mut of.wrong);
-        let told = |same: &str| before.iter().any(|wrong| wrong.told && wrong.same == same);
-        let each = problems.told.iter().map(|problem| Wrong {
+        let logged = |key: &str| before.iter().any(|wrong| wrong.logged && wrong.key == key);
+        let each = problems.told.iter().map(|problem| Problem {
             text: problem.text.clone(),
-            same: problem.anywhere.clone(),
+            key: problem.anywhere.clone(),
             settings: 1,
-            told: told(&problem.anywhere),
+            logged: logged(&problem.anywhere),
         });
-        // However many it is by now.
-        let others = problems.others().map(|text| Wrong {
+        // One line for all others, whatever their number.
+        let others = problems.others().map(|text| Problem {
             text,
-            same: String::new(),
+            key: String::new(),
             settings: problems.more,
-            told: told(""),
+            logged: logged(""),
         });
         of.wrong = each.chain(others).collect();
-        of.mended = of.wrong.is_empty() && (of.mended || before.iter().any(|wrong| wrong.told));
+        of.mended = of.wrong.is_empty() && (of.mended || before.iter().any(|wrong| wrong.logged));
         if of.wrong.is_empty() && !of.mended {
             self.services.remove(name);
         }
     }
 
-    /// Forgets services that are no more: they are not mended.
+    /// Forgets services that are gone: no line says that they are mended.
     fn retain(&mut self, known: impl Fn(&ServiceName) -> bool) {
         self.services.retain(|name, _| known(name));
     }
 
-    /// The lines whose turn it is, which count as told: each service's first comes before any second.
-    fn turn(&mut self, most: usize) -> Vec<(ServiceName, News)> {
+    /// Takes the next lines, which then count as logged. Each service's first line comes before any second
+    /// one.
+    fn next_lines(&mut self, most: usize) -> Vec<(ServiceName, Line)> {
         let mut waiting: Vec<_> = self
             .services
             .iter()
             .flat_map(|(name, of)| {
-                let wrong = of.wrong.iter().enumerate().filter(|(_, wrong)| !wrong.told);
+                let wrong = of.wrong.iter().enumerate().filter(|(_, wrong)| !wrong.logged);
                 let wrong = wrong.map(|(index, _)| Some(index)).chain(of.mended.then_some(None));
-                wrong.enumerate().map(|(nth, line)| ((of.told + nth, of.since), name.clone(), line))
+                wrong
+                    .enumerate()
+                    .map(|(nth, line)| ((of.logged + nth, of.since), name.clone(), line))
             })
             .collect();
         waiting.sort_by_key(|(rank, ..)| *rank);
         let waiting = waiting.into_iter().map(|(_, name, line)| (name.clone(), (name, line)));
-        let due = Turns::new(waiting).take(most, &mut self.last);
+        let due = FairQueue::new(waiting).take(most, &mut self.last);
         due.into_iter()
-            .filter_map(|(name, line)| Some((name.clone(), self.told(&name, line)?)))
+            .filter_map(|(name, line)| Some((name.clone(), self.mark_logged(&name, line)?)))
             .collect()
     }
 
-    fn told(&mut self, name: &ServiceName, line: Option<usize>) -> Option<News> {
+    fn mark_logged(&mut self, name: &ServiceName, line: Option<usize>) -> Option<Line> {
         let Some(index) = line else {
             self.services.remove(name);
-            return Some(News::Mended);
+            return Some(Line::Mended);
         };
         let of = self.services.get_mut(name)?;
-        of.told += 1;
+        of.logged += 1;
         let wrong = of.wrong.get_mut(index)?;
-        wrong.told = true;
-        Some(News::Wrong(wrong.text.clone()))
+        wrong.logged = true;
+        Some(Line::Wrong(wrong.text.clone()))
     }
 
-    /// Something is not told yet.
-    fn waits(&self) -> bool {
-        self.services.values().any(|of| of.mended || of.wrong.iter().any(|wrong| !wrong.told))
+    fn has_waiting(&self) -> bool {
+        self.services.values().any(|of| of.mended || of.wrong.iter().any(|wrong| !wrong.logged))
     }
 
-    /// Wrong settings that are not told yet.
+    /// The number of wrong settings that are not logged yet.
     fn waiting(&self) -> usize {
         let wrong = self.services.values().flat_map(|of| &of.wrong);
-        wrong.filter(|wrong| !wrong.told).map(|wrong| wrong.settings).sum()
+        wrong.filter(|wrong| !wrong.logged).map(|wrong| wrong.settings).sum()
     }
 }
 

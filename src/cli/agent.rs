@@ -1,5 +1,5 @@
-//! `pointsman agent`: serves a node. What the command line says wins over the configuration file,
-//! that over the environment, that over the defaults.
+//! `pointsman agent`: runs the agent of a node. The command line overrides the configuration file, which
+//! overrides the environment, which overrides the defaults.
 
 use std::{
     net::SocketAddr,
@@ -28,14 +28,14 @@ use crate::{
     state::configuration,
 };
 
-/// Where the admin pages are, unless told otherwise.
+/// The default address of the admin pages.
 const DEFAULT_ADMIN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9909);
 
-/// What is logged, unless told otherwise: start, listening, problems.
+/// The default log filter: start, listening, problems.
 pub(super) const DEFAULT_LOG: &str = "warn,pointsman=info";
 
-/// Serve this node: tell any program, per request, which endpoint to use.
+/// Run the agent of this node, which picks endpoints for its programs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Where services come from, such as file:services.yaml or kubernetes; may be given several
@@ -52,53 +52,53 @@ pub struct Args {
     /// The socket's group, by name or number [default: the agent's own].
     #[arg(long, value_name = "GROUP")]
     socket_group: Option<String>,
-    /// Where /livez, /readyz and /metrics are [default: 127.0.0.1:9909].
+    /// The address of /livez, /readyz and /metrics [default: 127.0.0.1:9909].
     #[arg(long, value_name = "ADDR")]
     admin: Option<SocketAddr>,
-    /// A configuration file, with policies of services.
+    /// The configuration file.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The zone that this node is in [default: as the source kubernetes says of --node].
+    /// This node's zone [default: the zone of --node from the source kubernetes].
     #[arg(long, env = "POINTSMAN_ZONE")]
     zone: Option<Arc<str>>,
-    /// The region that this node is in.
+    /// This node's region [default: as for --zone].
     #[arg(long, env = "POINTSMAN_REGION")]
     region: Option<Arc<str>>,
     /// This node's name.
     #[arg(long, env = "POINTSMAN_NODE")]
     node: Option<Arc<str>>,
-    /// A folder for what outlives the agent.
+    /// A folder for state that the next agent reads.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// The folder in which `pointsman csi` makes one for each pod, such as /run/pointsman-pods: whoever
-    /// comes through a pod's own folder is that pod, and no uid.
+    /// The folder in which `pointsman csi` makes a folder for each pod, such as /run/pointsman-pods. A
+    /// caller that connects through a pod's folder is identified as that pod, and not by its uid.
     #[arg(long, value_name = "DIR")]
     pods: Option<PathBuf>,
     /// Take the socket over from the agent that serves it, once the sources have answered.
     #[arg(long)]
     takeover: bool,
-    /// When another agent has taken over, stay until told to end: for Kubernetes, which would start
-    /// this one again. --admin has to be an address of its own.
+    /// After another agent has taken over, stay until SIGTERM: for Kubernetes, which would restart
+    /// this one. --admin has to differ from the other agent's.
     #[arg(long)]
     stay: bool,
-    /// When ready, remove the taint of this key from this node (--node), by the first source
-    /// kubernetes: a node that registers with it gets no pods before.
+    /// When ready, remove the taint with this key from this node (--node), through the first source
+    /// kubernetes. A node that registers with the taint gets no pods before.
     #[arg(long, value_name = "KEY")]
     remove_taint: Option<TaintKey>,
-    /// Have metrics of single endpoints, too.
+    /// Add metrics of single endpoints.
     #[arg(long)]
     endpoint_metrics: bool,
-    /// Tell wrong settings of a Service by an Event on it, too, in the cluster of the first source
+    /// Write an Event on a Service for each of its wrong settings, in the cluster of the first source
     /// kubernetes.
     #[arg(long)]
     events: bool,
     /// What to log, such as debug or info,pointsman::source=debug [default: warn,pointsman=info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
-    /// How to log.
+    /// The format of the log.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: logs::Format,
-    /// Print the JSON Schema of a services file (or of the configuration file) and end.
+    /// Print the JSON Schema of a services file, or of the configuration file, and exit.
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "services")]
     print_schema: Option<Schema>,
 }
@@ -109,10 +109,8 @@ enum Schema {
     Config,
 }
 
-/// Serves until it is told to end.
-///
 /// # Errors
-/// When something it needs is missing, taken or wrong.
+/// Something that the agent needs is missing, in use or wrong.
 pub fn run(args: Args) -> Result<(), Failure> {
     match args.print_schema {
         Some(Schema::Services) => return output::print_json(&source::file::schema()),
@@ -133,7 +131,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     agent::run(now, passed, Reload { read: Box::new(read), filter }).map_err(Failure::other)
 }
 
-/// By the configuration file, if there is one.
+/// The options with the configuration file, if there is one.
 fn configured(args: &Args, passed: Option<&Path>) -> Result<Options, Failure> {
     let (config, file) = match &args.config {
         Some(path) => {
@@ -145,7 +143,7 @@ fn configured(args: &Args, passed: Option<&Path>) -> Result<Options, Failure> {
     options(args.clone(), config, file, passed)
 }
 
-/// By the configuration that was good last, where an agent was started with this folder before.
+/// The options with the last good configuration, if the state folder has one.
 fn last_good(args: &Args, passed: Option<&Path>, wrong: &Failure) -> Option<Options> {
     args.config.as_ref()?;
     let folder = args.state.as_ref()?;
@@ -204,7 +202,7 @@ fn options(
     })
 }
 
-/// In which events are written.
+/// The cluster for Events.
 fn cluster(sources: &[Spec]) -> Result<Cluster, Failure> {
     let cluster = source::own_cluster(sources).cloned();
     cluster.ok_or_else(|| usage("--events: add --source kubernetes, in whose Services they are"))

@@ -1,8 +1,8 @@
-//! `pointsman check`: what is wrong between a program here and the agent, and what would be right.
+//! `pointsman check`: finds what is wrong between programs here and the agent, and how to correct it.
 //!
-//! - `socket`: whether the socket is there, mounted as it should be, and lets us in
-//! - `agent`: which agent answers, and whether it knows what is current
-//! - `kernel`: what an agent needs of the system here
+//! - `socket`: whether the socket exists, is mounted correctly, and accepts this user
+//! - `agent`: the agent's version, clock, sources and settings
+//! - `kernel`: what an agent needs from this system
 
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ mod agent;
 mod kernel;
 mod socket;
 
-/// Say what is wrong with the socket, the agent or this system, and what would be right.
+/// Check the socket, the agent and this system, and say how to correct what is wrong.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -26,15 +26,14 @@ pub struct Args {
     output: output::Options,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Finding {
-    /// In a word or two.
+    /// The name of the check.
     what: &'static str,
     verdict: Verdict,
-    /// What was seen.
     seen: String,
-    /// What would be right, where something isn't.
+    /// How to correct it; empty if nothing is wrong.
     #[serde(skip_serializing_if = "String::is_empty")]
     right: String,
 }
@@ -62,10 +61,8 @@ impl Finding {
     }
 }
 
-/// Looks at everything and prints what was found.
-///
 /// # Errors
-/// When something is wrong: code 5 if it keeps the agent from being reached.
+/// Something is wrong; exit code 5 if the agent can't be reached.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut findings = socket::check(args.client.socket.path());
     let reachable = findings.iter().all(|finding| finding.verdict != Verdict::Wrong);

@@ -1,4 +1,4 @@
-//! Asks the agent over its socket, in HTTP and JSON: a lease picked so outlives this process.
+//! Calls the agent over its socket with HTTP and JSON. Leases of HTTP picks outlive this process.
 
 use std::{io::ErrorKind, time::Duration};
 
@@ -12,13 +12,12 @@ use tokio::net::UnixStream;
 use super::exit::{Failure, Kind};
 use crate::socket::address::{self, SocketAddress};
 
-/// An agent that says nothing for so long never will: it waits for its sources for 5 s at most.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The most time for an answer. The agent waits for its sources for 5 s at most.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Names the socket where `--socket` doesn't.
+/// Names the socket if `--socket` does not.
 pub const SOCKET_VARIABLE: &str = "POINTSMAN_SOCKET";
 
-/// Which agent to ask.
 #[derive(Clone, Debug, clap::Args)]
 #[group(skip)]
 pub struct Options {
@@ -27,18 +26,14 @@ pub struct Options {
     pub socket: SocketAddress,
 }
 
-/// Asks for something that has a path.
-///
 /// # Errors
-/// When the agent can't be reached or says no.
+/// The agent can't be reached, or returns an error.
 pub fn get<T: DeserializeOwned>(options: &Options, path: &str) -> Result<T, Failure> {
     call(options, Method::GET, path, Vec::new())
 }
 
-/// Sends a message.
-///
 /// # Errors
-/// When the agent can't be reached or says no.
+/// The agent can't be reached, or returns an error.
 pub fn post<T: DeserializeOwned>(
     options: &Options,
     path: &str,
@@ -48,7 +43,7 @@ pub fn post<T: DeserializeOwned>(
     call(options, Method::POST, path, body)
 }
 
-/// One part of a path or query, with everything escaped that could end it.
+/// Escapes a part of a path or query.
 #[must_use]
 pub fn escape(part: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~@:".contains(&byte);
@@ -59,21 +54,20 @@ pub fn escape(part: &str) -> String {
     escaped.collect()
 }
 
-/// What an agent answered.
 #[derive(Debug)]
 pub struct Answer {
-    /// Whether it went well, and what was said beside the body.
+    /// The status and the headers.
     pub head: http::response::Parts,
-    /// A message, or an error.
+    /// The body: a message or an error.
     pub body: Bytes,
 }
 
-/// Asks for something that has a path, whatever is answered.
+/// Returns any response, also an error.
 ///
 /// # Errors
-/// When the agent can't be reached.
-pub fn ask(options: &Options, path: &str) -> Result<Answer, Failure> {
-    exchange_in_time(options, Method::GET, path, Vec::new())
+/// The agent can't be reached.
+pub fn fetch(options: &Options, path: &str) -> Result<Answer, Failure> {
+    exchange_with_timeout(options, Method::GET, path, Vec::new())
 }
 
 fn call<T: DeserializeOwned>(
@@ -82,18 +76,18 @@ fn call<T: DeserializeOwned>(
     path: &str,
     body: Vec<u8>,
 ) -> Result<T, Failure> {
-    let Answer { head, body } = exchange_in_time(options, method, path, body)?;
+    let Answer { head, body } = exchange_with_timeout(options, method, path, body)?;
     let unreadable = |error| {
         let socket = &options.socket;
         Failure::other(format!("{socket} answers, but not as an agent does: {error}"))
     };
     match head.status.is_success() {
         true => serde_json::from_slice(&body).map_err(unreadable),
-        false => Err(Failure::told(&serde_json::from_slice(&body).map_err(unreadable)?)),
+        false => Err(Failure::from_response(&serde_json::from_slice(&body).map_err(unreadable)?)),
     }
 }
 
-fn exchange_in_time(
+fn exchange_with_timeout(
     options: &Options,
     method: Method,
     path: &str,
@@ -105,10 +99,10 @@ fn exchange_in_time(
         .map_err(|error| Failure::other(format!("starting: {error}")))?;
     let exchange = runtime.block_on(async {
         let exchange = exchange(&options.socket, method, path, body);
-        tokio::time::timeout(PATIENCE, exchange).await
+        tokio::time::timeout(TIMEOUT, exchange).await
     });
     exchange.unwrap_or_else(|_| {
-        let waited = humantime::format_duration(PATIENCE);
+        let waited = humantime::format_duration(TIMEOUT);
         let message = format!("the agent at {} has not answered for {waited}", options.socket);
         Err(Failure::new(Kind::NoAgent, message))
     })
@@ -134,7 +128,7 @@ async fn exchange(
     };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    // Ends with the sender; what breaks it shows in the answer.
+    // The task ends with the sender. A failure shows in the response.
     tokio::spawn(async move { connection.await.ok() });
     let uri: Uri = path.parse().map_err(|error| Failure::other(format!("{path}: {error}")))?;
     let request = Request::builder()

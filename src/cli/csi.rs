@@ -1,4 +1,4 @@
-//! `pointsman csi`: mounts a folder with a socket of its own into each pod, for the kubelet.
+//! `pointsman csi`: the kubelet's plugin that mounts a folder with its own socket into each pod.
 
 use std::path::PathBuf;
 
@@ -9,13 +9,13 @@ use crate::{
     serve::pods::folder,
 };
 
-/// Give each pod a socket of its own as a volume: a plugin of the kubelet, on every node.
+/// Run the kubelet's CSI plugin, which mounts a socket of its own into each pod.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The folder to make a folder for each pod in: the agent has to be told the same one.
+    /// The folder in which to make a folder for each pod; the agent's --pods has to be the same.
     #[arg(long, value_name = "DIR", default_value = folder::DEFAULT)]
     pods: PathBuf,
-    /// The kubelet's own folder.
+    /// The kubelet's folder.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/kubelet")]
     kubelet: PathBuf,
     /// This node's name.
@@ -24,12 +24,11 @@ pub struct Args {
     /// What to log, such as debug.
     #[arg(long, value_name = "FILTER", default_value = super::agent::DEFAULT_LOG)]
     log: String,
-    /// How to log.
+    /// The format of the log.
     #[arg(long, value_enum, default_value_t)]
     log_format: logs::Format,
 }
 
-/// Serves until it is told to end.
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     logs::start(&args.log, args.log_format).map_err(Failure::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

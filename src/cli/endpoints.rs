@@ -1,4 +1,4 @@
-//! `pointsman endpoints`: one service's endpoints, as this node sees them.
+//! `pointsman endpoints`: the endpoints of a service, as this node sees them.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,9 +7,9 @@ use clap::builder::NonEmptyStringValueParser;
 use super::{
     client,
     exit::Failure,
+    format,
     output::{self, Format, Page, style},
     table::{Align, Cell, Table},
-    words,
 };
 use crate::{api::v1, clock};
 
@@ -25,10 +25,8 @@ pub struct Args {
     output: output::Options,
 }
 
-/// Prints them.
-///
 /// # Errors
-/// As the agent says.
+/// The agent's error.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let path = format!("/v1/services/{}", client::escape(&args.service));
     let response: v1::GetServiceResponse = client::get(&args.client, &path)?;
@@ -59,12 +57,12 @@ fn table(endpoints: &[v1::Endpoint], now: SystemTime) -> Table {
     for endpoint in endpoints {
         let failed = if endpoint.failures > 0 { style::BAD } else { style::PLAIN };
         table.row(vec![
-            words::address(&endpoint.address, endpoint.port).into(),
+            format::address(&endpoint.address, endpoint.port).into(),
             endpoint.zone.as_str().into(),
             endpoint.node.as_str().into(),
             Cell::styled(&endpoint.health, style::of_state(&endpoint.health)),
             Cell::styled(&endpoint.state, style::of_state(&endpoint.state)),
-            words::number(endpoint.weight).into(),
+            format::number(endpoint.weight).into(),
             in_flight(endpoint).into(),
             endpoint.requests.to_string().into(),
             Cell::styled(endpoint.failures.to_string(), failed),
@@ -85,12 +83,12 @@ fn in_flight(endpoint: &v1::Endpoint) -> String {
 
 fn latency(endpoint: &v1::Endpoint) -> String {
     let mean = endpoint.mean_latency.and_then(|mean| Duration::try_from(mean).ok());
-    mean.map(words::span).unwrap_or_default()
+    mean.map(format::span).unwrap_or_default()
 }
 
 fn ready(endpoint: &v1::Endpoint, now: SystemTime) -> String {
     let since = endpoint.ready_since.as_ref().and_then(super::explain::time);
-    since.map(|since| words::ago(since, now)).unwrap_or_default()
+    since.map(|since| format::ago(since, now)).unwrap_or_default()
 }
 
 fn labels(endpoint: &v1::Endpoint) -> String {

@@ -1,4 +1,4 @@
-//! What failed, as a message for a person and an exit code for a script.
+//! A failed command: a message for a person and an exit code for a script.
 
 use std::process::ExitCode;
 
@@ -10,26 +10,25 @@ use crate::printable::{printable, printable_lines};
 pub const HELP: &str = "\
 Exit codes:
   0  picked, or done
-  1  anything not below
-  2  wrong usage, or a request that can't be right
+  1  any other failure
+  2  wrong usage, or an invalid request
   3  no such service or port
   4  no endpoint can serve
   5  the agent is not reachable
   6  the source has not answered yet";
 
-/// A command that failed.
 #[derive(Debug)]
 pub struct Failure {
     kind: Kind,
     message: String,
 }
 
-/// What a script may want to tell apart.
+/// The kinds of failures, each with its exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// None of the others.
+    /// Any other failure.
     Other = 1,
-    /// The command line, or a request made of it, can't be right.
+    /// The command line, or the request from it, is invalid.
     Usage = 2,
     /// No such service or port.
     NoService = 3,
@@ -42,19 +41,18 @@ pub enum Kind {
 }
 
 impl Failure {
-    /// Of this kind, with this message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 
-    /// Of no kind that a script would tell apart.
+    /// A failure without an exit code of its own.
     pub fn other(message: impl ToString) -> Self {
         Self::new(Kind::Other, message.to_string())
     }
 
-    /// As the agent said it: `{"error": {"code", "message", "details"}}`.
+    /// From an error response: `{"error": {"code", "message", "details"}}`.
     #[must_use]
-    pub fn told(body: &Value) -> Self {
+    pub fn from_response(body: &Value) -> Self {
         let error = &body["error"];
         let reason = error["details"][0]["reason"].as_str().unwrap_or_default();
         let kind = match (error["code"].as_str().unwrap_or_default(), reason) {
@@ -68,13 +66,12 @@ impl Failure {
         Self::new(kind, printable(message))
     }
 
-    /// What kind it is.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Says it on standard error.
+    /// Prints the message to standard error.
     pub(super) fn report(&self) -> ExitCode {
         eprintln!("{}", printable_lines(&self.message));
         ExitCode::from(self.kind as u8)
@@ -95,7 +92,7 @@ mod tests {
 
     fn kind(code: &str, reason: &str) -> Kind {
         let body = json!({ "error": { "code": code, "details": [{ "reason": reason }] } });
-        Failure::told(&body).kind()
+        Failure::from_response(&body).kind()
     }
 
     #[test]
@@ -106,6 +103,6 @@ mod tests {
         assert_eq!(kind("UNAVAILABLE", "NO_ENDPOINT"), Kind::NoEndpoint);
         assert_eq!(kind("DEADLINE_EXCEEDED", "SOURCE_NOT_ANSWERED"), Kind::NotAnswered);
         assert_eq!(kind("INVALID_ARGUMENT", "INVALID_REQUEST"), Kind::Usage);
-        assert_eq!(Failure::told(&Value::Null).kind(), Kind::Other);
+        assert_eq!(Failure::from_response(&Value::Null).kind(), Kind::Other);
     }
 }

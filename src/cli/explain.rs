@@ -1,7 +1,7 @@
 //! `pointsman explain`: why a service's picks go where they go.
 //!
-//! For whoever is woken at night: first what is unusual, then what is decided and why, at last what
-//! was set and where.
+//! It is written for a person who is woken at night: first what is unusual, then the plan with its
+//! reasons, last the settings with their origins.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +10,9 @@ use clap::builder::NonEmptyStringValueParser;
 use super::{
     client,
     exit::Failure,
+    format,
     output::{self, Format, Page, style},
     table::{Align, Cell, Table},
-    words,
 };
 use crate::{api::v1, clock};
 
@@ -22,8 +22,8 @@ pub struct Args {
     /// Which service: name.namespace[@cluster][:port].
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
-    /// As for picks that select by this label; may be given several times.
-    #[arg(long, value_name = "LABEL=VALUE", value_parser = words::parse_label)]
+    /// Explain picks with this label selector; may be given several times.
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = format::parse_label)]
     selector: Vec<(String, String)>,
     #[command(flatten)]
     client: client::Options,
@@ -31,10 +31,8 @@ pub struct Args {
     output: output::Options,
 }
 
-/// Prints it.
-///
 /// # Errors
-/// As the agent says.
+/// The agent's error.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut path = format!("/v1/services/{}/explain", client::escape(&args.service));
     for (index, (label, value)) in args.selector.iter().enumerate() {
@@ -47,7 +45,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return output::print_json(&response);
     }
     let mut page = Page::new(args.output);
-    // It is for people even in a pipe: into a file, a pager, a chat. Scripts have JSON.
+    // Aligned in a pipe, too: people read it in a file, a pager or a chat. Scripts use JSON.
     page.aligned = true;
     write(&mut page, &response, clock::wall());
     page.print()
@@ -81,21 +79,21 @@ fn heading(page: &mut Page, text: &str) {
     page.styled(&[(style::HEAD, text)]);
 }
 
-/// The plan's number, how fresh its load is, what may be retried.
+/// The plan's number, the publishing period and the retry budget.
 fn rhythm(explained: &v1::ExplainResponse) -> String {
     let period = explained.period.and_then(|period| Duration::try_from(period).ok());
     let published = match period {
         Some(period) if !period.is_zero() => {
-            format!("load published every {}", words::span(period))
+            format!("load published every {}", format::span(period))
         }
         _ => "asleep: nothing moves".to_owned(),
     };
     let retries = explained.retry_budget.as_ref().map_or_else(String::new, |budget| {
         format!(
             "; {} retries left ({} of requests and {} a second)",
-            words::number(budget.left.floor()),
-            words::percent(budget.ratio),
-            words::number(budget.per_second),
+            format::number(budget.left.floor()),
+            format::percent(budget.ratio),
+            format::number(budget.per_second),
         )
     });
     format!("plan {}; {published}{retries}", explained.plan)
@@ -104,7 +102,7 @@ fn rhythm(explained: &v1::ExplainResponse) -> String {
 fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
     let draws = match group.share {
         0.0 => "no draws of its own".to_owned(),
-        share => format!("{} of draws", words::percent(share)),
+        share => format!("{} of draws", format::percent(share)),
     };
     let choice = match group.choices.min(group.endpoints) {
         0 | 1 => "no choice".to_owned(),
@@ -114,11 +112,11 @@ fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
         "" => String::new(),
         other => format!(
             "; over to {other} from a score of {}, if better by {}",
-            words::number(group.spill_at),
-            words::number(group.spill_margin),
+            format::number(group.spill_at),
+            format::number(group.spill_margin),
         ),
     };
-    let endpoints = words::count(group.endpoints, "endpoint");
+    let endpoints = format::count(group.endpoints, "endpoint");
     let rest = format!(": {draws}, {endpoints}, {choice}{spill}");
     page.styled(&[(style::HEAD, &group.name), (style::PLAIN, &rest)]);
     if !group.reason.is_empty() {
@@ -143,13 +141,13 @@ fn endpoints(explained: &v1::ExplainResponse) -> Table {
             limit => limit.to_string(),
         };
         table.row(vec![
-            words::address(&endpoint.address, endpoint.port).into(),
+            format::address(&endpoint.address, endpoint.port).into(),
             endpoint.group.as_str().into(),
             Cell::styled(&endpoint.state, style::of_state(&endpoint.state)),
-            words::percent(endpoint.draw).into(),
-            words::number(endpoint.weight).into(),
-            words::number(endpoint.base).into(),
-            format!("+{}", words::number(endpoint.slope)).into(),
+            format::percent(endpoint.draw).into(),
+            format::number(endpoint.weight).into(),
+            format::number(endpoint.base).into(),
+            format!("+{}", format::number(endpoint.slope)).into(),
             limit.into(),
         ]);
         if endpoint.standing > 0 {
@@ -159,7 +157,7 @@ fn endpoints(explained: &v1::ExplainResponse) -> Table {
             ));
         }
         for factor in &endpoint.factors {
-            let value = words::number(factor.value);
+            let value = format::number(factor.value);
             table.note(format!("{} x{value}: {}", factor.name, factor.reason));
         }
     }
@@ -167,7 +165,8 @@ fn endpoints(explained: &v1::ExplainResponse) -> Table {
 }
 
 fn write_pick(page: &mut Page, pick: &v1::SampledPick, now: SystemTime) {
-    let time = pick.time.as_ref().and_then(time).map_or_else(String::new, |at| words::ago(at, now));
+    let time =
+        pick.time.as_ref().and_then(time).map_or_else(String::new, |at| format::ago(at, now));
     let chosen = match pick.chosen.as_str() {
         "" => (style::BAD, "none"),
         chosen => (style::GOOD, chosen),
@@ -176,7 +175,7 @@ fn write_pick(page: &mut Page, pick: &v1::SampledPick, now: SystemTime) {
         .candidates
         .iter()
         .map(|candidate| match candidate.eligible {
-            true => format!("{} {}", candidate.address, words::number(candidate.score)),
+            true => format!("{} {}", candidate.address, format::number(candidate.score)),
             false => format!("{} closed", candidate.address),
         })
         .collect();
@@ -203,7 +202,7 @@ fn policy(settings: &[v1::Setting]) -> Table {
     table
 }
 
-/// A time after 1970, if it is one.
+/// The time; `None` before 1970.
 pub(super) fn time(stamp: &pbjson_types::Timestamp) -> Option<SystemTime> {
     let seconds = u64::try_from(stamp.seconds).ok()?;
     let nanos = u32::try_from(stamp.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;

@@ -1,10 +1,13 @@
-//! The command line: what a person types, and how the answers look.
+//! The command line: arguments, and how answers are printed.
 //!
 //! - a file per subcommand: [`agent`], [`pick`], [`report`], [`services`], [`endpoints`],
 //!   [`explain`], [`check`], [`csi`]
-//! - [`client`]: asks the agent over its socket, in HTTP and JSON
-//! - [`exit`]: what failed, as a message and an exit code
-//! - [`output`], [`table`], [`words`]: terminals and pipes, columns, numbers that people read
+//! - [`client`]: calls the agent over its socket, with HTTP and JSON
+//! - [`exit`]: a failure's message and exit code
+//! - [`output`], [`table`], [`format`]: pages for terminals and pipes, columns, numbers
+
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
 
 use std::process::ExitCode;
 
@@ -17,14 +20,14 @@ pub mod csi;
 pub mod endpoints;
 pub mod exit;
 pub mod explain;
+pub mod format;
 pub mod output;
 pub mod pick;
 pub mod report;
 pub mod services;
 pub mod table;
-pub mod words;
 
-/// Which endpoint should serve this request? One agent per node tells any program.
+/// Client-side load balancing: the agent of a node picks the endpoint of each request.
 #[derive(Debug, Parser)]
 #[command(name = "pointsman", version, arg_required_else_help = true)]
 #[command(after_help = exit::HELP)]

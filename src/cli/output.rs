@@ -1,4 +1,4 @@
-//! Where the answers go: a terminal, a pipe, or a program that reads JSON.
+//! Prints answers to a terminal, a pipe, or as JSON.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -9,13 +9,13 @@ use serde::Serialize;
 use super::exit::Failure;
 use crate::printable::{printable, printable_json};
 
-/// How an answer is written.
+/// The format of an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people; tab-separated in a pipe.
     #[default]
     Text,
-    /// As the agent's HTTP interface has it.
+    /// JSON, as in the agent's HTTP API.
     Json,
 }
 
@@ -25,9 +25,9 @@ pub enum Colour {
     /// On a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
-    /// Yes.
+    /// With colour.
     Always,
-    /// No.
+    /// Without colour.
     Never,
 }
 
@@ -35,7 +35,7 @@ pub enum Colour {
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[group(skip)]
 pub struct Options {
-    /// How to write the answer.
+    /// The format of the answer.
     #[arg(short = 'o', long = "output", value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
     /// Whether to colour it.
@@ -43,12 +43,12 @@ pub struct Options {
     pub color: Colour,
 }
 
-/// Text in the making, for a terminal or a pipe. Nothing in what it is given is obeyed there, whoever
-/// wrote it: the styles are its own.
+/// Collects text for a terminal or a pipe. It escapes the text that it is given, so that only its own
+/// styles control the terminal.
 #[derive(Debug)]
 pub struct Page {
     text: String,
-    /// Columns are aligned by spaces; otherwise parted by tabs.
+    /// Spaces align the columns; otherwise tabs separate them.
     pub aligned: bool,
     colour: bool,
 }
@@ -61,19 +61,17 @@ impl Page {
         let colour = match options.color {
             Colour::Always => true,
             Colour::Never => false,
-            // See no-color.org: set to anything but nothing.
+            // See no-color.org: set and not empty.
             Colour::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
         };
         Self { text: String::new(), aligned: terminal, colour }
     }
 
-    /// A page as it would look somewhere.
     #[must_use]
     pub fn for_test(terminal: bool, colour: bool) -> Self {
         Self { text: String::new(), aligned: terminal, colour }
     }
 
-    /// Adds a line.
     pub fn line(&mut self, text: impl AsRef<str>) {
         self.styled(&[(style::PLAIN, text.as_ref())]);
     }
@@ -83,7 +81,7 @@ impl Page {
         self.joined(pieces, "");
     }
 
-    /// The same with something between them.
+    /// The same with a separator.
     pub fn joined(&mut self, pieces: &[(Style, &str)], by: &'static str) {
         let pieces: Vec<_> = pieces.iter().map(|(style, text)| self.paint(*style, text)).collect();
         self.text.push_str(pieces.join(by).trim_end());
@@ -98,7 +96,6 @@ impl Page {
         }
     }
 
-    /// What is on it.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -107,7 +104,7 @@ impl Page {
     /// Writes it to standard output.
     ///
     /// # Errors
-    /// When standard output takes no more, but for a reader that has seen enough.
+    /// Standard output fails, but for a reader that closed the pipe.
     pub fn print(self) -> Result<(), Failure> {
         write(self.text.as_bytes())
     }
@@ -133,21 +130,14 @@ fn write(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
-/// The styles there are.
 pub mod style {
     use anstyle::{AnsiColor, Style};
 
-    /// A heading.
     pub const HEAD: Style = Style::new().bold();
-    /// As it should be.
     pub const GOOD: Style = AnsiColor::Green.on_default();
-    /// Worth a look.
     pub const WARN: Style = AnsiColor::Yellow.on_default();
-    /// Wrong.
     pub const BAD: Style = AnsiColor::Red.on_default();
-    /// Aside.
     pub const DIM: Style = Style::new().dimmed();
-    /// Like the rest.
     pub const PLAIN: Style = Style::new();
 
     /// The style of an endpoint's state or health.

@@ -7,23 +7,23 @@ use clap::builder::NonEmptyStringValueParser;
 use super::{
     client,
     exit::Failure,
+    format,
     output::{self, Format, Page},
-    words,
 };
 use crate::{api::v1, printable::printable};
 
 /// Pick an endpoint for one request and print its address.
 ///
-/// With a lease (`-o json` shows it) the pick counts as a request in flight until
-/// `pointsman report LEASE`, or until the lease's time is over. Where only the address is printed,
-/// nobody can report it: then it is as with --no-report, unless --lease-ttl says how long it counts.
+/// The pick has a lease, which `-o json` shows. It counts as a request in flight until
+/// `pointsman report LEASE`, or until the lease expires. In a pipe only the address is printed, so
+/// that nobody can report it. Then --no-report applies, unless --lease-ttl is given.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which service: name.namespace[@cluster][:port].
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// Only endpoints with this label; may be given several times.
-    #[arg(long, value_name = "LABEL=VALUE", value_parser = words::parse_label)]
+    #[arg(long, value_name = "LABEL=VALUE", value_parser = format::parse_label)]
     selector: Vec<(String, String)>,
     /// Not this endpoint, such as one already tried; may be given several times.
     #[arg(long, value_name = "IP:PORT")]
@@ -31,23 +31,23 @@ pub struct Args {
     /// How many distinct endpoints, best first.
     #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
     count: u32,
-    /// What the request weighs against others.
+    /// The weight of the request among those in flight.
     #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
     cost: u32,
-    /// What is alike for requests that belong together. No strategy goes by it yet; with
-    /// `mode: N%` requests of one key are all balanced, or all not.
+    /// A key that related requests share. No strategy uses it yet. With `mode: N%` requests of one
+    /// key are either all balanced or all not.
     #[arg(long, value_name = "TEXT")]
     key: Option<String>,
     /// How long to wait for the source's first answer [default: 1s].
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     wait: Option<Duration>,
-    /// Ask for no lease: how the request went will not be reported. It counts as in flight for about
-    /// the time that requests of the service take.
+    /// Ask for no lease, since the outcome will not be reported. The pick counts as in flight for about
+    /// the usual time of the service's requests.
     #[arg(long)]
     no_report: bool,
-    /// How long the pick counts as in flight without a report [default: 60s, with --no-report as
-    /// long as requests of the service usually take].
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
+    /// How long the pick counts as in flight without a report [default: 60s; with --no-report
+    /// the usual time of the service's requests].
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     lease_ttl: Option<Duration>,
     #[command(flatten)]
     client: client::Options,
@@ -55,12 +55,10 @@ pub struct Args {
     output: output::Options,
 }
 
-/// Picks and prints.
-///
 /// # Errors
-/// As the agent says.
+/// The agent's error.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    // A script reads standard output alone; a person may want to end what was begun.
+    // A script reads standard output alone. A person on a terminal can report the lease.
     let person = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
     let shown = person || args.output.format == Format::Json;
     let request = v1::PickRequest {
@@ -80,7 +78,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut page = Page::new(args.output);
     for pick in &response.picks {
-        page.line(words::address(&pick.address, pick.port));
+        page.line(format::address(&pick.address, pick.port));
     }
     page.print()?;
     if person {

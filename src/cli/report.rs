@@ -7,12 +7,12 @@ use clap::{ValueEnum, builder::NonEmptyStringValueParser};
 use super::{
     client,
     exit::Failure,
+    format,
     output::{self, Format},
-    words,
 };
 use crate::api::v1;
 
-/// Tell how picked requests went; ends their leases.
+/// Report how picked requests went, which ends their leases.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The leases, as `pick -o json` shows them.
@@ -21,14 +21,14 @@ pub struct Args {
     /// What happened.
     #[arg(long, value_enum, default_value_t, value_name = "EVENT")]
     event: Event,
-    /// How it went; an ended request needs one.
+    /// How the request went; required if it ended.
     #[arg(long, value_enum, required_if_eq("event", "ended"), value_name = "OUTCOME")]
     outcome: Option<Outcome>,
-    /// From the request to the first of the response.
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
+    /// The time from the request to the first byte of the response.
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     latency: Option<Duration>,
     /// How long the lease lives from now on, for started and renewed [default: 60s].
-    #[arg(long, value_name = "DURATION", value_parser = words::parse_duration, allow_hyphen_values = true)]
+    #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     lease_ttl: Option<Duration>,
     /// The request was a retry.
     #[arg(long)]
@@ -52,15 +52,15 @@ enum Event {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Outcome {
-    /// It was answered well.
+    /// The server answered well.
     Success,
     /// The server answered with a failure.
     Failure,
-    /// There was no connection.
+    /// No connection could be made.
     Unreachable,
     /// The deadline passed.
     Expired,
-    /// The caller gave up; no judgement.
+    /// The caller gave up, which says nothing about the server.
     Cancelled,
     /// The server is alive, but full.
     Rejected,
@@ -89,10 +89,8 @@ impl From<Outcome> for v1::Outcome {
     }
 }
 
-/// Reports; says which leases nobody knows.
-///
 /// # Errors
-/// As the agent says, and for unknown leases.
+/// The agent's error, or an unknown lease.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let report = |lease: &String| v1::Report {
         lease: lease.clone(),

@@ -1,4 +1,4 @@
-//! `pointsman services`: what is known.
+//! `pointsman services`: the services that the agent knows.
 
 use super::{
     client,
@@ -11,7 +11,7 @@ use crate::api::v1;
 /// List the services that the agent knows.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only of this namespace.
+    /// Only services of this namespace.
     #[arg(short, long, value_name = "NAMESPACE")]
     namespace: Option<String>,
     #[command(flatten)]
@@ -20,10 +20,10 @@ pub struct Args {
     output: output::Options,
 }
 
-/// Prints them, however many pages they are.
+/// Prints the services of all pages.
 ///
 /// # Errors
-/// As the agent says.
+/// The agent's error.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let services = all(&args.client, args.namespace.as_deref(), String::new())?;
     if args.output.format == Format::Json {
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     page.print()
 }
 
-/// All services from a page on, the first where `token` is empty.
+/// All services from a page on; an empty `token` is the first page.
 pub(super) fn all(
     options: &client::Options,
     namespace: Option<&str>,
@@ -75,7 +75,7 @@ fn table(services: &[v1::ServiceSummary]) -> Table {
                 (ready, all) if ready < all => style::WARN,
                 _ => style::GOOD,
             };
-            // An agent that is older does not say how many there are.
+            // An older agent does not send the number of wrong settings.
             let wrong = service.problems.len().max(service.wrong_settings as usize);
             let note = match (wrong, service.stale) {
                 (0, false) => "".into(),

@@ -1,4 +1,4 @@
-//! Columns: aligned on a terminal, tab-separated in a pipe.
+//! A table: aligned columns on a terminal, tab-separated in a pipe.
 
 use std::borrow::Cow;
 
@@ -30,12 +30,12 @@ struct Row {
     notes: Vec<String>,
 }
 
-/// To which side a column keeps.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
-    /// Words.
+    /// For words.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
@@ -47,10 +47,9 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// Styled text.
     pub fn styled(text: impl Into<String>, style: Style) -> Self {
         let text = text.into();
-        // As it will be printed: columns are as wide as that.
+        // Escaped as it is printed, since the width of a column counts that.
         let text = match printable(&text) {
             Cow::Borrowed(_) => text,
             Cow::Owned(printable) => printable,
@@ -66,26 +65,22 @@ impl<T: Into<String>> From<T> for Cell {
 }
 
 impl Table {
-    /// A table of these columns.
     #[must_use]
     pub fn new(columns: &[(&'static str, Align)]) -> Self {
         let columns = columns.iter().map(|&(name, align)| Column { name, align }).collect();
         Self { columns, rows: Vec::new() }
     }
 
-    /// Adds a row.
     pub fn row(&mut self, cells: Vec<Cell>) {
         self.rows.push(Row { cells, notes: Vec::new() });
     }
 
-    /// Adds a line beneath the last row.
     pub fn note(&mut self, text: impl Into<String>) {
         if let Some(row) = self.rows.last_mut() {
             row.notes.push(text.into());
         }
     }
 
-    /// Writes it.
     pub fn write(&self, page: &mut Page) {
         let header: Vec<Cell> =
             self.columns.iter().map(|column| Cell::styled(column.name, style::HEAD)).collect();
@@ -105,7 +100,8 @@ impl Table {
         }
     }
 
-    /// On a terminal a column that is empty throughout only takes room; a script counts columns.
+    /// Which columns have text. A terminal shows no empty columns; a pipe shows all, since scripts count
+    /// columns.
     fn used(&self) -> Vec<bool> {
         let used = |at: usize| self.rows.iter().any(|row| !row.cells[at].text.is_empty());
         (0..self.columns.len()).map(|at| self.rows.is_empty() || used(at)).collect()

@@ -113,7 +113,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .serve_with_incoming(listen(&registry)?);
     info!(folder = %folder.display(), driver = DRIVER, "mounting for pods");
     let ended = tokio::select! {
-        () = signals.end() => Ok(()),
+        () = signals.terminated() => Ok(()),
         served = calls => served.map_err(Error::from),
         served = registrations => served.map_err(Error::from),
         Ok(reason) = refused => Err(Error::Refused(reason)),

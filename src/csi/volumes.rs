@@ -15,12 +15,12 @@ use tracing::{info, warn};
 use super::mount::{self, Source};
 use crate::{
     identity::{Pod, PodUid},
-    serve::pods::folder::{Folders, Refusal, mounted},
+    serve::pods::folder::{FolderError, PodFolders, mounted},
 };
 
 /// All volumes of this node.
 pub(super) struct Volumes {
-    folders: Folders,
+    folders: PodFolders,
 }
 
 /// Why a volume could not be had, or not be taken away.
@@ -28,7 +28,7 @@ pub(super) struct Volumes {
 pub enum Error {
     /// The pod's folder.
     #[error(transparent)]
-    Folder(#[from] Refusal),
+    Folder(#[from] FolderError),
     /// The mount.
     #[error(transparent)]
     Mount(#[from] io::Error),
@@ -37,7 +37,7 @@ pub enum Error {
 impl Volumes {
     /// Those in this folder, without those of pods that went while no plugin ran.
     pub(super) fn prepare(folder: PathBuf) -> Result<Self, Error> {
-        let folders = Folders::at(folder);
+        let folders = PodFolders::at(folder);
         folders.prepare()?;
         let _turn = turn(folders.path())?;
         let volumes = Self { folders };

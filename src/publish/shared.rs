@@ -234,7 +234,7 @@ impl Shared {
                 error!(service = %live.target(), %error, "kept the endpoints before; tries again");
                 lock(&self.failed).insert(live.target().service.clone());
                 if is_shortage(&error) {
-                    self.give_way();
+                    self.lower_priority();
                 }
             }
         }

@@ -23,7 +23,7 @@ pub(super) fn is_shortage(error: &io::Error) -> bool {
 impl Shared {
     /// Gives up some of the tables in which nothing is open, first those that were not used for longest.
     /// True: there were any.
-    pub(super) fn give_way(&self) -> bool {
+    pub(super) fn lower_priority(&self) -> bool {
         let mut all = lock(&self.live);
         let mut unused: Vec<(Duration, Target)> = (all.values())
             .filter_map(|live| {

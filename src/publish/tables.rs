@@ -63,7 +63,7 @@ impl Tables {
     /// The system gives no shared memory, though tables that nobody used gave way.
     pub fn open(&self, target: &Target) -> io::Result<Option<Arc<Live>>> {
         match self.find_or_make(target) {
-            Err(error) if is_shortage(&error) && self.shared.give_way() => {
+            Err(error) if is_shortage(&error) && self.shared.lower_priority() => {
                 self.find_or_make(target)
             }
             made => made,

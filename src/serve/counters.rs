@@ -1,6 +1,6 @@
-//! What is counted of the calls.
+//! Counters of calls and connections.
 //!
-//! A call adds one to one counter; names, labels and sums are made when somebody scrapes (`metrics`).
+//! A call adds one to one counter. `metrics` makes names, labels and sums at a scrape.
 
 use std::sync::{
     Arc,
@@ -14,21 +14,13 @@ use crate::{clock, log_limit::LogLimit};
 /// The calls of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// `Pick`
     Pick,
-    /// `Report`
     Report,
-    /// `Session`
     Session,
-    /// `ListServices`
     ListServices,
-    /// `GetService`
     GetService,
-    /// `WatchService`
     WatchService,
-    /// `Explain`
     Explain,
-    /// `ListCallers`
     ListCallers,
 }
 
@@ -45,7 +37,7 @@ impl Call {
         Self::ListCallers,
     ];
 
-    /// As its protocol writes it.
+    /// The name in the proto.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -67,25 +59,22 @@ impl Call {
     }
 }
 
-/// How a call came.
+/// The protocol of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// gRPC
     Grpc,
-    /// HTTP and JSON
     Http,
     /// A gRPC session, itself counted as a call when it ends.
     Session,
 }
 
-/// As metrics call them, in the order of the counters.
+/// The labels of the protocols, in the order of the counters.
 pub(super) const PROTOCOLS: [(Protocol, &str); 3] =
     [(Protocol::Grpc, "grpc"), (Protocol::Http, "http"), (Protocol::Session, "session")];
 
 /// gRPC counts its codes from 0 to 16.
 const CODES: usize = 17;
 
-/// What is counted of the calls.
 #[derive(Debug, Default)]
 pub struct Metrics {
     pub(super) calls: [[[AtomicU64; CODES]; PROTOCOLS.len()]; Call::ALL.len()],
@@ -98,15 +87,15 @@ pub struct Metrics {
     pub(super) connections_refused: AtomicU64,
     pub(super) pods_listening: AtomicU64,
     pub(super) pod_folders_refused: AtomicU64,
-    /// Of lines that tell of a refused connection.
+    /// Limits the log lines about refused connections.
     refusals: LogLimit,
 }
 
 /// Counts a connection as open until it is dropped.
 #[derive(Debug)]
-pub struct Connected(Arc<Metrics>);
+pub struct ConnectionGuard(Arc<Metrics>);
 
-impl Drop for Connected {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.connections_ended.fetch_add(1, Relaxed);
     }
@@ -121,7 +110,7 @@ impl Metrics {
         }
     }
 
-    /// A request asked for a path or method that there is not.
+    /// A request asked for an unknown path or method.
     pub fn misdirected(&self) {
         self.misdirected.fetch_add(1, Relaxed);
     }
@@ -137,21 +126,20 @@ impl Metrics {
         self.leases_lost.fetch_add(1, Relaxed);
     }
 
-    /// A caller was hung up on for want of a connection. Whether a line about it is due.
+    /// A connection was refused. Returns whether a log line about it is due.
     pub fn connection_refused(&self) -> bool {
         self.connections_refused.fetch_add(1, Relaxed);
         self.refusals.due(clock::now())
     }
 
-    /// So many pods have a listener of their own, and so many folders are not served.
+    /// Sets how many pods have a listener, and how many folders were refused.
     pub fn pods(&self, listening: usize, refused: usize) {
         self.pods_listening.store(listening as u64, Relaxed);
         self.pod_folders_refused.store(refused as u64, Relaxed);
     }
 
-    /// A connection was accepted.
-    pub fn connected(self: &Arc<Self>) -> Connected {
+    pub fn connected(self: &Arc<Self>) -> ConnectionGuard {
         self.connections_accepted.fetch_add(1, Relaxed);
-        Connected(Arc::clone(self))
+        ConnectionGuard(Arc::clone(self))
     }
 }

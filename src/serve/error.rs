@@ -1,7 +1,7 @@
-//! What a caller hears when a call fails: one error, told alike over gRPC and HTTP.
+//! The errors of calls, the same over gRPC and HTTP.
 //!
-//! A message says what was wrong and what would be right; the details say the same to a program:
-//! `google.rpc.ErrorInfo` with a reason that never changes, `google.rpc.BadRequest` with the field.
+//! The message tells a person what was wrong and what would be right. The details tell a program the
+//! same: `google.rpc.ErrorInfo` has a reason that never changes, `google.rpc.BadRequest` the field.
 
 use std::time::Duration;
 
@@ -17,10 +17,9 @@ use crate::{
     quota::Exhausted,
 };
 
-/// Who gives the reasons below, as `google.rpc.ErrorInfo` wants to know.
+/// The `domain` of `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "pointsman.dev";
 
-/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No source knows the service, or it has no such port.
@@ -31,41 +30,27 @@ pub enum Error {
     NoEndpoint(NoEndpoint),
     /// The sources have not answered in time.
     #[error("{what} is {why} (waited {})", humantime::format_duration(*.waited))]
-    NotAnswered {
-        /// What was asked for.
-        what: String,
-        /// Which source is missing.
-        why: String,
-        /// For how long.
-        waited: Duration,
-    },
-    /// More at a time than one caller can mean.
+    NotAnswered { what: String, why: String, waited: Duration },
+    /// More at a time than makes sense.
     #[error("these are more than {limit} {what}: send the rest when those are answered")]
     TooMany {
-        /// What there is too much of.
+        /// What there are too many of.
         what: &'static str,
-        /// The most of it.
         limit: usize,
     },
-    /// The agent is about to end.
+    /// The agent is shutting down.
     #[error("the agent is ending: call again, and its successor answers")]
-    Ending,
-    /// The configuration lets this caller not ask for the service.
+    ShuttingDown,
+    /// The configuration does not let this caller ask for the service.
     #[error(
         "{caller} may not ask for services of namespace \"{namespace}\": see access in the agent's configuration"
     )]
-    Forbidden {
-        /// Who asked.
-        caller: String,
-        /// For what.
-        namespace: String,
-    },
+    Forbidden { caller: String, namespace: String },
     /// The caller holds too much, or all callers together do.
     #[error("{exhausted}; {right}")]
     Exhausted {
-        /// Of what, and by whom.
+        /// The quota and its holder.
         exhausted: Exhausted,
-        /// What would be right.
         right: &'static str,
     },
     /// The request's body came too slowly.
@@ -77,7 +62,7 @@ pub enum Error {
     /// The system gives no memory for a service's table.
     #[error("no table could be made: {0}")]
     NoTable(std::io::Error),
-    /// Something in the request can't be right.
+    /// A field of the request is invalid.
     #[error("{}", violations(.0))]
     Invalid(Vec<Violation>),
     /// The request is larger than any that makes sense.
@@ -88,23 +73,13 @@ pub enum Error {
     },
     /// HTTP: nothing is served there.
     #[error("nothing is served at {path}; there is {paths}")]
-    NoSuchPath {
-        /// What was asked for.
-        path: String,
-        /// What there is.
-        paths: &'static str,
-    },
-    /// HTTP: something is, but not by this method.
+    NoSuchPath { path: String, paths: &'static str },
+    /// HTTP: the path does not take this method.
     #[error("{path} does not take {method}")]
-    NoSuchMethod {
-        /// What was asked for.
-        path: String,
-        /// By which method.
-        method: String,
-    },
+    NoSuchMethod { path: String, method: String },
 }
 
-/// A field of a request that can't be right.
+/// An invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// Its path: `reports[2].latency`; empty for the request as a whole.
@@ -114,7 +89,6 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// One field, one reason.
     pub fn new(field: impl Into<String>, wrong: impl Into<String>) -> Self {
         Self { field: field.into(), wrong: wrong.into() }
     }
@@ -147,12 +121,11 @@ impl From<NoEndpoint> for Error {
 }
 
 impl Error {
-    /// The code by gRPC's count.
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => Code::NotFound,
-            Self::NoEndpoint(_) | Self::Ending => Code::Unavailable,
+            Self::NoEndpoint(_) | Self::ShuttingDown => Code::Unavailable,
             Self::NotAnswered { .. } => Code::DeadlineExceeded,
             Self::NoTable(_) => Code::Internal,
             Self::Invalid(_) => Code::InvalidArgument,
@@ -165,7 +138,7 @@ impl Error {
         }
     }
 
-    /// A word for programs; it never changes.
+    /// The reason for programs; it never changes.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
@@ -177,7 +150,7 @@ impl Error {
             Self::Invalid(_) => "INVALID_REQUEST",
             Self::TooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::TooMany { .. } => "TOO_MANY_AT_ONCE",
-            Self::Ending => "AGENT_ENDING",
+            Self::ShuttingDown => "AGENT_ENDING",
             Self::Forbidden { .. } => "FORBIDDEN",
             Self::Exhausted { .. } => "QUOTA_EXHAUSTED",
             Self::TooSlow { .. } => "REQUEST_TOO_SLOW",
@@ -186,7 +159,7 @@ impl Error {
         }
     }
 
-    /// What goes with the reason, by key.
+    /// The metadata of the reason.
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::NotFound(LookupError::NoSuchService { asked, near }) => {
@@ -215,7 +188,7 @@ impl Error {
         }
     }
 
-    /// As gRPC tells it.
+    /// The gRPC status, with its details.
     #[must_use]
     pub fn status(&self) -> tonic::Status {
         let metadata: std::collections::HashMap<String, String> =
@@ -232,12 +205,11 @@ impl Error {
         tonic::Status::with_error_details(self.code(), self.to_string(), details)
     }
 
-    /// The status as HTTP counts.
     #[must_use]
     pub fn http_status(&self) -> StatusCode {
         match self {
             Self::NotFound(_) | Self::NoSuchPath { .. } => StatusCode::NOT_FOUND,
-            Self::NoEndpoint(_) | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoEndpoint(_) | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotAnswered { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::NoTable(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
@@ -249,7 +221,7 @@ impl Error {
         }
     }
 
-    /// The body as HTTP has it.
+    /// The body of the HTTP response.
     #[must_use]
     pub fn json(&self) -> Body {
         let metadata: serde_json::Map<String, Value> = self
@@ -278,7 +250,7 @@ impl Error {
     }
 }
 
-/// What an error's answer holds over HTTP.
+/// The body of an error over HTTP.
 #[derive(Debug, Serialize)]
 pub struct Body {
     error: BodyError,
@@ -288,7 +260,7 @@ pub struct Body {
 struct BodyError {
     code: &'static str,
     message: String,
-    /// As proto3 JSON writes `google.protobuf.Any`.
+    /// Each is a `google.protobuf.Any` in proto3 JSON.
     details: Vec<Value>,
 }
 
@@ -304,7 +276,7 @@ pub const CODES: [Code; 8] = [
     Code::Unavailable,
 ];
 
-/// A code as its protocol writes it.
+/// The name of a gRPC status code.
 #[must_use]
 pub fn code_name(code: Code) -> &'static str {
     match code {

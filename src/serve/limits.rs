@@ -1,7 +1,7 @@
-//! What a request may ask for, and the errors that say so.
+//! The bounds of requests, and their errors.
 //!
-//! Every bound is far above what makes sense and far below what would hurt: a request outside of
-//! it is a mistake in the caller's code, better found by an error than by a strange effect.
+//! Every bound is far above what makes sense and far below what would hurt. A request beyond it is a
+//! mistake in the caller's code, and an error finds it sooner than a strange effect.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -10,35 +10,35 @@ use crate::{catalog::Labels, leases};
 
 /// Bytes of one request, in either protocol.
 pub const MAX_REQUEST: usize = 1 << 20;
-/// How long a request's body may take once its head is there, and a message of a stream once it is
-/// begun. On one machine a megabyte takes a millisecond.
+/// How long a request's body may take after its head, and a stream's message after its first byte. On
+/// one machine a megabyte takes a millisecond.
 pub const BODY_TIME: Duration = Duration::from_secs(10);
-/// How long a connection may take for its first request, and over HTTP/1.1 for each after that:
-/// as long it may be idle; over HTTP/2 for a frame once it is begun. Servers' usual time (nginx:
-/// 75 s), which clients' pools know to live with.
+/// How long a connection may take for its first request, over HTTP/1.1 for each later request, and
+/// over HTTP/2 for a frame after its first byte. The usual time of servers (nginx: 75 s), which the
+/// connection pools of clients cope with.
 pub const WAIT_TIME: Duration = Duration::from_secs(75);
 /// Requests of one HTTP/2 connection at a time.
 pub const MAX_STREAMS: u32 = 256;
 /// Bytes of a request's head, in HTTP/2 as its specification counts.
 pub const MAX_HEAD: u32 = 16 << 10;
-/// Bytes that one stream of HTTP/2 may send ahead of being read, and that may be written ahead of
-/// being sent.
+/// Bytes that one HTTP/2 stream may send before the agent reads them, and that the agent may write
+/// before they are sent.
 pub const STREAM_WINDOW: u32 = 16 << 10;
-/// The same of all streams of a connection. h2 takes half as much for bookkeeping of short frames that
+/// The same for all streams of a connection. h2 takes half as much for bookkeeping of short frames that
 /// wait to be read, and ends a connection beyond that: enough for a window of a stream in messages of
 /// 25 bytes, as a session's may be.
 pub const CONNECTION_WINDOW: u32 = 512 << 10;
-/// What a byte on the wire may become while it waits to be read: a frame of one byte has ten on the
+/// Bytes of memory for each unread byte on the wire, at worst: a frame of one byte has ten bytes on the
 /// wire, and h2 keeps some 250 for it.
 pub const UNREAD_FACTOR: usize = 26;
-/// Bytes of answers that the kernel keeps for a caller who does not read; it doubles this, and charges
-/// it to the agent's control group.
+/// Bytes of answers that the kernel keeps for a caller that does not read. The kernel doubles this, and
+/// charges it to the agent's control group.
 pub const SEND_BUFFER: usize = 16 << 10;
 /// Connections of all callers, as far as the system's limit on open files allows: 16 for each of a
 /// node's 250 pods. One takes some 20 KiB, so that all take 80 MiB of the DaemonSet's 256.
 pub const MAX_CONNECTIONS: usize = 4 << 10;
-/// So many of one caller take 20 MiB of the 96 that the agent is to stay within whatever one caller does
-/// (`pointsman bench isolation`).
+/// Connections of one caller. They take 20 MiB of the 96 MiB that the agent stays within, whatever one
+/// caller does (`pointsman bench isolation`).
 pub const MAX_CONNECTIONS_OF_ONE: usize = 1 << 10;
 /// Refused connections that wait to be closed; one takes little but a file descriptor.
 pub const MAX_REFUSED_CONNECTIONS: usize = 8 << 10;
@@ -48,19 +48,19 @@ pub const MAX_PENDING: usize = 29 << 20;
 /// What a request of HTTP/2 takes until it is answered, beside its bytes: its task and h2's state.
 /// Measured: 2 to 2.5 KiB.
 pub const STREAM_BYTES: usize = 4 << 10;
-/// Bytes of a request that are part of that.
+/// Bytes of a request that [`STREAM_BYTES`] covers.
 pub const SHORT_REQUEST: usize = 1 << 10;
-/// What a session may make the agent hold beside the message that it reads: what HTTP/2 lets it send
-/// ahead, and answers that it did not read.
+/// Bytes that the agent may hold for a session beside the message it reads: the HTTP/2 window, and
+/// answers that the caller did not read.
 pub const SESSION_BYTES: usize = 24 << 10;
 /// Sessions of all callers: one serves a whole process, of which a node has some hundreds.
 pub const MAX_SESSIONS: usize = 1 << 10;
-/// Watches of all callers, those of gRPC's health among them. Each is a few kilobytes, and some work
+/// Watches of all callers, including those of gRPC's health. Each takes a few kilobytes, and some work
 /// when its service changes.
 pub const MAX_WATCHES: usize = 1 << 12;
 /// Distinct endpoints of one pick.
 pub const MAX_COUNT: u32 = 64;
-/// What one request may weigh against others: in flight is summed in 32 bits.
+/// The most cost of one request: requests in flight are summed in 32 bits.
 pub const MAX_COST: u32 = 10_000;
 /// Endpoints not to choose.
 pub const MAX_EXCLUDE: usize = 256;
@@ -74,7 +74,7 @@ pub const MAX_HASH_KEY: usize = 4096;
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait a caller may name.
 pub const MAX_WAIT: Duration = Duration::from_secs(5);
-/// The longest latency that can be meant: beyond it, seconds were taken for milliseconds.
+/// The longest latency: a longer one is a mistake of units.
 pub const MAX_LATENCY: Duration = Duration::from_secs(24 * 3600);
 /// Reports in one batch.
 pub const MAX_REPORTS: usize = 10_000;
@@ -83,13 +83,12 @@ pub const MAX_SESSION_CALLS: usize = 1000;
 /// Picks of one session that wait for a source at a time.
 pub const MAX_SESSION_WAITING: usize = 256;
 
-/// Half of the files that may be open: the others are for tables, for connections that are refused, and
-/// whatever else there is.
+/// Half of the limit on open files. The other half is for tables, refused connections and the rest.
 pub fn most_connections() -> usize {
     of_files(2).clamp(1, MAX_CONNECTIONS)
 }
 
-/// A quarter of them.
+/// A quarter of the limit on open files.
 pub fn most_refused_connections() -> usize {
     of_files(4).min(MAX_REFUSED_CONNECTIONS)
 }
@@ -99,13 +98,13 @@ fn of_files(part: usize) -> usize {
     files.map_or(usize::MAX, |files| files as usize / part)
 }
 
-/// The lesser of what the caller waits for and what its protocol gives it.
+/// The lesser of the caller's `wait` and its protocol's deadline.
 pub(super) fn wait(asked: Option<Duration>, deadline: Option<Duration>) -> Duration {
     let asked = asked.unwrap_or(DEFAULT_WAIT);
     deadline.map_or(asked, |deadline| asked.min(deadline))
 }
 
-/// A duration between nothing and `most`, or what is wrong with it.
+/// A duration from zero to `most`.
 pub(super) fn duration(
     field: impl Fn() -> String,
     duration: Option<&pbjson_types::Duration>,
@@ -134,7 +133,7 @@ pub(super) fn duration(
     }
 }
 
-/// A lease's life, where the caller names one.
+/// A lease's time to live, if the caller names one.
 pub(super) fn lease_ttl(
     field: impl Fn() -> String,
     ttl: Option<&pbjson_types::Duration>,
@@ -196,7 +195,7 @@ pub(super) fn selector<'a>(
     Ok(labels)
 }
 
-/// A caller's own text in an error: quoted, escaped, and not all of it.
+/// A caller's text in an error: quoted, escaped and cut.
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN: usize = 80;
     match text.char_indices().nth(SHOWN) {

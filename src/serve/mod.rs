@@ -1,19 +1,22 @@
-//! Who asks: gRPC and HTTP/JSON on one Unix socket, and the admin pages beside it.
+//! Answers callers: gRPC and HTTP with JSON on one Unix socket, and the admin pages on TCP.
 //!
-//! In reading order, from what is said to who says it (a room may only use those above it):
+//! In reading order (a room may only use those above it):
 //!
-//! - [`error`]: what a caller hears when a call fails
-//! - [`limits`]: what may be asked for, and the errors that say so
-//! - [`priority`]: threads that give way to those that serve
-//! - [`counters`]: what is counted of the calls
-//! - [`isolation`]: what keeps one caller from taking the agent from the others
-//! - [`resolver`]: from a name to its live table, for who may ask for it
-//! - [`calls`]: the calls, alike for every protocol, a file each
-//! - [`grpc`], [`http`]: the protocols that they come by; another is a room beside them
-//! - [`connection`]: from the socket to the calls: accepts, dispatches, and waits for so long
-//! - [`pods`]: a listener for each pod that has a folder of its own
-//! - [`metrics`]: all that Prometheus reads of an agent
+//! - [`error`]: the errors of calls, the same over gRPC and HTTP
+//! - [`limits`]: the bounds of requests, and their errors
+//! - [`priority`]: lowers the priority of threads that do not serve picks
+//! - [`counters`]: the counters of calls and connections
+//! - [`isolation`]: keeps one caller from taking the agent from the others
+//! - [`resolver`]: finds the live table of a service's name, if the caller may ask for it
+//! - [`calls`]: the calls, the same for every protocol, a file each
+//! - [`grpc`], [`http`]: the protocols of the calls; another protocol is a room beside them
+//! - [`connection`]: accepts connections, dispatches their requests, and limits their waits
+//! - [`pods`]: the listener of each pod that has its own folder
+//! - [`metrics`]: the metrics of an agent for Prometheus
 //! - [`admin`]: the pages for Kubernetes, Prometheus and people
+
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
 
 pub mod admin;
 pub mod calls;

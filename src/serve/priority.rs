@@ -1,14 +1,15 @@
-//! Threads that give way to those that serve picks.
+//! Lowers the priority of threads that do not serve picks.
 
-/// The niceness of such a thread: beside one that serves it has a quarter of a busy processor, and it does
-/// not interrupt it. With the most there is (19) it would have a seventieth, and a busy node neither probes
-/// nor suggestions.
+/// The niceness of such a thread. Beside a serving thread it gets a quarter of a busy processor, and does
+/// not preempt it. With the highest niceness (19) it would get a seventieth, so that a busy node would
+/// have neither probes nor suggestions.
 const NICE: i32 = 5;
 
-/// Makes the calling thread, and those that it starts from now on, give way. `what` it does, for the log.
-pub fn give_way(what: &str) {
-    // On Linux both are the calling thread's. An agent that was started with less priority keeps it:
-    // more can't be had without a right.
+/// Lowers the priority of the calling thread and of those that it starts later. `what`: the thread's task,
+/// for the log.
+pub fn lower_priority(what: &str) {
+    // On Linux both calls are about the calling thread. An agent that was started with a lower priority
+    // keeps it, since raising it needs a capability.
     let given = rustix::process::getpriority_process(None)
         .and_then(|nice| rustix::process::setpriority_process(None, nice.max(NICE)));
     if let Err(error) = given {
@@ -27,7 +28,7 @@ mod tests {
         let nice = |first: Option<i32>| {
             let thread = std::thread::spawn(move || {
                 first.into_iter().for_each(|nice| setpriority_process(None, nice).unwrap());
-                give_way("a test");
+                lower_priority("a test");
                 getpriority_process(None).unwrap()
             });
             thread.join().unwrap()

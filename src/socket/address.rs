@@ -1,4 +1,4 @@
-//! Where the socket is: a path, or a `unix:` URI as gRPC clients write it.
+//! The address of a socket: a path, or a `unix:` URI as gRPC clients write it.
 
 use std::{
     fmt,
@@ -7,20 +7,19 @@ use std::{
     str::FromStr,
 };
 
-/// Where an agent listens and its callers look, unless told otherwise.
+/// The default address, for agents and callers.
 pub const DEFAULT: &str = "unix:///run/pointsman/agent.sock";
 
 /// `sun_path` of a Linux socket address has 108 bytes, the last one for the terminator.
 pub const LONGEST_PATH: usize = 107;
 
-/// The path of a Unix socket; not too long to be one.
+/// The path of a Unix socket, of valid length.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketAddress(PathBuf);
 
-/// Why a text is no socket's address.
+/// Why a text is not a socket's address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// Nothing there.
     #[error("no path; say a path or unix:///run/pointsman/agent.sock")]
     Empty,
     /// Another scheme than `unix`.
@@ -38,7 +37,6 @@ pub enum AddressError {
          choose a shorter folder"
     )]
     TooLong {
-        /// Which path.
         path: String,
         /// Its length in bytes.
         length: usize,
@@ -52,7 +50,7 @@ impl SocketAddress {
     /// The socket at this path.
     ///
     /// # Errors
-    /// When no socket can have such a path.
+    /// No socket can have this path.
     pub fn from_path(path: impl Into<PathBuf>) -> Result<Self, AddressError> {
         let path = path.into();
         let bytes = path.as_os_str().as_bytes();
@@ -69,7 +67,6 @@ impl SocketAddress {
         Ok(Self(path))
     }
 
-    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
@@ -88,7 +85,7 @@ impl FromStr for SocketAddress {
                 None => Self::from_path(rest),
             };
         }
-        // A file may be called `a:b`, so only what can't be meant as a path counts as a scheme.
+        // A file may be called `a:b`, so that only `://` marks a scheme.
         if let Some((scheme, _)) = text.split_once("://") {
             return Err(AddressError::Scheme(scheme.to_owned()));
         }

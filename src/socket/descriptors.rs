@@ -1,5 +1,5 @@
-//! Messages with descriptors over a Unix socket: a length in four bytes, then the message;
-//! descriptors go with the length.
+//! Sends and receives messages with file descriptors over a Unix socket. A message is its length in four
+//! bytes and then its bytes. The descriptors go with the length.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -16,10 +16,10 @@ use tokio::{
     net::UnixStream,
 };
 
-/// Descriptors in one message.
+/// The most descriptors of a message.
 const MOST_DESCRIPTORS: usize = 3;
 
-/// Sends a message, and with it at most three descriptors.
+/// Sends a message with at most three descriptors.
 ///
 /// # Errors
 /// The system's.
@@ -43,7 +43,7 @@ pub async fn send(
     stream.write_all(message).await
 }
 
-/// The next message, of at most so many bytes, and the descriptors that came with it.
+/// Receives a message of at most `most` bytes, with its descriptors.
 ///
 /// # Errors
 /// The system's; `UnexpectedEof` once the other end is gone; the message is longer.
@@ -77,7 +77,7 @@ pub async fn receive(stream: &mut UnixStream, most: u32) -> io::Result<(Vec<u8>,
     Ok((message, descriptors))
 }
 
-/// Four bytes go in one piece over a Unix socket.
+/// The length always arrives in one piece over a Unix socket.
 fn whole(bytes: usize) -> io::Result<()> {
     match bytes {
         4 => Ok(()),

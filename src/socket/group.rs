@@ -1,14 +1,13 @@
-//! A group by its name, for the socket's permissions.
+//! Finds the number of a group, for the socket's permissions.
 
 use std::fs;
 
-/// Where a node's own groups are.
 const GROUPS: &str = "/etc/group";
 
-/// The number of a group that is given by name or number.
+/// The number of a group, which is given by name or number.
 ///
 /// # Errors
-/// When no such group is known here.
+/// There is no such group on this node.
 pub fn number(group: &str) -> Result<u32, String> {
     if let Ok(number) = group.parse() {
         return Ok(number);

@@ -1,9 +1,9 @@
-//! The listening socket: complete before anyone can see it.
+//! Makes the listening socket. It is complete before any caller can see it.
 //!
-//! It is bound under a temporary name, given its mode and group, told to listen, and only then
-//! renamed into place. Until it listens a connection is refused, whatever its mode is, so nobody
-//! gets in early; and whoever looks for the socket finds the old one or the finished new one.
-//! It is never unlinked: by the time an agent ends, the name may be its successor's.
+//! The socket is bound under a temporary name, gets its mode and group, listens, and is then renamed
+//! into place. Until it listens, the kernel refuses connections, so that no caller gets in early. A
+//! caller finds either the old socket or the complete new one. The socket is never unlinked: when an
+//! agent ends, the name may already be its successor's.
 
 use std::{
     fs::{self, Permissions},
@@ -25,44 +25,48 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     address::LONGEST_PATH,
-    lock::{Claim, ClaimError, beside, folder, folder_error},
+    lock::{SocketError, SocketLock, beside, folder, folder_error},
 };
 
-/// Everyone on the node may ask by default: who may reach the folder may connect.
+/// By default every user that can enter the folder may connect.
 pub const DEFAULT_MODE: u32 = 0o666;
 
-/// Connections that may wait to be accepted; the kernel lowers it to `net.core.somaxconn`.
+/// Connections that may wait to be accepted. The kernel lowers this to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
 /// The mode of a socket for the agent's own user alone.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Binds the claimed socket with this mode and group.
+/// Binds the locked socket with this mode and group.
 ///
 /// # Errors
-/// See [`ClaimError`].
-pub fn bind(claim: &Claim, mode: u32, group: Option<u32>) -> Result<UnixListener, ClaimError> {
-    bind_to(claim.address().path(), mode, group)
+/// See [`SocketError`].
+pub fn bind(
+    socket_lock: &SocketLock,
+    mode: u32,
+    group: Option<u32>,
+) -> Result<UnixListener, SocketError> {
+    bind_to(socket_lock.address().path(), mode, group)
 }
 
-/// Binds a pod's socket in its own folder, which nobody but that pod sees: any user of it may connect.
+/// Binds a pod's socket in the pod's own folder. Any user of the pod may connect; no other pod sees it.
 ///
 /// # Errors
-/// See [`ClaimError`].
-pub fn bind_for_pod(socket: &Path) -> Result<UnixListener, ClaimError> {
+/// See [`SocketError`].
+pub fn bind_for_pod(socket: &Path) -> Result<UnixListener, SocketError> {
     bind_to(socket, DEFAULT_MODE, None)
 }
 
-/// Binds the socket beside the claimed one by which a successor asks for it.
+/// Binds the take-over socket, on which a successor asks for the locked socket.
 ///
 /// # Errors
-/// See [`ClaimError`].
-pub fn bind_takeover(claim: &Claim) -> Result<UnixListener, ClaimError> {
-    bind_to(&takeover_path(claim.address().path()), OWNER_ONLY, None)
+/// See [`SocketError`].
+pub fn bind_takeover(socket_lock: &SocketLock) -> Result<UnixListener, SocketError> {
+    bind_to(&takeover_path(socket_lock.address().path()), OWNER_ONLY, None)
 }
 
-/// The socket by which a successor asks for this one. Of a hidden name where the plain one would
-/// be too long for a socket: of a sum that every version makes alike.
+/// The path of the take-over socket. If the plain name is too long for a socket, it is a hidden name with
+/// a hash that is the same in every version.
 #[must_use]
 pub fn takeover_path(socket: &Path) -> PathBuf {
     let plain = beside(socket, ".takeover");
@@ -73,7 +77,7 @@ pub fn takeover_path(socket: &Path) -> PathBuf {
     folder(socket).join(format!(".{sum:016x}.takeover"))
 }
 
-/// Connects to a socket, even where its path is longer than a socket's may be.
+/// Connects to a socket, even if its path is longer than a socket address may be.
 ///
 /// # Errors
 /// The system's.
@@ -84,17 +88,17 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    at(path, |address| Ok(rustix::net::connect(&fd, address)?))?;
+    with_address(path, |address| Ok(rustix::net::connect(&fd, address)?))?;
     Ok(UnixStream::from(fd))
 }
 
-/// Whether the path leads to this listener, and not to one that was renamed over it.
+/// Whether the path still leads to this socket, and not to one that was renamed over it.
 #[must_use]
 pub fn is_at(path: &Path, bound: &Inode) -> bool {
     Inode::of(path).is_ok_and(|found| found == *bound)
 }
 
-/// Which file a path leads to.
+/// The identity of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inode(u64, u64);
 
@@ -108,17 +112,17 @@ impl Inode {
     }
 }
 
-fn bind_to(socket: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, ClaimError> {
+fn bind_to(socket: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener, SocketError> {
     let temporary = temporary(socket);
-    // Left by an agent that died between bind and rename: the claim makes it ours.
+    // An agent that died between bind and rename left it. The lock makes it ours.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(ClaimError::Io { doing: "removing", path: temporary, reason: error });
+            return Err(SocketError::Io { doing: "removing", path: temporary, reason: error });
         }
         _ => {}
     }
     let listener = prepare(socket, &temporary, mode, group)?;
-    fs::rename(&temporary, socket).map_err(|reason| ClaimError::Io {
+    fs::rename(&temporary, socket).map_err(|reason| SocketError::Io {
         doing: "renaming the socket to",
         path: socket.into(),
         reason,
@@ -126,7 +130,7 @@ fn bind_to(socket: &Path, mode: u32, group: Option<u32>) -> Result<UnixListener,
     Ok(listener)
 }
 
-/// A hidden name in the socket's folder, of its own for each socket and never longer than others.
+/// A hidden name in the socket's folder. It is unique for each socket, and has a fixed length.
 fn temporary(socket: &Path) -> PathBuf {
     let mut name = DefaultHasher::new();
     socket.file_name().hash(&mut name);
@@ -138,19 +142,19 @@ fn prepare(
     temporary: &Path,
     mode: u32,
     group: Option<u32>,
-) -> Result<UnixListener, ClaimError> {
+) -> Result<UnixListener, SocketError> {
     let failed = |doing: &'static str| {
         let path = temporary.to_path_buf();
-        move |reason: io::Error| ClaimError::Io { doing, path, reason }
+        move |reason: io::Error| SocketError::Io { doing, path, reason }
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(io::Error::from)
         .map_err(failed("making"))?;
-    let bound = at(temporary, |address| Ok(rustix::net::bind(&fd, address)?));
+    let bound = with_address(temporary, |address| Ok(rustix::net::bind(&fd, address)?));
     bound.map_err(|reason| match reason.kind() {
         io::ErrorKind::AddrInUse => {
-            ClaimError::Io { doing: "binding", path: temporary.into(), reason }
+            SocketError::Io { doing: "binding", path: temporary.into(), reason }
         }
         _ => folder_error(socket, reason),
     })?;
@@ -164,9 +168,11 @@ fn prepare(
     Ok(UnixListener::from(fd))
 }
 
-/// Does something with the address of a path, even where that is too long while the socket's own
-/// is not.
-fn at(path: &Path, what: impl FnOnce(&SocketAddrUnix) -> io::Result<()>) -> io::Result<()> {
+/// Calls `what` with the address of a path. A path that is too long is reached through /proc/self/fd.
+fn with_address(
+    path: &Path,
+    what: impl FnOnce(&SocketAddrUnix) -> io::Result<()>,
+) -> io::Result<()> {
     if path.as_os_str().len() <= LONGEST_PATH {
         what(&SocketAddrUnix::new(path)?)
     } else {
@@ -186,8 +192,8 @@ mod tests {
     use crate::socket::address::SocketAddress;
 
     fn listen(path: &Path, mode: u32) -> UnixListener {
-        let claim = Claim::take(&SocketAddress::from_path(path).unwrap()).unwrap();
-        bind(&claim, mode, None).unwrap()
+        let socket_lock = SocketLock::acquire(&SocketAddress::from_path(path).unwrap()).unwrap();
+        bind(&socket_lock, mode, None).unwrap()
     }
 
     #[test]
@@ -238,11 +244,12 @@ mod tests {
         let name = "x".repeat(LONGEST_PATH - folder.path().as_os_str().len() - 1);
         for name in ["agent.sock", &name] {
             let path = folder.path().join(name);
-            let claim = Claim::take(&SocketAddress::from_path(&path).unwrap()).unwrap();
-            let _door = bind_takeover(&claim).unwrap();
-            let door = takeover_path(&path);
-            assert_eq!(fs::metadata(&door).unwrap().mode() & 0o777, OWNER_ONLY);
-            connect(&door).unwrap();
+            let socket_lock =
+                SocketLock::acquire(&SocketAddress::from_path(&path).unwrap()).unwrap();
+            let _takeover = bind_takeover(&socket_lock).unwrap();
+            let takeover = takeover_path(&path);
+            assert_eq!(fs::metadata(&takeover).unwrap().mode() & 0o777, OWNER_ONLY);
+            connect(&takeover).unwrap();
         }
     }
 
@@ -261,9 +268,9 @@ mod tests {
     fn a_group_of_ones_own_can_be_given() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
-        let claim = Claim::take(&SocketAddress::from_path(&path).unwrap()).unwrap();
+        let socket_lock = SocketLock::acquire(&SocketAddress::from_path(&path).unwrap()).unwrap();
         let group = rustix::process::getegid().as_raw();
-        let _listener = bind(&claim, 0o660, Some(group)).unwrap();
+        let _listener = bind(&socket_lock, 0o660, Some(group)).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().gid(), group);
     }
 }

@@ -1,8 +1,8 @@
-//! The right to a socket's path: one agent at a time, and never over something else's file.
+//! The lock on a socket's path: one agent at a time has it, and no file of another kind is replaced.
 //!
-//! A lock file beside the socket tells a live agent from the socket that a dead one left: the
-//! kernel drops the lock with its process, however that ends. The lock file is never removed:
-//! two agents would otherwise hold locks on two files of one name.
+//! A lock file beside the socket shows whether the agent of an existing socket still lives: the kernel
+//! drops the lock with its process, however that ends. The lock file is never removed. Otherwise two
+//! agents could hold locks on two files of the same name.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -18,149 +18,117 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockop
 
 use super::address::SocketAddress;
 
-/// Why the socket can't be had.
+/// Why an agent can't have the socket.
 #[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
-    /// Another agent serves it.
+pub enum SocketError {
     #[error("{socket} is served by a live agent, pid {pid}")]
     Live {
-        /// The socket.
         socket: PathBuf,
-        /// The agent's process, as far as it has said.
+        /// The agent's process, if the lock file has it.
         pid: String,
     },
-    /// Some other program listens there.
     #[error("{socket} is served by another program, pid {pid}")]
-    Foreign {
-        /// The socket.
-        socket: PathBuf,
-        /// Its process.
-        pid: i32,
-    },
-    /// Something that is no socket has the name.
+    Foreign { socket: PathBuf, pid: i32 },
+    /// The path is something else than a socket.
     #[error("{socket} is {what}, not a socket: move it away or choose another path")]
-    Occupied {
-        /// The path.
-        socket: PathBuf,
-        /// What it is.
-        what: &'static str,
-    },
+    Occupied { socket: PathBuf, what: &'static str },
     /// The folder does not exist.
     #[error("folder {folder} of the socket does not exist: create it first")]
-    NoFolder {
-        /// The folder.
-        folder: PathBuf,
-    },
+    NoFolder { folder: PathBuf },
     /// The folder is something else.
     #[error("{folder} is not a folder, so no socket can be in it")]
-    NotAFolder {
-        /// The path.
-        folder: PathBuf,
-    },
-    /// No file can be made there.
+    NotAFolder { folder: PathBuf },
+    /// The folder is not writable.
     #[error("folder {folder} of the socket is not writable for uid {uid}: {reason}")]
     NotWritable {
-        /// The folder.
         folder: PathBuf,
-        /// Who tried.
+        /// The user of this process.
         uid: u32,
-        /// As the kernel says.
         reason: io::Error,
     },
-    /// Anything else.
     #[error("{doing} {path}: {reason}")]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// With which file.
-        path: PathBuf,
-        /// As the kernel says.
-        reason: io::Error,
-    },
+    Io { doing: &'static str, path: PathBuf, reason: io::Error },
 }
 
-/// The right to a socket's path, for as long as it lives.
+/// Holds a socket's path until it is dropped.
 #[derive(Debug)]
-pub struct Claim {
+pub struct SocketLock {
     address: SocketAddress,
-    /// Once this and all that were handed on are closed, the lock is free.
-    lock: File,
+    /// The lock is free when this descriptor and its copies in other agents are closed.
+    file: File,
 }
 
-impl Claim {
-    /// Takes the path, or says who or what has it.
-    ///
+impl SocketLock {
     /// # Errors
-    /// See [`ClaimError`].
-    pub fn take(address: &SocketAddress) -> Result<Self, ClaimError> {
-        Self::take_with(address, false)
+    /// See [`SocketError`].
+    pub fn acquire(address: &SocketAddress) -> Result<Self, SocketError> {
+        Self::acquire_with(address, false)
     }
 
-    /// As [`Self::take`]; `listening`: whoever listens there does so on this agent's behalf.
+    /// As [`Self::acquire`]. `listening`: a process that listens there does so for this agent.
     ///
     /// # Errors
-    /// See [`ClaimError`].
-    pub fn take_with(address: &SocketAddress, listening: bool) -> Result<Self, ClaimError> {
+    /// See [`SocketError`].
+    pub fn acquire_with(address: &SocketAddress, listening: bool) -> Result<Self, SocketError> {
         let socket = address.path();
-        let is_socket = look(socket)?;
+        let is_socket = existing_socket(socket)?;
         let lock_path = beside(socket, ".lock");
         let mut lock = open_lock(socket, &lock_path)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(ClaimError::Live { socket: socket.into(), pid: holder(&mut lock) });
+                return Err(SocketError::Live { socket: socket.into(), pid: holder(&mut lock) });
             }
             Err(TryLockError::Error(reason)) => {
-                return Err(ClaimError::Io { doing: "locking", path: lock_path, reason });
+                return Err(SocketError::Io { doing: "locking", path: lock_path, reason });
             }
         }
-        // The lock says that no agent serves it; another program still may.
+        // The lock proves that no agent serves it, but another program may.
         if is_socket
             && !listening
             && let Some(pid) = listener(socket)
         {
-            return Err(ClaimError::Foreign { socket: socket.into(), pid });
+            return Err(SocketError::Foreign { socket: socket.into(), pid });
         }
-        let claim = Self { address: address.clone(), lock };
-        claim.sign()?;
-        Ok(claim)
+        let acquired = Self { address: address.clone(), file: lock };
+        acquired.write_pid()?;
+        Ok(acquired)
     }
 
-    /// The right that another agent handed on, with its lock.
+    /// The lock that another agent handed over.
     #[must_use]
-    pub fn handed(address: &SocketAddress, lock: OwnedFd) -> Self {
-        Self { address: address.clone(), lock: lock.into() }
+    pub fn inherited(address: &SocketAddress, lock: OwnedFd) -> Self {
+        Self { address: address.clone(), file: lock.into() }
     }
 
-    /// Writes down whose it is.
+    /// Writes this process's pid to the lock file.
     ///
     /// # Errors
-    /// When the lock's file can't be written.
-    pub fn sign(&self) -> Result<(), ClaimError> {
+    /// The file can't be written.
+    pub fn write_pid(&self) -> Result<(), SocketError> {
         let pid = format!("{}\n", std::process::id());
-        self.lock.set_len(0).and_then(|()| self.lock.write_all_at(pid.as_bytes(), 0)).map_err(
+        self.file.set_len(0).and_then(|()| self.file.write_all_at(pid.as_bytes(), 0)).map_err(
             |reason| {
                 let path = beside(self.address.path(), ".lock");
-                ClaimError::Io { doing: "writing", path, reason }
+                SocketError::Io { doing: "writing", path, reason }
             },
         )
     }
 
-    /// The lock, to be handed on: it stays taken as long as either of the two agents lives.
+    /// The descriptor to hand over. The lock stays taken as long as either agent has it open.
     #[must_use]
-    pub fn lock(&self) -> BorrowedFd<'_> {
-        self.lock.as_fd()
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
-    /// The socket it is for.
     #[must_use]
     pub fn address(&self) -> &SocketAddress {
         &self.address
     }
 }
 
-/// Whether a socket is there, or nothing; anything else is not ours to replace.
-fn look(socket: &Path) -> Result<bool, ClaimError> {
+/// Whether a socket is there. Fails for anything else that is there.
+fn existing_socket(socket: &Path) -> Result<bool, SocketError> {
     let what = match std::fs::symlink_metadata(socket).map(|metadata| metadata.file_type()) {
         Ok(kind) if kind.is_socket() => return Ok(true),
         Ok(kind) if kind.is_file() => "a regular file",
@@ -170,35 +138,37 @@ fn look(socket: &Path) -> Result<bool, ClaimError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(folder_error(socket, error)),
     };
-    Err(ClaimError::Occupied { socket: socket.into(), what })
+    Err(SocketError::Occupied { socket: socket.into(), what })
 }
 
-fn open_lock(socket: &Path, path: &Path) -> Result<File, ClaimError> {
+fn open_lock(socket: &Path, path: &Path) -> Result<File, SocketError> {
     OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
-        // Whoever can open it could lock every agent out.
+        // Any user that can open the file could lock agents out.
         .mode(0o600)
         .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
         .open(path)
         .map_err(|reason| match path.exists() {
-            true => ClaimError::Io { doing: "opening the lock file", path: path.into(), reason },
+            true => SocketError::Io { doing: "opening the lock file", path: path.into(), reason },
             false => folder_error(socket, reason),
         })
 }
 
-/// What about the socket's folder made `reason` happen.
-pub(super) fn folder_error(socket: &Path, reason: io::Error) -> ClaimError {
+/// The problem of the socket's folder that explains `reason`.
+pub(super) fn folder_error(socket: &Path, reason: io::Error) -> SocketError {
     let folder = folder(socket).to_owned();
     match std::fs::metadata(&folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => ClaimError::NoFolder { folder },
-        Err(error) if error.kind() == ErrorKind::NotADirectory => ClaimError::NotAFolder { folder },
-        Ok(metadata) if !metadata.is_dir() => ClaimError::NotAFolder { folder },
+        Err(error) if error.kind() == ErrorKind::NotFound => SocketError::NoFolder { folder },
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            SocketError::NotAFolder { folder }
+        }
+        Ok(metadata) if !metadata.is_dir() => SocketError::NotAFolder { folder },
         _ => {
             let uid = rustix::process::geteuid().as_raw();
-            ClaimError::NotWritable { folder, uid, reason }
+            SocketError::NotWritable { folder, uid, reason }
         }
     }
 }
@@ -220,7 +190,7 @@ pub(super) fn beside(socket: &Path, after: &str) -> PathBuf {
 
 fn holder(lock: &mut File) -> String {
     let mut text = String::new();
-    // Whoever holds the lock may not have written its pid yet.
+    // The other agent may not have written its pid yet.
     match lock.read_to_string(&mut text) {
         Ok(_) if !text.trim().is_empty() => text.trim().to_owned(),
         _ => "unknown".to_owned(),
@@ -257,11 +227,11 @@ mod tests {
     fn a_second_claim_hears_the_pid_of_the_first() {
         let folder = tempfile::tempdir().unwrap();
         let address = address(folder.path(), "agent.sock");
-        let first = Claim::take(&address).unwrap();
-        let error = Claim::take(&address).unwrap_err();
+        let first = SocketLock::acquire(&address).unwrap();
+        let error = SocketLock::acquire(&address).unwrap_err();
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
         drop(first);
-        Claim::take(&address).unwrap();
+        SocketLock::acquire(&address).unwrap();
     }
 
     #[test]
@@ -270,7 +240,7 @@ mod tests {
         let address = address(folder.path(), "agent.sock");
         drop(UnixListener::bind(address.path()).unwrap());
         assert!(address.path().exists());
-        Claim::take(&address).unwrap();
+        SocketLock::acquire(&address).unwrap();
     }
 
     #[test]
@@ -278,9 +248,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let address = address(folder.path(), "agent.sock");
         let _listener = UnixListener::bind(address.path()).unwrap();
-        let error = Claim::take(&address).unwrap_err();
+        let error = SocketLock::acquire(&address).unwrap_err();
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(matches!(error, ClaimError::Foreign { pid, .. } if pid == own), "{error}");
+        assert!(matches!(error, SocketError::Foreign { pid, .. } if pid == own), "{error}");
     }
 
     #[test]
@@ -292,7 +262,7 @@ mod tests {
         for (name, what) in
             [("file", "a regular file"), ("folder", "a folder"), ("link", "a symbolic link")]
         {
-            let error = Claim::take(&address(folder.path(), name)).unwrap_err().to_string();
+            let error = SocketLock::acquire(&address(folder.path(), name)).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
         assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"precious");
@@ -302,16 +272,17 @@ mod tests {
     fn a_missing_folder_and_a_file_in_its_place_are_named() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "").unwrap();
-        let error = Claim::take(&address(folder.path(), "missing/agent.sock")).unwrap_err();
-        assert!(matches!(&error, ClaimError::NoFolder { folder } if folder.ends_with("missing")));
-        let error = Claim::take(&address(folder.path(), "file/agent.sock")).unwrap_err();
-        assert!(matches!(&error, ClaimError::NotAFolder { folder } if folder.ends_with("file")));
+        let error = SocketLock::acquire(&address(folder.path(), "missing/agent.sock")).unwrap_err();
+        assert!(matches!(&error, SocketError::NoFolder { folder } if folder.ends_with("missing")));
+        let error = SocketLock::acquire(&address(folder.path(), "file/agent.sock")).unwrap_err();
+        assert!(matches!(&error, SocketError::NotAFolder { folder } if folder.ends_with("file")));
     }
 
     #[test]
     fn a_folder_that_takes_no_files_is_named() {
-        // No file can be made in /proc/self, whoever asks.
-        let error = Claim::take(&address(Path::new("/proc/self"), "agent.sock")).unwrap_err();
-        assert!(matches!(&error, ClaimError::NotWritable { .. }), "{error}");
+        // No user can make a file in /proc/self.
+        let error =
+            SocketLock::acquire(&address(Path::new("/proc/self"), "agent.sock")).unwrap_err();
+        assert!(matches!(&error, SocketError::NotWritable { .. }), "{error}");
     }
 }

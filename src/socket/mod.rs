@@ -1,9 +1,12 @@
-//! The Unix socket itself, whoever serves it. Uses nothing else of this crate.
+//! The Unix socket itself. This module uses nothing else of the crate.
 //!
-//! - [`address`]: where it is
-//! - [`lock`]: whose it is: one agent at a time
-//! - [`listener`]: how it appears, complete; [`group`]: whose group it has
-//! - [`descriptors`]: messages over it that bring open files along
+//! - [`address`]: the socket's path or URI
+//! - [`lock`]: lets one agent at a time have the socket
+//! - [`listener`]: makes the listening socket; [`group`]: finds the number of its group
+//! - [`descriptors`]: sends messages with file descriptors
+
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
 
 pub mod address;
 pub mod descriptors;

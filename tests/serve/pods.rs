@@ -15,7 +15,7 @@ use std::{
 
 use pointsman::{
     identity::{Pod, PodUid},
-    serve::pods::folder::Folders,
+    serve::pods::folder::PodFolders,
 };
 use rustix::process::{Signal, geteuid};
 use serde_json::json;
@@ -42,14 +42,14 @@ fn pod(name: &str) -> Pod {
 /// What the plugin makes for pods, beside an agent's socket.
 struct Node {
     folder: Arc<TempDir>,
-    folders: Folders,
+    folders: PodFolders,
 }
 
 impl Node {
     fn new() -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
-        let folders = Folders::at(folder.path().join("pods"));
+        let folders = PodFolders::at(folder.path().join("pods"));
         Self { folder, folders }
     }
 

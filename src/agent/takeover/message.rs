@@ -1,4 +1,4 @@
-//! What two agents say to each other while one takes over from the other.
+//! The messages between two agents during a take-over.
 
 use std::time::Duration;
 
@@ -12,40 +12,37 @@ use crate::{
     },
 };
 
-/// Grows when an older agent could no longer follow; a new field is no such change.
+/// Grows when an older agent could no longer understand the messages, not for a new field.
 pub(super) const VERSION: u32 = 1;
 
-/// No process has this uid: to the kernel it means that a uid stays as it is.
+/// No process has this uid: in the kernel's calls it means "unchanged".
 const NOBODY: u32 = u32::MAX;
 
-/// One message.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Frame {
-    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6")]
-    pub(super) what: Option<What>,
+    #[prost(oneof = "Payload", tags = "1, 2, 3, 4, 5, 6")]
+    pub(super) payload: Option<Payload>,
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
-pub(super) enum What {
-    /// The new one asks.
+pub(super) enum Payload {
     #[prost(message, tag = "1")]
     Hello(Hello),
-    /// The old one does not hand over.
     #[prost(message, tag = "2")]
     Refusal(Refusal),
-    /// The old one hands over, with descriptors: its lock, its admin address, its socket where that
-    /// was passed to it. It serves on.
+    /// The old agent hands over, with descriptors: its lock, its admin listener, and its socket if that was
+    /// passed to it. It serves on.
     #[prost(message, tag = "3")]
     Offer(Offer),
-    /// The old one's leases.
+    /// Leases of the old agent.
     #[prost(message, tag = "4")]
     Leases(Leases),
-    /// The new one has the socket: the old one may go.
+    /// The new agent has the socket: the old one may end.
     #[prost(message, tag = "5")]
     Serving(Serving),
-    /// What became of the old one's leases since.
+    /// Events of the old agent's leases since then.
     #[prost(message, tag = "6")]
-    Since(Since),
+    Updates(Updates),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -54,7 +51,7 @@ pub(super) struct Hello {
     pub(super) version: u32,
     #[prost(uint32, tag = "2")]
     pub(super) pid: u32,
-    /// Where its admin pages are to be.
+    /// The address of its admin pages.
     #[prost(string, tag = "3")]
     pub(super) admin: String,
 }
@@ -67,12 +64,12 @@ pub(super) struct Refusal {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Offer {
-    /// The third descriptor is there.
+    /// The message has the third descriptor.
     #[prost(bool, tag = "1")]
     pub(super) with_socket: bool,
     #[prost(message, repeated, tag = "2")]
     pub(super) judgements: Vec<Judgement>,
-    /// The names of pods, those that are gone as well: leases may be left of them.
+    /// The names of pods, including those that are gone but may still have leases.
     #[prost(message, repeated, tag = "3")]
     pub(super) pods: Vec<PodNames>,
 }
@@ -102,14 +99,14 @@ pub(super) struct Leases {
 pub(super) struct Serving {}
 
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Since {
+pub(super) struct Updates {
     #[prost(message, repeated, tag = "1")]
-    pub(super) news: Vec<Item>,
+    pub(super) news: Vec<Update>,
 }
 
 /// One of [`News`].
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Item {
+pub(super) struct Update {
     #[prost(message, optional, tag = "1")]
     given: Option<Lease>,
     #[prost(message, optional, tag = "2")]
@@ -146,12 +143,12 @@ pub(super) struct Reported {
     uid: u32,
     #[prost(bytes = "vec", tag = "9")]
     pod: Vec<u8>,
-    /// Its place in [`OUTCOMES`], where it ended.
+    /// The index in [`OUTCOMES`], if it ended.
     #[prost(uint32, optional, tag = "3")]
     outcome: Option<u32>,
     #[prost(uint64, optional, tag = "4")]
     latency_ns: Option<u64>,
-    /// It started, and lives so long; where neither this nor `outcome` is said, it was renewed.
+    /// It started. Without this and `outcome` it was renewed.
     #[prost(bool, tag = "5")]
     started: bool,
     #[prost(uint64, tag = "6")]
@@ -179,8 +176,8 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The uid and the pod of an identity. An agent that knows no pods reads the uid alone: that of nobody,
-/// or a pod's leases would be root's there.
+/// The uid and the pod of an identity. An older agent without pods reads the uid alone. It gets
+/// [`NOBODY`], since 0 would make a pod's leases root's there.
 fn write_identity(identity: Identity) -> (u32, Vec<u8>) {
     match identity {
         Identity::Uid(uid) => (uid, Vec::new()),
@@ -188,7 +185,7 @@ fn write_identity(identity: Identity) -> (u32, Vec<u8>) {
     }
 }
 
-/// None where it makes no sense.
+/// `None` if it is invalid.
 fn read_identity(uid: u32, pod: &[u8]) -> Option<Identity> {
     match pod.is_empty() {
         true => Some(Identity::Uid(uid)),
@@ -222,7 +219,7 @@ impl PodNames {
         }
     }
 
-    /// None where it makes no sense.
+    /// `None` if it is invalid.
     pub(super) fn read(&self) -> Option<(PodUid, Pod)> {
         let pod = Pod {
             namespace: self.namespace.as_str().into(),
@@ -249,7 +246,7 @@ impl Lease {
         }
     }
 
-    /// None where it makes no sense, which costs that lease and nothing else.
+    /// `None` if it is invalid, which loses that lease alone.
     pub(super) fn read(&self) -> Option<Handed> {
         Some(Handed {
             id: id(&self.id)?,
@@ -264,7 +261,7 @@ impl Lease {
     }
 }
 
-impl Item {
+impl Update {
     pub(super) fn write(news: &News) -> Self {
         match news {
             News::Given(lease) => Self { given: Some(Lease::write(lease)), reported: None },
@@ -362,7 +359,7 @@ mod tests {
             reported(Event::Renewed(second)),
         ];
         for news in ended.into_iter().chain(others) {
-            assert_eq!(Item::write(&news).read(), Some(news));
+            assert_eq!(Update::write(&news).read(), Some(news));
         }
     }
 

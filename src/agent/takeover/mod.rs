@@ -1,44 +1,44 @@
-//! One agent takes over from another (`--takeover`), without a pick failing.
+//! One agent takes over from another (`--takeover`), without a pick that fails.
 //!
-//! | | the new one (`take`) | the old one (`give`) |
+//! | | the new one (`successor`) | the old one (`predecessor`) |
 //! |---|---|---|
 //! | 1 | waits until its own sources have answered | serves |
-//! | 2 | asks, on a socket that only the agent's user can open | |
-//! | 3 | | writes its state no more; sends who is put aside, the open leases, and the lock |
-//! | 4 | counts the leases, renames its sockets over | serves |
-//! | 5 | serves, and says so | |
-//! | 6 | | gives the lock up; sends its connections over, and what is still reported to it |
+//! | 2 | connects to the take-over socket, which only the agent's user can open | |
+//! | 3 | | stops writing its state; sends ejected endpoints, open leases and the lock |
+//! | 4 | takes the leases over, renames its sockets into place | serves |
+//! | 5 | serves, and reports it | |
+//! | 6 | | drops the lock; moves its connections, and forwards reports that it still gets |
 //! | 7 | serves | ends with its last connection, or after [`LINGER`] |
 //!
-//! The lock is the kernel's, on one open file that both have from 3 to 6: there is no moment at
-//! which nobody holds it. Whichever of the two dies, the other still has it. Up to 5 the old one
-//! goes back to what it was as soon as the new one is gone, and puts its sockets back in place.
+//! The lock is the kernel's, on an open file that both agents share from 3 to 6, so that it is never
+//! free. If one agent dies, the other still has it. If the new agent dies before 5, the old one resumes,
+//! and puts its sockets back in place.
 
 use std::{io, path::PathBuf, time::Duration};
 
-mod give;
+mod channel;
 mod message;
-mod take;
-mod wire;
+mod predecessor;
+mod successor;
 
-pub(super) use give::{Giver, Successor};
-pub(super) use take::{Hearing, Heir, take};
+pub(super) use predecessor::{Predecessor, SuccessorLink};
+pub(super) use successor::{PredecessorNews, Successor, take};
 
-/// How long the sources of the new agent may take: long enough for a cluster's API server to be
-/// found slow, short enough for who watches a roll-out.
+/// How long the sources of the new agent may take: long enough for a slow API server, short enough for a
+/// person who watches a roll-out.
 pub const SOURCES_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long the old agent may take for each of its answers: it needs milliseconds, unless it hangs.
+/// How long the old agent may take for each answer. It needs milliseconds unless it hangs.
 pub const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the old agent serves those who stay connected to it. Kubernetes kills after 30 s.
+/// How long the old agent serves the connections that stay. Kubernetes kills after 30 s.
 pub const LINGER: Duration = Duration::from_secs(25);
 
-/// How long callers may still arrive at the old agent: who looked the socket up just before it
-/// was replaced.
+/// How long the old agent still accepts: callers may have looked the socket up just before it was
+/// replaced.
 pub const LAST_CALLERS: Duration = Duration::from_millis(200);
 
-/// Why an agent could not take over. The one before serves on as it did.
+/// Why an agent could not take over. The other agent serves on.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeoverError {
     /// Its own sources are not ready.
@@ -48,45 +48,27 @@ pub enum TakeoverError {
         sources.join(", ")
     )]
     Sources {
-        /// The one before.
         pid: String,
         /// Those that did not answer.
         sources: Vec<String>,
     },
-    /// It does not hear.
+    /// The other agent's take-over socket can't be reached.
     #[error("pid {pid} can't be asked to hand over on {socket}: {reason}")]
-    Deaf {
-        /// The one before.
-        pid: String,
-        /// Its socket for this.
-        socket: PathBuf,
-        /// As the kernel says.
-        reason: io::Error,
-    },
-    /// It does not answer.
+    Unreachable { pid: String, socket: PathBuf, reason: io::Error },
+    /// The other agent does not answer.
     #[error(
         "pid {pid} did not hand over within {} s: it hangs, or hands over to another agent; \
          nothing has changed. If it hangs, end it (kill -9 {pid}), and start without --takeover",
         ANSWER_LIMIT.as_secs()
     )]
-    Hung {
-        /// The one before.
-        pid: String,
-    },
-    /// It does not want to.
+    TimedOut { pid: String },
     #[error("pid {pid} does not hand over: {why}")]
     Refused {
-        /// The one before.
         pid: String,
-        /// As it says.
+        /// The reason that it gives.
         why: String,
     },
-    /// What it says can't be meant so.
-    #[error("pid {pid} hands over what this agent can't take: {why}")]
-    Nonsense {
-        /// The one before.
-        pid: String,
-        /// What is wrong.
-        why: String,
-    },
+    /// The other agent sent an invalid message.
+    #[error("pid {pid} sent what this agent can't use: {why}")]
+    BadMessage { pid: String, why: String },
 }

@@ -1,4 +1,4 @@
-//! Which agent answers, and whether it knows what is current.
+//! Checks the agent's version, clock, sources, settings and leases.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,17 +14,17 @@ use crate::{
     clock,
 };
 
-/// Clocks that are further apart would show in every time that is printed.
+/// A larger difference would show in every printed time.
 const CLOCKS_APART: Duration = Duration::from_secs(2);
-/// So many leases, and this part of a caller's, run out before it is worth a word: as in the alert
-/// PointsmanCallerForgets. A program that crashes leaves a few.
+/// A caller is named if so many of its leases, and this share of them, ran out: the thresholds of the
+/// alert PointsmanCallerForgets. A program that crashes leaves a few.
 const FORGOTTEN: u32 = 10;
 const FORGOTTEN_SHARE: f64 = 0.1;
-/// Names that a finding lists.
+/// The most names in a finding.
 const NAMED: usize = 3;
 
 pub(super) fn check(options: &client::Options) -> Vec<Finding> {
-    let answer = match client::ask(options, "/v1/services?pageSize=1000") {
+    let answer = match client::fetch(options, "/v1/services?pageSize=1000") {
         Ok(answer) => answer,
         Err(failure) => {
             let right = "see what the agent logs";
@@ -38,16 +38,17 @@ pub(super) fn check(options: &client::Options) -> Vec<Finding> {
     findings
 }
 
-/// None where the agent is older than the question.
+/// `None` if the agent is too old for this call.
 fn leases(options: &client::Options) -> Option<Finding> {
-    let answer = client::ask(options, "/v1/callers").ok()?;
+    let answer = client::fetch(options, "/v1/callers").ok()?;
     let told = answer.head.status.is_success();
     let list: v1::ListCallersResponse =
         told.then(|| serde_json::from_slice(&answer.body).ok()).flatten()?;
     Some(reported(&list.callers))
 }
 
-/// Which callers let so many leases run out that balancing goes by requests that are long over.
+/// The callers with so many expired leases that they spoil balancing: their ended requests still count as
+/// in flight.
 fn reported(callers: &[v1::CallerSummary]) -> Finding {
     let forgets = |caller: &&v1::CallerSummary| {
         let (given, expired) = (f64::from(caller.leases_given), f64::from(caller.leases_expired));
@@ -66,7 +67,7 @@ fn reported(callers: &[v1::CallerSummary]) -> Finding {
     Finding::doubtful(
         "leases",
         format!("over the last 10 to 20 minutes {named}{rest}"),
-        "report each pick when its request is over, however it ended; who can't, picks with no_report",
+        "report each pick when its request ends, whatever the outcome; a caller that can't sets no_report",
     )
 }
 
@@ -84,13 +85,13 @@ fn version(headers: &HeaderMap) -> Finding {
         ),
         None => Finding::wrong(
             "version",
-            format!("whoever answers is {}", product.unwrap_or("somebody who does not say")),
+            format!("the program that answers is {}", product.unwrap_or("unknown")),
             "name the agent's socket with --socket or $POINTSMAN_SOCKET",
         ),
     }
 }
 
-/// The agent's time is that of its answer, to a second.
+/// Compares the clocks. The agent's time is that of its response, to a second.
 fn time(headers: &HeaderMap, now: SystemTime) -> Finding {
     let told = headers.get(header::DATE).and_then(|value| value.to_str().ok());
     let Some(agent) = told.and_then(|date| httpdate::parse_http_date(date).ok()) else {
@@ -145,7 +146,7 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
         format!("{} of {}{more}: {}{rest}", of.len(), counted(services.len()), names.join(", "))
     };
     let stale: Vec<_> = services.iter().filter(|service| service.stale).collect();
-    // Of one that nobody asked for yet its source may have said no more than the name.
+    // An on-demand source may have given only the name of a service that nobody asked for.
     let nobody = |service: &&v1::ServiceSummary| {
         !service.ports.is_empty() && service.ports.iter().all(|port| port.ready == 0)
     };
@@ -174,7 +175,7 @@ fn configuration() -> Finding {
     Finding::wrong("configuration", seen, "see its admin page or its log, and mend the file")
 }
 
-/// Each wrong setting by itself: none of them holds.
+/// A finding for each wrong setting.
 fn settings(services: &[v1::ServiceSummary]) -> Vec<Finding> {
     let wrong = services.iter().flat_map(|service| {
         service.problems.iter().map(|problem| format!("{}: {problem}", service.service))

@@ -1,4 +1,4 @@
-//! What an agent needs of the system here.
+//! Checks what an agent needs from this system.
 
 use std::fs;
 
@@ -7,9 +7,9 @@ use rustix::process::{Resource, getrlimit};
 
 use super::Finding;
 
-/// A connection and a table take some each.
+/// Each connection and each table takes some.
 const FILES: u64 = 4096;
-/// Clock sources that are read without a system call: a pick's latency is measured with them.
+/// Clock sources that need no system call. A pick's latency is measured with them.
 const QUICK_CLOCKS: [&str; 5] =
     ["tsc", "kvm-clock", "arch_sys_counter", "hyperv_clocksource_tsc_page", "riscv_clocksource"];
 
@@ -24,7 +24,7 @@ pub(super) fn check() -> Vec<Finding> {
     ]
 }
 
-/// Seals that only Linux 5.1 has keep callers from writing into a table.
+/// Seals keep callers from writing into a table. They need Linux 5.1.
 fn shared_memory() -> Finding {
     let made = TableWriter::create(Capacity::for_endpoints(1), "check")
         .and_then(|writer| writer.reader_fd());

@@ -1,4 +1,4 @@
-//! Whether the socket is there, mounted as it should be, and lets us in.
+//! Checks whether the socket exists, is mounted correctly, and accepts this user.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ pub(super) fn check(path: &Path) -> Vec<Finding> {
     ]
 }
 
-/// Mounts are known by absolute paths without links: `/var/run/x` is on the mount `/run`.
+/// The path without links in its folder, as mounts are listed: `/var/run/x` is on the mount `/run`.
 fn in_its_folder(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     match (absolute.parent().map(fs::canonicalize), absolute.file_name()) {
@@ -61,7 +61,7 @@ fn missing(path: &Path, error: &std::io::Error) -> Finding {
     }
 }
 
-/// A file that is mounted by itself stays the old one when an agent renames a new one into place.
+/// A mount of the file alone keeps the old socket when an agent renames a new one into place.
 fn mount(path: &Path, mounts: &str) -> Finding {
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
     let point = points
@@ -80,7 +80,7 @@ fn mount(path: &Path, mounts: &str) -> Finding {
     Finding::good("mount", format!("its folder is on the mount {point}"))
 }
 
-/// The kernel writes blanks and the like as \040.
+/// The kernel writes a blank as \040.
 fn unescaped(point: &str) -> String {
     let mut parts = point.split('\\');
     let mut text = parts.next().unwrap_or_default().to_owned();

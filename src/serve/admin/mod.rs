@@ -1,8 +1,8 @@
 //! The pages for Kubernetes, Prometheus and people, on an address of their own.
 //!
-//! They run on a thread and a runtime of their own: neither a slow scraper nor a large answer can
-//! hold a pick up, and they still answer when the rest is busy. `guests`: who may be connected, and
-//! for how long.
+//! They have their own thread and runtime. So neither a slow scraper nor a large answer delays a pick,
+//! and the pages answer while the other threads are busy. `connections` limits their connections,
+//! `state` has what they show, and `page` writes the page for people.
 
 use std::{
     io,
@@ -14,49 +14,47 @@ use axum::{Router, extract::State, response::Html, routing::get};
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use tokio::sync::watch;
 
-use super::{metrics, priority::give_way};
+use super::{metrics, priority::lower_priority};
 
-mod guests;
+mod connections;
 mod page;
-mod told;
+mod state;
 
-pub use told::{Source, Told};
+pub use state::{AdminState, Source};
 
-/// What OpenMetrics text is called; Prometheus reads it as it is.
+/// The content type of OpenMetrics text, which Prometheus reads.
 const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// The thread that serves the pages; ends when `ending` says so.
+/// Starts the thread that serves the pages until `ending` is true.
 ///
 /// # Errors
 /// When the thread or its runtime can't be started.
 pub fn spawn(
     listener: TcpListener,
-    told: Told,
+    state: AdminState,
     ending: watch::Receiver<bool>,
 ) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-        give_way("the admin pages");
-        let served = runtime.block_on(serve(listener, told, ending));
+        lower_priority("the admin pages");
+        let served = runtime.block_on(serve(listener, state, ending));
         if let Err(error) = served {
             tracing::error!(%error, "the admin pages ended");
         }
     })
 }
 
-/// Takes the address.
-///
 /// # Errors
-/// When it is taken or not this machine's.
+/// The address is in use, or not this machine's.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
 
 async fn serve(
     listener: TcpListener,
-    told: Told,
+    state: AdminState,
     mut ending: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let routes = Router::new()
@@ -64,23 +62,23 @@ async fn serve(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
-        .with_state(told);
+        .with_state(state);
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::select! {
-        () = guests::serve(listener, routes) => {}
-        // The pages have nothing to finish: whoever asks meanwhile asks again.
+        () = connections::serve(listener, routes) => {}
+        // A page that is cut off can be asked for again.
         _ = ending.wait_for(|&ending| ending) => {}
     }
     Ok(())
 }
 
-/// The process answers, which is all that a restart could mend.
+/// Always ok: that the process answers is all that a restart could mend.
 async fn livez() -> &'static str {
     "ok\n"
 }
 
-async fn readyz(State(told): State<Told>) -> (StatusCode, String) {
-    let missing = told.missing();
+async fn readyz(State(state): State<AdminState>) -> (StatusCode, String) {
+    let missing = state.missing();
     match missing.is_empty() {
         true => (StatusCode::OK, "ok\n".to_owned()),
         false => {
@@ -90,10 +88,10 @@ async fn readyz(State(told): State<Told>) -> (StatusCode, String) {
     }
 }
 
-async fn scrape(State(told): State<Told>) -> ([(http::HeaderName, HeaderValue); 1], String) {
-    ([(CONTENT_TYPE, OPEN_METRICS)], metrics::scrape(&told.agent, &told.tables, told.series))
+async fn scrape(State(state): State<AdminState>) -> ([(http::HeaderName, HeaderValue); 1], String) {
+    ([(CONTENT_TYPE, OPEN_METRICS)], metrics::scrape(&state.agent, &state.tables, state.series))
 }
 
-async fn front(State(told): State<Told>) -> Html<String> {
-    Html(page::page(&told, &told.missing()))
+async fn front(State(state): State<AdminState>) -> Html<String> {
+    Html(page::page(&state, &state.missing()))
 }

@@ -1,8 +1,8 @@
-//! The front page: what this agent was told, what it knows, who holds what of it, how it publishes.
+//! The front page: the agent's settings, sources, callers and publishing.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use super::told::Told;
+use super::state::AdminState;
 use crate::{
     identity::{Identity, Pods},
     leases::Account,
@@ -11,7 +11,7 @@ use crate::{
     serve::Agent,
 };
 
-/// Holders that are listed, and wrong settings.
+/// The most callers, and the most wrong settings, that are listed.
 const LISTED: usize = 20;
 
 const HEAD: &str = "<!doctype html><meta charset=utf-8><title>pointsman</title><style>\
@@ -19,21 +19,21 @@ const HEAD: &str = "<!doctype html><meta charset=utf-8><title>pointsman</title><
      table{border-collapse:collapse}td,th{text-align:left;padding:0 1.5em 0 0;vertical-align:top}\
      .bad{color:#c30}</style>\n";
 
-pub(super) fn page(told: &Told, missing: &[String]) -> String {
+pub(super) fn page(state: &AdminState, missing: &[String]) -> String {
     let mut page = String::from(HEAD);
-    let state = match missing {
+    let readiness = match missing {
         [] => "<b>ready</b>".to_owned(),
         missing => format!("<b class=bad>not ready</b>: {}", escape(&missing.join("; "))),
     };
-    let agent = &told.agent;
+    let agent = &state.agent;
     let configuration = agent.configuration().problem().map_or_else(String::new, |problem| {
         let problem = escape(&problem);
         format!("<p><b class=bad>an earlier configuration is in force</b>: {problem}</p>\n")
     });
-    let services = agent.names().catalog().list(None);
+    let services = agent.resolver().catalog().list(None);
     let stale = services.iter().filter(|service| service.stale).count();
     let mut put = |line: String| page.push_str(&line);
-    put(format!("<h1>pointsman {}</h1>\n<p>{state}</p>\n", env!("CARGO_PKG_VERSION")));
+    put(format!("<h1>pointsman {}</h1>\n<p>{readiness}</p>\n", env!("CARGO_PKG_VERSION")));
     put(configuration);
     put(format!(
         "<p>{} services, {stale} of them stale; {} open leases. <a href=/livez>/livez</a> \
@@ -42,13 +42,13 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
         agent.leases().open(),
     ));
 
-    let here = told.tables.here();
+    let here = state.tables.here();
     let place = [("zone", &here.zone), ("region", &here.region), ("node", &here.node)];
     let place = place
         .map(|(name, value)| [name.to_owned(), value.as_deref().unwrap_or("not known").to_owned()]);
-    let settings = told.settings.iter().map(|(name, value)| [(*name).to_owned(), value.clone()]);
+    let settings = state.settings.iter().map(|(name, value)| [(*name).to_owned(), value.clone()]);
     put(table("Settings", ["", ""], settings.chain(place)));
-    let sources = told.sources.iter().map(|source| {
+    let sources = state.sources.iter().map(|source| {
         let problems = source.problems();
         let said = match (source.synced(), problems.is_empty()) {
             (true, true) => "answered".to_owned(),
@@ -60,7 +60,7 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
         [source.name(), said]
     });
     put(table("Sources", ["source", ""], sources));
-    let policies = told.tables.policies();
+    let policies = state.tables.policies();
     let wrong = services.iter().flat_map(|service| {
         let problems = policy::problems(&policies, service).texts();
         problems.into_iter().map(|problem| [service.name.to_string(), problem])
@@ -80,13 +80,13 @@ pub(super) fn page(told: &Told, missing: &[String]) -> String {
         forgetful(agent),
     ));
 
-    let numbers = told.tables.numbers();
+    let numbers = state.tables.numbers();
     let period = match numbers.period_ns.load(Relaxed) {
         0 => "asleep: nothing moves".to_owned(),
         period => format!("{:?}", Duration::from_nanos(period)),
     };
     let publishing = [
-        ("tables", told.tables.all().len().to_string()),
+        ("tables", state.tables.all().len().to_string()),
         ("shortest period", period),
         ("publications", numbers.passes.load(Relaxed).to_string()),
         ("overruns", numbers.overruns.load(Relaxed).to_string()),
@@ -106,13 +106,13 @@ fn leases(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
     listed(leases.holders(), leases.most(), |who| pods.named(who).to_string())
 }
 
-/// Services that a source follows for callers, and for the agent: those that served before it.
+/// Services that on-demand sources follow, by caller. Those of the agent were in use before its start.
 fn followed(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
     let named = |who: Option<Identity>| match who {
         Some(who) => agent.pods().named(who).to_string(),
         None => "this agent".to_owned(),
     };
-    let quota = agent.names().catalog().interests().quota();
+    let quota = agent.resolver().catalog().interests().quota();
     listed(quota.holders(), quota.total(), named)
 }
 

@@ -1,4 +1,4 @@
-//! What an agent before this one tells of its leases.
+//! Takes over leases of the agent before this one.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -10,32 +10,32 @@ use crate::{
     leases::{Adopted, Handed, News, Report},
 };
 
-/// How long a source that answers on demand may take for services that were picked from before: as
-/// long as a first pick waits. Callers go on with the agent before meanwhile.
+/// How long an on-demand source may take for the services of taken-over leases: as long as a first pick
+/// waits. Callers use the agent before meanwhile.
 const KNOWN_WITHIN: Duration = Duration::from_secs(1);
 
 impl Agent {
-    /// Has these services known, as far as their sources answer in time: a lease of one that is not
-    /// can't be taken over. False: it was waited for long enough.
+    /// Waits until these services are known: a lease of an unknown service can't be taken over. Returns
+    /// false if a source did not answer in time.
     pub async fn expect(&self, services: impl IntoIterator<Item = ServiceName>) -> bool {
         let services: HashSet<ServiceName> = services.into_iter().collect();
         let known = services.into_iter().map(|service| async move {
             let asked = ServiceRef { service, port: None };
-            let found = self.names.catalog().lookup_wait(&asked, KNOWN_WITHIN).await;
+            let found = self.resolver.catalog().lookup_wait(&asked, KNOWN_WITHIN).await;
             !matches!(found, Err(LookupError::Awaited { .. } | LookupError::NotSynced { .. }))
         });
         join_all(known).await.into_iter().all(|known| known)
     }
 
-    /// Takes a lease over: its request counts in flight, and a report of it is known. Whether it
-    /// could be: not where its endpoint is gone by now, or its holder has too many.
+    /// Takes a lease over: its request counts as in flight, and its report will be accepted. Returns
+    /// false if its endpoint is gone, or its holder has too many leases.
     pub fn adopt(&self, lease: Handed) -> bool {
         let Handed { id, identity, target, address, cost, in_flight, no_report, ttl } = lease;
-        let opened = self.names.table(identity, &target);
+        let opened = self.resolver.table(identity, &target);
         let live = opened.ok().flatten();
         let held = live.and_then(|live| live.adopt(address, cost, in_flight, identity));
         let adopted = held.is_some_and(|held| {
-            let tally = &self.names.tally(&target.service);
+            let tally = &self.resolver.tally(&target.service);
             let adopted = Adopted { in_flight, no_report, ttl, tally };
             self.leases.adopt(id, held, identity, adopted)
         });
@@ -45,7 +45,7 @@ impl Agent {
         adopted
     }
 
-    /// Takes in what became of a lease there.
+    /// Applies an event of a lease at the other agent.
     pub fn hear(&self, news: News) {
         match news {
             News::Given(lease) => drop(self.adopt(lease)),

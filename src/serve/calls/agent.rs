@@ -1,8 +1,11 @@
-//! What every call shares: the agent's state, and who is calling.
+//! What all calls share: the agent's state, and the caller.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{configuration::Configuration, delivery::Line, shutdown::Ending, version::Life};
+use super::{
+    configuration::ConfigurationStatus, delivery::DeliveryTracker, shutdown::Shutdown,
+    version::RunId,
+};
 use crate::{
     catalog::Catalog,
     identity::{Identity, Pods},
@@ -12,52 +15,50 @@ use crate::{
     serve::{
         Error,
         counters::Metrics,
-        isolation::{account::Account, pace::Pace, tarpit::Tarpit},
+        isolation::{account::Account, rate_limit::RateLimit, tarpit::Tarpit},
         limits,
-        resolver::{Names, access::Access},
+        resolver::{Resolver, access::Access},
     },
 };
 
-/// Answers to one caller that there is no such service, which cost it no time.
+/// Errors of unknown services for one caller without a delay.
 const FREE_MISSES: u32 = 100;
-/// How far apart further ones are. At a millisecond they took some 5% of a core, and another's picks half
-/// as long again, since its threads were awake that often.
-const MISSES_APART: Duration = Duration::from_millis(5);
-/// The longest that one waits, since the caller's request waits with it. Where more than four of one caller
-/// wait at a time the pace is that of its own waiting.
-const LONGEST_MISS: Duration = Duration::from_millis(20);
+/// The time between further errors. At a millisecond they took some 5% of a core, and another caller's
+/// picks took half as long again.
+const MISS_INTERVAL: Duration = Duration::from_millis(5);
+/// The longest delay of such an error. With more than four requests of one caller at a time, this delay
+/// sets the rate.
+const LONGEST_MISS_DELAY: Duration = Duration::from_millis(20);
 
-/// The calls of `pointsman.v1.Agent`, whatever protocol they come by.
+/// The state of the calls of `pointsman.v1.Agent`, for every protocol.
 #[derive(Debug)]
 pub struct Agent {
-    pub(in crate::serve) names: Names,
+    pub(in crate::serve) resolver: Resolver,
     pub(in crate::serve) leases: Arc<Leases>,
     pub(in crate::serve) pods: Arc<Pods>,
     pub(in crate::serve) metrics: Arc<Metrics>,
-    /// Who holds how many.
     pub(in crate::serve) connections: Arc<Quota<Identity>>,
     pub(in crate::serve) sessions: Arc<Quota<Identity>>,
     pub(in crate::serve) watches: Arc<Quota<Identity>>,
     pub(in crate::serve) pending: Arc<Quota<Identity>>,
     pub(in crate::serve) tarpit: Arc<Tarpit>,
-    pub(in crate::serve) misses: Pace,
-    pub(in crate::serve) ending: Ending,
-    pub(in crate::serve) life: Life,
-    pub(in crate::serve) configuration: Configuration,
+    pub(in crate::serve) misses: RateLimit,
+    pub(in crate::serve) shutdown: Shutdown,
+    pub(in crate::serve) run_id: RunId,
+    pub(in crate::serve) configuration: ConfigurationStatus,
 }
 
-/// Who is calling, and over which connection.
+/// A caller and its connection.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// Who this is.
     pub identity: Identity,
-    /// The same, for the leases of this call.
+    /// The owner of its leases.
     pub owner: Arc<Owner>,
-    /// The connection it came by, for leases that end with it.
+    /// Its connection, for leases that end with it.
     pub connection: Arc<Connection>,
-    /// The same, for answers that may not arrive.
-    pub line: Arc<Line>,
-    /// The same, for what it makes the agent hold.
+    /// Tracks answers that may not arrive.
+    pub delivery: Arc<DeliveryTracker>,
+    /// Pays for the bytes that the agent holds for this connection.
     pub account: Arc<Account>,
 }
 
@@ -74,13 +75,12 @@ impl Caller {
 }
 
 impl Agent {
-    /// Answers from this catalog and these tables.
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access) -> Self {
         let pods = Arc::<Pods>::default();
         tables.call_pods(pods.clone());
         Self {
-            names: Names::new(catalog, tables, access, pods.clone()),
+            resolver: Resolver::new(catalog, tables, access, pods.clone()),
             leases: Leases::new(),
             pods,
             metrics: Arc::default(),
@@ -92,50 +92,43 @@ impl Agent {
             sessions: Quota::new("sessions", limits::MAX_SESSIONS),
             watches: Quota::new("watches", limits::MAX_WATCHES),
             pending: Quota::new("bytes of unfinished requests", limits::MAX_PENDING),
-            misses: Pace::new(FREE_MISSES, MISSES_APART, LONGEST_MISS),
+            misses: RateLimit::new(FREE_MISSES, MISS_INTERVAL, LONGEST_MISS_DELAY),
             tarpit: Tarpit::new(limits::most_refused_connections()),
-            ending: Ending::default(),
-            life: Life::new(),
-            configuration: Configuration::default(),
+            shutdown: Shutdown::default(),
+            run_id: RunId::new(),
+            configuration: ConfigurationStatus::default(),
         }
     }
 
-    /// The open leases.
     pub fn leases(&self) -> &Arc<Leases> {
         &self.leases
     }
 
-    /// Whether the agent's configuration holds.
-    pub fn configuration(&self) -> &Configuration {
+    /// The status of the configuration file.
+    pub fn configuration(&self) -> &ConfigurationStatus {
         &self.configuration
     }
 
-    /// What the pods are called that callers speak for.
     pub fn pods(&self) -> &Arc<Pods> {
         &self.pods
     }
 
-    /// Whose the connections are, and how many there may be.
     pub fn connections(&self) -> &Arc<Quota<Identity>> {
         &self.connections
     }
 
-    /// Whose the sessions are, and how many there may be.
     pub fn sessions(&self) -> &Arc<Quota<Identity>> {
         &self.sessions
     }
 
-    /// Whose the watches are, and how many there may be.
     pub fn watches(&self) -> &Arc<Quota<Identity>> {
         &self.watches
     }
 
-    /// Whose the bytes of unfinished requests are, and how many there may be.
     pub fn pending(&self) -> &Arc<Quota<Identity>> {
         &self.pending
     }
 
-    /// One more session.
     pub(in crate::serve) fn session_permit(
         &self,
         identity: Identity,
@@ -146,7 +139,6 @@ impl Agent {
         })
     }
 
-    /// One more watch.
     pub(in crate::serve) fn watch_permit(
         &self,
         identity: Identity,
@@ -157,18 +149,16 @@ impl Agent {
         })
     }
 
-    /// What is counted of the calls.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// Ends the calls that would go on for ever.
-    pub fn ending(&self) -> &Ending {
-        &self.ending
+    /// Ends the calls that have no end of their own.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
     }
 
-    /// The names resolved.
-    pub fn names(&self) -> &Names {
-        &self.names
+    pub fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 }

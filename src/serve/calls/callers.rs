@@ -1,21 +1,21 @@
-//! `ListCallers`: who has leases, and who lets them run out.
+//! `ListCallers`: the callers' open leases, and how many ran out.
 
 use std::collections::BTreeMap;
 
 use super::Agent;
 use crate::{api::v1, identity::Identity, leases::Account};
 
-/// Callers of an answer, those first that let most leases run out.
+/// Callers of one answer; those with most expired leases come first.
 const LISTED: usize = 100;
 
 impl Agent {
-    /// The leases of whoever asks, and to those who may end the agent those of all.
+    /// The leases of the caller that asks. Root and the agent's own user see those of all callers.
     pub fn list_callers(&self, identity: Identity) -> v1::ListCallersResponse {
         let mut open: BTreeMap<Identity, usize> = self.leases.holders().into_iter().collect();
         let mut callers: Vec<_> = (self.leases.accounts().into_iter())
             .map(|(who, account)| (who, account, open.remove(&who).unwrap_or_default()))
             .collect();
-        // Whose leases live longer than accounts are kept.
+        // Callers whose leases outlive their accounts.
         callers.extend(open.into_iter().map(|(who, open)| (who, Account::default(), open)));
         if !sees_all(identity) {
             callers.retain(|(who, ..)| *who == identity);
@@ -35,7 +35,7 @@ impl Agent {
     }
 }
 
-/// Root and the agent's own user, by the node's socket: they can read all of its memory.
+/// Root and the agent's own user see everything: they could read the agent's memory anyway.
 fn sees_all(identity: Identity) -> bool {
     let own = rustix::process::geteuid().as_raw();
     identity == Identity::Uid(0) || identity == Identity::Uid(own)

@@ -1,18 +1,17 @@
-//! Whether the agent's configuration file holds.
+//! Whether the agent's configuration file is in force.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What is wrong with the file, where an earlier one is in force.
+/// The problem of the file, if an earlier one is in force.
 #[derive(Debug, Default)]
-pub struct Configuration(Mutex<Option<String>>);
+pub struct ConfigurationStatus(Mutex<Option<String>>);
 
-impl Configuration {
-    /// The file is wrong, and so; none: it holds.
-    pub fn judge(&self, problem: Option<String>) {
+impl ConfigurationStatus {
+    /// Sets the problem; `None`: the file is in force.
+    pub fn set_problem(&self, problem: Option<String>) {
         *self.lock() = problem;
     }
 
-    /// What is wrong with it.
     pub fn problem(&self) -> Option<String> {
         self.lock().clone()
     }

@@ -1,11 +1,10 @@
-//! What becomes of a pick whose answer gets lost.
+//! Ends the leases of an answer that gets lost.
 //!
-//! The endpoint counts as busy from the moment of the pick. If the caller hangs up before it has
-//! the answer, nobody will ever report the lease: it must not count until its time is over. So the
-//! leases of an answer end unused
-//! - with its body, unless the protocol took the body's bytes and has sent them on;
-//! - over HTTP/1.1, whose leases don't end with their connection, if the connection turns out to
-//!   be broken while the answer is the last one on it.
+//! A pick counts as in flight from the start. If the caller hangs up before it has the answer, nobody
+//! will report the lease, and it must not count until it expires. So the leases of an answer end unused
+//! - when its body is dropped before the protocol has sent the body's bytes;
+//! - over HTTP/1.1, whose leases do not end with their connection, when the connection breaks and the
+//!   answer is the last one on it.
 
 use std::{
     pin::Pin,
@@ -21,20 +20,24 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::leases::Undelivered;
 
-/// A response's body that ends its leases if it is dropped unread.
+/// A response's body that ends its leases if it is dropped before it is sent.
 #[derive(Debug)]
 pub struct Delivered<B> {
     body: B,
     leases: Option<Undelivered>,
-    line: Option<Arc<Line>>,
-    /// The protocol took the body's data.
-    told: bool,
+    tracker: Option<Arc<DeliveryTracker>>,
+    /// The protocol has taken the body's data.
+    taken: bool,
 }
 
 impl<B> Delivered<B> {
-    /// Guards the leases that this body tells of, if any. Over `line` it is the last answer.
-    pub fn new(body: B, leases: Option<Undelivered>, line: Option<Arc<Line>>) -> Self {
-        Self { body, leases, line, told: false }
+    /// `leases`: those in the body, if any. `tracker`: that of an HTTP/1.1 connection.
+    pub fn new(
+        body: B,
+        leases: Option<Undelivered>,
+        tracker: Option<Arc<DeliveryTracker>>,
+    ) -> Self {
+        Self { body, leases, tracker, taken: false }
     }
 }
 
@@ -46,21 +49,21 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Delivered<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        // Asked for more, so that what came before has gone out: over HTTP/2 it may have been kept
-        // for as long as the caller had no room for it, and given up with the stream.
-        if self.told
+        // A further poll means that the data is sent. Over HTTP/2 it may have waited for the caller's
+        // window until then, and be dropped with the stream.
+        if self.taken
             && let Some(leases) = self.leases.take()
         {
             leases.delivered();
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        // The one frame of data of a unary answer is the whole answer.
+        // A unary answer has a single data frame.
         if let Some(Ok(frame)) = &frame
             && frame.is_data()
         {
-            self.told = true;
-            if let Some(line) = self.line.take() {
-                *line.last() = self.leases.take();
+            self.taken = true;
+            if let Some(tracker) = self.tracker.take() {
+                *tracker.last() = self.leases.take();
             }
         }
         Poll::Ready(frame)
@@ -75,25 +78,25 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Delivered<B> {
     }
 }
 
-/// An HTTP/1.1 connection's way to its caller.
+/// Tracks whether the last answer of an HTTP/1.1 connection arrives.
 #[derive(Debug, Default)]
-pub struct Line {
-    /// Written, but nothing heard of the caller since.
+pub struct DeliveryTracker {
+    /// The leases of the last answer, which is written but not confirmed.
     last: Mutex<Option<Undelivered>>,
     broken: AtomicBool,
 }
 
-impl Line {
-    /// The caller sent another request, so that it has the answer to the one before.
-    pub fn heard(&self) {
+impl DeliveryTracker {
+    /// The caller sent another request, so that it has the last answer.
+    pub fn request_received(&self) {
         let last = self.last().take();
         if let Some(leases) = last {
             leases.delivered();
         }
     }
 
-    /// The connection is over: if it broke, its last answer did not arrive.
-    pub fn over(&self) {
+    /// The connection is closed. If it broke, the last answer did not arrive.
+    pub fn connection_closed(&self) {
         let last = self.last().take();
         match last {
             Some(leases) if !self.broken.load(Relaxed) => leases.delivered(),
@@ -101,8 +104,7 @@ impl Line {
         }
     }
 
-    /// The connection broke.
-    pub(in crate::serve) fn broke(&self) {
+    pub(in crate::serve) fn connection_broken(&self) {
         self.broken.store(true, Relaxed);
     }
 

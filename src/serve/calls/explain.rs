@@ -12,7 +12,7 @@ use crate::{
     serve::{Error, limits},
 };
 
-/// Said where picks come with a key.
+/// The note for a service whose picks have a hash key.
 const HASH_KEY: &str = "picks come with a hash_key: no strategy goes by it yet, so that requests of \
      one key go to any endpoint; with mode N% they are all balanced, or all not";
 
@@ -20,7 +20,7 @@ impl Agent {
     /// The plan of a service with the reason of every factor, and the last picks sampled.
     ///
     /// # Errors
-    /// When a field can't be right or the name leads nowhere.
+    /// A field is invalid, or there is no such service.
     pub async fn explain(
         &self,
         identity: Identity,
@@ -29,9 +29,9 @@ impl Agent {
     ) -> Result<v1::ExplainResponse, Error> {
         let selector = limits::selector(request.selector.iter())?;
         let found =
-            self.names.find(identity, &request.service, limits::wait(None, deadline)).await?;
-        let live = self.names.open(identity, &request.service, &found, selector)?;
-        let resolved = resolve(&self.names.policies(), &found.service);
+            self.resolver.find(identity, &request.service, limits::wait(None, deadline)).await?;
+        let live = self.resolver.open(identity, &request.service, &found, selector)?;
+        let resolved = resolve(&self.resolver.policies(), &found.service);
         let Explanation { target, plan, cells, in_flight, samples, policy, retry_left, period } =
             live.explain();
 
@@ -83,12 +83,12 @@ impl Agent {
     }
 }
 
-/// Callers told one by one.
-const CALLERS: usize = 20;
+/// Callers that the notes list one by one.
+const LISTED_CALLERS: usize = 20;
 
-/// Who is kept from what, for people.
+/// Notes of the endpoints that single callers avoid.
 fn avoided(all: &[Avoided], pods: &Pods) -> Vec<String> {
-    let told = all.iter().take(CALLERS).map(|each| {
+    let listed = all.iter().take(LISTED_CALLERS).map(|each| {
         let caller = pods.named(each.caller);
         let how = if each.unreachable { "could not connect to" } else { "had failures at" };
         let (address, failures, left) = (each.address, each.failures, each.left.as_secs_f64());
@@ -97,9 +97,9 @@ fn avoided(all: &[Avoided], pods: &Pods) -> Vec<String> {
              own picks avoid it, and the next try is in {left:.1} s"
         )
     });
-    let more = all.len().saturating_sub(CALLERS);
+    let more = all.len().saturating_sub(LISTED_CALLERS);
     let more = (more > 0).then(|| format!("{more} more endpoints are avoided by single callers"));
-    told.chain(more).collect()
+    listed.chain(more).collect()
 }
 
 fn name_of(plan: &Plan, group: Option<usize>) -> String {

@@ -16,10 +16,10 @@ use crate::{
 };
 
 impl Agent {
-    /// A service and the endpoints of the port named; of all its ports, where none is named.
+    /// A service with the endpoints of the named port, or of all its ports if none is named.
     ///
     /// # Errors
-    /// When the name is malformed or leads nowhere.
+    /// The name is malformed, or there is no such service.
     pub async fn get_service(
         &self,
         identity: Identity,
@@ -27,14 +27,14 @@ impl Agent {
         deadline: Option<Duration>,
     ) -> Result<v1::GetServiceResponse, Error> {
         let wait = limits::wait(None, deadline);
-        let asked = self.names.asked(identity, &request.service)?;
-        let catalog = self.names.catalog();
+        let asked = self.resolver.parse_allowed(identity, &request.service)?;
+        let catalog = self.resolver.catalog();
         let (service, ports) =
             match all_ports(catalog, catalog.lookup_wait_by(Some(identity), &asked, wait).await) {
                 Ok(found) => found,
                 Err(error) => {
                     return Err(self
-                        .names
+                        .resolver
                         .not_found(identity, &request.service, error, wait)
                         .await);
                 }
@@ -46,7 +46,7 @@ impl Agent {
         let mut endpoints = Vec::new();
         for port in ports {
             let found = Found { service: service.clone(), port };
-            let live = self.names.open(identity, &request.service, &found, Labels::new())?;
+            let live = self.resolver.open(identity, &request.service, &found, Labels::new())?;
             endpoints.extend(live.endpoints().iter().map(endpoint));
         }
         let service = Some(self.summary_of_known(&service));
@@ -54,8 +54,8 @@ impl Agent {
     }
 }
 
-/// The service and the port that was found; all of its ports, where none was named: to see a
-/// service one need not know them.
+/// The service and the port that was found, or all of its ports if the name has none and there are
+/// several.
 pub(in crate::serve) fn all_ports(
     catalog: &Catalog,
     found: Result<Found, LookupError>,
@@ -94,7 +94,7 @@ fn endpoint(status: &EndpointStatus) -> v1::Endpoint {
     }
 }
 
-/// What the source says of an endpoint, and nothing that this node observes.
+/// An endpoint as its source describes it, without this node's observations.
 pub(in crate::serve) fn endpoint_of_source(endpoint: &Endpoint) -> v1::Endpoint {
     let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
     v1::Endpoint {
@@ -120,7 +120,7 @@ fn health(health: Health) -> &'static str {
     }
 }
 
-/// A wall clock's time; what lies before 1970 is told as 1970.
+/// A wall-clock time; 1970 if it is earlier.
 pub(in crate::serve) fn timestamp(time: SystemTime) -> pbjson_types::Timestamp {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     pbjson_types::Timestamp {

@@ -1,4 +1,4 @@
-//! `ListServices`: what is known, page by page.
+//! `ListServices`: the known services, page by page.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -11,7 +11,7 @@ use crate::{
     serve::{Error, Violation, limits},
 };
 
-/// Services of a page, where the caller names no number.
+/// Services of a page, unless the caller gives a number.
 const DEFAULT_PAGE: u32 = 100;
 /// The most services of a page.
 pub(in crate::serve) const MAX_PAGE: u32 = 1000;
@@ -20,7 +20,7 @@ impl Agent {
     /// The services known, by name.
     ///
     /// # Errors
-    /// When a field can't be right, or no source has answered yet.
+    /// A field is invalid, or no source has answered yet.
     pub async fn list_services(
         &self,
         identity: Identity,
@@ -32,15 +32,15 @@ impl Agent {
             size => limits::at_least_one("page_size", size, MAX_PAGE)?,
         };
         let after = after(&request.page_token)?;
-        let catalog = self.names.catalog();
+        let catalog = self.resolver.catalog();
         let wait = limits::wait(None, deadline);
         let synced = catalog.wait_synced(wait).await;
 
-        let names = self.names.listed().await;
+        let names = self.resolver.listed().await;
         let first = after.as_ref().map_or(0, |after| names.partition_point(|name| name <= after));
         let wanted = |name: &&ServiceName| {
             (request.namespace.is_empty() || *request.namespace == *name.namespace)
-                && self.names.allows(identity, &name.namespace)
+                && self.resolver.allows(identity, &name.namespace)
         };
         let listed = names[first..].iter().filter(wanted);
         let mut page: Vec<_> =
@@ -65,10 +65,10 @@ impl Agent {
         })
     }
 
-    /// A service on a list: what is known of it, or its name and the source that says the rest to who
-    /// asks for it. None: it is gone by now.
+    /// The summary of a listed service. A source that loads services on demand may have given the name
+    /// alone; then the summary has the name and the source. `None`: the service is gone by now.
     fn summary_of(&self, name: &ServiceName) -> Option<v1::ServiceSummary> {
-        let catalog = self.names.catalog();
+        let catalog = self.resolver.catalog();
         if let Some(service) = catalog.get(name) {
             return Some(self.summary_of_known(&service));
         }
@@ -77,9 +77,8 @@ impl Agent {
         Some(v1::ServiceSummary { service, source, ..v1::ServiceSummary::default() })
     }
 
-    /// A service in short.
     pub(in crate::serve) fn summary_of_known(&self, service: &Service) -> v1::ServiceSummary {
-        let problems = policy::problems(&self.names.policies(), service);
+        let problems = policy::problems(&self.resolver.policies(), service);
         v1::ServiceSummary {
             service: service.name.to_string(),
             source: service.source.to_string(),
@@ -114,7 +113,7 @@ fn after(token: &str) -> Result<Option<ServiceName>, Violation> {
 }
 
 fn port(port: &Port) -> v1::PortSummary {
-    // What the brake holds was taken away, and is there as the last resort only.
+    // The source removed a braked endpoint. It is kept as the last resort only.
     let ready = |endpoint: &&Endpoint| endpoint.health == Health::Ready && !endpoint.braked;
     let ready = port.endpoints.iter().filter(ready).count();
     v1::PortSummary {

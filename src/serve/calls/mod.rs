@@ -2,14 +2,14 @@
 //!
 //! - `pick`, and [`pick_response`]: its answer
 //! - `report`: how picked requests went
-//! - `list`, `get`, `explain`: what is known; `callers`: who has leases
-//! - `watch`: what changes, and as a body, its `watch_events`; `version`: the versions
-//!   that they tell
-//! - `adopt`: what an agent before this one tells of its leases
+//! - `list`, `get`, `explain`: the services, their endpoints and their plans; `callers`: the callers' leases
+//! - `watch`: the changes of a service, and `watch_events`: the same as a response body; `version`: the
+//!   versions in these events
+//! - `adopt`: takes over leases of the agent before this one
 //!
-//! What they share: [`Agent`], the state of all of them, and [`Caller`], who is calling;
-//! [`delivery`]: what becomes of a pick whose answer gets lost; [`shutdown`]: what streams hear of the
-//! agent's end; [`configuration`]: whether its file holds.
+//! They share [`Agent`], the state of all calls, and [`Caller`], a caller with its connection. [`delivery`] ends the
+//! leases of an answer that gets lost. [`shutdown`] ends streams when the agent shuts down.
+//! [`configuration`] has the problem of the configuration file, if there is one.
 
 mod adopt;
 mod agent;

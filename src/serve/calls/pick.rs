@@ -1,4 +1,4 @@
-//! `Pick`: endpoints for one request, a lease each.
+//! `Pick`: endpoints for one request, each with a lease.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::{
     Agent,
-    pick_response::{Pick, Picked},
+    pick_response::{Pick, PickResponse},
 };
 use crate::{
     api::v1,
@@ -20,28 +20,29 @@ use crate::{
     serve::{Error, Violation, limits},
 };
 
-/// Logs that follow single requests; not written unless asked for (`--log pointsman::request=debug`).
+/// The log target of single requests, which `--log pointsman::request=debug` turns on.
 pub(in crate::serve) const REQUESTS: &str = "pointsman::request";
 
 impl Agent {
-    /// Chooses endpoints. The leases end unused unless the answer is said to be delivered.
+    /// Chooses endpoints. The leases end unused unless [`Undelivered::delivered`] is called.
     ///
     /// # Errors
-    /// When the request can't be right, or nothing can be picked.
+    /// The request is invalid, or nothing can be picked.
     pub async fn pick(
         &self,
         holder: &Holder,
         request: &v1::PickRequest,
         deadline: Option<Duration>,
-    ) -> Result<(Picked, Undelivered), Error> {
-        let asked = Asked::check(request)?;
+    ) -> Result<(PickResponse, Undelivered), Error> {
+        let parameters = PickParameters::check(request)?;
         let caller = holder.owner.identity();
-        let wait = limits::wait(asked.wait, deadline);
-        let resolved = self.names.resolve(caller, &request.service, asked.selector, wait).await?;
-        // Of picks that nobody will report, the first alone counts.
-        let counted = if request.no_report { 1 } else { asked.count };
+        let wait = limits::wait(parameters.wait, deadline);
+        let resolved =
+            self.resolver.resolve(caller, &request.service, parameters.selector, wait).await?;
+        // With no_report only the first endpoint counts as in flight.
+        let counted = if request.no_report { 1 } else { parameters.count };
         let permits: SmallVec<[_; 1]> = (0..counted)
-            .map(|_| holder.owner.permit(asked.cost))
+            .map(|_| holder.owner.permit(parameters.cost))
             .collect::<Result<_, _>>()
             .map_err(|exhausted| Error::Exhausted {
                 exhausted,
@@ -49,32 +50,32 @@ impl Agent {
                         lower cost",
             })?;
         let mut want = Want {
-            exclude: &asked.exclude,
+            exclude: &parameters.exclude,
             key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
-            count: asked.count,
-            cost: asked.cost,
+            count: parameters.count,
+            cost: parameters.cost,
             caller,
         };
         let virtual_ip;
         let mut live = &resolved.live;
-        // Whoever selects by labels can't be sent to an address that stands for all endpoints.
+        // A virtual IP stands for all endpoints, so that it can't serve a label selector.
         let course = if request.selector.is_empty() { live.course(want.key) } else { Balanced };
         if course != Balanced
-            && let Some(instead) = self.names.virtual_ip(caller, live)?
+            && let Some(instead) = self.resolver.virtual_ip(caller, live)?
         {
             if course == Shadow {
-                // It ends unused, and is counted where it would have gone.
+                // The pick is made for comparison, counted, and dropped.
                 drop(live.pick(&want));
                 resolved.tally.shadowed();
             }
-            // The same address may lead elsewhere the next time.
+            // The virtual IP can't be excluded: a retry may reach another endpoint.
             virtual_ip = instead;
             (live, want.exclude) = (&virtual_ip, &[]);
         }
         let picked = live.pick(&want);
         let picked = picked.map_err(|error| {
             resolved.tally.none();
-            self.names.with_reason(error, live)
+            self.resolver.with_reason(error, live)
         })?;
 
         let mut picks = SmallVec::<[Pick; 1]>::with_capacity(picked.picks.len());
@@ -85,12 +86,12 @@ impl Agent {
             let in_flight = index == 0;
             let lease = permits.next().map(|permit| match request.no_report {
                 false => {
-                    let ttl = asked.lease_ttl.unwrap_or(DEFAULT_TTL);
+                    let ttl = parameters.lease_ttl.unwrap_or(DEFAULT_TTL);
                     let connection = holder.connection.as_ref();
                     self.leases.give(permit, held, in_flight, connection, ttl, &resolved.tally)
                 }
                 true => {
-                    let time = asked.lease_ttl.unwrap_or_else(|| live.usual_time());
+                    let time = parameters.lease_ttl.unwrap_or_else(|| live.usual_time());
                     self.leases.count(permit, held, time, &resolved.tally)
                 }
             });
@@ -112,34 +113,34 @@ impl Agent {
                 "picked"
             );
         }
-        let response = Picked { picks, plan: picked.plan, stale: picked.stale };
+        let response = PickResponse { picks, plan: picked.plan, stale: picked.stale };
         Ok((response, Undelivered::new(self.leases.clone(), leases)))
     }
 
-    /// The pick of a request of its own: a caller that asks as fast as it can for what is not there would
-    /// take others' time, so it hears of that at a pace.
+    /// A pick by a unary request. The error of an unknown name is delayed if this caller has had many: one
+    /// that asks for such names as fast as it can would take processor time from others.
     ///
     /// # Errors
     /// As [`Agent::pick`].
-    pub(in crate::serve) async fn pick_at_pace(
+    pub(in crate::serve) async fn pick_rate_limited(
         &self,
         holder: &Holder,
         request: &v1::PickRequest,
         deadline: Option<Duration>,
-    ) -> Result<(Picked, Undelivered), Error> {
+    ) -> Result<(PickResponse, Undelivered), Error> {
         let picked = self.pick(holder, request, deadline).await;
         if let Err(Error::NotFound(_)) = picked
             && let Some(until) = self.misses.refused(holder.owner.identity())
         {
-            // Apart, so that a pick that succeeds has no room for a timer.
+            // Boxed, so that the future of a successful pick has no room for a timer.
             Box::pin(sleep_until(until)).await;
         }
         picked
     }
 }
 
-/// A request whose fields can be right.
-struct Asked {
+/// The checked parameters of a request.
+struct PickParameters {
     exclude: Vec<std::net::SocketAddr>,
     selector: crate::catalog::Labels,
     count: u32,
@@ -148,7 +149,7 @@ struct Asked {
     lease_ttl: Option<Duration>,
 }
 
-impl Asked {
+impl PickParameters {
     fn check(request: &v1::PickRequest) -> Result<Self, Error> {
         if request.hash_key.len() > limits::MAX_HASH_KEY {
             let most = limits::MAX_HASH_KEY;

@@ -1,7 +1,7 @@
-//! The answer to a pick, from which a `PickResponse` of the API is written straight.
+//! The answer to a pick, which is encoded without building the API's `PickResponse`.
 //!
-//! The message itself would own a copy of every text, and be written once and thrown away: making
-//! it took longer than the pick. A test holds the two together, in both encodings.
+//! That message would own a copy of every text, to be encoded once and dropped: making it took longer
+//! than the pick. A test compares the two in both encodings.
 
 use std::{cell::OnceCell, fmt::Write, net::IpAddr};
 
@@ -10,10 +10,10 @@ use smallvec::SmallVec;
 
 use crate::{catalog::EndpointRef, leases::LeaseId};
 
-/// What a pick got.
+/// The answer to a pick.
 #[derive(Debug)]
-pub struct Picked {
-    /// Distinct endpoints, a lease each unless nobody will report them.
+pub struct PickResponse {
+    /// Distinct endpoints, each with a lease unless the caller will not report.
     pub picks: SmallVec<[Pick; 1]>,
     /// The version of the plan that they were picked by.
     pub plan: u64,
@@ -21,22 +21,20 @@ pub struct Picked {
     pub stale: bool,
 }
 
-/// One endpoint of it.
 #[derive(Debug)]
 pub struct Pick {
     /// As the source knows it.
     pub endpoint: EndpointRef,
     /// The index of its group in the plan.
     pub priority: u32,
-    /// Its name in a report; empty: there will be none.
+    /// The lease to report; empty with `no_report`.
     pub lease: ArrayString<{ LeaseId::TEXT }>,
     pub(in crate::serve) ip: ArrayString<MOST_IP_TEXT>,
-    /// Of its fields: protobuf asks for lengths first, and again at each level.
+    /// The encoded length of its fields: protobuf needs it first, and again at each level.
     pub(in crate::serve) length: OnceCell<usize>,
 }
 
 impl Pick {
-    /// This endpoint, under the name of this lease.
     pub fn new(endpoint: EndpointRef, priority: u32, lease: Option<LeaseId>) -> Self {
         let ip = ip_text(endpoint.address.ip());
         let lease = lease.map(LeaseId::text).unwrap_or_default();
@@ -44,7 +42,7 @@ impl Pick {
     }
 }
 
-/// Empty: it is not known.
+/// The text; empty if it is not known.
 pub(in crate::serve) fn text(text: &Option<std::sync::Arc<str>>) -> &str {
     text.as_deref().unwrap_or_default()
 }
@@ -52,7 +50,7 @@ pub(in crate::serve) fn text(text: &Option<std::sync::Arc<str>>) -> &str {
 /// Bytes of the longest address as text: IPv6 of eight groups.
 const MOST_IP_TEXT: usize = 39;
 
-/// As it displays: that takes several times as long for IPv4, and is in every answer.
+/// The same text as `Display`, which takes several times as long for IPv4. Every answer has one.
 fn ip_text(ip: IpAddr) -> ArrayString<MOST_IP_TEXT> {
     let mut text = ArrayString::new();
     match ip {
@@ -107,7 +105,7 @@ mod tests {
         )
     }
 
-    fn picked() -> impl Strategy<Value = Picked> {
+    fn picked() -> impl Strategy<Value = PickResponse> {
         let picks = proptest::collection::vec((endpoint(), any::<u32>(), any::<bool>()), 0..4);
         (picks, any::<u64>(), any::<bool>()).prop_map(|(picks, plan, stale)| {
             let pick = |(endpoint, priority, reports): (_, _, bool)| {
@@ -115,11 +113,11 @@ mod tests {
                 let lease = reports.then(LeaseId::random);
                 Pick::new(endpoint.expect("there is one"), priority, lease)
             };
-            Picked { picks: picks.into_iter().map(pick).collect(), plan, stale }
+            PickResponse { picks: picks.into_iter().map(pick).collect(), plan, stale }
         })
     }
 
-    fn message(picked: &Picked) -> v1::PickResponse {
+    fn message(picked: &PickResponse) -> v1::PickResponse {
         let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
         let pick = |pick: &Pick| v1::Pick {
             address: pick.endpoint.address.ip().to_string(),

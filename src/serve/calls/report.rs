@@ -1,7 +1,7 @@
 //! `Report`: how picked requests went. Ends their leases.
 //!
-//! A batch is taken whole or, where a field can't be right, not at all: a caller that repeats it
-//! corrected must not count half of it twice. A lease that nobody knows is no such mistake.
+//! A batch with an invalid field is refused as a whole: a caller that corrects and repeats it must not
+//! count half of it twice. An unknown lease does not refuse the batch.
 
 use std::time::Duration;
 
@@ -18,10 +18,8 @@ use crate::{
 };
 
 impl Agent {
-    /// Takes a batch of reports.
-    ///
     /// # Errors
-    /// When a field of any can't be right; then none was taken.
+    /// A field of any report is invalid. Then no report was taken.
     pub fn report(
         &self,
         identity: Identity,
@@ -63,7 +61,7 @@ fn check(index: usize, report: &v1::Report) -> Result<Report, Violation> {
     if report.lease.is_empty() {
         return Err(Violation::new(field("lease"), "is missing: say the lease that the pick gave"));
     }
-    // Also where the event has no use for them: what can't be right is a mistake in the caller.
+    // Every field is checked, whether the event uses it or not: an invalid one is the caller's mistake.
     let ttl = limits::lease_ttl(|| field("lease_ttl"), report.lease_ttl.as_ref())?;
     let ttl = ttl.unwrap_or(DEFAULT_TTL);
     let latency = latency(&field, report)?;

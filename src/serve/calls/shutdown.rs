@@ -1,4 +1,4 @@
-//! The end of the agent, as told to calls that would go on for ever.
+//! Tells calls that would go on for ever that the agent shuts down.
 
 use std::{
     pin::Pin,
@@ -8,15 +8,17 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
 
-/// Whether the agent is about to end.
+/// Whether the agent shuts down.
 #[derive(Debug)]
-pub struct Ending(watch::Sender<bool>);
+pub struct Shutdown(watch::Sender<bool>);
 
-/// Done when the agent is about to end. A set of one, since a set polls what was woken: streams
-/// ask with each message.
-pub(in crate::serve) struct Ended(FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>);
+/// Completes when the agent shuts down. In a FuturesUnordered, so that a poll costs nothing until the
+/// shutdown wakes it: streams poll it with each message.
+pub(in crate::serve) struct ShutdownSignal(
+    FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>,
+);
 
-impl Future for Ended {
+impl Future for ShutdownSignal {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
@@ -24,29 +26,29 @@ impl Future for Ended {
     }
 }
 
-impl Default for Ending {
+impl Default for Shutdown {
     fn default() -> Self {
         Self(watch::Sender::new(false))
     }
 }
 
-impl Ending {
-    /// It is: streams finish what they have begun, and say that they are over.
+impl Shutdown {
+    /// Begins the shutdown: streams finish what they have begun, and end.
     pub fn begin(&self) {
         self.0.send_replace(true);
     }
 
-    /// Whether it is.
+    /// Whether the shutdown has begun.
     pub(in crate::serve) fn begun(&self) -> bool {
         *self.0.borrow()
     }
 
-    pub(in crate::serve) fn wait(&self) -> Ended {
+    pub(in crate::serve) fn wait(&self) -> ShutdownSignal {
         let mut ending = self.0.subscribe();
         let wait = async move {
-            // An error means that the agent is gone, which is an end as well.
+            // An error means that the agent is gone, which is a shutdown as well.
             ending.wait_for(|&ending| ending).await.ok();
         };
-        Ended(FuturesUnordered::from_iter([Box::pin(wait) as _]))
+        ShutdownSignal(FuturesUnordered::from_iter([Box::pin(wait) as _]))
     }
 }

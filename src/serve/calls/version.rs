@@ -1,33 +1,33 @@
-//! The versions that a watch tells, and hears again when it is begun anew.
+//! The versions in watch events, with which a caller resumes a watch.
 
 use crate::serve::{Violation, limits};
 
-/// One run of the agent: the versions of another say nothing.
+/// Identifies one run of the agent: versions of another run mean nothing to this one.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::serve) struct Life(pub(super) u32);
+pub(in crate::serve) struct RunId(pub(super) u32);
 
-impl Life {
-    /// Unlike that of the agent before, but for a chance of 1 in 4 billion.
+impl RunId {
+    /// A random number. It equals that of the agent before with a chance of 1 in 4 billion.
     pub(in crate::serve) fn new() -> Self {
-        // Without random numbers there are no leases either.
+        // Without random numbers the agent can give no leases either.
         Self(getrandom::u32().unwrap_or_default())
     }
 
-    /// A version of a service, as callers hear it.
+    /// A service's version, as callers get it.
     pub(in crate::serve) fn version(self, number: u64) -> String {
         format!("{:08x}.{number}", self.0)
     }
 
-    /// The number in a version, if this agent gave it.
+    /// The number in a version; `None` if another run gave it.
     pub(in crate::serve) fn number(self, version: &str) -> Result<Option<u64>, Violation> {
-        let parts = version.split_once('.').and_then(|(life, number)| {
-            // A sign would be read as well.
-            let plain = life.len() == 8 && !version.contains('+');
-            let life = plain.then(|| u32::from_str_radix(life, 16).ok()).flatten()?;
-            Some((life, number.parse().ok()?))
+        let parts = version.split_once('.').and_then(|(run_id, number)| {
+            // `parse` would accept a sign.
+            let plain = run_id.len() == 8 && !version.contains('+');
+            let run_id = plain.then(|| u32::from_str_radix(run_id, 16).ok()).flatten()?;
+            Some((run_id, number.parse().ok()?))
         });
         match parts {
-            Some((life, number)) => Ok((life == self.0).then_some(number)),
+            Some((run_id, number)) => Ok((run_id == self.0).then_some(number)),
             None => Err(Violation::new(
                 "since",
                 format!(

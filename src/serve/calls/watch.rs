@@ -1,7 +1,7 @@
-//! `WatchService`: the endpoints of a service, and from then on what changes of them.
+//! `WatchService`: the endpoints of a service, and then their changes.
 //!
-//! Nothing is queued. A watcher keeps the one state that it told last, and looks for what differs
-//! when that has gone out: one that reads slowly hears less often, and then all of it.
+//! Nothing is queued. A watcher keeps the state that it sent last, and compares it with the current one
+//! when the caller has room. A slow caller gets fewer events, each with more changes.
 
 use std::{collections::BTreeMap, net::SocketAddr, ops::Range, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 use super::{
     Agent,
     get::{all_ports, endpoint_of_source},
-    shutdown::Ended,
+    shutdown::ShutdownSignal,
 };
 use crate::{
     api::v1::{self, watch_event::Type},
@@ -20,36 +20,34 @@ use crate::{
     serve::{Error, limits, resolver::lost},
 };
 
-/// From one event to the next, while nothing changes: a caller that hears nothing for twice as
-/// long has lost its agent.
+/// The time between two events while nothing changes. A caller that gets nothing for twice as long has
+/// lost its agent.
 pub(in crate::serve) const BOOKMARK: Duration = Duration::from_secs(30);
 
 /// A caller's view of a service.
 pub(in crate::serve) struct Watcher {
     agent: Arc<Agent>,
     identity: Identity,
-    /// As the caller called it.
+    /// The name that the caller gave.
     name: String,
     asked: ServiceRef,
     changes: watch::Receiver<u64>,
-    ended: Ended,
-    /// The version that the caller says it knows.
+    ended: ShutdownSignal,
+    /// The version that the caller has.
     since: Option<u64>,
-    told: Option<State>,
+    sent: Option<View>,
     _permit: Permit<Identity>,
 }
 
-/// What there was to see at one time.
-struct State {
+/// The watched ports of a service at one time.
+struct View {
     service: Arc<Service>,
     ports: Range<usize>,
 }
 
 impl Agent {
-    /// Begins to watch a service.
-    ///
     /// # Errors
-    /// When a field can't be right or the name leads nowhere, or there are too many watches.
+    /// A field is invalid, there is no such service, or there are too many watches.
     pub(in crate::serve) async fn watch_service(
         self: &Arc<Self>,
         identity: Identity,
@@ -58,18 +56,18 @@ impl Agent {
     ) -> Result<Watcher, Error> {
         let since = match request.since.as_str() {
             "" => None,
-            since => self.life.number(since)?,
+            since => self.run_id.number(since)?,
         };
-        let asked = self.names.asked(identity, &request.service)?;
+        let asked = self.resolver.parse_allowed(identity, &request.service)?;
         let permit = self.watch_permit(identity)?;
-        let catalog = self.names.catalog();
+        let catalog = self.resolver.catalog();
         let changes = catalog.changes();
         let wait = limits::wait(None, deadline);
-        // What there is to see is looked at once more when the first event is asked for.
+        // The first event looks the service up again.
         if let Err(error) =
             all_ports(catalog, catalog.lookup_wait_by(Some(identity), &asked, wait).await)
         {
-            return Err(self.names.not_found(identity, &request.service, error, wait).await);
+            return Err(self.resolver.not_found(identity, &request.service, error, wait).await);
         }
         Ok(Watcher {
             agent: Arc::clone(self),
@@ -77,9 +75,9 @@ impl Agent {
             name: request.service,
             asked,
             changes,
-            ended: self.ending.wait(),
+            ended: self.shutdown.wait(),
             since,
-            told: None,
+            sent: None,
             _permit: permit,
         })
     }
@@ -89,13 +87,13 @@ impl Watcher {
     /// The next event.
     ///
     /// # Errors
-    /// There will be none: the service is gone, or the agent ends.
+    /// No more events: the service is gone, or the agent shuts down.
     pub(in crate::serve) async fn next(&mut self) -> Result<v1::WatchEvent, Error> {
         let bookmark = Instant::now() + BOOKMARK;
         loop {
-            // In this order, a change that comes after the look is looked at as well.
+            // In this order, a change during the comparison wakes the next one.
             self.changes.mark_unchanged();
-            if let Some(event) = self.look()? {
+            if let Some(event) = self.next_change()? {
                 return Ok(event);
             }
             tokio::select! {
@@ -104,79 +102,79 @@ impl Watcher {
                 () = tokio::time::sleep_until(bookmark) => {
                     return Ok(self.event(Type::Bookmark, Vec::new(), Vec::new()));
                 }
-                () = &mut self.ended => return Err(Error::Ending),
+                () = &mut self.ended => return Err(Error::ShuttingDown),
             }
         }
     }
 
-    /// What differs from what was told last, if anything does.
-    fn look(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
-        // What it may ask for can change while it watches.
-        self.agent.names.admit(self.identity, &self.asked)?;
-        let now = State::of(&self.agent, self.identity, &self.asked)
+    /// The event for what differs from the state that was sent last, if anything does.
+    fn next_change(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
+        // Access may change during the watch.
+        self.agent.resolver.admit(self.identity, &self.asked)?;
+        let now = View::of(&self.agent, self.identity, &self.asked)
             .map_err(|error| lost(&self.name, error, Duration::ZERO))?;
-        let known = self.told.as_ref().map(|told| told.service.version).or(self.since);
+        let known = self.sent.as_ref().map(|sent| sent.service.version).or(self.since);
         if known == Some(now.service.version) {
-            let first = self.told.is_none();
-            self.told = Some(now);
-            // At first, so that the caller knows that it has missed nothing.
+            let first = self.sent.is_none();
+            self.sent = Some(now);
+            // The first event is a bookmark, so that the caller knows it has missed nothing.
             return Ok(first.then(|| self.event(Type::Bookmark, Vec::new(), Vec::new())));
         }
-        let (kind, upserted, removed) = match &self.told {
+        let (kind, upserted, removed) = match &self.sent {
             None => (Type::Snapshot, now.by_address().into_values().collect(), Vec::new()),
             Some(before) => {
                 let (upserted, removed) = now.differs_from(before);
-                // Something else of the service changed: only its version is new.
+                // No endpoint changed, but the service's version did.
                 let nothing = upserted.is_empty() && removed.is_empty();
                 (if nothing { Type::Bookmark } else { Type::Delta }, upserted, removed)
             }
         };
         let upserted = upserted.into_iter().map(endpoint_of_source).collect();
         let removed = removed.iter().map(ToString::to_string).collect();
-        self.told = Some(now);
+        self.sent = Some(now);
         Ok(Some(self.event(kind, upserted, removed)))
     }
 
-    /// An event of the state told last.
+    /// An event for the state that was sent last.
     fn event(
         &self,
         kind: Type,
         upserted: Vec<v1::Endpoint>,
         removed: Vec<String>,
     ) -> v1::WatchEvent {
-        let told = self.told.as_ref();
+        let sent = self.sent.as_ref();
         v1::WatchEvent {
             r#type: kind.into(),
-            version: told
-                .map(|told| self.agent.life.version(told.service.version))
+            version: sent
+                .map(|sent| self.agent.run_id.version(sent.service.version))
                 .unwrap_or_default(),
-            service: told.map(|told| told.service.name.to_string()).unwrap_or_default(),
+            service: sent.map(|sent| sent.service.name.to_string()).unwrap_or_default(),
             upserted,
             removed,
         }
     }
 }
 
-impl State {
+impl View {
     fn of(agent: &Agent, identity: Identity, asked: &ServiceRef) -> Result<Self, LookupError> {
-        let catalog = agent.names.catalog();
+        let catalog = agent.resolver.catalog();
         let (service, ports) = all_ports(catalog, catalog.lookup_by(Some(identity), asked))?;
         Ok(Self { service, ports })
     }
 
-    /// Ports may share endpoints: each is seen once.
+    /// The endpoints, each once: ports may share them.
     fn by_address(&self) -> BTreeMap<SocketAddr, &Endpoint> {
         let ports = &self.service.ports[self.ports.clone()];
         let endpoints = ports.iter().flat_map(|port| port.endpoints.iter());
         endpoints.map(|endpoint| (endpoint.address, endpoint)).collect()
     }
 
-    /// Endpoints that are new or have changed, and addresses that are gone.
+    /// New and changed endpoints, and the addresses that are gone.
     fn differs_from(&self, before: &Self) -> (Vec<&Endpoint>, Vec<SocketAddr>) {
         let (before, now) = (before.by_address(), self.by_address());
         let gone = before.keys().filter(|address| !now.contains_key(address)).copied().collect();
         let same = |a: &Endpoint, b: &Endpoint| {
-            // Not all that a source says of an endpoint is shown.
+            // Not every field of an endpoint is shown.
             a == b || endpoint_of_source(a) == endpoint_of_source(b)
         };
         let differs = |endpoint: &&Endpoint| {

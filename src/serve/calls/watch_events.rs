@@ -1,4 +1,4 @@
-//! What a watcher sees as the body of an answer, in either protocol.
+//! Watch events as a response body, in either protocol.
 
 use std::{
     convert::Infallible,
@@ -24,17 +24,15 @@ type Next = Pin<Box<dyn Future<Output = (Watcher, Result<v1::WatchEvent, Error>)
 
 /// How a protocol writes events.
 pub(in crate::serve) struct Encoding {
-    /// Which it is.
     pub(in crate::serve) protocol: Protocol,
-    /// An event.
     pub(in crate::serve) event: fn(&v1::WatchEvent) -> Bytes,
-    /// Why there are no more.
+    /// Encodes the error that ends the stream.
     pub(in crate::serve) end: fn(&Error) -> Frame<Bytes>,
 }
 
-/// The events as a body: each is made when the one before has gone out.
+/// The events as a body. Each is made when the one before is sent.
 pub(in crate::serve) struct Events {
-    /// None after the last.
+    /// `None` after the last event.
     next: Option<Next>,
     agent: Arc<Agent>,
     encoding: &'static Encoding,
@@ -42,7 +40,6 @@ pub(in crate::serve) struct Events {
 }
 
 impl Events {
-    /// As a protocol has them.
     pub(in crate::serve) fn new(
         agent: &Arc<Agent>,
         watcher: Watcher,

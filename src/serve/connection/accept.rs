@@ -1,4 +1,4 @@
-//! Accepts connections and serves each until it ends, or until it is told to.
+//! Accepts connections, and serves each until it ends or has to close.
 
 use std::{
     sync::{
@@ -22,9 +22,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub use super::dispatch::Leave;
+pub use super::dispatch::Drain;
 use super::{
-    dispatch::Talk, idle_timeout::Patience, resting::Resting, router::Front, tracked_io::Noted,
+    dispatch::Dispatch, idle_timeout::IdleTimeouts, router::Router, throttled_io::Throttled,
+    tracked_io::TrackedIo,
 };
 use crate::{
     identity::{Identity, PodUid},
@@ -32,44 +33,43 @@ use crate::{
     serve::{Agent, Caller, isolation::account::Account, limits},
 };
 
-/// How long requests may take to finish once the agent is told to end. A pick waits for a source
-/// for 5 s at most; Kubernetes kills after 30 s.
+/// How long requests may take to finish after SIGTERM. A pick waits for a source for 5 s at most;
+/// Kubernetes kills after 30 s.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// The pause after a connection could not be accepted, which is for want of file descriptors.
+/// The pause after `accept` fails, which it does when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections accepted before others have their turn. Each takes some 0.1 ms.
+/// Connections accepted before other tasks have their turn. Each takes some 0.1 ms.
 const AT_A_TIME: u32 = 8;
 
 /// All connections of the socket.
 #[derive(Debug)]
 pub struct Connections {
-    front: Front,
-    leave: watch::Sender<Leave>,
-    /// As `leave` is no longer [`Leave::Stay`]; cheaper to ask with each answer.
-    leaving: Arc<AtomicBool>,
-    patience: Patience,
+    router: Router,
+    drain: watch::Sender<Drain>,
+    /// Whether `drain` is not [`Drain::Off`]. Each answer reads it, so that it has to be cheap.
+    draining: Arc<AtomicBool>,
+    idle_timeouts: IdleTimeouts,
 }
 
 impl Connections {
-    /// None yet; they will be answered by this.
     #[must_use]
-    pub fn new(front: Front) -> Self {
-        let leave = watch::Sender::new(Leave::Stay);
-        Self { front, leave, leaving: Arc::default(), patience: Patience::new() }
+    pub fn new(router: Router) -> Self {
+        let drain = watch::Sender::new(Drain::Off);
+        Self { router, drain, draining: Arc::default(), idle_timeouts: IdleTimeouts::new() }
     }
 
-    /// Serves whoever connects, for ever.
+    /// Serves every connection of this listener. Never returns.
     pub async fn accept(&self, listener: &UnixListener) {
         tokio::select! {
             () = self.accept_all(listener, None) => {}
-            () = self.patience.look() => {}
+            () = self.idle_timeouts.run() => {}
         }
     }
 
-    /// Serves whoever connects through this pod's own listener, for ever, while
-    /// [`Connections::accept`] goes on.
+    /// Serves every connection of this pod's own listener. Never returns. [`Connections::accept`] has to
+    /// run beside it, since it runs the idle timeouts.
     pub async fn accept_pod(&self, listener: &UnixListener, pod: PodUid) {
         self.accept_all(listener, Some(pod)).await;
     }
@@ -79,12 +79,12 @@ impl Connections {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let rests = self.attend(stream, pod);
+                    let rest_until = self.serve(stream, pod);
                     accepted += 1;
-                    match pod.and(rests) {
-                        // Nobody else comes through this listener.
+                    match pod.and(rest_until) {
+                        // Only this pod uses this listener, so that nobody else waits.
                         Some(until) => sleep_until(until).await,
-                        // A pod's is accepted from where picks are served.
+                        // Pods' listeners run on the threads that serve picks.
                         None if accepted.is_multiple_of(AT_A_TIME) => {
                             tokio::task::yield_now().await
                         }
@@ -99,33 +99,33 @@ impl Connections {
         }
     }
 
-    /// Tells all of them, and those still to come, to leave.
-    pub fn leave(&self, how: Leave) {
-        self.leaving.store(how != Leave::Stay, SeqCst);
-        self.leave.send_replace(how);
-        // Streams would go on for ever.
-        self.front.agent().ending().begin();
+    /// Has all connections close, those that are still to come as well.
+    pub fn drain(&self, how: Drain) {
+        self.draining.store(how != Drain::Off, SeqCst);
+        self.drain.send_replace(how);
+        // Streams have no end of their own.
+        self.router.agent().shutdown().begin();
     }
 
-    /// How many there are.
+    /// How many connections are open.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.leave.receiver_count()
+        self.drain.receiver_count()
     }
 
-    /// Waits until there are none.
-    pub async fn gone(&self) {
-        self.leave.closed().await;
+    /// Waits until no connection is open.
+    pub async fn drained(&self) {
+        self.drain.closed().await;
     }
 
-    /// What the connections' calls share.
+    /// The state that all calls share.
     #[must_use]
     pub fn agent(&self) -> &Agent {
-        self.front.agent()
+        self.router.agent()
     }
 
-    /// Serves a connection; until when its caller is to wait, where it is refused often.
-    fn attend(&self, stream: UnixStream, pod: Option<PodUid>) -> Option<Instant> {
+    /// Serves a connection. Returns until when its caller has to wait, if it is refused often.
+    fn serve(&self, stream: UnixStream, pod: Option<PodUid>) -> Option<Instant> {
         let user = || stream.peer_cred().map(|peer| Identity::Uid(peer.uid()));
         let identity = match pod.map_or_else(user, |pod| Ok(Identity::Pod(pod))) {
             Ok(identity) => identity,
@@ -134,11 +134,11 @@ impl Connections {
                 return None;
             }
         };
-        let agent = self.front.agent();
+        let agent = self.router.agent();
         let permit = match agent.connections().take(identity) {
             Ok(permit) => permit,
             Err(exhausted) => {
-                // Which protocol it speaks is not known yet: there is no way to tell it why.
+                // Its protocol is not known yet, so that no answer can say why.
                 if agent.metrics().connection_refused() {
                     let caller = agent.pods().named(identity);
                     tracing::warn!(%caller, "hung up on a caller: {exhausted}");
@@ -146,7 +146,7 @@ impl Connections {
                 return agent.tarpit.close(identity, &exhausted, stream);
             }
         };
-        // Without it more waits in the kernel, unread, than is counted anywhere.
+        // With the default size the kernel would keep more unread bytes than the caller's account has.
         if let Err(error) = set_socket_send_buffer_size(&stream, limits::SEND_BUFFER) {
             tracing::debug!(%error, "a connection's buffer stays as large as it was");
         }
@@ -154,47 +154,49 @@ impl Connections {
             identity,
             owner: agent.leases().owner(identity),
             connection: Arc::default(),
-            line: Arc::default(),
+            delivery: Arc::default(),
             account: Account::new(agent.pending().clone(), agent.tarpit.clone(), identity),
         };
-        let open = Open { caller: caller.clone(), leases: agent.leases().clone() };
+        let leases = LeaseCloser { caller: caller.clone(), leases: agent.leases().clone() };
         let counted = (agent.metrics().connected(), permit);
         // C-core's and Java's gRPC name the socket's path as the authority, which h2 would refuse.
         let stream = Mended::new(stream);
-        let waiting = self.patience.wait();
+        let idle_timer = self.idle_timeouts.add();
         let account = caller.account.clone();
-        let stream = Noted::new(stream, caller.line.clone(), waiting.clone(), account.clone());
-        let stream = Resting::new(stream, account.clone());
-        let talk = Talk::new(self.front.clone(), caller, waiting.clone(), self.leaving.clone());
-        let heard = talk.clone();
-        let service = service_fn(move |request| heard.clone().answer(request));
+        let stream =
+            TrackedIo::new(stream, caller.delivery.clone(), idle_timer.clone(), account.clone());
+        let stream = Throttled::new(stream, account.clone());
+        let dispatch =
+            Dispatch::new(self.router.clone(), caller, idle_timer.clone(), self.draining.clone());
+        let service = dispatch.clone();
+        let service = service_fn(move |request| service.clone().answer(request));
         let served = protocols().serve_connection(TokioIo::new(stream), service).into_owned();
         let agent = agent.clone();
-        let mut leave = self.leave.subscribe();
+        let mut drain = self.drain.subscribe();
         tokio::spawn(async move {
-            let (open, _counted) = (open, counted);
+            let (leases, _counted) = (leases, counted);
             let mut served = Box::pin(served);
-            // As a set of one, since a set polls what was woken: not this with every request.
-            let mut told = FuturesUnordered::from_iter([async {
+            // In a FuturesUnordered, so that it is polled only when it is woken, not with every request.
+            let mut close = FuturesUnordered::from_iter([async {
                 tokio::select! {
-                    () = talk.to_end(&mut leave) => Told::Leave,
-                    () = waiting.over() => Told::Enough,
+                    () = dispatch.closing(&mut drain) => CloseReason::Drain,
+                    () = idle_timer.expired() => CloseReason::IdleTimeout,
                 }
             }]);
             let ended = tokio::select! {
                 biased;
                 ended = &mut served => ended,
-                Some(told) = told.next() => match told {
-                    Told::Leave => {
+                Some(reason) = close.next() => match reason {
+                    CloseReason::Drain => {
                         served.as_mut().graceful_shutdown();
-                        // What is done by now counts as gone only when it is: `leave` is held.
+                        // `drain` lives until the connection is closed: `drained` counts receivers.
                         served.as_mut().await
                     }
-                    // Nothing is under way that could be finished, or nothing more of it can come.
-                    Told::Enough => Ok(()),
+                    // No request is under way, or the rest of one will not come.
+                    CloseReason::IdleTimeout => Ok(()),
                 },
             };
-            drop((told, served, open));
+            drop((close, served, leases));
             if let Some(exhausted) = account.refusal()
                 && agent.metrics().connection_refused()
             {
@@ -202,14 +204,14 @@ impl Connections {
                 tracing::warn!(%caller, "hung up on a caller: {exhausted}");
             }
             if let Err(error) = ended {
-                // Callers hang up as they please: that is no problem of this agent.
+                // Callers may hang up at any time, so that this is no warning.
                 tracing::debug!(error, "a connection broke off");
                 if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
                     account.was_refused();
                 }
             }
-            drop(leave);
-            // Its caller's share of the connections is used up meanwhile.
+            drop(drain);
+            // The connection counts for its caller during the pause.
             if let Some(until) = account.take_rest() {
                 sleep_until(until).await;
             }
@@ -218,17 +220,17 @@ impl Connections {
     }
 }
 
-/// Why a connection ends before its caller ends it.
-enum Told {
-    /// All are to leave.
-    Leave,
-    /// It was waited for long enough.
-    Enough,
+/// Why the agent closes a connection.
+enum CloseReason {
+    /// All connections close.
+    Drain,
+    /// A request, or the rest of a frame, did not come in time.
+    IdleTimeout,
 }
 
 fn protocols() -> auto::Builder<TokioExecutor> {
     let mut protocols = auto::Builder::new(TokioExecutor::new());
-    // To copy an answer of usual length behind its head takes less than to list the two.
+    // Copying an answer of usual length behind its head is cheaper than a vectored write.
     protocols.http1().writev(false).max_buf_size(limits::MAX_HEAD as usize);
     protocols
         .http2()
@@ -240,15 +242,15 @@ fn protocols() -> auto::Builder<TokioExecutor> {
     protocols
 }
 
-/// A connection in use; its leases are let go when it is dropped, however it ended.
-struct Open {
+/// Ends the leases that depend on a connection when it is dropped, however the connection ended.
+struct LeaseCloser {
     caller: Caller,
     leases: Arc<Leases>,
 }
 
-impl Drop for Open {
+impl Drop for LeaseCloser {
     fn drop(&mut self) {
-        self.caller.line.over();
+        self.caller.delivery.connection_closed();
         self.leases.close(&self.caller.connection);
     }
 }

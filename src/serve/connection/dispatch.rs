@@ -1,5 +1,5 @@
-//! What is said on one connection: which protocol each request speaks, gRPC by its content type and
-//! HTTP/JSON otherwise, and whether the connection stays after its answer.
+//! Dispatches the requests of one connection: gRPC by the content type, HTTP with JSON otherwise. It
+//! also decides whether the connection stays open after an answer.
 
 use std::{
     future::{pending, ready},
@@ -16,70 +16,70 @@ use axum::body::Body;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Notify, watch};
 
-use super::{idle_timeout::Waiting, outgoing::Outgoing, router::Front};
+use super::{idle_timeout::IdleTimer, response_body::ResponseBody, router::Router};
 use crate::serve::{
     Caller, Error,
-    grpc::{self, standard},
+    grpc::{self, health_and_reflection},
     http,
     isolation::account::Stream,
 };
 
-/// What connections are to do.
+/// Whether connections are to close, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
-    /// Go on.
-    Stay,
-    /// Go over to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
-    /// HTTP/1.1 with its next answer, since one that is closed at rest may just be in use again.
-    Move,
-    /// Finish what is under way, and end.
-    End,
+pub enum Drain {
+    /// They stay open.
+    Off,
+    /// They move to the agent that has the socket now, without losing a request: HTTP/2 by GOAWAY,
+    /// HTTP/1.1 with its next answer. An idle HTTP/1.1 connection that closes by itself could lose a
+    /// request that is on its way.
+    HandOver,
+    /// They finish their requests, and close.
+    ShutDown,
 }
 
-/// What is said on a connection.
-pub(super) struct Talk {
-    front: Front,
+/// The requests of one connection.
+pub(super) struct Dispatch {
+    router: Router,
     caller: Caller,
-    waiting: Arc<Waiting>,
-    leaving: Arc<AtomicBool>,
-    /// It speaks HTTP/2.
+    idle_timer: Arc<IdleTimer>,
+    draining: Arc<AtomicBool>,
+    /// The connection speaks HTTP/2.
     multiplexed: AtomicBool,
-    /// It does, and was answered while all are to leave.
-    over: Notify,
+    /// Notified when a request of HTTP/2 is answered while connections drain.
+    answered_in_drain: Notify,
 }
 
-/// The answer to one request, in the making.
-pub(super) struct Answering {
-    talk: Arc<Talk>,
+/// Resolves to the answer to one request.
+pub(super) struct ResponseFuture {
+    dispatch: Arc<Dispatch>,
     answer: Pin<Box<dyn Future<Output = Response<Body>> + Send>>,
-    /// Of HTTP/2.
+    /// HTTP/2 only.
     stream: Option<Stream>,
-    /// It gets no answer.
+    /// The stream is reset, without an answer.
     reset: bool,
 }
 
-/// A request of a caller that has been refused often enough: its stream is reset, which costs a
-/// fraction of an answer.
+/// Resets the stream of a caller that was refused often. A reset costs a fraction of an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the caller has been refused too often")]
-pub(super) struct Reset;
+pub(super) struct StreamReset;
 
-impl Talk {
-    /// Nothing yet. `leaving`: all connections are to leave.
+impl Dispatch {
+    /// `draining`: all connections are to close.
     pub(super) fn new(
-        front: Front,
+        router: Router,
         caller: Caller,
-        waiting: Arc<Waiting>,
-        leaving: Arc<AtomicBool>,
+        idle_timer: Arc<IdleTimer>,
+        draining: Arc<AtomicBool>,
     ) -> Arc<Self> {
-        let (multiplexed, over) = (AtomicBool::new(false), Notify::new());
-        Arc::new(Self { front, caller, waiting, leaving, multiplexed, over })
+        let (multiplexed, answered_in_drain) = (AtomicBool::new(false), Notify::new());
+        Arc::new(Self { router, caller, idle_timer, draining, multiplexed, answered_in_drain })
     }
 
-    /// Answers one request. Each kind is a future of its own: one that could be any of them would be
-    /// as large as the largest, and moved about with every request.
-    pub(super) fn answer(self: Arc<Self>, request: Request<Incoming>) -> Answering {
-        self.waiting.end();
+    /// Answers one request. Each kind of request has its own boxed future. One future for all kinds
+    /// would be as large as the largest, and every request would move it.
+    pub(super) fn answer(self: Arc<Self>, request: Request<Incoming>) -> ResponseFuture {
+        self.idle_timer.request_received();
         let version = request.version();
         let multiplexed = version > Version::HTTP_11;
         if multiplexed && !self.multiplexed.load(SeqCst) {
@@ -89,65 +89,73 @@ impl Talk {
             Ok(stream) => stream,
             Err(error) => return self.refuse(&request, &error),
         };
-        let talk = self.clone();
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> =
-            if grpc::is_grpc(request.headers()) {
-                match standard::serves(request.uri().path()) {
-                    true => Box::pin(async move {
-                        talk.front.standard().answer(&talk.caller, request).await
-                    }),
-                    false => {
-                        let (asked, body) = (grpc::Asked::of(&request), request.into_body());
-                        Box::pin(async move {
-                            grpc::answer(talk.front.agent(), &talk.caller, asked, body).await
-                        })
-                    }
+        let dispatch = self.clone();
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = if grpc::is_grpc(request.headers()) {
+            match health_and_reflection::serves(request.uri().path()) {
+                true => Box::pin(async move {
+                    dispatch.router.health_and_reflection().answer(&dispatch.caller, request).await
+                }),
+                false => {
+                    let (head, body) = (grpc::RequestHead::of(&request), request.into_body());
+                    Box::pin(async move {
+                        grpc::answer(dispatch.router.agent(), &dispatch.caller, head, body).await
+                    })
                 }
-            } else {
-                if !multiplexed {
-                    self.caller.line.heard();
+            }
+        } else {
+            if !multiplexed {
+                self.caller.delivery.request_received();
+            }
+            // Walking the routes costs as much as a pick.
+            match http::FastPath::of(&request) {
+                Some(fast_path) => {
+                    let body = request.into_body();
+                    Box::pin(async move {
+                        fast_path
+                            .answer(dispatch.router.agent(), &dispatch.caller, version, body)
+                            .await
+                    })
                 }
-                // A way through the routes costs as much as the pick.
-                match http::Often::of(&request) {
-                    Some(often) => {
-                        let body = request.into_body();
-                        Box::pin(async move {
-                            often.answer(talk.front.agent(), &talk.caller, version, body).await
-                        })
-                    }
-                    None => Box::pin(async move { talk.front.route(&talk.caller, request).await }),
+                None => {
+                    Box::pin(async move { dispatch.router.route(&dispatch.caller, request).await })
                 }
-            };
-        Answering { talk: self, answer, stream, reset: false }
+            }
+        };
+        ResponseFuture { dispatch: self, answer, stream, reset: false }
     }
 
-    /// Refuses a request that its caller has no share for.
-    fn refuse(self: Arc<Self>, request: &Request<Incoming>, error: &Error) -> Answering {
+    /// Refuses a request whose caller has used up its share of bytes.
+    fn refuse(self: Arc<Self>, request: &Request<Incoming>, error: &Error) -> ResponseFuture {
         if self.caller.account.is_refused_often() {
-            return Answering {
-                talk: self,
+            return ResponseFuture {
+                dispatch: self,
                 answer: Box::pin(pending()),
                 stream: None,
                 reset: true,
             };
         }
-        let agent = self.front.agent();
+        let agent = self.router.agent();
         let response = match grpc::is_grpc(request.headers()) {
-            true => grpc::Asked::of(request).refuse(agent, error),
-            false => http::refuse_unread(agent, http::Often::of(request), error),
+            true => grpc::RequestHead::of(request).refuse(agent, error),
+            false => http::refuse_unread(agent, http::FastPath::of(request), error),
         };
-        Answering { talk: self, answer: Box::pin(ready(response)), stream: None, reset: false }
+        ResponseFuture {
+            dispatch: self,
+            answer: Box::pin(ready(response)),
+            stream: None,
+            reset: false,
+        }
     }
 
     fn answered(&self, response: &mut Response<Body>) {
         let multiplexed = self.multiplexed.load(SeqCst);
-        // A stream's end is not known here; it is left alone.
+        // The end of a streamed answer is not known here, so that it starts no timer.
         if !multiplexed && response.body().size_hint().exact().is_some() {
-            self.waiting.begin();
+            self.idle_timer.await_request();
         }
-        if self.leaving.load(SeqCst) {
+        if self.draining.load(SeqCst) {
             match multiplexed {
-                true => self.over.notify_one(),
+                true => self.answered_in_drain.notify_one(),
                 false => {
                     let close = HeaderValue::from_static("close");
                     response.headers_mut().insert(CONNECTION, close);
@@ -156,38 +164,38 @@ impl Talk {
         }
     }
 
-    /// Done when the connection is to be shut down in good order.
-    pub(super) async fn to_end(&self, leave: &mut watch::Receiver<Leave>) {
+    /// Completes when the connection is to shut down gracefully.
+    pub(super) async fn closing(&self, drain: &mut watch::Receiver<Drain>) {
         loop {
-            let how = *leave.borrow_and_update();
-            let over = async {
+            let how = *drain.borrow_and_update();
+            let closing = async {
                 match how {
-                    Leave::Stay => pending().await,
-                    Leave::Move if self.multiplexed.load(SeqCst) => {}
-                    // Until something is heard, or for good where it is HTTP/1.1, which closes
-                    // with its answer.
-                    Leave::Move => self.over.notified().await,
-                    Leave::End => {}
+                    Drain::Off => pending().await,
+                    Drain::HandOver if self.multiplexed.load(SeqCst) => {}
+                    // A new connection waits for its first request. HTTP/1.1 waits for ever, since
+                    // its next answer closes it.
+                    Drain::HandOver => self.answered_in_drain.notified().await,
+                    Drain::ShutDown => {}
                 }
             };
             tokio::select! {
-                () = over => return,
-                changed = leave.changed() => if changed.is_err() { return },
+                () = closing => return,
+                changed = drain.changed() => if changed.is_err() { return },
             }
         }
     }
 }
 
-impl Future for Answering {
-    type Output = Result<Response<Outgoing>, Reset>;
+impl Future for ResponseFuture {
+    type Output = Result<Response<ResponseBody>, StreamReset>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if self.reset {
-            return Poll::Ready(Err(Reset));
+            return Poll::Ready(Err(StreamReset));
         }
         let mut response = std::task::ready!(self.answer.as_mut().poll(context));
-        self.talk.answered(&mut response);
-        let (account, stream) = (self.talk.caller.account.clone(), self.stream.take());
-        Poll::Ready(Ok(response.map(|body| Outgoing::new(body, account, stream))))
+        self.dispatch.answered(&mut response);
+        let (account, stream) = (self.dispatch.caller.account.clone(), self.stream.take());
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, account, stream))))
     }
 }

@@ -1,10 +1,9 @@
-//! Connections that keep the agent waiting for a request or the rest of a frame, and how long they
-//! may.
+//! Closes connections that keep the agent waiting for a request or for the rest of a frame.
 //!
-//! HTTP/2 has no limit to that, and HTTP/1.1's is a timer for each request, which costs about as
-//! much as its answer: a timer that is sooner than all others wakes the thread that waits for
-//! them. So every few seconds somebody looks at all connections, and a connection only notes since
-//! which look it is waited for, which needs no clock.
+//! h2 has no such timeout. hyper's for HTTP/1.1 is a timer for each request, which costs about as much
+//! as the answer: a timer that is due before all others wakes the thread that waits for them. Here one
+//! task checks all connections every few seconds. A connection notes only in which check its wait
+//! began, which needs no clock.
 
 use std::{
     sync::{
@@ -21,113 +20,121 @@ use tokio::{
 
 use crate::serve::limits::WAIT_TIME;
 
-/// How often somebody looks; a connection may take so much longer.
-const LOOK: Duration = Duration::from_secs(5);
+/// How often connections are checked. One may wait for so much longer than the limit.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks in which a connection is waited for before it was for long enough: the first comes right
-/// after it began, in the worst case.
-const PATIENT_LOOKS: u64 = WAIT_TIME.as_secs().div_ceil(LOOK.as_secs()) + 1;
+/// A connection expires after so many checks: one more than the limit has, since the first may come
+/// right after the wait began.
+const EXPIRED_AFTER: u64 = WAIT_TIME.as_secs().div_ceil(CHECK_INTERVAL.as_secs()) + 1;
 
-/// Waited for at no time.
+/// No wait.
 const NEVER: u64 = u64::MAX;
 
-/// All connections that may be waited for.
+/// The timers of all connections.
 #[derive(Debug)]
-pub(super) struct Patience {
-    /// How many looks there were.
-    looks: Arc<AtomicU64>,
-    all: Mutex<Vec<Weak<Waiting>>>,
+pub(super) struct IdleTimeouts {
+    /// The number of checks so far.
+    checks: Arc<AtomicU64>,
+    all: Mutex<Vec<Weak<IdleTimer>>>,
 }
 
-/// Since when one connection is waited for.
+/// Since when the agent waits for one connection.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    looks: Arc<AtomicU64>,
-    /// How many looks there had been when its next request was waited for.
-    since: AtomicU64,
+pub(super) struct IdleTimer {
+    checks: Arc<AtomicU64>,
+    /// The number of checks when the wait for the next request began.
+    request_since: AtomicU64,
     /// The same for the rest of a frame.
-    rest: AtomicU64,
-    /// A request has come since somebody asked.
-    begun: AtomicBool,
-    enough: Notify,
+    frame_since: AtomicU64,
+    /// A request has come since the last [`IdleTimer::take_received`].
+    received: AtomicBool,
+    expiry: Notify,
 }
 
-impl Patience {
+impl IdleTimeouts {
     pub(super) fn new() -> Self {
-        Self { looks: Arc::default(), all: Mutex::default() }
+        Self { checks: Arc::default(), all: Mutex::default() }
     }
 
-    /// A new connection: from now on its first request is waited for.
-    pub(super) fn wait(&self) -> Arc<Waiting> {
+    /// Adds a connection. The wait for its first request begins.
+    pub(super) fn add(&self) -> Arc<IdleTimer> {
         let never = || AtomicU64::new(NEVER);
-        let (since, rest, begun, enough) = (never(), never(), AtomicBool::default(), Notify::new());
-        let waiting = Arc::new(Waiting { looks: self.looks.clone(), since, rest, begun, enough });
-        waiting.begin();
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&waiting));
-        waiting
+        let (request_since, frame_since, received, expiry) =
+            (never(), never(), AtomicBool::default(), Notify::new());
+        let timer = Arc::new(IdleTimer {
+            checks: self.checks.clone(),
+            request_since,
+            frame_since,
+            received,
+            expiry,
+        });
+        timer.await_request();
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&timer));
+        timer
     }
 
-    /// Tells connections that took too long; never returns.
-    pub(super) async fn look(&self) {
-        let mut looks = interval_at(Instant::now() + LOOK, LOOK);
+    /// Notifies connections that waited too long. Never returns.
+    pub(super) async fn run(&self) {
+        let mut looks = interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            let now = self.looks.fetch_add(1, Relaxed) + 1;
+            let now = self.checks.fetch_add(1, Relaxed) + 1;
             let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.retain(|waiting| match waiting.upgrade() {
-                Some(waiting) => !waiting.tell_if_over(now),
+            all.retain(|timer| match timer.upgrade() {
+                Some(timer) => !timer.notify_if_expired(now),
                 None => false,
             });
         }
     }
 }
 
-impl Waiting {
-    /// The next request is waited for from now on.
-    pub(super) fn begin(&self) {
-        self.since.store(self.now(), Relaxed);
+impl IdleTimer {
+    /// The wait for the next request begins.
+    pub(super) fn await_request(&self) {
+        self.request_since.store(self.now(), Relaxed);
     }
 
-    /// The rest of a frame is waited for from now on, or no more.
-    pub(super) fn rest(&self, awaited: bool) {
-        self.rest.store(if awaited { self.now() } else { NEVER }, Relaxed);
+    /// The wait for the rest of a frame begins, or ends.
+    pub(super) fn await_frame(&self, awaited: bool) {
+        self.frame_since.store(if awaited { self.now() } else { NEVER }, Relaxed);
     }
 
     fn now(&self) -> u64 {
-        self.looks.load(Relaxed)
+        self.checks.load(Relaxed)
     }
 
-    /// A request is there.
-    pub(super) fn end(&self) {
-        self.since.store(NEVER, Relaxed);
-        self.begun.store(true, Relaxed);
+    /// A request has come, which ends the wait.
+    pub(super) fn request_received(&self) {
+        self.request_since.store(NEVER, Relaxed);
+        self.received.store(true, Relaxed);
     }
 
-    /// Whether a request has come since this was asked.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.load(Relaxed) && self.begun.swap(false, Relaxed)
+    /// Whether a request has come since the last call of this.
+    pub(super) fn take_received(&self) -> bool {
+        self.received.load(Relaxed) && self.received.swap(false, Relaxed)
     }
 
-    /// Whether something is waited for.
-    pub(super) fn awaits(&self) -> bool {
-        [&self.since, &self.rest].into_iter().any(|since| since.load(Relaxed) != NEVER)
+    pub(super) fn is_waiting(&self) -> bool {
+        [&self.request_since, &self.frame_since]
+            .into_iter()
+            .any(|since| since.load(Relaxed) != NEVER)
     }
 
-    /// Done when it was waited for long enough.
-    pub(super) async fn over(&self) {
-        self.enough.notified().await;
+    /// Completes when the connection has kept the agent waiting for too long.
+    pub(super) async fn expired(&self) {
+        self.expiry.notified().await;
     }
 
-    fn tell_if_over(&self, now: u64) -> bool {
-        let over = [&self.since, &self.rest].into_iter().any(|since| {
+    fn notify_if_expired(&self, now: u64) -> bool {
+        let expired = [&self.request_since, &self.frame_since].into_iter().any(|since| {
             let since = since.load(Relaxed);
-            since != NEVER && now - since >= PATIENT_LOOKS
+            since != NEVER && now - since >= EXPIRED_AFTER
         });
-        if over {
-            self.enough.notify_one();
+        if expired {
+            self.expiry.notify_one();
         }
-        over
+        expired
     }
 }
 
@@ -137,35 +144,35 @@ mod tests {
 
     use super::*;
 
-    async fn told(after: Duration) -> bool {
-        let patience = Arc::new(Patience::new());
-        let looks = patience.clone();
-        let looking = tokio::spawn(async move { looks.look().await });
-        let waiting = patience.wait();
-        let told = timeout(after, waiting.over()).await.is_ok();
+    async fn expires(after: Duration) -> bool {
+        let timeouts = Arc::new(IdleTimeouts::new());
+        let looks = timeouts.clone();
+        let looking = tokio::spawn(async move { looks.run().await });
+        let timer = timeouts.add();
+        let expired = timeout(after, timer.expired()).await.is_ok();
         looking.abort();
-        told
+        expired
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_is_told_after_its_time_and_not_much_later() {
-        assert!(!told(WAIT_TIME).await);
-        assert!(told(WAIT_TIME + LOOK + LOOK).await);
+        assert!(!expires(WAIT_TIME).await);
+        assert!(expires(WAIT_TIME + CHECK_INTERVAL + CHECK_INTERVAL).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_is_not_waited_for_while_it_has_a_request() {
-        let patience = Arc::new(Patience::new());
-        let looks = patience.clone();
-        tokio::spawn(async move { looks.look().await });
-        let waiting = patience.wait();
-        waiting.end();
+        let timeouts = Arc::new(IdleTimeouts::new());
+        let looks = timeouts.clone();
+        tokio::spawn(async move { looks.run().await });
+        let timer = timeouts.add();
+        timer.request_received();
         sleep(10 * WAIT_TIME).await;
-        waiting.begin();
-        assert!(timeout(WAIT_TIME / 2, waiting.over()).await.is_err());
-        assert!(timeout(WAIT_TIME, waiting.over()).await.is_ok());
-        drop(waiting);
-        sleep(2 * LOOK).await;
-        assert!(patience.all.lock().unwrap().is_empty(), "who is gone is forgotten");
+        timer.await_request();
+        assert!(timeout(WAIT_TIME / 2, timer.expired()).await.is_err());
+        assert!(timeout(WAIT_TIME, timer.expired()).await.is_ok());
+        drop(timer);
+        sleep(2 * CHECK_INTERVAL).await;
+        assert!(timeouts.all.lock().unwrap().is_empty(), "who is gone is forgotten");
     }
 }

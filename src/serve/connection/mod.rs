@@ -1,16 +1,16 @@
 //! Connections: from the socket to the calls.
 //!
-//! - [`accept`]: accepts them, says who called, ends each in good order
-//! - `dispatch`: which protocol a request speaks; [`router`]: what is asked for less often
-//! - `idle_timeout`: how long a request, or the rest of a frame, is waited for
-//! - `tracked_io`: what is noted of a stream as it is read and written; `resting`: one that is left alone
-//!   for a while
-//! - `outgoing`: an answer's body, as its caller's share pays for it
+//! - [`accept`]: accepts connections, identifies the caller, and closes each connection gracefully
+//! - `dispatch`: finds out which protocol a request speaks; [`router`]: has the routes behind it
+//! - `idle_timeout`: limits the wait for a request, or for the rest of a frame
+//! - `tracked_io`: watches what a connection reads and writes; `throttled_io`: pauses a connection
+//!   whose caller was refused often
+//! - `response_body`: charges a response's bytes to its caller until they are sent
 
 pub mod accept;
 mod dispatch;
 mod idle_timeout;
-mod outgoing;
-mod resting;
+mod response_body;
 pub mod router;
+mod throttled_io;
 mod tracked_io;

@@ -1,50 +1,47 @@
-//! All that is served on the socket beside the calls that are made most: those go ahead of the
-//! routes.
+//! What the socket serves: the HTTP routes, and health and reflection for gRPC's own tools. The
+//! most frequent HTTP calls have a fast path ([`http::FastPath`]), which does not walk the routes.
 
 use std::sync::Arc;
 
 use ::http::{Request, Response};
-use axum::{Router, body::Body};
+use axum::body::Body;
 use hyper::body::Incoming;
 use tower::Service;
 
-use crate::serve::{Agent, Caller, grpc::standard::Standard, http};
+use crate::serve::{Agent, Caller, grpc::health_and_reflection::HealthAndReflection, http};
 
-/// All that is served on the socket; cheap to clone.
+/// Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Front {
+pub struct Router {
     agent: Arc<Agent>,
     /// Everything that is not gRPC.
-    routes: Router,
-    /// What is gRPC, but not ours.
-    standard: Standard,
+    routes: axum::Router,
+    health_and_reflection: HealthAndReflection,
 }
 
-impl Front {
-    /// Serves this agent's calls.
+impl Router {
     #[must_use]
     pub fn new(agent: Arc<Agent>) -> Self {
-        let (routes, standard) = (http::router(agent.clone()), Standard::new(agent.clone()));
-        Self { agent, routes, standard }
+        let (routes, health_and_reflection) =
+            (http::router(agent.clone()), HealthAndReflection::new(agent.clone()));
+        Self { agent, routes, health_and_reflection }
     }
 
-    /// The agent behind it.
     pub fn agent(&self) -> &Arc<Agent> {
         &self.agent
     }
 
-    /// What gRPC's own tools ask for.
-    pub(super) fn standard(&self) -> &Standard {
-        &self.standard
+    pub(super) fn health_and_reflection(&self) -> &HealthAndReflection {
+        &self.health_and_reflection
     }
 
-    /// What is neither gRPC nor made often.
+    /// Answers an HTTP request that has no fast path.
     pub(super) async fn route(
         &self,
         caller: &Caller,
         mut request: Request<Incoming>,
     ) -> Response<Body> {
-        // Nothing of the head is looked at but its path, and an answer may be waited for.
+        // The routes need the path only. The rest of the head would be kept while the answer waits.
         request.headers_mut().clear();
         request.extensions_mut().insert(caller.clone());
         let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());

@@ -1,4 +1,4 @@
-//! How gRPC frames its messages, and what can go wrong in one.
+//! gRPC's framing of messages, and its errors.
 
 use std::marker::PhantomData;
 
@@ -15,7 +15,7 @@ use super::protobuf_encode;
 use crate::serve::{Error, Violation, limits};
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-/// Bytes before a message: whether it is compressed, and its length.
+/// Bytes before a message: the compression flag and the length.
 pub(super) const PREFIX: usize = 5;
 
 /// The messages of a request.
@@ -28,24 +28,24 @@ where
     Streaming::new_request(decoder, body, None, Some(limits::MAX_REQUEST))
 }
 
-/// What a caller hears of a message that could not be read.
-pub(super) fn said_of_message(status: Status) -> Status {
+/// The status for a message that could not be read.
+pub(super) fn message_status(status: Status) -> Status {
     match status.code() {
-        // What tonic says of a message longer than it may be.
+        // tonic's code for a message that is too long.
         Code::OutOfRange => Error::TooLarge { limit: limits::MAX_REQUEST }.status(),
         _ => status,
     }
 }
 
-/// A message with what gRPC puts before it.
+/// A message with its prefix.
 pub(super) fn framed<T: Message>(message: &T) -> Bytes {
     frame(message.encoded_len(), |frame| {
         message.encode(frame).expect("a buffer that grows has room for everything");
     })
 }
 
-/// The same of a message that was not generated.
-pub(super) fn written(message: &impl protobuf_encode::Fields) -> Bytes {
+/// The same for data that is no generated message.
+pub(super) fn written(message: &impl protobuf_encode::Encode) -> Bytes {
     frame(message.length(), |frame| protobuf_encode::write(message, frame))
 }
 
@@ -57,32 +57,32 @@ fn frame(length: usize, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     frame.into()
 }
 
-/// Writes the length of a message before it, where room was left.
+/// Writes the length of a message into the room that was left before it.
 pub(super) fn complete(frame: &mut [u8]) {
     let length = u32::try_from(frame.len() - PREFIX).expect("no answer has 4 GiB");
     frame[1..PREFIX].copy_from_slice(&length.to_be_bytes());
 }
 
-/// The end of a stream.
+/// The trailers that end a stream.
 pub(super) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if status.add_header(&mut trailers).is_err() {
-        // Only where the message or a detail is no header's value, and both are encoded.
+        // Unreachable in practice: the message and the details are encoded as header values.
         trailers.insert(GRPC_STATUS, HeaderValue::from(status.code() as i32));
     }
     trailers
 }
 
-/// Reads a message, or says which of its fields can't be read.
-pub(super) struct Strict<T>(PhantomData<fn() -> T>);
+/// Decodes a message; its error names the field that can't be read.
+pub(super) struct ProstDecoder<T>(PhantomData<fn() -> T>);
 
-impl<T> Strict<T> {
+impl<T> ProstDecoder<T> {
     pub(super) fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<T: Message + Default> Decoder for Strict<T> {
+impl<T: Message + Default> Decoder for ProstDecoder<T> {
     type Item = T;
     type Error = Status;
 
@@ -91,10 +91,9 @@ impl<T: Message + Default> Decoder for Strict<T> {
     }
 }
 
-/// Leaves a message as it came.
-pub(super) struct Whole;
+pub(super) struct RawDecoder;
 
-impl Decoder for Whole {
+impl Decoder for RawDecoder {
     type Item = Bytes;
     type Error = Status;
 
@@ -103,7 +102,7 @@ impl Decoder for Whole {
     }
 }
 
-/// prost says `failed to decode Protobuf message: PickRequest.service: invalid string value...`.
+/// From prost's `failed to decode Protobuf message: PickRequest.service: invalid string value...`.
 pub(super) fn malformed(error: &prost::DecodeError) -> Error {
     let text = error.to_string();
     let text = text.strip_prefix("failed to decode Protobuf message: ").unwrap_or(&text);

@@ -12,10 +12,9 @@ use tonic_health::pb::{
 
 use crate::serve::{Agent, Caller, limits};
 
-/// What may be asked for; the empty name is the agent as a whole.
+/// The names that have a status; the empty name is the agent as a whole.
 const SERVICES: [&str; 2] = ["", "pointsman.v1.Agent"];
 
-/// The service.
 pub(super) fn service(agent: Arc<Agent>) -> HealthServer<impl health_server::Health> {
     HealthServer::new(Health { agent }).max_decoding_message_size(limits::MAX_REQUEST)
 }
@@ -25,9 +24,9 @@ struct Health {
 }
 
 impl Health {
-    /// Whoever asks before that can be told to wait, and would be by each call.
+    /// Not serving until every source has answered: until then calls may only wait.
     fn status(&self) -> ServingStatus {
-        match self.agent.names.catalog().synced() && !self.agent.ending.begun() {
+        match self.agent.resolver.catalog().synced() && !self.agent.shutdown.begun() {
             true => ServingStatus::Serving,
             false => ServingStatus::NotServing,
         }
@@ -59,12 +58,12 @@ impl health_server::Health for Health {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = request.extensions().get::<Caller>();
-        let caller = caller.ok_or_else(|| Status::internal("nobody says who is calling"))?;
+        let caller = caller.ok_or_else(|| Status::internal("the caller is not known"))?;
         let permit = self.agent.watch_permit(caller.identity).map_err(|error| error.status())?;
         let known = SERVICES.contains(&request.into_inner().service.as_str());
         let (sender, receiver) = mpsc::channel(1);
         let health = Self { agent: Arc::clone(&self.agent) };
-        let mut changes = self.agent.names.catalog().changes();
+        let mut changes = self.agent.resolver.catalog().changes();
         tokio::spawn(async move {
             let _permit = permit;
             let mut told = None;

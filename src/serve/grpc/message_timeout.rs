@@ -1,7 +1,8 @@
-//! A gRPC stream of requests, of which each message that is begun has to be finished in time.
+//! A request body in which each message has to be complete soon after it begins.
 //!
-//! Between two messages a stream may rest for as long as it likes. In the middle of one it holds
-//! what was sent so far, for a caller that may never go on: that comes out of the caller's share.
+//! A stream may pause between two messages for as long as it likes. In the middle of a message the
+//! agent holds the bytes that came so far, for a caller that may never send the rest. The caller's
+//! account pays for them.
 
 use std::{
     pin::Pin,
@@ -15,43 +16,42 @@ use tokio::time::{Sleep, sleep};
 use super::framing::PREFIX;
 use crate::serve::{Error, isolation::account::Pending, limits::BODY_TIME};
 
-/// A message of so many bytes counts even if it never waits: the buffer that it is gathered in stays
-/// with its stream.
+/// A message of more bytes is charged even if it comes at once: its buffer stays with the stream.
 const LONG: usize = 4 << 10;
 
 /// A request's body that ends with an error when a message takes too long.
-pub(super) struct Timely<B> {
+pub(super) struct MessageTimeout<B> {
     body: B,
-    place: Place,
-    /// Set only where there is nothing to read in the middle of a message, which is rare; and later
-    /// than the next look at all connections (`connection::idle_timeout`), so that it wakes no thread.
+    position: Position,
+    /// Set only when there is nothing to read in the middle of a message, which is rare. It is due later
+    /// than the next check of `connection::idle_timeout`, so that it wakes no thread by itself.
     limit: Option<Pin<Box<Sleep>>>,
-    /// The bytes of the longest message that was waited for, or was long.
+    /// The charge for the longest message so far that was slow or long.
     pending: Pending,
-    /// The error has been told.
+    /// The error has been returned.
     over: bool,
 }
 
-/// Where in the stream of messages we are.
+/// A position in the stream of messages.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
-    /// So many bytes of what comes before a message are there; 0 between two.
+enum Position {
+    /// So many bytes of a message's prefix have come; 0: between two messages.
     Prefix { seen: usize, length: u32 },
-    /// So many bytes of the message are to come.
+    /// `rest` bytes of the message are still to come.
     Message { length: u32, rest: u32 },
 }
 
-impl Place {
+impl Position {
     const BETWEEN: Self = Self::Prefix { seen: 0, length: 0 };
 
-    /// Goes on by these bytes; says whether a message has ended in them.
+    /// Advances by these bytes. Returns whether a message ended in them.
     fn pass(&mut self, mut bytes: &[u8]) -> bool {
         let mut ended = false;
         while !bytes.is_empty() {
             match self {
                 Self::Prefix { seen, length } => {
                     let byte = u32::from(bytes.get_u8());
-                    // The first says whether it is compressed, the others how long it is.
+                    // The first byte is the compression flag, the others are the length.
                     *length = if *seen == 0 { 0 } else { *length << 8 | byte };
                     *seen += 1;
                     if *seen == PREFIX {
@@ -82,10 +82,10 @@ impl Place {
     }
 }
 
-impl<B> Timely<B> {
-    /// The messages of this body, from its first byte on; `pending`: nothing yet.
+impl<B> MessageTimeout<B> {
+    /// `pending`: the charge, empty so far.
     pub(super) fn new(body: B, pending: Pending) -> Self {
-        Self { body, place: Place::BETWEEN, limit: None, pending, over: false }
+        Self { body, position: Position::BETWEEN, limit: None, pending, over: false }
     }
 
     fn end(&mut self, error: &Error) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
@@ -94,7 +94,7 @@ impl<B> Timely<B> {
     }
 }
 
-impl<B> Body for Timely<B>
+impl<B> Body for MessageTimeout<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<axum::BoxError>,
@@ -112,10 +112,10 @@ where
         match Pin::new(&mut self.body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(bytes) = frame.data_ref() {
-                    if self.place.pass(bytes) {
+                    if self.position.pass(bytes) {
                         self.limit = None;
                     }
-                    let longest = bytes.len().max(self.place.begun());
+                    let longest = bytes.len().max(self.position.begun());
                     if longest > LONG
                         && let Err(error) = self.pending.hold(longest)
                     {
@@ -125,9 +125,9 @@ where
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(other) => Poll::Ready(other.map(|frame| frame.map_err(Into::into))),
-            Poll::Pending if self.place == Place::BETWEEN => Poll::Pending,
+            Poll::Pending if self.position == Position::BETWEEN => Poll::Pending,
             Poll::Pending => {
-                let begun = self.place.begun();
+                let begun = self.position.begun();
                 if let Err(error) = self.pending.hold(begun) {
                     return self.end(&error);
                 }
@@ -176,10 +176,14 @@ mod tests {
         let ends = [0, 8, 13, bytes.len()];
         for first in 0..bytes.len() {
             for second in first..=bytes.len() {
-                let mut place = Place::BETWEEN;
-                place.pass(&bytes[..first]);
-                let ended = place.pass(&bytes[first..second]);
-                assert_eq!(place == Place::BETWEEN, ends.contains(&second), "{first} {second}");
+                let mut position = Position::BETWEEN;
+                position.pass(&bytes[..first]);
+                let ended = position.pass(&bytes[first..second]);
+                assert_eq!(
+                    position == Position::BETWEEN,
+                    ends.contains(&second),
+                    "{first} {second}"
+                );
                 let passed = ends.iter().any(|end| (first + 1..=second).contains(end));
                 assert_eq!(ended, passed, "{first} {second}");
             }
@@ -191,7 +195,7 @@ mod tests {
         let (sender, frames) = mpsc::channel::<Result<_, axum::BoxError>>(16);
         let budget = Quota::new("bytes", 1 << 20);
         let body = StreamBody::new(ReceiverStream::new(frames));
-        let mut body = Timely::new(body, pending(&budget));
+        let mut body = MessageTimeout::new(body, pending(&budget));
         let send = async |bytes: &[u8]| {
             sender.send(Ok(Frame::data(Bytes::copy_from_slice(bytes)))).await.unwrap();
         };
@@ -230,7 +234,7 @@ mod tests {
         let budget = Quota::new("bytes", 64 << 10);
         let (sender, frames) = mpsc::channel::<Result<_, axum::BoxError>>(16);
         let body = StreamBody::new(ReceiverStream::new(frames));
-        let mut body = Timely::new(body, pending(&budget));
+        let mut body = MessageTimeout::new(body, pending(&budget));
         let piece = |bytes: &[u8]| Ok(Frame::data(Bytes::copy_from_slice(bytes)));
         sender.send(piece(&message(200))).await.unwrap();
         body.frame().await.unwrap().unwrap();

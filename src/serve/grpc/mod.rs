@@ -1,20 +1,20 @@
 //! The calls over gRPC.
 //!
-//! - `service`: from a request to its call and back; `session`: a stream of picks and reports
-//! - `framing`: what gRPC puts before a message and behind the last; `message_timeout`: how long the
-//!   rest of a message is waited for; `until_end`: a stream that the agent's end cuts off
-//! - `protobuf_encode`: how protobuf is written without a message; `pick_response`: a pick's answer so
-//! - `standard`: what gRPC's own tools ask of any server: `health` and `reflection`
+//! - `service`: turns a request into its call and back; `session`: a stream of picks and reports
+//! - `framing`: gRPC's message prefix and trailers; `message_timeout`: limits the wait for the rest of
+//!   a message; `shutdown_body`: ends a stream when the agent shuts down
+//! - `protobuf_encode`: writes protobuf without building a message; `pick_response`: a pick's answer
+//! - `health_and_reflection`: the services that gRPC's own tools ask for, `health` and `reflection`
 
 mod framing;
 mod health;
+pub(super) mod health_and_reflection;
 mod message_timeout;
 mod pick_response;
 pub(super) mod protobuf_encode;
 mod reflection;
 mod service;
 mod session;
-pub(super) mod standard;
-mod until_end;
+mod shutdown_body;
 
-pub use service::{Asked, answer, is_grpc};
+pub use service::{RequestHead, answer, is_grpc};

@@ -1,10 +1,10 @@
 //! The answer to a pick in protobuf.
 
-use super::protobuf_encode::{self, Fields, Out};
-use crate::serve::calls::pick_response::{Pick, Picked, text};
+use super::protobuf_encode::{self, Encode, Sink};
+use crate::serve::calls::pick_response::{Pick, PickResponse, text};
 
-impl Fields for Picked {
-    fn write(&self, out: &mut impl Out) {
+impl Encode for PickResponse {
+    fn write(&self, out: &mut impl Sink) {
         for pick in &self.picks {
             out.message(1, pick);
         }
@@ -13,8 +13,8 @@ impl Fields for Picked {
     }
 }
 
-impl Fields for Pick {
-    fn write(&self, out: &mut impl Out) {
+impl Encode for Pick {
+    fn write(&self, out: &mut impl Sink) {
         let endpoint = &*self.endpoint;
         out.text(1, &self.ip);
         out.number(2, endpoint.address.port().into());
@@ -30,18 +30,18 @@ impl Fields for Pick {
     }
 
     fn length(&self) -> usize {
-        *self.length.get_or_init(|| protobuf_encode::counted(self))
+        *self.length.get_or_init(|| protobuf_encode::encoded_len(self))
     }
 }
 
-/// An entry of a map.
+/// An entry of the map `labels`.
 struct Label<'a> {
     key: &'a str,
     value: &'a str,
 }
 
-impl Fields for Label<'_> {
-    fn write(&self, out: &mut impl Out) {
+impl Encode for Label<'_> {
+    fn write(&self, out: &mut impl Sink) {
         out.text(1, self.key);
         out.text(2, self.value);
     }

@@ -1,23 +1,23 @@
-//! Protobuf, written from what is there, without a message in between.
+//! Writes protobuf straight from the data, without building a message first.
 
 use prost::{
     Message,
     encoding::{self, WireType, encode_varint, encoded_len_varint},
 };
 
-/// What has the fields of a message.
-pub(in crate::serve) trait Fields {
-    /// Writes them, in any order.
-    fn write(&self, out: &mut impl Out);
+/// Data that can be written as a message.
+pub(in crate::serve) trait Encode {
+    /// Writes the fields, in any order.
+    fn write(&self, out: &mut impl Sink);
 
-    /// How many bytes they take.
+    /// The bytes that they take.
     fn length(&self) -> usize {
-        counted(self)
+        encoded_len(self)
     }
 }
 
-/// What fields are written to. What has its type's default is left out, as proto3 has it.
-pub(in crate::serve) trait Out: Sized {
+/// Takes fields. It leaves out a field that has its type's default, as proto3 prescribes.
+pub(in crate::serve) trait Sink: Sized {
     fn varint(&mut self, number: u64);
     fn bytes(&mut self, bytes: &[u8]);
 
@@ -36,28 +36,27 @@ pub(in crate::serve) trait Out: Sized {
         }
     }
 
-    fn message(&mut self, tag: u32, message: &impl Fields) {
+    fn message(&mut self, tag: u32, message: &impl Encode) {
         self.varint(key(tag, WireType::LengthDelimited));
         self.varint(message.length() as u64);
         message.write(self);
     }
 
-    /// A message that was generated.
+    /// A message of a generated type.
     fn generated(&mut self, tag: u32, message: &impl Message);
 }
 
-/// Writes a message.
-pub(in crate::serve) fn write(message: &impl Fields, buffer: &mut Vec<u8>) {
+pub(in crate::serve) fn write(message: &impl Encode, buffer: &mut Vec<u8>) {
     message.write(&mut Buffer(buffer));
 }
 
 /// Writes a message as a field of another.
-pub(in crate::serve) fn write_field(tag: u32, message: &impl Fields, buffer: &mut Vec<u8>) {
+pub(in crate::serve) fn write_field(tag: u32, message: &impl Encode, buffer: &mut Vec<u8>) {
     Buffer(buffer).message(tag, message);
 }
 
-/// The bytes of a message, counted by writing it to nowhere.
-pub(in crate::serve) fn counted(message: &(impl Fields + ?Sized)) -> usize {
+/// The length of a message, counted by writing it without a buffer.
+pub(in crate::serve) fn encoded_len(message: &(impl Encode + ?Sized)) -> usize {
     let mut length = Length(0);
     message.write(&mut length);
     length.0
@@ -69,9 +68,9 @@ fn key(tag: u32, wire_type: WireType) -> u64 {
 
 struct Buffer<'a>(&'a mut Vec<u8>);
 
-impl Out for Buffer<'_> {
+impl Sink for Buffer<'_> {
     fn varint(&mut self, number: u64) {
-        // As keys and lengths nearly always are.
+        // Nearly all keys and lengths have one byte.
         match u8::try_from(number) {
             Ok(byte) if byte < 0x80 => self.0.push(byte),
             _ => encode_varint(number, self.0),
@@ -89,7 +88,7 @@ impl Out for Buffer<'_> {
 
 struct Length(usize);
 
-impl Out for Length {
+impl Sink for Length {
     fn varint(&mut self, number: u64) {
         self.0 += encoded_len_varint(number);
     }

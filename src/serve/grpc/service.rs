@@ -1,8 +1,8 @@
-//! From a gRPC request to its call and back.
+//! Turns a gRPC request into its call, and the answer into a response.
 //!
-//! tonic reads the frames; the way from a request to its call and back is our own, since tonic's
-//! generated server says INTERNAL to a message it can't read (here: INVALID_ARGUMENT and the
-//! field), and knows no answer that has something to undo when it gets lost.
+//! tonic reads the frames. Its generated server is not used for two reasons. It answers INTERNAL to a
+//! message it can't read, where this one answers INVALID_ARGUMENT with the field. And it has no hook
+//! for an answer that gets lost, whose leases have to end.
 
 use std::{future::ready, sync::Arc, time::Duration};
 
@@ -14,8 +14,8 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::{
-    framing::{self, GRPC_STATUS, Strict, Whole, framed, said_of_message, written},
-    message_timeout::Timely,
+    framing::{self, GRPC_STATUS, ProstDecoder, RawDecoder, framed, message_status, written},
+    message_timeout::MessageTimeout,
     session::Session,
 };
 use crate::{
@@ -33,12 +33,12 @@ use crate::{
 };
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/grpc");
-/// How long an answer may be on its way, where the caller's deadline is 10 times as long: otherwise
-/// a tenth of that. A caller's own timer tells it nothing of what was waited for; tonic's even says
-/// CANCELLED. On one machine an answer takes under a millisecond, unless that has much else to do.
+/// The answer leaves so long before the caller's deadline, or a tenth of the deadline before if that is
+/// less. When a caller's own timer ends the call, the caller never learns what the agent waited for;
+/// tonic's even says CANCELLED. On an idle machine an answer takes under a millisecond.
 const ON_ITS_WAY: Duration = Duration::from_millis(20);
 
-/// A message an event, and trailers that say why it was the last.
+/// One message for each event, and trailers that say why the stream ends.
 static EVENTS: Encoding = Encoding {
     protocol: Protocol::Grpc,
     event: |event| framed(event),
@@ -50,29 +50,27 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// What a head asks for. The head itself is not kept: it may be long, and its body may never come.
+/// What a request's head asks for. The head is not kept: it may be long, and its body may never come.
 #[derive(Debug)]
-pub struct Asked {
-    /// Or why not, with the call if there is such a one.
+pub struct RequestHead {
+    /// The call, or the reason to refuse it.
     call: Result<Call, (Option<Call>, Status)>,
     deadline: Option<Duration>,
 }
 
-impl Asked {
-    /// What this one does.
+impl RequestHead {
     #[must_use]
-    pub fn of<B>(head: &Request<B>) -> Self {
-        let path = head.uri().path();
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let path = request.uri().path();
         let named = path.strip_prefix("/pointsman.v1.Agent/").and_then(Call::by_name);
-        let call = match (named, unreadable(head.headers())) {
+        let call = match (named, unreadable(request.headers())) {
             (Some(call), None) => Ok(call),
             (Some(call), Some(status)) => Err((Some(call), status)),
             (None, _) => Err((None, no_such_method(path))),
         };
-        Self { call, deadline: deadline(head.headers()).map(in_time) }
+        Self { call, deadline: deadline(request.headers()).map(in_time) }
     }
 
-    /// Refuses it.
     #[must_use]
     pub fn refuse(&self, agent: &Agent, error: &Error) -> Response<axum::body::Body> {
         let call = self.call.as_ref().map_or_else(|(call, _)| *call, |call| Some(*call));
@@ -80,23 +78,22 @@ impl Asked {
     }
 }
 
-/// Answers one gRPC call.
 pub async fn answer<B>(
     agent: &Arc<Agent>,
     caller: &Caller,
-    asked: Asked,
+    head: RequestHead,
     body: B,
 ) -> Response<axum::body::Body>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let deadline = asked.deadline;
-    let call = match asked.call {
+    let deadline = head.deadline;
+    let call = match head.call {
         Ok(call) => call,
         Err((call, status)) => return refuse(agent, call, &status),
     };
-    let body = Timely::new(body, caller.account.pending());
+    let body = MessageTimeout::new(body, caller.account.pending());
     let answer = match call {
         Call::Pick => match read(body).await {
             Ok(message) => pick(agent, caller, &message, deadline).await,
@@ -107,7 +104,7 @@ where
             answer.map(|reported| send(framed(&reported), None)).map_err(|error| error.status())
         }),
         Call::Session => {
-            match Session::new(agent, caller, framing::messages(Whole, body)) {
+            match Session::new(agent, caller, framing::messages(RawDecoder, body)) {
                 // Counted at its end.
                 Ok(session) => return stream(session),
                 Err(error) => Err(error.status()),
@@ -165,9 +162,9 @@ async fn pick(
     deadline: Option<Duration>,
 ) -> Result<Response<axum::body::Body>, Status> {
     let answer = async {
-        // It may have to wait for a source.
+        // Charged, since the pick may wait for a source.
         let _held = caller.account.hold_long(message.encoded_len())?;
-        agent.pick_at_pace(&caller.on_connection(), message, deadline).await
+        agent.pick_rate_limited(&caller.on_connection(), message, deadline).await
     };
     let answer = answer.await.map(|(picked, leases)| send(written(&picked), Some(leases)));
     answer.map_err(|error| error.status())
@@ -195,28 +192,28 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError> + Send,
 {
-    let mut messages = framing::messages(Strict::new(), body);
+    let mut messages = framing::messages(ProstDecoder::new(), body);
     let message = match messages.message().await {
         Ok(Some(message)) => message,
         Ok(None) => {
             let wrong = "has no message: a unary call sends exactly one";
             return Err(Error::from(Violation::new("", wrong)).status());
         }
-        Err(status) => return Err(said_of_message(status)),
+        Err(status) => return Err(message_status(status)),
     };
-    // To the end, so that the stream closes as the client expects it to.
+    // Read to the end, so that the stream closes as the client expects.
     messages.trailers().await?;
     Ok(message)
 }
 
-/// One message, and the trailers that say it was all.
+/// A response of one message, with the trailers of success.
 fn send(message: Bytes, leases: Option<Undelivered>) -> Response<axum::body::Body> {
     let trailers = HeaderMap::from_iter([(GRPC_STATUS, HeaderValue::from_static("0"))]);
     let body = Full::new(message).with_trailers(ready(Some(Ok(trailers))));
     stream(Delivered::new(body, leases, None))
 }
 
-/// A body that brings its own frames and trailers.
+/// A response whose body has its own frames and trailers.
 fn stream<B>(body: B) -> Response<axum::body::Body>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -240,7 +237,7 @@ fn no_such_method(path: &str) -> Status {
     Status::unimplemented(format!("no method {path}; pointsman.v1.Agent has {names}"))
 }
 
-/// A request that can't be read as it is encoded.
+/// The status for a request whose encoding is not supported.
 fn unreadable(headers: &HeaderMap) -> Option<Status> {
     let encoding = headers.get("grpc-encoding")?;
     if encoding == "identity" {
@@ -272,7 +269,7 @@ fn deadline(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// How long to wait for an answer that has to be with the caller by its deadline.
+/// How long a call may wait, so that its answer arrives before the caller's deadline.
 fn in_time(deadline: Duration) -> Duration {
     deadline - ON_ITS_WAY.min(deadline / 10)
 }

@@ -1,4 +1,4 @@
-//! A request's body, which may take so long and be so large.
+//! Reads a request's body, within its limits of time and size.
 
 use std::{
     future::poll_fn,
@@ -12,20 +12,19 @@ use hyper::body::{Body as _, Incoming};
 
 use crate::serve::{Error, Violation, isolation::account::Account, limits};
 
-/// All of a body, in the time it may take.
-pub(super) async fn whole(body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
-    let mut gathered = pin!(gathered(body, account));
-    // Nearly always it came with the head: that needs no timer.
-    let at_once = poll_fn(|context| Poll::Ready(gathered.as_mut().poll(context))).await;
+pub(super) async fn read_body(body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
+    let mut collected = pin!(collect(body, account));
+    // Nearly every body comes with its head, and needs no timer.
+    let at_once = poll_fn(|context| Poll::Ready(collected.as_mut().poll(context))).await;
     match at_once {
-        Poll::Ready(whole) => whole,
-        Poll::Pending => Box::pin(tokio::time::timeout(limits::BODY_TIME, gathered))
+        Poll::Ready(body) => body,
+        Poll::Pending => Box::pin(tokio::time::timeout(limits::BODY_TIME, collected))
             .await
             .unwrap_or(Err(Error::TooSlow { limit: limits::BODY_TIME })),
     }
 }
 
-async fn gathered(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
+async fn collect(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, Error> {
     let mut whole = Bytes::new();
     let mut pending = account.pending();
     while !body.is_end_stream() {
@@ -41,13 +40,13 @@ async fn gathered(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, E
             let wrong = format!("the body broke off: {error}");
             Violation::new("", wrong)
         })?;
-        // Trailers say nothing here.
+        // Trailers have no meaning here.
         let Ok(piece) = frame.into_data() else { continue };
         if whole.len() + piece.len() > limits::MAX_REQUEST {
             return Err(Error::TooLarge { limit: limits::MAX_REQUEST });
         }
         whole = match whole.is_empty() {
-            // It keeps the whole of the buffer that it came in, and may wait for the rest.
+            // Copied, since a slice would keep its whole buffer while the rest is awaited.
             true if !body.is_end_stream() => Bytes::copy_from_slice(&piece),
             true => piece,
             false => {

@@ -1,4 +1,4 @@
-//! Messages in proto3 JSON. Requests are read strictly, and told where they are wrong.
+//! Reads and writes messages in proto3 JSON. Requests are read strictly; errors name the place.
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,23 +9,23 @@ use crate::serve::{Error, Violation};
 
 mod rare_forms;
 
-/// The fields that are a duration, in either form of their name.
+/// The duration fields, in both spellings.
 const DURATIONS: [&str; 4] = ["latency", "wait", "lease_ttl", "leaseTtl"];
 
-/// Bytes of an answer with one pick of a few labels.
+/// Bytes of a usual answer: one pick with a few labels.
 const USUAL: usize = 512;
 
-/// Reads a message; an error has the line, the column and the field.
+/// Reads a message. The error has the line, the column and the field.
 pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let wrong = format!("the body is not UTF-8: byte {} can't be read", error.valid_up_to());
         Violation::new("", wrong)
     })?;
-    // Forms that hardly anybody uses, and keeping track of the fields, take as long as reading.
+    // Support for rare forms and for field paths doubles the time, so that it is tried second.
     serde_json::from_str(text).or_else(|_| read_again(text))
 }
 
-/// Reads a message in whatever form proto3 JSON allows, or says what is wrong, with its field.
+/// Reads a message in any form that proto3 JSON allows. The error names the field.
 #[cold]
 fn read_again<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     if text.trim_ascii().is_empty() {
@@ -35,13 +35,13 @@ fn read_again<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     }
     let mut json = serde_json::Deserializer::from_str(text);
     match serde_path_to_error::deserialize(RareForms::new(&mut json)) {
-        // It may be right as far as it goes, with more behind it.
+        // There may be more text after the message.
         Ok(message) => json.end().map(|()| message).map_err(|more| wrong(String::new(), &more)),
         Err(error) => Err(wrong(field(error.path()), error.inner())),
     }
 }
 
-/// The field at the end of a path, as far as it was named: nothing at the root.
+/// The last field of a path that has a name; empty at the root.
 fn field(path: &serde_path_to_error::Path) -> String {
     let text = path.to_string();
     match path.iter().next_back() {
@@ -51,12 +51,12 @@ fn field(path: &serde_path_to_error::Path) -> String {
     }
 }
 
-/// Writes a message; the end of the line is for whoever reads it in a terminal, or line by line.
+/// Writes a message as a line.
 pub(super) fn line(message: &impl Serialize) -> Bytes {
     line_of(|line| write(line, message))
 }
 
-/// A line of what writes itself.
+/// A line that `fill` writes.
 pub(super) fn line_of(fill: impl FnOnce(&mut Vec<u8>)) -> Bytes {
     let mut line = Vec::with_capacity(USUAL);
     fill(&mut line);
@@ -65,15 +65,14 @@ pub(super) fn line_of(fill: impl FnOnce(&mut Vec<u8>)) -> Bytes {
 }
 
 fn write(line: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
-    // A message of strings and numbers always has a JSON form.
+    // Can't fail: messages have strings and numbers only.
     serde_json::to_writer(line, value).unwrap_or_default();
 }
 
-/// An object of which each field is written as it is known: for an answer that is as frequent as a
-/// pick, whose texts hardly ever have anything to escape.
+/// Writes a JSON object field by field, faster than serde: for the answers of picks.
 pub(super) struct Object<'a> {
     line: &'a mut Vec<u8>,
-    /// What stands before the next field.
+    /// The byte before the next field.
     before: u8,
 }
 
@@ -143,15 +142,14 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Whether a text stands in JSON as it is. All of it is looked at, which takes less time than to see
-/// at each byte whether to go on.
+/// Whether a text needs no escapes in JSON. Looking at all bytes is faster than stopping early.
 fn plain(text: &str) -> bool {
     let escaped = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
     !text.bytes().fold(false, |any, byte| any | escaped(byte))
 }
 
 fn wrong(field: String, error: &serde_json::Error) -> Error {
-    // serde_json ends its message with the place; it reads better before it.
+    // serde_json puts the place at the end of its message; it reads better in front.
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = text.strip_suffix(&place).unwrap_or(&text);
@@ -159,7 +157,7 @@ fn wrong(field: String, error: &serde_json::Error) -> Error {
         Some(name) if error.is_data() && DURATIONS.contains(&name) => {
             "it must be seconds in a string that ends with s, such as \"0.031s\""
         }
-        // What pbjson's reader of numbers says of anything that is none, by itself or in a string.
+        // pbjson's messages for a value that is no number, plain or in a string.
         _ if text.ends_with("untagged enum Content") || text == "invalid digit found in string" => {
             "it must be a number, without a fraction where it counts something"
         }

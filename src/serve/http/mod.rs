@@ -1,9 +1,9 @@
 //! The calls over HTTP: the same messages in proto3 JSON.
 //!
-//! - `routes`: from a request to its call and back
-//! - `json`: how messages are read and written; `pick_response`: how a pick's answer is
-//! - `query`, `body`: what a request says in its path and behind its head
-//! - `openapi`: all of it, described
+//! - `routes`: turns a request into its call and back
+//! - `json`: reads and writes messages; `pick_response`: writes a pick's answer
+//! - `query`, `body`: read a request's path, query and body
+//! - `openapi`: the OpenAPI description of these calls
 
 mod body;
 mod json;
@@ -13,4 +13,4 @@ mod query;
 mod routes;
 
 pub(super) use routes::refuse_unread;
-pub use routes::{Often, PATHS, PRODUCT, router};
+pub use routes::{FastPath, PATHS, PRODUCT, router};

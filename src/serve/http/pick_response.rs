@@ -5,18 +5,17 @@ use bytes::Bytes;
 use super::json::{self, Object};
 use crate::{
     catalog::Labels,
-    serve::calls::pick_response::{Pick, Picked, text},
+    serve::calls::pick_response::{Pick, PickResponse, text},
 };
 
-/// As HTTP answers it.
-pub(in crate::serve) fn line(picked: &Picked) -> Bytes {
+pub(in crate::serve) fn line(picked: &PickResponse) -> Bytes {
     json::line_of(|line| {
         let mut fields = Object::begin(line);
         if !picked.picks.is_empty() {
             fields.array("picks", &picked.picks, write);
         }
         if picked.plan != 0 {
-            // Which proto3 JSON has as a text, being of 64 bits.
+            // proto3 JSON writes 64 bits as a string.
             fields.quoted("plan", picked.plan);
         }
         if picked.stale {

@@ -1,4 +1,4 @@
-//! What a request's path and query ask for, each parameter once and none that is not known.
+//! Reads a request's path and query strictly: each parameter at most once, and no unknown ones.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,10 +12,9 @@ use axum::{
 
 use crate::serve::{Error, Violation, limits};
 
-/// The service that a path names.
-pub(super) struct Name(pub(super) Result<String, Error>);
+pub(super) struct ServiceName(pub(super) Result<String, Error>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Name {
+impl<S: Send + Sync> FromRequestParts<S> for ServiceName {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
@@ -26,18 +25,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// What follows the `?`.
-pub(super) struct Query(pub(super) Asked);
+pub(super) struct Query(pub(super) QueryParameters);
 
 /// The parameters not yet taken.
-pub(super) struct Asked(Result<BTreeMap<String, String>, Violation>);
+pub(super) struct QueryParameters(Result<BTreeMap<String, String>, Violation>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
-        Ok(Self(Asked(match query.await {
+        Ok(Self(QueryParameters(match query.await {
             Ok(axum::extract::Query(pairs)) => once_each(pairs),
             Err(rejection) => Err(Violation::new("", format!("the query: {rejection}"))),
         })))
@@ -54,20 +52,19 @@ fn once_each(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, V
     Ok(parameters)
 }
 
-impl Asked {
-    /// The one of this name.
+impl QueryParameters {
     pub(super) fn take(&mut self, key: &str) -> Option<String> {
         self.0.as_mut().ok()?.remove(key)
     }
 
-    /// All whose key begins so, without that beginning.
+    /// Takes all parameters whose key has this prefix, which is removed.
     pub(super) fn take_below(&mut self, prefix: &str) -> HashMap<String, String> {
         let Ok(parameters) = &mut self.0 else { return Default::default() };
         let below = parameters.extract_if(.., |key, _| key.starts_with(prefix));
         below.map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect()
     }
 
-    /// Nothing else may be left.
+    /// Fails if a parameter was not taken.
     pub(super) fn end(self, right: &str) -> Result<(), Violation> {
         match self.0?.into_keys().next() {
             Some(key) => Err(Violation::new(

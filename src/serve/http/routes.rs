@@ -1,6 +1,6 @@
-//! From an HTTP request to its call and back.
+//! Turns an HTTP request into its call, and the answer into a response.
 //!
-//! A body is JSON whatever its content type says, since nobody types one for curl.
+//! A body is read as JSON whatever its content type is, so that curl needs no header.
 
 use std::sync::Arc;
 
@@ -21,9 +21,9 @@ use hyper::body::{Frame, Incoming};
 use serde::Serialize;
 
 use super::{
-    body::whole,
+    body::read_body,
     json, openapi, pick_response,
-    query::{Asked, Name, Query},
+    query::{Query, QueryParameters, ServiceName},
 };
 use crate::{
     api::v1,
@@ -32,8 +32,8 @@ use crate::{
     serve::{
         Agent, Caller, Error, Violation,
         calls::{
-            delivery::{Delivered, Line},
-            pick_response::Picked,
+            delivery::{Delivered, DeliveryTracker},
+            pick_response::PickResponse,
             watch_events::{Encoding, Events},
         },
         counters::{Call, Protocol},
@@ -41,20 +41,20 @@ use crate::{
     },
 };
 
-/// What is served, for whoever asked for something else.
+/// The paths that are served, for the error of another path.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
      GET /v1/services/{service}, GET /v1/services/{service}/explain, GET /v1/callers, \
      GET /openapi.json";
 
-/// Who answers, for `pointsman check` and for people.
+/// The `Server` header, which `pointsman check` reads.
 pub const PRODUCT: HeaderValue =
     HeaderValue::from_static(concat!("pointsman/", env!("CARGO_PKG_VERSION")));
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-/// A message a line, for as long as it goes.
+/// One message on each line of a stream.
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
-/// A line an event, the last of them an error that says why.
+/// One line for each event. The last line is an error that says why the stream ends.
 static EVENTS: Encoding = Encoding {
     protocol: Protocol::Http,
     event: |event| json::line(event),
@@ -64,7 +64,7 @@ static EVENTS: Encoding = Encoding {
 /// The routes; each request needs a [`Caller`] in its extensions.
 pub fn router(agent: Arc<Agent>) -> Router {
     Router::new()
-        // See `Often`: these get here with other methods only, and so are told of the right one.
+        // POST takes the fast path (`FastPath`). Other methods come here, and are refused with `Allow`.
         .route("/v1/pick", post(no_such_method))
         .route("/v1/report", post(no_such_method))
         .route("/v1/services", get(list))
@@ -77,17 +77,17 @@ pub fn router(agent: Arc<Agent>) -> Router {
         .with_state(agent)
 }
 
-/// The calls that belong to every request of an application, answered ahead of the routes.
+/// The calls that an application makes with each of its requests. They are answered without walking
+/// the routes, which costs as much as a pick.
 #[derive(Clone, Copy)]
-pub enum Often {
+pub enum FastPath {
     /// `POST /v1/pick`
     Pick,
     /// `POST /v1/report`
     Report,
 }
 
-impl Often {
-    /// The call, if it is one of them.
+impl FastPath {
     pub fn of<B>(request: &Request<B>) -> Option<Self> {
         match request.uri().path() {
             "/v1/pick" if request.method() == Method::POST => Some(Self::Pick),
@@ -96,7 +96,6 @@ impl Often {
         }
     }
 
-    /// Answers it.
     pub async fn answer(
         self,
         agent: &Agent,
@@ -108,9 +107,9 @@ impl Often {
             Self::Pick => match pick(agent, caller, body).await {
                 Ok((picked, leases)) => {
                     agent.metrics.answered(Call::Pick, Protocol::Http, tonic::Code::Ok);
-                    // HTTP/2 carries many answers at a time: which of them arrived nobody knows.
-                    let line = (version <= Version::HTTP_11).then(|| caller.line.clone());
-                    send(StatusCode::OK, pick_response::line(&picked), Some(leases), line)
+                    // Only HTTP/1.1 answers in order, so that a later request confirms an answer.
+                    let tracker = (version <= Version::HTTP_11).then(|| caller.delivery.clone());
+                    send(StatusCode::OK, pick_response::line(&picked), Some(leases), tracker)
                 }
                 Err(error) => refuse(agent, Call::Pick, &error),
             },
@@ -123,13 +122,13 @@ async fn pick(
     agent: &Agent,
     caller: &Caller,
     body: Incoming,
-) -> Result<(Picked, Undelivered), Error> {
-    let body = whole(body, &caller.account).await?;
-    // It may have to wait for a source.
+) -> Result<(PickResponse, Undelivered), Error> {
+    let body = read_body(body, &caller.account).await?;
+    // Charged, since the pick may wait for a source.
     let _held = caller.account.hold_long(body.len())?;
     let message: v1::PickRequest = json::read(&body)?;
     drop(body);
-    agent.pick_at_pace(&caller.on_any_connection(), &message, None).await
+    agent.pick_rate_limited(&caller.on_any_connection(), &message, None).await
 }
 
 async fn report(
@@ -137,7 +136,7 @@ async fn report(
     caller: &Caller,
     body: Incoming,
 ) -> Result<v1::ReportResponse, Error> {
-    let message = json::read(&whole(body, &caller.account).await?)?;
+    let message = json::read(&read_body(body, &caller.account).await?)?;
     agent.report(caller.identity, message)
 }
 
@@ -167,7 +166,7 @@ async fn list(
 async fn one(
     State(agent): State<Arc<Agent>>,
     Extension(caller): Extension<Caller>,
-    Name(service): Name,
+    ServiceName(service): ServiceName,
     Query(mut query): Query,
 ) -> Response {
     let watch = match query.take("watch").as_deref() {
@@ -194,7 +193,7 @@ async fn watched(
     agent: Arc<Agent>,
     identity: Identity,
     service: Result<String, Error>,
-    mut query: Asked,
+    mut query: QueryParameters,
 ) -> Response {
     let begun = async {
         let since = query.take("since").unwrap_or_default();
@@ -214,7 +213,7 @@ async fn watched(
 async fn explain(
     State(agent): State<Arc<Agent>>,
     Extension(caller): Extension<Caller>,
-    Name(service): Name,
+    ServiceName(service): ServiceName,
     Query(mut query): Query,
 ) -> Response {
     let answer = async {
@@ -268,12 +267,12 @@ fn refuse(agent: &Agent, call: Call, error: &Error) -> Response {
 /// Refuses a request of which nothing was read.
 pub(in crate::serve) fn refuse_unread(
     agent: &Agent,
-    often: Option<Often>,
+    fast_path: Option<FastPath>,
     error: &Error,
 ) -> Response {
-    match often {
-        Some(Often::Pick) => refuse(agent, Call::Pick, error),
-        Some(Often::Report) => refuse(agent, Call::Report, error),
+    match fast_path {
+        Some(FastPath::Pick) => refuse(agent, Call::Pick, error),
+        Some(FastPath::Report) => refuse(agent, Call::Report, error),
         None => tell(error),
     }
 }
@@ -286,9 +285,9 @@ fn send(
     status: StatusCode,
     message: Bytes,
     leases: Option<Undelivered>,
-    line: Option<Arc<Line>>,
+    tracker: Option<Arc<DeliveryTracker>>,
 ) -> Response {
-    let body = Delivered::new(Full::new(message), leases, line);
+    let body = Delivered::new(Full::new(message), leases, tracker);
     answer(status, JSON, Body::new(body))
 }
 

@@ -1,13 +1,14 @@
-//! What a caller makes the agent hold beyond its connections, out of its share of one budget of bytes.
+//! Charges a caller for the bytes that the agent holds for it, beyond the fixed cost of its connections.
+//! All callers share one budget of bytes, and each has a limited share.
 //!
-//! A request that came whole and is answered at once takes nothing from it. Counted are
-//! - the rest of a request that is waited for, whatever the protocol;
-//! - requests of one HTTP/2 connection at a time, but the first;
-//! - answers that wait to be read, if they are long;
+//! A request that arrives at once and is answered at once is free. Charged are
+//! - the part of an incomplete request that has come, in every protocol;
+//! - concurrent requests of one HTTP/2 connection, except the first;
+//! - long answers that wait to be read;
 //! - buffers that have grown.
 //!
-//! All of it is given back as what it stands for is dropped: at the request's end, when its stream is
-//! reset, with its connection.
+//! A charge ends when its bytes are dropped: at the request's end, when its stream is reset, or with its
+//! connection.
 
 use std::sync::{
     Arc, Mutex, OnceLock, PoisonError,
@@ -23,27 +24,27 @@ use crate::{
     serve::{Error, limits},
 };
 
-/// What one connection makes the agent hold.
+/// The account of one connection.
 #[derive(Debug)]
 pub struct Account {
     budget: Arc<Quota<Identity>>,
     tarpit: Arc<Tarpit>,
     identity: Identity,
-    /// Requests of it that are not answered to the end.
+    /// Requests whose answer is not complete.
     open: AtomicUsize,
-    /// For so many of them the budget was asked.
+    /// The number of requests that are charged.
     paid: AtomicUsize,
-    /// Requests that there was no more for.
+    /// Requests that were refused for lack of budget.
     refused: AtomicUsize,
-    /// Answers of sessions that were given to the protocol, which has not asked for more since.
+    /// Sessions with an answer that the protocol has not sent yet.
     unsent: AtomicUsize,
-    /// Why the connection ends, where no answer could say it.
+    /// Why the connection ends, if no answer could say it.
     refusal: OnceLock<Exhausted>,
-    /// Until when the connection is to rest, since its caller was refused often.
+    /// Until when the connection pauses, since its caller was refused often.
     rests: Mutex<Option<Instant>>,
 }
 
-/// So many bytes of an account, until dropped.
+/// A charge of bytes, until it is dropped.
 #[derive(Debug)]
 pub(in crate::serve) struct Pending {
     account: Arc<Account>,
@@ -55,15 +56,14 @@ pub(in crate::serve) struct Pending {
 pub(in crate::serve) struct Stream(Arc<Account>);
 
 impl Account {
-    /// Requests at a time that are part of what a connection costs.
+    /// Concurrent requests that the fixed cost of a connection covers.
     const FREE: usize = 1;
-    /// By how much the requests that are paid for grow, so that a caller of many at a time rarely has
-    /// to ask the budget.
+    /// The factor by which the charged requests grow, so that a caller with many concurrent requests rarely
+    /// changes the budget.
     const GROWTH: usize = 4;
-    /// How many of a connection's requests hear why they are refused.
+    /// Refused requests of a connection that get an error. Later ones are reset.
     const TOLD: usize = 16;
 
-    /// Of a new connection of this caller.
     pub(in crate::serve) fn new(
         budget: Arc<Quota<Identity>>,
         tarpit: Arc<Tarpit>,
@@ -75,25 +75,25 @@ impl Account {
         Arc::new(Self { budget, tarpit, identity, open, paid, refused, unsent, refusal, rests })
     }
 
-    /// Nothing yet.
+    /// An empty charge.
     pub(in crate::serve) fn pending(self: &Arc<Self>) -> Pending {
         Pending { account: Arc::clone(self), bytes: 0 }
     }
 
-    /// So many bytes.
+    /// Charges so many bytes.
     ///
     /// # Errors
-    /// There is no more for this caller.
+    /// The caller's share, or the budget, is exhausted.
     pub(in crate::serve) fn hold(self: &Arc<Self>, bytes: usize) -> Result<Pending, Error> {
         let mut pending = self.pending();
         pending.hold(bytes)?;
         Ok(pending)
     }
 
-    /// What a request takes beyond its own cost while it is answered: nothing, as a rule.
+    /// Charges a request that is longer than its fixed cost covers, which is rare.
     ///
     /// # Errors
-    /// There is no more for this caller.
+    /// As [`Account::hold`].
     pub(in crate::serve) fn hold_long(
         self: &Arc<Self>,
         bytes: usize,
@@ -101,16 +101,16 @@ impl Account {
         (bytes > limits::SHORT_REQUEST).then(|| self.hold(bytes)).transpose()
     }
 
-    /// One more request. Only the connection's own task asks.
+    /// Opens a request. Only the connection's own task calls this.
     ///
     /// # Errors
-    /// There is no more for this caller.
+    /// As [`Account::hold`].
     pub(in crate::serve) fn open(self: &Arc<Self>) -> Result<Stream, Error> {
         let open = self.open.fetch_add(1, SeqCst) + 1;
         let stream = Stream(Arc::clone(self));
         if open > self.paid.load(SeqCst) {
             let most = (open * Self::GROWTH).min(limits::MAX_STREAMS as usize);
-            // Where there is not so much left, what is needed.
+            // If that is too much, only what is needed.
             let paid = self.pay(most.max(open)).or_else(|_| self.pay(open));
             paid.inspect_err(|error| {
                 self.refused.fetch_add(1, SeqCst);
@@ -120,23 +120,23 @@ impl Account {
         Ok(stream)
     }
 
-    /// Whether this connection has been told often enough that there is no more.
+    /// Whether this connection was refused so often that it gets no more errors.
     pub(in crate::serve) fn is_refused_often(&self) -> bool {
         self.refused.load(SeqCst) > Self::TOLD
     }
 
-    /// All that was to be written has gone out. Only the connection's own task says so. Until then
-    /// answered requests are paid for: h2 may still have their answers.
+    /// Everything that was written is sent. Only the connection's own task calls this. Answered requests
+    /// are charged until then, since h2 may still have their answers.
     pub(in crate::serve) fn flushed(&self) {
         let (open, paid) = (self.open.load(SeqCst), self.paid.load(SeqCst));
         if paid > Self::FREE && open * Self::GROWTH <= paid {
-            // To take less never fails.
+            // Reducing a charge never fails.
             self.pay(open.max(Self::FREE)).ok();
         }
     }
 
-    /// A session has an answer that waits to be sent, or has it no more. Until then it reads nothing,
-    /// and what it is sent stays with h2.
+    /// A session begins or ends to wait for an answer to be sent. Meanwhile it reads nothing, and h2 keeps
+    /// what the caller sends.
     pub(in crate::serve) fn wait_to_send(&self, waits: bool) {
         match waits {
             true => self.unsent.fetch_add(1, SeqCst),
@@ -144,7 +144,7 @@ impl Account {
         };
     }
 
-    /// Whether any session has.
+    /// Whether any session waits so.
     pub(in crate::serve) fn waits_to_send(&self) -> bool {
         self.unsent.load(SeqCst) > 0
     }
@@ -165,14 +165,14 @@ impl Account {
         })
     }
 
-    /// Something of it was refused for want of bytes. Whoever holds few of them is not to blame.
+    /// Notes a refusal for lack of bytes. A caller that holds few bytes is not to blame.
     fn was_short(&self, error: &Error) {
         if let Error::Exhausted { exhausted, .. } = error {
             self.rest(self.tarpit.short(self.identity, exhausted));
         }
     }
 
-    /// Something of it was refused: its caller has to wait for that, if there was much.
+    /// Notes a refusal. After many the caller has to wait.
     pub(in crate::serve) fn was_refused(&self) {
         self.rest(self.tarpit.refused(self.identity));
     }
@@ -183,20 +183,19 @@ impl Account {
         }
     }
 
-    /// Until when the connection is to be left alone from now on; told once for each refusal.
+    /// Until when the connection has to pause; returned once for each refusal.
     pub(in crate::serve) fn take_rest(&self) -> Option<Instant> {
         self.rests.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// The connection ends without an answer that could say why.
+    /// Notes why the connection ends, for the log: no answer can say it.
     pub(in crate::serve) fn refuse(&self, error: &Error) {
         if let Error::Exhausted { exhausted, .. } = error {
-            // The first is the reason.
+            // The first one is the reason.
             self.refusal.set(exhausted.clone()).ok();
         }
     }
 
-    /// Why it does.
     pub(in crate::serve) fn refusal(&self) -> Option<&Exhausted> {
         self.refusal.get()
     }
@@ -209,13 +208,13 @@ impl Drop for Account {
 }
 
 impl Pending {
-    /// The budget is asked for so much at a time.
+    /// Charges grow in steps of so many bytes.
     const STEP: usize = 4 << 10;
 
-    /// At least so many bytes from now on.
+    /// Raises the charge to at least so many bytes.
     ///
     /// # Errors
-    /// There is no more for this caller; what it held before, it holds.
+    /// As [`Account::hold`]. The charge stays as it was.
     pub(in crate::serve) fn hold(&mut self, bytes: usize) -> Result<(), Error> {
         if bytes > self.bytes {
             let bytes = bytes.next_multiple_of(Self::STEP);

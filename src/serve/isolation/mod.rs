@@ -1,8 +1,8 @@
-//! What keeps one caller from taking the agent from the others.
+//! Keeps one caller from taking the agent from the others.
 //!
-//! - [`account`]: what a caller makes the agent hold, out of its share
-//! - `tarpit`: how long who is refused again and again waits; `pace`: how often is too often
+//! - [`account`]: the bytes that the agent holds for a caller, out of the caller's share
+//! - `tarpit`: slows a caller down that is refused again and again; `rate_limit`: when it begins to
 
 pub mod account;
-pub(super) mod pace;
+pub(super) mod rate_limit;
 pub(super) mod tarpit;

@@ -1,9 +1,9 @@
-//! Whoever is refused again and again waits.
+//! Slows a caller down that is refused again and again.
 //!
-//! To refuse costs processor time, and a caller that tries again at once would take all there is of it
-//! from the others' picks. So a connection whose caller was refused often is neither read nor closed
-//! for a while, the longer the more often. What it was answered goes out all the same, and its caller's
-//! other connections are served as before.
+//! A refusal costs processor time. A caller that retries at once would take it from the picks of others.
+//! So a connection whose caller was refused often is neither read nor closed for a while; the more
+//! refusals, the longer. Its answers are still sent, and the caller's other connections are served as
+//! before.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,42 +12,41 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::pace::Pace;
+use super::rate_limit::RateLimit;
 use crate::{
     identity::Identity,
     quota::{Exhausted, Quota},
 };
 
-/// Refusals of one caller that cost it no time.
+/// Refusals of one caller without a delay.
 const FREE: u32 = 100;
-/// How far apart further ones are. To accept a connection and to refuse it takes some 0.3 ms, which is
-/// 6% of a core then.
+/// The time between further refusals. Accepting and refusing a connection takes some 0.3 ms, so that
+/// this is 6% of a core.
 const APART: Duration = Duration::from_millis(5);
-/// The longest that a connection waits. As many as one caller may have, with as many refused requests on
-/// each as come in one piece, take a tenth of a core then.
+/// The longest delay of a connection. With it, all connections that one caller may have, each with as
+/// many refused requests as come in one piece, take a tenth of a core.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How long the callers wait that are refused.
 #[derive(Debug)]
 pub(in crate::serve) struct Tarpit {
-    pace: Pace,
-    /// Connections that were refused and wait to be closed.
+    rate_limit: RateLimit,
+    /// Refused connections that wait to be closed.
     kept: Arc<Quota<Identity>>,
 }
 
 impl Tarpit {
-    /// Nobody waits. So many of the connections that are refused may.
+    /// `connections`: the most refused connections that may wait.
     pub(in crate::serve) fn new(connections: usize) -> Arc<Self> {
         let kept = Quota::new("refused connections", connections);
-        Arc::new(Self { pace: Pace::new(FREE, APART, LONGEST), kept })
+        Arc::new(Self { rate_limit: RateLimit::new(FREE, APART, LONGEST), kept })
     }
 
-    /// One more refusal of this caller; until when what was refused is to wait, if it is.
+    /// Notes a refusal of this caller. Returns until when it has to wait, if it has to.
     pub(in crate::serve) fn refused(&self, caller: Identity) -> Option<Instant> {
-        self.pace.refused(caller)
+        self.rate_limit.refused(caller)
     }
 
-    /// The same, for want of something. Whoever holds little of that is not to blame, and never waits.
+    /// The same for an exhausted quota. A caller that holds little of it is not to blame, and never waits.
     pub(in crate::serve) fn short(
         &self,
         caller: Identity,
@@ -56,8 +55,7 @@ impl Tarpit {
         exhausted.holds_much().then(|| self.refused(caller)).flatten()
     }
 
-    /// Closes a connection that there is no share for: at once, or when its caller has waited. Until when
-    /// it has to.
+    /// Closes a refused connection, at once or after its caller's delay. Returns until when that lasts.
     pub(in crate::serve) fn close(
         &self,
         caller: Identity,

@@ -1,4 +1,4 @@
-//! How a metric is written.
+//! Writes a metric.
 
 use std::fmt;
 

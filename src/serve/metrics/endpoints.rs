@@ -1,5 +1,5 @@
-//! Metrics of single endpoints, for whoever asks for them: their number is that of the pods, and
-//! every roll-out brings new ones.
+//! Metrics of single endpoints. They are optional: there are as many as pods, and every roll-out brings
+//! new ones.
 
 use std::{fmt, sync::Arc};
 
@@ -8,11 +8,10 @@ use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
 use super::encode::{count_one, counters};
 use crate::publish::{EndpointStatus, Live, Tables};
 
-/// Endpoints told one by one, of the services that come first by name; the others are left out.
-const TOLD: usize = 10_000;
+/// The most endpoints, those of the services that come first by name.
+const LISTED: usize = 10_000;
 
-/// The tables of whole services, by their names: endpoints of a selection are those of its service
-/// as well.
+/// The tables of whole services, by name. The endpoints of a selector's table belong to its service, too.
 pub(super) fn of_services(tables: &Tables) -> Vec<(String, Arc<Live>)> {
     let all = tables.all().into_iter().filter(|live| live.target().selector.is_empty());
     let mut named: Vec<_> = all.map(|live| (live.target().to_string(), live)).collect();
@@ -20,13 +19,13 @@ pub(super) fn of_services(tables: &Tables) -> Vec<(String, Arc<Live>)> {
     named
 }
 
-pub(super) fn tell(tables: &Tables, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+pub(super) fn encode(tables: &Tables, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     let endpoints: Vec<(String, EndpointStatus)> = of_services(tables)
         .into_iter()
         .flat_map(|(service, live)| {
             live.endpoints().into_iter().map(move |endpoint| (service.clone(), endpoint))
         })
-        .take(TOLD)
+        .take(LISTED)
         .collect();
     let address = |status: &EndpointStatus| status.endpoint.address.to_string();
 

@@ -1,9 +1,9 @@
-//! All that Prometheus reads of an agent.
+//! The metrics of an agent, for Prometheus.
 //!
-//! - `scrape`: every metric; `endpoints`: those of single ones, for whoever wants them
-//! - `encode`: how one is written
+//! - `scrape`: all metrics; `endpoints`: the optional metrics of single endpoints
+//! - `encode`: writes a metric
 //!
-//! `docs/metrics.md` lists every metric: a test holds the two together.
+//! `docs/metrics.md` lists every metric. A test compares the two.
 
 mod encode;
 mod endpoints;

@@ -1,4 +1,4 @@
-//! All metrics, as Prometheus reads them.
+//! Collects all metrics for a scrape.
 
 use std::{
     collections::BTreeMap,
@@ -33,52 +33,52 @@ use crate::{
     },
 };
 
-/// Services told one by one, those picked from first; the others are told as [`OTHERS`], so that
-/// a cluster of 20,000 services does not become 200,000 time series on each node.
-const COUNTED: usize = 1000;
+/// Services with their own series, those picked from first. The others are summed as [`OTHERS`], so that
+/// a cluster of 20,000 services does not have 200,000 time series on each node.
+const LISTED_SERVICES: usize = 1000;
 
-/// Callers told one by one: those that let most leases run out.
-const CALLERS: usize = 20;
-/// Callers told one by one that can't use what others can.
-const AVOIDING: usize = 100;
+/// Callers with their own series: those with the most expired leases.
+const LISTED_CALLERS: usize = 20;
+/// Pairs of service and caller with their own series, for callers that fail where others don't.
+const LISTED_AVOIDING: usize = 100;
 
-/// No service can have this name.
+/// The label for all others: no service can have this name.
 const OTHERS: &str = "_other";
 
-/// Which series a scrape has beside those that are always there.
+/// The optional series of a scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Series {
-    /// One of each kind for each endpoint.
+    /// The series of single endpoints.
     pub endpoints: bool,
 }
 
-/// Everything that can be told of an agent, as text.
+/// All metrics of an agent, as text.
 #[must_use]
 pub fn scrape(agent: &Arc<Agent>, tables: &Tables, series: Series) -> String {
     let mut registry = Registry::with_prefix("pointsman");
-    let told = Told { agent: Arc::clone(agent), tables: tables.clone(), series };
-    registry.register_collector(Box::new(told));
+    let collector = AgentCollector { agent: Arc::clone(agent), tables: tables.clone(), series };
+    registry.register_collector(Box::new(collector));
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
         Ok(()) => text,
-        // Writing to a string fails only where a collector says so, and this one doesn't.
+        // Can't fail: neither writing to a string nor this collector does.
         Err(fmt::Error) => String::new(),
     }
 }
 
-struct Told {
+struct AgentCollector {
     agent: Arc<Agent>,
     tables: Tables,
     series: Series,
 }
 
-impl fmt::Debug for Told {
+impl fmt::Debug for AgentCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Told").finish_non_exhaustive()
+        f.debug_struct("AgentCollector").finish_non_exhaustive()
     }
 }
 
-impl Collector for Told {
+impl Collector for AgentCollector {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
         build(&mut to)?;
         self.calls(&mut to)?;
@@ -89,13 +89,13 @@ impl Collector for Told {
         self.avoided(&mut to)?;
         self.publishing(&mut to)?;
         match self.series.endpoints {
-            true => endpoints::tell(&self.tables, &mut to),
+            true => endpoints::encode(&self.tables, &mut to),
             false => Ok(()),
         }
     }
 }
 
-impl Told {
+impl AgentCollector {
     fn calls(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &self.agent.metrics;
         let mut calls =
@@ -148,7 +148,7 @@ impl Told {
     }
 
     fn services(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let services = services(&self.agent.names.tallies());
+        let services = services(&self.agent.resolver.tallies());
         let picked = "Endpoints picked through the socket, by service";
         by_service(to, "picks", picked, &services, |counts| counts.picked)?;
         let elsewhere = "Endpoints picked that are in another zone than this node, by service";
@@ -191,13 +191,13 @@ impl Told {
         count_one(&mut reports, &[("lease", "unknown")], metrics.reports_unknown.load(Relaxed))
     }
 
-    /// Those callers alone that let leases run out, so that there is nothing to tell as a rule.
+    /// The callers with expired leases; as a rule there are none.
     fn forgetful(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let forgetful = self.agent.leases.forgetful().take(CALLERS);
+        let forgetful = self.agent.leases.forgetful().take(LISTED_CALLERS);
         let forgetful: Vec<_> = forgetful
             .map(|(who, account)| (self.agent.pods().named(who).to_string(), account))
             .collect();
-        let mut told = |name, help, count: fn(&Account) -> u64| {
+        let mut encode = |name, help, count: fn(&Account) -> u64| {
             let mut metric = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (caller, account) in &forgetful {
                 let labels = [("caller", caller.as_str())];
@@ -206,13 +206,13 @@ impl Told {
             Ok(())
         };
         let help = "Leases given over the last 10 to 20 minutes, to callers that let some run out";
-        told("caller_leases", help, |account| account.given)?;
+        encode("caller_leases", help, |account| account.given)?;
         let help = "Leases that ended unreported over the last 10 to 20 minutes, by caller";
-        told("caller_leases_expired", help, |account| account.expired)
+        encode("caller_leases_expired", help, |account| account.expired)
     }
 
     fn sources(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let catalog = self.agent.names.catalog();
+        let catalog = self.agent.resolver.catalog();
         let missing = catalog.unsynced().len() as u64;
         gauge(to, "sources_unsynced", "Sources that have not yet answered", missing)?;
         let services = catalog.list(None);
@@ -231,8 +231,7 @@ impl Told {
         gauge(to, "brake_endpoints_held", "Endpoints kept though their source dropped them", held)
     }
 
-    /// Of the services that have some, which are few; those that come first by name, and the others as
-    /// one.
+    /// The wrong settings of services. The services that come first by name have their own series.
     fn wrong_settings(
         &self,
         to: &mut DescriptorEncoder<'_>,
@@ -245,10 +244,10 @@ impl Told {
         let wrong: Vec<_> = wrong.filter(|(_, count)| *count > 0).collect();
         let help = "Settings of a service that are wrong, and do not hold";
         let mut metric = to.encode_descriptor("wrong_settings", help, None, MetricType::Gauge)?;
-        for (service, count) in wrong.iter().take(COUNTED) {
+        for (service, count) in wrong.iter().take(LISTED_SERVICES) {
             metric.encode_family(&[("service", service.as_str())])?.encode_gauge(count)?;
         }
-        let others: u64 = wrong.iter().skip(COUNTED).map(|(_, count)| count).sum();
+        let others: u64 = wrong.iter().skip(LISTED_SERVICES).map(|(_, count)| count).sum();
         if others > 0 {
             metric.encode_family(&[("service", OTHERS)])?.encode_gauge(&others)?;
         }
@@ -257,12 +256,14 @@ impl Told {
         gauge(to, "configuration_wrong", help, wrong)
     }
 
-    /// Of the services in use that come first by name.
+    /// The ejected endpoints, of the services in use that come first by name.
     fn ejected(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Endpoints put aside for their errors, by service";
         let mut ejected =
             to.encode_descriptor("endpoints_ejected", help, None, MetricType::Gauge)?;
-        for (service, live) in endpoints::of_services(&self.tables).into_iter().take(COUNTED) {
+        for (service, live) in
+            endpoints::of_services(&self.tables).into_iter().take(LISTED_SERVICES)
+        {
             let aside = live.standings().into_values();
             let aside = aside.filter(|it| matches!(it.phase, Phase::Ejected { .. })).count() as u64;
             ejected.encode_family(&[("service", service.as_str())])?.encode_gauge(&aside)?;
@@ -270,21 +271,23 @@ impl Told {
         Ok(())
     }
 
-    /// By the callers that avoid most; the others are one.
+    /// The avoided endpoints, by the callers that avoid most.
     fn avoided(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Endpoints that one caller's picks avoid, since it fails there and others don't";
         let mut metric =
             to.encode_descriptor("endpoints_avoided", help, None, MetricType::Gauge)?;
         let mut counts: BTreeMap<(String, Identity), u64> = BTreeMap::new();
-        for (service, live) in endpoints::of_services(&self.tables).into_iter().take(COUNTED) {
+        for (service, live) in
+            endpoints::of_services(&self.tables).into_iter().take(LISTED_SERVICES)
+        {
             for avoided in live.avoided() {
                 *counts.entry((service.clone(), avoided.caller)).or_default() += 1;
             }
         }
         let mut counts: Vec<_> = counts.into_iter().collect();
         counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-        let others: u64 = counts.iter().skip(AVOIDING).map(|(_, count)| count).sum();
-        for ((service, caller), count) in counts.iter().take(AVOIDING) {
+        let others: u64 = counts.iter().skip(LISTED_AVOIDING).map(|(_, count)| count).sum();
+        for ((service, caller), count) in counts.iter().take(LISTED_AVOIDING) {
             let caller = self.agent.pods().named(*caller).to_string();
             let labels = [("service", service.as_str()), ("caller", caller.as_str())];
             metric.encode_family(&labels)?.encode_gauge(count)?;
@@ -322,7 +325,7 @@ impl Told {
     }
 }
 
-/// The counts of one service, or of all beyond [`COUNTED`].
+/// The counts of one service, or of all beyond [`LISTED_SERVICES`].
 #[derive(Default)]
 struct Counts {
     picked: u64,
@@ -335,11 +338,11 @@ struct Counts {
 }
 
 fn services(tallies: &[Arc<Tally>]) -> Vec<(String, Counts)> {
-    let counted = tallies.iter().take(COUNTED);
+    let counted = tallies.iter().take(LISTED_SERVICES);
     let mut services: Vec<(String, Counts)> =
         counted.map(|tally| (tally.service().to_string(), Counts::of([tally]))).collect();
     services.sort_by(|a, b| a.0.cmp(&b.0));
-    if let Some(others) = tallies.get(COUNTED..).filter(|others| !others.is_empty()) {
+    if let Some(others) = tallies.get(LISTED_SERVICES..).filter(|others| !others.is_empty()) {
         services.push((OTHERS.to_owned(), Counts::of(others)));
     }
     services
@@ -374,7 +377,7 @@ fn build(to: &mut DescriptorEncoder<'_>) -> fmt::Result {
     metric.encode_family(&labels)?.encode_gauge(&1_u64)
 }
 
-/// The name as the API has it, in lower case.
+/// The API's name in lower case.
 fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Success => "success",

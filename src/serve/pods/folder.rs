@@ -1,14 +1,14 @@
-//! The folder of each pod: `pointsman csi` makes it, the agent listens in it. Files are all that the two
-//! have in common, so neither has to run for the other.
+//! The folder of each pod. `pointsman csi` makes it, and the agent listens in it. They share only files,
+//! so that neither depends on the other running.
 //!
-//! | under [`DEFAULT`], which is root's alone | |
+//! | under [`DEFAULT`], which only root can enter | |
 //! |---|---|
-//! | `UID/record.json` | who it is for |
-//! | `UID/socket/` | the pod has this mounted, read-only; the agent's socket is in it |
-//! | `.NAME` | not complete yet, or on its way out: the agent passes it over |
+//! | `UID/record.json` | the pod's names |
+//! | `UID/socket/` | mounted read-only into the pod; has the agent's socket |
+//! | `.NAME` | incomplete, or being removed: the agent ignores it |
 //!
-//! A folder gets its name when it is complete, and a pod's names never change: who sees a folder can
-//! read it, and has to read it once.
+//! A folder gets its final name when it is complete, and a pod's names never change. So a visible folder
+//! can be read, and has to be read only once.
 
 use std::{
     fs::{self, DirBuilder, Metadata, OpenOptions, Permissions},
@@ -22,95 +22,66 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::{Pod, PodUid},
-    socket::lock::ClaimError,
+    socket::lock::SocketError,
 };
 
-/// Where pods have their folders, unless told otherwise. Not below `/run/pointsman`: who mounts that
-/// whole folder could connect as any pod.
+/// The default folder of the pods' folders. It is not below `/run/pointsman`: a pod that mounts that
+/// folder could connect as any other pod.
 pub const DEFAULT: &str = "/run/pointsman-pods";
 
-/// The agent's socket, as pods know it.
+/// The name of the socket in a pod.
 const SOCKET: &str = "agent.sock";
 const RECORD: &str = "record.json";
 const MOUNTED: &str = "socket";
 
-/// Of a record. Grows when an older agent would misread a newer record; a new field is no such change.
+/// The version of a record. It grows when an older agent would misread a newer record, not for a new
+/// field.
 const VERSION: u32 = 1;
-/// Bytes of a record: three names of at most 253 bytes, and room for fields to come.
+/// Bytes of a record: three names of at most 253 bytes, and room for new fields.
 const LONGEST_RECORD: u64 = 4096;
-/// Characters of a name in Kubernetes.
+/// The most characters of a name in Kubernetes.
 const LONGEST_NAME: usize = 253;
 
-/// Those of others than the owner who may write.
+/// The write permissions of group and others.
 const OTHERS_WRITE: u32 = 0o022;
-/// For whoever has the right by being the owner.
+/// Only the owner may enter.
 const PRIVATE_FOLDER: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
-/// Any user of a pod may look the socket up.
+/// Any user of the pod may look the socket up.
 const PUBLIC_FOLDER: u32 = 0o755;
 
-/// The folder of the folders.
+/// The folder that has all pods' folders.
 #[derive(Clone, Debug)]
-pub struct Folders(PathBuf);
+pub struct PodFolders(PathBuf);
 
-/// Why a folder is not served, or could not be made.
+/// Why a folder is refused, or could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// Somebody else than root could have written who is calling.
+pub enum FolderError {
+    /// Another user than root could have written the pod's names.
     #[error(
         "{path} belongs to uid {uid}: it has to be root's, or its owner could say who a pod is"
     )]
-    Owner {
-        /// The file or folder.
-        path: PathBuf,
-        /// Whose it is.
-        uid: u32,
-    },
-    /// The same.
+    Owner { path: PathBuf, uid: u32 },
+    /// The same, by the permissions.
     #[error(
         "{path} has the mode {mode:04o}: with {right:04o} nobody but its owner could say who a pod is"
     )]
-    Writable {
-        /// The file or folder.
-        path: PathBuf,
-        /// What it has.
-        mode: u32,
-        /// What it should have.
-        right: u32,
-    },
-    /// A link, or anything else.
+    Writable { path: PathBuf, mode: u32, right: u32 },
+    /// A symbolic link, or something else.
     #[error("{path} is not {kind}")]
-    Kind {
-        /// What it should be.
-        kind: &'static str,
-        /// Where.
-        path: PathBuf,
-    },
-    /// It is named after no pod.
+    Kind { kind: &'static str, path: PathBuf },
+    /// Its name is no pod's uid.
     #[error("{path} is not named after a pod's uid, such as 1b4e28ba-2fa1-11d2-883f-0016d3cca427")]
-    Name {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// It does not say who it is for.
+    Name { path: PathBuf },
+    /// Its record has no valid names.
     #[error("{path} does not say who the folder is for: {why}")]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// No socket can be had in it.
+    Record { path: PathBuf, why: String },
+    /// No socket could be made in it.
     #[error(transparent)]
-    Listen(#[from] ClaimError),
-    /// As the system says.
+    Listen(#[from] SocketError),
+    /// An error of the system.
     #[error("{path}: {error}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
+    Io { path: PathBuf, error: io::Error },
 }
 
 /// `record.json`.
@@ -124,8 +95,8 @@ struct Record {
     service_account: Box<str>,
 }
 
-impl Folders {
-    /// Those under this path; nothing is looked at yet.
+impl PodFolders {
+    /// The folders under this path. Nothing is read yet.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
         Self(path)
@@ -137,11 +108,11 @@ impl Folders {
         &self.0
     }
 
-    /// Makes the folder of the folders, or makes it root's alone: kubelet makes it with the mode 0755.
+    /// Makes the folder that has all pods' folders, or sets its mode: kubelet makes it with the mode 0755.
     ///
     /// # Errors
-    /// It can't be made, or is not to be trusted.
-    pub fn prepare(&self) -> Result<(), Refusal> {
+    /// It can't be made, or is not trusted.
+    pub fn prepare(&self) -> Result<(), FolderError> {
         let path = &self.0;
         match DirBuilder::new().mode(PRIVATE_FOLDER).create(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(io(path)(error)),
@@ -154,11 +125,11 @@ impl Folders {
         folder(path, PRIVATE_FOLDER).map(drop)
     }
 
-    /// The pods that have a folder, and what else is there that is not hidden.
+    /// The pods that have a folder, and a refusal for each other visible entry.
     ///
     /// # Errors
     /// The system's.
-    pub fn list(&self) -> Result<(Vec<PodUid>, Vec<Refusal>), Refusal> {
+    pub fn list(&self) -> Result<(Vec<PodUid>, Vec<FolderError>), FolderError> {
         let (mut pods, mut others) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(&self.0).map_err(io(&self.0))? {
             let name = entry.map_err(io(&self.0))?.file_name();
@@ -166,7 +137,7 @@ impl Folders {
             match PodUid::parse(&text) {
                 _ if text.starts_with('.') => {}
                 Some(uid) if uid.to_string() == text => pods.push(uid),
-                _ => others.push(Refusal::Name { path: self.0.join(&name) }),
+                _ => others.push(FolderError::Name { path: self.0.join(&name) }),
             }
         }
         Ok((pods, others))
@@ -178,40 +149,39 @@ impl Folders {
         fs::symlink_metadata(self.folder(uid)).is_ok()
     }
 
-    /// The pod's socket.
     #[must_use]
     pub fn socket(&self, uid: PodUid) -> PathBuf {
         self.0.join(mounted(uid)).join(SOCKET)
     }
 
-    /// Who this pod is.
+    /// The names of this pod.
     ///
     /// # Errors
-    /// The folder is not complete, or others than root could have written it.
-    pub fn read(&self, uid: PodUid) -> Result<Pod, Refusal> {
+    /// The folder is incomplete, or another user than root could have written it.
+    pub fn read(&self, uid: PodUid) -> Result<Pod, FolderError> {
         folder(&self.folder(uid), PRIVATE_FOLDER)?;
         folder(&self.0.join(mounted(uid)), PUBLIC_FOLDER)?;
         let path = self.folder(uid).join(RECORD);
-        // Not to wait for a writer, where it is a pipe.
+        // NONBLOCK, so that a pipe in its place is not waited for.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file =
             OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&path);
         let file = file.map_err(io(&path))?;
         let found = file.metadata().map_err(io(&path))?;
         if !found.is_file() {
-            return Err(Refusal::Kind { kind: "a file", path });
+            return Err(FolderError::Kind { kind: "a file", path });
         }
         trusted(&path, &found, PRIVATE_FILE)?;
         let mut text = String::new();
         file.take(LONGEST_RECORD).read_to_string(&mut text).map_err(io(&path))?;
-        parse(&text, uid).map_err(|why| Refusal::Record { path, why })
+        parse(&text, uid).map_err(|why| FolderError::Record { path, why })
     }
 
-    /// Makes this pod's folder, or mends what is there of it. Idempotent.
+    /// Makes this pod's folder, or repairs it. Idempotent.
     ///
     /// # Errors
     /// The system's.
-    pub fn make(&self, uid: PodUid, pod: &Pod) -> Result<(), Refusal> {
+    pub fn make(&self, uid: PodUid, pod: &Pod) -> Result<(), FolderError> {
         self.prepare()?;
         let made = self.folder(uid);
         if made.try_exists().map_err(io(&made))? {
@@ -219,7 +189,7 @@ impl Folders {
                 return Ok(());
             }
             fill(&made, uid, pod)?;
-            // The agent hears of a change of the folder itself, and not of one in it.
+            // The agent watches the folder's own changes, and not those within it.
             return fs::set_permissions(&made, Permissions::from_mode(PRIVATE_FOLDER))
                 .map_err(io(&made));
         }
@@ -230,11 +200,11 @@ impl Folders {
         fs::rename(&hidden, &made).map_err(io(&made))
     }
 
-    /// Removes this pod's folder, and whatever was left by a removal that did not end. Idempotent.
+    /// Removes this pod's folder, and what an interrupted removal left of it. Idempotent.
     ///
     /// # Errors
     /// The system's.
-    pub fn remove(&self, uid: PodUid) -> Result<(), Refusal> {
+    pub fn remove(&self, uid: PodUid) -> Result<(), FolderError> {
         let (made, hidden) = (self.folder(uid), self.0.join(format!(".{uid}.old")));
         discard(&hidden)?;
         match fs::rename(&made, &hidden) {
@@ -244,11 +214,11 @@ impl Folders {
         }
     }
 
-    /// Removes what the makings and removals have left that did not end; while none is under way.
+    /// Removes what interrupted calls left. No call may be under way.
     ///
     /// # Errors
     /// The system's.
-    pub fn tidy(&self) -> Result<(), Refusal> {
+    pub fn tidy(&self) -> Result<(), FolderError> {
         for entry in fs::read_dir(&self.0).map_err(io(&self.0))? {
             let name = entry.map_err(io(&self.0))?.file_name();
             let hidden = name.to_str().and_then(|name| name.strip_prefix('.'));
@@ -266,14 +236,14 @@ impl Folders {
     }
 }
 
-/// The folder that this pod has mounted, within the folder of the folders.
+/// The folder that is mounted into this pod, relative to [`PodFolders::path`].
 #[must_use]
 pub fn mounted(uid: PodUid) -> PathBuf {
     [&uid.to_string(), MOUNTED].iter().collect()
 }
 
-/// What a pod's folder has to have.
-fn fill(folder: &Path, uid: PodUid, pod: &Pod) -> Result<(), Refusal> {
+/// Writes the contents of a pod's folder.
+fn fill(folder: &Path, uid: PodUid, pod: &Pod) -> Result<(), FolderError> {
     let record = Record {
         version: VERSION,
         uid: uid.to_string(),
@@ -294,7 +264,7 @@ fn fill(folder: &Path, uid: PodUid, pod: &Pod) -> Result<(), Refusal> {
     make_folder(&folder.join(MOUNTED), PUBLIC_FOLDER)
 }
 
-fn make_folder(path: &Path, mode: u32) -> Result<(), Refusal> {
+fn make_folder(path: &Path, mode: u32) -> Result<(), FolderError> {
     match DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(io(path)(error)),
         // Whatever the umask is.
@@ -302,32 +272,32 @@ fn make_folder(path: &Path, mode: u32) -> Result<(), Refusal> {
     }
 }
 
-fn discard(path: &Path) -> Result<(), Refusal> {
+fn discard(path: &Path) -> Result<(), FolderError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io(path)(error)),
         _ => Ok(()),
     }
 }
 
-/// A folder that root made, and nobody else can write.
-fn folder(path: &Path, right: u32) -> Result<Metadata, Refusal> {
+/// Checks that this is a folder that only root can write.
+fn folder(path: &Path, right: u32) -> Result<Metadata, FolderError> {
     let found = fs::symlink_metadata(path).map_err(io(path))?;
     if !found.is_dir() {
-        return Err(Refusal::Kind { kind: "a folder", path: path.to_owned() });
+        return Err(FolderError::Kind { kind: "a folder", path: path.to_owned() });
     }
     trusted(path, &found, right)?;
     Ok(found)
 }
 
-/// Whether nobody but root could have written it, or this process itself where it is not root.
-fn trusted(path: &Path, found: &Metadata, right: u32) -> Result<(), Refusal> {
+/// Checks that only root, or this process's own user, could have written it.
+fn trusted(path: &Path, found: &Metadata, right: u32) -> Result<(), FolderError> {
     let (uid, mode) = (found.uid(), mode(found));
     if uid != 0 && uid != own_uid() {
-        return Err(Refusal::Owner { path: path.to_owned(), uid });
+        return Err(FolderError::Owner { path: path.to_owned(), uid });
     }
     match mode & OTHERS_WRITE {
         0 => Ok(()),
-        _ => Err(Refusal::Writable { path: path.to_owned(), mode, right }),
+        _ => Err(FolderError::Writable { path: path.to_owned(), mode, right }),
     }
 }
 
@@ -339,9 +309,9 @@ fn mode(found: &Metadata) -> u32 {
     found.mode() & 0o7777
 }
 
-fn io(path: &Path) -> impl FnOnce(io::Error) -> Refusal + use<> {
+fn io(path: &Path) -> impl FnOnce(io::Error) -> FolderError + use<> {
     let path = path.to_owned();
-    move |error| Refusal::Io { path, error }
+    move |error| FolderError::Io { path, error }
 }
 
 fn parse(text: &str, uid: PodUid) -> Result<Pod, String> {
@@ -357,7 +327,7 @@ fn parse(text: &str, uid: PodUid) -> Result<Pod, String> {
     for (field, text) in
         [("namespace", &namespace), ("name", &name), ("serviceAccount", &service_account)]
     {
-        // What Kubernetes allows in all three: nothing that a log or a page would take for its own.
+        // The characters that Kubernetes allows in all three: none can forge a log or a page.
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.".contains(&c);
         if text.is_empty() || text.len() > LONGEST_NAME || !text.bytes().all(allowed) {
             return Err(format!("its {field} {text:?} is no name in Kubernetes"));

@@ -1,11 +1,10 @@
-//! A listener for each pod that has a folder of its own, so that a connection's listener says which pod
-//! it is.
+//! A listener for each pod that has its own folder. The listener of a connection identifies the pod.
 //!
-//! - [`folder`]: what the plugin makes, and what of it is trusted
-//! - `watch`: when a folder comes or goes
+//! - [`folder`]: the folders that the CSI plugin makes, and when they are trusted
+//! - `watch`: notices when a folder comes or goes
 //!
-//! Whatever is told, all folders are looked at: there are some hundreds at most, and whoever compares what
-//! is with what should be has missed nothing, however it came about.
+//! Each change has all folders compared with the listeners. There are some hundreds at most, and a full
+//! comparison misses nothing, whatever the cause of the change was.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -18,7 +17,7 @@ use tokio::{net::UnixListener, task::JoinHandle};
 use tracing::{debug, info, warn};
 
 use self::{
-    folder::{Folders, Refusal},
+    folder::{FolderError, PodFolders},
     watch::{Changed, Watch},
 };
 use super::connection::accept::Connections;
@@ -30,12 +29,11 @@ use crate::{
 pub mod folder;
 mod watch;
 
-/// How often to look where nothing tells of changes: without inotify, or without the folder.
+/// How often to look without notifications: without inotify, or without the folder.
 const POLL: Duration = Duration::from_secs(2);
 
-/// The pods' listeners.
-pub struct Listeners {
-    folders: Folders,
+pub struct PodListeners {
+    folders: PodFolders,
     connections: Arc<Connections>,
     state: Mutex<State>,
 }
@@ -43,29 +41,29 @@ pub struct Listeners {
 #[derive(Default)]
 struct State {
     /// Another agent listens in the folders, or is about to.
-    stands_back: bool,
-    served: HashMap<PodUid, Served>,
-    /// What is wrong and was said.
+    paused: bool,
+    served: HashMap<PodUid, PodListener>,
+    /// The problems that the log has.
     refused: BTreeSet<String>,
 }
 
-/// A pod's listener; dropped, it accepts no more.
-struct Served {
+/// A pod's listener. It stops accepting when it is dropped.
+struct PodListener {
     socket: Inode,
     accepting: JoinHandle<()>,
 }
 
-impl Drop for Served {
+impl Drop for PodListener {
     fn drop(&mut self) {
         self.accepting.abort();
     }
 }
 
-impl Listeners {
-    /// Listens in the folders that there are; those that come need [`Listeners::follow`].
+impl PodListeners {
+    /// Listens in the folders that exist. [`PodListeners::follow`] adds those that come later.
     #[must_use]
     pub fn start(folder: PathBuf, connections: Arc<Connections>) -> Arc<Self> {
-        let folders = Folders::at(folder);
+        let folders = PodFolders::at(folder);
         let listeners = Arc::new(Self { folders, connections, state: Mutex::default() });
         listeners.look();
         let pods = listeners.state().served.len();
@@ -73,11 +71,11 @@ impl Listeners {
         listeners
     }
 
-    /// Listens in folders as they come, and no more in those that go; for ever.
+    /// Adds and removes listeners as folders come and go. Never returns.
     pub async fn follow(&self) {
         loop {
             let watch = Watch::on(self.folders.path());
-            // After the watch has begun: what comes from now on is told.
+            // After the watch has begun, so that no change is missed.
             self.look();
             match watch {
                 Ok(watch) => {
@@ -93,28 +91,27 @@ impl Listeners {
         }
     }
 
-    /// Touches no folder any more, since another agent is about to listen in them. Connections are
-    /// accepted still: whoever has looked a socket up may be on the way.
-    pub fn stand_back(&self) {
-        self.state().stands_back = true;
+    /// Stops changing folders, since another agent is about to listen in them. The listeners still accept:
+    /// a caller may have looked a socket up just before.
+    pub fn pause(&self) {
+        self.state().paused = true;
     }
 
-    /// No other agent listens in the folders after all.
-    pub fn carry_on(&self) {
-        self.state().stands_back = false;
+    /// Resumes, since no other agent listens in the folders after all.
+    pub fn resume(&self) {
+        self.state().paused = false;
         self.look();
     }
 
-    /// Accepts no more.
     pub fn end(&self) {
         let mut state = self.state();
-        state.stands_back = true;
+        state.paused = true;
         state.served.clear();
     }
 
     fn look(&self) {
         let mut state = self.state();
-        if state.stands_back {
+        if state.paused {
             return;
         }
         let listed = self.folders.prepare().and_then(|()| self.folders.list());
@@ -124,10 +121,10 @@ impl Listeners {
                 refusals = others;
                 self.compare(&mut state.served, &uids, &mut refusals);
             }
-            // Whoever is served stays so.
+            // The listeners so far stay.
             Err(refusal) => refusals.push(refusal),
         }
-        let refused: BTreeSet<_> = refusals.iter().map(Refusal::to_string).collect();
+        let refused: BTreeSet<_> = refusals.iter().map(FolderError::to_string).collect();
         for why in refused.difference(&state.refused) {
             warn!("a pod's folder is not served: {why}");
         }
@@ -138,9 +135,9 @@ impl Listeners {
 
     fn compare(
         &self,
-        served: &mut HashMap<PodUid, Served>,
+        served: &mut HashMap<PodUid, PodListener>,
         there: &[PodUid],
-        refusals: &mut Vec<Refusal>,
+        refusals: &mut Vec<FolderError>,
     ) {
         let pods = self.connections.agent().pods();
         let all: HashSet<_> = there.iter().copied().collect();
@@ -160,25 +157,25 @@ impl Listeners {
             served.remove(uid);
             match self.listen(*uid) {
                 Ok(one) => drop(served.insert(*uid, one)),
-                // Removed meanwhile, which will be told.
+                // Removed meanwhile; the watch will notice.
                 Err(_) if !self.folders.has(*uid) => {}
                 Err(refusal) => refusals.push(refusal),
             }
         }
     }
 
-    fn listen(&self, uid: PodUid) -> Result<Served, Refusal> {
+    fn listen(&self, uid: PodUid) -> Result<PodListener, FolderError> {
         let pod = self.folders.read(uid)?;
         debug!(%uid, "listening for {pod}");
         self.connections.agent().pods().learn(uid, pod);
         let path = self.folders.socket(uid);
         let bound = listener::bind_for_pod(&path)?;
-        let failed = |error| Refusal::Io { path: path.clone(), error };
+        let failed = |error| FolderError::Io { path: path.clone(), error };
         let socket = Inode::of(&path).map_err(failed)?;
         let listener = UnixListener::from_std(bound).map_err(failed)?;
         let connections = self.connections.clone();
         let accepting = tokio::spawn(async move { connections.accept_pod(&listener, uid).await });
-        Ok(Served { socket, accepting })
+        Ok(PodListener { socket, accepting })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -186,8 +183,8 @@ impl Listeners {
     }
 }
 
-impl std::fmt::Debug for Listeners {
+impl std::fmt::Debug for PodListeners {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listeners").field("folders", &self.folders).finish_non_exhaustive()
+        f.debug_struct("PodListeners").field("folders", &self.folders).finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Says when an entry of a folder comes, goes or gets other rights.
+//! Notices when an entry of a folder comes, goes or gets other permissions.
 
 use std::{
     path::Path,
@@ -13,51 +13,50 @@ use notify::{
 };
 use tokio::sync::Notify;
 
-/// One folder, watched.
 pub(super) struct Watch {
-    told: Arc<Told>,
+    signal: Arc<Signal>,
     _watcher: RecommendedWatcher,
 }
 
-/// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Changed {
-    /// Some entries, or so many that it is not known which.
+    /// Some entries; the kernel may have lost which.
     Entries,
-    /// The folder is no longer the one that is watched.
+    /// The watched folder itself was removed or renamed.
     Folder,
 }
 
-/// What the watcher's thread tells.
+/// The signal from the watcher's thread.
 #[derive(Default)]
-struct Told {
+struct Signal {
     lost: AtomicBool,
     wake: Notify,
 }
 
 impl Watch {
     pub(super) fn on(folder: &Path) -> notify::Result<Self> {
-        let told = Arc::<Told>::default();
-        let (tells, watched) = (told.clone(), folder.to_owned());
-        let mut watcher = notify::recommended_watcher(move |event| tells.hear(event, &watched))?;
+        let signal = Arc::<Signal>::default();
+        let (sender, watched) = (signal.clone(), folder.to_owned());
+        let mut watcher =
+            notify::recommended_watcher(move |event| sender.receive(event, &watched))?;
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
-        Ok(Self { told, _watcher: watcher })
+        Ok(Self { signal, _watcher: watcher })
     }
 
-    /// Completes when something has changed since the last time, or since the watch began.
+    /// Completes after a change since the last call, or since the watch began.
     pub(super) async fn changed(&self) -> Changed {
-        self.told.wake.notified().await;
-        match self.told.lost.load(SeqCst) {
+        self.signal.wake.notified().await;
+        match self.signal.lost.load(SeqCst) {
             true => Changed::Folder,
             false => Changed::Entries,
         }
     }
 }
 
-impl Told {
-    fn hear(&self, event: notify::Result<Event>, watched: &Path) {
+impl Signal {
+    fn receive(&self, event: notify::Result<Event>, watched: &Path) {
         let lost = match event {
-            // Our own looking.
+            // The agent's own reads.
             Ok(Event { kind: EventKind::Access(_), .. }) => return,
             Ok(Event { kind: EventKind::Modify(Metadata(_)), .. }) => false,
             Ok(event) => event.paths.iter().any(|path| path == watched),
@@ -74,7 +73,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether nothing is told: long enough for the watcher's thread to wake on a busy machine.
+    /// Whether no change is signalled for long enough that the watcher's thread wakes on a busy machine.
     async fn is_quiet(watch: &Watch) -> bool {
         tokio::time::timeout(Duration::from_millis(200), watch.changed()).await.is_err()
     }
@@ -120,13 +119,16 @@ mod tests {
 
     #[test]
     fn events_that_were_lost_are_a_change_whatever_it_was() {
-        let told = Told::default();
-        told.hear(
+        let signal = Signal::default();
+        signal.receive(
             Ok(Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan)),
             Path::new("/"),
         );
-        assert!(!told.lost.load(SeqCst), "the folder is the same: it has to be looked at, no more");
-        told.hear(Err(notify::Error::generic("anything")), Path::new("/"));
-        assert!(told.lost.load(SeqCst));
+        assert!(
+            !signal.lost.load(SeqCst),
+            "the folder is the same: it has to be looked at, no more"
+        );
+        signal.receive(Err(notify::Error::generic("anything")), Path::new("/"));
+        assert!(signal.lost.load(SeqCst));
     }
 }

@@ -1,4 +1,4 @@
-//! Which services an identity may ask for, by namespace.
+//! Which namespaces a caller may ask for.
 
 use std::{
     collections::BTreeSet,
@@ -18,20 +18,19 @@ use crate::{
     identity::{Identity, Pod, Pods},
 };
 
-/// What the configuration allows whom; the first entry that fits a caller holds. Without entries
-/// everyone may ask for everything; with some, whom none fits may ask for nothing.
+/// The access rules of the configuration. The first entry that matches a caller applies. Without entries
+/// every caller may ask for everything; otherwise a caller without a matching entry may ask for nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access(pub Vec<AccessEntry>);
 
 impl Access {
-    /// Whether everyone may ask for everything.
+    /// Whether every caller may ask for everything.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this caller may know of services in this namespace; `pod` is what it is called, where it
-    /// is a pod.
+    /// Whether this caller may ask for services of this namespace. `pod`: its names, if it is a pod.
     #[must_use]
     pub fn allows(&self, identity: Identity, pod: Option<&Pod>, namespace: &str) -> bool {
         if self.is_open() {
@@ -45,7 +44,7 @@ impl Access {
         })
     }
 
-    /// Whether an entry could fit a pod.
+    /// Whether an entry can match a pod.
     #[must_use]
     pub fn knows_pods(&self) -> bool {
         self.is_open() || self.0.iter().any(|entry| matches!(entry.callers, Callers::Pods { .. }))
@@ -67,24 +66,23 @@ fn fits(callers: &Callers, identity: Identity, pod: Option<&Pod>) -> bool {
     }
 }
 
-/// The access that holds now; another may take its place at any time.
+/// The access rules in force. A reload replaces them.
 #[derive(Debug)]
-pub struct InForce {
+pub struct CurrentAccess {
     access: ArcSwap<Access>,
     pods: Arc<Pods>,
-    /// As the access says; cheaper to ask with each pick.
+    /// Caches [`Access::is_open`], which each pick reads.
     open: AtomicBool,
 }
 
-impl InForce {
-    /// This one, until another does, for callers that may be these pods.
+impl CurrentAccess {
     #[must_use]
     pub fn new(access: Access, pods: Arc<Pods>) -> Self {
         let open = AtomicBool::new(access.is_open());
         Self { open, access: ArcSwap::from_pointee(access), pods }
     }
 
-    /// Has another take its place; says whether it differs.
+    /// Replaces the rules. Returns whether they differ.
     pub fn replace(&self, access: Access) -> bool {
         let open = access.is_open();
         if !open {
@@ -191,7 +189,8 @@ mod tests {
     #[test]
     fn what_holds_now_knows_the_names_of_pods() {
         let names = Arc::<Pods>::default();
-        let access = InForce::new(Access(vec![entry(pods(&["shop"], None), None)]), names.clone());
+        let access =
+            CurrentAccess::new(Access(vec![entry(pods(&["shop"], None), None)]), names.clone());
         assert!(!access.allows(CART, "shop"));
         names.learn(PodUid::from_bytes([1; 16]), cart("shop"));
         assert!(access.allows(CART, "shop"));

@@ -1,11 +1,11 @@
-//! From a caller's name of a service to its live table.
+//! Resolves a service's name to its live table.
 //!
-//! A name is parsed and looked up once; after that it costs one lookup of its text, as long as the
-//! catalog says that nothing has changed.
+//! A name is parsed and looked up in the catalog once. Then its text is in a cache, which is valid
+//! until the catalog changes.
 //!
-//! - [`access`]: who may ask for what
-//! - `tables`: how many tables there may be
-//! - `suggestions`: what was probably meant by a name that leads nowhere
+//! - [`access`]: which callers may ask for which namespaces
+//! - `tables`: limits the number of tables
+//! - `suggestions`: similar names, for the error of an unknown name
 
 use std::{
     collections::HashMap,
@@ -20,7 +20,7 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use self::{
-    access::{Access, InForce},
+    access::{Access, CurrentAccess},
     suggestions::Suggestions,
     tables::CallersTables,
 };
@@ -38,58 +38,53 @@ pub mod access;
 mod suggestions;
 mod tables;
 
-/// Names kept resolved. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so
-/// there must be a bound; a node's programs use far fewer.
-const KEPT: usize = 4096;
-/// Fewer are not looked through for those whose tables are gone.
+/// Cached names. Callers choose the texts (`cart.shop`, `cart.shop:80`, the DNS name), so there must be
+/// a bound. A node's programs use far fewer.
+const CACHED: usize = 4096;
+/// A cache with fewer names is not searched for names without a table.
 const FEW: usize = 64;
-/// Of a service, as many notes are told to a caller who gets nothing: the others are in `explain`.
+/// Notes of a service in the error of a pick without endpoint. `explain` has all.
 const NOTES: usize = 3;
 
-/// What a name led to.
 pub struct Resolved {
-    /// The table.
     pub live: Arc<Live>,
-    /// Where its picks are counted.
     pub tally: Arc<Tally>,
 }
 
-/// Names resolved, and what is needed to resolve more.
-pub struct Names {
+pub struct Resolver {
     catalog: Arc<Catalog>,
     tables: Tables,
     changes: watch::Receiver<u64>,
-    kept: DashMap<Box<str>, Kept>,
-    /// Where there are so many, those whose tables are gone are looked for.
+    cache: DashMap<Box<str>, CachedName>,
+    /// The cache is tidied when it has so many names.
     tidied_at: AtomicUsize,
     tallies: Arc<Mutex<Tallies>>,
-    access: Arc<InForce>,
+    access: Arc<CurrentAccess>,
     pods: Arc<Pods>,
     callers_tables: CallersTables,
     suggestions: Suggestions,
     sorting: tokio::sync::Mutex<()>,
 }
 
-/// Every service's counts; each stays for good, since a counter may not go back.
+/// The counts of every service. None is removed, since a counter may not go back.
 #[derive(Default)]
 struct Tallies {
     by_name: HashMap<ServiceName, Arc<Tally>>,
     in_order: Vec<Arc<Tally>>,
 }
 
-struct Kept {
-    /// The catalog's count of changes when it was looked up.
+struct CachedName {
+    /// The catalog's count of changes at the lookup.
     as_of: u64,
-    /// A service that is deleted, or a table that gives way, takes its memory along: a name that nobody
-    /// says any more must not keep it.
+    /// Weak, so that an unused name does not keep the memory of a deleted service or a closed table.
     live: Weak<Live>,
     tally: Arc<Tally>,
-    /// What keeps its source at it, where that answers on demand.
+    /// Has an on-demand source follow the service.
     interest: Option<Interest>,
 }
 
-impl Kept {
-    /// What it leads to, if the table is still there.
+impl CachedName {
+    /// The table and the counts, if the table is still there.
     fn resolved(&self) -> Option<Resolved> {
         let live = self.live.upgrade()?;
         if let Some(interest) = &self.interest {
@@ -99,12 +94,11 @@ impl Kept {
     }
 }
 
-impl Names {
-    /// None resolved yet.
+impl Resolver {
     #[must_use]
     pub fn new(catalog: Arc<Catalog>, tables: Tables, access: Access, pods: Arc<Pods>) -> Self {
         let changes = catalog.changes();
-        let access = Arc::new(InForce::new(access, pods.clone()));
+        let access = Arc::new(CurrentAccess::new(access, pods.clone()));
         let tallies = Arc::<Mutex<Tallies>>::default();
         let counted = Arc::clone(&tallies);
         catalog.interests().keep_while(move |service| {
@@ -115,7 +109,7 @@ impl Names {
             suggestions: Suggestions::new(catalog.clone(), access.clone()),
             catalog,
             changes,
-            kept: DashMap::new(),
+            cache: DashMap::new(),
             tidied_at: AtomicUsize::new(FEW),
             tallies,
             access,
@@ -126,12 +120,12 @@ impl Names {
         }
     }
 
-    /// The live table of what is called so, narrowed by labels; waits for the sources' first
-    /// answer, at most so long.
+    /// The live table of a name, restricted to endpoints with these labels. Waits for the sources' first
+    /// answer, at most `wait`.
     ///
     /// # Errors
-    /// When the name is malformed, leads nowhere, or may yet lead somewhere; when this caller may
-    /// not ask for it.
+    /// The name is malformed or unknown, no source has answered yet, or this caller may not ask for
+    /// it.
     pub async fn resolve(
         &self,
         identity: Identity,
@@ -139,74 +133,76 @@ impl Names {
         selector: Labels,
         wait: Duration,
     ) -> Result<Resolved, Error> {
-        // Read before the lookup: a change in between makes the entry old, never wrong.
+        // Read before the lookup: a change in between makes the entry stale, never wrong.
         let as_of = *self.changes.borrow();
         if selector.is_empty()
             && self.access.is_open()
-            && let Some(kept) = self.kept.get(name)
+            && let Some(kept) = self.cache.get(name)
             && kept.as_of == as_of
             && let Some(resolved) = kept.resolved()
         {
             return Ok(resolved);
         }
         let keep = selector.is_empty();
-        // Apart, so that what waits for it stays small: nearly all names are kept.
+        // Boxed, so that this future stays small: nearly all names are cached.
         let found = Box::pin(self.find(identity, name, wait)).await?;
         let live = self.open(identity, name, &found, selector)?;
         let service = &found.service.name;
         let tally = self.tally(service);
         if keep {
             let interest = self.catalog.interest(service);
-            let kept =
-                Kept { as_of, live: Arc::downgrade(&live), tally: Arc::clone(&tally), interest };
+            let kept = CachedName {
+                as_of,
+                live: Arc::downgrade(&live),
+                tally: Arc::clone(&tally),
+                interest,
+            };
             self.keep(name, kept);
         }
         Ok(Resolved { live, tally })
     }
 
-    fn keep(&self, name: &str, kept: Kept) {
-        // Each looks for others of its time, so that it costs a few looks a name.
-        if self.kept.len() >= self.tidied_at.load(Relaxed) {
-            self.kept.retain(|_, kept| kept.live.strong_count() > 0);
-            if self.kept.len() >= KEPT {
-                self.kept.clear();
+    fn keep(&self, name: &str, entry: CachedName) {
+        // The threshold doubles, so that tidying costs a few looks for each name.
+        if self.cache.len() >= self.tidied_at.load(Relaxed) {
+            self.cache.retain(|_, entry| entry.live.strong_count() > 0);
+            if self.cache.len() >= CACHED {
+                self.cache.clear();
             }
-            self.tidied_at.store((2 * self.kept.len()).clamp(FEW, KEPT), Relaxed);
+            self.tidied_at.store((2 * self.cache.len()).clamp(FEW, CACHED), Relaxed);
         }
-        self.kept.insert(name.into(), kept);
+        self.cache.insert(name.into(), entry);
     }
 
-    /// The service and port that are called so.
+    /// The service and port of a name.
     ///
     /// # Errors
-    /// As [`Names::resolve`].
+    /// As [`Resolver::resolve`].
     pub async fn find(
         &self,
         identity: Identity,
         name: &str,
         wait: Duration,
     ) -> Result<Found, Error> {
-        let asked = self.asked(identity, name)?;
+        let asked = self.parse_allowed(identity, name)?;
         match self.catalog.lookup_wait_by(Some(identity), &asked, wait).await {
             Ok(found) => Ok(found),
             Err(error) => Err(self.not_found(identity, name, error, wait).await),
         }
     }
 
-    /// What a name says, if this caller may ask for it.
+    /// Parses a name.
     ///
     /// # Errors
-    /// It is malformed, or not for this caller.
-    pub fn asked(&self, identity: Identity, name: &str) -> Result<ServiceRef, Error> {
+    /// It is malformed, or this caller may not ask for it.
+    pub fn parse_allowed(&self, identity: Identity, name: &str) -> Result<ServiceRef, Error> {
         let asked: ServiceRef = name.parse()?;
         self.admit(identity, &asked)?;
         Ok(asked)
     }
 
-    /// Whether this caller may ask for this.
-    ///
     /// # Errors
-    /// It may not.
+    /// This caller may not ask for this service.
     pub(super) fn admit(&self, identity: Identity, asked: &ServiceRef) -> Result<(), Error> {
         if self.access.allows(identity, &asked.service.namespace) {
             return Ok(());
@@ -215,8 +211,8 @@ impl Names {
         Err(Error::Forbidden { caller: self.pods.named(identity).to_string(), namespace })
     }
 
-    /// From now on this says who may ask for what; says whether it differs from what did.
-    pub fn give_access(&self, access: Access) -> bool {
+    /// Replaces the access rules. Returns whether they differ from the rules before.
+    pub fn set_access(&self, access: Access) -> bool {
         self.access.replace(access)
     }
 
@@ -228,7 +224,7 @@ impl Names {
     /// The live table of a port.
     ///
     /// # Errors
-    /// When the catalog has lost it meanwhile.
+    /// The catalog no longer has it.
     pub fn open(
         &self,
         identity: Identity,
@@ -249,8 +245,8 @@ impl Names {
         })
     }
 
-    /// Nothing can be picked; where no endpoint is known at all, what the source notes of the service
-    /// says why.
+    /// Adds the source's notes of the service to the error, if no endpoint is known at all: they say
+    /// why.
     pub(super) fn with_reason(&self, mut error: NoEndpoint, live: &Live) -> NoEndpoint {
         if !error.known
             && let Some(service) = self.catalog().get(&live.target().service)
@@ -263,10 +259,10 @@ impl Names {
         error
     }
 
-    /// The table of a service's virtual IP, where it has one.
+    /// The table of a service's virtual IP, if it has one.
     ///
     /// # Errors
-    /// As [`Names::table`].
+    /// As [`Resolver::table`].
     pub(super) fn virtual_ip(
         &self,
         identity: Identity,
@@ -275,29 +271,28 @@ impl Names {
         self.table(identity, &Target { way: Way::VirtualIp, ..of.target().clone() })
     }
 
-    /// The live table of a target, as another agent names it. None: the catalog has no such port.
+    /// The live table of a target; `None` if the catalog has no such port.
     ///
     /// # Errors
-    /// The system gives no shared memory, or this caller has too many.
+    /// The system gives no shared memory, or this caller has too many tables.
     pub(super) fn table(
         &self,
         identity: Identity,
         target: &Target,
     ) -> Result<Option<Arc<Live>>, Error> {
-        self.callers_tables.open(identity, target, clock::now(), || self.kept.clear())
+        self.callers_tables.open(identity, target, clock::now(), || self.cache.clear())
     }
 
-    /// What was configured of services' policies: explains where a setting came from.
+    /// The configured policies, which say where a setting came from.
     pub(super) fn policies(&self) -> Arc<ConfigPolicies> {
         self.tables.policies()
     }
 
-    /// What is known.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }
 
-    /// What this caller hears of a name that led nowhere; `waited`: for how long it does at the most.
+    /// The error for an unknown name. `waited`: the most time to wait for a suggestion.
     pub(super) async fn not_found(
         &self,
         identity: Identity,
@@ -319,11 +314,11 @@ impl Names {
         if let Some(names) = self.catalog.sorted_names() {
             return names;
         }
-        // One at a time, however many ask.
+        // One sort at a time, however many calls ask.
         let _turn = self.sorting.lock().await;
         let catalog = Arc::clone(&self.catalog);
         let sorted = tokio::task::spawn_blocking(move || catalog.sort_names()).await;
-        // It fails where the runtime ends, and with it whoever asked.
+        // It fails only when the runtime ends.
         sorted.unwrap_or_else(|_| Arc::from([]))
     }
 
@@ -338,13 +333,13 @@ impl Names {
         tally
     }
 
-    /// The counts of every service that was picked from, in the order of their first picks.
+    /// The counts of every service that was picked from, in the order of the first picks.
     pub fn tallies(&self) -> Vec<Arc<Tally>> {
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner).in_order.clone()
     }
 }
 
-/// The same of a name that led somewhere just now: whoever wrote it meant it.
+/// The error for a name that was valid just now, so that it needs no suggestion.
 pub(super) fn lost(name: &str, error: LookupError, waited: Duration) -> Error {
     match error {
         LookupError::NotSynced { .. } | LookupError::Awaited { .. } => {
@@ -360,9 +355,9 @@ pub(super) fn lost(name: &str, error: LookupError, waited: Duration) -> Error {
     }
 }
 
-impl std::fmt::Debug for Names {
+impl std::fmt::Debug for Resolver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Names").field("kept", &self.kept.len()).finish_non_exhaustive()
+        f.debug_struct("Resolver").field("cached", &self.cache.len()).finish_non_exhaustive()
     }
 }
 

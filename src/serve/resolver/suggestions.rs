@@ -1,14 +1,14 @@
-//! What was probably meant by a name that nothing has: searched beside the calls, never within one.
+//! Suggests similar names for an unknown one.
 //!
-//! A search looks at the name of every service there is, and a caller can misspell as fast as it can
-//! pick. So one thread of a lower priority searches, for a small share of a core. An answer waits a
-//! moment for it, which holds no thread; where too much is asked it goes without suggestions.
+//! A search looks at the name of every service, and a caller can misspell as fast as it can pick. So one
+//! thread of lower priority searches, for a small share of a core. An answer waits a moment for it,
+//! without holding a thread. When there are too many searches, answers have no suggestions.
 //!
-//! - Callers take turns: each has one name searched at a time, so that one who asks for a million does
-//!   not keep another from its suggestion.
-//! - What was found is remembered until there are other services.
-//! - Nobody is told of a namespace that it may not ask for: where access is restricted, each caller has
-//!   a search of its own, and what was found is looked at again with each answer.
+//! - Callers take turns: each has one search at a time, so that a caller with a million names does not
+//!   keep others from their suggestions.
+//! - Results are cached until the set of services changes.
+//! - A caller never gets names of a namespace that it may not ask for. Where access is restricted, each
+//!   caller has its own searches, and access is checked again with each answer.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,46 +23,45 @@ use std::{
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::access::InForce;
+use super::access::CurrentAccess;
 use crate::{
     catalog::{Catalog, ServiceName},
     clock,
     identity::Identity,
-    serve::priority::give_way,
+    serve::priority::lower_priority,
 };
 
-/// The searches take a core's time divided by this: 3%. Whoever misspells can wait; range 10 to 100.
+/// Searches take this fraction of a core: 1/32, about 3%. Range 10 to 100.
 const SHARE: u32 = 32;
-/// Processor time that is saved up while nobody misspells, so that a person never waits: some searches
-/// in a cluster of 10,000 services (1 to 3 ms each).
+/// Processor time that is saved up while there are no searches, so that a person does not wait. Enough
+/// for some searches in a cluster of 10,000 services (1 to 3 ms each).
 const SAVED: Duration = Duration::from_millis(20);
-/// How long an answer waits for its suggestions at most: a person hardly notices it, and a node whose
-/// processors are all busy still gives some.
+/// The most time that an answer waits for suggestions. A person hardly notices it, and a busy node still
+/// gives some.
 const WAIT: Duration = Duration::from_millis(500);
-/// Names that wait to be searched, each of another caller.
+/// Searches that wait, each of another caller.
 const QUEUED: usize = 64;
 /// Answers that wait for one search.
 const WAITING: usize = 64;
-/// Names whose suggestions are remembered, the last ones; some 300 bytes each.
+/// Cached results; some 300 bytes each.
 const REMEMBERED: usize = 1024;
 
 type Near = Arc<[ServiceName]>;
 type Search = Box<dyn Fn(&Question) -> Vec<ServiceName> + Send + Sync>;
 
-/// A name, and who sees the services among which it is searched.
+/// A name to search for, and the caller that has to see the results.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Question {
-    /// None: everyone, since access is not restricted.
+    /// `None`: any caller, since access is not restricted.
     viewer: Option<Identity>,
     name: ServiceName,
 }
 
-/// Answers what was probably meant.
 pub(super) struct Suggestions(Arc<Shared>);
 
 struct Shared {
     catalog: Arc<Catalog>,
-    access: Arc<InForce>,
+    access: Arc<CurrentAccess>,
     search: Search,
     started: AtomicBool,
     state: Mutex<State>,
@@ -71,9 +70,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// The first is being searched.
+    /// The first is under way.
     queue: VecDeque<Queued>,
-    remembered: Remembered,
+    found: FoundCache,
     ended: bool,
 }
 
@@ -83,14 +82,14 @@ struct Queued {
     answers: Vec<oneshot::Sender<Near>>,
 }
 
-enum Asked {
-    Known(Near),
-    Searched(oneshot::Receiver<Near>),
+enum Lookup {
+    Cached(Near),
+    Pending(oneshot::Receiver<Near>),
     Busy,
 }
 
 impl Suggestions {
-    pub(super) fn new(catalog: Arc<Catalog>, access: Arc<InForce>) -> Self {
+    pub(super) fn new(catalog: Arc<Catalog>, access: Arc<CurrentAccess>) -> Self {
         let (names, rules) = (Arc::clone(&catalog), Arc::clone(&access));
         let search = move |Question { viewer, name }: &Question| {
             let visible = |service: &ServiceName| {
@@ -101,7 +100,7 @@ impl Suggestions {
         Self::by(catalog, access, Box::new(search))
     }
 
-    fn by(catalog: Arc<Catalog>, access: Arc<InForce>, search: Search) -> Self {
+    fn by(catalog: Arc<Catalog>, access: Arc<CurrentAccess>, search: Search) -> Self {
         Self(Arc::new(Shared {
             catalog,
             access,
@@ -112,7 +111,7 @@ impl Suggestions {
         }))
     }
 
-    /// The services that were probably meant, best first; none where that can't be told within `wait`.
+    /// Similar names, best first; none if the search takes longer than `wait`.
     pub(super) async fn near(
         &self,
         identity: Identity,
@@ -120,47 +119,47 @@ impl Suggestions {
         wait: Duration,
     ) -> Vec<String> {
         let near = match self.ask(identity, asked) {
-            Asked::Known(near) => near,
-            Asked::Searched(answer) => match tokio::time::timeout(wait.min(WAIT), answer).await {
+            Lookup::Cached(near) => near,
+            Lookup::Pending(answer) => match tokio::time::timeout(wait.min(WAIT), answer).await {
                 Ok(Ok(near)) => near,
                 _ => return Vec::new(),
             },
-            Asked::Busy => return Vec::new(),
+            Lookup::Busy => return Vec::new(),
         };
-        // Access may have changed since it was searched.
+        // Access may have changed since the search.
         let allowed = near.iter().filter(|name| self.0.access.allows(identity, &name.namespace));
         allowed.map(ToString::to_string).collect()
     }
 
-    fn ask(&self, identity: Identity, name: &ServiceName) -> Asked {
+    fn ask(&self, identity: Identity, name: &ServiceName) -> Lookup {
         let shared = &self.0;
-        // The searching thread may have been preempted while it holds the lock, and gets little: a
-        // thread that serves must not wait for it.
-        let Ok(mut state) = shared.state.try_lock() else { return Asked::Busy };
+        // The searching thread has a low priority and may be preempted while it holds the lock, so
+        // that a serving thread must not wait for it.
+        let Ok(mut state) = shared.state.try_lock() else { return Lookup::Busy };
         let viewer = (!shared.access.is_open()).then_some(identity);
         let question = Question { viewer, name: name.clone() };
-        if let Some(near) = state.remembered.get(&question, shared.catalog.names_version()) {
-            return Asked::Known(near);
+        if let Some(near) = state.found.get(&question, shared.catalog.names_version()) {
+            return Lookup::Cached(near);
         }
         let (answer, receiver) = oneshot::channel();
         if let Some(queued) = state.queue.iter_mut().find(|queued| queued.question == question) {
             if queued.answers.len() >= WAITING {
-                return Asked::Busy;
+                return Lookup::Busy;
             }
             queued.answers.push(answer);
-            return Asked::Searched(receiver);
+            return Lookup::Pending(receiver);
         }
         let has_turn = state.queue.iter().any(|queued| queued.by == identity);
         if has_turn || state.queue.len() >= QUEUED || !self.started() {
-            return Asked::Busy;
+            return Lookup::Busy;
         }
         state.queue.push_back(Queued { by: identity, question, answers: vec![answer] });
         drop(state);
         shared.changed.notify_one();
-        Asked::Searched(receiver)
+        Lookup::Pending(receiver)
     }
 
-    /// Starts the thread, with the first name that is misspelt; false where the system gives none.
+    /// Starts the thread at the first search; false if the system gives none.
     fn started(&self) -> bool {
         if self.0.started.swap(true, Relaxed) {
             return true;
@@ -191,11 +190,11 @@ impl fmt::Debug for Suggestions {
 
 impl Shared {
     fn run(&self) {
-        give_way("searches for what was meant");
+        lower_priority("searches for what was meant");
         let mut budget = Budget::new(clock::now());
         let mut paid = clock::thread_time();
         while let Some(question) = self.next() {
-            // In this order, what was found among former services counts as theirs.
+            // Read before the search, so that a result is never taken for a newer set of services.
             let version = self.catalog.names_version();
             let near = (self.search)(&question);
             self.answer(version, near.into());
@@ -208,7 +207,7 @@ impl Shared {
         }
     }
 
-    /// What to search for next; none when there will be nothing more.
+    /// The next search; `None` at the end.
     fn next(&self) -> Option<Question> {
         let idle = |state: &mut State| !state.ended && state.queue.is_empty();
         let state = self.changed.wait_while(self.state(), idle);
@@ -222,10 +221,10 @@ impl Shared {
     fn answer(&self, version: u64, near: Near) {
         let mut state = self.state();
         let Some(Queued { question, answers, .. }) = state.queue.pop_front() else { return };
-        state.remembered.insert(question, version, Arc::clone(&near));
+        state.found.insert(question, version, Arc::clone(&near));
         drop(state);
         for answer in answers {
-            // Who asked may have gone.
+            // The caller may have gone.
             answer.send(Arc::clone(&near)).ok();
         }
     }
@@ -239,15 +238,15 @@ impl Shared {
     }
 }
 
-/// What was found for the names that were asked for last.
+/// The results of the last searches.
 #[derive(Default)]
-struct Remembered {
+struct FoundCache {
     found: HashMap<Question, (u64, Near)>,
-    /// The oldest first.
+    /// Oldest first.
     order: VecDeque<Question>,
 }
 
-impl Remembered {
+impl FoundCache {
     fn get(&self, question: &Question, version: u64) -> Option<Near> {
         let (found_in, near) = self.found.get(question)?;
         (*found_in == version).then(|| Arc::clone(near))
@@ -266,7 +265,7 @@ impl Remembered {
     }
 }
 
-/// Processor time that may be spent.
+/// The processor time that searches may spend.
 struct Budget {
     saved: Duration,
     as_of: Duration,
@@ -277,14 +276,14 @@ impl Budget {
         Self { saved: SAVED, as_of: now }
     }
 
-    /// So much was spent; how long to rest for it. Within any time no more than that divided by
-    /// [`SHARE`] is spent, with [`SAVED`] and one search on top.
+    /// Pays for a search. Returns how long to rest. Within any period searches spend no more than the
+    /// period divided by [`SHARE`], plus [`SAVED`] and one search.
     fn pay(&mut self, spent: Duration, now: Duration) -> Duration {
         let earned = now.saturating_sub(self.as_of) / SHARE;
         self.saved = (self.saved + earned).min(SAVED);
         let rest = spent.saturating_sub(self.saved) * SHARE;
         self.saved = self.saved.saturating_sub(spent);
-        // A rest pays for what was spent, and earns nothing beside.
+        // A rest pays for the search, and earns nothing more.
         self.as_of = now + rest;
         rest
     }

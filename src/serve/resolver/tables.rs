@@ -1,8 +1,8 @@
-//! The tables that callers had made.
+//! Limits the number of tables.
 //!
-//! Callers choose which services they ask for and by which labels, so there must be a bound to tables:
-//! each has shared memory and a part in every publication. They are given up when nobody has asked
-//! for them for a while.
+//! Callers choose the services and labels of their picks, so the number of tables needs a bound: each
+//! has shared memory, and every publication updates it. A table that was not used for a while is
+//! closed when another one is needed.
 
 use std::{
     collections::HashMap,
@@ -17,55 +17,53 @@ use crate::{
     serve::Error,
 };
 
-/// All that there may be. Measured: a table of a few endpoints takes 26 KiB, so that they take 78 MiB
-/// of the DaemonSet's 256.
+/// The most tables. Measured: a table of a few endpoints takes 26 KiB, so that all take 78 MiB of the
+/// DaemonSet's 256.
 pub(super) const MOST: usize = 3 << 10;
-/// So many endpoints take about as much as a table of a few.
+/// A table counts once more for each so many endpoints: they take about as much as a small table.
 const ENDPOINTS_OF_ONE: usize = 64;
-/// A table counts as so many at the most: who may have few has to have one of any size.
+/// The most that one table counts, so that a caller with a small share can have a table of any size.
 const MOST_OF_ONE: usize = 8;
-/// Those for some endpoints of a service only. A node's programs use a handful, each for its own shard.
-const MOST_NARROWED: usize = 1024;
-/// Unused for so long, one is given up where another is wanted.
+/// The most tables for label selectors. A node's programs use a handful, each for its own shard.
+const MOST_SUBSETS: usize = 1024;
+/// A table that was unused for so long is closed when another one is needed.
 const UNUSED: Duration = Duration::from_secs(60);
-/// How often they are looked for at the most: whoever is refused may ask on and on.
+/// The least time between two searches for unused tables: a caller that is refused may ask on and on.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The tables that callers had made.
 #[derive(Debug)]
 pub(super) struct CallersTables {
     tables: Tables,
     all: Arc<Quota<Identity>>,
-    narrowed: Arc<Quota<Identity>>,
-    kept: Mutex<Kept>,
+    subsets: Arc<Quota<Identity>>,
+    uses: Mutex<Uses>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    by_target: HashMap<Target, Use>,
-    /// When unused ones were last looked for.
+struct Uses {
+    by_target: HashMap<Target, TableUse>,
+    /// When unused tables were last looked for.
     looked: Option<Duration>,
-    /// When those who know a table without asking here were last made to ask again: from then on it is
-    /// known which tables are used.
+    /// When the name cache was last cleared. Each use since then has come here, so that it is known
+    /// which tables are in use.
     forgot: Option<Duration>,
 }
 
 #[derive(Debug)]
-struct Use {
+struct TableUse {
     last: Duration,
     _permits: Vec<Permit<Identity>>,
 }
 
 impl CallersTables {
-    /// At most so many.
     pub(super) fn new(tables: Tables, most: usize) -> Self {
         let all = Quota::new("tables", most);
-        let narrowed = Quota::new("tables for labels", MOST_NARROWED);
-        Self { tables, all, narrowed, kept: Mutex::default() }
+        let subsets = Quota::new("tables for labels", MOST_SUBSETS);
+        Self { tables, all, subsets, uses: Mutex::default() }
     }
 
-    /// The table of a target. None: the catalog has no such port. `forget` has those ask here again who
-    /// know tables without it.
+    /// The table of a target; `None` if the catalog has no such port. `forget` clears the name cache, so
+    /// that each use comes here again.
     pub(super) fn open(
         &self,
         identity: Identity,
@@ -73,18 +71,18 @@ impl CallersTables {
         now: Duration,
         forget: impl Fn(),
     ) -> Result<Option<Arc<Live>>, Error> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.by_target.get_mut(target) {
+        let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = uses.by_target.get_mut(target) {
             known.last = now;
             return self.tables.open(target).map_err(Error::NoTable);
         }
         let permits = self.permits(identity, target).or_else(|exhausted| {
-            self.give_up_unused(&mut kept, now, &forget);
+            self.give_up_unused(&mut uses, now, &forget);
             self.permits(identity, target).map_err(|_| exhausted)
         })?;
         let live = self.tables.open(target).map_err(Error::NoTable)?;
         if live.is_some() {
-            kept.by_target.insert(target.clone(), Use { last: now, _permits: permits });
+            uses.by_target.insert(target.clone(), TableUse { last: now, _permits: permits });
         }
         Ok(live)
     }
@@ -94,33 +92,33 @@ impl CallersTables {
         let size = size.min(MOST_OF_ONE);
         let mut permits = vec![self.all.take_some(identity, size).map_err(refusal)?];
         if !target.selector.is_empty() {
-            permits.push(self.narrowed.take(identity).map_err(refusal)?);
+            permits.push(self.subsets.take(identity).map_err(refusal)?);
         }
         Ok(permits)
     }
 
-    fn give_up_unused(&self, kept: &mut Kept, now: Duration, forget: &impl Fn()) {
-        if kept.looked.is_some_and(|then| now < then + LOOK) {
+    fn give_up_unused(&self, uses: &mut Uses, now: Duration, forget: &impl Fn()) {
+        if uses.looked.is_some_and(|then| now < then + LOOK) {
             return;
         }
-        kept.looked = Some(now);
-        let before = kept.by_target.len();
-        // Of services that are no more, and those that gave way where files ran out.
-        kept.by_target.retain(|target, _| self.tables.is_open(target));
-        if kept.by_target.len() < before {
+        uses.looked = Some(now);
+        let before = uses.by_target.len();
+        // Tables of deleted services, and tables that were closed for want of file descriptors.
+        uses.by_target.retain(|target, _| self.tables.is_open(target));
+        if uses.by_target.len() < before {
             return;
         }
-        // Those for labels are asked for here each time they are used.
-        kept.by_target.retain(|target, of| {
+        // Tables for labels are not in the name cache, so that each use comes here.
+        uses.by_target.retain(|target, of| {
             target.selector.is_empty() || of.last + UNUSED > now || !self.tables.close(target)
         });
-        if let Some(since) = kept.forgot {
+        if let Some(since) = uses.forgot {
             if now < since + UNUSED {
                 return;
             }
-            kept.by_target.retain(|target, of| of.last >= since || !self.tables.close(target));
+            uses.by_target.retain(|target, of| of.last >= since || !self.tables.close(target));
         }
-        kept.forgot = Some(now);
+        uses.forgot = Some(now);
         forget();
     }
 }

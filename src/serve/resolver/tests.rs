@@ -1,4 +1,4 @@
-//! Services that their source says on demand, and callers that ask for them.
+//! Services of an on-demand source, and callers that ask for them.
 
 use tonic::Code;
 
@@ -75,7 +75,7 @@ async fn who_asks_for_every_service_there_is_is_refused_before_others_are() {
     tables.stop();
 }
 
-/// Tables of services called so that this process has as files.
+/// The number of this process's open files that are tables with this name.
 fn tables_open(called: &str) -> usize {
     let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
     let files = descriptors.filter_map(|each| std::fs::read_link(each.ok()?.path()).ok());

@@ -9,7 +9,7 @@ use crate::{
     plan::Here,
     policy::ConfigPolicies,
     publish::Tables,
-    serve::{calls::version::Life, resolver::access::Access},
+    serve::{calls::version::RunId, resolver::access::Access},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -171,8 +171,8 @@ async fn a_watch_is_resumed_where_it_was_and_begins_anew_where_it_can_not_be() {
     world.upsert(service("cart.shop", [endpoint(2), endpoint(3)]));
     assert_eq!(of(&resumed.next().await.unwrap()), (Type::Delta, vec!["10.0.0.3"], vec![]));
 
-    let future = world.agent.life.version(1 << 40);
-    let of_another_life = Life(!world.agent.life.0).version(3);
+    let future = world.agent.run_id.version(1 << 40);
+    let of_another_life = RunId(!world.agent.run_id.0).version(3);
     for since in [old, future, of_another_life] {
         let mut watcher = world.watch("cart.shop", &since).await.unwrap();
         let event = watcher.next().await.unwrap();
@@ -196,6 +196,6 @@ async fn the_end_of_the_agent_ends_every_watch() {
     let world = World::with(vec![service("cart.shop", [endpoint(1)])]);
     let mut watcher = world.watch("cart.shop", "").await.unwrap();
     watcher.next().await.unwrap();
-    world.agent.ending.begin();
+    world.agent.shutdown.begin();
     assert_eq!(watcher.next().await.unwrap_err().reason(), "AGENT_ENDING");
 }

@@ -1,4 +1,4 @@
-//! The answers that are ready together, in one message.
+//! Collects the answers that are ready together into one message.
 
 use bytes::Bytes;
 use prost::Message;
@@ -8,18 +8,18 @@ use crate::{
     api::v1,
     serve::{
         Error,
-        calls::pick_response::Picked,
+        calls::pick_response::PickResponse,
         grpc::{
             framing,
-            protobuf_encode::{self, Fields, Out},
+            protobuf_encode::{self, Encode, Sink},
         },
     },
 };
 
-/// From so many bytes on a message of answers goes out: as many as an HTTP/2 frame has room for.
+/// A message of so many bytes is sent: an HTTP/2 frame has room for them.
 const FULL: usize = 16 << 10;
 
-/// One message of answers, written as they come.
+/// One message of answers, encoded as they come.
 pub(super) struct Answers {
     frame: Vec<u8>,
     room: usize,
@@ -29,7 +29,7 @@ impl Answers {
     /// The tag of `SessionResponse.answers`.
     const TAG: u32 = 1;
 
-    /// None yet; `room`: for so many bytes from the first on.
+    /// `room`: the bytes to reserve with the first answer.
     pub(super) fn new(room: usize) -> Self {
         Self { frame: Vec::new(), room }
     }
@@ -39,7 +39,7 @@ impl Answers {
     }
 
     pub(super) fn refuse(&mut self, id: u64, error: &Error) {
-        // The details of a status hold the whole of it once more.
+        // The details hold the whole status once more.
         let status = error.status();
         let status = pb::Status::decode(status.details()).unwrap_or_default();
         self.add(id, &Answer::Error(status));
@@ -50,7 +50,7 @@ impl Answers {
             self.frame.reserve(self.room);
             self.frame.extend([0; framing::PREFIX]);
         }
-        protobuf_encode::write_field(Self::TAG, &Numbered { id, answer }, &mut self.frame);
+        protobuf_encode::write_field(Self::TAG, &SessionAnswer { id, answer }, &mut self.frame);
     }
 
     pub(super) fn message(mut self) -> Option<Bytes> {
@@ -62,21 +62,21 @@ impl Answers {
     }
 }
 
-/// What a call is answered with.
+/// The answer to a call.
 pub(super) enum Answer {
-    Pick(Picked),
+    Pick(PickResponse),
     Report(v1::ReportResponse),
     Error(pb::Status),
 }
 
-/// A `SessionAnswer`.
-struct Numbered<'a> {
+/// Encodes as a `SessionAnswer` of the API.
+struct SessionAnswer<'a> {
     id: u64,
     answer: &'a Answer,
 }
 
-impl Fields for Numbered<'_> {
-    fn write(&self, out: &mut impl Out) {
+impl Encode for SessionAnswer<'_> {
+    fn write(&self, out: &mut impl Sink) {
         out.number(1, self.id);
         match self.answer {
             Answer::Pick(picked) => out.message(2, picked),

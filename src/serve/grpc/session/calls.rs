@@ -1,4 +1,4 @@
-//! The calls of one message, as they came: one that can't be read fails by itself.
+//! Decodes the calls of one message one by one: one that can't be read fails alone.
 
 use bytes::Bytes;
 use prost::{
@@ -11,13 +11,11 @@ use crate::{
     serve::{Error, Violation, grpc::framing, limits},
 };
 
-/// A `SessionRequest`, whose calls are read one by one.
+/// An encoded `SessionRequest`.
 #[derive(Default)]
 pub(super) struct Calls {
     message: Bytes,
-    /// Bytes read so far.
     read: usize,
-    /// Calls read so far.
     taken: usize,
 }
 
@@ -29,11 +27,11 @@ impl Calls {
         Self { message, read: 0, taken: 0 }
     }
 
-    /// The next one, as it was written; none: that was all.
+    /// The next call, still encoded; `None` after the last.
     ///
     /// # Errors
-    /// No more can be made of the message.
-    pub(super) fn next(&mut self) -> Result<Option<Written<'_>>, Error> {
+    /// The rest of the message can't be read.
+    pub(super) fn next(&mut self) -> Result<Option<EncodedCall<'_>>, Error> {
         let mut rest = &self.message[self.read..];
         while !rest.is_empty() {
             let wrong = |error| framing::malformed(&error);
@@ -52,25 +50,25 @@ impl Calls {
             };
             self.read = self.message.len() - rest.len();
             self.taken += 1;
-            return Ok(Some(Written { call, over: self.taken > limits::MAX_SESSION_CALLS }));
+            return Ok(Some(EncodedCall { call, over: self.taken > limits::MAX_SESSION_CALLS }));
         }
         self.read = self.message.len();
         Ok(None)
     }
 }
 
-/// One call, not read yet.
-pub(super) struct Written<'a> {
+/// One call, not decoded yet.
+pub(super) struct EncodedCall<'a> {
     call: &'a [u8],
-    /// There were as many as may be before it.
+    /// It is beyond the limit of calls in one message.
     over: bool,
 }
 
-impl Written<'_> {
-    /// Reads it.
+impl EncodedCall<'_> {
+    /// Decodes the call.
     ///
     /// # Errors
-    /// What is wrong with it, under the number that it came with.
+    /// The id of the call, and what is wrong with it.
     pub(super) fn read(&self) -> Result<v1::SessionCall, (u64, Error)> {
         if self.over {
             let limit = limits::MAX_SESSION_CALLS;
@@ -82,17 +80,17 @@ impl Written<'_> {
     }
 }
 
-/// As much of a `SessionCall` as its answer needs.
+/// The part of a `SessionCall` that an error's answer needs.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Number {
+struct CallId {
     #[prost(uint64, tag = "1")]
     id: u64,
 }
 
-/// The number of a call that is not read otherwise; 0 where it comes after what can't be read.
+/// The id of a call that can't be read; 0 if the id comes after the mistake.
 fn number(mut call: &[u8]) -> u64 {
-    let mut numbered = Number::default();
-    // What was read before the mistake stays.
+    let mut numbered = CallId::default();
+    // Fields before the mistake are kept.
     numbered.merge(&mut call).ok();
     numbered.id
 }
@@ -119,7 +117,7 @@ mod tests {
             .prop_map(|(id, call)| v1::SessionCall { id, call })
     }
 
-    /// A message as it should be, but for some bytes that are others, are more or are missing.
+    /// A valid message with some bytes changed, inserted or removed.
     fn message() -> impl Strategy<Value = Vec<u8>> {
         let changes = vec((any::<Index>(), 0..3, any::<u8>()), 0..4);
         (vec(call(), 0..5), changes).prop_map(|(calls, changes)| {
@@ -137,7 +135,7 @@ mod tests {
         })
     }
 
-    /// All calls of a message, or none where one of them or what is between them can't be read.
+    /// All calls of a message; `None` if any part of it can't be read.
     fn read(message: &[u8]) -> Option<Vec<v1::SessionCall>> {
         let mut calls = Calls::of(Bytes::copy_from_slice(message));
         let mut all = Vec::new();

@@ -1,12 +1,12 @@
 //! `Session`: picks and reports on one stream, without a stream and headers for each.
 //!
-//! The answers are a body that hyper asks for more only while its buffer for the stream has room, and
-//! only then are requests read: a caller that reads nothing is not listened to either, and all that is
-//! held of it is one message each way and what the protocol's windows allow.
+//! The answers are a response body. hyper polls it only while its buffer for the stream has room, and
+//! only then are requests read. So a caller that does not read its answers is not read from either,
+//! and the agent holds no more than one message each way and the protocol's windows.
 //!
-//! A call is answered where it is read. Only a pick that has to wait (for a source, or for what a
-//! misspelt name meant) gets a task; so many of them at a time, and no more. What is ready together
-//! goes out in one message.
+//! A call is answered as soon as it is read. Only a pick that has to wait, for a source or for a
+//! suggestion, gets a task, and the number of these tasks is limited. Answers that are ready together
+//! go out in one message.
 
 use std::{
     convert::Infallible,
@@ -23,17 +23,17 @@ use tonic::{Code, Status, codec::Streaming, codegen::tokio_stream::Stream};
 
 use self::{
     answers::{Answer, Answers},
-    calls::{Calls, Written},
+    calls::{Calls, EncodedCall},
 };
 use super::framing;
 use crate::{
-    api::v1::{self, session_call::Call as Asked},
+    api::v1::{self, session_call},
     identity::Identity,
     leases::{Connection, Holder, Undelivered},
     quota::Permit,
     serve::{
         Agent, Caller, Error, Violation,
-        calls::{pick_response::Picked, shutdown::Ended},
+        calls::{pick_response::PickResponse, shutdown::ShutdownSignal},
         counters::{Call, Protocol},
         isolation::account::{Account, Pending},
         limits,
@@ -43,24 +43,24 @@ use crate::{
 mod answers;
 mod calls;
 
-type Answered = Result<(Picked, Undelivered), Error>;
+type PickResult = Result<(PickResponse, Undelivered), Error>;
 
 /// One stream, from its requests to its answers.
 pub(super) struct Session {
     agent: Arc<Agent>,
     holder: Holder,
     requests: Streaming<Bytes>,
-    /// Of the message read last.
+    /// The rest of the message that was read last.
     calls: Calls,
-    waiting: JoinSet<(u64, Answered)>,
-    /// Bytes of answers to make room for: as many as lately went out together.
+    waiting: JoinSet<(u64, PickResult)>,
+    /// Bytes to reserve for answers: as many as lately went out together.
     room: usize,
-    ended: Ended,
-    /// No request is read any more; the stream ends with this once nothing is waited for.
+    ended: ShutdownSignal,
+    /// Set when no more requests are read. The stream ends with this status after the waiting picks.
     last: Option<Status>,
-    /// The end has been told.
+    /// The trailers have been returned.
     over: bool,
-    /// An answer was given out, and no more asked for since.
+    /// hyper has an answer, and has not polled since.
     unsent: bool,
     account: Arc<Account>,
     _held: Pending,
@@ -68,10 +68,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// The answers to these requests.
-    ///
     /// # Errors
-    /// The caller, or all of them, have too many sessions.
+    /// This caller, or all callers together, have too many sessions.
     pub(super) fn new(
         agent: &Arc<Agent>,
         caller: &Caller,
@@ -79,7 +77,7 @@ impl Session {
     ) -> Result<Self, Error> {
         let permit = agent.session_permit(caller.identity)?;
         let held = caller.account.hold(limits::SESSION_BYTES)?;
-        // A connection of its own: the stream may end long before the caller's.
+        // A lease ends with the stream, which may end long before the caller's connection.
         let connection = Arc::<Connection>::default();
         Ok(Self {
             _permit: permit,
@@ -91,7 +89,7 @@ impl Session {
             calls: Calls::default(),
             waiting: JoinSet::new(),
             room: 0,
-            ended: agent.ending.wait(),
+            ended: agent.shutdown.wait(),
             last: None,
             over: false,
             agent: Arc::clone(agent),
@@ -128,20 +126,20 @@ impl Session {
         self.calls = calls;
     }
 
-    /// The next message, or how the stream ends.
+    /// The next message, or the status that ends the stream.
     fn read(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Status>> {
         match Pin::new(&mut self.requests).poll_next(context) {
             Poll::Ready(Some(Ok(message))) => Poll::Ready(Ok(message)),
-            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(framing::said_of_message(status))),
+            Poll::Ready(Some(Err(status))) => Poll::Ready(Err(framing::message_status(status))),
             Poll::Ready(None) => Poll::Ready(Err(Status::ok(""))),
             Poll::Pending => {
                 ready!(Pin::new(&mut self.ended).poll(context));
-                Poll::Ready(Err(Error::Ending.status()))
+                Poll::Ready(Err(Error::ShuttingDown.status()))
             }
         }
     }
 
-    /// Takes the answers that were waited for.
+    /// Takes the answers of the picks that waited.
     fn collect(&mut self, context: &mut Context<'_>, answers: &mut Answers) {
         while !answers.full()
             && !self.waiting.is_empty()
@@ -149,20 +147,20 @@ impl Session {
         {
             match done {
                 Ok((id, picked)) => self.picked(id, picked, answers),
-                // A panic, which the log has.
+                // The task panicked, which is in the log.
                 Err(error) => self.last = Some(Status::internal(error.to_string())),
             }
         }
     }
 
-    /// A request is left where it was read: it is large, and moving it takes a good part of the time
-    /// of a call.
-    fn take(&mut self, call: &Written<'_>, answers: &mut Answers) {
+    /// Answers one call. The request is used where it was decoded: it is large, and moving it takes a
+    /// good part of a call's time.
+    fn take(&mut self, call: &EncodedCall<'_>, answers: &mut Answers) {
         match call.read() {
-            Ok(v1::SessionCall { id, call: Some(Asked::Pick(ref request)) }) => {
+            Ok(v1::SessionCall { id, call: Some(session_call::Call::Pick(ref request)) }) => {
                 self.pick(id, request, answers);
             }
-            Ok(v1::SessionCall { id, call: Some(Asked::Report(request)) }) => {
+            Ok(v1::SessionCall { id, call: Some(session_call::Call::Report(request)) }) => {
                 let reported = self.agent.report(self.holder.owner.identity(), request);
                 self.count(Call::Report, reported.as_ref().err());
                 match reported {
@@ -179,11 +177,11 @@ impl Session {
     }
 
     fn pick(&mut self, id: u64, request: &v1::PickRequest, answers: &mut Answers) {
-        // Asked once: nearly always that is enough. Nothing has happened yet where it is not, so
-        // that a task may ask anew.
-        let asked = pin!(self.agent.pick(&self.holder, request, None))
+        // Polled once, which is nearly always enough. A pending pick has changed nothing yet, so that a
+        // task can start it anew.
+        let polled = pin!(self.agent.pick(&self.holder, request, None))
             .poll(&mut Context::from_waker(Waker::noop()));
-        match asked {
+        match polled {
             Poll::Ready(picked) => self.picked(id, picked, answers),
             Poll::Pending if self.waiting.len() >= limits::MAX_SESSION_WAITING => {
                 let error = Error::TooMany {
@@ -208,12 +206,12 @@ impl Session {
         }
     }
 
-    fn picked(&self, id: u64, picked: Answered, answers: &mut Answers) {
+    fn picked(&self, id: u64, picked: PickResult, answers: &mut Answers) {
         self.count(Call::Pick, picked.as_ref().err());
         match picked {
             Ok((picked, leases)) => {
                 answers.add(id, &Answer::Pick(picked));
-                // What does not arrive ends with the stream.
+                // Leases whose answer gets lost end with the stream.
                 leases.delivered();
             }
             Err(error) => answers.refuse(id, &error),

@@ -1,8 +1,8 @@
-//! Forms of proto3 JSON that hardly any caller sends: `null` for a field's default, and whole numbers
-//! as `1e1` or `1.0`, also within a string.
+//! Forms of proto3 JSON that are legal but rare: `null` for a field's default, and whole numbers
+//! written as `1e1` or `1.0`, also within a string.
 //!
-//! The generated readers refuse both. This wraps a reader of JSON so that they see what they know; it
-//! takes longer than reading, so only a message that was refused once is read by it.
+//! The generated deserializers refuse both. This wraps a JSON deserializer and translates these forms.
+//! It takes longer than plain reading, so that only a message that was refused once is read by it.
 
 use std::fmt;
 
@@ -11,24 +11,23 @@ use serde::de::{
     value::{MapDeserializer, SeqDeserializer},
 };
 
-/// From here on not every whole number is a double of its own (IEEE 754).
+/// The largest range of whole numbers that doubles represent exactly (IEEE 754).
 const EXACT: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
 
-/// A reader of JSON that knows the rare forms.
+/// A deserializer that knows the rare forms.
 pub(super) struct RareForms<D> {
     inner: D,
-    /// It reads the value of a message's field, which may be `null`.
+    /// The value is a message's field, which may be `null`.
     field: bool,
 }
 
 impl<D> RareForms<D> {
-    /// For a message.
     pub(super) fn new(inner: D) -> Self {
         Self { inner, field: false }
     }
 }
 
-/// What the generated reader expects, by the method that it calls.
+/// The type that the generated deserializer expects, known by the method that it calls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expected {
     /// A number, as itself or in a string; or a name of an enum.
@@ -51,8 +50,8 @@ macro_rules! expect {
 
 impl<'de, D: Deserializer<'de>> RareForms<D> {
     fn read<V: Visitor<'de>>(self, visitor: V, expected: Expected) -> Result<V::Value, D::Error> {
-        // JSON says by itself what stands there.
-        self.inner.deserialize_any(Reading { visitor, expected, field: self.field })
+        // JSON is self-describing.
+        self.inner.deserialize_any(RareFormsVisitor { visitor, expected, field: self.field })
     }
 }
 
@@ -74,7 +73,11 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for RareForms<D> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_option(Reading { visitor, expected: Expected::Other, field: false })
+        self.inner.deserialize_option(RareFormsVisitor {
+            visitor,
+            expected: Expected::Other,
+            field: false,
+        })
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -129,23 +132,23 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for RareForms<D> {
     }
 }
 
-/// A generated reader's visitor, which is shown what it knows.
-struct Reading<V> {
+/// Wraps a visitor, and translates the rare forms for it.
+struct RareFormsVisitor<V> {
     visitor: V,
     expected: Expected,
     field: bool,
 }
 
-impl<V> Reading<V> {
+impl<V> RareFormsVisitor<V> {
     fn number(&self, text: &str) -> Option<i64> {
-        // Whatever is a plain number already is not touched: it may be beyond a double.
+        // A plain number stays as it is: it may be beyond a double.
         let rare = self.expected == Expected::Number && text.contains(['.', 'e', 'E']);
         let exact = rare && !text.contains(char::is_whitespace);
         whole(exact.then(|| serde_json::from_str(text).ok())??)
     }
 }
 
-/// The whole number that this is; none where it has a fraction, or is too large to tell.
+/// The whole number; `None` if it has a fraction or is beyond [`EXACT`].
 fn whole(number: f64) -> Option<i64> {
     #[expect(
         clippy::cast_possible_truncation,
@@ -154,7 +157,7 @@ fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Reading<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for RareFormsVisitor<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -228,34 +231,34 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Reading<V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_seq(Within { inner: items, fields: false })
+        self.visitor.visit_seq(RareFormsAccess { inner: items, fields: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<V::Value, A::Error> {
         let fields = self.expected == Expected::Message;
-        self.visitor.visit_map(Within { inner: entries, fields })
+        self.visitor.visit_map(RareFormsAccess { inner: entries, fields })
     }
 }
 
 /// The items of a list or the entries of an object.
-struct Within<A> {
+struct RareFormsAccess<A> {
     inner: A,
-    /// They are a message's fields: of a map or a list nothing may be `null`.
+    /// They are a message's fields. Entries of a map or a list may not be `null`.
     fields: bool,
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Within<A> {
+impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for RareFormsAccess<A> {
     type Error = A::Error;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
         seed: S,
     ) -> Result<Option<S::Value>, A::Error> {
-        self.inner.next_element_seed(Seed { seed, field: false })
+        self.inner.next_element_seed(RareFormsSeed { seed, field: false })
     }
 }
 
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<A> {
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for RareFormsAccess<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(
@@ -266,16 +269,16 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Within<A> {
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
-        self.inner.next_value_seed(Seed { seed, field: self.fields })
+        self.inner.next_value_seed(RareFormsSeed { seed, field: self.fields })
     }
 }
 
-struct Seed<S> {
+struct RareFormsSeed<S> {
     seed: S,
     field: bool,
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for RareFormsSeed<S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {

@@ -1,19 +1,19 @@
-//! What `limits` and the parsers hold requests to, as JSON Schema: the proto does not say it.
+//! The bounds of requests as JSON Schema. They come from `limits` and the parsers; the proto has none.
 
 use serde_json::{Value, json};
 
 use crate::{catalog::name::MAX_NAME, serve::limits};
 
-/// Seconds, with up to nine digits of their parts.
+/// Seconds with up to nine decimals.
 pub(super) const DURATION: &str = r"^[0-9]+(\.[0-9]{1,9})?s$";
 
-/// What a version in a watch looks like.
+/// The version of a watch event.
 pub(super) const VERSION: &str = r"^[0-9a-f]{8}\.[0-9]{1,19}$";
 
 /// A label's names and values.
 const LABELS: usize = limits::MAX_LABEL;
 
-/// From here on a number is no 32-bit float any more: half a step above the greatest of them.
+/// The least number that does not round to a 32-bit float: half a step above the greatest one.
 const BEYOND_FLOAT: f64 = f32::MAX as f64 + (1_u128 << 103) as f64;
 
 /// A part of a service's name (RFC 1123).
@@ -21,7 +21,7 @@ const LABEL: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
 
 /// The name of a service, as calls take it.
 pub(super) fn service() -> Value {
-    // 1 to 65535, or a name; a port's name may begin with a digit too, unless it has nothing else.
+    // 1 to 65535, or a name. The pattern leaves out names that begin with a digit.
     let port = "[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]\
                 |6553[0-5]|[a-z]([-a-z0-9]{0,61}[a-z0-9])?";
     json!({
@@ -39,7 +39,7 @@ fn wait() -> Value {
     json!({ "pattern": r"^([0-4](\.[0-9]{1,9})?|5(\.0{1,9})?)s$" })
 }
 
-/// More than nothing, up to an hour.
+/// Above zero, up to an hour.
 fn lease_ttl() -> Value {
     let seconds = "[1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}";
     json!({
@@ -57,7 +57,7 @@ fn latency() -> Value {
     })
 }
 
-/// An address and a port; shorter forms of IPv6 are taken as well.
+/// An address and a port. Shorter forms of IPv6 are accepted too, beyond this pattern.
 fn endpoint() -> Value {
     let byte = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])";
     let port = "([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3})";
@@ -70,7 +70,7 @@ fn endpoint() -> Value {
     })
 }
 
-/// Of one field.
+/// The bounds of one field.
 pub(super) fn field(message: &str, field: &str) -> Value {
     match (message, field) {
         ("PickRequest", "service") => service(),
@@ -97,17 +97,17 @@ pub(super) fn field(message: &str, field: &str) -> Value {
     }
 }
 
-/// Whether a message is sent by callers.
+/// Whether callers send this message.
 pub(super) fn is_request(message: &str) -> bool {
     matches!(message, "PickRequest" | "ReportRequest" | "Report" | "ServerLoad")
 }
 
-/// Whether a field has no default that would do: what stands for that is refused.
+/// Whether a field's default is refused.
 pub(super) fn is_required(message: &str, field: &str) -> bool {
     self::message(message)["required"].as_array().is_some_and(|all| all.contains(&field.into()))
 }
 
-/// Of a message as a whole.
+/// The bounds of a message as a whole.
 pub(super) fn message(name: &str) -> Value {
     match name {
         "PickRequest" => json!({ "required": ["service"], "additionalProperties": false }),

@@ -1,8 +1,8 @@
-//! `GET /openapi.json`: the HTTP API as OpenAPI 3.1 describes it.
+//! `GET /openapi.json`: the HTTP API in OpenAPI 3.1.
 //!
-//! Messages, fields and their comments are those of `proto/`; what they are held to is `limits`'
-//! (in `bounds`). Here are the paths alone, with what can go wrong on each. It is made when
-//! somebody first asks.
+//! Messages, fields and their descriptions come from `proto/`, their bounds from `limits` (in
+//! `bounds`). This file has the paths, and the errors of each. The document is made at the first
+//! request.
 
 use std::sync::OnceLock;
 
@@ -21,13 +21,11 @@ use crate::serve::{
 mod bounds;
 mod schemas;
 
-/// The document.
 pub(super) fn document() -> Bytes {
     static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
     DOCUMENT.get_or_init(|| lines::line(&written())).clone()
 }
 
-/// A call as HTTP has it.
 struct Operation {
     method: &'static str,
     path: &'static str,
@@ -42,7 +40,7 @@ struct Operation {
 }
 
 const JSON: &str = "application/json";
-/// An answer of one line for each event, for as long as it goes.
+/// One line for each event of a stream.
 const LINES: &str = "application/x-ndjson";
 
 /// What each status of an error means.
@@ -299,7 +297,7 @@ fn operations() -> Vec<Operation> {
     ]
 }
 
-/// What this document says of itself.
+/// The operation that returns this document.
 fn itself() -> Value {
     let answer =
         json!({ "description": "OK", "content": { JSON: { "schema": { "type": "object" } } } });
@@ -310,7 +308,7 @@ fn itself() -> Value {
     } })
 }
 
-/// `error::Body`.
+/// The schema of `error::Body`.
 fn error_schema() -> Value {
     json!({
         "type": "object",

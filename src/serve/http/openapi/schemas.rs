@@ -1,4 +1,4 @@
-//! Messages as JSON Schema: what `proto/` says of them, as proto3 JSON has it.
+//! Messages as JSON Schema, made from the descriptors and comments of `proto/`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,7 +16,7 @@ use crate::api;
 const FILE: &str = "pointsman/v1/agent.proto";
 const PACKAGE: &str = ".pointsman.v1.";
 
-// Numbers of fields in google/protobuf/descriptor.proto, of which a comment's place is made.
+// Field numbers of google/protobuf/descriptor.proto, which make up the path of a comment.
 const MESSAGES: i32 = 4;
 const ENUMS: i32 = 5;
 const SERVICES: i32 = 6;
@@ -25,17 +25,15 @@ const METHODS: i32 = 2;
 const VALUES: i32 = 2;
 const NESTED_ENUMS: i32 = 4;
 
-/// The messages that were asked for, and those that these have.
+/// The schemas of the messages that were asked for, and of the messages within them.
 pub(super) struct Schemas {
     file: FileDescriptorProto,
-    /// By their place in the file.
+    /// By their path in the descriptor.
     comments: HashMap<Vec<i32>, String>,
     written: BTreeMap<String, Value>,
 }
 
 impl Schemas {
-    /// None yet.
-    ///
     /// # Panics
     /// When the descriptors within this program can't be read.
     pub(super) fn new() -> Self {
@@ -48,22 +46,22 @@ impl Schemas {
         Self { file, comments, written: BTreeMap::new() }
     }
 
-    /// All that were written, by name.
+    /// All schemas so far, by name.
     pub(super) fn all(self) -> BTreeMap<String, Value> {
         self.written
     }
 
-    /// What the proto says of a call.
+    /// The comment of a call in the proto.
     pub(super) fn call(&self, name: &str) -> &str {
         let methods = self.file.service.iter().flat_map(|service| &service.method);
         let index = methods.into_iter().position(|method| method.name() == name);
         index.map_or("", |index| self.comment(&[SERVICES, 0, METHODS, place(index)]))
     }
 
-    /// Refers to a message, and writes it where that has not been done.
+    /// A reference to a message, whose schema is made if there is none yet.
     pub(super) fn message(&mut self, name: &str) -> Value {
         if !self.written.contains_key(name) {
-            // Before its fields, which may come back to it.
+            // Entered first, since its fields may refer to it.
             self.written.insert(name.to_owned(), Value::Null);
             let schema = self.object(name);
             self.written.insert(name.to_owned(), schema);
@@ -113,7 +111,7 @@ impl Schemas {
         }
     }
 
-    /// What stands for one value of a field.
+    /// The schema of one value of a field.
     fn one(
         &mut self,
         message: &DescriptorProto,
@@ -125,7 +123,7 @@ impl Schemas {
             Type::Bool => json!({ "type": "boolean" }),
             Type::Uint32 => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
             Type::Int32 => json!({ "type": "integer", "minimum": i32::MIN, "maximum": i32::MAX }),
-            // More than a double, which is what many a reader of JSON keeps numbers in, can hold.
+            // proto3 JSON writes 64 bits as a string: a double can't hold them.
             Type::Uint64 => json!({ "type": "string", "pattern": "^[0-9]+$" }),
             Type::Float | Type::Double => json!({ "type": "number" }),
             Type::Enum => self.choice(message, at, field.type_name()),
@@ -143,7 +141,7 @@ impl Schemas {
         }
     }
 
-    /// The names of an enum; what stands for nothing said is never written.
+    /// The names of an enum, without the unspecified one, which is never written.
     fn choice(&self, message: &DescriptorProto, at: &[i32; 2], name: &str) -> Value {
         let own = format!("{PACKAGE}{}.", message.name());
         let (place_of, found): (Vec<i32>, &EnumDescriptorProto) = match name.strip_prefix(&own) {
@@ -168,7 +166,7 @@ impl Schemas {
         let names = named.clone().map(|(_, value)| json!(value.name()));
         let mut schema = json!({ "type": "string", "enum": names.clone().collect::<Vec<_>>() });
         if bounds::is_request(message.name()) {
-            // Proto3 JSON takes the number of a name as well.
+            // Proto3 JSON also accepts the number of a value.
             let numbers = named.map(|(_, value)| json!(value.number()));
             schema = json!({ "enum": names.chain(numbers).collect::<Vec<_>>() });
         }
@@ -187,7 +185,7 @@ fn enum_of<'e>(all: &'e [EnumDescriptorProto], name: &str) -> (i32, &'e EnumDesc
     (place(index), &all[index])
 }
 
-/// The values' field, where a field is a map: protobuf makes a nested message of it.
+/// The field of a map's values: protobuf describes a map as a nested message.
 fn map_values<'m>(
     message: &'m DescriptorProto,
     field: &FieldDescriptorProto,
@@ -198,7 +196,7 @@ fn map_values<'m>(
     entry.field.get(1).filter(|_| is_map)
 }
 
-/// Proto3 JSON has null for the default of any field.
+/// Proto3 JSON accepts null for the default of any field.
 fn or_null(mut schema: Value) -> Value {
     if let Some(names) = schema.get_mut("enum").and_then(Value::as_array_mut) {
         names.push(Value::Null);
@@ -227,7 +225,7 @@ fn describe(schema: &mut Value, comment: &str) {
     schema["description"] = whole.join(" ").into();
 }
 
-/// What is said of it beside the proto.
+/// Adds the bounds, which the proto does not have.
 fn merge(schema: &mut Value, more: Value) {
     let (Value::Object(schema), Value::Object(more)) = (schema, more) else { return };
     for (key, value) in more {

@@ -14,9 +14,9 @@ fn cart() -> Pod {
     Pod { namespace: "shop".into(), name: "cart-7f".into(), service_account: "cart".into() }
 }
 
-fn folders() -> (TempDir, Folders) {
+fn folders() -> (TempDir, PodFolders) {
     let parent = tempfile::tempdir().unwrap();
-    let folders = Folders::at(parent.path().join("pods"));
+    let folders = PodFolders::at(parent.path().join("pods"));
     (parent, folders)
 }
 
@@ -125,7 +125,7 @@ fn a_record_that_others_could_have_written_is_refused_with_what_would_be_right()
 #[test]
 fn a_folder_of_another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
-        // As in `support::root_is_here`: who knows that it is not root says so.
+        // As in `support::root_is_here`: a run without root sets this variable.
         let known = std::env::var_os("POINTSMAN_WITHOUT_ROOT").is_some();
         assert!(known, "needs root, to make another user's folder");
         return;
@@ -139,7 +139,7 @@ fn a_folder_of_another_user_is_refused() {
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();
     }
     std::os::unix::fs::chown(folders.path(), Some(65534), None).unwrap();
-    assert!(matches!(folders.prepare(), Err(Refusal::Owner { uid: 65534, .. })));
+    assert!(matches!(folders.prepare(), Err(FolderError::Owner { uid: 65534, .. })));
 }
 
 #[test]

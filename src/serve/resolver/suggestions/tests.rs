@@ -40,9 +40,9 @@ fn entry(uid: u32, namespaces: &[&str]) -> AccessEntry {
 }
 
 /// Access to one namespace each, by uid.
-fn access(entries: &[(u32, &str)]) -> Arc<InForce> {
+fn access(entries: &[(u32, &str)]) -> Arc<CurrentAccess> {
     let entries = entries.iter().map(|(uid, namespace)| entry(*uid, &[namespace]));
-    Arc::new(InForce::new(Access(entries.collect()), Arc::<Pods>::default()))
+    Arc::new(CurrentAccess::new(Access(entries.collect()), Arc::<Pods>::default()))
 }
 
 /// Whose searches each take until they are let go, and are counted.
@@ -55,7 +55,7 @@ fn held_up() -> (Suggestions, mpsc::Sender<()>, Arc<AtomicUsize>) {
         held.lock().unwrap().recv().ok();
         vec![question.name.clone()]
     };
-    let open = Arc::new(InForce::new(Access::default(), Arc::<Pods>::default()));
+    let open = Arc::new(CurrentAccess::new(Access::default(), Arc::<Pods>::default()));
     (Suggestions::by(catalog(&[]), open, Box::new(search)), let_go, searches)
 }
 
@@ -131,7 +131,7 @@ async fn an_answer_goes_without_when_its_suggestion_takes_too_long() {
 
 #[test]
 fn the_last_names_are_remembered_and_no_more() {
-    let mut remembered = Remembered::default();
+    let mut remembered = FoundCache::default();
     let question = |n: usize| Question { viewer: None, name: name(&format!("s{n}.shop")) };
     for n in 0..=REMEMBERED {
         remembered.insert(question(n), 7, Arc::from([]));

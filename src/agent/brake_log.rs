@@ -1,4 +1,4 @@
-//! Tells where the brake takes hold, and where it ends: each service once, in a line of the log.
+//! Logs each service at which the brake takes hold, and again when it ends.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -9,60 +9,60 @@ use std::{
 use tokio::sync::mpsc::UnboundedReceiver;
 use tracing::{info, warn};
 
-use super::turns::{Pace, Turns};
+use super::fair_queue::{FairQueue, LineBudget};
 use crate::{
     catalog::{Catalog, ServiceName, brake},
     clock,
 };
 
-/// A source that empties many services does so within this time.
+/// A source that empties many services does it within this time.
 const COALESCE: Duration = Duration::from_millis(500);
 
-/// Tells it from now on, for ever. `braked`: services at which it takes hold.
-pub(super) async fn tell(catalog: Arc<Catalog>, mut braked: UnboundedReceiver<ServiceName>) {
+/// Never returns. `braked`: services at which the brake takes hold.
+pub(super) async fn run(catalog: Arc<Catalog>, mut braked: UnboundedReceiver<ServiceName>) {
     let mut changes = catalog.changes();
-    let (mut brakes, mut pace) = (Brakes::default(), Pace::default());
+    let (mut log, mut budget) = (BrakeLog::default(), LineBudget::default());
     loop {
-        let turn = tokio::time::sleep(pace.pause(clock::now()));
+        let turn = tokio::time::sleep(budget.until_refill(clock::now()));
         tokio::select! {
             // The sender lives in the catalog.
             name = braked.recv() => match name {
-                Some(name) => drop(brakes.new.insert(name)),
+                Some(name) => drop(log.new.insert(name)),
                 None => return,
             },
-            it = changes.changed(), if !brakes.held.is_empty() => if it.is_err() { return },
-            () = turn, if brakes.waits => {}
+            it = changes.changed(), if !log.held.is_empty() => if it.is_err() { return },
+            () = turn, if log.waits => {}
         }
         tokio::time::sleep(COALESCE).await;
         changes.mark_unchanged();
         while let Ok(name) = braked.try_recv() {
-            brakes.new.insert(name);
+            log.new.insert(name);
         }
-        let left = pace.left(clock::now());
+        let left = budget.left(clock::now());
         let note = |name: &ServiceName| {
             catalog.get(name).and_then(|it| brake::note(&it).map(str::to_owned))
         };
-        pace.wrote(brakes.tell(left, note));
+        budget.wrote(log.write_lines(left, note));
     }
 }
 
 /// Services at which the brake took hold.
 #[derive(Debug, Default)]
-struct Brakes {
-    /// Not told yet.
+struct BrakeLog {
+    /// Not logged yet.
     new: BTreeSet<ServiceName>,
-    /// It may hold endpoints still; whether it was told of that service by itself.
+    /// Services whose endpoints the brake may still hold, and whether the service had its own line.
     held: HashMap<ServiceName, bool>,
-    /// Something is to be told once that may be.
+    /// Some lines wait until the budget allows them.
     waits: bool,
     /// The namespace that had the last turn.
     last: Arc<str>,
 }
 
-impl Brakes {
-    /// Tells of as many services one by one, and of the others as a number. `note`: what the brake
-    /// holds of a service, if anything. Returns how many lines that took.
-    fn tell(&mut self, most: usize, note: impl Fn(&ServiceName) -> Option<String>) -> usize {
+impl BrakeLog {
+    /// Logs at most `most` services one by one, and the number of the others. `note`: what the brake holds
+    /// of a service, if anything. Returns the number of lines.
+    fn write_lines(&mut self, most: usize, note: impl Fn(&ServiceName) -> Option<String>) -> usize {
         let over: Vec<ServiceName> =
             self.held.keys().filter(|name| note(name).is_none()).cloned().collect();
         self.waits = most == 0 && !(self.new.is_empty() && over.is_empty());
@@ -72,9 +72,9 @@ impl Brakes {
         let mut lines = 0;
         let new = std::mem::take(&mut self.new);
         let all = new.len();
-        let turns = Turns::new(new.iter().map(|name| (name.clone(), name.clone())));
+        let queue = FairQueue::new(new.iter().map(|name| (name.clone(), name.clone())));
         self.held.extend(new.into_iter().map(|name| (name, false)));
-        for name in turns.take(most, &mut self.last) {
+        for name in queue.take(most, &mut self.last) {
             lines += 1;
             match note(&name) {
                 Some(note) => {
@@ -118,25 +118,25 @@ mod tests {
 
     #[test]
     fn each_is_told_where_there_is_room_and_the_others_are_counted() {
-        let mut brakes = Brakes { new: (0..30).map(name).collect(), ..Brakes::default() };
+        let mut log = BrakeLog { new: (0..30).map(name).collect(), ..BrakeLog::default() };
         let holds = |_: &ServiceName| Some("brake: 2 of 2 endpoints went".to_owned());
-        assert_eq!(brakes.tell(0, holds), 0);
-        assert!(brakes.waits, "for room");
-        assert_eq!(brakes.tell(20, holds), 20);
-        assert!(!brakes.waits);
-        assert_eq!((brakes.held.len(), brakes.new.len()), (30, 0));
-        assert_eq!(brakes.held.values().filter(|told| **told).count(), 20);
-        assert_eq!(brakes.tell(20, holds), 0, "nothing new");
-        assert_eq!(brakes.tell(0, |_| None), 0);
-        assert!(brakes.waits);
-        assert_eq!(brakes.tell(20, |_| None), 20, "those that were told of by name");
-        assert!(brakes.held.is_empty());
+        assert_eq!(log.write_lines(0, holds), 0);
+        assert!(log.waits, "for room");
+        assert_eq!(log.write_lines(20, holds), 20);
+        assert!(!log.waits);
+        assert_eq!((log.held.len(), log.new.len()), (30, 0));
+        assert_eq!(log.held.values().filter(|told| **told).count(), 20);
+        assert_eq!(log.write_lines(20, holds), 0, "nothing new");
+        assert_eq!(log.write_lines(0, |_| None), 0);
+        assert!(log.waits);
+        assert_eq!(log.write_lines(20, |_| None), 20, "those that were told of by name");
+        assert!(log.held.is_empty());
     }
 
     #[test]
     fn a_brake_that_is_over_at_once_is_told_once() {
-        let mut brakes = Brakes { new: BTreeSet::from([name(1)]), ..Brakes::default() };
-        assert_eq!(brakes.tell(20, |_| None), 1);
-        assert_eq!(brakes.tell(20, |_| None), 0);
+        let mut log = BrakeLog { new: BTreeSet::from([name(1)]), ..BrakeLog::default() };
+        assert_eq!(log.write_lines(20, |_| None), 1);
+        assert_eq!(log.write_lines(20, |_| None), 0);
     }
 }

@@ -1,5 +1,5 @@
-//! A caller's stream that rests when its caller has been refused often (`tarpit`): it is neither read
-//! nor closed before that is over. What is to be written goes out.
+//! A connection that pauses while its caller is in the tarpit (`isolation::tarpit`). During the pause
+//! it is neither read nor closed. Writes go out as usual.
 
 use std::{
     io::{self, IoSlice},
@@ -15,22 +15,21 @@ use tokio::{
 
 use crate::serve::isolation::account::Account;
 
-/// A stream, and what of it waits.
-pub(super) struct Resting<T> {
+pub(super) struct Throttled<T> {
     stream: T,
     account: Arc<Account>,
     rest: Option<Pin<Box<Sleep>>>,
-    /// Why it ends when it has rested.
-    broken: Option<io::Error>,
+    /// The failure to return after the pause.
+    failure: Option<io::Error>,
 }
 
-impl<T: Unpin> Resting<T> {
+impl<T: Unpin> Throttled<T> {
     pub(super) fn new(stream: T, account: Arc<Account>) -> Self {
-        Self { stream, account, rest: None, broken: None }
+        Self { stream, account, rest: None, failure: None }
     }
 
-    /// Done when there is no rest to wait for. Fails when the stream has ended.
-    fn poll_rested(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Ready when there is no pause to wait for. Returns the failure that was kept, if any.
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(until) = self.account.take_rest() {
             self.rest = Some(Box::pin(sleep_until(until)));
         }
@@ -38,10 +37,10 @@ impl<T: Unpin> Resting<T> {
             ready!(rest.as_mut().poll(context));
             self.rest = None;
         }
-        Poll::Ready(self.broken.take().map_or(Ok(()), Err))
+        Poll::Ready(self.failure.take().map_or(Ok(()), Err))
     }
 
-    /// The same result; a failure only after the rest, since with it the stream is closed.
+    /// Passes a result through. A failure is returned only after the pause, since it closes the stream.
     fn poll_over<R>(
         &mut self,
         done: Poll<io::Result<R>>,
@@ -49,39 +48,39 @@ impl<T: Unpin> Resting<T> {
     ) -> Poll<io::Result<R>> {
         match done {
             Poll::Ready(Err(error)) => {
-                self.broken = Some(error);
-                self.poll_broken(context)
+                self.failure = Some(error);
+                self.poll_failure(context)
             }
             done => done,
         }
     }
 
-    fn poll_broken<R>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<R>> {
-        ready!(self.poll_rested(context))?;
+    fn poll_failure<R>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<R>> {
+        ready!(self.poll_rest(context))?;
         Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Resting<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for Throttled<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        ready!(self.poll_rested(context))?;
+        ready!(self.poll_rest(context))?;
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.poll_over(read, context)
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Resting<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Throttled<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.broken.is_some() {
-            return self.poll_broken(context);
+        if self.failure.is_some() {
+            return self.poll_failure(context);
         }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.poll_over(written, context)
@@ -92,8 +91,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Resting<T> {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.broken.is_some() {
-            return self.poll_broken(context);
+        if self.failure.is_some() {
+            return self.poll_failure(context);
         }
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.poll_over(written, context)
@@ -104,15 +103,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Resting<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.broken.is_some() {
-            return self.poll_broken(context);
+        if self.failure.is_some() {
+            return self.poll_failure(context);
         }
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         self.poll_over(flushed, context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_rested(context))?;
+        ready!(self.poll_rest(context))?;
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
@@ -129,7 +128,7 @@ mod tests {
     use super::*;
     use crate::{identity::Identity, quota::Quota, serve::isolation::tarpit::Tarpit};
 
-    /// An account that has all that it may, and was refused more until it has to wait for a second or more.
+    /// An account that was refused so often that it has to pause for a second or more.
     fn refused() -> Arc<Account> {
         let account = Account::new(Quota::new("bytes", 0), Tarpit::new(0), Identity::Uid(1));
         (0..400).for_each(|_| drop(account.hold(1 << 20).unwrap_err()));
@@ -139,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_rests_is_not_read_but_its_answer_goes_out() {
         let (mut near, far) = duplex(100);
-        let mut stream = Resting::new(far, refused());
+        let mut stream = Throttled::new(far, refused());
         near.write_all(b"more").await.unwrap();
         assert!(timeout(Duration::from_secs(1), stream.read(&mut [0; 9])).await.is_err());
         stream.write_all(b"no").await.unwrap();
@@ -153,7 +152,7 @@ mod tests {
         let (mut near, far) = duplex(100);
         let begin = Instant::now();
         let closing = tokio::spawn(async move {
-            let mut stream = Resting::new(far, refused());
+            let mut stream = Throttled::new(far, refused());
             stream.shutdown().await.unwrap();
         });
         assert_eq!(near.read(&mut [0; 9]).await.unwrap(), 0);
@@ -165,7 +164,7 @@ mod tests {
     async fn it_breaks_off_only_when_it_has_rested() {
         let (near, far) = duplex(100);
         drop(near);
-        let mut stream = Resting::new(far, refused());
+        let mut stream = Throttled::new(far, refused());
         let begin = Instant::now();
         assert_eq!(stream.write_all(b"no").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert!(begin.elapsed() >= Duration::from_secs(1), "{:?}", begin.elapsed());

@@ -1,4 +1,4 @@
-//! A stream that the agent's end cuts off.
+//! A gRPC response body that ends when the agent shuts down.
 
 use std::{
     pin::Pin,
@@ -10,26 +10,26 @@ use hyper::body::{Body, Frame};
 use super::framing;
 use crate::serve::{
     Error,
-    calls::shutdown::{Ended, Ending},
+    calls::shutdown::{Shutdown, ShutdownSignal},
     isolation::account::Pending,
 };
 
-/// A gRPC answer that knows nothing of the agent's end, cut off by it.
-pub(super) struct UntilEnd<B> {
+/// Ends the stream of a service that does not know of the shutdown itself.
+pub(super) struct ShutdownBody<B> {
     body: B,
-    ended: Ended,
+    ended: ShutdownSignal,
     over: bool,
     _held: Pending,
 }
 
-impl<B> UntilEnd<B> {
-    /// `held`: what it costs as long as it goes on.
-    pub(super) fn new(body: B, ending: &Ending, held: Pending) -> Self {
+impl<B> ShutdownBody<B> {
+    /// `held`: the bytes that the stream is charged for.
+    pub(super) fn new(body: B, ending: &Shutdown, held: Pending) -> Self {
         Self { body, ended: ending.wait(), over: false, _held: held }
     }
 }
 
-impl<B: Body + Unpin> Body for UntilEnd<B> {
+impl<B: Body + Unpin> Body for ShutdownBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -44,7 +44,9 @@ impl<B: Body + Unpin> Body for UntilEnd<B> {
             Poll::Pending => {
                 ready!(Pin::new(&mut self.ended).poll(context));
                 self.over = true;
-                Poll::Ready(Some(Ok(Frame::trailers(framing::trailers(&Error::Ending.status())))))
+                Poll::Ready(Some(Ok(Frame::trailers(framing::trailers(
+                    &Error::ShuttingDown.status(),
+                )))))
             }
             frame => frame,
         }

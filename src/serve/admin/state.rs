@@ -1,4 +1,4 @@
-//! What the pages tell of.
+//! The state that the admin pages show.
 
 use std::sync::Arc;
 
@@ -9,37 +9,35 @@ use crate::{
     serve::{Agent, metrics::Series},
 };
 
-/// What the pages tell of.
 #[derive(Clone)]
-pub struct Told {
-    /// The calls and what they know.
+pub struct AdminState {
+    /// The state of the calls.
     pub agent: Arc<Agent>,
-    /// The publishing.
     pub tables: Tables,
-    /// The sources and how they fare.
+    /// The sources with their status.
     pub sources: Vec<Arc<dyn Source>>,
     /// Whether the socket takes calls.
     pub listening: watch::Receiver<bool>,
-    /// What the agent was told, for a person: each setting and its value.
+    /// The agent's options as text: each setting and its value.
     pub settings: Vec<(&'static str, String)>,
-    /// What is scraped.
+    /// The optional metrics.
     pub series: Series,
 }
 
-/// A source that runs, whatever kind it is of.
+/// A running source of any kind.
 pub trait Source: Send + Sync {
-    /// What it is called, here as in the catalog.
+    /// Its name, as in the catalog.
     fn name(&self) -> String;
-    /// A read was good at least once.
+    /// It has been read well at least once.
     fn synced(&self) -> bool;
-    /// What is wrong now; what was last good is served until it is mended.
+    /// The current problems. Until they are mended, what was last good is served.
     fn problems(&self) -> Vec<String>;
 }
 
-impl Told {
-    /// What an agent that is not ready waits for.
+impl AdminState {
+    /// What the agent waits for before it is ready.
     pub(super) fn missing(&self) -> Vec<String> {
-        let unsynced = self.agent.names().catalog().unsynced();
+        let unsynced = self.agent.resolver().catalog().unsynced();
         let sources = unsynced.iter().map(|name| {
             let source = self.sources.iter().find(|source| source.name() == **name);
             let problems = source.map(|source| source.problems()).unwrap_or_default();

@@ -1,11 +1,11 @@
-//! Numbers and times as people read and type them.
+//! Formats numbers and times for people, and parses what they type.
 
 use std::time::{Duration, SystemTime};
 
 /// Reads `30ms`, `1.5s`, `2m`, `1h30m`, or plain seconds.
 ///
 /// # Errors
-/// Says what would be right.
+/// The message says what would be right.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration: write 30ms, 1.5s, 2m or 1h");
     if let Ok(seconds) = text.strip_suffix('s').unwrap_or(text).parse::<f64>() {
@@ -20,7 +20,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 /// Reads `label=value`.
 ///
 /// # Errors
-/// Says what would be right.
+/// The message says what would be right.
 pub fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((label, value)) if !label.is_empty() => Ok((label.to_owned(), value.to_owned())),
@@ -42,7 +42,7 @@ pub fn span(span: Duration) -> String {
     }
 }
 
-/// How long ago, in its two largest units: `3d4h`, `12m5s`.
+/// The time since then in its two largest units: `3d4h`, `12m5s`.
 #[must_use]
 pub fn ago(then: SystemTime, now: SystemTime) -> String {
     format!("{} ago", long(now.duration_since(then).unwrap_or_default()))
@@ -62,7 +62,7 @@ fn long(span: Duration) -> String {
     }
 }
 
-/// A share of 1 in per cent.
+/// A fraction as per cent.
 #[must_use]
 pub fn percent(share: f64) -> String {
     match share * 100.0 {
@@ -73,7 +73,7 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-/// A number to two decimals, without those that say nothing.
+/// A number with at most two decimals.
 #[must_use]
 pub fn number(number: f64) -> String {
     let text = format!("{number:.2}");
@@ -90,7 +90,7 @@ pub fn count(number: impl Into<u64>, one: &str) -> String {
     }
 }
 
-/// An address and a port, with the brackets that IPv6 needs.
+/// An address and a port, with brackets for IPv6.
 #[must_use]
 pub fn address(address: &str, port: u32) -> String {
     match address.contains(':') {

@@ -1,4 +1,4 @@
-//! How often one caller may be refused before it has to wait.
+//! A rate limit for each caller's refusals.
 
 use std::{
     collections::BTreeMap,
@@ -10,24 +10,24 @@ use tokio::time::Instant;
 
 use crate::identity::Identity;
 
-/// Some refusals are free; further ones come one after the other.
+/// Lets a burst of refusals pass, and spaces further ones.
 #[derive(Debug)]
-pub(in crate::serve) struct Pace {
+pub(in crate::serve) struct RateLimit {
     free: u32,
     apart: Duration,
     longest: Duration,
-    /// When each caller's refusals will be paid for.
+    /// For each caller, when its refusals so far are used up.
     paid: Mutex<BTreeMap<Identity, Instant>>,
 }
 
-impl Pace {
-    /// So many refusals of one caller are free: a burst, which an honest caller may have. Further ones are
-    /// so far `apart`, and none waits longer than `longest`.
+impl RateLimit {
+    /// `free`: the burst without a delay, which an honest caller may have. Further refusals are `apart`, and
+    /// none waits longer than `longest`.
     pub(in crate::serve) fn new(free: u32, apart: Duration, longest: Duration) -> Self {
         Self { free, apart, longest, paid: Mutex::default() }
     }
 
-    /// One more refusal of this caller; until when it is to wait, if it is.
+    /// Notes a refusal of this caller. Returns until when it has to wait, if it has to.
     pub(in crate::serve) fn refused(&self, caller: Identity) -> Option<Instant> {
         let now = Instant::now();
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
@@ -52,39 +52,39 @@ mod tests {
     const APART: Duration = Duration::from_millis(5);
     const LONGEST: Duration = Duration::from_secs(10);
 
-    fn pace() -> Pace {
-        Pace::new(100, APART, LONGEST)
+    fn rate_limit() -> RateLimit {
+        RateLimit::new(100, APART, LONGEST)
     }
 
-    fn waits(pace: &Pace, caller: Identity) -> Duration {
-        pace.refused(caller).map_or(Duration::ZERO, |until| until - Instant::now())
+    fn waits(rate_limit: &RateLimit, caller: Identity) -> Duration {
+        rate_limit.refused(caller).map_or(Duration::ZERO, |until| until - Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_often_waits_the_longer_and_another_does_not() {
-        let pace = pace();
+        let rate_limit = rate_limit();
         for _ in 0..100 {
-            assert_eq!(waits(&pace, CALLER), Duration::ZERO);
+            assert_eq!(waits(&rate_limit, CALLER), Duration::ZERO);
         }
         for n in 1..=500 {
-            assert_eq!(waits(&pace, CALLER), n * APART);
+            assert_eq!(waits(&rate_limit, CALLER), n * APART);
         }
-        assert_eq!(waits(&pace, ANOTHER), Duration::ZERO);
+        assert_eq!(waits(&rate_limit, ANOTHER), Duration::ZERO);
         for _ in 0..100_000 {
-            assert!(waits(&pace, CALLER) <= LONGEST);
+            assert!(waits(&rate_limit, CALLER) <= LONGEST);
         }
-        assert_eq!(waits(&pace, CALLER), LONGEST);
+        assert_eq!(waits(&rate_limit, CALLER), LONGEST);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_is_refused_seldom_never_waits_and_is_forgotten() {
-        let pace = pace();
+        let rate_limit = rate_limit();
         for _ in 0..1000 {
-            assert_eq!(waits(&pace, CALLER), Duration::ZERO);
+            assert_eq!(waits(&rate_limit, CALLER), Duration::ZERO);
             advance(APART).await;
         }
         advance(100 * APART).await;
-        waits(&pace, ANOTHER);
-        assert_eq!(pace.paid.lock().unwrap().len(), 1);
+        waits(&rate_limit, ANOTHER);
+        assert_eq!(rate_limit.paid.lock().unwrap().len(), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! The messages of a take-over, with the descriptors that go with them.
+//! Sends and receives the messages of a take-over, with their descriptors.
 
 use std::{
     io,
@@ -8,37 +8,40 @@ use std::{
 use prost::Message;
 use tokio::net::UnixStream;
 
-use super::message::{Frame, What};
+use super::message::{Frame, Payload};
 use crate::socket::descriptors;
 
-/// Bytes in one message: far above a thousand leases, or every endpoint of a node put aside.
+/// The most bytes of a message: far more than a thousand leases, or all ejected endpoints of a node.
 const MOST_BYTES: u32 = 64 << 20;
 
 /// A connection between two agents.
 #[derive(Debug)]
-pub(super) struct Wire(pub(super) UnixStream);
+pub(super) struct Channel(pub(super) UnixStream);
 
-impl Wire {
-    pub(super) async fn send(&mut self, what: What) -> io::Result<()> {
-        self.send_with(what, &[]).await
+impl Channel {
+    pub(super) async fn send(&mut self, payload: Payload) -> io::Result<()> {
+        self.send_with(payload, &[]).await
     }
 
     pub(super) async fn send_with(
         &mut self,
-        what: What,
+        payload: Payload,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
-        let body = Frame { what: Some(what) }.encode_to_vec();
+        let body = Frame { payload: Some(payload) }.encode_to_vec();
         descriptors::send(&mut self.0, &body, descriptors).await
     }
 
-    /// The next message; an error once the other end is gone.
-    pub(super) async fn receive(&mut self) -> io::Result<(What, Vec<OwnedFd>)> {
+    /// The next message.
+    ///
+    /// # Errors
+    /// The other agent is gone.
+    pub(super) async fn receive(&mut self) -> io::Result<(Payload, Vec<OwnedFd>)> {
         let (body, descriptors) = descriptors::receive(&mut self.0, MOST_BYTES).await?;
-        let what = Frame::decode(&*body).map_err(io::Error::other)?.what;
-        let what =
-            what.ok_or_else(|| io::Error::other("a message that this agent doesn't know"))?;
-        Ok((what, descriptors))
+        let payload = Frame::decode(&*body).map_err(io::Error::other)?.payload;
+        let payload =
+            payload.ok_or_else(|| io::Error::other("a message that this agent doesn't know"))?;
+        Ok((payload, descriptors))
     }
 }
 
@@ -56,13 +59,13 @@ mod tests {
     #[tokio::test]
     async fn messages_arrive_with_their_descriptors() {
         let (one, other) = UnixStream::pair().unwrap();
-        let (mut one, mut other) = (Wire(one), Wire(other));
+        let (mut one, mut other) = (Channel(one), Channel(other));
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"locked").unwrap();
-        let hello = What::Hello(Hello { version: 7, pid: 9, admin: String::new() });
+        let hello = Payload::Hello(Hello { version: 7, pid: 9, admin: String::new() });
         one.send_with(hello.clone(), &[file.as_fd()]).await.unwrap();
         let why = "x".repeat(100_000);
-        let refusal = What::Refusal(Refusal { why });
+        let refusal = Payload::Refusal(Refusal { why });
         let sending = async { one.send(refusal.clone()).await.unwrap() };
         let receiving = async {
             let (what, mut descriptors) = other.receive().await.unwrap();

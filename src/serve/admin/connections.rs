@@ -1,8 +1,8 @@
-//! The connections of the admin address: few at a time, and none for long.
+//! Limits the connections of the admin address, and how long each may last.
 //!
-//! Whoever reaches the address may open connections without end. Over the bound, the oldest connection
-//! of the address that has the most ends. So one that hoards takes from itself, and kubelet's probe,
-//! which is answered within milliseconds, gets through.
+//! Any client that reaches the address may open connections without end. Beyond the limit, the client
+//! with the most connections loses its oldest. So a client with many connections takes from itself, and
+//! kubelet's probe, which is answered within milliseconds, gets through.
 
 use std::{
     io,
@@ -24,24 +24,24 @@ use tokio::{
 
 /// Connections at a time: kubelet's two probes, a few scrapers, a person with a browser.
 const MAX_CONNECTIONS: usize = 16;
-/// How long a connection may take for a request's head, and how long it may be idle. On one network
-/// a head takes milliseconds, and whoever comes later connects anew.
+/// How long a connection may take for a request's head, and how long it may be idle. On one network a
+/// head takes milliseconds, and a client can connect again.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may last, however busy. A scrape takes well below a second.
 const LIFE: Duration = Duration::from_secs(60);
-/// What the answer under way has after that.
+/// How long the answer under way may take after that.
 const LAST_ANSWER: Duration = Duration::from_secs(5);
-/// Bytes of a request's head: the least that hyper takes, and a scraper's has some 500.
+/// Bytes of a request's head: the least that hyper allows. A scraper's head has some 500.
 const MAX_HEAD: usize = 8 << 10;
-/// The pause after a connection could not be accepted, which is for want of file descriptors.
+/// The pause after `accept` fails, which it does when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves whoever connects, for ever.
+/// Serves the listener's connections. Never returns.
 pub(super) async fn serve(listener: TcpListener, routes: Router) {
-    let mut guests = Guests::default();
+    let mut connections = AdminConnections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, from)) => guests.admit(stream, from, routes.clone()),
+            Ok((stream, from)) => connections.admit(stream, from, routes.clone()),
             Err(error) => {
                 tracing::warn!(%error, "a connection to the admin address could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -50,14 +50,14 @@ pub(super) async fn serve(listener: TcpListener, routes: Router) {
     }
 }
 
-/// Who is connected, the oldest first.
+/// The open connections, oldest first.
 #[derive(Default)]
-struct Guests {
+struct AdminConnections {
     all: Vec<(IpAddr, AbortHandle)>,
     tasks: JoinSet<()>,
 }
 
-impl Guests {
+impl AdminConnections {
     fn admit(&mut self, stream: TcpStream, from: SocketAddr, routes: Router) {
         while self.tasks.try_join_next().is_some() {}
         self.all.retain(|(_, task)| !task.is_finished());
@@ -75,8 +75,8 @@ impl Guests {
     }
 }
 
-/// Which of these connections, the oldest first, has to go: the oldest of the address that has the
-/// most.
+/// The index of the connection to close, among these, oldest first: the oldest one of the address with
+/// the most.
 fn oldest_of_the_most(addresses: &[IpAddr]) -> usize {
     let held = |address| addresses.iter().filter(|other| *other == address).count();
     let most = addresses.iter().map(held).max().unwrap_or_default();
