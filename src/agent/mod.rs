@@ -37,8 +37,7 @@ use self::{
     startup_taint::StartupTaint, takeover::TakeoverError,
 };
 use crate::{
-    catalog::{Catalog, SourceId},
-    plan::Here,
+    catalog::{Catalog, Locality, SourceId},
     policy::ConfigPolicies,
     publish::Tables,
     serve::{Agent, admin, resolver::access::Access},
@@ -85,7 +84,7 @@ pub struct Options {
     /// Where the admin pages are.
     pub admin: SocketAddr,
     /// Where this node is.
-    pub here: Here,
+    pub here: Locality,
     /// What this node registered with, until its agent is ready.
     pub startup_taint: Option<StartupTaint>,
     /// Folder for what outlives the agent.
@@ -394,7 +393,7 @@ fn start_sources(
 }
 
 /// Where the agent runs, as a source finds out.
-async fn follow_here(mut here: watch::Receiver<Here>, tables: Tables) {
+async fn follow_here(mut here: watch::Receiver<Locality>, tables: Tables) {
     while here.changed().await.is_ok() {
         let found = here.borrow_and_update().clone();
         info!(zone = found.zone.as_deref(), region = found.region.as_deref(), "this node's place");

@@ -21,10 +21,9 @@ use super::{
     threads::Work,
 };
 use crate::{
-    catalog::{Catalog, Change, Port, Service, ServiceName, SourceId},
+    catalog::{Catalog, Change, Locality, Port, Service, ServiceName, SourceId},
     clock,
     identity::Identity,
-    plan::Here,
     policy::ConfigPolicies,
     publish::{Live, Outcome, Tables, Target, Want},
     sim::{
@@ -137,7 +136,7 @@ impl Woken {
 /// One publishing thread as shipped, and its caller; how many wake-ups it lost.
 fn call_at_random(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64> {
     let catalog = Arc::new(Catalog::new(["bench"]));
-    let here = Here::default();
+    let here = Locality::default();
     let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, seed as u32)?;
     let live = open(&catalog, &tables)?;
     let numbers = tables.numbers();

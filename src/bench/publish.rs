@@ -17,9 +17,8 @@ use super::{
     report::{Goal, Report, Row},
 };
 use crate::{
-    catalog::EndpointRef,
+    catalog::{EndpointRef, Locality},
     clock,
-    plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup, period, service::PLAN_EVERY},
     sim::shipped::endpoint,
@@ -105,7 +104,7 @@ impl Stage {
         let mut publisher = ServicePublisher::new(Setup {
             name: "bench".into(),
             policy: Arc::new(Policy::default()),
-            here: Here::default(),
+            here: Locality::default(),
             memory: Memory::Shared,
             endpoints: endpoints(),
             now: Duration::ZERO,

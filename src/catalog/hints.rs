@@ -3,16 +3,7 @@
 
 use std::{borrow::Borrow, sync::Arc};
 
-use super::model::{Endpoint, Health};
-
-/// From where an endpoint should be used; empty lists say nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Hints {
-    /// Callers in these zones.
-    pub zones: Vec<Arc<str>>,
-    /// Callers on these nodes.
-    pub nodes: Vec<Arc<str>>,
-}
+use super::model::{Endpoint, Health, Hints};
 
 /// Which of a port's endpoints the source prefers for a caller here, by index; none where its
 /// hints say nothing.

@@ -3,8 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    hints::Hints,
-    model::{Endpoint, Labels, Port, Service},
+    model::{Endpoint, Hints, Labels, Port, Service},
     name::ServiceName,
 };
 

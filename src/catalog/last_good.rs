@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{model::Service, name::ServiceName, store::SourceId};
+use super::{change::SourceId, model::Service, name::ServiceName};
 
 /// A service whose source has not confirmed it for so long is marked stale. Range 1 min to 1 day.
 pub const STALE_AFTER: Duration = Duration::from_secs(600);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use super::{
     model::{Port, Service},
     name::{PortRef, ServiceName},
-    near::{did_you_mean, near},
 };
-use crate::quota::Exhausted;
+use crate::{
+    quota::Exhausted,
+    suggest::{did_you_mean, similar},
+};
 
 /// Ports that an error lists: more are no help, and would not fit in the trailers of a gRPC answer.
 const LISTED: usize = 20;
@@ -134,7 +136,7 @@ fn near_ports(service: &Service, asked: Option<&PortRef>) -> Vec<String> {
         })
         .flatten()
         .collect();
-    near(&asked, names.iter().map(String::as_str))
+    similar(&asked, names.iter().map(String::as_str))
 }
 
 fn described(service: &Service) -> Vec<String> {

@@ -11,15 +11,14 @@ use std::{
 };
 
 use super::{
-    before,
     brake::Brake,
-    directory::Directory,
+    change::{Change, SourceId},
     intern::Interner,
     last_good::{LastGood, Unconfirmed},
     model::{Service, Setting},
     name::ServiceName,
-    store::{Change, SourceId},
-    validate,
+    name_index::NameIndex,
+    previous_value, validate,
 };
 
 /// What the sources say; the catalog's writing side.
@@ -28,7 +27,7 @@ pub(super) struct Merge {
     /// With the source they belong to: another one's endpoints are no measure.
     brakes: HashMap<ServiceName, (usize, Brake)>,
     interner: Interner,
-    directory: Arc<Directory>,
+    name_index: Arc<NameIndex>,
 }
 
 struct Source {
@@ -66,12 +65,12 @@ impl Merge {
                 withdrawn: HashMap::new(),
             })
             .collect();
-        let directory = Arc::new(Directory::new(sources.len()));
-        Self { sources, brakes: HashMap::new(), interner: Interner::new(), directory }
+        let name_index = Arc::new(NameIndex::new(sources.len()));
+        Self { sources, brakes: HashMap::new(), interner: Interner::new(), name_index }
     }
 
-    pub(super) fn directory(&self) -> &Arc<Directory> {
-        &self.directory
+    pub(super) fn name_index(&self) -> &Arc<NameIndex> {
+        &self.name_index
     }
 
     pub(super) fn name(&self, source: SourceId) -> Arc<str> {
@@ -88,7 +87,7 @@ impl Merge {
             Change::Replace(services) => self.replace(source.0, services),
             Change::Upsert(service) => self.upsert(source.0, service).into_iter().collect(),
             Change::Remove(name) => {
-                self.directory.remove(source.0, &name);
+                self.name_index.remove(source.0, &name);
                 self.sources[source.0].withdrawn.remove(&name);
                 vec![self.drop_known(source.0, name)]
             }
@@ -104,14 +103,14 @@ impl Merge {
             Change::Names(names) => self.names(source.0, names),
             Change::Name(mut name) => {
                 self.interner.share_name(&mut name);
-                let new = self.directory.add(source.0, name.clone());
+                let new = self.name_index.add(source.0, name.clone());
                 new.then(|| Touched::by_removal(name)).into_iter().collect()
             }
             Change::Synced => {
-                let (index, directory) = (source.0, &self.directory);
+                let (index, name_index) = (source.0, &self.name_index);
                 let source = &mut self.sources[index];
                 source.synced = true;
-                let gone = source.unconfirmed.drain(|name| directory.has(index, name));
+                let gone = source.unconfirmed.drain(|name| name_index.has(index, name));
                 gone.iter().for_each(|name| drop(source.known.remove(name)));
                 gone.into_iter().map(Touched::by_removal).collect()
             }
@@ -185,7 +184,7 @@ impl Merge {
         // Another source may have had them to itself so far.
         let named: Vec<_> =
             names.iter().filter(|name| !known.contains_key(name)).cloned().collect();
-        let gone = self.directory.replace(source, names).into_iter().chain(named);
+        let gone = self.name_index.replace(source, names).into_iter().chain(named);
         let mut touched: Vec<Touched> = gone.map(Touched::by_removal).collect();
         touched.extend(unnamed.into_iter().map(|name| self.drop_known(source, name)));
         touched
@@ -220,7 +219,10 @@ impl Merge {
         let Source { known, withdrawn, .. } = &mut self.sources[source];
         let withdrawn = withdrawn.remove(&service.name);
         let settings = known.get(&service.name).map(|before| &before.settings);
-        before::remember(&mut service.settings, settings.or(withdrawn.as_ref()).map(Vec::as_slice));
+        previous_value::remember(
+            &mut service.settings,
+            settings.or(withdrawn.as_ref()).map(Vec::as_slice),
+        );
         let before = known.get(&service.name).cloned().filter(|_| !unconfirmed);
         if before.as_ref().is_some_and(|before| **before == service) {
             return None;
@@ -260,7 +262,7 @@ impl Merge {
 
     fn owner(&self, name: &ServiceName) -> Option<usize> {
         let known = self.sources.iter().position(|source| source.known.contains_key(name));
-        let named = self.directory.owner(name);
+        let named = self.name_index.owner(name);
         known.into_iter().chain(named).min()
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU64, sync::Arc, time::SystemTime};
 
-use super::{hints::Hints, name::ServiceName, terms::Terms};
+use super::name::ServiceName;
 
 /// Labels of an endpoint, by which a request may select.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -124,6 +124,50 @@ pub enum Health {
     Draining,
     /// Never picked.
     Unready,
+}
+
+/// From where an endpoint should be used; empty lists say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hints {
+    /// Callers in these zones.
+    pub zones: Vec<Arc<str>>,
+    /// Callers on these nodes.
+    pub nodes: Vec<Arc<str>>,
+}
+
+/// On which terms endpoints are listed; by default they all serve as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Which of them serve here, by where they are.
+    pub reach: Reach,
+    /// Only those of this family serve.
+    pub family: Option<Family>,
+    /// All count as ready, whatever is said of their health.
+    pub all_ready: bool,
+    /// The source says which ports there are, apart from endpoints: one that it does not say is
+    /// none.
+    pub ports_said: bool,
+}
+
+/// Which endpoints serve here, by where they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// All.
+    #[default]
+    Everywhere,
+    /// Those on this node.
+    Node(Arc<str>),
+    /// None.
+    Nowhere,
+}
+
+/// Of which kind an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// 10.1.2.3
+    Ipv4,
+    /// fd00::1
+    Ipv6,
 }
 
 /// One setting of a service's policy, as its source carries it.

@@ -22,37 +22,14 @@ use tokio::sync::{
 };
 
 use super::{
-    directory::Directory,
+    change::{Change, SourceId},
     interest::Interests,
     last_good::LastGood,
     merge::{Merge, Touched},
     model::Service,
     name::ServiceName,
+    name_index::NameIndex,
 };
-
-/// Which of the catalog's sources, in the order of [`Catalog::new`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SourceId(pub usize);
-
-/// What a source says.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// All that it knows: what is not in it is gone.
-    Replace(Vec<Service>),
-    /// One service, whole.
-    Upsert(Service),
-    /// It no longer has this one.
-    Remove(ServiceName),
-    /// The names of all that it has: it says the endpoints of those that are asked for. What is not
-    /// among them is gone.
-    Names(Vec<ServiceName>),
-    /// One more of these.
-    Name(ServiceName),
-    /// It no longer says the endpoints of this one, though it has it.
-    Withdraw(ServiceName),
-    /// It has said all it knew at its start.
-    Synced,
-}
 
 /// What the brake did, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,11 +40,12 @@ pub struct BrakeCounts {
     pub held: usize,
 }
 
-use listing::Sorted;
+use sorted_names::SortedNames;
 
 mod listing;
 mod lookups;
 mod on_demand;
+mod sorted_names;
 
 type Listener = Arc<dyn Fn(&ServiceName) + Send + Sync>;
 type Snapshot = HashMap<ServiceName, Arc<Service>>;
@@ -76,14 +54,14 @@ type Snapshot = HashMap<ServiceName, Arc<Service>>;
 pub struct Catalog {
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
-    directory: Arc<Directory>,
+    name_index: Arc<NameIndex>,
     interests: Interests,
     listeners: Mutex<Vec<Listener>>,
     /// Counts every change, for those who wait for one.
     generation: watch::Sender<u64>,
     /// Counts changes of which services there are.
     names_version: AtomicU64,
-    sorted: ArcSwap<Sorted>,
+    sorted: ArcSwap<SortedNames>,
     /// By number.
     sources: Vec<Arc<str>>,
     /// When the next hold of the brake ends, or a service becomes stale.
@@ -110,14 +88,14 @@ impl Catalog {
         let merge = Merge::new(source_names.into_iter().map(Into::into));
         let unsynced = merge.unsynced();
         Self {
-            directory: merge.directory().clone(),
+            name_index: merge.name_index().clone(),
             interests: Interests::default(),
             snapshot: ArcSwap::default(),
             writer: Mutex::new(Writer { merge, version: 0 }),
             listeners: Mutex::default(),
             generation: watch::Sender::new(0),
             names_version: AtomicU64::new(0),
-            sorted: ArcSwap::from_pointee(Sorted::none()),
+            sorted: ArcSwap::from_pointee(SortedNames::none()),
             // At the start none has answered.
             sources: unsynced.clone(),
             deadline: watch::Sender::new(None),
@@ -316,7 +294,7 @@ impl Catalog {
                 (None, None) => continue,
                 (Some(_), None) => {
                     next.get_or_insert_with(|| (*current).clone()).remove(&name);
-                    names |= self.directory.owner(&name).is_none();
+                    names |= self.name_index.owner(&name).is_none();
                 }
                 (known, Some(mut service)) => {
                     if known.is_some_and(|known| {
@@ -325,7 +303,7 @@ impl Catalog {
                     }) {
                         continue;
                     }
-                    names |= known.is_none() && self.directory.owner(&name).is_none();
+                    names |= known.is_none() && self.name_index.owner(&name).is_none();
                     writer.version += 1;
                     service.version = writer.version;
                     next.get_or_insert_with(|| (*current).clone())

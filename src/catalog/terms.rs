@@ -7,42 +7,7 @@
 
 use std::sync::Arc;
 
-use super::model::{Endpoint, Health, Service};
-
-/// On which terms endpoints are listed; by default they all serve as they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
-    /// Which of them serve here, by where they are.
-    pub reach: Reach,
-    /// Only those of this family serve.
-    pub family: Option<Family>,
-    /// All count as ready, whatever is said of their health.
-    pub all_ready: bool,
-    /// The source says which ports there are, apart from endpoints: one that it does not say is
-    /// none.
-    pub ports_said: bool,
-}
-
-/// Which endpoints serve here, by where they are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
-    /// All.
-    #[default]
-    Everywhere,
-    /// Those on this node.
-    Node(Arc<str>),
-    /// None.
-    Nowhere,
-}
-
-/// Of which kind an address is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// 10.1.2.3
-    Ipv4,
-    /// fd00::1
-    Ipv6,
-}
+use super::model::{Endpoint, Family, Health, Reach, Service, Terms};
 
 impl Terms {
     /// Whether an endpoint is to serve, if it can.

@@ -22,6 +22,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tonic::{codegen::tokio_stream::wrappers::UnixListenerStream, transport::Server};
 use tracing::info;
 
+pub use self::driver::DRIVER;
 use self::{
     plugin::Plugin,
     proto::{
@@ -33,23 +34,12 @@ use self::{
 };
 use crate::agent::signals::Signals;
 
+mod driver;
 mod mount;
 mod plugin;
+mod proto;
 mod registration;
 mod volumes;
-
-#[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms)]
-mod proto {
-    pub(super) mod csi {
-        tonic::include_proto!("csi.v1");
-    }
-    pub(super) mod registration {
-        tonic::include_proto!("pluginregistration");
-    }
-}
-
-/// The name of the driver, as pods' volumes and the `CSIDriver` object have it.
-pub const DRIVER: &str = "csi.pointsman.dev";
 
 /// What the plugin is told.
 #[derive(Clone, Debug)]

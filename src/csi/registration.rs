@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use tracing::{error, info};
 
 use super::{
-    DRIVER,
+    driver::DRIVER,
     proto::registration::{
         InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
         registration_server,

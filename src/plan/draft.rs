@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, net::SocketAddr};
 
 use super::{
     Inputs,
-    model::{Factor, Group, Plan, Planned, Standing, State, ZoneShare},
+    model::{Group, OutlierState, Plan, Planned, Reason, State, ZoneShare},
 };
 use crate::catalog::Endpoint;
 
@@ -28,12 +28,14 @@ pub struct Draft {
 impl Draft {
     /// Every endpoint serving with weight 1; standings from the previous plan.
     pub fn new(inputs: &Inputs<'_>, previous: Option<&Plan>) -> Self {
-        let standings = Standings::of(previous);
+        let outlier_states = OutlierStates::of(previous);
         let endpoints = inputs
             .endpoints
             .iter()
             .enumerate()
-            .map(|(index, endpoint)| Planned::new(endpoint.clone(), standings.get(index, endpoint)))
+            .map(|(index, endpoint)| {
+                Planned::new(endpoint.clone(), outlier_states.get(index, endpoint))
+            })
             .collect();
         Self { endpoints, ..Self::default() }
     }
@@ -48,7 +50,7 @@ impl Draft {
     ) {
         let planned = &mut self.endpoints[index];
         planned.weight *= value;
-        planned.factors.push(Factor { name, value, reason: reason.into() });
+        planned.factors.push(Reason { name, value, reason: reason.into() });
     }
 
     /// Takes an endpoint out of the picks and says why.
@@ -60,7 +62,7 @@ impl Draft {
         reason: impl Into<Cow<'static, str>>,
     ) {
         self.endpoints[index].state = state;
-        self.endpoints[index].factors.push(Factor { name, value: 0.0, reason: reason.into() });
+        self.endpoints[index].factors.push(Reason { name, value: 0.0, reason: reason.into() });
     }
 
     /// Something changes at `at` by time alone.
@@ -109,19 +111,19 @@ impl Plan {
 }
 
 /// Looks standings up by position first: between two plans the endpoints rarely change.
-struct Standings<'a> {
+struct OutlierStates<'a> {
     previous: Option<&'a Plan>,
     by_address: std::cell::OnceCell<HashMap<SocketAddr, usize>>,
 }
 
-impl<'a> Standings<'a> {
+impl<'a> OutlierStates<'a> {
     fn of(previous: Option<&'a Plan>) -> Self {
         Self { previous, by_address: std::cell::OnceCell::new() }
     }
 
     /// Another pod at the same address begins anew: it is not to blame for the one before.
-    fn get(&self, index: usize, endpoint: &Endpoint) -> Standing {
-        let Some(previous) = self.previous else { return Standing::default() };
+    fn get(&self, index: usize, endpoint: &Endpoint) -> OutlierState {
+        let Some(previous) = self.previous else { return OutlierState::default() };
         let at = |planned: &Planned| planned.endpoint.address == endpoint.address;
         let index = match previous.endpoints.get(index) {
             Some(planned) if at(planned) => Some(index),
@@ -135,6 +137,6 @@ impl<'a> Standings<'a> {
         };
         let before = index.map(|index| &previous.endpoints[index]);
         let same = before.filter(|planned| planned.endpoint.is_same_as(endpoint));
-        same.map(Planned::standing).unwrap_or_default()
+        same.map(Planned::outlier_state).unwrap_or_default()
     }
 }

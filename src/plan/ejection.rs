@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use super::{
-    Draft, Influence, Inputs, State,
+    Draft, Factor, Inputs, State,
     error_bias::Usual,
     evidence::{self, Against},
     model::{Phase, Probation},
@@ -33,7 +33,7 @@ const FORGET_AFTER: u32 = 4;
 /// Puts failing endpoints aside.
 pub struct Ejection;
 
-impl Influence for Ejection {
+impl Factor for Ejection {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         if !inputs.policy.outlier.enabled {
             return;
@@ -73,23 +73,23 @@ fn aside(inputs: &Inputs<'_>, draft: &Draft) -> usize {
         Phase::Probing(probation) => inputs.now < probation.heard + PATIENCE,
     };
     let known = draft.endpoints.iter().filter(|e| e.is_ready());
-    known.filter(|e| takes_room(e.standing().phase)).count()
+    known.filter(|e| takes_room(e.outlier_state().phase)).count()
 }
 
 /// What time and probes alone change.
 fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     let (now, total) = (inputs.now, inputs.loads[index].total);
-    let mut standing = draft.endpoints[index].standing();
-    match standing.phase {
+    let mut outlier = draft.endpoints[index].outlier_state();
+    match outlier.phase {
         Phase::Clear => {
-            if standing.times > 0 && now >= standing.since + standing.last * FORGET_AFTER {
-                standing.times = 0;
+            if outlier.times > 0 && now >= outlier.since + outlier.last * FORGET_AFTER {
+                outlier.times = 0;
             }
         }
         Phase::Ejected { until } if now < until => {}
         Phase::Ejected { .. } => {
-            standing.unreachable_seen = total.unreachable;
-            standing.phase = Phase::Probing(Probation {
+            outlier.unreachable_seen = total.unreachable;
+            outlier.phase = Phase::Probing(Probation {
                 began: now,
                 succeeded: total.succeeded,
                 failed: total.failed,
@@ -105,14 +105,14 @@ fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
             }
             let probation = follow(inputs, index, probation);
             if probation.done >= PROBES {
-                standing.phase = Phase::Clear;
-                standing.since = now;
+                outlier.phase = Phase::Clear;
+                outlier.since = now;
             } else {
-                standing.phase = Phase::Probing(probation);
+                outlier.phase = Phase::Probing(probation);
             }
         }
     }
-    draft.endpoints[index].stand(standing);
+    draft.endpoints[index].set_outlier_state(outlier);
 }
 
 /// What became of probes, and of what is in flight beside them.
@@ -135,28 +135,28 @@ fn follow(inputs: &Inputs<'_>, index: usize, before: Probation) -> Probation {
 }
 
 fn again(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
-    let last = draft.endpoints[index].standing().last;
+    let last = draft.endpoints[index].outlier_state().last;
     put_aside(inputs, draft, index, last * 2);
 }
 
 fn put_aside(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, length: Duration) {
-    let mut standing = draft.endpoints[index].standing();
-    standing.times += 1;
-    standing.last = length.min(inputs.policy.outlier.max_ejection);
-    standing.phase = Phase::Ejected { until: inputs.now + standing.last };
-    standing.since = inputs.now + standing.last;
-    standing.unreachable_seen = inputs.loads[index].total.unreachable;
-    draft.endpoints[index].stand(standing);
+    let mut outlier = draft.endpoints[index].outlier_state();
+    outlier.times += 1;
+    outlier.last = length.min(inputs.policy.outlier.max_ejection);
+    outlier.phase = Phase::Ejected { until: inputs.now + outlier.last };
+    outlier.since = inputs.now + outlier.last;
+    outlier.unreachable_seen = inputs.loads[index].total.unreachable;
+    draft.endpoints[index].set_outlier_state(outlier);
 }
 
 fn eject(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, why: &Why) {
     let policy = &inputs.policy.outlier;
-    let standing = draft.endpoints[index].standing();
+    let outlier = draft.endpoints[index].outlier_state();
     let base = match why {
         Why::Unreachable => UNREACHABLE_EJECTION.min(policy.base_ejection),
         Why::Failures(..) => policy.base_ejection,
     };
-    let length = if standing.times == 0 { base } else { (standing.last * 2).max(base) };
+    let length = if outlier.times == 0 { base } else { (outlier.last * 2).max(base) };
     put_aside(inputs, draft, index, length);
 }
 
@@ -185,19 +185,19 @@ impl std::fmt::Display for Why {
 fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     let known = inputs.loads.iter().zip(&draft.endpoints);
     let seen: Vec<Counts> = known
-        .map(|(load, each)| evidence::recent(&load.ring, inputs.now, each.standing().since))
+        .map(|(load, each)| evidence::recent(&load.ring, inputs.now, each.outlier_state().since))
         .collect();
     let usual = Usual::of(&seen);
     let median = inputs.service.service_time.median();
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
     for (index, planned) in draft.endpoints.iter().enumerate() {
         // What the brake kept goes for good with the first connection that fails.
-        let standing = planned.standing();
-        if !planned.is_ready() || standing.phase != Phase::Clear {
+        let outlier = planned.outlier_state();
+        if !planned.is_ready() || outlier.phase != Phase::Clear {
             continue;
         }
         let load = inputs.loads[index];
-        if load.total.unreachable > standing.unreachable_seen {
+        if load.total.unreachable > outlier.unreachable_seen {
             bad.push((index, 2.0, Why::Unreachable));
             continue;
         }
@@ -206,7 +206,7 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
         }
         let others = usual.for_others_than(&seen[index]);
         let requests = inputs.policy.outlier.min_requests;
-        let (ring, now, since) = (&load.ring, inputs.now, standing.since);
+        let (ring, now, since) = (&load.ring, inputs.now, outlier.since);
         if let Some(against) = evidence::against(ring, now, since, requests, others, median) {
             let rate = against.newest.counts.success_rate().unwrap_or_default();
             bad.push((index, 1.0 - rate, Why::Failures(against, others)));
@@ -221,18 +221,18 @@ fn show(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     if draft.endpoints[index].state == State::Out {
         return;
     }
-    let standing = draft.endpoints[index].standing();
-    match standing.phase {
+    let outlier = draft.endpoints[index].outlier_state();
+    match outlier.phase {
         Phase::Clear => {
-            if standing.times > 0 {
-                draft.wake_at(standing.since + standing.last * FORGET_AFTER);
+            if outlier.times > 0 {
+                draft.wake_at(outlier.since + outlier.last * FORGET_AFTER);
             }
         }
         Phase::Ejected { until } => {
             let reason = format!(
                 "ejected for {:.1} s (time {} in a row), {:.1} s left",
-                standing.last.as_secs_f64(),
-                standing.times,
+                outlier.last.as_secs_f64(),
+                outlier.times,
                 until.saturating_sub(inputs.now).as_secs_f64()
             );
             draft.take_out(index, State::Ejected, "ejection", reason);

@@ -1,7 +1,7 @@
 //! Away from errors, before and beside ejection: the weight falls with the success rate, compared
 //! with the rest of the service, so that a failure they all share moves nothing.
 
-use super::{Draft, Influence, Inputs, State};
+use super::{Draft, Factor, Inputs, State};
 use crate::load::Counts;
 
 /// How strongly: a success rate of half the others' leaves a quarter of the weight.
@@ -17,7 +17,7 @@ const STEPS: f64 = 64.0;
 /// Less weight for a lower success rate.
 pub struct ErrorBias;
 
-impl Influence for ErrorBias {
+impl Factor for ErrorBias {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         if !inputs.policy.outlier.enabled {
             return;
@@ -55,7 +55,7 @@ pub(super) fn judged(inputs: &Inputs<'_>, draft: &Draft) -> Vec<Counts> {
         .loads
         .iter()
         .zip(&draft.endpoints)
-        .map(|(load, planned)| load.ring.sum(inputs.now, planned.standing().since))
+        .map(|(load, planned)| load.ring.sum(inputs.now, planned.outlier_state().since))
         .collect()
 }
 

@@ -1,7 +1,7 @@
 //! Away from standing load, a little: where more streams are open than elsewhere, fewer picks are
 //! drawn.
 //!
-//! Standing load is left out of scores: an idle stream takes no capacity, and a lease that nobody
+//! OutlierState load is left out of scores: an idle stream takes no capacity, and a lease that nobody
 //! reports takes none at all. In a score, however little of it would decide every comparison of
 //! idle endpoints, so that one forgotten lease sends all requests elsewhere. In the draws it is a
 //! matter of degree: the more of a service's requests become standing, the more it moves them, up

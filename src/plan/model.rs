@@ -1,19 +1,8 @@
 //! The words of a plan.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use crate::catalog::EndpointRef;
-
-/// Where an agent runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Here {
-    /// Such as `eu-west-1a`.
-    pub zone: Option<Arc<str>>,
-    /// Such as `eu-west-1`.
-    pub region: Option<Arc<str>>,
-    /// The node's name.
-    pub node: Option<Arc<str>>,
-}
 
 /// What is decided for a service at a time.
 #[derive(Clone, Debug, Default)]
@@ -93,13 +82,13 @@ pub struct Planned {
     /// Most requests in flight at a time; `i32::MAX` for no bound.
     pub limit: i32,
     /// Why; what is as usual is not listed.
-    pub factors: Vec<Factor>,
-    standing: Option<Box<Standing>>,
+    pub factors: Vec<Reason>,
+    outlier_state: Option<Box<OutlierState>>,
 }
 
 impl Planned {
     /// Serving, with nothing said about it yet.
-    pub fn new(endpoint: EndpointRef, standing: Standing) -> Self {
+    pub fn new(endpoint: EndpointRef, outlier_state: OutlierState) -> Self {
         let mut planned = Self {
             endpoint,
             group: None,
@@ -110,9 +99,9 @@ impl Planned {
             lean: 1.0,
             limit: i32::MAX,
             factors: Vec::new(),
-            standing: None,
+            outlier_state: None,
         };
-        planned.stand(standing);
+        planned.set_outlier_state(outlier_state);
         planned
     }
 
@@ -128,29 +117,30 @@ impl Planned {
     }
 
     /// What must be remembered of its errors.
-    pub fn standing(&self) -> Standing {
-        self.standing.as_deref().copied().unwrap_or_default()
+    pub fn outlier_state(&self) -> OutlierState {
+        self.outlier_state.as_deref().copied().unwrap_or_default()
     }
 
     /// Since when a request's outcome is that of a probe, where only probes count.
     pub fn probed_since(&self) -> Option<Duration> {
-        match self.standing.as_deref()?.phase {
+        match self.outlier_state.as_deref()?.phase {
             Phase::Probing(probation) => Some(probation.began),
             Phase::Clear | Phase::Ejected { .. } => None,
         }
     }
 
     /// Remembers it; most endpoints have nothing to remember, and take no memory for it.
-    pub fn stand(&mut self, standing: Standing) {
-        self.standing = (standing != Standing::default()).then(|| Box::new(standing));
+    pub fn set_outlier_state(&mut self, outlier_state: OutlierState) {
+        self.outlier_state =
+            (outlier_state != OutlierState::default()).then(|| Box::new(outlier_state));
     }
 }
 
 impl Plan {
     /// What must be remembered of its endpoints' errors; most have nothing.
-    pub fn standings(&self) -> impl Iterator<Item = (SocketAddr, Standing)> + '_ {
-        let remembered = self.endpoints.iter().filter(|planned| planned.standing.is_some());
-        remembered.map(|planned| (planned.endpoint.address, planned.standing()))
+    pub fn outlier_states(&self) -> impl Iterator<Item = (SocketAddr, OutlierState)> + '_ {
+        let remembered = self.endpoints.iter().filter(|planned| planned.outlier_state.is_some());
+        remembered.map(|planned| (planned.endpoint.address, planned.outlier_state()))
     }
 }
 
@@ -184,7 +174,7 @@ impl State {
 
 /// One reason for an endpoint's weight or state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Factor {
+pub struct Reason {
     /// Which factor: `weight`, `health`, `error_bias`, `ejection`.
     pub name: &'static str,
     /// What it multiplies the weight by.
@@ -195,7 +185,7 @@ pub struct Factor {
 
 /// Where an endpoint stands with its errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Standing {
+pub struct OutlierState {
     /// Put aside, on probation, or neither.
     pub phase: Phase,
     /// How often in a row it was ejected; each doubles the next ejection.

@@ -4,12 +4,12 @@
 //! Probation is undone first: who is back for want of a probe may well serve, and that is better
 //! than a return of those that fail right now.
 
-use super::{Draft, Influence, Inputs, State};
+use super::{Draft, Factor, Inputs, State};
 
 /// Undoes ejections, probation and bias.
 pub struct Panic;
 
-impl Influence for Panic {
+impl Factor for Panic {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         let ready = count(draft, |_| true);
         let left = count(draft, |state| state == State::Serving);

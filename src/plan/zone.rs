@@ -7,7 +7,7 @@
 
 use std::{cell::OnceCell, collections::HashMap, net::SocketAddr, time::Duration};
 
-use super::{Draft, Group, Influence, Inputs, Plan, Planned, State, model::ZoneShare};
+use super::{Draft, Factor, Group, Inputs, Plan, Planned, State, model::ZoneShare};
 use crate::{
     catalog::{Endpoint, EndpointRef, hints},
     load::{BUCKETS, Counts},
@@ -44,7 +44,7 @@ const SPILL_MARGIN: f32 = 1.0;
 /// there is nothing to cross.
 pub struct StrictZone;
 
-impl Influence for StrictZone {
+impl Factor for StrictZone {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         if inputs.policy.zone != ZoneMode::Strict {
             return;

@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use super::{Mode, Policy, StrategyName, ZoneMode};
 use crate::{
-    catalog::{
-        Before, Setting, Wrong,
-        near::{did_you_mean, near},
-    },
+    catalog::{Before, Setting, Wrong},
     printable::printable,
+    suggest::{did_you_mean, similar},
 };
 
 /// One setting: its key, what is right, and both ways between text and [`Policy`].
@@ -292,7 +290,7 @@ fn meant(name: &str) -> Option<&'static Key> {
 }
 
 fn near_keys(name: &str) -> Vec<String> {
-    near(&name.replace('-', "_").to_ascii_lowercase(), KEYS.iter().map(|key| key.name))
+    similar(&name.replace('-', "_").to_ascii_lowercase(), KEYS.iter().map(|key| key.name))
 }
 
 /// A share of 0% to 100%, in digits.

@@ -16,9 +16,8 @@ use super::{
     server::{Backend, Server},
 };
 use crate::{
-    catalog::{Endpoint, EndpointRef},
+    catalog::{Endpoint, EndpointRef, Locality},
     load::{Ages, Epoch},
-    plan::Here,
     publish::{Memory, ServicePublisher, Setup},
 };
 
@@ -55,7 +54,7 @@ impl Shipped {
             let publisher = ServicePublisher::new(Setup {
                 name: "simulated".into(),
                 policy: policy.clone(),
-                here: Here { zone: Some(zone_name(index % zones)), ..Here::default() },
+                here: Locality { zone: Some(zone_name(index % zones)), ..Locality::default() },
                 memory: Memory::Heap,
                 endpoints: endpoints.clone(),
                 now: Duration::ZERO,

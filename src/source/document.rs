@@ -8,7 +8,7 @@ use serde_path_to_error::{Deserializer, Path, Segment, Track};
 use serde_saphyr::{Error, Location};
 
 use super::problem::{Place, Problem};
-use crate::catalog::near::{did_you_mean, near};
+use crate::suggest::{did_you_mean, similar};
 
 /// How many nodes aliases may add to a file: far more than anyone shares by hand, far less than
 /// would hold up the node ("billion laughs"). Range 1,000 to 10,000,000.
@@ -201,14 +201,14 @@ fn what(error: &Error) -> String {
     match error {
         Error::AliasError { error, .. } => what(error),
         Error::SerdeUnknownField { field, expected, .. } => {
-            let near = near(field, expected.iter().copied());
+            let near = similar(field, expected.iter().copied());
             match near.is_empty() {
                 true => format!("unknown field \"{field}\"; there are {}", expected.join(", ")),
                 false => format!("unknown field \"{field}\"{}", did_you_mean(&near)),
             }
         }
         Error::SerdeUnknownVariant { variant, expected, .. } => {
-            let near = near(variant, expected.iter().copied());
+            let near = similar(variant, expected.iter().copied());
             format!("\"{variant}\" is none of {}{}", expected.join(", "), did_you_mean(&near))
         }
         Error::SerdeMissingField { field, .. } => format!("the field \"{field}\" is missing"),

@@ -25,11 +25,8 @@ pub use kubernetes::Cluster;
 pub use problem::{Place, Problem};
 
 use crate::{
-    catalog::{
-        Catalog, SourceId,
-        near::{did_you_mean, near},
-    },
-    plan::Here,
+    catalog::{Catalog, Locality, SourceId},
+    suggest::{did_you_mean, similar},
 };
 
 /// A source as a person names it: `file:/etc/pointsman/services.yaml`.
@@ -71,7 +68,7 @@ impl FromStr for Spec {
                 Ok(cluster) => Ok(Self::Kubernetes(cluster)),
                 Err(what) => Err(wrong(format!(" ({what})"))),
             },
-            (kind, _) => Err(wrong(did_you_mean(&near(kind, ["file", "kubernetes"])))),
+            (kind, _) => Err(wrong(did_you_mean(&similar(kind, ["file", "kubernetes"])))),
         }
     }
 }
@@ -154,7 +151,7 @@ impl Status {
 /// [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
 pub async fn run(
     spec: Spec,
-    here: watch::Sender<Here>,
+    here: watch::Sender<Locality>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::record;
-use crate::plan::Here;
+use crate::catalog::Locality;
 
 /// None where the node has no name by which the next agent would know that it is the same.
 #[must_use]
-pub fn write(here: &Here) -> Option<record::Place> {
+pub fn write(here: &Locality) -> Option<record::Place> {
     let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
     here.node.as_deref().map(|node| record::Place {
         node: node.to_owned(),
@@ -20,10 +20,10 @@ pub fn write(here: &Here) -> Option<record::Place> {
 /// Where an agent is that knows as much; none where that says nothing new. A node keeps its place
 /// for as long as it lives, and what the agent was told itself counts.
 #[must_use]
-pub fn read(written: Option<&record::Place>, here: &Here) -> Option<Here> {
+pub fn read(written: Option<&record::Place>, here: &Locality) -> Option<Locality> {
     let written = written.filter(|place| here.node.as_deref() == Some(&place.node))?;
     let text = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
-    let found = Here {
+    let found = Locality {
         zone: here.zone.clone().or_else(|| text(&written.zone)),
         region: here.region.clone().or_else(|| text(&written.region)),
         node: here.node.clone(),
@@ -35,16 +35,16 @@ pub fn read(written: Option<&record::Place>, here: &Here) -> Option<Here> {
 mod tests {
     use super::*;
 
-    fn here(node: Option<&str>, zone: Option<&str>, region: Option<&str>) -> Here {
+    fn here(node: Option<&str>, zone: Option<&str>, region: Option<&str>) -> Locality {
         let text = |text: Option<&str>| text.map(Arc::from);
-        Here { zone: text(zone), region: text(region), node: text(node) }
+        Locality { zone: text(zone), region: text(region), node: text(node) }
     }
 
     #[test]
     fn an_agent_of_the_same_node_is_where_the_last_one_was() {
         let known = here(Some("n1"), Some("a"), Some("r"));
         let written = write(&known);
-        let read = |now: &Here| read(written.as_ref(), now);
+        let read = |now: &Locality| read(written.as_ref(), now);
         assert_eq!(read(&here(Some("n1"), None, None)), Some(known.clone()));
         assert_eq!(read(&known), None);
         assert_eq!(read(&here(Some("n2"), None, None)), None);

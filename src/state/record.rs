@@ -193,12 +193,12 @@ pub struct Judgement {
     pub target: Option<Target>,
     /// Those that have something to remember.
     #[prost(message, repeated, tag = "2")]
-    pub standings: Vec<Standing>,
+    pub outlier_states: Vec<OutlierState>,
 }
 
 /// Where an endpoint stands with its errors.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Standing {
+pub struct OutlierState {
     /// `10.1.2.3:8080`.
     #[prost(string, tag = "1")]
     pub address: String,

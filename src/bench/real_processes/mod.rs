@@ -37,9 +37,8 @@ use super::{
     report::{Goal, Report, Row},
 };
 use crate::{
-    catalog::EndpointRef,
+    catalog::{EndpointRef, Locality},
     clock,
-    plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup},
     sim::{
@@ -267,7 +266,7 @@ impl Balancer {
                 let publisher = ServicePublisher::new(Setup {
                     name: "bench".into(),
                     policy: Arc::new(Policy::default()),
-                    here: Here::default(),
+                    here: Locality::default(),
                     memory: Memory::Shared,
                     endpoints: EndpointRef::all(&endpoints).collect(),
                     now: clock::now(),

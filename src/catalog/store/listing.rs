@@ -2,21 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use super::Catalog;
-use crate::catalog::{ServiceName, near::near_services};
-
-/// The names of all services, as of a version of the names.
-pub(super) struct Sorted {
-    version: u64,
-    names: Arc<[ServiceName]>,
-}
-
-impl Sorted {
-    /// None yet.
-    pub(super) fn none() -> Self {
-        Self { version: u64::MAX, names: Arc::from([]) }
-    }
-}
+use super::{Catalog, sorted_names::SortedNames};
+use crate::catalog::{ServiceName, similar_names::similar_services};
 
 impl Catalog {
     /// The names of all services in order, if nothing has to be done for them.
@@ -33,19 +20,19 @@ impl Catalog {
         }
         // In this order, what changes meanwhile is sorted anew the next time.
         let version = self.names_version();
-        let (snapshot, named) = (self.snapshot.load_full(), self.directory.all());
+        let (snapshot, named) = (self.snapshot.load_full(), self.name_index.all());
         let all = snapshot.keys().chain(named.iter().flat_map(|names| names.iter()));
         let mut names: Vec<ServiceName> = all.cloned().collect();
         names.sort_unstable();
         names.dedup();
         let names: Arc<[ServiceName]> = names.into();
-        self.sorted.store(Arc::new(Sorted { version, names: names.clone() }));
+        self.sorted.store(Arc::new(SortedNames { version, names: names.clone() }));
         names
     }
 
     /// The source that has a service of which only the name is known.
     pub fn source_of(&self, name: &ServiceName) -> Option<Arc<str>> {
-        self.directory.owner(name).and_then(|source| self.sources.get(source).cloned())
+        self.name_index.owner(name).and_then(|source| self.sources.get(source).cloned())
     }
 
     /// What was probably meant by a name that nothing has, of the services that `visible` lets
@@ -56,9 +43,9 @@ impl Catalog {
         asked: &ServiceName,
         visible: impl Fn(&ServiceName) -> bool,
     ) -> Vec<ServiceName> {
-        let (snapshot, named) = (self.snapshot.load_full(), self.directory.all());
+        let (snapshot, named) = (self.snapshot.load_full(), self.name_index.all());
         let all = snapshot.keys().chain(named.iter().flat_map(|names| names.iter()));
-        near_services(asked, all, visible)
+        similar_services(asked, all, visible)
     }
 
     /// A number that grows when other services are there than before, whatever is in them.

@@ -3,21 +3,23 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Catalog, Change, SourceId, lock};
+use super::{Catalog, lock};
 use crate::{
-    catalog::{Account, Interest, Interests, LookupError, ServiceName, merge::Touched},
+    catalog::{
+        Account, Change, Interest, Interests, LookupError, ServiceName, SourceId, merge::Touched,
+    },
     quota::Exhausted,
 };
 
 impl Catalog {
     /// True: there is such a service, and its source is asked for its endpoints.
     pub(super) fn ask_if_named(&self, by: Account, name: &ServiceName) -> Result<bool, Exhausted> {
-        let named = self.directory.owner(name).is_some();
+        let named = self.name_index.owner(name).is_some();
         if named {
             self.interests.ask(by, name)?;
         }
         // It may have gone just before it was asked for: then nobody else ends the interest in it.
-        if named && self.directory.owner(name).is_none() {
+        if named && self.name_index.owner(name).is_none() {
             self.interests.forget(name);
             return Ok(false);
         }
@@ -83,7 +85,7 @@ impl Catalog {
 
     /// Whether this source has such a service, whatever it says of it.
     pub fn has(&self, source: SourceId, name: &ServiceName) -> bool {
-        self.directory.has(source.0, name)
+        self.name_index.has(source.0, name)
     }
 
     /// Services of an earlier run that this source has not yet confirmed.
@@ -93,7 +95,7 @@ impl Catalog {
 
     /// Nobody waits for what is no more; true where somebody did.
     pub(super) fn forget_gone(&self, touched: &[Touched]) -> bool {
-        let gone = |touched: &&Touched| self.directory.owner(&touched.name).is_none();
+        let gone = |touched: &&Touched| self.name_index.owner(&touched.name).is_none();
         let forget = |touched: &Touched| self.interests.forget(&touched.name);
         touched.iter().filter(gone).filter(|touched| forget(touched)).count() > 0
     }

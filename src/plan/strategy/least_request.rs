@@ -5,7 +5,8 @@
 
 use pointsman_table::Cell;
 
-use super::{Observed, Policy, Strategy};
+use super::scoring::{Observed, Strategy};
+use crate::policy::Policy;
 
 /// The default strategy.
 pub struct LeastRequest;

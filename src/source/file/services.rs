@@ -13,16 +13,14 @@ use serde_saphyr::{Location, Spanned};
 
 use super::content::Content;
 use crate::{
-    catalog::{
-        Endpoint, Health, Interner, Port, Service, ServiceName,
-        near::{did_you_mean, near},
-    },
+    catalog::{Endpoint, Health, Interner, Port, Service, ServiceName},
     source::{
         document,
         policy_block::{PolicyBlock, PolicyShape},
         problem::Problem,
         shape,
     },
+    suggest::{did_you_mean, similar},
 };
 
 /// Services and their endpoints, as a person or a program writes them.
@@ -240,7 +238,7 @@ impl ServiceEntry {
                 if !self.ports.iter().any(|port| port.name.as_deref() == Some(name)) {
                     let field = format!("endpoints[{nth}].ports.{name}");
                     let names = self.ports.iter().filter_map(|port| port.name.as_deref());
-                    let hint = did_you_mean(&near(name, names));
+                    let hint = did_you_mean(&similar(name, names));
                     let what = format!("the service has no port named \"{name}\"{hint}");
                     return Err(wrong(number.referenced, field, what));
                 }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::catalog::near::{did_you_mean, near};
+use crate::suggest::{did_you_mean, similar};
 
 /// A cluster, as a person names it: `context=staging`, `/etc/pointsman/kubeconfig`, `everything`;
 /// several with commas between them. Nothing: the cluster whose pod this is, or the current context
@@ -32,7 +32,8 @@ impl FromStr for Cluster {
                 None if option.contains('/') => cluster.kubeconfig = Some(option.into()),
                 _ => {
                     let word = option.split('=').next().unwrap_or(option);
-                    let hint = did_you_mean(&near(word, ["context", "kubeconfig", "everything"]));
+                    let hint =
+                        did_you_mean(&similar(word, ["context", "kubeconfig", "everything"]));
                     return Err(format!(
                         "\"{option}\" says nothing of a cluster{hint}: write kubernetes, \
                          kubernetes:context=NAME, kubernetes:/PATH/OF/KUBECONFIG or \

@@ -30,9 +30,8 @@ use self::{
 };
 use super::Status;
 use crate::{
-    catalog::{Catalog, Change, SourceId},
+    catalog::{Catalog, Change, Locality, SourceId},
     clock,
-    plan::Here,
 };
 
 mod access;
@@ -95,7 +94,7 @@ impl Shared {
 /// Keeps the catalog true to a cluster, for ever.
 pub(super) async fn run(
     cluster: Cluster,
-    here: Sender<Here>,
+    here: Sender<Locality>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,

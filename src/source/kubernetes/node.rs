@@ -11,14 +11,14 @@ use super::{
     access::{self, Resource},
     backoff::Backoff,
 };
-use crate::plan::Here;
+use crate::catalog::Locality;
 
 /// Well-known labels of a node.
 const ZONE: &str = "topology.kubernetes.io/zone";
 const REGION: &str = "topology.kubernetes.io/region";
 
 /// Finds out what is not known yet. A node keeps its zone for as long as it lives: asked once.
-pub(super) async fn locate(here: &watch::Sender<Here>, shared: &Shared) {
+pub(super) async fn locate(here: &watch::Sender<Locality>, shared: &Shared) {
     let Some(node) = shared.node.as_deref() else { return };
     if here.borrow().zone.is_some() {
         return;

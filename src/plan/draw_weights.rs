@@ -35,7 +35,7 @@ struct Draws {
 }
 
 /// Sets choices and draw weights of every group.
-pub fn weights(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) {
+pub fn set(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) {
     let strategy = strategy::of(inputs.policy.strategy);
     let others = inputs.service.concurrency.others();
     draft.corrected_for = others.map(|met| settled(met, previous.and_then(|p| p.corrected_for)));

@@ -1,13 +1,13 @@
 //! What the source says: unready ones are never picked, draining ones only when nothing is ready,
 //! and what the brake kept only after all others.
 
-use super::{Draft, Influence, Inputs, Planned, State};
+use super::{Draft, Factor, Inputs, Planned, State};
 use crate::catalog::Health;
 
 /// The source's readiness and terminating rule.
 pub struct SourceHealth;
 
-impl Influence for SourceHealth {
+impl Factor for SourceHealth {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         // Of those that may serve at all, and not what the brake kept: the source no longer says
         // that it is there, while it does say so of a draining endpoint.

@@ -1,10 +1,8 @@
-//! What was probably meant: near misses of a name, best first.
+//! Suggestions for a misspelt word: "did you mean".
 //!
 //! A name is compared with every service there is, so a comparison takes some nanoseconds: a column of
 //! the table of edits is one machine word, after H. Hyyrö, "A Bit-Vector Algorithm for Computing
 //! Levenshtein and Damerau Edit Distances" (2003), and ends as soon as it can't stay within the bound.
-
-use super::name::ServiceName;
 
 /// Most suggestions an error carries; more would bury the right one.
 const MOST: usize = 3;
@@ -20,7 +18,7 @@ fn most_edits(asked: &str) -> usize {
 }
 
 /// The candidates nearest to what was asked, best first, at most three.
-pub fn near<'a>(asked: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+pub fn similar<'a>(asked: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let Some(pattern) = Pattern::new(asked) else { return Vec::new() };
     let mut nearest = Nearest::new();
     for candidate in candidates {
@@ -31,54 +29,24 @@ pub fn near<'a>(asked: &str, candidates: impl IntoIterator<Item = &'a str>) -> V
     nearest.best().map(str::to_owned).collect()
 }
 
-/// The services nearest to the one asked for, of those that `visible` lets through: its name in another
-/// namespace or cluster counts as one edit, as that is the commonest mistake of all.
-pub fn near_services<'a>(
-    asked: &ServiceName,
-    services: impl IntoIterator<Item = &'a ServiceName>,
-    visible: impl Fn(&ServiceName) -> bool,
-) -> Vec<ServiceName> {
-    let patterns = (Pattern::new(&asked.name), Pattern::new(&asked.namespace));
-    let (Some(name), Some(namespace)) = patterns else { return Vec::new() };
-    let mut nearest = Nearest::new();
-    for service in services {
-        let elsewhere = usize::from(asked.cluster != service.cluster);
-        let edits = if asked.name == service.name {
-            Some(usize::from(asked.namespace != service.namespace))
-        } else {
-            name.edits(&service.name, nearest.farthest()).and_then(|edits| {
-                Some(edits + namespace.edits(&service.namespace, nearest.farthest())?)
-            })
-        };
-        // What may be seen is asked last: few are near.
-        if let Some(edits) = edits
-            && nearest.takes(edits + elsewhere, &service)
-            && visible(service)
-        {
-            nearest.add(edits + elsewhere, service);
-        }
-    }
-    nearest.best().cloned().collect()
-}
-
 /// The best of all candidates so far, in order, each once.
-struct Nearest<T>(Vec<(usize, T)>);
+pub(crate) struct Nearest<T>(Vec<(usize, T)>);
 
 impl<T: Ord + Copy> Nearest<T> {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Vec::with_capacity(MOST + 1))
     }
 
     /// So many edits may a candidate have at the most.
-    fn farthest(&self) -> usize {
+    pub(crate) fn farthest(&self) -> usize {
         self.0.get(MOST - 1).map_or(usize::MAX, |(edits, _)| *edits)
     }
 
-    fn takes(&self, edits: usize, candidate: &T) -> bool {
+    pub(crate) fn takes(&self, edits: usize, candidate: &T) -> bool {
         self.place(edits, candidate).is_some()
     }
 
-    fn add(&mut self, edits: usize, candidate: T) {
+    pub(crate) fn add(&mut self, edits: usize, candidate: T) {
         if let Some(place) = self.place(edits, &candidate) {
             self.0.insert(place, (edits, candidate));
             self.0.truncate(MOST);
@@ -91,13 +59,13 @@ impl<T: Ord + Copy> Nearest<T> {
         (place < MOST).then_some(place)
     }
 
-    fn best(self) -> impl Iterator<Item = T> {
+    pub(crate) fn best(self) -> impl Iterator<Item = T> {
         self.0.into_iter().map(|(_, candidate)| candidate)
     }
 }
 
 /// A text that others are compared with.
-struct Pattern {
+pub(crate) struct Pattern {
     /// By byte: where it stands in the text.
     places: [u64; 256],
     length: usize,
@@ -106,7 +74,7 @@ struct Pattern {
 
 impl Pattern {
     /// None: it is too long, or empty.
-    fn new(text: &str) -> Option<Self> {
+    pub(crate) fn new(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > LONGEST {
             return None;
         }
@@ -119,7 +87,7 @@ impl Pattern {
 
     /// How many letters have to be changed, left out, put in or swapped with the next; none: more than
     /// `most`, or too many for this to be meant.
-    fn edits(&self, candidate: &str, most: usize) -> Option<usize> {
+    pub(crate) fn edits(&self, candidate: &str, most: usize) -> Option<usize> {
         let most = most.min(self.most_edits);
         if self.length.abs_diff(candidate.len()) > most {
             return None;
@@ -167,55 +135,19 @@ mod tests {
 
     use super::*;
 
-    fn services(asked: &str, known: &[&str]) -> Vec<String> {
-        let known: Vec<ServiceName> = known.iter().map(|name| name.parse().unwrap()).collect();
-        let near =
-            near_services(&asked.parse().unwrap(), &known, |name| *name.namespace != *"vault");
-        near.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn two_swapped_letters_are_one_edit() {
-        assert_eq!(services("crat.shop", &["cart.shop", "users.shop"]), ["cart.shop"]);
-    }
-
-    #[test]
-    fn the_right_name_in_another_namespace_is_suggested() {
-        assert_eq!(services("cart.default", &["cart.shop", "users.shop"]), ["cart.shop"]);
-    }
-
-    #[test]
-    fn the_best_comes_first_and_there_are_at_most_three() {
-        let known = ["carts.shop", "card.shop", "care.shop", "cart.shop", "bart.shop"];
-        assert_eq!(services("cart.sho", &known), ["cart.shop", "bart.shop", "card.shop"]);
-        let twice = ["cart.shop", "cart.shop", "card.shop"];
-        assert_eq!(services("cart.sho", &twice), ["cart.shop", "card.shop"]);
-    }
-
-    #[test]
-    fn what_may_not_be_seen_takes_no_place_of_what_may() {
-        let known = ["cart.vault", "carts.vault", "card.vault", "cart.bank", "crat.shop"];
-        assert_eq!(services("cart.shop", &known), ["cart.bank", "crat.shop"]);
-    }
-
-    #[test]
-    fn nothing_is_suggested_where_nothing_is_near() {
-        assert!(services("payments.bank", &["cart.shop", "users.shop"]).is_empty());
-        assert_eq!(did_you_mean(&[]), "");
-    }
-
     #[test]
     fn words_are_compared_too() {
-        assert_eq!(near("htpt", ["http", "grpc"]), ["http"]);
-        assert_eq!(did_you_mean(&near("zoen", ["zone"])), "; did you mean \"zone\"?");
+        assert_eq!(did_you_mean(&[]), "");
+        assert_eq!(similar("htpt", ["http", "grpc"]), ["http"]);
+        assert_eq!(did_you_mean(&similar("zoen", ["zone"])), "; did you mean \"zone\"?");
     }
 
     #[test]
     fn a_text_too_long_for_a_name_suggests_nothing() {
         let long = "x".repeat(65);
-        assert!(near(&long, [long.as_str()]).is_empty());
+        assert!(similar(&long, [long.as_str()]).is_empty());
         let longest = "x".repeat(64);
-        assert_eq!(near(&longest[1..], [longest.as_str()]), [longest]);
+        assert_eq!(similar(&longest[1..], [longest.as_str()]), [longest]);
     }
 
     proptest! {

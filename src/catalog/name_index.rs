@@ -16,11 +16,11 @@ type Names = Arc<HashSet<ServiceName>>;
 
 /// Names by source, in the order of the sources. Written under the catalog's mutex, read without.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct NameIndex {
     names: RwLock<Vec<Names>>,
 }
 
-impl Directory {
+impl NameIndex {
     pub(super) fn new(sources: usize) -> Self {
         Self { names: RwLock::new(vec![Names::default(); sources]) }
     }

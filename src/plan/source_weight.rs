@@ -1,12 +1,12 @@
 //! The weights that the source gives, scaled so that they average 1 over the endpoints it calls
 //! ready: scores are then in requests, and an ejection leaves the others' scores alone.
 
-use super::{Draft, Influence, Inputs, State};
+use super::{Draft, Factor, Inputs, State};
 
 /// The source's weights.
 pub struct SourceWeight;
 
-impl Influence for SourceWeight {
+impl Factor for SourceWeight {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         let mut sum = 0.0;
         let mut count = 0u32;
