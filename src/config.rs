@@ -13,7 +13,7 @@ use std::{
 
 use access::AccessBlock;
 pub use access::{AccessEntry, Callers};
-use by_name::{NamespaceShape, ServiceShape, by_namespace, by_service};
+use by_name::{NamespaceSchema, ServiceSchema, by_namespace, by_service};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -23,8 +23,11 @@ use crate::{
     catalog::ServiceName,
     policy::{ConfigPolicies, Layers},
     source::{
-        Problem, Spec, document,
-        policy_block::{PolicyBlock, PolicyShape},
+        Problem, Spec,
+        yaml::{
+            document,
+            policy_block::{PolicyBlock, PolicySchema},
+        },
     },
 };
 
@@ -131,14 +134,14 @@ struct ConfigFile {
 #[schemars(rename = "Policies")]
 struct PoliciesBlock {
     /// For every service, where neither the namespace, nor the service, nor its owner says another.
-    #[schemars(with = "Option<PolicyShape>")]
+    #[schemars(with = "Option<PolicySchema>")]
     default: PolicyBlock,
     /// By namespace.
     #[serde(deserialize_with = "by_namespace")]
-    #[schemars(with = "BTreeMap<NamespaceShape, PolicyShape>")]
+    #[schemars(with = "BTreeMap<NamespaceSchema, PolicySchema>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
-    #[schemars(with = "BTreeMap<ServiceShape, PolicyShape>")]
+    #[schemars(with = "BTreeMap<ServiceSchema, PolicySchema>")]
     #[serde(deserialize_with = "by_service")]
     services: BTreeMap<ServiceName, PolicyBlock>,
     /// What holds whatever services say of themselves, in their annotations or their file.
@@ -151,14 +154,14 @@ struct PoliciesBlock {
 #[schemars(rename = "Override")]
 struct OverrideBlock {
     /// For every service.
-    #[schemars(with = "Option<PolicyShape>")]
+    #[schemars(with = "Option<PolicySchema>")]
     all: PolicyBlock,
     /// By namespace.
     #[serde(deserialize_with = "by_namespace")]
-    #[schemars(with = "BTreeMap<NamespaceShape, PolicyShape>")]
+    #[schemars(with = "BTreeMap<NamespaceSchema, PolicySchema>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
-    #[schemars(with = "BTreeMap<ServiceShape, PolicyShape>")]
+    #[schemars(with = "BTreeMap<ServiceSchema, PolicySchema>")]
     #[serde(deserialize_with = "by_service")]
     services: BTreeMap<ServiceName, PolicyBlock>,
 }

@@ -11,7 +11,7 @@ use serde::{
 
 use crate::{
     catalog::{ServiceName, name::namespace},
-    source::{document, policy_block::PolicyBlock, shape},
+    source::yaml::{document, patterns, policy_block::PolicyBlock},
 };
 
 /// A namespace's name, checked.
@@ -77,12 +77,12 @@ impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for Blocks<K,
 /// A namespace's name, for the schema.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(super) struct NamespaceShape(#[schemars(regex(pattern = shape::NAMESPACE))] String);
+pub(super) struct NamespaceSchema(#[schemars(regex(pattern = patterns::NAMESPACE))] String);
 
 /// A service's name, for the schema.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(super) struct ServiceShape(#[schemars(regex(pattern = shape::SERVICE))] String);
+pub(super) struct ServiceSchema(#[schemars(regex(pattern = patterns::SERVICE))] String);
 
 #[cfg(test)]
 mod tests {

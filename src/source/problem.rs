@@ -69,7 +69,7 @@ impl fmt::Display for Problem {
 const LINES: usize = 20;
 
 /// Logs each problem once, and that it is gone. Returns those that are told by now.
-pub(super) fn tell(
+pub(super) fn log_changes(
     told: BTreeSet<Problem>,
     now: impl IntoIterator<Item = Problem>,
 ) -> BTreeSet<Problem> {

@@ -4,7 +4,7 @@
 use std::{io, path::Path};
 
 use super::file::{WriteError, replace};
-use crate::{config::MOST_BYTES, source::document};
+use crate::{config::MOST_BYTES, source::yaml::document};
 
 /// What it is called in the folder.
 pub const NAME: &str = "last-good-configuration.yaml";

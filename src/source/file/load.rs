@@ -9,13 +9,16 @@ use std::{
     sync::Arc,
 };
 
-use super::content::{self, Content, Object};
+use super::{
+    content::{Content, Object},
+    parse,
+};
 use crate::{
     catalog::{Service, ServiceName},
     source::{
-        document,
-        join::Join,
+        manifests::slice_union::SliceUnion,
         problem::{Place, Problem},
+        yaml::document,
     },
 };
 
@@ -135,19 +138,22 @@ impl Loader {
                 }
             }
         }
-        let (join, places) = self.join(&mut problems);
-        for name in join.names() {
+        let (union, places) = self.slice_union(&mut problems);
+        for name in union.names() {
             let place = places.get(&name).cloned().unwrap_or_default();
             match known.get(&name) {
                 Some(first) => problems.push(twice(&place, "service", &name, first)),
-                None => services.extend(join.service(&name, &self.source)),
+                None => services.extend(union.service(&name, &self.source)),
             }
         }
         (services, problems)
     }
 
-    fn join(&self, problems: &mut Vec<Problem>) -> (Join, HashMap<ServiceName, Place>) {
-        let mut join = Join::new(self.node.clone());
+    fn slice_union(
+        &self,
+        problems: &mut Vec<Problem>,
+    ) -> (SliceUnion, HashMap<ServiceName, Place>) {
+        let mut union = SliceUnion::new(self.node.clone());
         let mut seen: HashMap<(&str, String), Place> = HashMap::new();
         let mut places = HashMap::new();
         let contents = self.files.values().filter_map(|file| file.good.as_ref());
@@ -167,14 +173,14 @@ impl Loader {
             places.entry(service.clone()).or_insert_with(|| place.clone());
             match object {
                 Object::Service(service) => {
-                    join.put_service(service.clone());
+                    union.put_service(service.clone());
                 }
                 Object::Slice(slice) => {
-                    join.put_slice(slice.clone());
+                    union.put_slice(slice.clone());
                 }
             }
         }
-        (join, places)
+        (union, places)
     }
 }
 
@@ -198,7 +204,7 @@ impl File {
             return;
         }
         self.seen = seen;
-        match content::read(&file, &bytes) {
+        match parse::read(&file, &bytes) {
             Ok(mut content) => {
                 content.services.iter_mut().for_each(|(service, _)| share(service));
                 self.good = Some(content);

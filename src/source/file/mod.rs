@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use super::{Problem, Status, problem::tell};
+use super::{Problem, Status, problem::log_changes};
 use crate::{
     catalog::{Catalog, Change, SourceId},
     clock,
@@ -11,6 +11,7 @@ use crate::{
 
 mod content;
 mod load;
+mod parse;
 mod services;
 mod watch;
 
@@ -33,7 +34,7 @@ pub(super) async fn run(
     let file = path.display().to_string().into();
     let mut watch = watch::Watch::new(path.clone());
     let mut loader = load::Loader::new(path, node);
-    let mut told = BTreeSet::new();
+    let mut logged = BTreeSet::new();
     loop {
         let (of_look, status_of_look) = (catalog.clone(), status.clone());
         // Reading may take a while, and other tasks share this thread.
@@ -50,7 +51,7 @@ pub(super) async fn run(
             return status.read(false, vec![problem]);
         };
         (watch, loader) = (same_watch, same_loader);
-        told = tell(told, problems);
+        logged = log_changes(logged, problems);
         tokio::select! {
             () = watch.changed() => {}
             () = status.told_to_look() => {}

@@ -15,10 +15,11 @@ use super::content::Content;
 use crate::{
     catalog::{Endpoint, Health, Interner, Port, Service, ServiceName},
     source::{
-        document,
-        policy_block::{PolicyBlock, PolicyShape},
         problem::Problem,
-        shape,
+        yaml::{
+            document, patterns,
+            policy_block::{PolicyBlock, PolicySchema},
+        },
     },
     suggest::{did_you_mean, similar},
 };
@@ -41,11 +42,11 @@ pub(super) struct ServicesFile {
 struct ServiceRead {
     name: Spanned<Name>,
     policy: Option<PolicyBlock>,
-    ports: Result<Vec<Port>, Wrong>,
+    ports: Result<Vec<Port>, EntryError>,
 }
 
 /// Something wrong within a service's entry.
-struct Wrong {
+struct EntryError {
     at: Location,
     /// From the service on, such as `endpoints[2].address`.
     field: String,
@@ -58,13 +59,13 @@ struct Wrong {
 #[schemars(rename = "Service")]
 struct ServiceEntry {
     /// name.namespace, or name.namespace@cluster
-    #[schemars(with = "String", regex(pattern = shape::SERVICE))]
+    #[schemars(with = "String", regex(pattern = patterns::SERVICE))]
     name: Spanned<Name>,
     /// The service's ports; without them endpoints carry address:port.
     #[serde(default)]
     ports: Vec<PortEntry>,
     /// How it is balanced.
-    #[schemars(with = "Option<PolicyShape>")]
+    #[schemars(with = "Option<PolicySchema>")]
     policy: Option<PolicyBlock>,
     /// Where it runs.
     endpoints: Vec<EndpointEntry>,
@@ -176,7 +177,7 @@ pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, 
                 ),
             });
         }
-        let ports = entry.ports.map_err(|Wrong { at, field, what }| Problem {
+        let ports = entry.ports.map_err(|EntryError { at, field, what }| Problem {
             place: document::place(file, at),
             field: format!("services[{index}].{field}"),
             what,
@@ -205,8 +206,8 @@ impl From<ServiceEntry> for ServiceRead {
 }
 
 impl ServiceEntry {
-    fn ports(&self) -> Result<Vec<Port>, Wrong> {
-        let wrong = |at, field, what| Wrong { at, field, what };
+    fn ports(&self) -> Result<Vec<Port>, EntryError> {
+        let wrong = |at, field, what| EntryError { at, field, what };
         let endpoints = |port: Option<&PortEntry>| {
             self.endpoints
                 .iter()
@@ -217,7 +218,7 @@ impl ServiceEntry {
                         .at(port)
                         .map_err(|what| wrong(at, format!("endpoints[{nth}].address"), what))
                 })
-                .collect::<Result<Arc<[Endpoint]>, Wrong>>()
+                .collect::<Result<Arc<[Endpoint]>, EntryError>>()
         };
         for (nth, port) in self.ports.iter().enumerate() {
             let at = port.port.referenced;

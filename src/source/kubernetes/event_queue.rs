@@ -33,7 +33,7 @@ const WAITING: usize = 64;
 
 /// An event that is to be written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct PendingEvent {
     pub(super) service: ServiceName,
     /// That of the Service; `kubectl describe` looks for it.
     pub(super) uid: Option<Arc<str>>,
@@ -48,14 +48,14 @@ pub(super) struct Queue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    held: Mutex<Held>,
+    state: Mutex<State>,
     came: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct State {
     /// In the order of coming.
-    waiting: Vec<Said>,
+    waiting: Vec<PendingEvent>,
     budgets: Budgets,
     /// Nothing is written before.
     free: Option<Instant>,
@@ -66,17 +66,18 @@ impl Queue {
     pub(super) fn put(&self, service: &ServiceName, uid: Option<Arc<str>>, message: &str) {
         let now = Instant::now();
         let due = now + rand::rng().random_range(Duration::ZERO..=SPREAD);
-        let said = Said { service: service.clone(), uid, message: message.to_owned(), due };
-        if self.held().put(said, now) {
+        let event =
+            PendingEvent { service: service.clone(), uid, message: message.to_owned(), due };
+        if self.state().put(event, now) {
             self.0.came.notify_one();
         }
     }
 
     /// Waits for the next event, and until it may be written.
-    pub(super) async fn next(&self) -> Said {
+    pub(super) async fn next(&self) -> PendingEvent {
         loop {
-            let at = match self.held().next(Instant::now()) {
-                Next::Now(said) => return said,
+            let at = match self.state().next(Instant::now()) {
+                Next::Now(event) => return event,
                 Next::At(at) => Some(at),
                 Next::Nothing => None,
             };
@@ -95,25 +96,25 @@ impl Queue {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held().waiting.is_empty()
+        self.state().waiting.is_empty()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 enum Next {
-    Now(Said),
+    Now(PendingEvent),
     At(Instant),
     Nothing,
 }
 
-impl Held {
-    fn put(&mut self, said: Said, now: Instant) -> bool {
-        let pays = self.budgets.pay(&said.service, now);
+impl State {
+    fn put(&mut self, event: PendingEvent, now: Instant) -> bool {
+        let pays = self.budgets.pay(&event.service, now);
         if pays {
-            self.waiting.push(said);
+            self.waiting.push(event);
             if self.waiting.len() > WAITING {
                 self.drop_one();
             }
@@ -124,8 +125,8 @@ impl Held {
     /// The newest of the namespace with the most: whoever has many Services leaves room for others'.
     fn drop_one(&mut self) {
         let mut by_namespace: HashMap<&str, usize> = HashMap::new();
-        for said in &self.waiting {
-            *by_namespace.entry(&said.service.namespace).or_default() += 1;
+        for event in &self.waiting {
+            *by_namespace.entry(&event.service.namespace).or_default() += 1;
         }
         let of = |at: &usize| (by_namespace.get(&*self.waiting[*at].service.namespace), *at);
         if let Some(at) = (0..self.waiting.len()).max_by_key(of) {
@@ -135,7 +136,7 @@ impl Held {
 
     fn next(&mut self, now: Instant) -> Next {
         let Some((at, due)) =
-            self.waiting.iter().map(|said| said.due).enumerate().min_by_key(|(_, due)| *due)
+            self.waiting.iter().map(|event| event.due).enumerate().min_by_key(|(_, due)| *due)
         else {
             return Next::Nothing;
         };
@@ -176,8 +177,8 @@ mod tests {
     async fn written(queue: &Queue, within: Duration) -> Vec<(Duration, String)> {
         let begin = Instant::now();
         let mut written = Vec::new();
-        while let Ok(said) = tokio::time::timeout_at(begin + within, queue.next()).await {
-            written.push((begin.elapsed(), said.service.to_string()));
+        while let Ok(event) = tokio::time::timeout_at(begin + within, queue.next()).await {
+            written.push((begin.elapsed(), event.service.to_string()));
         }
         written
     }
@@ -268,6 +269,6 @@ mod tests {
         (0..10).for_each(|n| say(&queue, &format!("s{n}.shop"), n));
         tokio::time::sleep(REFILL).await;
         say(&queue, "cart.shop", 0);
-        assert_eq!(queue.held().budgets.0.len(), 1);
+        assert_eq!(queue.state().budgets.0.len(), 1);
     }
 }

@@ -12,10 +12,11 @@ use tracing::debug;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    access::{self, Resource},
-    client::{self, Connections, Seat},
+    api_error::{self, Resource},
+    client_config,
     cluster::Cluster,
-    event_queue::{Queue, Said},
+    connection_pool::{ConnectionPool, StreamSlot},
+    event_queue::{PendingEvent, Queue},
     problems::Problems,
 };
 use crate::{catalog::Service, clock, source::Status};
@@ -38,9 +39,9 @@ pub struct Events {
 impl Events {
     /// What is written, and what has to run for it: [`write()`].
     #[must_use]
-    pub fn new(cluster: &Cluster) -> (Self, Waiting) {
+    pub fn new(cluster: &Cluster) -> (Self, PendingEvents) {
         let queue = Queue::default();
-        (Self { source: cluster.to_string().into(), queue: queue.clone() }, Waiting(queue))
+        (Self { source: cluster.to_string().into(), queue: queue.clone() }, PendingEvents(queue))
     }
 
     /// Says it, unless too much is said. A service that is not of this cluster has no Service to say it
@@ -54,17 +55,17 @@ impl Events {
 
 /// What is still to be written.
 #[derive(Debug)]
-pub struct Waiting(Queue);
+pub struct PendingEvents(Queue);
 
 /// Writes them, for ever.
-pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: Waiting) {
+pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: PendingEvents) {
     let problems = Problems::new(Status::default(), cluster.to_string().into());
     let finder: Arc<str> = "events".into();
     // For as long as events wait: they are rare.
     let mut open = None;
     loop {
-        let said = waiting.0.next().await;
-        match create(&cluster, &mut open, node.as_deref(), &said).await {
+        let pending = waiting.0.next().await;
+        match create(&cluster, &mut open, node.as_deref(), &pending).await {
             Ok(()) => problems.mended(&finder),
             Err(what) => problems.found(&finder, &what),
         }
@@ -75,53 +76,55 @@ pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: Waiting) {
 }
 
 /// A way to the API server, on one connection.
-struct Open {
-    connections: Connections,
-    seat: Seat,
+struct Session {
+    connections: ConnectionPool,
+    slot: StreamSlot,
 }
 
-impl Open {
+impl Session {
     async fn new(cluster: &Cluster) -> Result<Self, String> {
-        let connections = Connections::new(client::config(cluster).await?);
-        let seat = connections.seat()?;
-        Ok(Self { connections, seat })
+        let connections = ConnectionPool::new(client_config::config(cluster).await?);
+        let slot = connections.slot()?;
+        Ok(Self { connections, slot })
     }
 }
 
 /// Over what is open, where something is.
 async fn create(
     cluster: &Cluster,
-    open: &mut Option<Open>,
+    open: &mut Option<Session>,
     node: Option<&str>,
-    said: &Said,
+    pending: &PendingEvent,
 ) -> Result<(), String> {
-    let way = match open.take() {
-        Some(way) => way,
-        None => Open::new(cluster).await?,
+    let session = match open.take() {
+        Some(session) => session,
+        None => Session::new(cluster).await?,
     };
-    let server = way.connections.server();
-    let events = Api::<Event>::namespaced(way.seat.client.clone(), &said.service.namespace);
-    let event = event(node, said, clock::wall())?;
+    let server = session.connections.server();
+    let events = Api::<Event>::namespaced(session.slot.client.clone(), &pending.service.namespace);
+    let event = event(node, pending, clock::wall())?;
     let params = PostParams::default();
     let Ok(written) = tokio::time::timeout(WRITE, events.create(&params, &event)).await else {
         let within = humantime::format_duration(WRITE);
         return Err(format!("no answer from {server} to \"create events\" within {within}"));
     };
-    *open = Some(way);
+    *open = Some(session);
     match written {
-        Ok(_) => debug!(service = %said.service, "an event is written"),
+        Ok(_) => debug!(service = %pending.service, "an event is written"),
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            debug!(service = %said.service, "the event was there: another node's agent said it");
+            debug!(service = %pending.service, "the event was there: another node's agent said it");
         }
-        Err(error) => return Err(access::of_call(&error, "create", Resource::Events, &server).what),
+        Err(error) => {
+            return Err(api_error::of_call(&error, "create", Resource::Events, &server).what);
+        }
     }
     Ok(())
 }
 
 /// Its name is that of what it says: of the agents of all nodes the first writes it, for an hour, as
 /// long as a cluster keeps events.
-fn event(node: Option<&str>, said: &Said, now: SystemTime) -> Result<Event, String> {
-    let Said { service, uid, message, .. } = said;
+fn event(node: Option<&str>, pending: &PendingEvent, now: SystemTime) -> Result<Event, String> {
+    let PendingEvent { service, uid, message, .. } = pending;
     let now = humantime::format_rfc3339_seconds(now).to_string();
     let of = format!("{} {message}", uid.as_deref().unwrap_or_default());
     let name = format!("{}.{:016x}", service.name, xxh3_64(of.as_bytes()));

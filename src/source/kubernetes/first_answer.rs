@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::reach::Attempt;
+use super::reachability::Attempt;
 
 /// For so long nobody else tries, and a line's first connection may be without an answer. As long as
 /// one may take to be there (`line::CONNECT`). Range 1 to 60 s.
@@ -29,12 +29,12 @@ const LONGEST: Duration = Duration::from_secs(80);
 
 /// How long a line waits on its next connection.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct AnswerTimeout {
     /// Connections without an answer, since the last with one.
     given_up: u32,
 }
 
-impl Patience {
+impl AnswerTimeout {
     pub(super) fn longest(&self) -> Duration {
         ANSWER.saturating_mul(2_u32.saturating_pow(self.given_up)).min(LONGEST)
     }
@@ -117,18 +117,18 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::source::kubernetes::reach::Reach;
+    use crate::source::kubernetes::reachability::Reachability;
 
     /// Asks over a new connection; what it comes to.
-    fn ask(reach: &Reach, attempt: Attempt, longest: Duration) -> Asked {
+    fn ask(reachability: &Reachability, attempt: Attempt, longest: Duration) -> Asked {
         let first = Arc::new(FirstAnswer::new(Some(longest)));
         let (epoch, waits) = (attempt.epoch(), first.clone());
         let outcome = tokio::spawn(async move { waits.given_up(&mut Some(attempt)).await });
-        Asked { reach: reach.clone(), first, epoch, outcome }
+        Asked { reachability: reachability.clone(), first, epoch, outcome }
     }
 
     struct Asked {
-        reach: Reach,
+        reachability: Reachability,
         first: Arc<FirstAnswer>,
         epoch: u64,
         outcome: tokio::task::JoinHandle<NoAnswer>,
@@ -137,20 +137,20 @@ mod tests {
     impl Asked {
         fn answer(&self) {
             self.first.came();
-            self.reach.answered(self.epoch);
+            self.reachability.answered(self.epoch);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_an_answer_an_attempt_fails_with_the_time_and_the_next_waits_for_longer() {
-        let reach = Reach::default();
+        let reachability = Reachability::default();
         let begin = Instant::now();
         let mut tried = Vec::new();
         while tried.len() < 5 {
-            reach.ready().await;
+            reachability.ready().await;
             tried.push(begin.elapsed());
-            let asked = ask(&reach, reach.turn().await.unwrap(), ANSWER);
-            let why = reach.turn().await.expect_err("it is too early to try again");
+            let asked = ask(&reachability, reachability.attempt().await.unwrap(), ANSWER);
+            let why = reachability.attempt().await.expect_err("it is too early to try again");
             assert_eq!(&*why, "the API server took a connection and did not answer within 10s");
             assert_eq!(asked.outcome.await.unwrap().to_string(), *why);
             assert!(asked.first.is_overdue());
@@ -163,55 +163,55 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_comes_while_another_tries_counts() {
-        let reach = Reach::default();
-        let slow = ask(&reach, reach.turn().await.unwrap(), 4 * ANSWER);
+        let reachability = Reachability::default();
+        let slow = ask(&reachability, reachability.attempt().await.unwrap(), 4 * ANSWER);
         tokio::time::sleep(ANSWER).await;
-        reach.ready().await;
-        let other = reach.turn().await.unwrap();
+        reachability.ready().await;
+        let other = reachability.attempt().await.unwrap();
         assert!(other.is_alone(), "it is waited for alone no longer");
         slow.answer();
-        assert!(!reach.is_down());
+        assert!(!reachability.is_down());
         other.failed("refused");
-        assert!(!reach.is_down(), "the other came too late");
+        assert!(!reachability.is_down(), "the other came too late");
         tokio::time::sleep(10 * ANSWER).await;
         assert!(!slow.outcome.is_finished() && !slow.first.is_overdue());
     }
 
     #[tokio::test(start_paused = true)]
     async fn with_one_answer_on_it_a_connection_is_kept_however_long_another_takes() {
-        let reach = Reach::default();
-        let asked = ask(&reach, reach.turn().await.unwrap(), ANSWER);
+        let reachability = Reachability::default();
+        let asked = ask(&reachability, reachability.attempt().await.unwrap(), ANSWER);
         tokio::time::sleep(ANSWER / 2).await;
         asked.answer();
         tokio::time::sleep(10 * ANSWER).await;
         assert!(!asked.outcome.is_finished());
-        assert!(!reach.is_down());
+        assert!(!reachability.is_down());
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_others_are_answered_a_connection_that_is_not_brings_nobody_down() {
-        let reach = Reach::default();
-        reach.answered(reach.turn().await.unwrap().epoch());
-        let asked = ask(&reach, reach.turn().await.unwrap(), ANSWER);
+        let reachability = Reachability::default();
+        reachability.answered(reachability.attempt().await.unwrap().epoch());
+        let asked = ask(&reachability, reachability.attempt().await.unwrap(), ANSWER);
         assert_eq!(asked.outcome.await.unwrap(), NoAnswer(ANSWER));
-        assert!(!reach.is_down());
+        assert!(!reachability.is_down());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_line_waits_for_longer_each_time_up_to_more_than_an_api_server_takes() {
-        let mut patience = Patience::default();
+        let mut answer_timeout = AnswerTimeout::default();
         let mut waited = Vec::new();
         for _ in 0..6 {
-            let first = FirstAnswer::new(Some(patience.longest()));
-            patience.learn(&first);
-            waited.push(patience.longest().as_secs());
+            let first = FirstAnswer::new(Some(answer_timeout.longest()));
+            answer_timeout.learn(&first);
+            waited.push(answer_timeout.longest().as_secs());
             first.given_up(&mut None).await;
-            patience.learn(&first);
+            answer_timeout.learn(&first);
         }
         assert_eq!(waited, [10, 20, 40, 80, 80, 80]);
-        let first = FirstAnswer::new(Some(patience.longest()));
+        let first = FirstAnswer::new(Some(answer_timeout.longest()));
         first.came();
-        patience.learn(&first);
-        assert_eq!(patience.longest(), ANSWER);
+        answer_timeout.learn(&first);
+        assert_eq!(answer_timeout.longest(), ANSWER);
     }
 }

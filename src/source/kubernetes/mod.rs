@@ -20,76 +20,38 @@ use std::sync::Arc;
 use tokio::sync::watch::Sender;
 
 use self::{
-    access::Resource,
     backoff::Backoff,
-    client::Connections,
-    follow::{Scope, follow},
+    connection_pool::ConnectionPool,
+    context::Context,
     problems::Problems,
-    turns::Urgency,
-    watch::{Pace, Subject},
+    reflector::{Scope, follow},
 };
 use super::Status;
-use crate::{
-    catalog::{Catalog, Change, Locality, SourceId},
-    clock,
-};
+use crate::catalog::{Catalog, Locality, SourceId};
 
-mod access;
+mod api_error;
 mod backoff;
-mod client;
+mod client_config;
 pub mod cluster;
+mod connection;
+mod connection_pool;
+mod context;
+mod error_chain;
 mod event_queue;
 pub mod events;
 mod first_answer;
-mod follow;
-mod line;
 mod node;
+mod object_cache;
 mod on_demand;
 mod problems;
-mod reach;
-mod silence;
+mod reachability;
+mod reflector;
+mod request_queue;
+mod staleness;
 pub mod taint;
-mod told;
-mod turns;
 mod watch;
 
 pub use cluster::Cluster;
-
-/// What all parts of a running source use.
-struct Shared {
-    source: SourceId,
-    /// What a person calls it.
-    name: Arc<str>,
-    /// Where the API server is.
-    server: Arc<str>,
-    node: Option<Arc<str>>,
-    catalog: Arc<Catalog>,
-    connections: Connections,
-    problems: Problems,
-}
-
-impl Shared {
-    fn subject(&self, resource: Resource, of: impl std::fmt::Display) -> Subject {
-        let finder = format!("{resource:?} of {of}").into();
-        Subject { resource, finder, server: self.server.clone() }
-    }
-
-    /// For the watch of all there is: everybody waits for it.
-    fn pace_of_all(&self) -> Pace {
-        Pace {
-            reach: self.connections.reach().clone(),
-            turns: self.connections.turns().clone(),
-            list: Arc::new(|| Urgency::Waiting),
-            begin: Urgency::Waiting,
-        }
-    }
-
-    /// All that is known at the start is said.
-    fn synced(&self) {
-        self.catalog.apply(self.source, Change::Synced, clock::now());
-        self.problems.synced();
-    }
-}
 
 /// Keeps the catalog true to a cluster, for ever.
 pub(super) async fn run(
@@ -108,7 +70,7 @@ pub(super) async fn run(
         })
         .await;
         problems.mended(&name);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Context {
             source,
             name: name.clone(),
             server: connections.server().into(),
@@ -132,35 +94,18 @@ pub(super) async fn run(
 }
 
 /// How the cluster is reached; waits for as long as nothing says that.
-async fn connect(cluster: &Cluster, failed: impl Fn(&str)) -> Connections {
+async fn connect(cluster: &Cluster, failed: impl Fn(&str)) -> ConnectionPool {
     let mut backoff = Backoff::default();
     loop {
-        match client::config(cluster).await {
-            Ok(config) => return Connections::new(config),
+        match client_config::config(cluster).await {
+            Ok(config) => return ConnectionPool::new(config),
             Err(why) => failed(&why),
         }
         tokio::time::sleep(backoff.failed()).await;
     }
 }
 
-async fn everything(shared: &Shared) {
-    let seat = shared.seat(&Scope::All.to_string().into()).await;
-    follow(&Scope::All, &seat, shared).await;
-}
-
-impl Shared {
-    /// A place on a connection; waits for as long as there can be none.
-    async fn seat(&self, finder: &Arc<str>) -> client::Seat {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.connections.seat() {
-                Ok(seat) => {
-                    self.problems.mended(finder);
-                    return seat;
-                }
-                Err(what) => self.problems.found(finder, &what),
-            }
-            tokio::time::sleep(backoff.failed()).await;
-        }
-    }
+async fn everything(shared: &Context) {
+    let slot = shared.slot(&Scope::All.to_string().into()).await;
+    follow(&Scope::All, &slot, shared).await;
 }

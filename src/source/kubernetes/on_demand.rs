@@ -10,11 +10,11 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{debug, error};
 
 use super::{
-    Shared,
-    access::Resource,
-    follow::{Scope, follow},
-    told::name_of,
-    watch::{Heard, Selector, watch},
+    api_error::Resource,
+    context::Context,
+    object_cache::name_of,
+    reflector::{Scope, follow},
+    watch::{Selector, Update, watch},
 };
 use crate::{
     catalog::{Change, ServiceName},
@@ -29,12 +29,12 @@ const FORGET_AFTER: Duration = Duration::from_secs(600);
 const FORGET_SPREAD: f64 = 0.25;
 
 /// Keeps the catalog true to the cluster, for ever.
-pub(super) async fn run(shared: &Arc<Shared>) {
+pub(super) async fn run(shared: &Arc<Context>) {
     let finder = "names of services".into();
-    let seat = shared.seat(&finder).await;
-    let mut names = Box::pin(names(&seat.client, shared));
+    let slot = shared.slot(&finder).await;
+    let mut names = Box::pin(names(&slot.client, shared));
     let mut asked = shared.catalog.interests().changes();
-    let mut followed = Followed::new(shared.clone());
+    let mut followed = FollowedServices::new(shared.clone());
     // What served before is what is asked for. Where that is more than may be, callers ask for theirs.
     for name in shared.catalog.unconfirmed(shared.source) {
         if shared.catalog.interests().ask(None, &name).is_err() {
@@ -43,7 +43,7 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     }
     loop {
         tokio::select! {
-            Some(heard) = names.next() => followed.hear(heard),
+            Some(update) = names.next() => followed.update_names(update),
             // The sender lives in the catalog, so that this can't fail.
             _ = asked.changed() => {}
             Some(ended) = followed.tasks.join_next_with_id() => followed.ended(ended),
@@ -53,41 +53,41 @@ pub(super) async fn run(shared: &Arc<Shared>) {
 }
 
 /// The services that are followed, each by a task.
-struct Followed {
-    shared: Arc<Shared>,
+struct FollowedServices {
+    shared: Arc<Context>,
     tasks: JoinSet<ServiceName>,
     by_name: HashMap<ServiceName, AbortHandle>,
 }
 
-impl Followed {
-    fn new(shared: Arc<Shared>) -> Self {
+impl FollowedServices {
+    fn new(shared: Arc<Context>) -> Self {
         Self { shared, tasks: JoinSet::new(), by_name: HashMap::new() }
     }
 
     /// Takes in which services there are.
-    fn hear(&mut self, heard: Heard<PartialObjectMeta<Service>>) {
-        let Shared { catalog, source, .. } = &*self.shared;
+    fn update_names(&mut self, update: Update<PartialObjectMeta<Service>>) {
+        let Context { catalog, source, .. } = &*self.shared;
         let name = |object: &PartialObjectMeta<Service>| {
             name_of(&object.metadata.name, &object.metadata.namespace)
         };
-        match heard {
-            Heard::All(objects) => {
+        match update {
+            Update::Listed(objects) => {
                 let names = objects.iter().filter_map(name).collect();
                 catalog.apply(*source, Change::Names(names), clock::now());
                 self.shared.synced();
             }
-            Heard::Put(object) => {
+            Update::Applied(object) => {
                 if let Some(name) = name(&object).filter(|name| !catalog.has(*source, name)) {
                     catalog.apply(*source, Change::Name(name), clock::now());
                 }
             }
-            Heard::Gone(object) => {
+            Update::Deleted(object) => {
                 if let Some(name) = name(&object) {
                     catalog.apply(*source, Change::Remove(name), clock::now());
                 }
             }
-            Heard::Silence(why) => catalog.excuse(*source, Some(why)),
-            Heard::Again => {}
+            Update::Interrupted(why) => catalog.excuse(*source, Some(why)),
+            Update::Resumed => {}
         }
         self.by_name.retain(|name, task| {
             let there = catalog.has(*source, name);
@@ -99,7 +99,7 @@ impl Followed {
     }
 
     fn follow_what_is_asked(&mut self) {
-        let Shared { catalog, source, .. } = &*self.shared;
+        let Context { catalog, source, .. } = &*self.shared;
         for name in catalog.interests().all() {
             if catalog.has(*source, &name) && !self.by_name.contains_key(&name) {
                 let task = self.tasks.spawn(while_asked_for(self.shared.clone(), name.clone()));
@@ -124,14 +124,14 @@ impl Followed {
 }
 
 /// Follows a service until nobody asks for it any more.
-async fn while_asked_for(shared: Arc<Shared>, name: ServiceName) -> ServiceName {
+async fn while_asked_for(shared: Arc<Context>, name: ServiceName) -> ServiceName {
     // The task that is to follow it may begin after it was let go.
     let Some(interest) = shared.catalog.interest(&name) else { return name };
     let scope = Scope::One(name.clone(), interest.clone());
     let _passing = shared.problems.of(scope.to_string());
     let following = async {
-        let seat = shared.seat(&format!("connection of {scope}").into()).await;
-        follow(&scope, &seat, &shared).await;
+        let slot = shared.slot(&format!("connection of {scope}").into()).await;
+        follow(&scope, &slot, &shared).await;
     };
     let forgotten = async {
         loop {
@@ -155,8 +155,8 @@ async fn while_asked_for(shared: Arc<Shared>, name: ServiceName) -> ServiceName 
 
 fn names(
     client: &Client,
-    shared: &Shared,
-) -> impl Stream<Item = Heard<PartialObjectMeta<Service>>> + Send + use<> {
+    shared: &Context,
+) -> impl Stream<Item = Update<PartialObjectMeta<Service>>> + Send + use<> {
     let subject = shared.subject(Resource::Services, "all, by name");
     let (problems, pace) = (shared.problems.clone(), shared.pace_of_all());
     watch(Api::all(client.clone()), Selector::default(), subject, problems, pace)
@@ -175,19 +175,19 @@ mod tests {
         },
         source::{
             Status,
-            kubernetes::{client::Connections, problems::Problems},
+            kubernetes::{connection_pool::ConnectionPool, problems::Problems},
         },
     };
 
     /// A source of the API server there; nobody asked for anything yet.
-    pub(super) fn source(url: &str) -> Arc<Shared> {
-        Arc::new(Shared {
+    pub(super) fn source(url: &str) -> Arc<Context> {
+        Arc::new(Context {
             source: SourceId(0),
             name: "kubernetes".into(),
             server: "the API server".into(),
             node: None,
             catalog: Arc::new(Catalog::new(["kubernetes"])),
-            connections: Connections::new(kube::Config::new(url.parse().unwrap())),
+            connections: ConnectionPool::new(kube::Config::new(url.parse().unwrap())),
             problems: Problems::new(Status::default(), "kubernetes".into()),
         })
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::source::{Problem, Status, problem::tell};
+use crate::source::{Problem, Status, problem::log_changes};
 
 /// What is wrong, by who found it; cheap to clone.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ struct Found {
 struct All {
     synced: bool,
     by_finder: BTreeMap<Arc<str>, String>,
-    told: BTreeSet<Problem>,
+    logged: BTreeSet<Problem>,
 }
 
 impl Problems {
@@ -44,8 +44,8 @@ impl Problems {
     }
 
     /// What those find who watch `of` goes with them.
-    pub(super) fn of(&self, of: impl Into<String>) -> Passing {
-        Passing { problems: self.clone(), of: of.into() }
+    pub(super) fn of(&self, of: impl Into<String>) -> ProblemScope {
+        ProblemScope { problems: self.clone(), of: of.into() }
     }
 
     fn ended(&self, of: &str) {
@@ -76,17 +76,17 @@ impl Problems {
         let now: BTreeSet<Problem> =
             all.by_finder.values().map(|what| Problem::of_file(source, what)).collect();
         status.read(all.synced, now.iter().cloned().collect());
-        all.told = tell(std::mem::take(&mut all.told), now);
+        all.logged = log_changes(std::mem::take(&mut all.logged), now);
     }
 }
 
 /// Problems of watches that end; dropped, they are none any more.
-pub(super) struct Passing {
+pub(super) struct ProblemScope {
     problems: Problems,
     of: String,
 }
 
-impl Drop for Passing {
+impl Drop for ProblemScope {
     fn drop(&mut self) {
         self.problems.ended(&self.of);
     }

@@ -12,10 +12,11 @@ use serde_json::json;
 use tracing::info;
 
 use super::{
-    access::{self, Resource},
+    api_error::{self, Resource},
     backoff::Backoff,
-    client::{self, Connections},
+    client_config,
     cluster::Cluster,
+    connection_pool::ConnectionPool,
     problems::Problems,
 };
 use crate::source::Status;
@@ -39,7 +40,7 @@ pub async fn keep_off(cluster: Cluster, node: Arc<str>, key: Arc<str>) {
                 }
                 AGAIN
             }
-            Err(Refused::Late) => backoff.failed(),
+            Err(Refused::Conflict) => backoff.failed(),
             Err(Refused::Because(what)) => {
                 problems.found(&finder, &what);
                 backoff.failed()
@@ -52,22 +53,22 @@ pub async fn keep_off(cluster: Cluster, node: Arc<str>, key: Arc<str>) {
 /// Why it is still there.
 enum Refused {
     /// Somebody else wrote the node meanwhile.
-    Late,
+    Conflict,
     Because(String),
 }
 
 /// Whether it was there. The connection is for this once.
 async fn take_off(cluster: &Cluster, node: &str, key: &str) -> Result<bool, Refused> {
-    let config = client::config(cluster).await.map_err(Refused::Because)?;
-    let connections = Connections::new(config);
-    let seat = connections.seat().map_err(Refused::Because)?;
-    let nodes = Api::<Node>::all(seat.client.clone());
+    let config = client_config::config(cluster).await.map_err(Refused::Because)?;
+    let connections = ConnectionPool::new(config);
+    let slot = connections.slot().map_err(Refused::Because)?;
+    let nodes = Api::<Node>::all(slot.client.clone());
     let failed = |verb: &'static str| {
         let server = connections.server();
         move |error| match error {
-            kube::Error::Api(status) if status.code == 409 => Refused::Late,
+            kube::Error::Api(status) if status.code == 409 => Refused::Conflict,
             error => {
-                Refused::Because(access::of_call(&error, verb, Resource::Taints, &server).what)
+                Refused::Because(api_error::of_call(&error, verb, Resource::Taints, &server).what)
             }
         }
     };

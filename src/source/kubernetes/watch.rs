@@ -22,11 +22,11 @@ use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use super::{
-    access::{self, Resource},
+    api_error::{self, Resource},
     backoff::Backoff,
     problems::Problems,
-    reach::Reach,
-    turns::{Turns, Urgency},
+    reachability::Reachability,
+    request_queue::{RequestQueue, Urgency},
 };
 
 /// Objects of a page of a list: client-go's. A cluster's names come in several.
@@ -39,23 +39,23 @@ const WATCH_MARGIN: Duration = Duration::from_secs(10);
 
 /// What a watch tells.
 #[derive(Debug)]
-pub(super) enum Heard<K> {
+pub(super) enum Update<K> {
     /// All that there is now.
-    All(Vec<K>),
+    Listed(Vec<K>),
     /// A new or changed object.
-    Put(Box<K>),
+    Applied(Box<K>),
     /// It is no more.
-    Gone(Box<K>),
+    Deleted(Box<K>),
     /// Why there is nothing to hear for now.
-    Silence(Arc<str>),
+    Interrupted(Arc<str>),
     /// It is watched again, and nothing was missed.
-    Again,
+    Resumed,
 }
 
-impl<K> Heard<K> {
-    pub(super) fn silence(&self) -> Option<Arc<str>> {
+impl<K> Update<K> {
+    pub(super) fn interruption(&self) -> Option<Arc<str>> {
         match self {
-            Self::Silence(why) => Some(why.clone()),
+            Self::Interrupted(why) => Some(why.clone()),
             _ => None,
         }
     }
@@ -81,8 +81,8 @@ pub(super) struct Subject {
 /// When it may ask.
 #[derive(Clone)]
 pub(super) struct Pace {
-    pub(super) reach: Reach,
-    pub(super) turns: Turns,
+    pub(super) reachability: Reachability,
+    pub(super) queue: RequestQueue,
     /// How much a list of all of it matters now.
     pub(super) list: Arc<dyn Fn() -> Urgency + Send + Sync>,
     /// How much it matters that what came since is watched.
@@ -135,7 +135,7 @@ pub(super) fn watch<K>(
     subject: Subject,
     problems: Problems,
     pace: Pace,
-) -> impl Stream<Item = Heard<K>> + Send
+) -> impl Stream<Item = Update<K>> + Send
 where
     K: KubeResource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -152,8 +152,8 @@ where
     };
     // Within the stream, a wait goes on when whoever listens hears something else meanwhile.
     stream::unfold(watch, |mut watch| async move {
-        let heard = watch.next().await;
-        Some((heard, watch))
+        let update = watch.next().await;
+        Some((update, watch))
     })
 }
 
@@ -161,26 +161,26 @@ impl<K> Watch<K>
 where
     K: KubeResource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    async fn next(&mut self) -> Heard<K> {
+    async fn next(&mut self) -> Update<K> {
         loop {
             match std::mem::take(&mut self.wait) {
                 Wait::No => {}
                 Wait::For(time) => tokio::time::sleep(time).await,
-                Wait::UntilReached => self.pace.reach.ready().await,
+                Wait::UntilReached => self.pace.reachability.ready().await,
             }
             let phase = std::mem::replace(&mut self.phase, Phase::anew());
-            let heard = match phase {
+            let update = match phase {
                 Phase::List { listed, next } => self.list(listed, next).await,
                 Phase::Since(version) => self.begin(version).await,
                 Phase::Following { since, events } => self.follow(since, events).await,
             };
-            if let Some(heard) = heard {
-                return heard;
+            if let Some(update) = update {
+                return update;
             }
         }
     }
 
-    async fn list(&mut self, mut listed: Vec<K>, next: Option<String>) -> Option<Heard<K>> {
+    async fn list(&mut self, mut listed: Vec<K>, next: Option<String>) -> Option<Update<K>> {
         let params = ListParams {
             label_selector: self.selector.labels.clone(),
             field_selector: self.selector.fields.clone(),
@@ -189,7 +189,7 @@ where
             ..ListParams::default()
         };
         let urgency = (self.pace.list)();
-        let page = match self.pace.turns.run(urgency, self.api.list(&params)).await {
+        let page = match self.pace.queue.run(urgency, self.api.list(&params)).await {
             Ok(page) => page,
             // Half of a list is none: it begins anew.
             Err(error) => return Some(self.failed(&error, "list", None)),
@@ -206,10 +206,10 @@ where
         self.backoff.succeeded();
         self.silent = false;
         self.phase = Phase::Since(page.metadata.resource_version.unwrap_or_default());
-        Some(Heard::All(listed))
+        Some(Update::Listed(listed))
     }
 
-    async fn begin(&mut self, since: String) -> Option<Heard<K>> {
+    async fn begin(&mut self, since: String) -> Option<Update<K>> {
         // Watches that began together do not end together.
         let seconds = rand::rng().random_range(WATCH.as_secs() / 2..=WATCH.as_secs());
         let params = WatchParams {
@@ -219,13 +219,13 @@ where
             bookmarks: true,
             ..WatchParams::default()
         };
-        match self.pace.turns.run(self.pace.begin, self.api.watch(&params, &since)).await {
+        match self.pace.queue.run(self.pace.begin, self.api.watch(&params, &since)).await {
             Ok(events) => {
                 self.backoff.succeeded();
                 self.problems.mended(&self.subject.finder);
                 debug!(of = %self.subject.finder, since, "watching");
                 self.phase = Phase::Following { since, events: events.boxed() };
-                std::mem::take(&mut self.silent).then_some(Heard::Again)
+                std::mem::take(&mut self.silent).then_some(Update::Resumed)
             }
             Err(error) => Some(self.failed(&error, "watch", Some(since))),
         }
@@ -235,18 +235,18 @@ where
         &mut self,
         since: String,
         mut events: BoxStream<'static, kube::Result<WatchEvent<K>>>,
-    ) -> Option<Heard<K>> {
+    ) -> Option<Update<K>> {
         let Ok(event) = tokio::time::timeout(WATCH + WATCH_MARGIN, events.next()).await else {
             self.phase = Phase::Since(since);
             return None;
         };
         let version = |object: &K| object.meta().resource_version.clone();
-        let (since, heard) = match event {
+        let (since, update) = match event {
             Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
-                (version(&object).unwrap_or(since), Some(Heard::Put(Box::new(object))))
+                (version(&object).unwrap_or(since), Some(Update::Applied(Box::new(object))))
             }
             Some(Ok(WatchEvent::Deleted(object))) => {
-                (version(&object).unwrap_or(since), Some(Heard::Gone(Box::new(object))))
+                (version(&object).unwrap_or(since), Some(Update::Deleted(Box::new(object))))
             }
             // Nothing changed here, and much did elsewhere: from here it can be gone on for longer.
             Some(Ok(WatchEvent::Bookmark(bookmark))) => {
@@ -266,18 +266,18 @@ where
             }
         };
         self.phase = Phase::Following { since, events };
-        heard
+        update
     }
 
     /// `since`: from where it can go on, if the API server remembers.
-    fn failed(&mut self, error: &kube::Error, verb: &str, since: Option<String>) -> Heard<K> {
-        let failure = access::of_call(error, verb, self.subject.resource, &self.subject.server);
+    fn failed(&mut self, error: &kube::Error, verb: &str, since: Option<String>) -> Update<K> {
+        let failure = api_error::of_call(error, verb, self.subject.resource, &self.subject.server);
         self.wait = match error {
             // What it is told is about itself, and what all are told is everybody's.
             kube::Error::Api(_) => {
                 Wait::For(self.backoff.failed().max(failure.retry_after.unwrap_or_default()))
             }
-            _ if self.pace.reach.is_down() => Wait::UntilReached,
+            _ if self.pace.reachability.is_down() => Wait::UntilReached,
             _ => Wait::For(self.backoff.failed()),
         };
         self.phase = match since {
@@ -291,6 +291,6 @@ where
             self.problems.found(&self.subject.finder, &failure.what);
         }
         self.silent = true;
-        Heard::Silence(failure.what.into())
+        Update::Interrupted(failure.what.into())
     }
 }

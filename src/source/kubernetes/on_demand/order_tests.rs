@@ -25,7 +25,7 @@ use crate::{
         sample::{endpoint, service},
     },
     identity::Identity,
-    source::kubernetes::turns::WIDTH,
+    source::kubernetes::request_queue::WIDTH,
 };
 
 /// How long it takes to answer.

@@ -7,8 +7,10 @@ use serde::de::DeserializeOwned;
 use serde_path_to_error::{Deserializer, Path, Segment, Track};
 use serde_saphyr::{Error, Location};
 
-use super::problem::{Place, Problem};
-use crate::suggest::{did_you_mean, similar};
+use crate::{
+    source::problem::{Place, Problem},
+    suggest::{did_you_mean, similar},
+};
 
 /// How many nodes aliases may add to a file: far more than anyone shares by hand, far less than
 /// would hold up the node ("billion laughs"). Range 1,000 to 10,000,000.

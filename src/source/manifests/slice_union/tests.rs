@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::Join;
+use super::SliceUnion;
 use crate::{
     catalog::{
         Catalog, Change, Endpoint, Health, Service, ServiceName, SourceId, hints::preferred,
     },
-    source::{document, endpoint_slice::Slice, kube_service::KubeService},
+    source::{
+        manifests::{endpoint_slice::Slice, service::KubeService},
+        yaml::document,
+    },
 };
 
 pub(super) const ONE_PORT: &str = "[{name: http, port: 8080}]";
@@ -62,8 +65,8 @@ pub(super) fn name() -> ServiceName {
 pub(super) fn join(
     service: impl Into<Option<KubeService>>,
     slices: impl IntoIterator<Item = Slice>,
-) -> Join {
-    let mut join = Join::new(Some("n1".into()));
+) -> SliceUnion {
+    let mut join = SliceUnion::new(Some("n1".into()));
     if let Some(service) = service.into() {
         join.put_service(service);
     }
@@ -73,12 +76,12 @@ pub(super) fn join(
     join
 }
 
-pub(super) fn service(join: &Join) -> Service {
+pub(super) fn service(join: &SliceUnion) -> Service {
     join.service(&name(), &"test".into()).unwrap().on_its_terms()
 }
 
 /// Address to health at the first port.
-pub(super) fn served(join: &Join) -> BTreeMap<String, Health> {
+pub(super) fn served(join: &SliceUnion) -> BTreeMap<String, Health> {
     let endpoints = service(join).ports[0].endpoints.clone();
     assert_eq!(
         endpoints.len(),
@@ -87,7 +90,7 @@ pub(super) fn served(join: &Join) -> BTreeMap<String, Health> {
     endpoints.iter().map(|e| (e.address.to_string(), e.health)).collect()
 }
 
-pub(super) fn addresses(join: &Join) -> Vec<String> {
+pub(super) fn addresses(join: &SliceUnion) -> Vec<String> {
     served(join).into_keys().collect()
 }
 
@@ -222,7 +225,7 @@ fn line_08_an_address_may_begin_as_terminating_and_come_back_ready() {
 #[test]
 fn line_09_a_relist_deletes_what_vanished_while_the_watch_was_away() {
     let catalog = Catalog::new(["test"]);
-    let list = |join: &Join| -> Vec<Service> {
+    let list = |join: &SliceUnion| -> Vec<Service> {
         join.names().iter().filter_map(|name| join.service(name, &"test".into())).collect()
     };
     let users = slice_of("users", "u-1", "IPv4", ONE_PORT, &["{addresses: [10.0.0.9]}"]);
@@ -351,7 +354,7 @@ fn line_20_internal_traffic_policy_local_is_a_filter_to_the_node() {
     let elsewhere = join(local.clone(), [slice("cart-1", &endpoints[1..])]);
     assert!(addresses(&elsewhere).is_empty());
 
-    let mut nowhere = Join::new(None);
+    let mut nowhere = SliceUnion::new(None);
     nowhere.put_service(local);
     nowhere.put_slice(slice("cart-1", &endpoints));
     assert!(addresses(&nowhere).is_empty());

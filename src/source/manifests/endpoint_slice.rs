@@ -1,6 +1,6 @@
 //! What one Kubernetes EndpointSlice says, reduced to what a pick needs.
 //!
-//! Only one slice at a time is read here; [`super::join`] makes services of them.
+//! Only one slice at a time is read here; [`super::slice_union`] makes services of them.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -10,7 +10,7 @@ pub use crate::catalog::Family;
 use crate::catalog::{Health, Hints, NameError, ServiceName};
 
 /// Which service a slice belongs to; slices without it belong to none.
-pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// One slice.
 #[derive(Clone, Debug, PartialEq)]

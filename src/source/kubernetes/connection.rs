@@ -28,9 +28,9 @@ use tower::{BoxError, ServiceExt};
 use tracing::debug;
 
 use super::{
-    client::in_words,
-    first_answer::{FirstAnswer, Patience},
-    reach::{Attempt, Reach},
+    error_chain::with_causes,
+    first_answer::{AnswerTimeout, FirstAnswer},
+    reachability::{Attempt, Reachability},
 };
 
 /// Until a connection is there with TLS and all; kubectl's and client-go's is 30 s, and an agent
@@ -44,17 +44,17 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
 /// One connection, or none for now.
-pub(super) struct Line {
+pub(super) struct SharedConnection {
     connector: HttpsConnector<HttpConnector>,
-    reach: Reach,
+    reachability: Reachability,
     /// Held while it is made.
-    held: Mutex<Held>,
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Held {
+struct State {
     open: Option<Open>,
-    patience: Patience,
+    answer_timeout: AnswerTimeout,
 }
 
 #[derive(Clone)]
@@ -66,7 +66,7 @@ struct Open {
 }
 
 /// What a request goes by.
-enum Way {
+enum Channel {
     Shared(Open),
     /// A server that takes one request at a time.
     Alone(http1::SendRequest<Body>, u64),
@@ -75,7 +75,7 @@ enum Way {
 /// The head of an answer, or the request that did not leave.
 type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
 
-impl Way {
+impl Channel {
     fn first(&self) -> Arc<FirstAnswer> {
         match self {
             Self::Shared(open) => open.first.clone(),
@@ -85,9 +85,12 @@ impl Way {
     }
 }
 
-impl Line {
-    pub(super) fn new(connector: HttpsConnector<HttpConnector>, reach: Reach) -> Self {
-        Self { connector, reach, held: Mutex::default() }
+impl SharedConnection {
+    pub(super) fn new(
+        connector: HttpsConnector<HttpConnector>,
+        reachability: Reachability,
+    ) -> Self {
+        Self { connector, reachability, state: Mutex::default() }
     }
 
     /// The answer to a request: its head.
@@ -96,10 +99,10 @@ impl Line {
         mut request: Request<Body>,
     ) -> Result<Response<Incoming>, BoxError> {
         loop {
-            let (way, mut attempt) = self.way(request.uri()).await?;
-            let first = way.first();
+            let (channel, mut attempt) = self.channel(request.uri()).await?;
+            let first = channel.first();
             let sent = tokio::select! {
-                sent = self.send_by(way, request) => sent?,
+                sent = self.send_by(channel, request) => sent?,
                 none = first.given_up(&mut attempt) => return Err(none.into()),
             };
             let mut unsent = match sent {
@@ -112,7 +115,7 @@ impl Line {
                 (_, attempt) => {
                     let error = unsent.into_error();
                     if let Some(attempt) = attempt {
-                        attempt.failed(&in_words(&error));
+                        attempt.failed(&with_causes(&error));
                     }
                     return Err(error.into());
                 }
@@ -120,21 +123,21 @@ impl Line {
         }
     }
 
-    async fn send_by(&self, way: Way, request: Request<Body>) -> Result<Sent, BoxError> {
-        let sent = match way {
-            Way::Shared(mut open) => {
+    async fn send_by(&self, channel: Channel, request: Request<Body>) -> Result<Sent, BoxError> {
+        let sent = match channel {
+            Channel::Shared(mut open) => {
                 let sent = open.sender.try_send_request(request).await;
                 if sent.is_ok() {
                     open.first.came();
-                    let epoch = self.reach.answered(open.epoch.load(Relaxed));
+                    let epoch = self.reachability.answered(open.epoch.load(Relaxed));
                     open.epoch.store(epoch, Relaxed);
                 }
                 sent
             }
-            Way::Alone(mut sender, epoch) => {
+            Channel::Alone(mut sender, epoch) => {
                 let sent = sender.try_send_request(origin_form(request)?).await;
                 if sent.is_ok() {
-                    self.reach.answered(epoch);
+                    self.reachability.answered(epoch);
                 }
                 sent
             }
@@ -143,36 +146,36 @@ impl Line {
     }
 
     /// The connection that there is, or a new one; then the attempt is over with the first answer.
-    async fn way(&self, uri: &Uri) -> Result<(Way, Option<Attempt>), BoxError> {
-        let mut held = self.held.lock().await;
-        if let Some(there) = &held.open {
+    async fn channel(&self, uri: &Uri) -> Result<(Channel, Option<Attempt>), BoxError> {
+        let mut state = self.state.lock().await;
+        if let Some(there) = &state.open {
             let ended = there.sender.is_closed();
             if !ended && !there.first.is_overdue() {
-                return Ok((Way::Shared(there.clone()), None));
+                return Ok((Channel::Shared(there.clone()), None));
             }
             if ended {
-                self.reach.lost(there.epoch.load(Relaxed));
+                self.reachability.lost(there.epoch.load(Relaxed));
             }
             let first = there.first.clone();
-            held.patience.learn(&first);
-            held.open = None;
+            state.answer_timeout.learn(&first);
+            state.open = None;
         }
-        let attempt = self.reach.turn().await.map_err(|why| BoxError::from(&*why))?;
-        match self.connect(uri, attempt.epoch(), held.patience.longest()).await {
-            Ok(way) => {
-                if let Way::Shared(new) = &way {
-                    held.open = Some(new.clone());
+        let attempt = self.reachability.attempt().await.map_err(|why| BoxError::from(&*why))?;
+        match self.connect(uri, attempt.epoch(), state.answer_timeout.longest()).await {
+            Ok(channel) => {
+                if let Channel::Shared(new) = &channel {
+                    state.open = Some(new.clone());
                 }
-                Ok((way, Some(attempt)))
+                Ok((channel, Some(attempt)))
             }
             Err(error) => {
-                attempt.failed(&in_words(&*error));
+                attempt.failed(&with_causes(&*error));
                 Err(error)
             }
         }
     }
 
-    async fn connect(&self, uri: &Uri, epoch: u64, longest: Duration) -> Result<Way, BoxError> {
+    async fn connect(&self, uri: &Uri, epoch: u64, longest: Duration) -> Result<Channel, BoxError> {
         let connecting = async {
             let stream = self.connector.clone().oneshot(uri.clone()).await?;
             match is_http2(&stream) {
@@ -188,13 +191,13 @@ impl Line {
                         debug!(?ended, "a connection to the API server ended");
                     });
                     let (epoch, first) = (AtomicU64::new(epoch), FirstAnswer::new(Some(longest)));
-                    Ok(Way::Shared(Open { sender, epoch: epoch.into(), first: first.into() }))
+                    Ok(Channel::Shared(Open { sender, epoch: epoch.into(), first: first.into() }))
                 }
                 false => {
                     let (sender, connection) = http1::handshake(stream).await?;
                     // It ends with its answer.
                     tokio::spawn(connection);
-                    Ok(Way::Alone(sender, epoch))
+                    Ok(Channel::Alone(sender, epoch))
                 }
             }
         };
@@ -232,7 +235,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::source::kubernetes::client::Connections;
+    use crate::source::kubernetes::connection_pool::ConnectionPool;
 
     /// More than all that is waited for here.
     const LONG: Duration = Duration::from_secs(60);
@@ -240,17 +243,17 @@ mod tests {
     type Answer = Result<String, String>;
 
     /// An API server without HTTP/2, and a way to it.
-    async fn server() -> (TcpListener, Connections) {
+    async fn server() -> (TcpListener, ConnectionPool) {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", server.local_addr().unwrap()).parse().unwrap();
-        (server, Connections::new(kube::Config::new(url)))
+        (server, ConnectionPool::new(kube::Config::new(url)))
     }
 
-    fn ask(connections: &Connections) -> JoinHandle<Answer> {
-        let seat = connections.seat().unwrap();
+    fn ask(connections: &ConnectionPool) -> JoinHandle<Answer> {
+        let slot = connections.slot().unwrap();
         tokio::spawn(async move {
             let request = Request::get("/api").body(Vec::new()).unwrap();
-            seat.client.request_text(request).await.map_err(|error| in_words(&error))
+            slot.client.request_text(request).await.map_err(|error| with_causes(&error))
         })
     }
 
@@ -282,12 +285,12 @@ mod tests {
             second.unwrap().unwrap_err(),
             "ServiceError: the API server took a connection and did not answer within 10s"
         );
-        assert!(connections.reach().is_down(), "it waits before it tries again");
+        assert!(connections.reachability().is_down(), "it waits before it tries again");
 
         tokio::time::resume();
         answer(&mut asked_first).await;
         assert_eq!(first.await.unwrap().unwrap(), "ok");
-        assert!(!connections.reach().is_down());
+        assert!(!connections.reachability().is_down());
         let others = [ask(&connections), ask(&connections)];
         let mut both = [asked(&server).await, asked(&server).await];
         for asked in &mut both {
@@ -304,6 +307,6 @@ mod tests {
         let first = ask(&connections);
         drop(asked(&server).await);
         first.await.unwrap().unwrap_err();
-        assert!(connections.reach().is_down());
+        assert!(connections.reachability().is_down());
     }
 }

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use super::{
-    Join,
+    SliceUnion,
     tests::{ONE_PORT, cart, cart_of, cart_with, join, name, slice, slice_of},
 };
 use crate::{
     catalog::{Catalog, Change, Health, SourceId},
-    source::{endpoint_slice::Slice, kube_service::KubeService},
+    source::manifests::{endpoint_slice::Slice, service::KubeService},
 };
 
 /// An event.
@@ -21,7 +21,7 @@ enum Event {
 
 /// What the watches tell, and what comes of it.
 struct Cluster {
-    join: Join,
+    join: SliceUnion,
     catalog: Catalog,
     now: Duration,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kube::core::Status;
 
-use super::client::in_words;
+use super::error_chain::with_causes;
 
 /// What is read of a cluster; and written of it: the taints of the own node, and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +62,8 @@ pub(super) fn of_call(
 ) -> Failure {
     let what = match error {
         kube::Error::Api(status) => return of_status(status, verb, resource, server),
-        kube::Error::Service(error) => in_words(&**error),
-        error => in_words(error),
+        kube::Error::Service(error) => with_causes(&**error),
+        error => with_causes(error),
     };
     plain(format!(
         "no answer from {server} to \"{verb} {}\": {what}; what was last good stays in force",

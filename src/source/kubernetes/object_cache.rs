@@ -13,10 +13,10 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::watch::Heard;
+use super::watch::Update;
 use crate::{
     catalog::{Service, ServiceName},
-    source::{endpoint_slice::Slice, join::Join, kube_service::KubeService},
+    source::manifests::{endpoint_slice::Slice, service::KubeService, slice_union::SliceUnion},
 };
 
 /// Namespace and name of a slice.
@@ -27,8 +27,8 @@ type Touched = Vec<ServiceName>;
 
 /// All that was told.
 #[derive(Debug)]
-pub(super) struct Told {
-    join: Join,
+pub(super) struct ObjectCache {
+    union: SliceUnion,
     services: HashSet<ServiceName>,
     slices: HashSet<SliceKey>,
     services_listed: bool,
@@ -38,11 +38,11 @@ pub(super) struct Told {
     malformed: BTreeMap<String, String>,
 }
 
-impl Told {
+impl ObjectCache {
     /// Nothing yet; `node` is the agent's own.
     pub(super) fn new(node: Option<Arc<str>>) -> Self {
         Self {
-            join: Join::new(node),
+            union: SliceUnion::new(node),
             services: HashSet::new(),
             slices: HashSet::new(),
             services_listed: false,
@@ -53,7 +53,7 @@ impl Told {
     }
 
     /// Whether nothing was heard for so long that what was told may no longer be true.
-    pub(super) fn call_stale(&mut self, stale: bool) {
+    pub(super) fn set_stale(&mut self, stale: bool) {
         self.stale = stale;
     }
 
@@ -84,15 +84,15 @@ impl Told {
 
     /// A service as it is now; none where there is no such Service, whatever slices there are.
     pub(super) fn service(&self, name: &ServiceName, source: &Arc<str>) -> Option<Service> {
-        let service = self.services.contains(name).then(|| self.join.service(name, source))??;
+        let service = self.services.contains(name).then(|| self.union.service(name, source))??;
         Some(Service { stale: self.stale, ..service })
     }
 
     /// Takes in what the watch of Services told.
-    pub(super) fn hear_service(&mut self, heard: Heard<core::Service>) -> Touched {
+    pub(super) fn update_service(&mut self, update: Update<core::Service>) -> Touched {
         let mut touched = Touched::new();
-        match heard {
-            Heard::All(services) => {
+        match update {
+            Update::Listed(services) => {
                 let mut gone = std::mem::take(&mut self.services);
                 for service in services {
                     let name = name_of(&service.metadata.name, &service.metadata.namespace);
@@ -105,22 +105,22 @@ impl Told {
                     self.put_service(service, &mut touched);
                 }
                 for name in gone {
-                    self.join.remove_service(&name);
+                    self.union.remove_service(&name);
                     self.malformed.remove(&placed("Service", &name.namespace, &name.name));
                     touched.push(name);
                 }
                 self.services_listed = true;
             }
-            Heard::Put(service) => self.put_service(*service, &mut touched),
-            Heard::Gone(service) => {
+            Update::Applied(service) => self.put_service(*service, &mut touched),
+            Update::Deleted(service) => {
                 self.malformed.remove(&shown("Service", &service.metadata));
                 let name = name_of(&service.metadata.name, &service.metadata.namespace);
                 if let Some(name) = name.filter(|name| self.services.remove(name)) {
-                    self.join.remove_service(&name);
+                    self.union.remove_service(&name);
                     touched.push(name);
                 }
             }
-            Heard::Silence(_) | Heard::Again => {}
+            Update::Interrupted(_) | Update::Resumed => {}
         }
         touched
     }
@@ -130,7 +130,7 @@ impl Told {
         self.malformed.remove(&shown);
         match KubeService::of(service) {
             Ok(service) => {
-                let name = self.join.put_service(service);
+                let name = self.union.put_service(service);
                 self.services.insert(name.clone());
                 touched.push(name);
             }
@@ -141,10 +141,10 @@ impl Told {
     }
 
     /// Takes in what the watch of EndpointSlices told.
-    pub(super) fn hear_slice(&mut self, heard: Heard<discovery::EndpointSlice>) -> Touched {
+    pub(super) fn update_slice(&mut self, update: Update<discovery::EndpointSlice>) -> Touched {
         let mut touched = Touched::new();
-        match heard {
-            Heard::All(slices) => {
+        match update {
+            Update::Listed(slices) => {
                 let mut gone = std::mem::take(&mut self.slices);
                 for slice in slices {
                     let key = slice_key(&slice);
@@ -158,9 +158,9 @@ impl Told {
                 }
                 self.slices_listed = true;
             }
-            Heard::Put(slice) => self.put_slice(*slice, &mut touched),
-            Heard::Gone(slice) => self.drop_slice(&slice_key(&slice), &mut touched),
-            Heard::Silence(_) | Heard::Again => {}
+            Update::Applied(slice) => self.put_slice(*slice, &mut touched),
+            Update::Deleted(slice) => self.drop_slice(&slice_key(&slice), &mut touched),
+            Update::Interrupted(_) | Update::Resumed => {}
         }
         touched
     }
@@ -171,7 +171,7 @@ impl Told {
         self.malformed.remove(&shown);
         match Slice::of(slice) {
             Ok(Some(slice)) => {
-                touched.extend(self.join.put_slice(slice));
+                touched.extend(self.union.put_slice(slice));
                 self.slices.insert(key);
             }
             // It may have been a service's before.
@@ -185,7 +185,7 @@ impl Told {
     fn drop_slice(&mut self, key: &SliceKey, touched: &mut Touched) {
         self.slices.remove(key);
         self.malformed.remove(&placed("EndpointSlice", &key.0, &key.1));
-        touched.extend(self.join.remove_slice(&key.0, &key.1));
+        touched.extend(self.union.remove_slice(&key.0, &key.1));
     }
 }
 
@@ -235,54 +235,54 @@ mod tests {
         object(name, fields)
     }
 
-    fn addresses(told: &Told, name: &str) -> Option<Vec<String>> {
-        let service = told.service(&name.parse().unwrap(), &"test".into())?;
+    fn addresses(cache: &ObjectCache, name: &str) -> Option<Vec<String>> {
+        let service = cache.service(&name.parse().unwrap(), &"test".into())?;
         let endpoints = service.ports.iter().flat_map(|port| port.endpoints.iter());
         Some(endpoints.map(|endpoint| endpoint.address.to_string()).collect())
     }
 
     #[test]
     fn line_17_slices_that_come_first_wait_for_their_service() {
-        let mut told = Told::new(None);
-        told.hear_slice(Heard::All(vec![slice("a", "cart", "10.0.0.1")]));
-        assert!(!told.complete());
-        assert_eq!(told.missing(), "its Service");
-        assert_eq!(addresses(&told, "cart.shop"), None, "slices alone are no service");
-        told.hear_service(Heard::All(vec![service("cart")]));
-        assert!(told.complete());
-        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+        let mut cache = ObjectCache::new(None);
+        cache.update_slice(Update::Listed(vec![slice("a", "cart", "10.0.0.1")]));
+        assert!(!cache.complete());
+        assert_eq!(cache.missing(), "its Service");
+        assert_eq!(addresses(&cache, "cart.shop"), None, "slices alone are no service");
+        cache.update_service(Update::Listed(vec![service("cart")]));
+        assert!(cache.complete());
+        assert_eq!(addresses(&cache, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
     }
 
     #[test]
     fn line_09_what_a_new_list_lacks_is_gone() {
-        let mut told = Told::new(None);
-        told.hear_service(Heard::All(vec![service("cart"), service("users")]));
+        let mut cache = ObjectCache::new(None);
+        cache.update_service(Update::Listed(vec![service("cart"), service("users")]));
         let two = vec![slice("a", "cart", "10.0.0.1"), slice("b", "cart", "10.0.0.2")];
-        told.hear_slice(Heard::All(two));
-        let touched = told.hear_slice(Heard::All(vec![slice("b", "cart", "10.0.0.2")]));
+        cache.update_slice(Update::Listed(two));
+        let touched = cache.update_slice(Update::Listed(vec![slice("b", "cart", "10.0.0.2")]));
         assert!(touched.contains(&"cart.shop".parse().unwrap()));
-        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.2:8080"]);
-        let touched = told.hear_service(Heard::All(vec![service("cart")]));
+        assert_eq!(addresses(&cache, "cart.shop").unwrap(), ["10.0.0.2:8080"]);
+        let touched = cache.update_service(Update::Listed(vec![service("cart")]));
         assert!(touched.contains(&"users.shop".parse().unwrap()));
-        assert_eq!(addresses(&told, "users.shop"), None);
-        told.hear_service(Heard::Gone(Box::new(service("cart"))));
-        assert_eq!(addresses(&told, "cart.shop"), None);
+        assert_eq!(addresses(&cache, "users.shop"), None);
+        cache.update_service(Update::Deleted(Box::new(service("cart"))));
+        assert_eq!(addresses(&cache, "cart.shop"), None);
     }
 
     #[test]
     fn a_malformed_object_leaves_what_was_known_of_it_and_is_told_until_it_is_mended() {
-        let mut told = Told::new(None);
-        told.hear_service(Heard::All(vec![service("cart")]));
-        told.hear_slice(Heard::All(vec![slice("a", "cart", "10.0.0.1")]));
+        let mut cache = ObjectCache::new(None);
+        cache.update_service(Update::Listed(vec![service("cart")]));
+        cache.update_slice(Update::Listed(vec![slice("a", "cart", "10.0.0.1")]));
         let wrong = || slice("a", "cart", "10.0.0.256");
-        told.hear_slice(Heard::Put(Box::new(wrong())));
-        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
-        let said = told.malformed().unwrap();
+        cache.update_slice(Update::Applied(Box::new(wrong())));
+        assert_eq!(addresses(&cache, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+        let said = cache.malformed().unwrap();
         assert!(said.starts_with("EndpointSlice shop/a: endpoints[0].addresses[0]:"), "{said}");
-        told.hear_slice(Heard::All(vec![wrong()]));
-        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
-        told.hear_slice(Heard::Put(Box::new(slice("a", "cart", "10.0.0.3"))));
-        assert_eq!(addresses(&told, "cart.shop").unwrap(), ["10.0.0.3:8080"]);
-        assert_eq!(told.malformed(), None);
+        cache.update_slice(Update::Listed(vec![wrong()]));
+        assert_eq!(addresses(&cache, "cart.shop").unwrap(), ["10.0.0.1:8080"]);
+        cache.update_slice(Update::Applied(Box::new(slice("a", "cart", "10.0.0.3"))));
+        assert_eq!(addresses(&cache, "cart.shop").unwrap(), ["10.0.0.3:8080"]);
+        assert_eq!(cache.malformed(), None);
     }
 }

@@ -7,18 +7,18 @@ use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::{Api, Client};
 
 use super::{
-    Shared,
-    access::Resource,
-    client::Seat,
-    silence::Silence,
-    told::Told,
-    turns::Urgency,
-    watch::{Heard, Pace, Selector, watch},
+    api_error::Resource,
+    connection_pool::StreamSlot,
+    context::Context,
+    object_cache::ObjectCache,
+    request_queue::Urgency,
+    staleness::Staleness,
+    watch::{Pace, Selector, Update, watch},
 };
 use crate::{
     catalog::{Change, Interest, ServiceName},
     clock,
-    source::endpoint_slice::SERVICE_LABEL,
+    source::manifests::endpoint_slice::SERVICE_LABEL,
 };
 
 /// What is followed.
@@ -30,45 +30,45 @@ pub(super) enum Scope {
 }
 
 enum Event {
-    Service(Heard<Service>),
-    Slice(Heard<EndpointSlice>),
+    Service(Update<Service>),
+    Slice(Update<EndpointSlice>),
 }
 
 /// Keeps the catalog true to what the API server tells, for ever.
-pub(super) async fn follow(scope: &Scope, seat: &Seat, shared: &Shared) {
-    let mut told = Told::new(shared.node.clone());
-    let mut events = Box::pin(events(scope, &seat.client, shared));
+pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
+    let mut cache = ObjectCache::new(shared.node.clone());
+    let mut events = Box::pin(events(scope, &slot.client, shared));
     let objects: Arc<str> = format!("objects of {scope}").into();
-    let (mut quiet, mut stale) = (Silence::default(), false);
+    let (mut staleness, mut stale) = (Staleness::default(), false);
     while let Some(event) = events.next().await {
-        let was_complete = told.complete();
-        let silence = event.silence();
+        let was_complete = cache.complete();
+        let interruption = event.interruption();
         match &event {
-            Event::Service(heard) => quiet.note(Resource::Services, heard, clock::now()),
-            Event::Slice(heard) => quiet.note(Resource::EndpointSlices, heard, clock::now()),
+            Event::Service(update) => staleness.note(Resource::Services, update, clock::now()),
+            Event::Slice(update) => staleness.note(Resource::EndpointSlices, update, clock::now()),
         }
-        let aged = quiet.is_stale(clock::now()) != stale;
+        let aged = staleness.is_stale(clock::now()) != stale;
         stale ^= aged;
-        told.call_stale(stale);
+        cache.set_stale(stale);
         let touched = match event {
-            Event::Service(heard) => told.hear_service(heard),
-            Event::Slice(heard) => told.hear_slice(heard),
+            Event::Service(update) => cache.update_service(update),
+            Event::Slice(update) => cache.update_slice(update),
         };
-        match told.malformed() {
+        match cache.malformed() {
             Some(what) => shared.problems.found(&objects, &what),
             None => shared.problems.mended(&objects),
         }
-        match told.complete() {
+        match cache.complete() {
             // What it is called changes for all that was ever said.
-            true if was_complete && !aged => scope.say(&touched, &told, shared),
-            true => scope.say_all(&told, shared),
-            false => scope.await_rest(&told, silence, shared),
+            true if was_complete && !aged => scope.say(&touched, &cache, shared),
+            true => scope.say_all(&cache, shared),
+            false => scope.await_rest(&cache, interruption, shared),
         }
     }
 }
 
 impl Scope {
-    fn pace(&self, shared: &Shared) -> Pace {
+    fn pace(&self, shared: &Context) -> Pace {
         let Self::One(name, _) = self else { return shared.pace_of_all() };
         let (catalog, name) = (shared.catalog.clone(), name.clone());
         // Of what is known, from an earlier run too, picks are answered meanwhile.
@@ -80,17 +80,17 @@ impl Scope {
     }
 
     /// What has changed.
-    fn say(&self, touched: &[ServiceName], told: &Told, shared: &Shared) {
+    fn say(&self, touched: &[ServiceName], cache: &ObjectCache, shared: &Context) {
         let mut touched: Vec<&ServiceName> = touched.iter().collect();
         touched.sort_unstable();
         touched.dedup();
         for name in touched {
-            self.say_one(name, told, shared);
+            self.say_one(name, cache, shared);
         }
     }
 
-    fn say_one(&self, name: &ServiceName, told: &Told, shared: &Shared) {
-        let service = told.service(name, &shared.name);
+    fn say_one(&self, name: &ServiceName, cache: &ObjectCache, shared: &Context) {
+        let service = cache.service(name, &shared.name);
         match self {
             Self::One(_, interest) => {
                 // Whether there is such a service is for the watch of all names to say.
@@ -105,11 +105,11 @@ impl Scope {
     }
 
     /// All of it, now that it is complete.
-    fn say_all(&self, told: &Told, shared: &Shared) {
+    fn say_all(&self, cache: &ObjectCache, shared: &Context) {
         match self {
-            Self::One(name, _) => self.say_one(name, told, shared),
+            Self::One(name, _) => self.say_one(name, cache, shared),
             Self::All => {
-                let services = told.names().filter_map(|name| told.service(name, &shared.name));
+                let services = cache.names().filter_map(|name| cache.service(name, &shared.name));
                 let change = Change::Replace(services.collect());
                 shared.catalog.apply(shared.source, change, clock::now());
                 shared.synced();
@@ -118,14 +118,14 @@ impl Scope {
     }
 
     /// Tells those who wait what is waited for.
-    fn await_rest(&self, told: &Told, silence: Option<Arc<str>>, shared: &Shared) {
+    fn await_rest(&self, cache: &ObjectCache, interruption: Option<Arc<str>>, shared: &Context) {
         match self {
             Self::One(name, _) => {
-                let missing = || format!("waiting for {} from {}", told.missing(), shared.server);
-                let why = silence.unwrap_or_else(|| missing().into());
+                let missing = || format!("waiting for {} from {}", cache.missing(), shared.server);
+                let why = interruption.unwrap_or_else(|| missing().into());
                 shared.catalog.interests().awaits(name, why);
             }
-            Self::All => shared.catalog.excuse(shared.source, silence),
+            Self::All => shared.catalog.excuse(shared.source, interruption),
         }
     }
 }
@@ -140,10 +140,10 @@ impl std::fmt::Display for Scope {
 }
 
 impl Event {
-    fn silence(&self) -> Option<Arc<str>> {
+    fn interruption(&self) -> Option<Arc<str>> {
         match self {
-            Self::Service(heard) => heard.silence(),
-            Self::Slice(heard) => heard.silence(),
+            Self::Service(update) => update.interruption(),
+            Self::Slice(update) => update.interruption(),
         }
     }
 }
@@ -151,7 +151,7 @@ impl Event {
 fn events(
     scope: &Scope,
     client: &Client,
-    shared: &Shared,
+    shared: &Context,
 ) -> impl Stream<Item = Event> + Send + use<> {
     let (services, slices, service, slice) = match scope {
         Scope::One(ServiceName { name, namespace, .. }, _) => (

@@ -16,13 +16,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     endpoint_slice::{Family, Protocol, Slice, SliceEndpoint},
-    kube_service::KubeService,
+    service::KubeService,
 };
 use crate::catalog::{Endpoint, Port, Reach, Service, ServiceName, Terms};
 
 /// Service objects and slices by name.
 #[derive(Clone, Debug, Default)]
-pub struct Join {
+pub struct SliceUnion {
     node: Option<Arc<str>>,
     services: BTreeMap<ServiceName, KubeService>,
     slices: BTreeMap<ServiceName, BTreeMap<Arc<str>, Slice>>,
@@ -30,7 +30,7 @@ pub struct Join {
     owners: HashMap<(Arc<str>, Arc<str>), ServiceName>,
 }
 
-impl Join {
+impl SliceUnion {
     /// Nothing known yet; `node` is the agent's own.
     pub fn new(node: Option<Arc<str>>) -> Self {
         Self { node, ..Self::default() }

@@ -12,12 +12,12 @@ use serde::{
 };
 use serde_saphyr::{Location, Spanned};
 
-use super::{
-    document,
-    problem::{Place, Problem},
-    shape,
+use super::{document, patterns};
+use crate::{
+    catalog::Setting,
+    policy::settings::judged,
+    source::problem::{Place, Problem},
 };
-use crate::{catalog::Setting, policy::settings::judged};
 
 /// The settings of a `policy:` block, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -145,36 +145,36 @@ impl<'de> Deserialize<'de> for Value {
 #[derive(JsonSchema)]
 #[schemars(rename = "Policy", deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct PolicyShape {
+pub(crate) struct PolicySchema {
     /// Which requests are balanced: off, shadow, a whole percentage of 0% to 100%, or on.
-    mode: Option<ModeShape>,
+    mode: Option<ModeSchema>,
     /// Where the others go: the service's address at kube-proxy, or none.
-    #[schemars(regex(pattern = shape::ADDRESS_OR_NONE))]
+    #[schemars(regex(pattern = patterns::ADDRESS_OR_NONE))]
     virtual_ip: Option<String>,
     /// How scores are made: by least_request (the fewest requests in flight of `choices`, by weight) or
     /// random (by weight alone).
-    #[schemars(regex(pattern = shape::STRATEGY), extend("examples" = ["least_request", "random"]))]
+    #[schemars(regex(pattern = patterns::STRATEGY), extend("examples" = ["least_request", "random"]))]
     strategy: Option<String>,
     /// How many endpoints one pick compares.
     #[schemars(range(min = 1, max = 8))]
     choices: Option<u32>,
     /// What the caller's own zone means: prefer, strict or off.
-    zone: Option<ZoneShape>,
+    zone: Option<ZoneSchema>,
     /// Below this share of ready endpoints the agent's own judgements are undone.
     #[schemars(range(min = 0.0, max = 1.0))]
     panic_below: Option<f64>,
     /// Steering away from errors.
-    outlier: Option<OutlierShape>,
+    outlier: Option<OutlierSchema>,
     /// How many retries callers may make.
-    retry: Option<RetryShape>,
+    retry: Option<RetrySchema>,
 }
 
 #[derive(JsonSchema)]
 #[schemars(rename = "Mode", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum ModeShape {
+enum ModeSchema {
     /// off, shadow, a whole percentage of 0% to 100%, or on.
-    Word(#[schemars(regex(pattern = shape::MODE))] String),
+    Word(#[schemars(regex(pattern = patterns::MODE))] String),
     /// Whether requests are balanced.
     Bool(bool),
 }
@@ -182,12 +182,12 @@ enum ModeShape {
 #[derive(JsonSchema)]
 #[schemars(rename = "Zone", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum ZoneShape {
+enum ZoneSchema {
     /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only, while it has a
     /// ready endpoint) or off (zones don't matter).
     Word(
         #[schemars(
-            regex(pattern = shape::ZONE),
+            regex(pattern = patterns::ZONE),
             extend("examples" = ["prefer", "strict", "off"])
         )]
         String,
@@ -199,18 +199,18 @@ enum ZoneShape {
 #[derive(JsonSchema)]
 #[schemars(rename = "Outlier", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum OutlierShape {
+enum OutlierSchema {
     /// Whether errors steer at all.
-    Switch(SwitchShape),
+    Switch(SwitchSchema),
     Settings(OutlierSettings),
 }
 
 #[derive(JsonSchema)]
 #[schemars(rename = "Switch", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
-enum SwitchShape {
+enum SwitchSchema {
     /// on or off; also true or false, enabled or disabled.
-    Word(#[schemars(regex(pattern = shape::SWITCH), extend("examples" = ["on", "off"]))] String),
+    Word(#[schemars(regex(pattern = patterns::SWITCH), extend("examples" = ["on", "off"]))] String),
     Bool(bool),
 }
 
@@ -219,15 +219,15 @@ enum SwitchShape {
 #[expect(dead_code, reason = "only its schema is used")]
 struct OutlierSettings {
     /// Whether errors steer at all.
-    enabled: Option<SwitchShape>,
+    enabled: Option<SwitchSchema>,
     /// Failures in a row that eject an endpoint where the others do well.
     #[schemars(range(min = 1, max = 10_000))]
     min_requests: Option<u32>,
     /// First ejection; each further one doubles. 100ms to 1h.
-    #[schemars(regex(pattern = shape::DURATION))]
+    #[schemars(regex(pattern = patterns::DURATION))]
     base_ejection: Option<String>,
     /// Longest ejection. 100ms to 1h.
-    #[schemars(regex(pattern = shape::DURATION))]
+    #[schemars(regex(pattern = patterns::DURATION))]
     max_ejection: Option<String>,
     /// Largest share of the ready endpoints ejected at a time.
     #[schemars(range(min = 0.0, max = 1.0))]
@@ -237,7 +237,7 @@ struct OutlierSettings {
 #[derive(JsonSchema)]
 #[schemars(rename = "Retry", deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
-struct RetryShape {
+struct RetrySchema {
     /// Retries allowed per request.
     #[schemars(range(min = 0.0, max = 1.0))]
     ratio: Option<f64>,

@@ -33,82 +33,82 @@ pub(super) enum Urgency {
 
 /// The turns of one API server's requests; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(Arc<Mutex<Queue>>);
+pub(super) struct RequestQueue(Arc<Mutex<State>>);
 
 #[derive(Debug)]
-struct Queue {
+struct State {
     free: usize,
     came: u64,
-    waiting: BTreeMap<(Urgency, u64), oneshot::Sender<Turn>>,
+    waiting: BTreeMap<(Urgency, u64), oneshot::Sender<Permit>>,
 }
 
 /// The right to have a request open.
 #[derive(Debug)]
-struct Turn(Option<Turns>);
+struct Permit(Option<RequestQueue>);
 
-impl Turns {
+impl RequestQueue {
     /// So many requests at a time.
     pub(super) fn new(width: usize) -> Self {
-        Self(Arc::new(Mutex::new(Queue { free: width, came: 0, waiting: BTreeMap::new() })))
+        Self(Arc::new(Mutex::new(State { free: width, came: 0, waiting: BTreeMap::new() })))
     }
 
     /// Does this when it is its turn.
     pub(super) async fn run<T>(&self, urgency: Urgency, work: impl Future<Output = T>) -> T {
-        let turn = self.turn(urgency).await;
+        let permit = self.permit(urgency).await;
         let mut work = std::pin::pin!(work);
         if let Ok(done) = tokio::time::timeout(LONGEST, &mut work).await {
             return done;
         }
-        drop(turn);
+        drop(permit);
         work.await
     }
 
-    async fn turn(&self, urgency: Urgency) -> Turn {
+    async fn permit(&self, urgency: Urgency) -> Permit {
         let given = {
-            let mut queue = self.queue();
-            if queue.free > 0 {
-                queue.free -= 1;
-                return Turn(Some(self.clone()));
+            let mut state = self.state();
+            if state.free > 0 {
+                state.free -= 1;
+                return Permit(Some(self.clone()));
             }
             let (give, given) = oneshot::channel();
-            queue.came += 1;
-            let place = (urgency, queue.came);
-            queue.waiting.insert(place, give);
+            state.came += 1;
+            let place = (urgency, state.came);
+            state.waiting.insert(place, give);
             given
         };
         // Each who waits is given one: the queue is in `self`, and forgets nobody.
-        given.await.unwrap_or(Turn(None))
+        given.await.unwrap_or(Permit(None))
     }
 
     fn pass_on(self) {
         loop {
             let next = {
-                let mut queue = self.queue();
-                match queue.waiting.pop_first() {
+                let mut state = self.state();
+                match state.waiting.pop_first() {
                     Some((_, next)) => next,
                     None => {
-                        queue.free += 1;
+                        state.free += 1;
                         return;
                     }
                 }
             };
-            match next.send(Turn(Some(self.clone()))) {
+            match next.send(Permit(Some(self.clone()))) {
                 Ok(()) => return,
                 // Nobody waits there any more.
-                Err(mut turn) => drop(turn.0.take()),
+                Err(mut permit) => drop(permit.0.take()),
             }
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(turns) = self.0.take() {
-            turns.pass_on();
+        if let Some(queue) = self.0.take() {
+            queue.pass_on();
         }
     }
 }
@@ -119,8 +119,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_goes_before_what_is_kept_and_each_in_the_order_of_coming() {
-        let turns = Turns::new(1);
-        let first = turns.turn(Urgency::Keeping).await;
+        let queue = RequestQueue::new(1);
+        let first = queue.permit(Urgency::Keeping).await;
         let order = Arc::new(Mutex::new(Vec::new()));
         let asked = [
             (Urgency::Keeping, 3),
@@ -130,9 +130,9 @@ mod tests {
         ];
         let all: Vec<_> = (asked.into_iter())
             .map(|(urgency, place)| {
-                let (turns, order) = (turns.clone(), order.clone());
+                let (queue, order) = (queue.clone(), order.clone());
                 async move {
-                    turns.run(urgency, async { order.lock().unwrap().push(place) }).await;
+                    queue.run(urgency, async { order.lock().unwrap().push(place) }).await;
                 }
             })
             .collect();
@@ -141,38 +141,38 @@ mod tests {
         drop(first);
         all.await.unwrap();
         assert_eq!(*order.lock().unwrap(), [1, 2, 3, 4]);
-        assert_eq!(turns.queue().free, 1);
+        assert_eq!(queue.state().free, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_more_run_at_a_time_and_who_gives_up_takes_no_turn_along() {
-        let turns = Turns::new(2);
-        let held = [turns.turn(Urgency::Waiting).await, turns.turn(Urgency::Waiting).await];
+        let queue = RequestQueue::new(2);
+        let held = [queue.permit(Urgency::Waiting).await, queue.permit(Urgency::Waiting).await];
         let mut given_up = Vec::new();
         for _ in 0..10 {
-            let waits = turns.clone();
-            given_up.push(tokio::spawn(async move { drop(waits.turn(Urgency::Waiting).await) }));
+            let waits = queue.clone();
+            given_up.push(tokio::spawn(async move { drop(waits.permit(Urgency::Waiting).await) }));
         }
-        let waits = turns.clone();
-        let last = tokio::spawn(async move { waits.turn(Urgency::Keeping).await });
+        let waits = queue.clone();
+        let last = tokio::spawn(async move { waits.permit(Urgency::Keeping).await });
         tokio::time::sleep(Duration::from_millis(1)).await;
         assert!(!last.is_finished() && given_up.iter().all(|each| !each.is_finished()));
         given_up.iter().for_each(tokio::task::JoinHandle::abort);
         tokio::time::sleep(Duration::from_millis(1)).await;
         drop(held);
         drop(last.await.unwrap());
-        assert_eq!(turns.queue().free, 2);
+        assert_eq!(queue.state().free, 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_hangs_holds_nobody_up_for_long() {
-        let turns = Turns::new(1);
-        let hangs = turns.clone();
+        let queue = RequestQueue::new(1);
+        let hangs = queue.clone();
         let hangs = tokio::spawn(async move {
             hangs.run(Urgency::Waiting, std::future::pending::<()>()).await;
         });
         tokio::task::yield_now().await;
-        turns.run(Urgency::Keeping, async {}).await;
+        queue.run(Urgency::Keeping, async {}).await;
         assert!(!hangs.is_finished());
         hangs.abort();
     }

@@ -14,7 +14,7 @@ use super::backoff::Backoff;
 
 /// Whether an API server is reached; cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Reach(Arc<watch::Sender<State>>);
+pub(super) struct Reachability(Arc<watch::Sender<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -42,7 +42,7 @@ impl State {
     }
 }
 
-impl Default for Reach {
+impl Default for Reachability {
     /// Not yet; it may be tried at once.
     fn default() -> Self {
         let phase = Phase::Down(Instant::now());
@@ -59,30 +59,31 @@ impl Default for Reach {
 /// That one may connect. Given up, others may.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    reach: Reach,
+    reachability: Reachability,
     epoch: u64,
     /// Nobody else tries meanwhile.
     alone: bool,
 }
 
-impl Reach {
+impl Reachability {
     /// Waits while another connection tries; says what is wrong where it is too early to try again.
     ///
     /// # Errors
     /// What was wrong the last time.
-    pub(super) async fn turn(&self) -> Result<Attempt, Arc<str>> {
+    pub(super) async fn attempt(&self) -> Result<Attempt, Arc<str>> {
         let mut states = self.0.subscribe();
         loop {
-            let mut turn = None;
+            let mut outcome = None;
             self.0.send_if_modified(|state| {
-                let attempt = |alone| Attempt { reach: self.clone(), epoch: state.epoch, alone };
+                let attempt =
+                    |alone| Attempt { reachability: self.clone(), epoch: state.epoch, alone };
                 match state.phase {
-                    Phase::Up => turn = Some(Ok(attempt(false))),
+                    Phase::Up => outcome = Some(Ok(attempt(false))),
                     Phase::Down(until) if until > Instant::now() => {
-                        turn = Some(Err(state.why.clone()));
+                        outcome = Some(Err(state.why.clone()));
                     }
                     Phase::Down(_) => {
-                        turn = Some(Ok(attempt(true)));
+                        outcome = Some(Ok(attempt(true)));
                         state.phase = Phase::Trying;
                     }
                     Phase::Trying => {}
@@ -90,8 +91,8 @@ impl Reach {
                 // Whoever waits, waits for the outcome.
                 false
             });
-            if let Some(turn) = turn {
-                return turn;
+            if let Some(outcome) = outcome {
+                return outcome;
             }
             // The sender is in `self`, so that this can't fail.
             states.changed().await.ok();
@@ -181,9 +182,9 @@ impl Attempt {
     /// There was no connection, or no answer on it.
     pub(super) fn failed(self, why: &str) {
         if !self.alone {
-            return self.reach.fell(self.epoch, why);
+            return self.reachability.fell(self.epoch, why);
         }
-        self.reach.0.send_if_modified(|state| {
+        self.reachability.0.send_if_modified(|state| {
             let of_now = state.phase == Phase::Trying && state.epoch == self.epoch;
             if of_now {
                 state.fail(why);
@@ -196,7 +197,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if self.alone {
-            self.reach.0.send_if_modified(|state| {
+            self.reachability.0.send_if_modified(|state| {
                 let left = state.phase == Phase::Trying && state.epoch == self.epoch;
                 if left {
                     state.phase = Phase::Down(Instant::now());
@@ -215,22 +216,24 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    async fn up() -> Reach {
-        let reach = Reach::default();
-        let attempt = reach.turn().await.unwrap();
-        reach.answered(attempt.epoch());
-        assert!(!reach.is_down());
-        reach
+    async fn up() -> Reachability {
+        let reachability = Reachability::default();
+        let attempt = reachability.attempt().await.unwrap();
+        reachability.answered(attempt.epoch());
+        assert!(!reachability.is_down());
+        reachability
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_tries_and_the_others_wait_for_what_comes_of_it() {
-        let reach = Reach::default();
-        let first = reach.turn().await.unwrap();
+        let reachability = Reachability::default();
+        let first = reachability.attempt().await.unwrap();
         let others: Vec<_> = (0..100)
             .map(|_| {
-                let reach = reach.clone();
-                tokio::spawn(async move { reach.turn().await.map(|attempt| attempt.alone) })
+                let reachability = reachability.clone();
+                tokio::spawn(
+                    async move { reachability.attempt().await.map(|attempt| attempt.alone) },
+                )
             })
             .collect();
         tokio::time::sleep(LONG).await;
@@ -239,25 +242,28 @@ mod tests {
         for other in others {
             assert_eq!(&*other.await.unwrap().unwrap_err(), "refused", "none tries in its place");
         }
-        reach.ready().await;
-        let second = reach.turn().await.unwrap();
+        reachability.ready().await;
+        let second = reachability.attempt().await.unwrap();
         assert!(second.alone);
-        reach.answered(second.epoch());
-        assert!(!reach.turn().await.unwrap().alone, "it answers: whoever wants to connects");
+        reachability.answered(second.epoch());
+        assert!(
+            !reachability.attempt().await.unwrap().alone,
+            "it answers: whoever wants to connects"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn attempts_of_all_are_as_far_apart_as_the_backoff_says() {
-        let reach = up().await;
-        reach.lost(0);
+        let reachability = up().await;
+        reachability.lost(0);
         let begin = Instant::now();
         let mut tried = Vec::new();
         while begin.elapsed() < LONG {
-            let waits: Vec<_> = (0..10).map(|_| reach.ready()).collect();
+            let waits: Vec<_> = (0..10).map(|_| reachability.ready()).collect();
             futures_util::future::join_all(waits).await;
             // All ten come at once.
             for _ in 0..10 {
-                if let Ok(attempt) = reach.turn().await {
+                if let Ok(attempt) = reachability.attempt().await {
                     tried.push(begin.elapsed());
                     attempt.failed("refused");
                 }
@@ -270,27 +276,27 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn ten_connections_that_end_at_once_are_one_loss() {
-        let reach = up().await;
-        (0..10).for_each(|_| reach.lost(0));
-        assert!(reach.is_down());
-        reach.ready().await;
-        let attempt = reach.turn().await.unwrap();
-        let epoch = reach.answered(attempt.epoch());
-        (0..10).for_each(|_| reach.lost(0));
-        assert!(!reach.is_down(), "these ended before");
-        reach.lost(epoch);
-        assert!(reach.is_down());
+        let reachability = up().await;
+        (0..10).for_each(|_| reachability.lost(0));
+        assert!(reachability.is_down());
+        reachability.ready().await;
+        let attempt = reachability.attempt().await.unwrap();
+        let epoch = reachability.answered(attempt.epoch());
+        (0..10).for_each(|_| reachability.lost(0));
+        assert!(!reachability.is_down(), "these ended before");
+        reachability.lost(epoch);
+        assert!(reachability.is_down());
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_before_does_not_count_and_one_who_gives_up_leaves_it_to_others() {
-        let reach = up().await;
-        reach.lost(0);
-        reach.answered(0);
-        assert!(reach.is_down());
-        reach.ready().await;
-        let given_up = reach.turn().await.unwrap();
+        let reachability = up().await;
+        reachability.lost(0);
+        reachability.answered(0);
+        assert!(reachability.is_down());
+        reachability.ready().await;
+        let given_up = reachability.attempt().await.unwrap();
         drop(given_up);
-        assert!(reach.turn().await.unwrap().alone);
+        assert!(reachability.attempt().await.unwrap().alone);
     }
 }
