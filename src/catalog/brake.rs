@@ -72,11 +72,13 @@ impl Brake {
         self.taken.retain_mut(|taken| {
             let Some(port) = ports.get(&taken.port) else { return false };
             taken.port.clone_from(port);
-            after.terms.serve(&taken.endpoint) && !still_there(port, &taken.endpoint)
+            after.eligibility.takes_traffic(&taken.endpoint) && !still_there(port, &taken.endpoint)
         });
         for port in &before.ports {
             let Some(key) = ports.get(&key(port)) else { continue };
-            let served = |it: &&Endpoint| before.terms.serve(it) && after.terms.serve(it);
+            let served = |it: &&Endpoint| {
+                before.eligibility.takes_traffic(it) && after.eligibility.takes_traffic(it)
+            };
             for endpoint in port.endpoints.iter().filter(served) {
                 if !still_there(key, endpoint) {
                     self.taken.push(Taken {
@@ -102,7 +104,7 @@ impl Brake {
         let mut braked = false;
         for key in keys {
             let endpoints = find(after, &key).map_or(&[][..], |port| &*port.endpoints);
-            let ready = endpoints.iter().filter(|it| after.terms.serve(it)).count();
+            let ready = endpoints.iter().filter(|it| after.eligibility.takes_traffic(it)).count();
             // What is held since longer was judged before.
             let recent = |taken: &Taken| now.saturating_sub(taken.at) <= WINDOW;
             let of_port = |taken: &Taken| taken.port == key;
@@ -133,7 +135,8 @@ impl Brake {
             return service;
         }
         let endpoints = service.ports.iter().flat_map(|port| port.endpoints.iter());
-        let ready = endpoints.filter(|endpoint| service.terms.serve(endpoint)).count();
+        let ready =
+            endpoints.filter(|endpoint| service.eligibility.takes_traffic(endpoint)).count();
         service.notes.push(format!(
             "{NOTE}{lost} of {total} endpoints went within {window} s; they stay as the last \
              resort for {hold} s, or until a connection to them fails; if that was meant, wait, or \

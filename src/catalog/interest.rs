@@ -30,10 +30,10 @@ pub type Account = Option<Identity>;
 
 /// That a service is asked for; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Interest(Arc<Asked>);
+pub struct Interest(Arc<InterestState>);
 
 #[derive(Debug, Default)]
-struct Asked {
+struct InterestState {
     /// Since somebody looked last.
     lately: AtomicBool,
     /// What its source waits for.

@@ -151,9 +151,9 @@ impl Merge {
         for (index, source) in self.sources.iter().enumerate() {
             for (name, service) in &source.known {
                 kept.entry(name).or_insert_with(|| LastGood {
-                    service: match service.is_on_its_terms() {
+                    service: match service.all_eligible() {
                         true => service.clone(),
-                        false => Arc::new(service.on_its_terms()),
+                        false => Arc::new(service.with_eligible_endpoints()),
                     },
                     source: SourceId(index),
                     confirmed: source.unconfirmed.confirmed(name),
@@ -252,7 +252,7 @@ impl Merge {
             let (_, brake) = self.brakes.entry(name.clone()).or_insert((owner, Brake::default()));
             triggered = brake.observe(before, service, now);
         }
-        let mut service = service.on_its_terms();
+        let mut service = service.with_eligible_endpoints();
         service.stale |= self.sources[owner].unconfirmed.is_stale(name);
         match self.brakes.get(name) {
             Some((_, brake)) => (Some(brake.hold(service)), triggered),

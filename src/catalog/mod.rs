@@ -7,13 +7,14 @@
 //!   know of
 //! - [`lookup`]: from a caller's name to a service and a port
 //! - [`hints`]: from where a source would like an endpoint to be used
-//! - [`terms`]: which of the endpoints that a source lists are to serve here
+//! - [`eligibility`]: which of the endpoints that a source lists are to serve here
 //! - [`brake`]: a wrong line or selector doesn't empty a service at once
 //! - [`last_good`]: services of an earlier run, until their source has its say; `previous_value`: what held
 //!   before a setting that is wrong
 
 pub mod brake;
 pub mod change;
+pub mod eligibility;
 pub mod endpoint_ref;
 pub mod hints;
 pub mod interest;
@@ -30,7 +31,6 @@ mod previous_value;
 pub(crate) mod sample;
 mod similar_names;
 pub mod store;
-pub mod terms;
 mod validate;
 
 pub use change::{Change, SourceId};
@@ -41,7 +41,8 @@ pub use last_good::LastGood;
 pub use locality::Locality;
 pub use lookup::{Found, LookupError};
 pub use model::{
-    Before, Endpoint, Family, Health, Hints, Labels, Port, Reach, Service, Setting, Terms, Wrong,
+    Eligibility, Endpoint, Family, Health, Hints, Labels, NodeScope, Port, PreviousValue, Service,
+    Setting, SettingError,
 };
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};
 pub use store::{BrakeCounts, Catalog};

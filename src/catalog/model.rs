@@ -15,7 +15,7 @@ pub struct Service {
     /// Its ports; one without a name where the source has just one.
     pub ports: Vec<Port>,
     /// On which terms its endpoints are listed; of a service that was looked up they are met.
-    pub terms: Terms,
+    pub eligibility: Eligibility,
     /// Settings of its policy as the source carries them, not yet validated.
     pub settings: Vec<Setting>,
     /// Which source it comes from, for a person: `file services.yaml`.
@@ -36,7 +36,7 @@ impl Service {
         Self {
             name,
             ports,
-            terms: Terms::default(),
+            eligibility: Eligibility::default(),
             settings: Vec::new(),
             source: source.into(),
             uid: None,
@@ -137,9 +137,9 @@ pub struct Hints {
 
 /// On which terms endpoints are listed; by default they all serve as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
+pub struct Eligibility {
     /// Which of them serve here, by where they are.
-    pub reach: Reach,
+    pub nodes: NodeScope,
     /// Only those of this family serve.
     pub family: Option<Family>,
     /// All count as ready, whatever is said of their health.
@@ -151,7 +151,7 @@ pub struct Terms {
 
 /// Which endpoints serve here, by where they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+pub enum NodeScope {
     /// All.
     #[default]
     Everywhere,
@@ -183,21 +183,21 @@ pub struct Setting {
     /// the agent's configuration wins over it.
     pub implied: bool,
     /// Why its value can't hold; none where it does.
-    pub wrong: Option<Box<Wrong>>,
+    pub wrong: Option<Box<SettingError>>,
 }
 
 /// Why a setting's value can't hold, and what does in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub struct SettingError {
     /// What is wrong and what would be right.
     pub why: String,
     /// What its source said before.
-    pub before: Before,
+    pub before: PreviousValue,
 }
 
 /// What a source said before it said something wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Before {
+pub enum PreviousValue {
     /// The service was not known.
     #[default]
     Unknown,

@@ -1,41 +1,42 @@
 //! What held before a setting that is wrong: an error never sends traffic somewhere new.
 
-use super::model::{Before, Setting};
+use super::model::{PreviousValue, Setting};
 
 /// Lets each wrong setting know what its source said before. `before`: the service's settings then;
 /// none where it was not known.
 pub(super) fn remember(settings: &mut [Setting], before: Option<&[Setting]>) {
     for setting in settings {
         if let Some(wrong) = &mut setting.wrong {
-            wrong.before = before.map_or(Before::Unknown, |before| value(&setting.key, before));
+            wrong.before =
+                before.map_or(PreviousValue::Unknown, |before| value(&setting.key, before));
         }
     }
 }
 
 /// Of one key the last setting holds.
-fn value(key: &str, before: &[Setting]) -> Before {
+fn value(key: &str, before: &[Setting]) -> PreviousValue {
     match before.iter().rfind(|other| other.key == key) {
-        None => Before::Unset,
+        None => PreviousValue::Unset,
         Some(Setting { wrong: Some(wrong), .. }) => wrong.before.clone(),
-        Some(Setting { implied: true, .. }) => Before::Unset,
-        Some(setting) => Before::Value(setting.value.clone()),
+        Some(Setting { implied: true, .. }) => PreviousValue::Unset,
+        Some(setting) => PreviousValue::Value(setting.value.clone()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::model::Wrong, *};
+    use super::{super::model::SettingError, *};
 
     fn right(key: &str, value: &str) -> Setting {
         Setting::new(key, value, "annotation")
     }
 
     fn wrong(key: &str) -> Setting {
-        let wrong = Wrong { why: "it is wrong".into(), before: Before::Unknown };
+        let wrong = SettingError { why: "it is wrong".into(), before: PreviousValue::Unknown };
         Setting { wrong: Some(Box::new(wrong)), ..right(key, "?") }
     }
 
-    fn remembered(key: &str, before: Option<&[Setting]>) -> Before {
+    fn remembered(key: &str, before: Option<&[Setting]>) -> PreviousValue {
         let mut settings = [wrong(key)];
         remember(&mut settings, before);
         settings[0].wrong.as_ref().unwrap().before.clone()
@@ -43,7 +44,7 @@ mod tests {
 
     #[test]
     fn what_was_right_last_is_remembered_over_any_number_of_errors() {
-        let ten = Before::Value("10%".into());
+        let ten = PreviousValue::Value("10%".into());
         assert_eq!(remembered("mode", Some(&[right("mode", "10%")])), ten);
         let mut twice = [wrong("mode")];
         remember(&mut twice, Some(&[right("mode", "on"), right("mode", "10%")]));
@@ -52,9 +53,9 @@ mod tests {
 
     #[test]
     fn a_setting_that_was_not_there_and_a_service_that_was_not_are_told_apart() {
-        assert_eq!(remembered("mode", Some(&[right("zone", "off")])), Before::Unset);
-        assert_eq!(remembered("mode", None), Before::Unknown);
+        assert_eq!(remembered("mode", Some(&[right("zone", "off")])), PreviousValue::Unset);
+        assert_eq!(remembered("mode", None), PreviousValue::Unknown);
         let implied = Setting { implied: true, ..right("zone", "prefer") };
-        assert_eq!(remembered("zone", Some(&[implied])), Before::Unset);
+        assert_eq!(remembered("zone", Some(&[implied])), PreviousValue::Unset);
     }
 }

@@ -33,21 +33,21 @@ document::from_text!(ServiceKey(ServiceName), |text| text
 pub(super) fn by_namespace<'de, D: Deserializer<'de>>(
     yaml: D,
 ) -> Result<BTreeMap<Arc<str>, PolicyBlock>, D::Error> {
-    yaml.deserialize_map(Blocks(|key: NamespaceKey| key.0, PhantomData))
+    yaml.deserialize_map(BlocksVisitor(|key: NamespaceKey| key.0, PhantomData))
 }
 
 /// Reads a block whose keys are services.
 pub(super) fn by_service<'de, D: Deserializer<'de>>(
     yaml: D,
 ) -> Result<BTreeMap<ServiceName, PolicyBlock>, D::Error> {
-    yaml.deserialize_map(Blocks(|key: ServiceKey| key.0, PhantomData))
+    yaml.deserialize_map(BlocksVisitor(|key: ServiceKey| key.0, PhantomData))
 }
 
 /// Blocks by what their keys mean. A service has several names, and of two blocks under two of them one
 /// would hold for nobody.
-struct Blocks<K, N>(fn(K) -> N, PhantomData<K>);
+struct BlocksVisitor<K, N>(fn(K) -> N, PhantomData<K>);
 
-impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for Blocks<K, N> {
+impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for BlocksVisitor<K, N> {
     type Value = BTreeMap<N, PolicyBlock>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

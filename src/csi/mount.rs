@@ -12,7 +12,7 @@ use std::{
 
 use rustix::{
     fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx},
-    mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount},
+    mount::{MountFlags, UnmountFlags, mount_bind, mount_remount},
 };
 
 use crate::{identity::PodUid, socket::listener::Inode};
@@ -33,9 +33,9 @@ const HAS: StatVfsMountFlags = StatVfsMountFlags::RDONLY
 const READ_ONLY: &str = ".read-only";
 
 /// Where pods' mounts are taken from.
-pub(super) struct Source(PathBuf);
+pub(super) struct ReadOnlyMount(PathBuf);
 
-impl Source {
+impl ReadOnlyMount {
     /// Of the folders in this one; before each mount, since it may be gone. Idempotent.
     pub(super) fn prepare(folders: &Path) -> io::Result<Self> {
         let at = folders.join(READ_ONLY);
@@ -43,9 +43,9 @@ impl Source {
         if !is_mounted(&at)? {
             mount_bind(folders, &at)?;
         }
-        let source = Self(at);
-        source.harden(folders, &source.0)?;
-        Ok(source)
+        let read_only = Self(at);
+        read_only.harden(folders, &read_only.0)?;
+        Ok(read_only)
     }
 
     /// Mounts a folder of them at `target`, which is made. Idempotent.
@@ -71,12 +71,12 @@ impl Source {
 }
 
 /// Takes what is mounted at `target` away, and the path with it. Idempotent.
-pub(super) fn take_away(target: &Path) -> io::Result<()> {
+pub(super) fn unmount(target: &Path) -> io::Result<()> {
     if !target.try_exists()? {
         return Ok(());
     }
     while is_mounted(target)? {
-        unmount(target, UnmountFlags::NOFOLLOW)?;
+        rustix::mount::unmount(target, UnmountFlags::NOFOLLOW)?;
     }
     // Empty, or not ours to remove.
     fs::remove_dir(target)

@@ -97,7 +97,7 @@ impl node_server::Node for Plugin {
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let target = target(&request.volume_id, &request.target_path)?;
-        self.0.volumes.take_away(target).map_err(|error| {
+        self.0.volumes.unmount(target).map_err(|error| {
             Status::internal(format!("{} could not be taken away: {error}", target.display()))
         })?;
         info!(volume = request.volume_id, target = %target.display(), "unmounted");

@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use tracing::{info, warn};
 
-use super::mount::{self, Source};
+use super::mount::{self, ReadOnlyMount};
 use crate::{
     identity::{Pod, PodUid},
     serve::pods::folder::{Folders, Refusal, mounted},
@@ -49,14 +49,14 @@ impl Volumes {
     pub(super) fn mount(&self, uid: PodUid, pod: &Pod, target: &Path) -> Result<(), Error> {
         let _turn = turn(self.folders.path())?;
         self.folders.make(uid, pod)?;
-        Ok(Source::prepare(self.folders.path())?.mount(&mounted(uid), target)?)
+        Ok(ReadOnlyMount::prepare(self.folders.path())?.mount(&mounted(uid), target)?)
     }
 
     /// Takes away what is mounted at `target`, and the folder of a pod that has no other volume.
     /// Idempotent.
-    pub(super) fn take_away(&self, target: &Path) -> Result<(), Error> {
+    pub(super) fn unmount(&self, target: &Path) -> Result<(), Error> {
         let _turn = turn(self.folders.path())?;
-        mount::take_away(target)?;
+        mount::unmount(target)?;
         // The pod is free of it; what could not be removed is, with the next volume that is taken away.
         if let Err(error) = self.sweep() {
             warn!("folders of pods that are gone are left: {error}");

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::{
     Draft, Factor, Inputs, State,
-    error_bias::Usual,
-    evidence::{self, Against},
+    baseline::Baseline,
+    evidence::{self, Evidence},
     model::{Phase, Probation},
 };
 use crate::load::Counts;
@@ -26,7 +26,7 @@ const PROBES: u64 = 3;
 /// How long a probe is waited for. What is open for longer is a stream or will not be reported, and
 /// the next probe may begin. An endpoint of which no probe was judged for so long no longer keeps
 /// another from being ejected.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The count of ejections is forgotten after this many times the last one's length without a new.
 const FORGET_AFTER: u32 = 4;
 
@@ -70,7 +70,7 @@ fn aside(inputs: &Inputs<'_>, draft: &Draft) -> usize {
     let takes_room = |phase| match phase {
         Phase::Clear => false,
         Phase::Ejected { .. } => true,
-        Phase::Probing(probation) => inputs.now < probation.heard + PATIENCE,
+        Phase::Probing(probation) => inputs.now < probation.heard + PROBE_TIMEOUT,
     };
     let known = draft.endpoints.iter().filter(|e| e.is_ready());
     known.filter(|e| takes_room(e.outlier_state().phase)).count()
@@ -128,7 +128,7 @@ fn follow(inputs: &Inputs<'_>, index: usize, before: Probation) -> Probation {
     probation.standing = before.standing.max(least).min(load.in_flight);
     if probation.standing == load.in_flight {
         probation.free = now;
-    } else if now >= before.free + PATIENCE {
+    } else if now >= before.free + PROBE_TIMEOUT {
         (probation.standing, probation.free) = (load.in_flight, now);
     }
     probation
@@ -164,12 +164,12 @@ fn eject(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, why: &Why) {
 enum Why {
     Unreachable,
     /// With the others' success rate.
-    Failures(Against, f64),
+    Failures(Evidence, f64),
 }
 
 impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self::Failures(Against { newest, each_took }, others) = self else {
+        let Self::Failures(Evidence { newest, each_took }, others) = self else {
             return write!(f, "a connection to it failed");
         };
         let (failed, of) = (newest.counts.failed, newest.counts.judged());
@@ -187,7 +187,7 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     let seen: Vec<Counts> = known
         .map(|(load, each)| evidence::recent(&load.ring, inputs.now, each.outlier_state().since))
         .collect();
-    let usual = Usual::of(&seen);
+    let baseline = Baseline::of(&seen);
     let median = inputs.service.service_time.median();
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
     for (index, planned) in draft.endpoints.iter().enumerate() {
@@ -204,7 +204,7 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
         if seen[index].failed == 0 {
             continue;
         }
-        let others = usual.for_others_than(&seen[index]);
+        let others = baseline.for_others_than(&seen[index]);
         let requests = inputs.policy.outlier.min_requests;
         let (ring, now, since) = (&load.ring, inputs.now, outlier.since);
         if let Some(against) = evidence::against(ring, now, since, requests, others, median) {
@@ -250,7 +250,7 @@ fn show(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
             let limit = i32::try_from(probation.standing).unwrap_or(i32::MAX);
             draft.endpoints[index].limit = limit.saturating_add(1).min(i32::MAX - 1);
             if inputs.loads[index].in_flight > probation.standing {
-                draft.wake_at(probation.free + PATIENCE);
+                draft.wake_at(probation.free + PROBE_TIMEOUT);
             }
         }
     }

@@ -35,7 +35,7 @@ pub const OTHERS: u32 = 10;
 
 /// What speaks against an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Against {
+pub struct Evidence {
     /// As far back as it takes.
     pub newest: Newest,
     /// The mean time that a failure took, where that made it weigh more.
@@ -69,7 +69,7 @@ pub fn against(
     requests: u32,
     others: f64,
     usual: Option<Duration>,
-) -> Option<Against> {
+) -> Option<Evidence> {
     let scale = Scale::new(others);
     let judged = ring.sum(now, since).judged();
     let moment = requests.max((judged / MOMENT).min(MOMENT_MOST));
@@ -82,7 +82,7 @@ pub fn against(
         let sum = weight * scale.failure - f64::from(newest.counts.succeeded()) * scale.success;
         // What is equal but for the last digit is equal.
         if newest.counts.failed >= FAILURES && sum >= needed * (1.0 - 1e-9) {
-            return Some(Against { newest, each_took });
+            return Some(Evidence { newest, each_took });
         }
     }
     None

@@ -12,6 +12,7 @@
 //! - [`lean`]: draws lean away from standing load
 //! - [`strategy`]: how scores are made
 
+pub mod baseline;
 pub mod draft;
 pub mod draw_weights;
 pub mod ejection;

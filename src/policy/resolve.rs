@@ -15,7 +15,7 @@ use super::{
     settings::{EJECTIONS, KEYS, find},
 };
 use crate::{
-    catalog::{Before, Service, ServiceName, Setting},
+    catalog::{PreviousValue, Service, ServiceName, Setting},
     printable::printable,
 };
 
@@ -178,11 +178,13 @@ impl Resolved {
             (Err(Some(_)), Some(Origin { value, origin, .. })) => {
                 format!("{value}, as {origin} says")
             }
-            (Err(Some(value)), None) if wrong.before == Before::Unknown => {
+            (Err(Some(value)), None) if wrong.before == PreviousValue::Unknown => {
                 format!("{value}, since nothing was known before")
             }
             (Err(Some(value)), None) => format!("{value}, as before"),
-            _ if wrong.before == Before::Unset => "what it would be without, as before".to_owned(),
+            _ if wrong.before == PreviousValue::Unset => {
+                "what it would be without, as before".to_owned()
+            }
             _ => "what it would be without".to_owned(),
         };
         let what = if wrong.why.starts_with(key.name) { "it" } else { key.name };
@@ -223,9 +225,9 @@ impl Resolved {
 fn instead(setting: &Setting) -> Result<(), Option<&str>> {
     let Some(wrong) = &setting.wrong else { return Ok(()) };
     let value = match &wrong.before {
-        Before::Value(value) => Some(&**value),
-        Before::Unknown if setting.key == "mode" => Some("off"),
-        Before::Unset | Before::Unknown => None,
+        PreviousValue::Value(value) => Some(&**value),
+        PreviousValue::Unknown if setting.key == "mode" => Some("off"),
+        PreviousValue::Unset | PreviousValue::Unknown => None,
     };
     Err(value.filter(|_| find(&setting.key).is_some()))
 }

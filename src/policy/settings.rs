@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{Mode, Policy, StrategyName, ZoneMode};
 use crate::{
-    catalog::{Before, Setting, Wrong},
+    catalog::{PreviousValue, Setting, SettingError},
     printable::printable,
     suggest::{did_you_mean, similar},
 };
@@ -273,8 +273,8 @@ pub fn judged(settings: impl IntoIterator<Item = Setting>) -> Vec<Setting> {
 /// The first ejection, and the longest.
 pub const EJECTIONS: [&str; 2] = ["outlier.base_ejection", "outlier.max_ejection"];
 
-fn wrong(why: String) -> Box<Wrong> {
-    Box::new(Wrong { why, before: Before::default() })
+fn wrong(why: String) -> Box<SettingError> {
+    Box::new(SettingError { why, before: PreviousValue::default() })
 }
 
 /// The key that was probably meant by one that is none.

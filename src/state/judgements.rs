@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::record::{self, Nonsense, nanoseconds, time};
+use super::record::{self, InvalidRecord, nanoseconds, time};
 use crate::{
     catalog::Labels,
     plan::{
@@ -80,14 +80,14 @@ pub fn write(judgements: &Judgements, moment: Moment) -> Vec<record::Judgement> 
 ///
 /// # Errors
 /// When the record can't be meant so.
-pub fn read(written: &[record::Judgement], moment: Moment) -> Result<Judgements, Nonsense> {
+pub fn read(written: &[record::Judgement], moment: Moment) -> Result<Judgements, InvalidRecord> {
     let mut judgements = Judgements::new();
     for judgement in written {
-        let target = judgement.target.as_ref().ok_or_else(|| Nonsense::new("no target"))?;
+        let target = judgement.target.as_ref().ok_or_else(|| InvalidRecord::new("no target"))?;
         let mut outlier_states = HashMap::new();
         for outlier_state in &judgement.outlier_states {
             let address = outlier_state.address.parse();
-            let address = address.map_err(|error| Nonsense::new(format!("{error}")))?;
+            let address = address.map_err(|error| InvalidRecord::new(format!("{error}")))?;
             outlier_states.insert(address, read_outlier_state(outlier_state, moment));
         }
         judgements.insert(read_target(target)?, outlier_states);
@@ -130,15 +130,15 @@ pub fn write_target(target: &Target) -> record::Target {
 ///
 /// # Errors
 /// When the record can't be meant so.
-pub fn read_target(written: &record::Target) -> Result<Target, Nonsense> {
+pub fn read_target(written: &record::Target) -> Result<Target, InvalidRecord> {
     let service = written.service.parse();
     let number = written.port_number.map(u16::try_from).transpose();
     let selector = written.selector.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into()));
     Ok(Target {
-        service: service.map_err(|error| Nonsense::new(format!("{error}")))?,
+        service: service.map_err(|error| InvalidRecord::new(format!("{error}")))?,
         port: (
             written.port_name.as_deref().map(Into::into),
-            number.map_err(|error| Nonsense::new(format!("a port: {error}")))?,
+            number.map_err(|error| InvalidRecord::new(format!("a port: {error}")))?,
         ),
         selector: selector.collect::<Labels>(),
         way: if written.by_virtual_ip { Way::VirtualIp } else { Way::Balanced },

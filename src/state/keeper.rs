@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::{
     file,
     judgements::{self, Moment},
-    place, record, services,
+    locality, record, services,
 };
 use crate::{catalog::Catalog, publish::Tables};
 
@@ -44,7 +44,7 @@ impl Origins {
         let kept = self.catalog.last_good();
         let mut state = services::write(&kept, &self.sources, crate::clock::wall());
         state.judgements = self.judgements();
-        state.place = place::write(&self.tables.here());
+        state.place = locality::write(&self.tables.here());
         state
     }
 
@@ -58,7 +58,7 @@ impl Origins {
     ///
     /// # Errors
     /// When the record can't be meant so.
-    pub fn remember(&self, written: &[record::Judgement]) -> Result<(), record::Nonsense> {
+    pub fn remember(&self, written: &[record::Judgement]) -> Result<(), record::InvalidRecord> {
         self.tables.remember(judgements::read(written, Moment::read())?);
         Ok(())
     }
@@ -69,10 +69,10 @@ impl Origins {
     }
 
     /// Gives a record to the catalog and the tables.
-    fn take_in(&self, state: &record::State) -> Result<usize, record::Nonsense> {
+    fn take_in(&self, state: &record::State) -> Result<usize, record::InvalidRecord> {
         let services = services::read(state, &self.sources)?;
         self.remember(&state.judgements)?;
-        if let Some(here) = place::read(state.place.as_ref(), &self.tables.here()) {
+        if let Some(here) = locality::read(state.place.as_ref(), &self.tables.here()) {
             self.tables.locate(here);
         }
         let count = services.len();

@@ -2,7 +2,7 @@
 //! its node is.
 //!
 //! - [`record`]: how it is written down: [`record::State`]
-//! - [`services`]: services to and from it; [`judgements`]: who is put aside, and [`place`]: where
+//! - [`services`]: services to and from it; [`judgements`]: who is put aside, and [`locality`]: where
 //!   the node is, likewise
 //! - [`mod@file`]: the file in the `--state` folder: complete or absent, never half
 //! - [`configuration`]: the last one that was good
@@ -12,7 +12,7 @@ pub mod configuration;
 pub mod file;
 pub mod judgements;
 pub mod keeper;
-pub mod place;
+pub mod locality;
 pub mod record;
 pub mod services;
 

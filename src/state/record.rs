@@ -25,12 +25,12 @@ pub struct State {
     pub judgements: Vec<Judgement>,
     /// Where it was written, if that has a name.
     #[prost(message, optional, tag = "6")]
-    pub place: Option<Place>,
+    pub place: Option<Locality>,
 }
 
 /// A node, and where it is; empty is unknown.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Place {
+pub struct Locality {
     /// Its name.
     #[prost(string, tag = "1")]
     pub node: String,
@@ -222,11 +222,11 @@ pub struct OutlierState {
 /// A record that can't be meant so; a checksum makes this a bug of who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
-pub struct Nonsense {
+pub struct InvalidRecord {
     what: String,
 }
 
-impl Nonsense {
+impl InvalidRecord {
     pub(super) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into() }
     }

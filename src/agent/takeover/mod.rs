@@ -83,7 +83,7 @@ pub enum TakeoverError {
     },
     /// What it says can't be meant so.
     #[error("pid {pid} hands over what this agent can't take: {why}")]
-    Nonsense {
+    InvalidRecord {
         /// The one before.
         pid: String,
         /// What is wrong.

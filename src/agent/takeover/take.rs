@@ -75,7 +75,7 @@ pub(in crate::agent) async fn take(
     match ask(&mut wire, admin, &pid, origins, agent).await {
         Ok((offer, mut descriptors)) => {
             let mut next = || (!descriptors.is_empty()).then(|| descriptors.remove(0));
-            let lock = next().ok_or_else(|| TakeoverError::Nonsense {
+            let lock = next().ok_or_else(|| TakeoverError::InvalidRecord {
                 pid: pid.clone(),
                 why: "it sent no lock".to_owned(),
             })?;
@@ -147,7 +147,8 @@ async fn ask(
     let hung = |_| Asked::Says(TakeoverError::Hung { pid: pid.to_owned() });
     let (pid_here, admin) = (std::process::id(), admin.to_string());
     wire.send(What::Hello(Hello { version: VERSION, pid: pid_here, admin })).await?;
-    let nonsense = |why: String| Asked::Says(TakeoverError::Nonsense { pid: pid.to_owned(), why });
+    let nonsense =
+        |why: String| Asked::Says(TakeoverError::InvalidRecord { pid: pid.to_owned(), why });
     let (offer, descriptors) = match timeout(ANSWER_LIMIT, wire.receive()).await.map_err(hung)?? {
         (What::Offer(offer), descriptors) => (offer, descriptors),
         (What::Refusal(refusal), _) => {

@@ -18,7 +18,7 @@ pub(super) fn key(port: &Port) -> PortKey {
 /// The one unnamed port of a service whose source says nothing of ports.
 pub(super) fn is_placeholder(service: &Service) -> bool {
     let empty = matches!(&service.ports[..], [Port { name: None, number: None, endpoints }] if endpoints.is_empty());
-    empty && !service.terms.ports_said
+    empty && !service.eligibility.ports_said
 }
 
 /// What becomes of these ports: each that is still there, under the key that it has now.
@@ -37,7 +37,7 @@ pub(super) fn followed(
     }
     let only = left.len() == 1 && after.ports.len() == 1;
     // A service whose source says that it has no ports shows one without a number.
-    let is_one = |port: &&Port| port.number.is_some() || !after.terms.ports_said;
+    let is_one = |port: &&Port| port.number.is_some() || !after.eligibility.ports_said;
     let mut free: Vec<PortKey> = after.ports.iter().filter(is_one).map(key).collect();
     let mut followed = HashMap::new();
     let same: [fn(&PortKey, &PortKey) -> bool; 3] = [
@@ -95,7 +95,7 @@ mod tests {
         let none = Port { name: None, number: None, endpoints: Arc::from([]) };
         let mut service = with_ports("cart.shop", vec![none]);
         assert_eq!(followed(keys(&[("a", 1), ("b", 2)]), &service).len(), 2);
-        service.terms.ports_said = true;
+        service.eligibility.ports_said = true;
         assert!(followed(keys(&[("a", 1), ("b", 2)]), &service).is_empty());
         assert!(followed([(None, Some(1))], &service).is_empty());
     }

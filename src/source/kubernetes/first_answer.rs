@@ -120,21 +120,21 @@ mod tests {
     use crate::source::kubernetes::reachability::Reachability;
 
     /// Asks over a new connection; what it comes to.
-    fn ask(reachability: &Reachability, attempt: Attempt, longest: Duration) -> Asked {
+    fn ask(reachability: &Reachability, attempt: Attempt, longest: Duration) -> PendingRequest {
         let first = Arc::new(FirstAnswer::new(Some(longest)));
         let (epoch, waits) = (attempt.epoch(), first.clone());
         let outcome = tokio::spawn(async move { waits.given_up(&mut Some(attempt)).await });
-        Asked { reachability: reachability.clone(), first, epoch, outcome }
+        PendingRequest { reachability: reachability.clone(), first, epoch, outcome }
     }
 
-    struct Asked {
+    struct PendingRequest {
         reachability: Reachability,
         first: Arc<FirstAnswer>,
         epoch: u64,
         outcome: tokio::task::JoinHandle<NoAnswer>,
     }
 
-    impl Asked {
+    impl PendingRequest {
         fn answer(&self) {
             self.first.came();
             self.reachability.answered(self.epoch);

@@ -18,7 +18,7 @@ use super::{
     endpoint_slice::{Family, Protocol, Slice, SliceEndpoint},
     service::KubeService,
 };
-use crate::catalog::{Endpoint, Port, Reach, Service, ServiceName, Terms};
+use crate::catalog::{Eligibility, Endpoint, NodeScope, Port, Service, ServiceName};
 
 /// Service objects and slices by name.
 #[derive(Clone, Debug, Default)]
@@ -93,7 +93,7 @@ impl SliceUnion {
         let mut service = Service::new(name.clone(), source.clone(), Vec::new());
         if let Some(object) = object {
             service.uid.clone_from(&object.uid);
-            service.terms = self.terms(object);
+            service.eligibility = self.eligibility(object);
             service.settings.clone_from(&object.settings);
             service.notes.clone_from(&object.notes);
             let preferred = object.families.first().copied().unwrap_or(Family::Ipv4);
@@ -101,7 +101,7 @@ impl SliceUnion {
                 let endpoints = union(&slices, port.name.as_ref(), port.protocol, preferred);
                 let endpoints: Arc<[Endpoint]> = endpoints.map(SliceAddress::endpoint).collect();
                 if object.local && !object.external {
-                    let note = self.local(&endpoints, &service.terms);
+                    let note = self.local(&endpoints, &service.eligibility);
                     if !service.notes.contains(&note) {
                         service.notes.push(note);
                     }
@@ -125,14 +125,14 @@ impl SliceUnion {
     }
 
     /// What the Service asks for of the endpoints in its slices.
-    fn terms(&self, object: &KubeService) -> Terms {
-        let reach = match (object.external, object.local, &self.node) {
-            (false, false, _) => Reach::Everywhere,
-            (false, true, Some(node)) => Reach::Node(node.clone()),
-            (true, ..) | (false, true, None) => Reach::Nowhere,
+    fn eligibility(&self, object: &KubeService) -> Eligibility {
+        let nodes = match (object.external, object.local, &self.node) {
+            (false, false, _) => NodeScope::Everywhere,
+            (false, true, Some(node)) => NodeScope::Node(node.clone()),
+            (true, ..) | (false, true, None) => NodeScope::Nowhere,
         };
-        Terms {
-            reach,
+        Eligibility {
+            nodes,
             family: match object.families[..] {
                 [only] => Some(only),
                 _ => None,
@@ -143,15 +143,15 @@ impl SliceUnion {
     }
 
     /// What `internalTrafficPolicy: Local` leaves of these endpoints.
-    fn local(&self, endpoints: &[Endpoint], terms: &Terms) -> String {
+    fn local(&self, endpoints: &[Endpoint], eligibility: &Eligibility) -> String {
         let Some(node) = &self.node else {
             return "internalTrafficPolicy Local: start the agent with its node's name, or none of \
                     the endpoints can be used"
                 .to_owned();
         };
-        let anywhere = Terms { reach: Reach::Everywhere, ..terms.clone() };
-        let known = endpoints.iter().filter(|endpoint| anywhere.admit(endpoint)).count();
-        let here = endpoints.iter().filter(|endpoint| terms.admit(endpoint)).count();
+        let anywhere = Eligibility { nodes: NodeScope::Everywhere, ..eligibility.clone() };
+        let known = endpoints.iter().filter(|endpoint| anywhere.admits(endpoint)).count();
+        let here = endpoints.iter().filter(|endpoint| eligibility.admits(endpoint)).count();
         format!(
             "internalTrafficPolicy Local: {here} of {known} endpoints are on this node ({node})"
         )

@@ -77,7 +77,7 @@ pub(super) fn join(
 }
 
 pub(super) fn service(join: &SliceUnion) -> Service {
-    join.service(&name(), &"test".into()).unwrap().on_its_terms()
+    join.service(&name(), &"test".into()).unwrap().with_eligible_endpoints()
 }
 
 /// Address to health at the first port.

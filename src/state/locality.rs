@@ -8,9 +8,9 @@ use crate::catalog::Locality;
 
 /// None where the node has no name by which the next agent would know that it is the same.
 #[must_use]
-pub fn write(here: &Locality) -> Option<record::Place> {
+pub fn write(here: &Locality) -> Option<record::Locality> {
     let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
-    here.node.as_deref().map(|node| record::Place {
+    here.node.as_deref().map(|node| record::Locality {
         node: node.to_owned(),
         zone: text(&here.zone),
         region: text(&here.region),
@@ -20,7 +20,7 @@ pub fn write(here: &Locality) -> Option<record::Place> {
 /// Where an agent is that knows as much; none where that says nothing new. A node keeps its place
 /// for as long as it lives, and what the agent was told itself counts.
 #[must_use]
-pub fn read(written: Option<&record::Place>, here: &Locality) -> Option<Locality> {
+pub fn read(written: Option<&record::Locality>, here: &Locality) -> Option<Locality> {
     let written = written.filter(|place| here.node.as_deref() == Some(&place.node))?;
     let text = |text: &str| (!text.is_empty()).then(|| Arc::from(text));
     let found = Locality {

@@ -7,15 +7,15 @@
 
 use std::sync::Arc;
 
-use super::model::{Endpoint, Family, Health, Reach, Service, Terms};
+use super::model::{Eligibility, Endpoint, Family, Health, NodeScope, Service};
 
-impl Terms {
+impl Eligibility {
     /// Whether an endpoint is to serve, if it can.
-    pub fn admit(&self, endpoint: &Endpoint) -> bool {
-        let here = match &self.reach {
-            Reach::Everywhere => true,
-            Reach::Node(node) => endpoint.node.as_ref() == Some(node),
-            Reach::Nowhere => false,
+    pub fn admits(&self, endpoint: &Endpoint) -> bool {
+        let here = match &self.nodes {
+            NodeScope::Everywhere => true,
+            NodeScope::Node(node) => endpoint.node.as_ref() == Some(node),
+            NodeScope::Nowhere => false,
         };
         let family = match endpoint.address.is_ipv4() {
             true => Family::Ipv4,
@@ -25,21 +25,21 @@ impl Terms {
     }
 
     /// Whether an endpoint takes traffic.
-    pub fn serve(&self, endpoint: &Endpoint) -> bool {
+    pub fn takes_traffic(&self, endpoint: &Endpoint) -> bool {
         let ready = self.all_ready || endpoint.health == Health::Ready;
-        ready && endpoint.weight > 0 && self.admit(endpoint)
+        ready && endpoint.weight > 0 && self.admits(endpoint)
     }
 
     fn change_nothing(&self, endpoints: &[Endpoint]) -> bool {
         let as_it_is = |it: &Endpoint| !self.all_ready || it.health == Health::Ready;
-        endpoints.iter().all(|endpoint| self.admit(endpoint) && as_it_is(endpoint))
+        endpoints.iter().all(|endpoint| self.admits(endpoint) && as_it_is(endpoint))
     }
 
     fn apply(&self, endpoints: &Arc<[Endpoint]>) -> Arc<[Endpoint]> {
         if self.change_nothing(endpoints) {
             return endpoints.clone();
         }
-        let admitted = endpoints.iter().filter(|endpoint| self.admit(endpoint)).cloned();
+        let admitted = endpoints.iter().filter(|endpoint| self.admits(endpoint)).cloned();
         admitted
             .map(|endpoint| match self.all_ready {
                 true => Endpoint { health: Health::Ready, ..endpoint },
@@ -51,16 +51,16 @@ impl Terms {
 
 impl Service {
     /// Whether it is to be served just as it is listed.
-    pub fn is_on_its_terms(&self) -> bool {
-        self.ports.iter().all(|port| self.terms.change_nothing(&port.endpoints))
+    pub fn all_eligible(&self) -> bool {
+        self.ports.iter().all(|port| self.eligibility.change_nothing(&port.endpoints))
     }
 
     /// The service as it is to be served.
     #[must_use]
-    pub fn on_its_terms(&self) -> Self {
+    pub fn with_eligible_endpoints(&self) -> Self {
         let mut service = self.clone();
         for port in &mut service.ports {
-            port.endpoints = service.terms.apply(&port.endpoints);
+            port.endpoints = service.eligibility.apply(&port.endpoints);
         }
         service
     }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn terms_that_rule_nothing_out_cost_no_copy() {
         let service = service("cart.shop", [endpoint(1), endpoint(2)]);
-        let on_terms = service.on_its_terms();
+        let on_terms = service.with_eligible_endpoints();
         assert!(Arc::ptr_eq(&service.ports[0].endpoints, &on_terms.ports[0].endpoints));
     }
 
@@ -82,10 +82,13 @@ mod tests {
     fn what_is_unready_is_kept_as_it_is_and_takes_no_traffic() {
         let unready = Endpoint { health: Health::Unready, ..endpoint(1) };
         let mut service = service("cart.shop", [unready.clone(), endpoint(2)]);
-        assert_eq!(service.on_its_terms().ports[0].endpoints[0], unready);
-        assert!(!service.terms.serve(&unready));
-        service.terms.all_ready = true;
-        assert_eq!(*service.on_its_terms().ports[0].endpoints, [endpoint(1), endpoint(2)]);
-        assert!(service.terms.serve(&unready));
+        assert_eq!(service.with_eligible_endpoints().ports[0].endpoints[0], unready);
+        assert!(!service.eligibility.takes_traffic(&unready));
+        service.eligibility.all_ready = true;
+        assert_eq!(
+            *service.with_eligible_endpoints().ports[0].endpoints,
+            [endpoint(1), endpoint(2)]
+        );
+        assert!(service.eligibility.takes_traffic(&unready));
     }
 }
