@@ -1,8 +1,8 @@
 //! The agent's configuration file (`agent --config FILE`): the command line's options as YAML keys,
 //! and the policies of services, which have no option.
 //!
-//! What the command line says wins over the file. A file with anything wrong in it is refused
-//! whole, with file, line, column, field and what would be right.
+//! The command line wins over the file. If anything in the file is invalid, the whole file is
+//! refused; the error names file, line, column and field, and says what would be valid.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ mod access;
 mod by_name;
 mod taint;
 
-/// What a configuration file says; none where it says nothing.
+/// The content of a configuration file; None: not set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// Where services come from; the first that knows a service owns its endpoints.
@@ -72,7 +72,7 @@ pub struct Config {
     pub log: Option<String>,
 }
 
-/// A configuration is some kilobytes.
+/// The largest file that is read; a configuration has some kilobytes.
 pub(crate) const MOST_BYTES: u64 = 16 << 20;
 
 /// The file as it is written.
@@ -105,8 +105,8 @@ struct ConfigFile {
     node: Option<Arc<str>>,
     /// Folder for what outlives the agent.
     state: Option<PathBuf>,
-    /// Folder in which pointsman csi makes one for each pod, such as /run/pointsman-pods: whoever comes
-    /// through a pod's own folder is that pod, and no uid.
+    /// Folder in which pointsman csi makes one for each pod, such as /run/pointsman-pods: whoever
+    /// comes through a pod's own folder is that pod, and no uid.
     pods: Option<PathBuf>,
     /// The key of the taint to remove from this node when the agent is ready, such as
     /// pointsman.dev/agent-not-ready.
@@ -121,8 +121,8 @@ struct ConfigFile {
     access: Vec<Spanned<AccessBlock>>,
     /// Whether there are metrics of single endpoints, of at most 10,000.
     endpoint_metrics: bool,
-    /// Whether wrong settings of a Service are told by an Event on it, too; the agent has to be allowed
-    /// to create events.
+    /// Whether wrong settings of a Service are told by an Event on it, too; the agent has to be
+    /// allowed to create events.
     events: bool,
     /// What is logged, such as info or info,pointsman::source=debug.
     #[schemars(with = "Option<String>")]
@@ -195,10 +195,10 @@ document::from_text!(LogFilter(String), |text| {
 });
 
 impl Config {
-    /// Reads a configuration file, and gives its text as well.
+    /// Reads a configuration file. Also returns its text.
     ///
     /// # Errors
-    /// What is wrong first, where, and what would be right.
+    /// The first problem.
     pub fn load(path: &Path) -> Result<(Self, String), Problem> {
         let file: Arc<str> = path.display().to_string().into();
         let bytes = document::bytes(path, MOST_BYTES);
@@ -207,7 +207,7 @@ impl Config {
         Ok((Self::parse(&file, text)?, text.to_owned()))
     }
 
-    /// Reads a configuration from text; `file` is what errors call it.
+    /// Reads a configuration from text; `file`: its name in errors.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -271,9 +271,9 @@ fn policies(file: &Arc<str>, written: &PoliciesBlock) -> Result<ConfigPolicies, 
     })
 }
 
-/// Where some blocks stand.
+/// The place of some blocks.
 struct Blocks<'a> {
-    /// What a person calls them.
+    /// Their name for a person.
     kind: &'static str,
     path: &'static str,
     /// The name of the block for all services.
@@ -282,8 +282,8 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// A configuration is refused where a service's own settings would only be passed over: whoever
-    /// starts the agent is there to mend it.
+    /// An invalid setting here is an error, while in a service's own settings it is only ignored:
+    /// the person who starts the agent can fix it.
     fn layers(
         &self,
         all: &PolicyBlock,

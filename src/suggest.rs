@@ -1,23 +1,24 @@
 //! Suggestions for a misspelt word: "did you mean".
 //!
-//! A name is compared with every service there is, so a comparison takes some nanoseconds: a column of
-//! the table of edits is one machine word, after H. Hyyrö, "A Bit-Vector Algorithm for Computing
-//! Levenshtein and Damerau Edit Distances" (2003), and ends as soon as it can't stay within the bound.
+//! A name is compared with every service there is, so a comparison must take only nanoseconds. A
+//! column of the table of edits is one machine word, after H. Hyyrö, "A Bit-Vector Algorithm for
+//! Computing Levenshtein and Damerau Edit Distances" (2003), and a comparison ends as soon as the
+//! bound is exceeded.
 
-/// Most suggestions an error carries; more would bury the right one.
+/// The most suggestions in an error; more would bury the right one.
 const MOST: usize = 3;
 
-/// Bytes of a text that can be compared, a bit each. No part of a name has more, and whoever writes
-/// more has not mistyped a word.
+/// The longest text that can be compared, in bytes, a bit each. No part of a name is longer, and a
+/// longer text is no mistyped word.
 const LONGEST: usize = u64::BITS as usize;
 
-/// Most edits between what was asked and a suggestion: a third of the letters, at least one, so
-/// that short names don't all suggest each other.
+/// The most edits between a word and a suggestion: a third of its letters, at least one. With more,
+/// short names would all suggest each other.
 fn most_edits(asked: &str) -> usize {
     (asked.chars().count() / 3).clamp(1, 4)
 }
 
-/// The candidates nearest to what was asked, best first, at most three.
+/// The candidates most similar to a word, best first, at most three.
 pub fn similar<'a>(asked: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let Some(pattern) = Pattern::new(asked) else { return Vec::new() };
     let mut nearest = Nearest::new();
@@ -37,7 +38,7 @@ impl<T: Ord + Copy> Nearest<T> {
         Self(Vec::with_capacity(MOST + 1))
     }
 
-    /// So many edits may a candidate have at the most.
+    /// The most edits that a candidate may have.
     pub(crate) fn farthest(&self) -> usize {
         self.0.get(MOST - 1).map_or(usize::MAX, |(edits, _)| *edits)
     }
@@ -54,7 +55,7 @@ impl<T: Ord + Copy> Nearest<T> {
     }
 
     fn place(&self, edits: usize, candidate: &T) -> Option<usize> {
-        // Found again: what is known may be known by name as well.
+        // A service may come twice, with its endpoints and by name only.
         let place = self.0.binary_search(&(edits, *candidate)).err()?;
         (place < MOST).then_some(place)
     }
@@ -66,14 +67,14 @@ impl<T: Ord + Copy> Nearest<T> {
 
 /// A text that others are compared with.
 pub(crate) struct Pattern {
-    /// By byte: where it stands in the text.
+    /// For each byte value, its positions in the text.
     places: [u64; 256],
     length: usize,
     most_edits: usize,
 }
 
 impl Pattern {
-    /// None: it is too long, or empty.
+    /// None: the text is empty or too long.
     pub(crate) fn new(text: &str) -> Option<Self> {
         if text.is_empty() || text.len() > LONGEST {
             return None;
@@ -85,8 +86,8 @@ impl Pattern {
         Some(Self { places, length: text.len(), most_edits: most_edits(text) })
     }
 
-    /// How many letters have to be changed, left out, put in or swapped with the next; none: more than
-    /// `most`, or too many for this to be meant.
+    /// How many letters must be changed, removed, inserted or swapped with the next one. None: more
+    /// than `most`, or too many for a typing error.
     pub(crate) fn edits(&self, candidate: &str, most: usize) -> Option<usize> {
         let most = most.min(self.most_edits);
         if self.length.abs_diff(candidate.len()) > most {
@@ -106,7 +107,7 @@ impl Pattern {
             let less = equal & rises;
             edits += usize::from(more & last != 0);
             edits -= usize::from(less & last != 0);
-            // Each letter that is left takes one away at the most.
+            // Each remaining letter can remove at most one edit.
             left -= 1;
             if edits > most + left {
                 return None;
@@ -120,7 +121,7 @@ impl Pattern {
     }
 }
 
-/// `; did you mean "cart.shop"?`, or nothing where nothing is near.
+/// `; did you mean "cart.shop"?`, or an empty text without suggestions.
 pub(crate) fn did_you_mean(near: &[String]) -> String {
     if near.is_empty() {
         return String::new();

@@ -1,4 +1,4 @@
-//! What a source tells the catalog.
+//! What a source tells the catalog. Sources, the merge and the store share these types.
 
 use super::{model::Service, name::ServiceName};
 
@@ -6,22 +6,22 @@ use super::{model::Service, name::ServiceName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub usize);
 
-/// What a source says.
+/// What a source tells.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// All that it knows: what is not in it is gone.
+    /// All its services. Others are gone.
     Replace(Vec<Service>),
     /// One service, whole.
     Upsert(Service),
-    /// It no longer has this one.
+    /// The service is gone.
     Remove(ServiceName),
-    /// The names of all that it has: it says the endpoints of those that are asked for. What is not
-    /// among them is gone.
+    /// The names of all its services. It tells the endpoints only of those that callers ask for.
+    /// Services with other names are gone.
     Names(Vec<ServiceName>),
-    /// One more of these.
+    /// One more name.
     Name(ServiceName),
-    /// It no longer says the endpoints of this one, though it has it.
+    /// The service still exists, but its endpoints are no longer told.
     Withdraw(ServiceName),
-    /// It has said all it knew at its start.
+    /// The source has told all it knew at its start.
     Synced,
 }

@@ -1,16 +1,16 @@
-//! On which terms a source lists endpoints: which of them are to serve here, and as what.
+//! Which of the listed endpoints may serve on this node, and with which health.
 //!
-//! The list and its terms are kept apart, since they say different things when they change. What
-//! somebody asks for (only this node's endpoints, none at all, ports that are no more) is meant, and
-//! obeyed at once. What vanishes from the list may be a mistake, and that is what the
-//! [brake](super::brake) is for: it compares lists, and holds nothing that the terms rule out.
+//! The list and its eligibility rules are separate, since a change of them means different things.
+//! A change of the rules (only this node's endpoints, no endpoints, a port that is gone) is
+//! intended and takes effect at once. An endpoint that vanishes from the list may be a mistake. The
+//! [brake](super::brake) compares lists only, and never holds an endpoint that the rules exclude.
 
 use std::sync::Arc;
 
 use super::model::{Eligibility, Endpoint, Family, Health, NodeScope, Service};
 
 impl Eligibility {
-    /// Whether an endpoint is to serve, if it can.
+    /// Whether an endpoint may serve, if it is healthy.
     pub fn admits(&self, endpoint: &Endpoint) -> bool {
         let here = match &self.nodes {
             NodeScope::Everywhere => true,
@@ -50,12 +50,12 @@ impl Eligibility {
 }
 
 impl Service {
-    /// Whether it is to be served just as it is listed.
+    /// Whether every listed endpoint serves as it is.
     pub fn all_eligible(&self) -> bool {
         self.ports.iter().all(|port| self.eligibility.change_nothing(&port.endpoints))
     }
 
-    /// The service as it is to be served.
+    /// The service with its eligible endpoints only.
     #[must_use]
     pub fn with_eligible_endpoints(&self) -> Self {
         let mut service = self.clone();

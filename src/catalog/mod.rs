@@ -1,16 +1,17 @@
-//! What is known of services: names, endpoints, versions; merged from the sources and validated.
+//! Services, their endpoints and names: merged from all sources, validated, versioned.
 //!
-//! - [`name`]: how a service is called; `similar_names`: what a misspelt name probably means
-//! - [`model`]: [`Service`], [`Endpoint`], [`Health`]; [`endpoint_ref`]: one of a list
-//! - [`store`]: [`Catalog`], all of it, shared between threads
-//! - `name_index`: names of services without what is in them; [`interest`]: what somebody wants to
-//!   know of
+//! - [`name`]: how a service is called; `similar_names`: services that a misspelt name may mean
+//! - [`model`]: [`Service`], [`Endpoint`], [`Health`]; [`endpoint_ref`]: one endpoint of a shared list
+//! - [`locality`]: where an agent runs
+//! - [`change`]: what a source tells; [`store`]: [`Catalog`], all services, shared between threads
+//! - `name_index`: names of services whose endpoints are not known; [`interest`]: which services
+//!   callers ask for
 //! - [`lookup`]: from a caller's name to a service and a port
-//! - [`hints`]: from where a source would like an endpoint to be used
-//! - [`eligibility`]: which of the endpoints that a source lists are to serve here
-//! - [`brake`]: a wrong line or selector doesn't empty a service at once
-//! - [`last_good`]: services of an earlier run, until their source has its say; `previous_value`: what held
-//!   before a setting that is wrong
+//! - [`hints`]: the zones or nodes from which a source wants an endpoint to be used
+//! - [`eligibility`]: which of the listed endpoints may serve on this node
+//! - [`brake`]: keeps endpoints for a minute when a source drops most of them at once
+//! - [`last_good`]: services of an earlier run, until their source answers; `previous_value`: the value
+//!   of a setting before an invalid one
 
 pub mod brake;
 pub mod change;

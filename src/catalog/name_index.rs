@@ -1,8 +1,8 @@
-//! Which services there are, of a source that says of most no more than their names.
+//! The names of services whose endpoints are not known.
 //!
-//! A node's programs call a few of a cluster's services. So a source may say the names of all and
-//! the endpoints of those that are asked for (see [`super::interest`]): a name that is none is
-//! answered at once, and one that is leads to a question.
+//! A node's programs call a few of a cluster's services. So a source may tell the names of all
+//! services, and the endpoints only of those that callers ask for (see [`super::interest`]). An
+//! unknown name is then refused at once, and a known one makes the source ask for its endpoints.
 
 use std::{
     collections::HashSet,
@@ -11,7 +11,7 @@ use std::{
 
 use super::name::ServiceName;
 
-/// Of one source; shared with whoever looks through all of them, which takes too long for a lock.
+/// The names of one source. Shared, since going over all of them takes too long for a lock.
 type Names = Arc<HashSet<ServiceName>>;
 
 /// Names by source, in the order of the sources. Written under the catalog's mutex, read without.
@@ -34,19 +34,19 @@ impl NameIndex {
         self.read()[source].contains(name)
     }
 
-    /// These and no others. Returns those that are gone.
+    /// Replaces all names of a source. Returns those that are gone.
     pub(super) fn replace(&self, source: usize, names: HashSet<ServiceName>) -> Vec<ServiceName> {
         let now = Arc::new(names);
         let before = std::mem::replace(&mut self.write()[source], Arc::clone(&now));
         before.difference(&now).cloned().collect()
     }
 
-    /// True: it is new.
+    /// Returns true if the name is new.
     pub(super) fn add(&self, source: usize, name: ServiceName) -> bool {
         self.change(source, |names| names.insert(name))
     }
 
-    /// True: it was there.
+    /// Returns true if the name was there.
     pub(super) fn remove(&self, source: usize, name: &ServiceName) -> bool {
         self.has(source, name) && self.change(source, |names| names.remove(name))
     }
@@ -61,15 +61,15 @@ impl NameIndex {
             return change(names);
         }
         drop(all);
-        // Somebody looks through them: that takes a copy, for which no reader should wait. Nobody else
-        // writes meanwhile.
+        // Another thread reads the set, so it is copied, without a lock that readers would wait
+        // for. There is no other writer.
         let mut names = (*self.read()[source]).clone();
         let changed = change(&mut names);
         self.write()[source] = Arc::new(names);
         changed
     }
 
-    /// All names as they are now, by source; no lock is held for as long as they are looked through.
+    /// All names as they are now, by source. The caller holds no lock while it goes over them.
     pub(super) fn all(&self) -> Vec<Names> {
         self.read().clone()
     }

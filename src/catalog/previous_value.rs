@@ -1,9 +1,12 @@
-//! What held before a setting that is wrong: an error never sends traffic somewhere new.
+//! Remembers the last valid value of a setting.
+//!
+//! An invalid value must not send traffic somewhere new. So the value before it stays in force,
+//! however many invalid ones follow.
 
 use super::model::{PreviousValue, Setting};
 
-/// Lets each wrong setting know what its source said before. `before`: the service's settings then;
-/// none where it was not known.
+/// Records in each invalid setting what its source said before. `before`: the service's settings
+/// then; None: the service was not known.
 pub(super) fn remember(settings: &mut [Setting], before: Option<&[Setting]>) {
     for setting in settings {
         if let Some(wrong) = &mut setting.wrong {
@@ -13,7 +16,7 @@ pub(super) fn remember(settings: &mut [Setting], before: Option<&[Setting]>) {
     }
 }
 
-/// Of one key the last setting holds.
+/// If a key has several settings, the last one holds.
 fn value(key: &str, before: &[Setting]) -> PreviousValue {
     match before.iter().rfind(|other| other.key == key) {
         None => PreviousValue::Unset,

@@ -3,8 +3,9 @@
 use super::name::ServiceName;
 use crate::suggest::{Nearest, Pattern};
 
-/// The services nearest to the one asked for, of those that `visible` lets through: its name in another
-/// namespace or cluster counts as one edit, as that is the commonest mistake of all.
+/// The services most similar to the one asked for, of those that are `visible` to the caller. The
+/// same name in another namespace or cluster counts as one edit, since that is the most common
+/// mistake.
 pub(super) fn similar_services<'a>(
     asked: &ServiceName,
     services: impl IntoIterator<Item = &'a ServiceName>,
@@ -22,7 +23,7 @@ pub(super) fn similar_services<'a>(
                 Some(edits + namespace.edits(&service.namespace, nearest.farthest())?)
             })
         };
-        // What may be seen is asked last: few are near.
+        // Visibility is checked last, since few names are similar.
         if let Some(edits) = edits
             && nearest.takes(edits + elsewhere, &service)
             && visible(service)

@@ -1,4 +1,4 @@
-//! Who may ask for what, as the configuration says it.
+//! The `access` block of the configuration: which callers may ask for which namespaces.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
@@ -48,11 +48,12 @@ pub(super) struct AccessBlock {
     uids: Option<Uids>,
     /// Pods that came through a folder of their own. Either this or uids.
     pods: Option<PodsBlock>,
-    /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace is
-    /// said.
+    /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace
+    /// is said.
     #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
-    /// Whether each of these pods may list and pick services of its own namespace, whichever that is.
+    /// Whether each of these pods may list and pick services of its own namespace, whichever that
+    /// is.
     #[serde(default)]
     own_namespace: bool,
 }
@@ -107,10 +108,10 @@ document::from_text!(Uids(RangeInclusive<u32>), |text| {
     })
 });
 
-/// The entries of a file, in order.
+/// Reads the entries of a file, in order.
 ///
 /// # Errors
-/// One says nobody, or contradicts itself.
+/// An entry fits nobody, or contradicts itself.
 pub(super) fn entries(
     file: &Arc<str>,
     written: Vec<Spanned<AccessBlock>>,
@@ -137,7 +138,7 @@ fn entry(block: AccessBlock) -> Result<AccessEntry, &'static str> {
             return Err("a caller has a uid or is a pod: make two entries of uids and pods");
         }
     };
-    // With its own namespace alone, where no other is named.
+    // If no namespace is named, only its own.
     let namespaces = namespaces.map(names).or_else(|| own_namespace.then(BTreeSet::new));
     Ok(AccessEntry { callers, namespaces, own_namespace })
 }

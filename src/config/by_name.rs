@@ -1,5 +1,5 @@
-//! Policies by the names of namespaces and services, each name checked: what is under a name that there
-//! can't be would hold for nobody, and say nothing.
+//! Policies by the names of namespaces and services. Each name is checked: a block under an
+//! impossible name would apply to nobody, silently.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 
@@ -43,8 +43,8 @@ pub(super) fn by_service<'de, D: Deserializer<'de>>(
     yaml.deserialize_map(BlocksVisitor(|key: ServiceKey| key.0, PhantomData))
 }
 
-/// Blocks by what their keys mean. A service has several names, and of two blocks under two of them one
-/// would hold for nobody.
+/// Reads blocks by the meaning of their keys. A service has several names; with two blocks under
+/// two names, one would have no effect.
 struct BlocksVisitor<K, N>(fn(K) -> N, PhantomData<K>);
 
 impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for BlocksVisitor<K, N> {
@@ -54,7 +54,7 @@ impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for BlocksVis
         f.write_str("settings by name (name: {setting: value})")
     }
 
-    // What has nothing but comments under it.
+    // A key with nothing but comments under it.
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
         Ok(BTreeMap::new())
     }

@@ -1,7 +1,8 @@
-//! What a pod's volume is: a folder of that pod's own, mounted wherever the pod has the volume.
+//! A pod's volume is a folder of that pod, mounted wherever the pod has the volume.
 //!
-//! What is mounted is all that has to be remembered: a pod's folder goes when no mount of it is left.
-//! So each call finds what any other left, wherever that died, and the kubelet repeats what did not end.
+//! The mounts themselves are the only record: a pod's folder is removed when no mount of it is
+//! left. So each call finds what another one left behind, wherever that one died, and the kubelet
+//! repeats calls that did not finish.
 
 use std::{
     fs::File,
@@ -23,19 +24,19 @@ pub(super) struct Volumes {
     folders: Folders,
 }
 
-/// Why a volume could not be had, or not be taken away.
+/// Why a volume could not be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The pod's folder.
+    /// The pod's folder failed.
     #[error(transparent)]
     Folder(#[from] Refusal),
-    /// The mount.
+    /// The mount failed.
     #[error(transparent)]
     Mount(#[from] io::Error),
 }
 
 impl Volumes {
-    /// Those in this folder, without those of pods that went while no plugin ran.
+    /// The volumes of a folder. Removes those of pods that went while no plugin ran.
     pub(super) fn prepare(folder: PathBuf) -> Result<Self, Error> {
         let folders = Folders::at(folder);
         folders.prepare()?;
@@ -52,19 +53,18 @@ impl Volumes {
         Ok(ReadOnlyMount::prepare(self.folders.path())?.mount(&mounted(uid), target)?)
     }
 
-    /// Takes away what is mounted at `target`, and the folder of a pod that has no other volume.
-    /// Idempotent.
+    /// Unmounts `target`, and removes the folders of pods without another volume. Idempotent.
     pub(super) fn unmount(&self, target: &Path) -> Result<(), Error> {
         let _turn = turn(self.folders.path())?;
         mount::unmount(target)?;
-        // The pod is free of it; what could not be removed is, with the next volume that is taken away.
+        // The unmount itself succeeded. The next one retries what could not be removed.
         if let Err(error) = self.sweep() {
             warn!("folders of pods that are gone are left: {error}");
         }
         Ok(())
     }
 
-    /// Removes the folders that no pod has mounted.
+    /// Removes folders without a mount.
     fn sweep(&self) -> Result<(), Error> {
         self.folders.tidy()?;
         let mounted = mount::mounted()?;
@@ -77,8 +77,9 @@ impl Volumes {
     }
 }
 
-/// One call at a time, of whichever process: two plugins overlap for a moment where a node's is replaced
-/// by force, and one would sweep away the folder that the other is about to mount.
+/// A lock, so that one call runs at a time, in all processes. Two plugins overlap for a moment if
+/// one replaces the other by force, and one would remove the folder that the other is about to
+/// mount.
 fn turn(folders: &Path) -> io::Result<File> {
     let folder = File::open(folders)?;
     flock(&folder, FlockOperation::LockExclusive)?;

@@ -2,10 +2,10 @@
 
 use crate::load::Counts;
 
-/// The success rate that an endpoint is held against.
+/// The success rate of the service.
 ///
-/// The median of all requests' endpoints and not their mean: several bad endpoints would pull a
-/// mean down and hide one another.
+/// The median over all requests, not the mean: several bad endpoints would pull the mean down and
+/// hide one another.
 pub(super) struct Baseline {
     all: Counts,
     median: f64,
@@ -28,8 +28,8 @@ impl Baseline {
         Self { all, median }
     }
 
-    /// 0 to 1; 1 where the others had no requests. An endpoint with most of the requests would be
-    /// its own median: it is held against the others' mean.
+    /// The rate to compare one endpoint with, 0 to 1; 1 if the others had no requests. An endpoint
+    /// with most of the requests would be its own median, so it is compared with the others' mean.
     pub(super) fn for_others_than(&self, own: &Counts) -> f64 {
         if own.judged() * 2 < self.all.judged() {
             return self.median;

@@ -1,29 +1,32 @@
-//! Draw weights and choices of each group, so that shares come out as the weights ask.
+//! Sets draw weights and choices of each group, so that each endpoint gets the share that its weight
+//! asks for.
 //!
-//! With few requests in flight, a light endpoint among heavy ones is nearly always idle, and so
-//! wins whenever it is compared with a busy one: 19 endpoints of weight 1 and one of 0.1 give the
-//! light one far more than its part. So a group of unequal weights
+//! With few requests in flight, a light endpoint among heavy ones is nearly always idle, and wins
+//! whenever it is compared with a busy one. Among 19 endpoints of weight 1, one of 0.1 would get
+//! far more than its part. So a group of unequal weights
 //!
-//! - takes its draws from the [`share_model`], which knows what comparing does to shares;
-//! - or, where no draws would do, compares nothing: a pick takes one endpoint by weight, and shares
-//!   are exact. That costs the comparison where it says least: with few requests in flight, or
+//! - takes its draws from the [`share_model`], which knows how comparing changes shares;
+//! - or, where no draws give these shares, compares nothing: a pick takes one endpoint by weight, and
+//!   shares are exact. This gives the comparison up where it says least: with few requests in flight, or
 //!   beside one endpoint that is meant for half of them and more;
-//! - and is left to the scores once enough is in flight for them to keep the shares.
+//! - or keeps its plain weights, once enough requests are in flight for the scores to keep the shares.
 
 use super::{Draft, Group, Inputs, Plan, share_model, strategy};
 
-/// Requests in flight at the lightest endpoint from which scores alone keep the shares.
+/// From this many requests in flight at the lightest endpoint, scores alone keep the shares.
 const SCORES_HOLD: f64 = 16.0;
-/// Below so many others the model's independent endpoints are too far from the truth: shares were
-/// off by up to 17% of all picks at 2 others, in groups of 2 to 20, and by 2% at most at 3.
+/// With fewer other requests in flight, the model's assumption of independent endpoints is too
+/// wrong. Measured in groups of 2 to 20: shares were off by up to 17% of all picks at 2 others, by
+/// 2% at 3.
 const FEWEST_OTHERS: f64 = 3.0;
-/// One endpoint for this part of the picks and more has to win nearly each time that it is drawn;
-/// the model is good enough for that once this much is in flight at the lightest.
+/// An endpoint that is meant for this part of the picks or more must win nearly every time it is
+/// drawn. The model covers that only from [`DOMINATED`] requests in flight at the lightest
+/// endpoint.
 const DOMINATES: f64 = 0.5;
 const DOMINATED: f64 = 1.0;
-/// The others corrected for move in steps of this ratio, so that noise makes no generation.
+/// The number of other requests moves in steps of this ratio, so that noise makes no new generation.
 const STEP: f64 = 1.25;
-/// Weights closer than this are the same.
+/// Weights whose ratio is below this count as equal.
 const SAME: f64 = 1.02;
 
 /// How one pick chooses its candidates in a group.
@@ -44,7 +47,7 @@ pub fn set(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) {
         let weights: Vec<f64> =
             group.members.iter().map(|m| draft.endpoints[*m as usize].weight).collect();
         let choices = strategy.choices(inputs.policy);
-        // Overflow comes to a group without a share when there is most to compare.
+        // A group without a share gets only overflow, and then there is most to compare.
         let draws = match draft.corrected_for {
             Some(others) if strategy.scores_by_weight() && group.share > 0.0 => {
                 let before = || {
@@ -61,8 +64,8 @@ pub fn set(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) {
     }
 }
 
-/// Draws that give the shares of `weights` where a request meets so many others in the group.
-/// `solved`: what the model gave for just this, if it was asked.
+/// Draws that give the shares of `weights` with so many other requests in the group. `solved`: the
+/// model's earlier solution for the same values, if there is one.
 fn draws(
     weights: &[f64],
     choices: u32,
@@ -84,8 +87,8 @@ fn draws(
     }
 }
 
-/// The draws of the previous plan, where they were solved for just this: the model is by far the
-/// dearest part of a plan, which is made ten times a second.
+/// The draws of the previous plan, if they were solved for the same values. The model is by far the
+/// most expensive part of a plan, which is made ten times a second.
 fn already(
     previous: &Plan,
     index: usize,
@@ -102,8 +105,8 @@ fn already(
         .then(|| before.members.iter().map(|m| member(m).draw).collect())
 }
 
-/// The level of a geometric scale; the previous one is kept until it is a full step away. Too few
-/// for the model are as good as none.
+/// Rounds to a level of a geometric scale. The previous level stays until the value is a full step
+/// away. Values that are too low for the model count as 0.
 fn settled(others: f64, previous: Option<f64>) -> f64 {
     match previous {
         Some(level) if others < level * STEP && others > level / STEP => level,
@@ -112,7 +115,7 @@ fn settled(others: f64, previous: Option<f64>) -> f64 {
     }
 }
 
-/// They sum to 1; equal, where the weights can't be told.
+/// Weights that sum to 1; equal ones if the weights are unusable.
 fn normalised(weights: &[f64]) -> Vec<f64> {
     let sum: f64 = weights.iter().sum();
     if sum.is_normal() && weights.iter().all(|weight| *weight >= 0.0) {

@@ -1,12 +1,11 @@
-//! Ejection of endpoints that fail far more than the others, and their return, one probe at a
-//! time.
+//! Ejects endpoints that fail far more than the others, and lets them return one probe at a time.
 //!
-//! Judged by what [`evidence`] there is against the rest of the service. An endpoint that can't be
-//! connected to goes at once. Never more than the policy's share of the ready ones: what looks like
-//! many bad endpoints is more often a bad network here.
+//! An endpoint is judged by the [`evidence`] against it, compared with the rest of the service. One
+//! that can't be connected to goes at once. At most the policy's share of the ready endpoints is
+//! ejected: many endpoints that seem bad more often mean a bad network on this node.
 //!
-//! A probe is what begins after the ejection. What was open before (a stream, a lease that nobody
-//! reports) neither takes a probe's place nor speaks for the endpoint.
+//! A probe is a request that begins after the ejection. Requests that were open before (a stream, a
+//! lease that nobody reports) neither take a probe's place nor count in favour of the endpoint.
 
 use std::time::Duration;
 
@@ -18,19 +17,19 @@ use super::{
 };
 use crate::load::Counts;
 
-/// First ejection of an endpoint that refused a connection: short, since most are restarts.
+/// First ejection of an endpoint that refused a connection. Short, since most refusals are restarts.
 const UNREACHABLE_EJECTION: Duration = Duration::from_secs(1);
-/// Probes in a row that must succeed. One would let an endpoint that fails half of its requests
-/// back every second time; three let it back once in eight.
+/// Probes in a row that must succeed. With one probe, an endpoint that fails half of its requests
+/// would return every second time; with three, once in eight.
 const PROBES: u64 = 3;
-/// How long a probe is waited for. What is open for longer is a stream or will not be reported, and
-/// the next probe may begin. An endpoint of which no probe was judged for so long no longer keeps
-/// another from being ejected.
+/// How long to wait for a probe. A request that is open for longer is a stream or will not be
+/// reported, and the next probe may begin. An endpoint without a judged probe for this long no
+/// longer prevents another one's ejection.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The count of ejections is forgotten after this many times the last one's length without a new.
+/// The count of ejections is reset after this many times the length of the last one.
 const FORGET_AFTER: u32 = 4;
 
-/// Puts failing endpoints aside.
+/// Ejects failing endpoints.
 pub struct Ejection;
 
 impl Factor for Ejection {
@@ -59,13 +58,14 @@ impl Factor for Ejection {
     }
 }
 
-/// At most the policy's share, but one where there are two or more.
+/// At most the policy's share; but at least one, if there are two or more endpoints.
 fn most_ejected(inputs: &Inputs<'_>, ready: usize) -> usize {
     let most = (ready as f64 * inputs.policy.outlier.max_ejected) as usize;
     if ready >= 2 { most.max(1) } else { 0 }
 }
 
-/// How many take up room. One that nobody probes may wait for ever.
+/// How many endpoints count as ejected. One that no request probes may wait forever, and stops
+/// counting.
 fn aside(inputs: &Inputs<'_>, draft: &Draft) -> usize {
     let takes_room = |phase| match phase {
         Phase::Clear => false,
@@ -76,7 +76,7 @@ fn aside(inputs: &Inputs<'_>, draft: &Draft) -> usize {
     known.filter(|e| takes_room(e.outlier_state().phase)).count()
 }
 
-/// What time and probes alone change.
+/// Applies what time and probes change.
 fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     let (now, total) = (inputs.now, inputs.loads[index].total);
     let mut outlier = draft.endpoints[index].outlier_state();
@@ -115,7 +115,7 @@ fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     draft.endpoints[index].set_outlier_state(outlier);
 }
 
-/// What became of probes, and of what is in flight beside them.
+/// Updates a probation: finished probes, and other requests in flight.
 fn follow(inputs: &Inputs<'_>, index: usize, before: Probation) -> Probation {
     let (now, load) = (inputs.now, inputs.loads[index]);
     let mut probation = before;
@@ -123,7 +123,7 @@ fn follow(inputs: &Inputs<'_>, index: usize, before: Probation) -> Probation {
     if probation.done > before.done {
         probation.heard = now;
     }
-    // More than one beyond is not of picks: leases that came with a take-over, say.
+    // More than one beyond these does not come from picks, but from a take-over, say.
     let least = load.in_flight.saturating_sub(1);
     probation.standing = before.standing.max(least).min(load.in_flight);
     if probation.standing == load.in_flight {
@@ -160,7 +160,7 @@ fn eject(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, why: &Why) {
     put_aside(inputs, draft, index, length);
 }
 
-/// Why an endpoint should go.
+/// Why an endpoint is ejected.
 enum Why {
     Unreachable,
     /// With the others' success rate.
@@ -181,7 +181,7 @@ impl std::fmt::Display for Why {
     }
 }
 
-/// Endpoints that should go: unreachable ones, then by failure rate.
+/// Endpoints to eject: unreachable ones, then by failure rate.
 fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     let known = inputs.loads.iter().zip(&draft.endpoints);
     let seen: Vec<Counts> = known
@@ -191,7 +191,7 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     let median = inputs.service.service_time.median();
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
     for (index, planned) in draft.endpoints.iter().enumerate() {
-        // What the brake kept goes for good with the first connection that fails.
+        // A braked endpoint is removed for good by the first connection that fails.
         let outlier = planned.outlier_state();
         if !planned.is_ready() || outlier.phase != Phase::Clear {
             continue;
@@ -216,7 +216,7 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     bad.into_iter().map(|(index, _, why)| (index, why)).collect()
 }
 
-/// The standing's effect on the plan.
+/// Applies an outlier state to the plan.
 fn show(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     if draft.endpoints[index].state == State::Out {
         return;

@@ -1,14 +1,14 @@
-//! Away from errors, before and beside ejection: the weight falls with the success rate, compared
-//! with the rest of the service, so that a failure they all share moves nothing.
+//! Steers away from errors, before and beside ejection. The weight falls with the success rate
+//! compared with the rest of the service, so that a failure that all endpoints share moves nothing.
 
 use super::{Draft, Factor, Inputs, State, baseline::Baseline};
 use crate::load::Counts;
 
-/// How strongly: a success rate of half the others' leaves a quarter of the weight.
+/// The exponent: with half of the others' success rate, a quarter of the weight is left.
 const POWER: i32 = 2;
-/// What is left at least, so that the endpoint can show that it is well again.
+/// The least factor, so that an endpoint still gets requests that show its recovery.
 const FLOOR: f64 = 0.1;
-/// Requests of the others' success rate that each endpoint is credited with, so that one early
+/// Each endpoint is credited with so many requests at the others' success rate, so that one early
 /// failure does not look like a rate of zero.
 const CREDIT: f64 = 10.0;
 /// Steps of the factor, so that noise makes no new plan.
@@ -49,7 +49,8 @@ impl Factor for ErrorBias {
     }
 }
 
-/// What each endpoint is judged by: the last ten seconds, less what an ejection settled.
+/// The counts by which each endpoint is judged: the last ten seconds, without those before an
+/// ejection.
 pub(super) fn judged(inputs: &Inputs<'_>, draft: &Draft) -> Vec<Counts> {
     inputs
         .loads

@@ -2,9 +2,9 @@
 
 use super::{draft::Draft, inputs::Inputs};
 
-/// One influence on weights and states. A new one is a file beside the others and a line in
+/// Something that changes weights and states. A new one is a file beside the others and a line in
 /// `FACTORS`.
 pub trait Factor: Sync {
-    /// Changes the draft and says why.
+    /// Changes the draft and records the reasons.
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft);
 }

@@ -8,7 +8,7 @@ use crate::{
     policy::Policy,
 };
 
-/// All that a plan is made from.
+/// Everything that a plan is made from.
 pub struct Inputs<'a> {
     /// Settings of the service.
     pub policy: &'a Policy,

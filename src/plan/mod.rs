@@ -1,12 +1,13 @@
-//! What is decided for a service at a time, with the reason of every factor.
+//! Makes the plan of a service, with the reason of every factor.
 //!
-//! Pure: no clock, no IO, no randomness. What has to be remembered (ejections, a damped share)
-//! lives in the previous plan.
+//! Pure: no clock, no IO, no randomness. What must be remembered (ejections, a damped share) is in
+//! the previous plan.
 //!
-//! - [`model`]: [`Plan`], [`Group`], [`Planned`], [`Reason`]
+//! - [`inputs`]: what a plan is made from; [`model`]: [`Plan`], [`Group`], [`Planned`], [`Reason`]
 //! - [`draft`]: a plan in the making, which factors change one after the other
 //! - factors, in the order they apply: [`zone::StrictZone`], [`source_health`], [`source_weight`],
-//!   [`error_bias`], [`ejection`], [`mod@panic`]; [`evidence`]: what an ejection goes by
+//!   [`error_bias`], [`ejection`], [`mod@panic`]; [`evidence`] and
+//!   [`baseline`]: by what an ejection judges
 //! - [`zone`]: which endpoints one pick compares
 //! - [`draw_weights`]: draw weights, corrected so that shares come out as asked, by [`share_model`]
 //! - [`lean`]: draws lean away from standing load
@@ -34,8 +35,8 @@ pub use factor::Factor;
 pub use inputs::Inputs;
 pub use model::{Group, OutlierState, Plan, Planned, Reason, State};
 
-/// In the order they apply: first where requests may go at all and what the source says, then Pointsman's own judgements, last
-/// what undoes them.
+/// In the order they apply: first where requests may go at all and what the source tells, then
+/// Pointsman's own judgements, then what undoes them.
 const FACTORS: &[&dyn Factor] = &[
     &zone::StrictZone,
     &source_health::SourceHealth,
@@ -45,7 +46,7 @@ const FACTORS: &[&dyn Factor] = &[
     &panic::Panic,
 ];
 
-/// Decides anew. The version grows only where something differs from `previous`.
+/// Makes a new plan. Its version grows only if something differs from `previous`.
 pub fn plan(inputs: &Inputs<'_>, previous: Option<&Plan>) -> Plan {
     let mut draft = Draft::new(inputs, previous);
     for factor in FACTORS {

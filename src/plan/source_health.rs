@@ -1,16 +1,16 @@
-//! What the source says: unready ones are never picked, draining ones only when nothing is ready,
-//! and what the brake kept only after all others.
+//! Applies the health that the source tells. Unready endpoints are never picked. Draining ones are
+//! picked only when none is ready, and braked ones only after all others.
 
 use super::{Draft, Factor, Inputs, Planned, State};
 use crate::catalog::Health;
 
-/// The source's readiness and terminating rule.
+/// Applies the source's health.
 pub struct SourceHealth;
 
 impl Factor for SourceHealth {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
-        // Of those that may serve at all, and not what the brake kept: the source no longer says
-        // that it is there, while it does say so of a draining endpoint.
+        // Only eligible endpoints, and no braked ones: the source no longer lists those, while it
+        // does list a draining endpoint.
         let any_ready = (draft.endpoints.iter())
             .filter(|planned| planned.is_ready())
             .any(|planned| planned.endpoint.health == Health::Ready && planned.endpoint.weight > 0);

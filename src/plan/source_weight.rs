@@ -1,9 +1,10 @@
-//! The weights that the source gives, scaled so that they average 1 over the endpoints it calls
-//! ready: scores are then in requests, and an ejection leaves the others' scores alone.
+//! Applies the weights of the source. They are scaled to average 1 over the endpoints that the
+//! source calls ready. So scores are in requests, and an ejection leaves the scores of the others
+//! alone.
 
 use super::{Draft, Factor, Inputs, State};
 
-/// The source's weights.
+/// Applies the source's weights.
 pub struct SourceWeight;
 
 impl Factor for SourceWeight {

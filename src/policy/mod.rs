@@ -1,9 +1,9 @@
 //! The settings of a service, and where each came from.
 //!
-//! - [`Policy`]: what holds for one service
+//! - [`Policy`]: how one service is balanced
 //! - [`settings`]: every setting by name, with its range
-//! - [`resolve`](resolve::resolve): which of the values said about a service holds
-//! - [`problems`](problems::problems): what is wrong in them
+//! - [`resolve`](resolve::resolve): which of several values of a setting holds
+//! - [`problems`](problems::problems): invalid settings of a service
 
 pub mod model;
 pub mod problems;

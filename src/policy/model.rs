@@ -5,9 +5,9 @@ use std::{net::IpAddr, time::Duration};
 /// How one service is balanced. Every number here has its unit, range and source beside its default.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Which requests are balanced, and which go where they would go without Pointsman.
+    /// Which requests are balanced. The others go where they would go without Pointsman.
     pub mode: Mode,
-    /// Where they go then: kube-proxy's address of the service.
+    /// Where the others go: the service's address at kube-proxy.
     pub virtual_ip: Option<IpAddr>,
     /// How scores are made.
     pub strategy: StrategyName,
@@ -30,16 +30,16 @@ pub struct Policy {
 pub enum Mode {
     /// None.
     Off,
-    /// None; but each is picked for as if it were, to be compared.
+    /// None. But a pick is made for each, for comparison, and discarded.
     Shadow,
-    /// So many of a hundred.
+    /// This percentage.
     Percent(u8),
     /// All.
     On,
 }
 
 impl Policy {
-    /// What can be done of [`Self::mode`]: without a virtual IP there is nothing but balancing.
+    /// The effective [`Self::mode`]: without a virtual IP all requests are balanced.
     pub fn mode_in_force(&self) -> Mode {
         match self.virtual_ip {
             Some(_) => self.mode,
@@ -60,7 +60,7 @@ pub enum StrategyName {
 /// What the caller's own zone means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ZoneMode {
-    /// Own zone first; others as far as it lacks capacity.
+    /// The own zone first; others as far as it lacks capacity.
     Prefer,
     /// Own zone only, while it has a ready endpoint.
     Strict,
@@ -79,8 +79,8 @@ pub struct OutlierPolicy {
     pub base_ejection: Duration,
     /// Longest ejection.
     pub max_ejection: Duration,
-    /// Largest share of the source-ready endpoints ejected at a time, 0 to 1; one always may be,
-    /// where there are two or more.
+    /// Largest share of the source-ready endpoints ejected at a time, 0 to 1. One may always be
+    /// ejected, if there are two or more.
     pub max_ejected: f64,
 }
 

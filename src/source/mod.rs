@@ -25,10 +25,10 @@ pub use status::Status;
 
 use crate::catalog::{Catalog, Locality, SourceId};
 
-/// Keeps the catalog true to a source until `cancelled` completes. `here` is where the agent runs (a
-/// service may be meant for callers of an endpoint's node only); a source that knows of a zone or
-/// region what is not known yet adds it. The source's first good read is followed by
-/// [`Change::Synced`](crate::catalog::Change::Synced); how it fares shows in `status`.
+/// Keeps the catalog up to date with a source until `cancelled` completes. `here` is where the
+/// agent runs, since a service may be for callers on an endpoint's node only; a source that finds
+/// out the zone or region adds them. The source's first valid read is followed by
+/// [`Change::Synced`](crate::catalog::Change::Synced). Its state is in `status`.
 pub async fn run(
     spec: Spec,
     here: watch::Sender<Locality>,

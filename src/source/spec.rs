@@ -14,7 +14,7 @@ pub enum Spec {
     Kubernetes(Cluster),
 }
 
-/// The cluster that the agent is of, and in which it writes: that of the first source that is one.
+/// The agent's own cluster, to which it writes: that of the first source with one.
 pub fn own_cluster(sources: &[Spec]) -> Option<&Cluster> {
     sources.iter().find_map(|source| match source {
         Spec::Kubernetes(cluster) => Some(cluster),
@@ -22,7 +22,7 @@ pub fn own_cluster(sources: &[Spec]) -> Option<&Cluster> {
     })
 }
 
-/// Why a text names no source.
+/// Why a text is not a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{asked}\" is no source{hint}: write file:PATH, such as file:/etc/pointsman/services.yaml, or \

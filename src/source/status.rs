@@ -6,7 +6,7 @@ use tokio::sync::{Notify, watch};
 
 use super::problem::Problem;
 
-/// How a running source fares; cheap to clone, one per source.
+/// The state of a running source; cheap to clone, one per source.
 #[derive(Clone, Debug)]
 pub struct Status {
     state: Arc<watch::Sender<State>>,
@@ -15,9 +15,9 @@ pub struct Status {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The first read, good or bad, is over.
+    /// The first read is over, valid or not.
     read: bool,
-    /// A read was good at least once.
+    /// A read was valid at least once.
     synced: bool,
     problems: Vec<Problem>,
 }
@@ -29,18 +29,17 @@ impl Default for Status {
 }
 
 impl Status {
-    /// What is wrong now; what was last good stays in force until it is mended.
+    /// The current problems. The last valid content stays in force until they are fixed.
     pub fn problems(&self) -> Vec<Problem> {
         self.state.borrow().problems.clone()
     }
 
-    /// A read was good at least once.
+    /// Whether a read was valid at least once.
     pub fn synced(&self) -> bool {
         self.state.borrow().synced
     }
 
-    /// Waits until the first read is over. Err: it was bad, and this is why; the source goes on
-    /// trying.
+    /// Waits until the first read is over. Err: why it was invalid; the source keeps trying.
     pub async fn first_read(&self) -> Result<(), Vec<Problem>> {
         let mut state = self.state.subscribe();
         // The sender lives in `self`, so that waiting can't fail.
@@ -51,17 +50,17 @@ impl Status {
         if state.synced { Ok(()) } else { Err(state.problems.clone()) }
     }
 
-    /// Has the source read again, though nothing told of a change.
+    /// Makes the source read again without a change notification.
     pub fn look_again(&self) {
         self.again.notify_one();
     }
 
-    /// Completes when the source is to read again.
+    /// Completes when the source should read again.
     pub(crate) async fn told_to_look(&self) {
         self.again.notified().await;
     }
 
-    /// A read is over: good enough to be served, and what was wrong in it.
+    /// Records a read: whether it is valid enough to serve, and its problems.
     pub(crate) fn read(&self, good: bool, problems: Vec<Problem>) {
         self.state.send_modify(|state| {
             *state = State { read: true, synced: state.synced || good, problems };

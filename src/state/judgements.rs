@@ -1,8 +1,8 @@
-//! Who is put aside, to and from its record.
+//! Converts outlier states to and from their record.
 //!
-//! The agent counts time from its own start, so times are written by the wall clock. A restored
-//! ejection never lasts longer than it was meant to, however that clock was set meanwhile. Counts
-//! of requests begin anew with the agent: whoever was on probation begins that anew, too.
+//! The agent counts time from its own start, so the record has times of the wall clock. A restored
+//! ejection never lasts longer than it was meant to, even if the clock was set meanwhile. Request
+//! counts restart with the agent, and so does a probation.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// What both clocks say now.
+    /// Reads both clocks.
     #[must_use]
     pub fn read() -> Self {
         Self { now: crate::clock::now(), wall: crate::clock::wall() }
@@ -52,7 +52,7 @@ impl Moment {
     }
 }
 
-/// Writes judgements down.
+/// Makes the record of judgements.
 pub fn write(judgements: &Judgements, moment: Moment) -> Vec<record::Judgement> {
     let of = |(target, outlier_states): (&Target, &HashMap<SocketAddr, OutlierState>)| {
         record::Judgement {
@@ -79,7 +79,7 @@ pub fn write(judgements: &Judgements, moment: Moment) -> Vec<record::Judgement> 
 /// Reads judgements.
 ///
 /// # Errors
-/// When the record can't be meant so.
+/// The record is invalid.
 pub fn read(written: &[record::Judgement], moment: Moment) -> Result<Judgements, InvalidRecord> {
     let mut judgements = Judgements::new();
     for judgement in written {
@@ -114,7 +114,7 @@ fn read_outlier_state(written: &record::OutlierState, moment: Moment) -> Outlier
     }
 }
 
-/// Writes down what a table is made for.
+/// Makes the record of a table's target.
 pub fn write_target(target: &Target) -> record::Target {
     let (name, number) = &target.port;
     record::Target {
@@ -126,10 +126,10 @@ pub fn write_target(target: &Target) -> record::Target {
     }
 }
 
-/// Reads what a table is made for.
+/// Reads a table's target.
 ///
 /// # Errors
-/// When the record can't be meant so.
+/// The record is invalid.
 pub fn read_target(written: &record::Target) -> Result<Target, InvalidRecord> {
     let service = written.service.parse();
     let number = written.port_number.map(u16::try_from).transpose();

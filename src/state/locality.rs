@@ -1,12 +1,12 @@
-//! Where the node is, to and from how it is written down: an agent that starts while its cluster is
-//! away could ask nobody, and would send to all zones alike.
+//! Converts the node's locality to and from its record. An agent that starts while its cluster is
+//! unreachable can ask nobody for it, and would send to all zones alike.
 
 use std::sync::Arc;
 
 use super::record;
 use crate::catalog::Locality;
 
-/// None where the node has no name by which the next agent would know that it is the same.
+/// The record. None: the node has no name by which the next agent could recognize it.
 #[must_use]
 pub fn write(here: &Locality) -> Option<record::Locality> {
     let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
@@ -17,8 +17,8 @@ pub fn write(here: &Locality) -> Option<record::Locality> {
     })
 }
 
-/// Where an agent is that knows as much; none where that says nothing new. A node keeps its place
-/// for as long as it lives, and what the agent was told itself counts.
+/// Completes an agent's locality. None: the record adds nothing. A node's locality never changes,
+/// and the agent's own settings win.
 #[must_use]
 pub fn read(written: Option<&record::Locality>, here: &Locality) -> Option<Locality> {
     let written = written.filter(|place| here.node.as_deref() == Some(&place.node))?;

@@ -1,4 +1,4 @@
-//! Services to and from their record.
+//! Converts services to and from their record.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,8 @@ use crate::catalog::{
     SettingError, SourceId,
 };
 
-/// Writes services down. `sources`: as they are configured; `now`: for what they vouch for.
+/// Makes the record of services. `sources`: as configured; `now`: for services that their source
+/// confirms.
 pub fn write(kept: &[LastGood], sources: &[String], now: SystemTime) -> record::State {
     let mut writing = Writing::default();
     let services = kept.iter().map(|kept| writing.service(kept, sources, now)).collect();
@@ -30,10 +31,10 @@ pub fn write(kept: &[LastGood], sources: &[String], now: SystemTime) -> record::
     }
 }
 
-/// Reads services whose source is still one.
+/// Reads the services of sources that are still configured.
 ///
 /// # Errors
-/// When the record can't be meant so.
+/// The record is invalid.
 pub fn read(state: &record::State, sources: &[String]) -> Result<Vec<LastGood>, InvalidRecord> {
     let mut reading = Reading {
         texts: state.texts.iter().map(|it| Arc::from(&**it)).collect(),
@@ -57,7 +58,7 @@ pub fn read(state: &record::State, sources: &[String]) -> Result<Vec<LastGood>, 
     Ok(kept)
 }
 
-/// Each entry once, with the number that names it.
+/// A list of distinct entries, each with its number.
 struct Numbered<K, E> {
     numbers: HashMap<K, u32>,
     entries: Vec<E>,
@@ -206,11 +207,11 @@ impl Reading {
             ports: service.ports.iter().map(|it| self.port(it)).collect::<Result<_, _>>()?,
             settings: service.settings.iter().map(setting).collect(),
             source: self.text(service.told_source)?.unwrap_or_default(),
-            // Its source says it anew.
+            // The source tells it again.
             uid: None,
             version: 0,
             stale: false,
-            // As it was written, it is on them.
+            // The record has eligible endpoints only.
             eligibility: Eligibility::default(),
             notes: service.notes.clone(),
         })

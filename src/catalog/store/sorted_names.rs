@@ -11,7 +11,7 @@ pub(super) struct SortedNames {
 }
 
 impl SortedNames {
-    /// None yet.
+    /// Not sorted yet.
     pub(super) fn none() -> Self {
         Self { version: u64::MAX, names: Arc::from([]) }
     }

@@ -1,7 +1,7 @@
-//! The fewest requests in flight per weight, of a few drawn at random.
+//! The fewest requests in flight per weight, of a few endpoints drawn at random.
 //!
-//! Without the `+ 1` of other implementations: draws are weighted already, and it would count the
-//! weight twice when idle.
+//! Other implementations add 1 to the requests in flight. Here draws are weighted already, and the
+//! `+ 1` would count the weight of an idle endpoint twice.
 
 use pointsman_table::Cell;
 

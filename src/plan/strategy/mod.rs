@@ -1,5 +1,5 @@
-//! How scores are made. A strategy is a file and a line in [`of`]; all it can do is set numbers
-//! in the table, so that every language has it when the agent has it.
+//! How scores are made. A strategy is a file and a line in [`of`]. It can only set numbers in the
+//! table, so every language has it when the agent has it.
 
 mod least_request;
 mod random;

@@ -11,7 +11,7 @@ pub struct Observed {
     pub weight: f64,
     /// In flight from this node, in cost units, shrunk for its age.
     pub in_flight: f32,
-    /// By what it was shrunk, 0 to 1.
+    /// The factor of shrinking, 0 to 1.
     pub shrink: f32,
 }
 
@@ -19,8 +19,7 @@ pub struct Observed {
 pub trait Strategy: Sync {
     /// How many endpoints one pick compares.
     fn choices(&self, policy: &Policy) -> u32;
-    /// Whether the draw weights or the scores carry the weights; draws are corrected where scores
-    /// do too.
+    /// Whether scores include the weights. Then draw weights are corrected for that.
     fn scores_by_weight(&self) -> bool;
     /// The numbers of a slot, without a limit.
     fn score(&self, observed: &Observed) -> Cell;

@@ -10,18 +10,18 @@ use crate::{
     },
     policy::{
         Mode, Policy, StrategyName, ZoneMode,
-        settings::{KEYS, judged, key},
+        settings::{KEYS, key, validated},
     },
 };
 
 fn setting(key: &str, value: &str, origin: &str) -> Setting {
-    judged([Setting::new(key, value, origin)]).remove(0)
+    validated([Setting::new(key, value, origin)]).remove(0)
 }
 
 /// `cart.shop`, which has a port, with these settings, each as an annotation.
 fn annotated(settings: &[(&str, &str)]) -> Service {
     let settings =
-        judged(settings.iter().map(|(key, value)| {
+        validated(settings.iter().map(|(key, value)| {
             Setting::new(*key, *value, format!("annotation pointsman.dev/{key}"))
         }));
     Service { settings, ..with_ports("cart.shop", vec![port("http", 80, [])]) }

@@ -13,9 +13,9 @@ use crate::{
 pub(super) struct Content {
     pub(super) services: Vec<(Service, Place)>,
     pub(super) objects: Vec<(Object, Place)>,
-    /// Wrong, but nothing else is lost by it.
+    /// Problems that cost nothing else.
     pub(super) warnings: Vec<Problem>,
-    /// Settings that are wrong. The agent tells of them itself, wherever a service comes from.
+    /// Invalid settings. The agent reports these itself, for every source.
     pub(super) wrong_settings: Vec<Problem>,
 }
 

@@ -1,5 +1,5 @@
-//! A services file, or a folder of such files and of Kubernetes manifests; read again whenever it
-//! changes.
+//! A services file, or a folder of such files and of Kubernetes manifests. It is read again
+//! whenever it changes.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
@@ -23,7 +23,7 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(services::ServicesFile).to_value()
 }
 
-/// Keeps the catalog true to a path, for ever.
+/// Keeps the catalog up to date with a path, forever.
 pub(super) async fn run(
     path: PathBuf,
     node: Option<Arc<str>>,
@@ -59,8 +59,8 @@ pub(super) async fn run(
     }
 }
 
-/// Reads what is there and hands it on. What is wrong in it and is to be told here: the agent tells of
-/// settings, of every source alike.
+/// Reads the path and updates the catalog. Returns the problems to log here; the agent itself
+/// reports invalid settings, for every source.
 fn look(
     loader: &mut load::Loader,
     source: SourceId,

@@ -38,12 +38,12 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Content, Problem> {
     let text = document::text(file, bytes)?;
     let documents = document::documents(file, text);
     if documents.is_empty() {
-        // Also what an editor leaves for a moment before it writes.
+        // An editor may leave a file empty for a moment before it writes.
         let what = "the file is empty; write \"services: []\" for no services";
         return Err(Problem::of_file(file, what));
     }
     if documents.len() == 1 {
-        // Whole, so that lines are counted from its beginning.
+        // The whole text, so that lines count from its beginning.
         let whole = Document { file, lines_before: 0, text };
         return match probe(&whole)? {
             Some(probe) => manifest(&whole, &probe),
@@ -70,9 +70,9 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Content, Problem> {
     Ok(content)
 }
 
-/// What it says of its kind; none: it is no manifest.
+/// The kind of a manifest. None: it is no manifest.
 fn probe(document: &Document<'_>) -> Result<Option<Probe>, Problem> {
-    // A large services file isn't read twice for this.
+    // Avoids reading a large services file twice.
     let text = document.text;
     let named = |line: &str| line.starts_with("kind:") || line.starts_with("\"kind\"");
     let flow = text.trim_start_matches("---").trim_start().starts_with('{');
@@ -83,7 +83,7 @@ fn probe(document: &Document<'_>) -> Result<Option<Probe>, Problem> {
     Ok(probe.kind.is_some().then_some(probe))
 }
 
-/// The objects that services are made of; a folder of manifests has all kinds of others.
+/// The kinds of which services are made. A folder of manifests has many others.
 enum Kind {
     Service,
     EndpointSlice,
@@ -94,7 +94,7 @@ enum Kind {
 impl Kind {
     fn of(api_version: Option<&str>, kind: &str) -> Self {
         match (api_version.unwrap_or_default(), kind) {
-            // Others have a "Service" too (serving.knative.dev/v1).
+            // Other APIs have a "Service" too (serving.knative.dev/v1).
             ("v1" | "", "Service") => Self::Service,
             ("discovery.k8s.io/v1" | "", "EndpointSlice") => Self::EndpointSlice,
             ("v1" | "", "List" | "ServiceList") => Self::List,
@@ -125,13 +125,13 @@ fn manifest(document: &Document<'_>, probe: &Probe) -> Result<Content, Problem> 
     Ok(content)
 }
 
-/// An item of a list as its type; its line is the item's, its field exact.
+/// Reads an item of a list as its type. An error has the line of the item, and the exact field.
 fn typed<T: DeserializeOwned>(
     mut value: serde_json::Value,
     place: &Place,
     path: &str,
 ) -> Result<T, Problem> {
-    // Lists of one kind leave it out in their items, which the types insist on.
+    // Items of a list of one kind have no kind of their own, but the types check it if it is there.
     if let Some(object) = value.as_object_mut() {
         object.remove("kind");
         object.remove("apiVersion");
@@ -143,7 +143,7 @@ fn typed<T: DeserializeOwned>(
 }
 
 impl Content {
-    /// One of a list's items; `of_list`: of which kind all of them are, where that is said.
+    /// Adds an item of a list; `of_list`: the kind of all items, if the list has one.
     fn put_item(
         &mut self,
         item: serde_json::Value,

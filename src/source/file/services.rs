@@ -34,9 +34,8 @@ pub(super) struct ServicesFile {
     services: Vec<ServiceRead>,
 }
 
-/// A service as far as it is understood without the file around it. Each entry becomes one as soon
-/// as it is read: all entries of a large file at a time would leave holes behind that are larger
-/// than what is kept.
+/// A service as read from its entry alone. Each entry is converted as soon as it is read: keeping
+/// all entries of a large file at once would fragment the memory by more than the services take.
 #[derive(Deserialize)]
 #[serde(from = "ServiceEntry")]
 struct ServiceRead {
@@ -45,10 +44,10 @@ struct ServiceRead {
     ports: Result<Vec<Port>, EntryError>,
 }
 
-/// Something wrong within a service's entry.
+/// A problem within a service's entry.
 struct EntryError {
     at: Location,
-    /// From the service on, such as `endpoints[2].address`.
+    /// The path within the service, such as `endpoints[2].address`.
     field: String,
     what: String,
 }
@@ -157,8 +156,8 @@ document::from_text!(Address(IpOrSocket), |text| {
     })
 });
 
-/// The services of a file, and settings that are wrong but cost nothing else. Err: all of it is
-/// refused.
+/// The services of a file, and its invalid settings, which cost nothing else. Err: the whole file
+/// is refused.
 pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, Problem> {
     let source: Arc<str> = format!("file {file}").into();
     let mut lines: HashMap<ServiceName, Location> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What the API server's answer means to the person who has to mend it.
+//! Explains an error of the API server to the person who has to fix it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use kube::core::Status;
 
 use super::error_chain::with_causes;
 
-/// What is read of a cluster; and written of it: the taints of the own node, and events.
+/// What the agent reads, and what it writes: the taints of its own node, and events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resource {
     Services,
@@ -33,7 +33,7 @@ impl Resource {
         }
     }
 
-    /// The smallest set that does: the rule of docs/kubernetes.md.
+    /// The smallest sufficient set, as in docs/kubernetes.md.
     fn verbs(self) -> &'static str {
         match self {
             Self::Nodes => "get",
@@ -44,16 +44,16 @@ impl Resource {
     }
 }
 
-/// A failed question: what to say of it, and how long the API server wants to be left alone.
+/// A failed request: what is wrong, and how long the API server asks to wait.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) what: String,
     pub(super) retry_after: Option<Duration>,
-    /// What was known of the past is no longer: all is to be listed anew.
+    /// The API server no longer has the changes since: list anew.
     pub(super) gone: bool,
 }
 
-/// What a call's failure says. `server`: where the API server is.
+/// Explains a failed call. `server`: the API server's URL.
 pub(super) fn of_call(
     error: &kube::Error,
     verb: &str,
@@ -96,7 +96,7 @@ fn of_status(status: &Status, verb: &str, resource: Resource, server: &str) -> F
     }
 }
 
-/// The words of RBAC, which name the user; what else may say 403 is a policy of admission.
+/// Explains a 403 of RBAC, which names the user. Other 403s come from admission policies.
 fn forbidden(said: &str, verb: &str, resource: Resource) -> String {
     let user = said.split("User \"").nth(1).and_then(|rest| rest.split('"').next());
     let user = user.map(|user| format!(" \"{user}\"")).unwrap_or_default();

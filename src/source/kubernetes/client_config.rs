@@ -12,7 +12,7 @@ use super::{cluster::Cluster, error_chain::with_causes};
 /// Files of a pod's service account; Kubernetes mounts them here.
 const POD_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// Reads how the cluster is reached. What is explicit wins: a kubeconfig that was named, then
+/// Reads how the cluster is reached. Explicit settings win: a kubeconfig that was named, then
 /// `$KUBECONFIG`; then the pod's own account; then `~/.kube/config`.
 pub(super) async fn config(cluster: &Cluster) -> Result<Config, String> {
     let options =

@@ -1,8 +1,8 @@
-//! A connection to the API server, which all that have a place on it share; made anew when it ended.
+//! A shared connection to the API server, which reconnects after it ended.
 //!
-//! Whether a server speaks HTTP/2 turns out with the handshake. A client that makes a connection for
-//! each request that finds none there, and drops all but one then, shakes hands as often as there are
-//! watches: here the first makes it, and the others wait.
+//! Only the handshake shows whether a server speaks HTTP/2. A client that opens a connection for
+//! each request while there is none, and then drops all but one, shakes hands once for every watch.
+//! Here the first request connects, and the others wait.
 
 use std::{
     sync::{
@@ -33,21 +33,20 @@ use super::{
     reachability::{Attempt, Reachability},
 };
 
-/// Until a connection is there with TLS and all; kubectl's and client-go's is 30 s, and an agent
-/// has others to ask. Range 1 to 60 s.
+/// The timeout of a connection with its TLS handshake. kubectl's and client-go's is 30 s, but an
+/// agent may have other servers to ask. Range 1 to 60 s.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How often the API server is asked whether it is still there, and how long it may take to say so:
-/// one that vanished without a word is noticed after the sum. client-go's are 30 s and 15 s.
+/// The interval of HTTP/2 pings, and the timeout of their answer. A server that vanished silently
+/// is noticed after the sum of both. client-go's are 30 s and 15 s.
 const PING_EVERY: Duration = Duration::from_secs(10);
-/// See [`PING_EVERY`].
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
-/// One connection, or none for now.
+/// One connection, or none at the moment.
 pub(super) struct SharedConnection {
     connector: HttpsConnector<HttpConnector>,
     reachability: Reachability,
-    /// Held while it is made.
+    /// Locked while it connects.
     state: Mutex<State>,
 }
 
@@ -65,21 +64,22 @@ struct Open {
     first: Arc<FirstAnswer>,
 }
 
-/// What a request goes by.
+/// What a request is sent over.
 enum Channel {
     Shared(Open),
-    /// A server that takes one request at a time.
+    /// HTTP/1.1: one request at a time.
     Alone(http1::SendRequest<Body>, u64),
 }
 
-/// The head of an answer, or the request that did not leave.
+/// The head of an answer, or the request that was not sent.
 type Sent = Result<Response<Incoming>, TrySendError<Request<Body>>>;
 
 impl Channel {
     fn first(&self) -> Arc<FirstAnswer> {
         match self {
             Self::Shared(open) => open.first.clone(),
-            // Each request is the first on its connection, and may take as long as on a shared one.
+            // Each request is the first on its connection, and may take as long as later ones on a
+            // shared one.
             Self::Alone(..) => Arc::new(FirstAnswer::new(None)),
         }
     }
@@ -93,7 +93,7 @@ impl SharedConnection {
         Self { connector, reachability, state: Mutex::default() }
     }
 
-    /// The answer to a request: its head.
+    /// Sends a request. Returns the head of the answer.
     pub(super) async fn send(
         &self,
         mut request: Request<Body>,
@@ -110,7 +110,7 @@ impl SharedConnection {
                 Err(unsent) => unsent,
             };
             match (unsent.take_message(), attempt) {
-                // It had ended before.
+                // The connection had ended before: retry.
                 (Some(message), None) => request = message,
                 (_, attempt) => {
                     let error = unsent.into_error();
@@ -145,7 +145,7 @@ impl SharedConnection {
         Ok(sent)
     }
 
-    /// The connection that there is, or a new one; then the attempt is over with the first answer.
+    /// The open connection, or a new one. The attempt of a new one lasts until the first answer.
     async fn channel(&self, uri: &Uri) -> Result<(Channel, Option<Attempt>), BoxError> {
         let mut state = self.state.lock().await;
         if let Some(there) = &state.open {
@@ -195,7 +195,7 @@ impl SharedConnection {
                 }
                 false => {
                     let (sender, connection) = http1::handshake(stream).await?;
-                    // It ends with its answer.
+                    // The connection ends with the answer.
                     tokio::spawn(connection);
                     Ok(Channel::Alone(sender, epoch))
                 }
@@ -214,7 +214,7 @@ fn is_http2(stream: &MaybeHttpsStream<TokioIo<TcpStream>>) -> bool {
     stream.connected().is_negotiated_h2()
 }
 
-/// HTTP/1.1 names the server in a header.
+/// HTTP/1.1 needs the server's name in a header, and only the path in the request line.
 fn origin_form(mut request: Request<Body>) -> Result<Request<Body>, BoxError> {
     let uri = request.uri();
     if let Some(authority) = uri.authority() {

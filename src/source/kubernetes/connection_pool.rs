@@ -1,9 +1,9 @@
-//! How the API server is reached: as the pod that this is, or as a kubeconfig file says.
+//! Connections to the API server, each shared by many watches.
 //!
-//! A watch is a request without an end. By HTTP/1.1 each would be a connection of its own, two for
-//! every service asked for on every node; by HTTP/2 some dozens share one (`line`). An API server takes
-//! only so many requests at a time on one connection, and those above wait without a word, so that
-//! connections are dealt out by seats.
+//! A watch is a request without an end. Over HTTP/1.1 each watch would need a connection of its
+//! own, two for every service that callers ask for, on every node. Over HTTP/2 some dozens share
+//! one (`connection`). An API server accepts only a limited number of concurrent requests on one
+//! connection, and the others wait silently. So a connection has a fixed number of slots.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -26,9 +26,9 @@ use super::{
     request_queue::{RequestQueue, WIDTH},
 };
 
-/// Who shares a connection, each with two watches: a kube-apiserver takes 100 requests at a time on
-/// one (`--http2-max-streams-per-connection`), as HAProxy does; nginx takes 128. Every further connection is
-/// a handshake of every node after a cut. Range 1 to 50.
+/// Slots per connection, for two watches each. A kube-apiserver takes 100 concurrent requests on a
+/// connection (`--http2-max-streams-per-connection`), as HAProxy does; nginx takes 128. Each
+/// further connection costs a handshake of every node after an outage. Range 1 to 50.
 const SLOTS: usize = 48;
 
 /// Connections to one API server.
@@ -44,7 +44,7 @@ struct Open {
     taken: Weak<()>,
 }
 
-/// A place on a connection, for two watches.
+/// A slot on a connection, for two watches.
 pub(super) struct StreamSlot {
     pub(super) client: Client,
     _taken: Arc<()>,
@@ -60,22 +60,20 @@ impl ConnectionPool {
         }
     }
 
-    /// Whether the API server is reached, by any of them.
     pub(super) fn reachability(&self) -> &Reachability {
         &self.reachability
     }
 
-    /// Who asks next, over any of them.
     pub(super) fn queue(&self) -> &RequestQueue {
         &self.queue
     }
 
-    /// Where the API server is, for a person.
+    /// The API server's URL, for a person.
     pub(super) fn server(&self) -> String {
         self.config.cluster_url.to_string().trim_end_matches('/').to_owned()
     }
 
-    /// A place on a connection that has one left; on a new one, where none has.
+    /// A free slot; on a new connection, if no open one has any.
     pub(super) fn slot(&self) -> Result<StreamSlot, String> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|open| open.taken.strong_count() > 0);
@@ -119,8 +117,8 @@ fn client(config: &Config, reachability: &Reachability) -> Result<Client, BoxErr
     Ok(Client::new(service, config.default_namespace.clone()))
 }
 
-/// An API server without time says in a header for how long it wants to be left alone, where kube
-/// hears the body only: the body says it, too, from here on.
+/// A busy API server tells in a header how long to wait, but kube reads only the body. So this
+/// copies the header into the body.
 fn keep_retry_after(response: Response<Incoming>) -> Response<Either<Full<Bytes>, Incoming>> {
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
     let seconds: Option<u32> = header(RETRY_AFTER).and_then(|text| text.trim().parse().ok());

@@ -18,9 +18,9 @@ use crate::{
 /// What all parts of a running source use.
 pub(super) struct Context {
     pub(super) source: SourceId,
-    /// What a person calls it.
+    /// The source's name, for a person.
     pub(super) name: Arc<str>,
-    /// Where the API server is.
+    /// The API server's URL.
     pub(super) server: Arc<str>,
     pub(super) node: Option<Arc<str>>,
     pub(super) catalog: Arc<Catalog>,
@@ -34,7 +34,7 @@ impl Context {
         Subject { resource, finder, server: self.server.clone() }
     }
 
-    /// For the watch of all there is: everybody waits for it.
+    /// For the watch of all services, for which every caller waits.
     pub(super) fn pace_of_all(&self) -> Pace {
         Pace {
             reachability: self.connections.reachability().clone(),
@@ -44,13 +44,13 @@ impl Context {
         }
     }
 
-    /// All that is known at the start is said.
+    /// Everything known at the start has been told.
     pub(super) fn synced(&self) {
         self.catalog.apply(self.source, Change::Synced, clock::now());
         self.problems.synced();
     }
 
-    /// A place on a connection; waits for as long as there can be none.
+    /// A slot on a connection; waits until there is one.
     pub(super) async fn slot(&self, finder: &Arc<str>) -> StreamSlot {
         let mut backoff = Backoff::default();
         loop {

@@ -1,4 +1,4 @@
-//! Events on Services, for those who look with `kubectl describe`.
+//! Writes Events on Services, for users of `kubectl describe`.
 
 use std::{
     sync::Arc,
@@ -21,31 +21,30 @@ use super::{
 };
 use crate::{catalog::Service, clock, source::Status};
 
-/// Until an event counts as not written: the next is to go over another connection. What an API server
-/// answers in takes milliseconds. Range 1 to 60 s.
+/// The timeout of a write; the next event then uses another connection. An API server usually
+/// answers within milliseconds. Range 1 to 60 s.
 const WRITE: Duration = Duration::from_secs(10);
-/// Why they are written.
 const REASON: &str = "WrongSetting";
 const REPORTER: &str = "pointsman-agent";
 
-/// Where to say what is wrong with a Service; cheap to clone.
+/// Takes warnings on Services; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
-    /// As services of its cluster name their source.
+    /// The source name of this cluster's services.
     source: Arc<str>,
     queue: Queue,
 }
 
 impl Events {
-    /// What is written, and what has to run for it: [`write()`].
+    /// The handle, and the events for [`write()`].
     #[must_use]
     pub fn new(cluster: &Cluster) -> (Self, PendingEvents) {
         let queue = Queue::default();
         (Self { source: cluster.to_string().into(), queue: queue.clone() }, PendingEvents(queue))
     }
 
-    /// Says it, unless too much is said. A service that is not of this cluster has no Service to say it
-    /// of.
+    /// Queues a warning, within the budget. A service of another source has no Service object to
+    /// put it on.
     pub fn warn(&self, service: &Service, message: &str) {
         if service.source == self.source {
             self.queue.put(&service.name, service.uid.clone(), message);
@@ -53,15 +52,15 @@ impl Events {
     }
 }
 
-/// What is still to be written.
+/// The events that wait to be written.
 #[derive(Debug)]
 pub struct PendingEvents(Queue);
 
-/// Writes them, for ever.
+/// Writes the events, forever.
 pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: PendingEvents) {
     let problems = Problems::new(Status::default(), cluster.to_string().into());
     let finder: Arc<str> = "events".into();
-    // For as long as events wait: they are rare.
+    // Open only while events wait, since they are rare.
     let mut open = None;
     loop {
         let pending = waiting.0.next().await;
@@ -75,7 +74,7 @@ pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: PendingEve
     }
 }
 
-/// A way to the API server, on one connection.
+/// A connection to the API server.
 struct Session {
     connections: ConnectionPool,
     slot: StreamSlot,
@@ -89,7 +88,7 @@ impl Session {
     }
 }
 
-/// Over what is open, where something is.
+/// Writes an event, over the open connection if there is one.
 async fn create(
     cluster: &Cluster,
     open: &mut Option<Session>,
@@ -121,8 +120,8 @@ async fn create(
     Ok(())
 }
 
-/// Its name is that of what it says: of the agents of all nodes the first writes it, for an hour, as
-/// long as a cluster keeps events.
+/// The event's name is a hash of its content. So of all agents only the first writes it, for an
+/// hour, as long as a cluster keeps events.
 fn event(node: Option<&str>, pending: &PendingEvent, now: SystemTime) -> Result<Event, String> {
     let PendingEvent { service, uid, message, .. } = pending;
     let now = humantime::format_rfc3339_seconds(now).to_string();

@@ -1,19 +1,19 @@
-//! A Kubernetes cluster: its Services and their EndpointSlices, as the API server tells of them.
+//! A Kubernetes cluster as a source: its Services and their EndpointSlices.
 //!
-//! The names of all services are watched, by their metadata only; endpoints of those that somebody
-//! on this node asks for. Or everything is, where that is wanted.
+//! Watches the names of all services, by their metadata only, and the endpoints of those that
+//! callers on this node ask for. Or everything, if the source says so.
 //!
-//! - [`cluster`]: which one is meant, and how much of it
-//! - `client`: how its API server is reached; `access`: what it means when that says no
-//! - `line`: a connection that many share; `reach`: when it may be made, `turns`: who asks next;
-//!   `first_answer`: how long a new one may be without an answer
-//! - `watch`: a watch that never ends; `backoff`: how long it waits after a failure
-//! - `silence`: when what it said is stale
-//! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
-//! - `on_demand`: the names of all services, and who is followed
-//! - `node`: which zone this agent is in; [`taint`]: what its node registered with until it is ready
-//! - `problems`: what is wrong now; [`events`]: what is wrong with a Service, said at the Service;
-//!   `event_queue`: which of that is written when
+//! - [`cluster`]: which cluster, and how much of it; `client_config`: how its API server is reached
+//! - `connection_pool`: connections that many watches share; `connection`: one of them;
+//!   `reachability`: when it may connect; `first_answer`: how long a new one may stay without an answer;
+//!   `request_queue`: which request goes next; `backoff`: how long to wait after a failure
+//! - `watch`: a watch that never ends; `reflector`: the watches of one service, or of all;
+//!   `object_cache`: their objects, and the services made of them; `staleness`: when these are stale
+//! - `on_demand`: the names of all services, and which of them are followed
+//! - `node`: which zone this agent is in; [`taint`]: removes a taint when the agent is ready
+//! - `problems`: the current problems; `api_error`, `error_chain`: errors as text
+//! - [`events`]: Events on Services with invalid settings; `event_queue`: when each is written
+//! - `context`: what all of these share
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ mod watch;
 
 pub use cluster::Cluster;
 
-/// Keeps the catalog true to a cluster, for ever.
+/// Keeps the catalog up to date with a cluster, forever.
 pub(super) async fn run(
     cluster: Cluster,
     here: Sender<Locality>,
@@ -87,13 +87,13 @@ pub(super) async fn run(
         };
         tokio::select! {
             () = async { tokio::join!(work, node::locate(&here, &shared)); } => {}
-            // How the cluster is reached is read again, too: a renewed certificate, another token.
+            // Reads the client configuration again too: a renewed certificate, another token.
             () = status.told_to_look() => {}
         }
     }
 }
 
-/// How the cluster is reached; waits for as long as nothing says that.
+/// Reads how the cluster is reached; retries until it succeeds.
 async fn connect(cluster: &Cluster, failed: impl Fn(&str)) -> ConnectionPool {
     let mut backoff = Backoff::default();
     loop {

@@ -1,4 +1,4 @@
-//! Which zone and region this agent is in: its node's labels say so.
+//! Finds the zone and region of this agent in the labels of its node.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::catalog::Locality;
 const ZONE: &str = "topology.kubernetes.io/zone";
 const REGION: &str = "topology.kubernetes.io/region";
 
-/// Finds out what is not known yet. A node keeps its zone for as long as it lives: asked once.
+/// Adds the zone and region if they are unknown. A node's zone never changes, so this asks once.
 pub(super) async fn locate(here: &watch::Sender<Locality>, shared: &Context) {
     let Some(node) = shared.node.as_deref() else { return };
     if here.borrow().zone.is_some() {

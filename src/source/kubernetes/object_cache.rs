@@ -1,7 +1,7 @@
-//! What the watches of Services and of EndpointSlices have told, and what services come of it.
+//! The Services and EndpointSlices that the watches told, and the services made of them.
 //!
-//! The two are independent: slices come before their Service or after it, and a service is said
-//! only when both have been listed once.
+//! The two watches are independent: slices may come before or after their Service. A service is
+//! told to the catalog only when both have been listed once.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -25,7 +25,7 @@ type SliceKey = (Arc<str>, Arc<str>);
 /// Services that may have changed.
 type Touched = Vec<ServiceName>;
 
-/// All that was told.
+/// The objects from both watches.
 #[derive(Debug)]
 pub(super) struct ObjectCache {
     union: SliceUnion,
@@ -34,12 +34,12 @@ pub(super) struct ObjectCache {
     services_listed: bool,
     slices_listed: bool,
     stale: bool,
-    /// Objects that could not be understood, and why: what was last known of them stays.
+    /// Malformed objects with their errors. Their last valid version stays.
     malformed: BTreeMap<String, String>,
 }
 
 impl ObjectCache {
-    /// Nothing yet; `node` is the agent's own.
+    /// Without objects; `node`: the agent's own.
     pub(super) fn new(node: Option<Arc<str>>) -> Self {
         Self {
             union: SliceUnion::new(node),
@@ -52,12 +52,12 @@ impl ObjectCache {
         }
     }
 
-    /// Whether nothing was heard for so long that what was told may no longer be true.
+    /// Marks whether the objects are stale.
     pub(super) fn set_stale(&mut self, stale: bool) {
         self.stale = stale;
     }
 
-    /// Both have been listed once.
+    /// Whether both have been listed once.
     pub(super) fn complete(&self) -> bool {
         self.services_listed && self.slices_listed
     }
@@ -71,24 +71,23 @@ impl ObjectCache {
         }
     }
 
-    /// What could not be understood, for a person.
+    /// The malformed objects, for a person.
     pub(super) fn malformed(&self) -> Option<String> {
         let said: Vec<_> = self.malformed.iter().map(|(at, why)| format!("{at}: {why}")).collect();
         (!said.is_empty()).then(|| said.join("; "))
     }
 
-    /// The services there are.
     pub(super) fn names(&self) -> impl Iterator<Item = &ServiceName> {
         self.services.iter()
     }
 
-    /// A service as it is now; none where there is no such Service, whatever slices there are.
+    /// A service as it is now. None: it has no Service object, even if it has slices.
     pub(super) fn service(&self, name: &ServiceName, source: &Arc<str>) -> Option<Service> {
         let service = self.services.contains(name).then(|| self.union.service(name, source))??;
         Some(Service { stale: self.stale, ..service })
     }
 
-    /// Takes in what the watch of Services told.
+    /// Applies an update of the watch of Services.
     pub(super) fn update_service(&mut self, update: Update<core::Service>) -> Touched {
         let mut touched = Touched::new();
         match update {
@@ -97,7 +96,7 @@ impl ObjectCache {
                 for service in services {
                     let name = name_of(&service.metadata.name, &service.metadata.namespace);
                     if let Some(name) = name {
-                        // Also where it is malformed: then what was last known of it stays.
+                        // Even if it is malformed: then its last valid version stays.
                         if gone.remove(&name) {
                             self.services.insert(name);
                         }
@@ -140,7 +139,7 @@ impl ObjectCache {
         }
     }
 
-    /// Takes in what the watch of EndpointSlices told.
+    /// Applies an update of the watch of EndpointSlices.
     pub(super) fn update_slice(&mut self, update: Update<discovery::EndpointSlice>) -> Touched {
         let mut touched = Touched::new();
         match update {
@@ -174,7 +173,7 @@ impl ObjectCache {
                 touched.extend(self.union.put_slice(slice));
                 self.slices.insert(key);
             }
-            // It may have been a service's before.
+            // It may have belonged to a service before.
             Ok(None) => self.drop_slice(&key, touched),
             Err(error) => {
                 self.malformed.insert(shown, error.to_string());
@@ -189,7 +188,7 @@ impl ObjectCache {
     }
 }
 
-/// The name of a Service; none where it can be no service's.
+/// The name of a Service. None: it is invalid.
 pub(super) fn name_of(name: &Option<String>, namespace: &Option<String>) -> Option<ServiceName> {
     ServiceName::new(name.as_deref()?, namespace.as_deref()?, None).ok()
 }
@@ -199,7 +198,7 @@ fn slice_key(slice: &discovery::EndpointSlice) -> SliceKey {
     (text(&slice.metadata.namespace), text(&slice.metadata.name))
 }
 
-/// An object for a person, as `malformed` has it.
+/// An object's name for a person, the key of `malformed`.
 fn shown(kind: &str, metadata: &ObjectMeta) -> String {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     placed(kind, &text(&metadata.namespace), &text(&metadata.name))

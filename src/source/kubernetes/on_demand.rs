@@ -1,4 +1,5 @@
-//! The names of all services, by a watch of their metadata, and the endpoints of those asked for.
+//! Watches the names of all services by their metadata, and the endpoints of those that callers ask
+//! for.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -21,21 +22,22 @@ use crate::{
     clock,
 };
 
-/// A service that nobody asks for during this time is watched no longer. What a node's programs
-/// call once in a while (a job of every five minutes) stays. Range 1 min to 1 day.
+/// A service that nobody asks for during this time is no longer watched. Services of occasional
+/// callers (a job every five minutes) stay. Range 1 min to 1 day.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// Up to so much of it longer, each by chance: what a node's programs began to ask for at the same
-/// time does not end at the same time.
+/// Random extra time, as a part of it: services that were first asked for at the same time do not
+/// expire at the same time.
 const FORGET_SPREAD: f64 = 0.25;
 
-/// Keeps the catalog true to the cluster, for ever.
+/// Keeps the catalog up to date with the cluster, forever.
 pub(super) async fn run(shared: &Arc<Context>) {
     let finder = "names of services".into();
     let slot = shared.slot(&finder).await;
     let mut names = Box::pin(names(&slot.client, shared));
     let mut asked = shared.catalog.interests().changes();
     let mut followed = FollowedServices::new(shared.clone());
-    // What served before is what is asked for. Where that is more than may be, callers ask for theirs.
+    // Asks for the services of the earlier run. If they exceed the quota, callers will ask for
+    // theirs.
     for name in shared.catalog.unconfirmed(shared.source) {
         if shared.catalog.interests().ask(None, &name).is_err() {
             break;
@@ -44,7 +46,7 @@ pub(super) async fn run(shared: &Arc<Context>) {
     loop {
         tokio::select! {
             Some(update) = names.next() => followed.update_names(update),
-            // The sender lives in the catalog, so that this can't fail.
+            // The catalog owns the sender, so this can't fail.
             _ = asked.changed() => {}
             Some(ended) = followed.tasks.join_next_with_id() => followed.ended(ended),
         }
@@ -52,7 +54,7 @@ pub(super) async fn run(shared: &Arc<Context>) {
     }
 }
 
-/// The services that are followed, each by a task.
+/// The followed services, with a task each.
 struct FollowedServices {
     shared: Arc<Context>,
     tasks: JoinSet<ServiceName>,
@@ -64,7 +66,7 @@ impl FollowedServices {
         Self { shared, tasks: JoinSet::new(), by_name: HashMap::new() }
     }
 
-    /// Takes in which services there are.
+    /// Applies an update of the names.
     fn update_names(&mut self, update: Update<PartialObjectMeta<Service>>) {
         let Context { catalog, source, .. } = &*self.shared;
         let name = |object: &PartialObjectMeta<Service>| {
@@ -118,14 +120,14 @@ impl FollowedServices {
         {
             error!("following a service failed within the agent; it begins anew: {failed}");
         }
-        // A service that went and came back has another task by now.
+        // A service that went and returned has another task by now.
         self.by_name.retain(|_, task| task.id() != id);
     }
 }
 
 /// Follows a service until nobody asks for it any more.
 async fn while_asked_for(shared: Arc<Context>, name: ServiceName) -> ServiceName {
-    // The task that is to follow it may begin after it was let go.
+    // The interest may end before this task begins.
     let Some(interest) = shared.catalog.interest(&name) else { return name };
     let scope = Scope::One(name.clone(), interest.clone());
     let _passing = shared.problems.of(scope.to_string());

@@ -1,4 +1,4 @@
-//! What is wrong now: of many watches, each thing said once.
+//! The current problems of a source. If many watches report the same one, it is logged once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::source::{Problem, Status, problem::log_changes};
 
-/// What is wrong, by who found it; cheap to clone.
+/// The current problems by finder; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Problems(Arc<Found>);
 
@@ -26,24 +26,24 @@ struct All {
 }
 
 impl Problems {
-    /// None yet; `source` is what a person calls it.
+    /// Without problems; `source`: its name for a person.
     pub(super) fn new(status: Status, source: Arc<str>) -> Self {
         Self(Arc::new(Found { status, source, all: Mutex::default() }))
     }
 
-    /// This is wrong as `finder` sees it.
+    /// Records the problem that `finder` found.
     pub(super) fn found(&self, finder: &Arc<str>, what: &str) {
         self.change(|all| {
             all.by_finder.insert(finder.clone(), what.to_owned()).is_none_or(|was| was != what)
         });
     }
 
-    /// Nothing is, as `finder` sees it.
+    /// Removes the problem of `finder`.
     pub(super) fn mended(&self, finder: &str) {
         self.change(|all| all.by_finder.remove(finder).is_some());
     }
 
-    /// What those find who watch `of` goes with them.
+    /// A scope: when it is dropped, the problems of the finders of `of` are removed.
     pub(super) fn of(&self, of: impl Into<String>) -> ProblemScope {
         ProblemScope { problems: self.clone(), of: of.into() }
     }
@@ -62,7 +62,7 @@ impl Problems {
         self.0.status.problems()
     }
 
-    /// The source has said all it knew at its start.
+    /// The source has told all it knew at its start.
     pub(super) fn synced(&self) {
         self.change(|all| !std::mem::replace(&mut all.synced, true));
     }
@@ -80,7 +80,7 @@ impl Problems {
     }
 }
 
-/// Problems of watches that end; dropped, they are none any more.
+/// Removes problems when it is dropped.
 pub(super) struct ProblemScope {
     problems: Problems,
     of: String,

@@ -1,10 +1,11 @@
-//! Whether the API server is reached, and when it may be connected to again: one answer for all of an
-//! agent's connections.
+//! Whether the API server is reachable, and when to connect again: one state for all of an agent's
+//! connections.
 //!
-//! A cut ends all of them at once, on every node of the cluster. If each watch went its own way back,
-//! a node would shake hands hundreds of times, and a thousand nodes would bring down what has just come
-//! up. So one connection tries, after a wait that grows with every failure, and the others follow once
-//! the API server has answered on it. `first_answer` says how long they wait for that.
+//! An outage ends all connections at once, on every node of the cluster. If each watch reconnected
+//! by itself, a node would shake hands hundreds of times, and a thousand nodes would overload a
+//! server that has just come up. So one connection tries, after a wait that grows with every
+//! failure. The others follow once the API server has answered on it; `first_answer` limits how
+//! long they wait for that.
 
 use std::sync::Arc;
 
@@ -12,14 +13,14 @@ use tokio::{sync::watch, time::Instant};
 
 use super::backoff::Backoff;
 
-/// Whether an API server is reached; cheap to clone.
+/// Whether an API server is reachable; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Reachability(Arc<watch::Sender<State>>);
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
-    /// Counts how often it was lost. What is heard of connections of before says nothing of now.
+    /// Counts losses. News of connections from an earlier epoch are ignored.
     epoch: u64,
     backoff: Backoff,
     why: Arc<str>,
@@ -27,11 +28,10 @@ struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It answers.
     Up,
-    /// Nobody tries before then.
+    /// No connection tries before this time.
     Down(Instant),
-    /// Somebody tries.
+    /// One connection tries.
     Trying,
 }
 
@@ -43,7 +43,7 @@ impl State {
 }
 
 impl Default for Reachability {
-    /// Not yet; it may be tried at once.
+    /// Not reached yet; may be tried at once.
     fn default() -> Self {
         let phase = Phase::Down(Instant::now());
         let why = "not connected yet".into();
@@ -56,20 +56,20 @@ impl Default for Reachability {
     }
 }
 
-/// That one may connect. Given up, others may.
+/// The permission to connect. When it is dropped, others may try.
 #[derive(Debug)]
 pub(super) struct Attempt {
     reachability: Reachability,
     epoch: u64,
-    /// Nobody else tries meanwhile.
+    /// No other connection tries meanwhile.
     alone: bool,
 }
 
 impl Reachability {
-    /// Waits while another connection tries; says what is wrong where it is too early to try again.
+    /// Waits while another connection tries.
     ///
     /// # Errors
-    /// What was wrong the last time.
+    /// It is too early to try again; returns the last error.
     pub(super) async fn attempt(&self) -> Result<Attempt, Arc<str>> {
         let mut states = self.0.subscribe();
         loop {
@@ -88,18 +88,18 @@ impl Reachability {
                     }
                     Phase::Trying => {}
                 }
-                // Whoever waits, waits for the outcome.
+                // Waiters need no wake-up now; they wait for the outcome.
                 false
             });
             if let Some(outcome) = outcome {
                 return outcome;
             }
-            // The sender is in `self`, so that this can't fail.
+            // `self` owns the sender, so this can't fail.
             states.changed().await.ok();
         }
     }
 
-    /// A connection of this epoch got an answer; gives the epoch that it is of now.
+    /// Records an answer on a connection of this epoch. Returns the connection's current epoch.
     pub(super) fn answered(&self, epoch: u64) -> u64 {
         let mut now = epoch;
         self.0.send_if_modified(|state| {
@@ -117,8 +117,8 @@ impl Reachability {
         now
     }
 
-    /// A connection of this epoch ended by itself. An API server that stops tells all agents so at the
-    /// same time, as one that is cut off does without a word.
+    /// Records the end of a connection of this epoch. A stopping API server ends those of all
+    /// agents at the same time, as an outage does.
     pub(super) fn lost(&self, epoch: u64) {
         self.fell(epoch, "the connection ended");
     }
@@ -139,7 +139,7 @@ impl Reachability {
         match self.0.borrow().phase {
             Phase::Up => false,
             Phase::Trying => true,
-            // Where nobody tries, none has to: what fails then fails for another reason.
+            // If nobody tries, a failure has another reason.
             Phase::Down(until) => until > Instant::now(),
         }
     }

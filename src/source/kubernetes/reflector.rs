@@ -1,4 +1,4 @@
-//! A Service and its EndpointSlices, followed by two watches; or all of them, by two as well.
+//! Follows a Service and its EndpointSlices with two watches; or all of them, also with two.
 
 use std::sync::Arc;
 
@@ -21,10 +21,9 @@ use crate::{
     source::manifests::endpoint_slice::SERVICE_LABEL,
 };
 
-/// What is followed.
 #[derive(Clone, Debug)]
 pub(super) enum Scope {
-    /// For as long as it is asked for by this interest.
+    /// One service, while this interest in it lasts.
     One(ServiceName, Interest),
     All,
 }
@@ -34,7 +33,7 @@ enum Event {
     Slice(Update<EndpointSlice>),
 }
 
-/// Keeps the catalog true to what the API server tells, for ever.
+/// Keeps the catalog up to date with the API server, forever.
 pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
     let mut cache = ObjectCache::new(shared.node.clone());
     let mut events = Box::pin(events(scope, &slot.client, shared));
@@ -59,7 +58,7 @@ pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
             None => shared.problems.mended(&objects),
         }
         match cache.complete() {
-            // What it is called changes for all that was ever said.
+            // A change of staleness concerns every service.
             true if was_complete && !aged => scope.say(&touched, &cache, shared),
             true => scope.say_all(&cache, shared),
             false => scope.await_rest(&cache, interruption, shared),
@@ -71,7 +70,7 @@ impl Scope {
     fn pace(&self, shared: &Context) -> Pace {
         let Self::One(name, _) = self else { return shared.pace_of_all() };
         let (catalog, name) = (shared.catalog.clone(), name.clone());
-        // Of what is known, from an earlier run too, picks are answered meanwhile.
+        // Known services, including those of an earlier run, serve picks meanwhile.
         let list = move || match catalog.get(&name) {
             Some(_) => Urgency::Keeping,
             None => Urgency::Waiting,
@@ -79,7 +78,7 @@ impl Scope {
         Pace { list: Arc::new(list), begin: Urgency::Keeping, ..shared.pace_of_all() }
     }
 
-    /// What has changed.
+    /// Tells the catalog the changed services.
     fn say(&self, touched: &[ServiceName], cache: &ObjectCache, shared: &Context) {
         let mut touched: Vec<&ServiceName> = touched.iter().collect();
         touched.sort_unstable();
@@ -93,7 +92,7 @@ impl Scope {
         let service = cache.service(name, &shared.name);
         match self {
             Self::One(_, interest) => {
-                // Whether there is such a service is for the watch of all names to say.
+                // Only the watch of all names decides whether the service exists.
                 let change = service.map_or(Change::Withdraw(name.clone()), Change::Upsert);
                 shared.catalog.answer(shared.source, interest, change, clock::now());
             }
@@ -104,7 +103,7 @@ impl Scope {
         }
     }
 
-    /// All of it, now that it is complete.
+    /// Tells the catalog everything, once it is complete.
     fn say_all(&self, cache: &ObjectCache, shared: &Context) {
         match self {
             Self::One(name, _) => self.say_one(name, cache, shared),
@@ -117,7 +116,7 @@ impl Scope {
         }
     }
 
-    /// Tells those who wait what is waited for.
+    /// Records what is still missing, for callers that wait.
     fn await_rest(&self, cache: &ObjectCache, interruption: Option<Arc<str>>, shared: &Context) {
         match self {
             Self::One(name, _) => {

@@ -1,9 +1,9 @@
-//! Who asks the API server next: only so many requests at a time, and those first for whose answer
-//! somebody waits.
+//! Limits how many requests to the API server run at a time. Those for which a caller waits go
+//! first.
 //!
-//! An agent that starts follows what it served before, which is hundreds of services, and meanwhile its
-//! node's programs ask for theirs. If all were asked for at once, each answer would come when nearly all
-//! are there.
+//! An agent that starts follows what it served before, which may be hundreds of services. Meanwhile
+//! its node's programs ask for theirs. If all requests ran at once, each answer would come when
+//! nearly all are there.
 
 use std::{
     collections::BTreeMap,
@@ -13,25 +13,26 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// Requests of an agent at a time, besides the watches that run. Beside an API server on the same machine
-/// the last of 300 services is there as soon with 16 as with 600, and the first in 0.1 s, not in 0.2 to
-/// 0.6. At 50 ms away 32 let in 640 requests a second. A kube-apiserver queues 300 of one agent before it
-/// refuses more (`queueLengthLimit` 50, `handSize` 6 of its priority levels). Range 8 to 300.
+/// Concurrent requests of an agent, without running watches. Measured beside an API server on the
+/// same machine: the last of 300 services arrives as soon with 16 as with 600, and the first in 0.1
+/// s instead of 0.2 to 0.6 s. At a distance of 50 ms, 32 allow 640 requests a second. A
+/// kube-apiserver queues 300 requests of one agent before it refuses more (`queueLengthLimit` 50,
+/// `handSize` 6 of its priority levels). Range 8 to 300.
 pub(super) const WIDTH: usize = 32;
-/// One that takes longer goes on without its turn, so that a few that hang hold nobody up. Range 0.1
-/// to 10 s.
+/// A request that takes longer goes on without its permit, so that a few hanging ones block nobody.
+/// Range 0.1 to 10 s.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// How much a request matters: the first go first, and of the same those that came first.
+/// How urgent a request is. Equally urgent ones run in order of arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Urgency {
-    /// Somebody waits for its answer.
+    /// A caller waits for the answer.
     Waiting,
-    /// What was last known serves meanwhile.
+    /// The last known state serves meanwhile.
     Keeping,
 }
 
-/// The turns of one API server's requests; cheap to clone.
+/// The queue of one API server's requests; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct RequestQueue(Arc<Mutex<State>>);
 
@@ -47,12 +48,12 @@ struct State {
 struct Permit(Option<RequestQueue>);
 
 impl RequestQueue {
-    /// So many requests at a time.
+    /// At most `width` requests at a time.
     pub(super) fn new(width: usize) -> Self {
         Self(Arc::new(Mutex::new(State { free: width, came: 0, waiting: BTreeMap::new() })))
     }
 
-    /// Does this when it is its turn.
+    /// Runs `work` once there is a permit.
     pub(super) async fn run<T>(&self, urgency: Urgency, work: impl Future<Output = T>) -> T {
         let permit = self.permit(urgency).await;
         let mut work = std::pin::pin!(work);
@@ -76,7 +77,7 @@ impl RequestQueue {
             state.waiting.insert(place, give);
             given
         };
-        // Each who waits is given one: the queue is in `self`, and forgets nobody.
+        // Every waiter gets a permit, since `self` owns the queue.
         given.await.unwrap_or(Permit(None))
     }
 
@@ -94,7 +95,7 @@ impl RequestQueue {
             };
             match next.send(Permit(Some(self.clone()))) {
                 Ok(()) => return,
-                // Nobody waits there any more.
+                // That waiter is gone.
                 Err(mut permit) => drop(permit.0.take()),
             }
         }

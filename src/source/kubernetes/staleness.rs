@@ -1,4 +1,4 @@
-//! For how long nothing was heard of an API server: what it said goes on serving, and is called
+//! Since when the API server has not been heard. What it told before goes on serving, and is marked
 //! stale after a while.
 
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{api_error::Resource, watch::Update};
 use crate::catalog::last_good::STALE_AFTER;
 
-/// Of the two watches that make up a service.
+/// Since when each of the two watches is interrupted.
 #[derive(Debug, Default)]
 pub(super) struct Staleness {
     services: Option<Duration>,
@@ -14,7 +14,7 @@ pub(super) struct Staleness {
 }
 
 impl Staleness {
-    /// Something was heard, or that there is nothing to be heard.
+    /// Records an update or an interruption.
     pub(super) fn note<K>(&mut self, of: Resource, update: &Update<K>, now: Duration) {
         let since = match of {
             Resource::EndpointSlices => &mut self.slices,
@@ -28,7 +28,7 @@ impl Staleness {
         }
     }
 
-    /// It has lasted too long for what was said to be taken for current.
+    /// Whether an interruption has lasted too long.
     pub(super) fn is_stale(&self, now: Duration) -> bool {
         let longest = self.services.into_iter().chain(self.slices).min();
         longest.is_some_and(|since| now.saturating_sub(since) >= STALE_AFTER)

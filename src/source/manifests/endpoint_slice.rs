@@ -1,4 +1,4 @@
-//! What one Kubernetes EndpointSlice says, reduced to what a pick needs.
+//! One EndpointSlice, reduced to what a pick needs.
 //!
 //! Only one slice at a time is read here; [`super::slice_union`] makes services of them.
 
@@ -9,30 +9,30 @@ use k8s_openapi::api::discovery::v1 as api;
 pub use crate::catalog::Family;
 use crate::catalog::{Health, Hints, NameError, ServiceName};
 
-/// Which service a slice belongs to; slices without it belong to none.
+/// The label that names a slice's service; slices without it belong to none.
 pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// One slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slice {
-    /// Its own name: slices are kept by it, and a service's endpoints are their union.
+    /// Its own name, by which slices are kept.
     pub name: Arc<str>,
     /// The service whose endpoints it lists some of.
     pub service: ServiceName,
     /// The family of all its addresses.
     pub family: Family,
-    /// Ports by name; those without a number, or with one that none can have, are left out.
+    /// Ports by name, without those that have no number or an invalid one.
     pub ports: Vec<SlicePort>,
     /// In the slice's order.
     pub endpoints: Vec<SliceEndpoint>,
-    /// What is wrong with the ports that are left out.
+    /// Errors of ports that are left out.
     pub wrong: Vec<SliceError>,
 }
 
 /// A port that all of a slice's endpoints have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlicePort {
-    /// As the service's port is named; none for its only one.
+    /// The name of the service's port; None: the only one.
     pub name: Option<Arc<str>>,
     /// The endpoints' number.
     pub number: u16,
@@ -43,7 +43,7 @@ pub struct SlicePort {
 /// The protocol of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Protocol {
-    /// Where nothing is said.
+    /// The default.
     Tcp,
     /// `UDP`
     Udp,
@@ -54,17 +54,17 @@ pub enum Protocol {
 /// One endpoint of a slice.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SliceEndpoint {
-    /// The first address; the others have no meaning.
+    /// The first address; Kubernetes gives the others no meaning.
     pub ip: IpAddr,
-    /// What its conditions say together.
+    /// The health that follows from its conditions.
     pub health: Health,
     /// Where it runs.
     pub node: Option<Arc<str>>,
     /// Where it runs.
     pub zone: Option<Arc<str>>,
-    /// The pod behind it: the same one in the slices of both families.
+    /// The uid of its pod, equal in the slices of both families.
     pub uid: Option<Arc<str>>,
-    /// From where it should be used.
+    /// Where it should be used from.
     pub hints: Option<Arc<Hints>>,
 }
 
@@ -74,13 +74,13 @@ pub struct SliceEndpoint {
 pub struct SliceError {
     /// Path of the field, such as `endpoints[3].addresses[0]`.
     pub field: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be valid.
     pub what: String,
 }
 
 impl Slice {
-    /// What a slice says; none where it says nothing of use: of no service, or with DNS names for
-    /// addresses (Kubernetes gives those no meaning).
+    /// Reads a slice. None: it has no service, or DNS names as addresses (Kubernetes gives those no
+    /// meaning).
     pub fn of(slice: api::EndpointSlice) -> Result<Option<Self>, SliceError> {
         let metadata = slice.metadata;
         let labels = metadata.labels.unwrap_or_default();
@@ -107,13 +107,13 @@ impl Slice {
     }
 }
 
-/// The ports, and what is wrong with the others. The API server lets any number pass, and a wrong one
-/// must not cost the endpoints of the other ports.
+/// The valid ports, and the errors of the others. The API server accepts any number, and an invalid
+/// one must not cost the endpoints of the other ports.
 fn ports(ports: Vec<api::EndpointPort>) -> (Vec<SlicePort>, Vec<SliceError>) {
     let mut read = Vec::with_capacity(ports.len());
     let mut wrong = Vec::new();
     for (index, port) in ports.into_iter().enumerate() {
-        // No number means "whatever the consumer likes": nothing to send a request to.
+        // No number means any port, which gives no address to send a request to.
         let Some(number) = port.port else { continue };
         let Some(number) = u16::try_from(number).ok().filter(|number| *number > 0) else {
             let field = format!("ports[{index}].port");
@@ -159,12 +159,12 @@ impl SliceEndpoint {
     }
 }
 
-/// What an endpoint's conditions say together, each read as the API documents it where it is unset:
-/// ready, serving, and not terminating.
+/// The health that follows from an endpoint's conditions. The API documents the defaults of unset
+/// ones: ready, serving, not terminating.
 ///
-/// `ready` is what its controller concluded from the other two (and from `publishNotReadyAddresses`),
-/// so that it is right whatever they say: "ready" while terminating is an order, and "unready" without
-/// more comes from controllers that know no `serving`.
+/// The controller derives `ready` from the other two (and from `publishNotReadyAddresses`), so
+/// `ready` decides: "ready" while terminating is intended, and "unready" alone comes from
+/// controllers without `serving`.
 fn health(conditions: api::EndpointConditions) -> Health {
     let serving = conditions.serving.unwrap_or(true);
     let terminating = conditions.terminating.unwrap_or(false);

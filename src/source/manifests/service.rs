@@ -1,4 +1,4 @@
-//! What a Kubernetes Service object says, reduced to what a pick needs.
+//! A Service object, reduced to what a pick needs.
 
 use std::sync::Arc;
 
@@ -7,14 +7,15 @@ use k8s_openapi::api::core::v1 as api;
 use super::endpoint_slice::{Family, Protocol, SliceError};
 use crate::{
     catalog::{ServiceName, Setting},
-    policy::settings::{find, judged},
+    policy::settings::{find, validated},
 };
 
 /// Settings on a Service object begin with this.
 pub const ANNOTATION: &str = "pointsman.dev/";
 
-/// Annotations of ours that are looked at, some times as many as there are settings; and letters of a
-/// value. A Service may have 256 KiB of them, and whoever may write one must not fill every agent.
+/// Limits on our annotations: their number (several times that of the settings), and the letters of
+/// a value. A Service may have 256 KiB of annotations, and its author must not fill every agent's
+/// memory.
 const MOST_ANNOTATIONS: usize = 64;
 const LONGEST_VALUE: usize = 64;
 
@@ -23,21 +24,22 @@ const LONGEST_VALUE: usize = 64;
 pub struct KubeService {
     /// Its name and namespace.
     pub name: ServiceName,
-    /// What its cluster calls it; none in a file.
+    /// Its uid in the cluster; None: it is from a file.
     pub uid: Option<Arc<str>>,
-    /// Its ports; those of TCP first, since a number may stand for one of each protocol.
+    /// Its ports, those of TCP first, since each protocol may have a port of the same number.
     pub ports: Vec<KubePort>,
-    /// The families of its endpoints, the preferred one first; empty where it says none.
+    /// The address families of its endpoints, the preferred one first; may be empty.
     pub families: Vec<Family>,
-    /// It stands for a DNS name, and has no endpoints whatever slices are left from before.
+    /// An alias of a DNS name (ExternalName). It has no endpoints, even if slices remain from
+    /// before.
     pub external: bool,
-    /// Endpoints count as ready whatever their conditions say.
+    /// Endpoints count as ready, whatever their conditions.
     pub publish_not_ready: bool,
     /// Only endpoints on the caller's node may be used.
     pub local: bool,
-    /// What its annotations and fields say of its policy.
+    /// Settings from its annotations and fields.
     pub settings: Vec<Setting>,
-    /// What a person should know.
+    /// Notes for a person.
     pub notes: Vec<String>,
 }
 
@@ -53,7 +55,7 @@ pub struct KubePort {
 }
 
 impl KubeService {
-    /// What a Service object says.
+    /// Reads a Service object.
     pub fn of(service: api::Service) -> Result<Self, SliceError> {
         let metadata = service.metadata;
         let spec = service.spec.unwrap_or_default();
@@ -69,14 +71,14 @@ impl KubeService {
             implied: true,
             ..Setting::new("virtual_ip", ip, "spec.clusterIP")
         }));
-        // An annotation is said on purpose: of one layer the last counts.
+        // Annotations come after fields: within a layer the last setting wins.
         let annotations = metadata.annotations.unwrap_or_default();
         let mut written: Vec<Setting> = annotations.into_iter().filter_map(annotation).collect();
         let too_many = written.len() > MOST_ANNOTATIONS;
-        // Whatever else is there, it must not push out what is understood.
+        // Known settings come first, so that unknown ones can't push them out.
         written.sort_by_key(|setting| find(&setting.key).is_none());
         written.truncate(MOST_ANNOTATIONS);
-        settings.extend(judged(written));
+        settings.extend(validated(written));
         let mut notes = notes(
             spec.type_.as_deref(),
             spec.external_name.as_deref(),
@@ -104,7 +106,7 @@ impl KubeService {
 
 fn annotation((key, mut value): (String, String)) -> Option<Setting> {
     let setting = key.strip_prefix(ANNOTATION)?;
-    // No setting is so long: what is kept of a wrong one is for a person, and stays wrong.
+    // No valid value is so long. A cut one stays invalid, and is kept for the error text only.
     if let Some((end, _)) = value.char_indices().nth(LONGEST_VALUE) {
         value.truncate(end);
         value.push('…');
@@ -135,8 +137,9 @@ fn ports(ports: Vec<api::ServicePort>) -> Result<Vec<KubePort>, SliceError> {
     Ok(read)
 }
 
-/// Where traffic should stay is a preference, and zones are preferred by default: it only wins
-/// over settings with a lower rank. Preferring the node is left to the hints that come with it.
+/// `trafficDistribution` as a setting. It is a preference, and zones are preferred by default, so
+/// it wins only over weaker settings. The hints that come with it express a preference for the
+/// node.
 fn distribution(wanted: &str) -> Option<Setting> {
     matches!(wanted, "PreferClose" | "PreferSameZone" | "PreferSameNode").then(|| Setting {
         implied: true,

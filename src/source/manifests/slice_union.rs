@@ -1,9 +1,9 @@
-//! Services out of Kubernetes' Service objects and EndpointSlices.
+//! Makes services from Service objects and EndpointSlices.
 //!
-//! A service's endpoints are the union of all its slices, kept by slice name: an endpoint that
-//! moves from one slice to another is for a moment in both or in none, and events of slices may
-//! come before or after that of their Service. So all is kept as it came, and a service is made
-//! anew from all of it whenever something of it changed.
+//! The endpoints of a service are the union of all its slices. Slices are kept by name: an endpoint
+//! that moves from one slice to another is in both or in neither for a moment, and events of slices
+//! may come before or after that of their Service. So every object is kept as it came, and a
+//! service is made anew from all of its objects whenever one of them changes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -26,29 +26,29 @@ pub struct SliceUnion {
     node: Option<Arc<str>>,
     services: BTreeMap<ServiceName, KubeService>,
     slices: BTreeMap<ServiceName, BTreeMap<Arc<str>, Slice>>,
-    /// Which service a slice (namespace and name) was last of: its label may change.
+    /// The last known service of a slice (by namespace and name), since its label may change.
     owners: HashMap<(Arc<str>, Arc<str>), ServiceName>,
 }
 
 impl SliceUnion {
-    /// Nothing known yet; `node` is the agent's own.
+    /// Without objects; `node`: the agent's own.
     pub fn new(node: Option<Arc<str>>) -> Self {
         Self { node, ..Self::default() }
     }
 
-    /// Takes in a Service object. Returns the service it touches.
+    /// Adds a Service object. Returns the service that it changes.
     pub fn put_service(&mut self, service: KubeService) -> ServiceName {
         let name = service.name.clone();
         self.services.insert(name.clone(), service);
         name
     }
 
-    /// Forgets a Service object; its slices may outlive it for a moment.
+    /// Removes a Service object. Its slices may outlive it for a moment.
     pub fn remove_service(&mut self, name: &ServiceName) {
         self.services.remove(name);
     }
 
-    /// Takes in a slice. Returns the services it touches: two where it changed hands.
+    /// Adds a slice. Returns the services that it changes: two, if its service changed.
     pub fn put_slice(&mut self, slice: Slice) -> Vec<ServiceName> {
         let key = (slice.service.namespace.clone(), slice.name.clone());
         let before = self.owners.insert(key, slice.service.clone());
@@ -61,7 +61,7 @@ impl SliceUnion {
         touched
     }
 
-    /// Forgets a slice. Returns the service it touches.
+    /// Removes a slice. Returns the service that it changes.
     pub fn remove_slice(&mut self, namespace: &str, name: &str) -> Option<ServiceName> {
         let owner = self.owners.remove(&(namespace.into(), name.into()))?;
         self.drop_slice(&owner, name);
@@ -77,12 +77,12 @@ impl SliceUnion {
         }
     }
 
-    /// All services known by an object or a slice.
+    /// All services with a Service object or a slice.
     pub fn names(&self) -> BTreeSet<ServiceName> {
         self.services.keys().chain(self.slices.keys()).cloned().collect()
     }
 
-    /// The service as it is now; none where nothing is known of it.
+    /// The service as it is now. None: it has neither a Service object nor a slice.
     pub fn service(&self, name: &ServiceName, source: &Arc<str>) -> Option<Service> {
         let object = self.services.get(name);
         let slices = self.slices.get(name);
@@ -124,7 +124,7 @@ impl SliceUnion {
         Some(service)
     }
 
-    /// What the Service asks for of the endpoints in its slices.
+    /// Which endpoints of the slices may serve, by the Service's fields.
     fn eligibility(&self, object: &KubeService) -> Eligibility {
         let nodes = match (object.external, object.local, &self.node) {
             (false, false, _) => NodeScope::Everywhere,
@@ -142,7 +142,7 @@ impl SliceUnion {
         }
     }
 
-    /// What `internalTrafficPolicy: Local` leaves of these endpoints.
+    /// A note on how many endpoints `internalTrafficPolicy: Local` leaves.
     fn local(&self, endpoints: &[Endpoint], eligibility: &Eligibility) -> String {
         let Some(node) = &self.node else {
             return "internalTrafficPolicy Local: start the agent with its node's name, or none of \
@@ -178,13 +178,13 @@ impl SliceAddress<'_> {
     }
 }
 
-/// Tells pods apart in an eighth of what their uids take.
+/// A hash of a pod's uid, which takes an eighth of its memory.
 fn pod(uid: &str) -> NonZeroU64 {
     NonZeroU64::new(xxh3_64(uid.as_bytes())).unwrap_or(NonZeroU64::MIN)
 }
 
-/// The ports of a service of which only slices are known yet. Their numbers are the endpoints',
-/// not the service's.
+/// The ports of a service without a Service object yet. Their numbers are the endpoints', not the
+/// service's.
 fn ports_of(slices: &[&Slice]) -> BTreeSet<(Option<Arc<str>>, Protocol)> {
     let ports = slices.iter().flat_map(|slice| &slice.ports);
     ports.map(|port| (port.name.clone(), port.protocol)).collect()
@@ -192,11 +192,11 @@ fn ports_of(slices: &[&Slice]) -> BTreeSet<(Option<Arc<str>>, Protocol)> {
 
 /// The endpoints that all slices together have for a port, each once, by address.
 ///
-/// - By name: slices are split where pods number a named port differently.
-/// - The same address with other ports is another endpoint; with the same port the healthiest
-///   counts: the others are of a pod that went, or of a slice that lags behind.
-/// - A pod in slices of both families is one endpoint, in the preferred family where it has one:
-///   it would get twice its load otherwise.
+/// - Ports match by name: pods may have different numbers for a named port, in different slices.
+/// - Another port at the same address is another endpoint. For the same port the healthiest entry
+///   counts: the others are of a pod that went, or from a slice that lags behind.
+/// - A pod in slices of both families is one endpoint, in the preferred family if possible. As two it
+///   would get twice its load.
 fn union<'a>(
     slices: &[&'a Slice],
     name: Option<&Arc<str>>,

@@ -1,5 +1,5 @@
-//! YAML that a person wrote: read whole or not at all, and what is wrong is said with file, line,
-//! column, field and what would be right.
+//! Reads YAML that a person wrote, whole or not at all. Errors name file, line, column and field,
+//! and say what would be valid.
 
 use std::{fs, io, path, sync::Arc};
 
@@ -12,15 +12,15 @@ use crate::{
     suggest::{did_you_mean, similar},
 };
 
-/// How many nodes aliases may add to a file: far more than anyone shares by hand, far less than
-/// would hold up the node ("billion laughs"). Range 1,000 to 10,000,000.
+/// How many nodes aliases may add to a file: far more than anyone shares by hand, and far fewer
+/// than a "billion laughs" attack needs. Range 1,000 to 10,000,000.
 const ALIASED_NODES: usize = 250_000;
 
 /// Deepest nesting. A services file needs 8, a Kubernetes manifest about 30.
 const DEPTH: usize = 64;
 
-/// Makes a type of one value that is read from a scalar's text, with an error that says what would
-/// be right (serde's own says what Rust would have liked).
+/// Defines a type that is read from a scalar's text, with an error that says what would be valid
+/// (serde's own errors name Rust types).
 macro_rules! from_text {
     ($(#[$meta:meta])* $type:ident($inner:ty), $parse:expr) => {
         $(#[$meta])*
@@ -44,12 +44,12 @@ pub struct Document<'a> {
     pub file: &'a Arc<str>,
     /// Lines of the file before it.
     pub lines_before: u64,
-    /// Its text, with the `---` it begins with.
+    /// Its text, including the `---` at its beginning.
     pub text: &'a str,
 }
 
-/// The documents of a file but the empty ones. A line that begins with `---` separates them
-/// wherever it stands (YAML 1.2, 9.1.2), so that no parser is needed to find them.
+/// The documents of a file that are not empty. A line that begins with `---` separates them
+/// wherever it is (YAML 1.2, 9.1.2), so finding them needs no parser.
 pub fn documents<'a>(file: &'a Arc<str>, text: &'a str) -> Vec<Document<'a>> {
     let mut documents = vec![Document { file, lines_before: 0, text: "" }];
     let mut start = 0;
@@ -103,10 +103,10 @@ pub fn read<T: DeserializeOwned>(file: &Arc<str>, text: &str) -> Result<T, Probl
     Document { file, lines_before: 0, text }.read()
 }
 
-/// What is in a file, which may be so large.
+/// The bytes of a file, at most `most`.
 ///
 /// # Errors
-/// When it can't be read, or is no ordinary file: to read a pipe or a device might never end.
+/// The file can't be read, or is no regular file: reading a pipe or a device might never end.
 pub(crate) fn bytes(path: &path::Path, most: u64) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
@@ -119,7 +119,7 @@ pub(crate) fn bytes(path: &path::Path, most: u64) -> io::Result<Vec<u8>> {
     fs::read(path)
 }
 
-/// Text from bytes, as files have them.
+/// Decodes UTF-8.
 pub fn text<'a>(file: &Arc<str>, bytes: &'a [u8]) -> Result<&'a str, Problem> {
     std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
@@ -149,8 +149,8 @@ pub(crate) fn place(file: &Arc<str>, location: Location) -> Place {
 }
 
 fn options(bytes: usize) -> serde_saphyr::Options {
-    // Every node but an alias's takes a byte of the file at least: the size of an honest file is
-    // no reason to refuse it.
+    // Every node except an alias takes at least one byte of the file. So a large valid file is not
+    // refused.
     let nodes = bytes + ALIASED_NODES;
     serde_saphyr::options! {
         with_snippet: false,
@@ -172,7 +172,7 @@ fn explain(file: &Arc<str>, error: &Error, path: &Path) -> Problem {
     let place = place(file, error.location().unwrap_or(Location::UNKNOWN));
     let mut field = field(path);
     if let Error::SerdeUnknownField { field: unknown, .. } = error {
-        // The path's end is the unknown field itself, which the text names.
+        // The path ends with the unknown field, which the text names already.
         field.truncate(field.len().saturating_sub(unknown.len()));
         let parent = field.trim_end_matches('.').len();
         field.truncate(parent);
@@ -180,13 +180,13 @@ fn explain(file: &Arc<str>, error: &Error, path: &Path) -> Problem {
     Problem { place, field, what: what(error) }
 }
 
-/// The path as in `services[0].ports.http`, without what only our types know of.
+/// The path as in `services[0].ports.http`, without segments that exist only in our types.
 pub(crate) fn field(path: &Path) -> String {
     let mut field = String::new();
     for segment in path.iter() {
         match segment {
             Segment::Seq { index } => field.push_str(&format!("[{index}]")),
-            // `value` is the inside of a positioned value, no field of any document.
+            // `value` is inside of `Spanned`, and no field of a document.
             Segment::Map { key } if key != "value" => {
                 if !field.is_empty() {
                     field.push('.');
@@ -235,7 +235,7 @@ fn what(error: &Error) -> String {
         Error::ExternalMessage { msg, .. } | Error::Message { msg, .. } => msg.clone(),
         other => {
             let text = other.to_string();
-            // The place is told once, before the text.
+            // The place stands before the text already.
             let end = text.rfind(" at line ").unwrap_or(text.len());
             text[..end].to_owned()
         }

@@ -1,8 +1,8 @@
-//! Patterns of what a person writes, for JSON Schemas: so an editor, or `helm install`, refuses what the
-//! agent would refuse.
+//! Regular expressions for the JSON Schemas. With them an editor, or `helm install`, refuses what
+//! the agent would refuse.
 //!
-//! Each lets pass whatever the agent takes, and some that it does not: a range of durations, say, is more
-//! than a pattern can hold. Schemas know no flags, so a word of any case is spelt out.
+//! Each accepts everything that the agent accepts, and sometimes more: a pattern can't express a
+//! range of durations, say. Schemas have no flags, so a word of any case is spelt out.
 
 /// As [`crate::catalog::name`] reads a part of a name.
 macro_rules! label {

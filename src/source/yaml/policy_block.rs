@@ -1,7 +1,7 @@
 //! The `policy:` block of a YAML file, as settings with their places.
 //!
-//! A bad setting of a service must not cost the service: it is marked, and
-//! [`crate::policy::resolve()`] leaves what was before in force and says so.
+//! An invalid setting must not cost the service. It is marked, and [`crate::policy::resolve()`]
+//! keeps the previous value in force and reports it.
 
 use std::{fmt, sync::Arc};
 
@@ -15,21 +15,21 @@ use serde_saphyr::{Location, Spanned};
 use super::{document, patterns};
 use crate::{
     catalog::Setting,
-    policy::settings::judged,
+    policy::settings::validated,
     source::problem::{Place, Problem},
 };
 
 /// The settings of a `policy:` block, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PolicyBlock {
-    /// Key (`outlier.min_requests`), value, and where the value stands.
+    /// Key (`outlier.min_requests`), value, and place of the value.
     pub settings: Vec<(String, String, Location)>,
 }
 
 impl PolicyBlock {
-    /// As a service carries them; `kind` is what a person calls the file.
+    /// The validated settings; `kind`: the kind of the file, for a person.
     pub fn settings(&self, kind: &str, file: &Arc<str>) -> Vec<Setting> {
-        judged(self.settings.iter().map(|(key, value, at)| {
+        validated(self.settings.iter().map(|(key, value, at)| {
             let place = Place { column: None, ..document::place(file, *at) };
             Setting::new(key, value, format!("{kind} {place}"))
         }))
@@ -37,10 +37,10 @@ impl PolicyBlock {
 }
 
 impl PolicyBlock {
-    /// What is wrong in it; `path` is its field's.
+    /// The problems of the block; `path`: its field.
     pub fn problems(&self, file: &Arc<str>, path: &str) -> Vec<Problem> {
-        let judged = self.settings("line", &"".into());
-        let wrong = self.settings.iter().zip(judged).filter_map(|((key, _, at), setting)| {
+        let validated = self.settings("line", &"".into());
+        let wrong = self.settings.iter().zip(validated).filter_map(|((key, _, at), setting)| {
             let place = document::place(file, *at);
             Some(Problem { place, field: format!("{path}.{key}"), what: setting.wrong?.why })
         });
@@ -151,8 +151,8 @@ pub(crate) struct PolicySchema {
     /// Where the others go: the service's address at kube-proxy, or none.
     #[schemars(regex(pattern = patterns::ADDRESS_OR_NONE))]
     virtual_ip: Option<String>,
-    /// How scores are made: by least_request (the fewest requests in flight of `choices`, by weight) or
-    /// random (by weight alone).
+    /// How scores are made: by least_request (the fewest requests in flight of `choices`, by
+    /// weight) or random (by weight alone).
     #[schemars(regex(pattern = patterns::STRATEGY), extend("examples" = ["least_request", "random"]))]
     strategy: Option<String>,
     /// How many endpoints one pick compares.
@@ -183,8 +183,8 @@ enum ModeSchema {
 #[schemars(rename = "Zone", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum ZoneSchema {
-    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only, while it has a
-    /// ready endpoint) or off (zones don't matter).
+    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only, while it
+    /// has a ready endpoint) or off (zones don't matter).
     Word(
         #[schemars(
             regex(pattern = patterns::ZONE),
