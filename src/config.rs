@@ -105,8 +105,8 @@ struct ConfigFile {
     node: Option<Arc<str>>,
     /// Folder for what outlives the agent.
     state: Option<PathBuf>,
-    /// Folder in which pointsman csi makes one for each pod, such as /run/pointsman-pods: whoever
-    /// comes through a pod's own folder is that pod, and no uid.
+    /// Folder in which pointsman csi makes one for each pod, such as /run/pointsman-pods: whoever comes
+    /// through a pod's own folder is that pod, and no uid.
     pods: Option<PathBuf>,
     /// The key of the taint to remove from this node when the agent is ready, such as
     /// pointsman.dev/agent-not-ready.
@@ -121,8 +121,8 @@ struct ConfigFile {
     access: Vec<Spanned<AccessBlock>>,
     /// Whether there are metrics of single endpoints, of at most 10,000.
     endpoint_metrics: bool,
-    /// Whether wrong settings of a Service are told by an Event on it, too; the agent has to be
-    /// allowed to create events.
+    /// Whether wrong settings of a Service are told by an Event on it, too; the agent has to be allowed
+    /// to create events.
     events: bool,
     /// What is logged, such as info or info,pointsman::source=debug.
     #[schemars(with = "Option<String>")]

@@ -48,12 +48,11 @@ pub(super) struct AccessBlock {
     uids: Option<Uids>,
     /// Pods that came through a folder of their own. Either this or uids.
     pods: Option<PodsBlock>,
-    /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace
-    /// is said.
+    /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace is
+    /// said.
     #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
-    /// Whether each of these pods may list and pick services of its own namespace, whichever that
-    /// is.
+    /// Whether each of these pods may list and pick services of its own namespace, whichever that is.
     #[serde(default)]
     own_namespace: bool,
 }

@@ -151,8 +151,8 @@ pub(crate) struct PolicySchema {
     /// Where the others go: the service's address at kube-proxy, or none.
     #[schemars(regex(pattern = patterns::ADDRESS_OR_NONE))]
     virtual_ip: Option<String>,
-    /// How scores are made: by least_request (the fewest requests in flight of `choices`, by
-    /// weight) or random (by weight alone).
+    /// How scores are made: by least_request (the fewest requests in flight of `choices`, by weight) or
+    /// random (by weight alone).
     #[schemars(regex(pattern = patterns::STRATEGY), extend("examples" = ["least_request", "random"]))]
     strategy: Option<String>,
     /// How many endpoints one pick compares.
@@ -183,8 +183,8 @@ enum ModeSchema {
 #[schemars(rename = "Zone", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum ZoneSchema {
-    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only, while it
-    /// has a ready endpoint) or off (zones don't matter).
+    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only, while it has a
+    /// ready endpoint) or off (zones don't matter).
     Word(
         #[schemars(
             regex(pattern = patterns::ZONE),
