@@ -59,7 +59,7 @@ struct State {
 #[derive(Clone)]
 struct Open {
     sender: http2::SendRequest<Body>,
-    /// When the API server was last reached by it, as [`Reach`] counts.
+    /// The epoch of its last answer, as [`Reachability`] counts.
     epoch: Arc<AtomicU64>,
     first: Arc<FirstAnswer>,
 }
