@@ -1,8 +1,8 @@
 //! The agent's configuration file (`agent --config FILE`): the command line's options as YAML keys,
 //! and the policies of services, which have no option.
 //!
-//! What the command line says wins over the file. A file with anything wrong in it is refused
-//! whole, with file, line, column, field and what would be right.
+//! The command line wins over the file. If anything in the file is invalid, the whole file is
+//! refused; the error names file, line, column and field, and says what would be valid.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use std::{
 
 use access::AccessBlock;
 pub use access::{AccessEntry, Callers};
-use by_name::{NamespaceShape, ServiceShape, by_namespace, by_service};
+use by_name::{NamespaceSchema, ServiceSchema, by_namespace, by_service};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -23,8 +23,11 @@ use crate::{
     catalog::ServiceName,
     policy::{ConfigPolicies, Layers},
     source::{
-        Problem, Spec, document,
-        policy_block::{PolicyBlock, PolicyShape},
+        Problem, Spec,
+        yaml::{
+            document,
+            policy_block::{PolicyBlock, PolicySchema},
+        },
     },
 };
 
@@ -32,7 +35,7 @@ mod access;
 mod by_name;
 mod taint;
 
-/// What a configuration file says; none where it says nothing.
+/// The content of a configuration file; None: not set.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// Where services come from; the first that knows a service owns its endpoints.
@@ -69,7 +72,7 @@ pub struct Config {
     pub log: Option<String>,
 }
 
-/// A configuration is some kilobytes.
+/// The largest file that is read; a configuration has some kilobytes.
 pub(crate) const MOST_BYTES: u64 = 16 << 20;
 
 /// The file as it is written.
@@ -131,14 +134,14 @@ struct ConfigFile {
 #[schemars(rename = "Policies")]
 struct PoliciesBlock {
     /// For every service, where neither the namespace, nor the service, nor its owner says another.
-    #[schemars(with = "Option<PolicyShape>")]
+    #[schemars(with = "Option<PolicySchema>")]
     default: PolicyBlock,
     /// By namespace.
     #[serde(deserialize_with = "by_namespace")]
-    #[schemars(with = "BTreeMap<NamespaceShape, PolicyShape>")]
+    #[schemars(with = "BTreeMap<NamespaceSchema, PolicySchema>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
-    #[schemars(with = "BTreeMap<ServiceShape, PolicyShape>")]
+    #[schemars(with = "BTreeMap<ServiceSchema, PolicySchema>")]
     #[serde(deserialize_with = "by_service")]
     services: BTreeMap<ServiceName, PolicyBlock>,
     /// What holds whatever services say of themselves, in their annotations or their file.
@@ -151,14 +154,14 @@ struct PoliciesBlock {
 #[schemars(rename = "Override")]
 struct OverrideBlock {
     /// For every service.
-    #[schemars(with = "Option<PolicyShape>")]
+    #[schemars(with = "Option<PolicySchema>")]
     all: PolicyBlock,
     /// By namespace.
     #[serde(deserialize_with = "by_namespace")]
-    #[schemars(with = "BTreeMap<NamespaceShape, PolicyShape>")]
+    #[schemars(with = "BTreeMap<NamespaceSchema, PolicySchema>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
-    #[schemars(with = "BTreeMap<ServiceShape, PolicyShape>")]
+    #[schemars(with = "BTreeMap<ServiceSchema, PolicySchema>")]
     #[serde(deserialize_with = "by_service")]
     services: BTreeMap<ServiceName, PolicyBlock>,
 }
@@ -192,10 +195,10 @@ document::from_text!(LogFilter(String), |text| {
 });
 
 impl Config {
-    /// Reads a configuration file, and gives its text as well.
+    /// Reads a configuration file. Also returns its text.
     ///
     /// # Errors
-    /// What is wrong first, where, and what would be right.
+    /// The first problem.
     pub fn load(path: &Path) -> Result<(Self, String), Problem> {
         let file: Arc<str> = path.display().to_string().into();
         let bytes = document::bytes(path, MOST_BYTES);
@@ -204,7 +207,7 @@ impl Config {
         Ok((Self::parse(&file, text)?, text.to_owned()))
     }
 
-    /// Reads a configuration from text; `file` is what errors call it.
+    /// Reads a configuration from text; `file`: its name in errors.
     ///
     /// # Errors
     /// As [`Self::load`].
@@ -268,9 +271,9 @@ fn policies(file: &Arc<str>, written: &PoliciesBlock) -> Result<ConfigPolicies, 
     })
 }
 
-/// Where some blocks stand.
+/// The place of some blocks.
 struct Blocks<'a> {
-    /// What a person calls them.
+    /// Their name for a person.
     kind: &'static str,
     path: &'static str,
     /// The name of the block for all services.
@@ -279,8 +282,8 @@ struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// A configuration is refused where a service's own settings would only be passed over: whoever
-    /// starts the agent is there to mend it.
+    /// An invalid setting here is an error, while in a service's own settings it is only ignored:
+    /// the person who starts the agent can fix it.
     fn layers(
         &self,
         all: &PolicyBlock,

@@ -47,3 +47,4 @@ pub mod sim;
 pub mod socket;
 pub mod source;
 pub mod state;
+pub mod suggest;

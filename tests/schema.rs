@@ -83,7 +83,7 @@ fn loads_as_services(path: &Path) {
         let status = source::Status::default();
         let source = pointsman::catalog::SourceId(0);
         let spec = source::Spec::File(path.to_owned());
-        let here = pointsman::plan::Here { node: Some("node-1".into()), ..Default::default() };
+        let here = pointsman::catalog::Locality { node: Some("node-1".into()), ..Default::default() };
         let run = source::run(
             spec,
             tokio::sync::watch::Sender::new(here),

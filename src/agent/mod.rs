@@ -40,8 +40,7 @@ use self::{
     startup_taint::StartupTaint, takeover::TakeoverError,
 };
 use crate::{
-    catalog::{Catalog, SourceId},
-    plan::Here,
+    catalog::{Catalog, Locality, SourceId},
     policy::ConfigPolicies,
     publish::Tables,
     serve::{Agent, admin, resolver::access::Access},
@@ -86,7 +85,7 @@ pub struct Options {
     /// The address of the admin pages.
     pub admin: SocketAddr,
     /// This node's zone, region and name.
-    pub here: Here,
+    pub here: Locality,
     /// The taint to remove from this node when the agent is ready.
     pub startup_taint: Option<StartupTaint>,
     /// The folder for state that outlives the agent.
@@ -385,7 +384,7 @@ fn start_sources(
 }
 
 /// Follows the node's zone and region, which a source finds out.
-async fn follow_here(mut here: watch::Receiver<Here>, tables: Tables) {
+async fn follow_here(mut here: watch::Receiver<Locality>, tables: Tables) {
     while here.changed().await.is_ok() {
         let found = here.borrow_and_update().clone();
         info!(zone = found.zone.as_deref(), region = found.region.as_deref(), "this node's place");

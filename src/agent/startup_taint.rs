@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
+    catalog::Locality,
     config::TaintKey,
-    plan::Here,
     source::{Cluster, Spec, kubernetes::taint, own_cluster},
 };
 
@@ -21,7 +21,7 @@ impl StartupTaint {
     ///
     /// # Errors
     /// The option that is missing.
-    pub fn new(key: TaintKey, sources: &[Spec], here: &Here) -> Result<Self, String> {
+    pub fn new(key: TaintKey, sources: &[Spec], here: &Locality) -> Result<Self, String> {
         match (own_cluster(sources).cloned(), here.node.clone()) {
             (Some(cluster), Some(node)) => Ok(Self { key, node, cluster }),
             (None, _) => {

@@ -21,10 +21,9 @@ use super::{
     thread_usage::ThreadUsage,
 };
 use crate::{
-    catalog::{Catalog, Change, Port, Service, ServiceName, SourceId},
+    catalog::{Catalog, Change, Locality, Port, Service, ServiceName, SourceId},
     clock,
     identity::Identity,
-    plan::Here,
     policy::ConfigPolicies,
     publish::{Live, Outcome, Tables, Target, Want},
     sim::{
@@ -138,7 +137,7 @@ impl WakeupCounts {
 /// Runs a real publishing thread with one caller. Returns how many wake-ups were lost.
 fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64> {
     let catalog = Arc::new(Catalog::new(["bench"]));
-    let here = Here::default();
+    let here = Locality::default();
     let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, seed as u32)?;
     let live = open(&catalog, &tables)?;
     let numbers = tables.numbers();

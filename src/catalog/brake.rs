@@ -1,20 +1,21 @@
-//! The brake on mass removal: one wrong selector, or one wrong line in a file, empties a service
-//! in ten milliseconds, and nothing that still runs needs to go that fast.
+//! The brake on mass removal. One wrong selector, or one wrong line in a file, empties a service in
+//! ten milliseconds. Endpoints that still run need not go that fast.
 //!
-//! If updates within [`WINDOW`] take all, or more than half of at least [`FEWEST`], of a port's
-//! endpoints, those taken stay as `braked` (the last priority) for [`HOLD`], or until a connection
-//! to them fails. It holds for every source alike, a person's edit of a file too.
+//! If updates within [`WINDOW`] remove all of a port's endpoints, or more than half of at least
+//! [`FEWEST`], the removed ones stay as `braked` (the last priority) for [`HOLD`], or until a
+//! connection to them fails. The brake treats every source alike, a person's edit of a file
+//! included.
 //!
 //! What counts:
-//! - Only endpoints that were taking traffic: ready, of a weight above 0. What drained first goes
-//!   at once, so a removal in two steps (`health: draining` or `weight: 0`, then remove) is never
-//!   braked, and neither is a Kubernetes roll-out.
-//! - "Of" is what was taken plus what is ready now: replacing every endpoint by as many others
-//!   that are ready is no loss, in one update or in two.
-//! - Only what vanished from the list. What the source asks for on purpose is obeyed at once, and rules
-//!   out what is held as well: a service that it deletes as a whole, a port that is no more, and what
-//!   the [terms](super::terms) don't let serve.
-//! - Ports are judged one by one, since a caller of an emptied port has nothing left.
+//! - Only endpoints that were taking traffic: ready, with a weight above 0. An endpoint that drained
+//!   first goes at once. So a removal in two steps (`health: draining` or `weight: 0`, then remove)
+//!   never brakes, and neither does a Kubernetes roll-out.
+//! - The total is the removed endpoints plus those that are ready now. Replacing every endpoint by as
+//!   many others that are ready is no loss, in one update or in two.
+//! - Only endpoints that vanish from the list. An intended change takes effect at once, and also
+//!   releases what the brake holds: a service that is deleted as a whole, a port that is gone, and
+//!   endpoints that are not [eligible](super::eligibility).
+//! - Each port is judged by itself, since a caller of an emptied port has nothing left.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,19 +29,19 @@ use super::model::{Endpoint, Health, Port, Service};
 
 mod ports;
 
-/// Removals this far apart count together. Range 1 s to 60 s; DESIGN: a large service is several
-/// slices, which its controller writes within seconds.
+/// Removals within this time count together. Range 1 s to 60 s. A large service has several slices,
+/// which its controller writes within seconds.
 pub const WINDOW: Duration = Duration::from_secs(10);
 
-/// How long what was taken stays. Range 10 s to 10 min; long enough for a person to see the alert
-/// and undo, short enough that a wanted removal needs no second thought.
+/// How long removed endpoints stay. Range 10 s to 10 min: long enough for a person to see the alert
+/// and undo the change, short enough for an intended removal.
 pub const HOLD: Duration = Duration::from_secs(60);
 
-/// With fewer endpoints than this, losing more than half is an everyday roll-out; only the loss of
-/// all brakes then. Range 2 to 100.
+/// With fewer endpoints than this, losing more than half is an everyday roll-out, and only the loss
+/// of all of them brakes. Range 2 to 100.
 pub const FEWEST: usize = 4;
 
-/// What updates took of one service lately.
+/// The endpoints that updates removed from one service lately.
 #[derive(Debug, Default)]
 pub(super) struct Brake {
     taken: Vec<Taken>,
@@ -55,8 +56,8 @@ struct Taken {
 }
 
 impl Brake {
-    /// Notes what the step from `before` to `after` takes, both as the source says them.
-    /// True: it brakes some of that from now on.
+    /// Records what the update from `before` to `after` removes, both as the source tells them.
+    /// Returns true if it brakes some of that from now on.
     pub(super) fn observe(&mut self, before: &Service, after: &Service, now: Duration) -> bool {
         self.forget(now);
         let known = before.ports.iter().filter(|_| !is_placeholder(before)).map(key);
@@ -72,11 +73,13 @@ impl Brake {
         self.taken.retain_mut(|taken| {
             let Some(port) = ports.get(&taken.port) else { return false };
             taken.port.clone_from(port);
-            after.terms.serve(&taken.endpoint) && !still_there(port, &taken.endpoint)
+            after.eligibility.takes_traffic(&taken.endpoint) && !still_there(port, &taken.endpoint)
         });
         for port in &before.ports {
             let Some(key) = ports.get(&key(port)) else { continue };
-            let served = |it: &&Endpoint| before.terms.serve(it) && after.terms.serve(it);
+            let served = |it: &&Endpoint| {
+                before.eligibility.takes_traffic(it) && after.eligibility.takes_traffic(it)
+            };
             for endpoint in port.endpoints.iter().filter(served) {
                 if !still_there(key, endpoint) {
                     self.taken.push(Taken {
@@ -93,8 +96,8 @@ impl Brake {
         self.judge(after, &renamed, now)
     }
 
-    /// What is held of a renamed port is no alarm: endpoints go by the port's name, and are listed by
-    /// the new one in a moment.
+    /// Returns true if more is held than before. A renamed port raises no alarm: endpoints refer to
+    /// a port by its name, and will be listed under the new one in a moment.
     fn judge(&mut self, after: &Service, renamed: &HashSet<&PortKey>, now: Duration) -> bool {
         let mut keys: Vec<PortKey> = self.taken.iter().map(|taken| taken.port.clone()).collect();
         keys.sort();
@@ -102,15 +105,15 @@ impl Brake {
         let mut braked = false;
         for key in keys {
             let endpoints = find(after, &key).map_or(&[][..], |port| &*port.endpoints);
-            let ready = endpoints.iter().filter(|it| after.terms.serve(it)).count();
-            // What is held since longer was judged before.
+            let ready = endpoints.iter().filter(|it| after.eligibility.takes_traffic(it)).count();
+            // Older removals were judged before.
             let recent = |taken: &Taken| now.saturating_sub(taken.at) <= WINDOW;
             let of_port = |taken: &Taken| taken.port == key;
             let lost = self.taken.iter().filter(|it| recent(it) && of_port(it)).count();
             let total = lost + ready;
             let replaced = ready > 0 && 2 * lost <= total;
             if replaced || ready > 0 && total < FEWEST {
-                // As many others came after it was taken.
+                // As many others came after the removal.
                 let over = |it: &&mut Taken| replaced && recent(it) && of_port(it);
                 self.taken.iter_mut().filter(over).for_each(|taken| taken.held_until = None);
                 continue;
@@ -125,7 +128,7 @@ impl Brake {
         braked
     }
 
-    /// The service, which is on its terms, as it is to be served: with what is held.
+    /// Adds the held endpoints to a service, which has only its eligible ones.
     pub(super) fn hold(&self, mut service: Service) -> Service {
         let held: Vec<&Taken> =
             self.taken.iter().filter(|taken| taken.held_until.is_some()).collect();
@@ -133,7 +136,8 @@ impl Brake {
             return service;
         }
         let endpoints = service.ports.iter().flat_map(|port| port.endpoints.iter());
-        let ready = endpoints.filter(|endpoint| service.terms.serve(endpoint)).count();
+        let ready =
+            endpoints.filter(|endpoint| service.eligibility.takes_traffic(endpoint)).count();
         service.notes.push(format!(
             "{NOTE}{lost} of {total} endpoints went within {window} s; they stay as the last \
              resort for {hold} s, or until a connection to them fails; if that was meant, wait, or \
@@ -161,31 +165,28 @@ impl Brake {
         service
     }
 
-    /// Ends what is over. True: something held is gone.
+    /// Ends the holds that are over. Returns true if one ended.
     pub(super) fn tick(&mut self, now: Duration) -> bool {
         let held = self.held();
         self.forget(now);
         self.held() != held
     }
 
-    /// A connection to this endpoint failed: it is gone indeed. True: it was held.
+    /// A connection to this endpoint failed, so it is gone. Returns true if it was held.
     pub(super) fn connection_failed(&mut self, address: SocketAddr) -> bool {
         let held = self.held();
         self.taken.retain(|t| t.held_until.is_none() || t.endpoint.address != address);
         self.held() != held
     }
 
-    /// When the next hold ends.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.taken.iter().filter_map(|taken| taken.held_until).min()
     }
 
-    /// How many endpoints are held.
     pub(super) fn held(&self) -> usize {
         self.taken.iter().filter(|taken| taken.held_until.is_some()).count()
     }
 
-    /// Nothing is remembered.
     pub(super) fn is_empty(&self) -> bool {
         self.taken.is_empty()
     }
@@ -198,10 +199,10 @@ impl Brake {
     }
 }
 
-/// How the note on a service begins of which it holds something.
+/// The prefix of the note on a service with held endpoints.
 const NOTE: &str = "brake: ";
 
-/// What it holds of a service, for a person; none where it holds nothing.
+/// The brake's note on a service, if it holds endpoints.
 pub fn note(service: &Service) -> Option<&str> {
     service.notes.iter().map(String::as_str).find(|note| note.starts_with(NOTE))
 }

@@ -1,5 +1,5 @@
-//! An endpoint by reference: the plan, the table and every lease name endpoints, and none of them
-//! should hold a copy or keep a lookup for it.
+//! A reference to an endpoint. The plan, the table and every lease name endpoints; none of them
+//! should hold a copy or need a lookup.
 
 use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
 

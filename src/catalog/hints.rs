@@ -1,25 +1,16 @@
-//! Hints of a source: from which zones or nodes an endpoint should be used. They set the
-//! preference and are no filter.
+//! Applies topology hints: the zones or nodes from which the source wants an endpoint to be used.
+//! Hints set a preference; they are no filter.
 
 use std::{borrow::Borrow, sync::Arc};
 
-use super::model::{Endpoint, Health};
+use super::model::{Endpoint, Health, Hints};
 
-/// From where an endpoint should be used; empty lists say nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Hints {
-    /// Callers in these zones.
-    pub zones: Vec<Arc<str>>,
-    /// Callers on these nodes.
-    pub nodes: Vec<Arc<str>>,
-}
-
-/// Which of a port's endpoints the source prefers for a caller here, by index; none where its
-/// hints say nothing.
+/// The indices of the endpoints that the source prefers for a caller on this node; None: the hints
+/// do not apply.
 ///
-/// As kube-proxy reads them: all or nothing over the ready endpoints, since one without a hint
-/// means that the hints are not (or no longer) maintained. Hints by node count if every ready
-/// endpoint has them and one is for this node; else those by zone alike; else none.
+/// As in kube-proxy, the ready endpoints need hints all or none: one without a hint means that
+/// nobody maintains the hints any more. Hints by node count if every ready endpoint has them and
+/// one names this node; else hints by zone, likewise; else none.
 pub fn preferred(
     endpoints: &[impl Borrow<Endpoint>],
     node: Option<&str>,

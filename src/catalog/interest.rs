@@ -1,8 +1,8 @@
-//! What somebody on this node wants to know: the services that were asked for.
+//! Which services callers on this node ask for.
 //!
-//! Who asks and who answers meet here, and neither knows the other. A lookup notes its interest; a
-//! source that answers on demand sees it, says the service for as long as it is asked for, and
-//! leaves word here of what it waits for meanwhile. An ask costs a pick one load of a flag.
+//! Callers and sources meet here, and neither knows the other. A lookup records its interest. A
+//! source that answers on demand sees it, tells the service for as long as callers ask for it, and
+//! records what it waits for meanwhile. A pick pays one load of a flag.
 
 use std::{
     collections::HashMap,
@@ -21,20 +21,21 @@ use crate::{
     quota::{Exhausted, Permit, Quota},
 };
 
-/// Services asked for at a time. A node's programs call some dozens; one of them that asks for all there
-/// are must not have the API server carry two watches for each. Range 100 to 10,000.
+/// The most services asked for at a time. A node's programs call some dozens. If one program asks
+/// for all services, the API server must not carry two watches for each. Range 100 to 10,000.
 const MOST: usize = 2000;
 
-/// On whose account a service is asked for; none: the agent's own, for what served before it.
+/// The caller whose quota an interest counts against; None: the agent itself, for services of an
+/// earlier run.
 pub type Account = Option<Identity>;
 
-/// That a service is asked for; cheap to clone.
+/// The interest in one service; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Interest(Arc<Asked>);
+pub struct Interest(Arc<InterestState>);
 
 #[derive(Debug, Default)]
-struct Asked {
-    /// Since somebody looked last.
+struct InterestState {
+    /// Renewed since the last check.
     lately: AtomicBool,
     /// What its source waits for.
     awaits: Mutex<Option<Arc<str>>>,
@@ -47,9 +48,10 @@ impl Interest {
         interest
     }
 
-    /// It is asked for now.
+    /// Marks the interest as recent.
     pub fn renew(&self) {
-        // Mostly it was just before: a store would take the flag away from the other cores.
+        // The flag is usually set already. A needless store would take its cache line from the
+        // other cores.
         if !self.0.lately.load(Relaxed) {
             self.0.lately.store(true, Relaxed);
         }
@@ -62,7 +64,7 @@ impl Interest {
 
 type InUse = Box<dyn Fn(&ServiceName) -> bool + Send + Sync>;
 
-/// All services asked for.
+/// The services that callers ask for.
 pub struct Interests {
     asked: RwLock<HashMap<ServiceName, Entry>>,
     quota: Arc<Quota<Account>>,
@@ -87,10 +89,10 @@ impl Default for Interests {
 }
 
 impl Interests {
-    /// The service is asked for now.
+    /// Records or renews the interest in a service.
     ///
     /// # Errors
-    /// It was not before, and there is no more for this account.
+    /// The interest is new, and the account's quota is used up.
     pub fn ask(&self, by: Account, name: &ServiceName) -> Result<(), Exhausted> {
         if self.renew(name) {
             return Ok(());
@@ -102,32 +104,32 @@ impl Interests {
         Ok(())
     }
 
-    /// The service is asked for now, if it ever was. False: it was not.
+    /// Renews an interest. Returns false if there is none.
     pub(super) fn renew(&self, name: &ServiceName) -> bool {
         let asked = self.read();
         let entry = asked.get(name);
         entry.inspect(|entry| entry.interest.renew()).is_some()
     }
 
-    /// To renew it without a lookup; none where no source answers on demand.
+    /// The interest in a service, to renew it without a lookup. None: no source answers on demand.
     pub fn get(&self, name: &ServiceName) -> Option<Interest> {
         self.read().get(name).map(|entry| entry.interest.clone())
     }
 
-    /// Nobody needs an answer any more. True: somebody did.
+    /// Ends an interest. Returns true if there was one.
     pub(super) fn forget(&self, name: &ServiceName) -> bool {
-        // Mostly nobody did, and readers need not wait to hear so.
+        // There usually is none. Then readers need not wait for the lock.
         self.get(name).is_some() && self.write().remove(name).is_some()
     }
 
-    /// From now on this says whether requests to a service are open, which keeps it asked for. The
-    /// first to say so is heard.
+    /// Sets the function that tells whether requests to a service are open, which keeps the
+    /// interest. Only the first call counts.
     pub fn keep_while(&self, in_use: impl Fn(&ServiceName) -> bool + Send + Sync + 'static) {
         self.in_use.set(Box::new(in_use)).ok();
     }
 
-    /// Ends the interest in a service that was not asked for since the last call, and to which no
-    /// request is open. True: it ended.
+    /// Ends the interest in a service that nobody asked for since the last call, and that has no
+    /// open request. Returns true if it ended.
     pub fn expire(&self, name: &ServiceName) -> bool {
         let lately = self.get(name).is_some_and(|interest| interest.0.lately.swap(false, Relaxed));
         let kept = lately || self.in_use.get().is_some_and(|in_use| in_use(name));
@@ -137,19 +139,19 @@ impl Interests {
         !kept
     }
 
-    /// Whether a service is asked for by this interest; where it is not, it may be by another.
+    /// Whether this is the current interest in a service; a later one may have replaced it.
     pub(super) fn holds(&self, name: &ServiceName, interest: &Interest) -> bool {
         self.read().get(name).is_some_and(|entry| entry.interest.is(interest))
     }
 
-    /// Leaves word of what the source of a service waits for, for those who wait in turn.
+    /// Records what the source of a service waits for, for callers that wait for the source.
     pub fn awaits(&self, name: &ServiceName, what: impl Into<Arc<str>>) {
         if let Some(interest) = self.get(name) {
             *interest.0.awaits.lock().unwrap_or_else(PoisonError::into_inner) = Some(what.into());
         }
     }
 
-    /// What the source of a service waits for, where it left word.
+    /// What the source of a service waits for, if it recorded that.
     pub(super) fn awaited(&self, name: &ServiceName) -> Option<Arc<str>> {
         self.get(name)?.0.awaits.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -159,12 +161,12 @@ impl Interests {
         self.read().keys().cloned().collect()
     }
 
-    /// On whose account how many are asked for.
+    /// How many interests each account has.
     pub fn quota(&self) -> &Quota<Account> {
         &self.quota
     }
 
-    /// A number that grows with every service that is newly asked for, to wait for.
+    /// A counter to wait on. It grows with every new interest.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }

@@ -1,14 +1,13 @@
-//! Strings that repeat (zones, nodes, labels) are kept once: 100,000 endpoints name three zones.
+//! Keeps one copy of strings that repeat (zones, nodes, labels): 100,000 endpoints name three zones.
 
 use std::{collections::HashSet, sync::Arc};
 
 use super::{
-    hints::Hints,
-    model::{Endpoint, Labels, Port, Service},
+    model::{Endpoint, Hints, Labels, Port, Service},
     name::ServiceName,
 };
 
-/// Below this many strings a sweep isn't worth its time.
+/// Fewer strings than this are not worth a sweep.
 const SWEEP_FROM: usize = 4096;
 
 /// The strings and label sets in use, each once.
@@ -30,7 +29,7 @@ impl Interner {
         }
     }
 
-    /// Lets the service share what it has in common with others.
+    /// Makes the service share its strings with other services.
     pub(super) fn share(&mut self, service: &mut Service) {
         self.text(&mut service.name.namespace);
         self.text(&mut service.source);
@@ -40,15 +39,16 @@ impl Interner {
         self.sweep();
     }
 
-    /// Lets the name share its namespace with others.
+    /// Makes the name share its namespace with other names.
     pub(super) fn share_name(&mut self, name: &mut ServiceName) {
         self.text(&mut name.namespace);
     }
 
-    /// Lets the port's endpoints share what they have in common with others.
+    /// Makes the port's endpoints share their strings with other endpoints.
     pub(crate) fn share_port(&mut self, port: &mut Port) {
         self.optional(&mut port.name);
-        // A source that keeps what it said has shared it before: a copy would keep it twice.
+        // A source that keeps its services has shared them before. A copy would take the memory
+        // twice.
         if port.endpoints.iter().all(|endpoint| self.is_shared(endpoint)) {
             return;
         }
@@ -114,7 +114,7 @@ impl Interner {
         }
     }
 
-    /// Drops what nobody uses any more (every roll-out brings a new `pod-template-hash`).
+    /// Drops unused strings (every roll-out brings a new `pod-template-hash`).
     fn sweep(&mut self) {
         if self.texts.len() + self.labels.len() + self.hints.len() < self.sweep_at {
             return;

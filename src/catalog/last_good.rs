@@ -1,8 +1,8 @@
-//! What was last good: services from an earlier run, until their source has its say again.
+//! Services of an earlier run, until their source answers.
 //!
-//! They serve at once, so that neither a restart nor a source that is away empties a node. They
-//! are no source's word, though: they don't make the agent ready, the brake takes no measure from
-//! them, and the first full answer of their source decides which of them stay.
+//! They serve at once, so that neither a restart nor an unreachable source empties a node. But no
+//! source has confirmed them in this run: they do not make the agent ready, the brake does not
+//! count them, and the first full answer of their source decides which of them stay.
 
 use std::{
     collections::HashMap,
@@ -10,23 +10,23 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{model::Service, name::ServiceName, store::SourceId};
+use super::{change::SourceId, model::Service, name::ServiceName};
 
-/// A service whose source has not confirmed it for so long is marked stale. Range 1 min to 1 day.
+/// A service is marked stale if its source has not confirmed it for this long. Range 1 min to 1 day.
 pub const STALE_AFTER: Duration = Duration::from_secs(600);
 
 /// A service as it outlives a run of the agent.
 #[derive(Clone, Debug)]
 pub struct LastGood {
-    /// The service as its source said it, on the terms that it said.
+    /// The service with its eligible endpoints.
     pub service: Arc<Service>,
-    /// Which source that was.
+    /// Its source.
     pub source: SourceId,
-    /// When the source last vouched for it; none: it does so now.
+    /// When the source last confirmed it; None: it does so now.
     pub confirmed: Option<SystemTime>,
 }
 
-/// The services of one source that it has not confirmed in this run.
+/// The services that a source has not confirmed in this run.
 #[derive(Debug, Default)]
 pub(super) struct Unconfirmed {
     services: HashMap<ServiceName, Since>,
@@ -35,7 +35,6 @@ pub(super) struct Unconfirmed {
 #[derive(Debug)]
 struct Since {
     confirmed: SystemTime,
-    /// Monotonic.
     stale_at: Duration,
     stale: bool,
 }
@@ -53,7 +52,7 @@ impl Unconfirmed {
         self.services.insert(name, Since { confirmed, stale_at, stale: stale_at <= now });
     }
 
-    /// Its source had its say. True: it was one of these.
+    /// The source told the service, or dropped it. Returns true if it was unconfirmed.
     pub(super) fn settle(&mut self, name: &ServiceName) -> bool {
         self.services.remove(name).is_some()
     }
@@ -62,8 +61,8 @@ impl Unconfirmed {
         self.services.contains_key(name)
     }
 
-    /// The source has said all it knows: these are none of it, but for those that it has and has
-    /// not been asked for.
+    /// Removes and returns the services that a source lacks, once it has told all it knows. `has`:
+    /// it knows the service by name, and has not been asked for it.
     pub(super) fn drain(&mut self, has: impl Fn(&ServiceName) -> bool) -> Vec<ServiceName> {
         self.services.extract_if(|name, _| !has(name)).map(|(name, _)| name).collect()
     }
@@ -80,7 +79,7 @@ impl Unconfirmed {
         self.services.get(name).map(|since| since.confirmed)
     }
 
-    /// Those that have become stale by now.
+    /// Marks stale what is due, and returns it.
     pub(super) fn tick(&mut self, now: Duration) -> Vec<ServiceName> {
         let turned = |(name, since): (&ServiceName, &mut Since)| {
             let turns = !since.stale && since.stale_at <= now;
@@ -90,7 +89,6 @@ impl Unconfirmed {
         self.services.iter_mut().filter_map(turned).collect()
     }
 
-    /// When the next becomes stale.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.services.values().filter(|since| !since.stale).map(|since| since.stale_at).min()
     }

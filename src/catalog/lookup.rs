@@ -1,27 +1,30 @@
-//! From a caller's name to a service and one of its ports, or to what was probably meant.
+//! Finds the service and the port that a caller's name means, or explains why there is none.
 
 use std::sync::Arc;
 
 use super::{
     model::{Port, Service},
     name::{PortRef, ServiceName},
-    near::{did_you_mean, near},
 };
-use crate::quota::Exhausted;
+use crate::{
+    quota::Exhausted,
+    suggest::{did_you_mean, similar},
+};
 
-/// Ports that an error lists: more are no help, and would not fit in the trailers of a gRPC answer.
+/// The most ports that an error lists. More are no help, and would not fit in the trailers of a
+/// gRPC answer.
 const LISTED: usize = 20;
 
-/// What a caller's name led to.
+/// A service and one of its ports.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The service as it is now.
+    /// The service.
     pub service: Arc<Service>,
-    /// Index of the port meant.
+    /// Index of the port.
     pub port: usize,
 }
 
-/// Why a name led nowhere.
+/// Why a lookup failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LookupError {
     /// No source knows it.
@@ -29,7 +32,7 @@ pub enum LookupError {
     NoSuchService {
         /// What was asked for.
         asked: ServiceName,
-        /// What was probably meant, best first, as far as somebody looked: see `Catalog::near`.
+        /// Similar names, best first, if a search was made: see `Catalog::near`.
         near: Vec<String>,
     },
     /// The service has no such port.
@@ -41,7 +44,7 @@ pub enum LookupError {
         asked: PortRef,
         /// Its ports, as a person reads them.
         ports: Vec<String>,
-        /// What was probably meant, best first.
+        /// Similar port names, best first.
         near: Vec<String>,
     },
     /// The service has several ports.
@@ -58,7 +61,7 @@ pub enum LookupError {
         /// Its ports, as a person reads them.
         ports: Vec<String>,
     },
-    /// There is such a service, and its source has yet to say what is in it.
+    /// The service exists, and its source has not told the endpoints yet.
     #[error("its endpoints are not known yet: {}", .why.as_deref().unwrap_or("no answer so far"))]
     Awaited {
         /// What was asked for.
@@ -66,15 +69,15 @@ pub enum LookupError {
         /// What its source waits for.
         why: Option<Arc<str>>,
     },
-    /// There is such a service, and no more may be asked for on the caller's account.
+    /// The service exists, but the caller's quota of services is used up.
     #[error("its endpoints are not asked for: {exhausted}")]
     NotAsked {
         /// What was asked for.
         service: ServiceName,
-        /// Who holds how many.
+        /// The quota.
         exhausted: Exhausted,
     },
-    /// It may yet turn up.
+    /// Some sources have not answered yet; one of them may know it.
     #[error("not known yet: no answer so far from {}", .sources.join(", "))]
     NotSynced {
         /// Sources that have not yet answered.
@@ -90,7 +93,7 @@ fn listed(ports: &[String]) -> String {
     format!("its ports: {}", ports.join(", "))
 }
 
-/// The port of a service that is meant.
+/// Finds the port of a service.
 pub(super) fn port(service: &Arc<Service>, asked: Option<&PortRef>) -> Result<Found, LookupError> {
     let index = match asked {
         None if service.ports.len() == 1 => Some(0),
@@ -134,7 +137,7 @@ fn near_ports(service: &Service, asked: Option<&PortRef>) -> Vec<String> {
         })
         .flatten()
         .collect();
-    near(&asked, names.iter().map(String::as_str))
+    similar(&asked, names.iter().map(String::as_str))
 }
 
 fn described(service: &Service) -> Vec<String> {

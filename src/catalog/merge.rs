@@ -1,7 +1,7 @@
-//! What every source says, and the one service that comes of it.
+//! Merges what the sources tell into one service per name.
 //!
-//! The first source that knows a service owns all of its endpoints: a mixture would be a fleet
-//! that nobody configured.
+//! The first source that knows a service owns all of its endpoints. A mixture of two sources would
+//! be a fleet that nobody configured.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,41 +11,40 @@ use std::{
 };
 
 use super::{
-    before,
     brake::Brake,
-    directory::Directory,
+    change::{Change, SourceId},
     intern::Interner,
     last_good::{LastGood, Unconfirmed},
     model::{Service, Setting},
     name::ServiceName,
-    store::{Change, SourceId},
-    validate,
+    name_index::NameIndex,
+    previous_value, validate,
 };
 
-/// What the sources say; the catalog's writing side.
+/// What all sources told; the catalog's writing side.
 pub(super) struct Merge {
     sources: Vec<Source>,
-    /// With the source they belong to: another one's endpoints are no measure.
+    /// Each with its source: endpoints of another source are not comparable.
     brakes: HashMap<ServiceName, (usize, Brake)>,
     interner: Interner,
-    directory: Arc<Directory>,
+    name_index: Arc<NameIndex>,
 }
 
 struct Source {
     name: Arc<str>,
     synced: bool,
     known: HashMap<ServiceName, Arc<Service>>,
-    /// Those of the known that it has not said in this run.
+    /// The known services that it has not told in this run.
     unconfirmed: Unconfirmed,
-    /// Settings of those that it still has and no longer says the endpoints of, where some are wrong:
-    /// what held before them does so again once it says them.
+    /// Settings of withdrawn services, if some are invalid. Once the source tells such a service
+    /// again, the previous values hold again.
     withdrawn: HashMap<ServiceName, Vec<Setting>>,
 }
 
 /// A service that may have changed.
 pub(super) struct Touched {
     pub(super) name: ServiceName,
-    /// What its source said before, where that is to be braked.
+    /// The service before, if the brake is to compare it.
     before: Option<Arc<Service>>,
 }
 
@@ -66,12 +65,12 @@ impl Merge {
                 withdrawn: HashMap::new(),
             })
             .collect();
-        let directory = Arc::new(Directory::new(sources.len()));
-        Self { sources, brakes: HashMap::new(), interner: Interner::new(), directory }
+        let name_index = Arc::new(NameIndex::new(sources.len()));
+        Self { sources, brakes: HashMap::new(), interner: Interner::new(), name_index }
     }
 
-    pub(super) fn directory(&self) -> &Arc<Directory> {
-        &self.directory
+    pub(super) fn name_index(&self) -> &Arc<NameIndex> {
+        &self.name_index
     }
 
     pub(super) fn name(&self, source: SourceId) -> Arc<str> {
@@ -82,13 +81,13 @@ impl Merge {
         self.sources[source.0].unconfirmed.names()
     }
 
-    /// Takes in what a source says.
+    /// Applies a change that a source told.
     pub(super) fn take(&mut self, source: SourceId, change: Change) -> Vec<Touched> {
         match change {
             Change::Replace(services) => self.replace(source.0, services),
             Change::Upsert(service) => self.upsert(source.0, service).into_iter().collect(),
             Change::Remove(name) => {
-                self.directory.remove(source.0, &name);
+                self.name_index.remove(source.0, &name);
                 self.sources[source.0].withdrawn.remove(&name);
                 vec![self.drop_known(source.0, name)]
             }
@@ -104,22 +103,22 @@ impl Merge {
             Change::Names(names) => self.names(source.0, names),
             Change::Name(mut name) => {
                 self.interner.share_name(&mut name);
-                let new = self.directory.add(source.0, name.clone());
+                let new = self.name_index.add(source.0, name.clone());
                 new.then(|| Touched::by_removal(name)).into_iter().collect()
             }
             Change::Synced => {
-                let (index, directory) = (source.0, &self.directory);
+                let (index, name_index) = (source.0, &self.name_index);
                 let source = &mut self.sources[index];
                 source.synced = true;
-                let gone = source.unconfirmed.drain(|name| directory.has(index, name));
+                let gone = source.unconfirmed.drain(|name| name_index.has(index, name));
                 gone.iter().for_each(|name| drop(source.known.remove(name)));
                 gone.into_iter().map(Touched::by_removal).collect()
             }
         }
     }
 
-    /// Takes in services of an earlier run, where their source has not spoken yet. `wall`: the
-    /// clock by which they were confirmed.
+    /// Adds services of an earlier run whose source has not answered yet. `wall`: the wall clock, by
+    /// which they were confirmed.
     pub(super) fn restore(
         &mut self,
         services: Vec<LastGood>,
@@ -137,7 +136,7 @@ impl Merge {
             self.interner.share(&mut service);
             let name = service.name.clone();
             let confirmed = confirmed.unwrap_or(wall);
-            // A clock that was set back makes nothing younger than it is now.
+            // If the clock was set back, the age is 0, not negative.
             let age = wall.duration_since(confirmed).unwrap_or_default();
             source.unconfirmed.add(name.clone(), confirmed, age, now);
             source.known.insert(name.clone(), Arc::new(service));
@@ -146,15 +145,15 @@ impl Merge {
         touched
     }
 
-    /// What is to be kept for the next run: each service as its owner says it.
+    /// The services to keep for the next run, each as its owner tells it.
     pub(super) fn last_good(&self) -> Vec<LastGood> {
         let mut kept: HashMap<&ServiceName, LastGood> = HashMap::new();
         for (index, source) in self.sources.iter().enumerate() {
             for (name, service) in &source.known {
                 kept.entry(name).or_insert_with(|| LastGood {
-                    service: match service.is_on_its_terms() {
+                    service: match service.all_eligible() {
                         true => service.clone(),
-                        false => Arc::new(service.on_its_terms()),
+                        false => Arc::new(service.with_eligible_endpoints()),
                     },
                     source: SourceId(index),
                     confirmed: source.unconfirmed.confirmed(name),
@@ -164,7 +163,7 @@ impl Merge {
         kept.into_values().collect()
     }
 
-    /// Lets a service share what it has in common with others.
+    /// Makes a service share its strings with other services.
     pub(super) fn share(&mut self, service: &mut Service) {
         self.interner.share(service);
     }
@@ -182,10 +181,10 @@ impl Merge {
         let Source { known, withdrawn, .. } = &mut self.sources[source];
         withdrawn.retain(|name, _| names.contains(name));
         let unnamed: Vec<_> = known.keys().filter(|name| !names.contains(name)).cloned().collect();
-        // Another source may have had them to itself so far.
+        // Another source may have owned them so far.
         let named: Vec<_> =
             names.iter().filter(|name| !known.contains_key(name)).cloned().collect();
-        let gone = self.directory.replace(source, names).into_iter().chain(named);
+        let gone = self.name_index.replace(source, names).into_iter().chain(named);
         let mut touched: Vec<Touched> = gone.map(Touched::by_removal).collect();
         touched.extend(unnamed.into_iter().map(|name| self.drop_known(source, name)));
         touched
@@ -195,7 +194,7 @@ impl Merge {
         let mut old = std::mem::take(&mut self.sources[source].known);
         let mut touched = Vec::new();
         for service in services {
-            // What is equal keeps its strings and costs nothing more.
+            // An equal service keeps its strings and takes no more memory.
             if let Some((name, before)) = old.remove_entry(&service.name) {
                 self.sources[source].known.insert(name, before);
             }
@@ -203,7 +202,7 @@ impl Merge {
         }
         let source = &mut self.sources[source];
         for (name, before) in old {
-            // Half of what it knows (one file of two can't be read) is no word on the other half.
+            // An incomplete answer (one of two files can't be read) says nothing about the rest.
             if !source.synced && source.unconfirmed.contains(&name) {
                 source.known.insert(name, before);
             } else {
@@ -220,7 +219,10 @@ impl Merge {
         let Source { known, withdrawn, .. } = &mut self.sources[source];
         let withdrawn = withdrawn.remove(&service.name);
         let settings = known.get(&service.name).map(|before| &before.settings);
-        before::remember(&mut service.settings, settings.or(withdrawn.as_ref()).map(Vec::as_slice));
+        previous_value::remember(
+            &mut service.settings,
+            settings.or(withdrawn.as_ref()).map(Vec::as_slice),
+        );
         let before = known.get(&service.name).cloned().filter(|_| !unconfirmed);
         if before.as_ref().is_some_and(|before| **before == service) {
             return None;
@@ -232,7 +234,7 @@ impl Merge {
         Some(Touched { name, before: before.filter(|_| owns) })
     }
 
-    /// The service as it is to be served, and whether the brake took hold anew.
+    /// The service as it is served, and whether the brake took hold anew.
     pub(super) fn merged(&mut self, touched: &Touched, now: Duration) -> (Option<Service>, bool) {
         let name = &touched.name;
         let owner = self.owner(name);
@@ -240,7 +242,7 @@ impl Merge {
             self.brakes.remove(name);
         }
         let Some(owner) = owner else { return (None, false) };
-        // It may be known by name only.
+        // Only its name may be known.
         let Some(service) = self.sources[owner].known.get(name) else {
             self.brakes.remove(name);
             return (None, false);
@@ -250,7 +252,7 @@ impl Merge {
             let (_, brake) = self.brakes.entry(name.clone()).or_insert((owner, Brake::default()));
             triggered = brake.observe(before, service, now);
         }
-        let mut service = service.on_its_terms();
+        let mut service = service.with_eligible_endpoints();
         service.stale |= self.sources[owner].unconfirmed.is_stale(name);
         match self.brakes.get(name) {
             Some((_, brake)) => (Some(brake.hold(service)), triggered),
@@ -260,16 +262,16 @@ impl Merge {
 
     fn owner(&self, name: &ServiceName) -> Option<usize> {
         let known = self.sources.iter().position(|source| source.known.contains_key(name));
-        let named = self.directory.owner(name);
+        let named = self.name_index.owner(name);
         known.into_iter().chain(named).min()
     }
 
-    /// Names of the sources that have not yet said all they know.
+    /// The sources that have not told all they know yet.
     pub(super) fn unsynced(&self) -> Vec<Arc<str>> {
         self.sources.iter().filter(|s| !s.synced).map(|s| s.name.clone()).collect()
     }
 
-    /// Ends the holds that are over, and marks what has become stale.
+    /// Ends the holds that are over, and marks stale services.
     pub(super) fn tick(&mut self, now: Duration) -> Vec<Touched> {
         let over = self.brakes.iter_mut().filter_map(|(name, (_, brake))| {
             brake.tick(now).then(|| Touched::by_removal(name.clone()))
@@ -278,7 +280,6 @@ impl Merge {
         over.chain(stale.map(Touched::by_removal)).collect()
     }
 
-    /// A connection to this endpoint failed.
     pub(super) fn connection_failed(
         &mut self,
         name: &ServiceName,
@@ -288,7 +289,8 @@ impl Merge {
         brake.connection_failed(address).then(|| Touched::by_removal(name.clone()))
     }
 
-    /// Endpoints held by the brake, and when the next hold ends or service becomes stale.
+    /// The number of endpoints that the brake holds, and when the next hold ends or the next
+    /// service becomes stale.
     pub(super) fn held(&mut self) -> (usize, Option<Duration>) {
         self.brakes.retain(|_, (_, brake)| !brake.is_empty());
         let brakes = || self.brakes.values().map(|(_, brake)| brake);

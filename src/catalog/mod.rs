@@ -1,43 +1,49 @@
-//! What is known of services: names, endpoints, versions; merged from the sources and validated.
+//! Services, their endpoints and names: merged from all sources, validated, versioned.
 //!
-//! - [`name`]: how a service is called; [`near`]: what was probably meant
-//! - [`model`]: [`Service`], [`Endpoint`], [`Health`]; [`endpoint_ref`]: one of a list
-//! - [`store`]: [`Catalog`], all of it, shared between threads
-//! - `directory`: names of services without what is in them; [`interest`]: what somebody wants to
-//!   know of
+//! - [`name`]: how a service is called; `similar_names`: services that a misspelt name may mean
+//! - [`model`]: [`Service`], [`Endpoint`], [`Health`]; [`endpoint_ref`]: one endpoint of a shared list
+//! - [`locality`]: where an agent runs
+//! - [`change`]: what a source tells; [`store`]: [`Catalog`], all services, shared between threads
+//! - `name_index`: names of services whose endpoints are not known; [`interest`]: which services
+//!   callers ask for
 //! - [`lookup`]: from a caller's name to a service and a port
-//! - [`hints`]: from where a source would like an endpoint to be used
-//! - [`terms`]: which of the endpoints that a source lists are to serve here
-//! - [`brake`]: a wrong line or selector doesn't empty a service at once
-//! - [`last_good`]: services of an earlier run, until their source has its say; `before`: what held
-//!   before a setting that is wrong
+//! - [`hints`]: the zones or nodes from which a source wants an endpoint to be used
+//! - [`eligibility`]: which of the listed endpoints may serve on this node
+//! - [`brake`]: keeps endpoints for a minute when a source drops most of them at once
+//! - [`last_good`]: services of an earlier run, until their source answers; `previous_value`: the value
+//!   of a setting before an invalid one
 
-mod before;
 pub mod brake;
-mod directory;
+pub mod change;
+pub mod eligibility;
 pub mod endpoint_ref;
 pub mod hints;
 pub mod interest;
 mod intern;
 pub mod last_good;
+pub mod locality;
 pub mod lookup;
 mod merge;
 pub mod model;
 pub mod name;
-pub mod near;
+mod name_index;
+mod previous_value;
 #[cfg(test)]
 pub(crate) mod sample;
+mod similar_names;
 pub mod store;
-pub mod terms;
 mod validate;
 
+pub use change::{Change, SourceId};
 pub use endpoint_ref::EndpointRef;
-pub use hints::Hints;
 pub use interest::{Account, Interest, Interests};
 pub(crate) use intern::Interner;
 pub use last_good::LastGood;
+pub use locality::Locality;
 pub use lookup::{Found, LookupError};
-pub use model::{Before, Endpoint, Health, Labels, Port, Service, Setting, Wrong};
+pub use model::{
+    Eligibility, Endpoint, Family, Health, Hints, Labels, NodeScope, Port, PreviousValue, Service,
+    Setting, SettingError,
+};
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};
-pub use store::{BrakeCounts, Catalog, Change, SourceId};
-pub use terms::{Family, Reach, Terms};
+pub use store::{BrakeCounts, Catalog};

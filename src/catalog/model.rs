@@ -1,42 +1,42 @@
-//! A service and its endpoints, as the sources say they are.
+//! A service and its endpoints, as its source tells them.
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU64, sync::Arc, time::SystemTime};
 
-use super::{hints::Hints, name::ServiceName, terms::Terms};
+use super::name::ServiceName;
 
 /// Labels of an endpoint, by which a request may select.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
-/// One service as one source knows it. A source replaces it whole.
+/// One service as one source tells it. A source always replaces the whole service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// What it is called.
     pub name: ServiceName,
-    /// Its ports; one without a name where the source has just one.
+    /// Its ports; an only port may have no name.
     pub ports: Vec<Port>,
-    /// On which terms its endpoints are listed; of a service that was looked up they are met.
-    pub terms: Terms,
-    /// Settings of its policy as the source carries them, not yet validated.
+    /// Which of the listed endpoints may serve. A service from a lookup has only these.
+    pub eligibility: Eligibility,
+    /// The settings of its policy, as the source tells them.
     pub settings: Vec<Setting>,
     /// Which source it comes from, for a person: `file services.yaml`.
     pub source: Arc<str>,
-    /// What its cluster calls it, whatever its name: a Service that is deleted and made anew has another.
+    /// The uid in its cluster. A Service that is deleted and made anew has another one.
     pub uid: Option<Arc<str>>,
     /// Grows with every change of this service within one run of the agent.
     pub version: u64,
-    /// The source has not confirmed this for over ten minutes.
+    /// The source has not confirmed the service for over ten minutes.
     pub stale: bool,
-    /// What holds for the service as a whole and a person should know, such as the brake.
+    /// Notes for a person on the service as a whole, such as the brake's.
     pub notes: Vec<String>,
 }
 
 impl Service {
-    /// A service of which a source says no more than this.
+    /// A service with defaults for everything else.
     pub fn new(name: ServiceName, source: impl Into<Arc<str>>, ports: Vec<Port>) -> Self {
         Self {
             name,
             ports,
-            terms: Terms::default(),
+            eligibility: Eligibility::default(),
             settings: Vec::new(),
             source: source.into(),
             uid: None,
@@ -50,45 +50,45 @@ impl Service {
 /// A port of a service with the endpoints that serve it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
-    /// Its name, where it has one.
+    /// Its name, if it has one.
     pub name: Option<Arc<str>>,
-    /// The service's own number (not the endpoints', which each carry theirs).
+    /// The service's own port number. Each endpoint has its own.
     pub number: Option<u16>,
     /// In the order of the source; addresses are distinct.
     pub endpoints: Arc<[Endpoint]>,
 }
 
-/// Somewhere to send a request.
+/// An address that serves requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
     /// Address and port; identifies the endpoint within its port.
     pub address: SocketAddr,
-    /// Where it runs, as far as the source knows.
+    /// Where it runs, if the source knows.
     pub region: Option<Arc<str>>,
-    /// Where it runs, as far as the source knows.
+    /// Where it runs, if the source knows.
     pub zone: Option<Arc<str>>,
-    /// Where it runs, as far as the source knows.
+    /// Where it runs, if the source knows.
     pub node: Option<Arc<str>>,
     /// Relative capacity; only ratios within a service count. 0 takes no traffic.
     pub weight: u32,
-    /// What the source says of it.
+    /// Its health, as the source tells it.
     pub health: Health,
-    /// What requests may select by.
+    /// Requests may select by these.
     pub labels: Arc<Labels>,
     /// When it became ready, by the source's clock.
     pub ready_since: Option<SystemTime>,
     /// The name to verify a certificate against.
     pub server_name: Option<Arc<str>>,
-    /// Kept by the brake after its source dropped it: the last priority.
+    /// The brake keeps it after its source dropped it. It has the last priority.
     pub braked: bool,
-    /// From where the source would like it to be used; see [`super::hints`].
+    /// Where the source wants it to be used from; see [`super::hints`].
     pub hints: Option<Arc<Hints>>,
-    /// Which pod it is, where the source knows: a hash of its uid. Addresses of pods are reused.
+    /// A hash of the pod's uid, if the source knows it: pods' addresses are reused.
     pub pod: Option<NonZeroU64>,
 }
 
 impl Endpoint {
-    /// A ready endpoint of which nothing else is known.
+    /// A ready endpoint with defaults for everything else.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
         Self {
@@ -107,7 +107,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether that is the same endpoint at another time: the same address, and no other pod.
+    /// Whether `other` is the same endpoint at another time: the same address, and no other pod.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
         let other_pod = self.pod.zip(other.pod).is_some_and(|(one, other)| one != other);
@@ -115,56 +115,100 @@ impl Endpoint {
     }
 }
 
-/// What a source says of an endpoint.
+/// The health of an endpoint, as its source tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Health {
     /// Takes requests.
     Ready,
-    /// Still serves, but is about to go: only when nothing is ready.
+    /// Still serves, but is about to go. Picked only if no endpoint is ready.
     Draining,
     /// Never picked.
     Unready,
 }
 
-/// One setting of a service's policy, as its source carries it.
+/// Where an endpoint should be used from. An empty list means no hint.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Hints {
+    /// Callers in these zones.
+    pub zones: Vec<Arc<str>>,
+    /// Callers on these nodes.
+    pub nodes: Vec<Arc<str>>,
+}
+
+/// Which of the listed endpoints may serve here, and as what. By default all serve as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Eligibility {
+    /// The nodes whose endpoints may serve.
+    pub nodes: NodeScope,
+    /// Only endpoints of this family may serve.
+    pub family: Option<Family>,
+    /// All endpoints count as ready, whatever their health.
+    pub all_ready: bool,
+    /// The source tells the ports apart from the endpoints. So a port that it does not tell does not
+    /// exist.
+    pub ports_said: bool,
+}
+
+/// The nodes whose endpoints may serve here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NodeScope {
+    /// All.
+    #[default]
+    Everywhere,
+    /// Those on this node.
+    Node(Arc<str>),
+    /// None.
+    Nowhere,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// 10.1.2.3
+    Ipv4,
+    /// fd00::1
+    Ipv6,
+}
+
+/// One setting of a service's policy, as its source tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
     /// As in `pointsman.dev/KEY` or under `policy:` in a file.
     pub key: String,
-    /// As it was written.
+    /// The text as written.
     pub value: String,
-    /// Where it stands, for a person: `services.yaml:12`, `annotation pointsman.dev/zone`.
+    /// Where it was written: `services.yaml:12`, `annotation pointsman.dev/zone`.
     pub origin: String,
-    /// Nobody wrote it as a setting: it follows from what the service is, such as its address. So
-    /// the agent's configuration wins over it.
+    /// Nobody wrote it as a setting. It follows from other fields of the service, such as its
+    /// address, so the agent's configuration wins over it.
     pub implied: bool,
-    /// Why its value can't hold; none where it does.
-    pub wrong: Option<Box<Wrong>>,
+    /// Why the value is invalid; None: it is valid.
+    pub wrong: Option<Box<SettingError>>,
 }
 
-/// Why a setting's value can't hold, and what does in its place.
+/// Why a setting is invalid, and the value before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wrong {
-    /// What is wrong and what would be right.
+pub struct SettingError {
+    /// What is wrong, and what would be valid.
     pub why: String,
-    /// What its source said before.
-    pub before: Before,
+    /// The previous value.
+    pub before: PreviousValue,
 }
 
-/// What a source said before it said something wrong.
+/// What a source told before it told an invalid value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Before {
+pub enum PreviousValue {
     /// The service was not known.
     #[default]
     Unknown,
-    /// The service was known, without this setting.
+    /// The service was known, but had no such setting.
     Unset,
-    /// This value, the last that was right.
+    /// The last valid value.
     Value(String),
 }
 
 impl Setting {
-    /// One that was written on purpose, and is right as far as it is known here.
+    /// A setting that a person wrote; not marked as invalid.
     pub fn new(
         key: impl Into<String>,
         value: impl Into<String>,

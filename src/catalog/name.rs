@@ -1,7 +1,7 @@
-//! How a service is called: `name.namespace[@cluster][:port]`.
+//! The name of a service: `name.namespace[@cluster][:port]`.
 //!
-//! Cluster DNS names are understood as an alias (`cart.shop.svc.cluster.local:8080`), since that
-//! is what most programs have in their configuration on the day they change over.
+//! Names of cluster DNS (`cart.shop.svc.cluster.local:8080`) are accepted too, since most programs
+//! have them in their configuration on the day they change over.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -18,16 +18,16 @@ pub struct ServiceName {
     pub name: Arc<str>,
     /// The second part.
     pub namespace: Arc<str>,
-    /// Where several clusters are known.
+    /// Needed only if several clusters are known.
     pub cluster: Option<Arc<str>>,
 }
 
-/// What a caller asks for: a service, and a port where it has several.
+/// What a caller asks for: a service, and a port if it has several.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServiceRef {
     /// Which service.
     pub service: ServiceName,
-    /// Which of its ports; none where there is just one.
+    /// Its port; None: the only one.
     pub port: Option<PortRef>,
 }
 
@@ -40,7 +40,7 @@ pub enum PortRef {
     Number(u16),
 }
 
-/// What is wrong with a name, and what would be right.
+/// What is wrong with a name, and what would be valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Nothing at all.
@@ -59,7 +59,7 @@ pub enum NameError {
     NoNamespace {
         /// What was asked for.
         asked: String,
-        /// What could have been meant.
+        /// A valid name like it.
         example: String,
     },
     /// `cart.shop.eu`
@@ -72,7 +72,7 @@ pub enum NameError {
         asked: String,
         /// How many parts it has.
         parts: usize,
-        /// What could have been meant.
+        /// A valid name like it.
         example: String,
     },
     /// A part that is no DNS label.
@@ -84,7 +84,7 @@ pub enum NameError {
         part: &'static str,
         /// The part itself.
         label: String,
-        /// What is wrong with it, and what would be right.
+        /// What is wrong with it, and what would be valid.
         why: String,
     },
     /// `cart.shop:0`
@@ -98,7 +98,7 @@ pub enum NameError {
 }
 
 impl ServiceName {
-    /// A name of its parts, each checked.
+    /// Builds a name; each part is checked.
     pub fn new(name: &str, namespace: &str, cluster: Option<&str>) -> Result<Self, NameError> {
         let whole = match cluster {
             Some(cluster) => format!("{name}.{namespace}@{cluster}"),
@@ -120,10 +120,10 @@ impl ServiceName {
     }
 }
 
-/// A namespace alone, checked as that of a service's name is.
+/// Checks a namespace by the rules of a service's name.
 ///
 /// # Errors
-/// What is wrong with it, and what would be right.
+/// What is wrong with it, and what would be valid.
 pub fn namespace(text: &str) -> Result<Arc<str>, NameError> {
     check_label(text, "namespace", text)?;
     Ok(text.into())
@@ -187,7 +187,7 @@ fn parse_port(asked: &str, port: &str) -> Result<PortRef, NameError> {
     }
 }
 
-/// One part of a name as Kubernetes takes it: a DNS label in lower case (RFC 1123).
+/// Checks one part of a name by the rule of Kubernetes: a DNS label in lower case (RFC 1123).
 fn check_label(asked: &str, part: &'static str, label: &str) -> Result<(), NameError> {
     let wrong = |why: String| {
         Err(NameError::Label { asked: asked.to_owned(), part, label: label.to_owned(), why })

@@ -1,7 +1,7 @@
-//! All services known, from all sources: merged, validated, versioned.
+//! The catalog: all services from all sources, merged, validated, versioned.
 //!
-//! Readers take a snapshot and never wait. A writer makes the next snapshot under a mutex, swaps
-//! it in, and tells the listeners after that, outside of the mutex, so that a listener may call
+//! Readers take a snapshot and never wait. A writer builds the next snapshot under a mutex and
+//! swaps it in. It calls the listeners after it released the mutex, so that a listener may call
 //! back.
 
 use std::{
@@ -22,52 +22,30 @@ use tokio::sync::{
 };
 
 use super::{
-    directory::Directory,
+    change::{Change, SourceId},
     interest::Interests,
     last_good::LastGood,
     merge::{Merge, Touched},
     model::Service,
     name::ServiceName,
+    name_index::NameIndex,
 };
 
-/// Which of the catalog's sources, in the order of [`Catalog::new`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SourceId(pub usize);
-
-/// What a source says.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// All that it knows: what is not in it is gone.
-    Replace(Vec<Service>),
-    /// One service, whole.
-    Upsert(Service),
-    /// It no longer has this one.
-    Remove(ServiceName),
-    /// The names of all that it has: it says the endpoints of those that are asked for. What is not
-    /// among them is gone.
-    Names(Vec<ServiceName>),
-    /// One more of these.
-    Name(ServiceName),
-    /// It no longer says the endpoints of this one, though it has it.
-    Withdraw(ServiceName),
-    /// It has said all it knew at its start.
-    Synced,
-}
-
-/// What the brake did, for metrics.
+/// Counts of the brake, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BrakeCounts {
-    /// How often it took hold since the start.
+    /// How often it took hold since the agent started.
     pub triggered: u64,
     /// Endpoints it holds now.
     pub held: usize,
 }
 
-use listing::Sorted;
+use sorted_names::SortedNames;
 
 mod listing;
 mod lookups;
 mod on_demand;
+mod sorted_names;
 
 type Listener = Arc<dyn Fn(&ServiceName) + Send + Sync>;
 type Snapshot = HashMap<ServiceName, Arc<Service>>;
@@ -76,31 +54,31 @@ type Snapshot = HashMap<ServiceName, Arc<Service>>;
 pub struct Catalog {
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
-    directory: Arc<Directory>,
+    name_index: Arc<NameIndex>,
     interests: Interests,
     listeners: Mutex<Vec<Listener>>,
-    /// Counts every change, for those who wait for one.
+    /// Counts every change, to wait on.
     generation: watch::Sender<u64>,
-    /// Counts changes of which services there are.
+    /// Counts changes of the set of services.
     names_version: AtomicU64,
-    sorted: ArcSwap<Sorted>,
-    /// By number.
+    sorted: ArcSwap<SortedNames>,
     sources: Vec<Arc<str>>,
     /// When the next hold of the brake ends, or a service becomes stale.
     deadline: watch::Sender<Option<Duration>>,
-    /// Names of the sources that have not yet said all they know.
+    /// The sources that have not told all they know yet.
     unsynced: ArcSwap<Vec<Arc<str>>>,
-    /// By source: why it has said nothing yet, where it says that.
+    /// Why a source has told nothing yet, if it says why.
     excuses: Mutex<HashMap<Arc<str>, Arc<str>>>,
     brakes_triggered: AtomicU64,
     brakes_held: AtomicUsize,
-    /// Who is told where the brake takes hold.
+    /// Receivers of the services at which the brake takes hold.
     brake_followers: Mutex<Vec<UnboundedSender<ServiceName>>>,
 }
 
 struct Writer {
     merge: Merge,
-    /// One counter for all: a service's version grows even over its removal and return.
+    /// One counter for all services, so that a service's version grows even if it is removed and
+    /// returns.
     version: u64,
 }
 
@@ -110,15 +88,15 @@ impl Catalog {
         let merge = Merge::new(source_names.into_iter().map(Into::into));
         let unsynced = merge.unsynced();
         Self {
-            directory: merge.directory().clone(),
+            name_index: merge.name_index().clone(),
             interests: Interests::default(),
             snapshot: ArcSwap::default(),
             writer: Mutex::new(Writer { merge, version: 0 }),
             listeners: Mutex::default(),
             generation: watch::Sender::new(0),
             names_version: AtomicU64::new(0),
-            sorted: ArcSwap::from_pointee(Sorted::none()),
-            // At the start none has answered.
+            sorted: ArcSwap::from_pointee(SortedNames::none()),
+            // At the start no source has answered.
             sources: unsynced.clone(),
             deadline: watch::Sender::new(None),
             unsynced: ArcSwap::from_pointee(unsynced),
@@ -129,7 +107,7 @@ impl Catalog {
         }
     }
 
-    /// Takes in what a source says; `now` as [`crate::clock::now`] has it.
+    /// Applies a change that a source tells; `now`: [`crate::clock::now`].
     ///
     /// # Panics
     /// If the catalog was made without such a source.
@@ -160,8 +138,8 @@ impl Catalog {
         self.announce(&changed, newly_synced || forgotten);
     }
 
-    /// Takes in services of an earlier run, where their source has not spoken yet. `wall`: the
-    /// clock by which they were confirmed.
+    /// Adds services of an earlier run whose source has not answered yet. `wall`: the wall clock, by
+    /// which they were confirmed.
     ///
     /// # Panics
     /// If the catalog was made without such a source.
@@ -173,19 +151,19 @@ impl Catalog {
         self.announce(&changed, false);
     }
 
-    /// What is to be kept for the next run.
+    /// The services to keep for the next run.
     pub fn last_good(&self) -> Vec<LastGood> {
         self.writer().merge.last_good()
     }
 
-    /// Lets a service share its strings with the catalog's: for a source that keeps what it says.
-    /// What [`Self::apply`] takes in needs it not.
+    /// Makes a service share its strings with the catalog, for a source that keeps its services.
+    /// [`Self::apply`] does so by itself.
     pub fn share(&self, service: &mut Service) {
         self.writer().merge.share(service);
     }
 
-    /// Ends what the brake held long enough, and says when to come again; [`Self::end_holds`]
-    /// does both at the right times.
+    /// Ends the brake's holds that are over, and returns when to call again. [`Self::end_holds`]
+    /// calls it at the right times.
     pub fn tick(&self, now: Duration) -> Option<Duration> {
         let mut writer = self.writer();
         let over = writer.merge.tick(now);
@@ -195,7 +173,7 @@ impl Catalog {
         *self.deadline.borrow()
     }
 
-    /// Ends the brake's holds in time, for ever; wakes only when one ends or begins.
+    /// Ends the brake's holds in time, forever. Wakes only when one ends or begins.
     pub async fn end_holds(&self) {
         self.end_holds_by(crate::clock::now).await;
     }
@@ -218,10 +196,9 @@ impl Catalog {
         }
     }
 
-    /// A connection to this endpoint of the service failed: if only the brake still keeps it, it
-    /// goes.
+    /// A connection to this endpoint failed. If only the brake keeps the endpoint, it is removed.
     pub fn connection_failed(&self, service: &ServiceName, address: SocketAddr, now: Duration) {
-        // Failures come by the thousand; holds are rare.
+        // Failures may come by the thousand, while holds are rare.
         if self.brakes_held.load(Relaxed) == 0 {
             return;
         }
@@ -232,8 +209,8 @@ impl Catalog {
         self.announce(&changed, false);
     }
 
-    /// Calls back with every service that changed or went, after it did. The callback reads the
-    /// catalog for what is true now; of two quick changes it may see only the second.
+    /// Calls back after a service changed or went. The callback reads the current state from the
+    /// catalog; of two quick changes it may see only the second.
     pub fn on_change(&self, listener: Box<dyn Fn(&ServiceName) + Send + Sync>) {
         lock(&self.listeners).push(Arc::from(listener));
     }
@@ -255,29 +232,29 @@ impl Catalog {
         services
     }
 
-    /// Every source has said all it knew at its start.
+    /// Whether every source has told all it knew at its start.
     pub fn synced(&self) -> bool {
         self.unsynced.load().is_empty()
     }
 
-    /// Names of the sources that have not yet said all they know.
+    /// The sources that have not told all they know yet.
     pub fn unsynced(&self) -> Vec<Arc<str>> {
         self.unsynced.load().to_vec()
     }
 
-    /// Waits until every source has answered, at most so long. True: they have.
+    /// Waits until every source has answered. Returns false after `at_most`.
     pub async fn wait_synced(&self, at_most: Duration) -> bool {
         let mut generation = self.generation.subscribe();
         let synced = async { while !self.synced() && generation.changed().await.is_ok() {} };
         tokio::time::timeout(at_most, synced).await.is_ok()
     }
 
-    /// A number that grows with every change of anything here, to wait for.
+    /// A counter to wait on. It grows with every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// What the brake did.
+    /// Counts of the brake.
     pub fn brake_counts(&self) -> BrakeCounts {
         BrakeCounts {
             triggered: self.brakes_triggered.load(Relaxed),
@@ -285,15 +262,15 @@ impl Catalog {
         }
     }
 
-    /// Every service at which the brake takes hold from now on, once for each time that counts in
-    /// [`BrakeCounts::triggered`].
+    /// Receives each service at which the brake takes hold from now on, as often as
+    /// [`BrakeCounts::triggered`] counts it.
     pub fn follow_brake(&self) -> UnboundedReceiver<ServiceName> {
         let (follower, braked) = unbounded_channel();
         lock(&self.brake_followers).push(follower);
         braked
     }
 
-    /// Makes the snapshot true for these services. Returns those that changed.
+    /// Brings the snapshot up to date for these services. Returns those that changed.
     fn settle(
         &self,
         writer: &mut Writer,
@@ -316,7 +293,7 @@ impl Catalog {
                 (None, None) => continue,
                 (Some(_), None) => {
                     next.get_or_insert_with(|| (*current).clone()).remove(&name);
-                    names |= self.directory.owner(&name).is_none();
+                    names |= self.name_index.owner(&name).is_none();
                 }
                 (known, Some(mut service)) => {
                     if known.is_some_and(|known| {
@@ -325,7 +302,7 @@ impl Catalog {
                     }) {
                         continue;
                     }
-                    names |= known.is_none() && self.directory.owner(&name).is_none();
+                    names |= known.is_none() && self.name_index.owner(&name).is_none();
                     writer.version += 1;
                     service.version = writer.version;
                     next.get_or_insert_with(|| (*current).clone())
@@ -337,7 +314,7 @@ impl Catalog {
         if let Some(next) = next {
             self.snapshot.store(Arc::new(next));
         }
-        // After the snapshot: what is found in an earlier one counts as of an earlier version.
+        // After the snapshot, so that what a reader finds in an old snapshot has an old version.
         self.names_version.fetch_add(u64::from(names), Relaxed);
         let (held, deadline) = writer.merge.held();
         self.brakes_held.store(held, Relaxed);
@@ -349,7 +326,7 @@ impl Catalog {
         changed
     }
 
-    /// `news`: there is some for those who wait, even where no service changed.
+    /// `news`: wake the waiters even if no service changed.
     fn announce(&self, changed: &[ServiceName], news: bool) {
         if changed.is_empty() && !news {
             return;
@@ -375,7 +352,7 @@ impl fmt::Debug for Catalog {
     }
 }
 
-/// A panic under a lock leaves whole values behind here: what follows it may go on.
+/// Ignores poisoning: a panic under these locks leaves no half-written value.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

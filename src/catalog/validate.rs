@@ -1,14 +1,15 @@
-//! What the rest may rely on of every service: at least one port, distinct addresses in a port.
+//! Establishes what other code relies on: a service has at least one port, and the addresses of a
+//! port are distinct.
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc};
 
 use super::model::{Endpoint, Port, Service};
 
-/// Makes it so, by rules that don't depend on any order of arrival, and notes what it dropped.
+/// Repairs a service by rules that don't depend on the order of arrival, and notes what it dropped.
 ///
-/// Of entries with the same address the healthiest counts: of a pod that goes and one that came up
-/// on the same address, the second is the truth, and a slice that lags behind shows one pod twice.
-/// Of equally healthy ones the first in the source's order counts.
+/// Of entries with the same address the healthiest counts. If a pod goes and another one comes up on
+/// the same address, the second is right; a slice that lags behind shows one pod twice. Of equally
+/// healthy entries the first in the source's order counts.
 pub(super) fn mend(service: &mut Service) {
     if service.ports.is_empty() {
         service.ports.push(Port { name: None, number: None, endpoints: Arc::from([]) });

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     agent::{self, File, Options, logs, reload::Reload, startup_taint::StartupTaint},
+    catalog::Locality,
     config::{Config, TaintKey},
-    plan::Here,
     serve::resolver::access::Access,
     socket::{
         address::{self, SocketAddress},
@@ -167,7 +167,7 @@ fn options(
              sources: in --config FILE",
         ));
     }
-    let here = Here {
+    let here = Locality {
         zone: args.zone.or(config.zone),
         region: args.region.or(config.region),
         node: args.node.or(config.node),

@@ -1,4 +1,4 @@
-//! Who may ask for what, as the configuration says it.
+//! The `access` block of the configuration: which callers may ask for which namespaces.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
@@ -7,7 +7,10 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::by_name::NamespaceKey;
-use crate::source::{Problem, document, shape};
+use crate::source::{
+    Problem,
+    yaml::{document, patterns},
+};
 
 /// What some callers may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,13 +44,13 @@ pub enum Callers {
 pub(super) struct AccessBlock {
     /// A user id (1000), a range of them (1000-1999), or any: processes that came through the node's
     /// socket. Either this or pods.
-    #[schemars(with = "Option<UidsShape>")]
+    #[schemars(with = "Option<UidsSchema>")]
     uids: Option<Uids>,
     /// Pods that came through a folder of their own. Either this or uids.
     pods: Option<PodsBlock>,
     /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace is
     /// said.
-    #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = shape::NAMESPACE)))]
+    #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
     /// Whether each of these pods may list and pick services of its own namespace, whichever that is.
     #[serde(default)]
@@ -60,7 +63,7 @@ pub(super) struct AccessBlock {
 #[schemars(rename = "AccessPods")]
 struct PodsBlock {
     /// Of these namespaces; of all, if it is left out.
-    #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = shape::NAMESPACE)))]
+    #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
     /// With these ServiceAccounts, by their names; with any, if it is left out.
     service_accounts: Option<BTreeSet<Arc<str>>>,
@@ -70,7 +73,7 @@ struct PodsBlock {
 #[derive(JsonSchema)]
 #[schemars(untagged, inline)]
 #[expect(dead_code, reason = "only its shape is used")]
-enum UidsShape {
+enum UidsSchema {
     One(u32),
     Text(#[schemars(regex(pattern = "^(any|[0-9]+(-[0-9]+)?)$"))] String),
 }
@@ -104,10 +107,10 @@ document::from_text!(Uids(RangeInclusive<u32>), |text| {
     })
 });
 
-/// The entries of a file, in order.
+/// Reads the entries of a file, in order.
 ///
 /// # Errors
-/// One says nobody, or contradicts itself.
+/// An entry fits nobody, or contradicts itself.
 pub(super) fn entries(
     file: &Arc<str>,
     written: Vec<Spanned<AccessBlock>>,
@@ -134,7 +137,7 @@ fn entry(block: AccessBlock) -> Result<AccessEntry, &'static str> {
             return Err("a caller has a uid or is a pod: make two entries of uids and pods");
         }
     };
-    // With its own namespace alone, where no other is named.
+    // If no namespace is named, only its own.
     let namespaces = namespaces.map(names).or_else(|| own_namespace.then(BTreeSet::new));
     Ok(AccessEntry { callers, namespaces, own_namespace })
 }

@@ -1,5 +1,5 @@
-//! Policies by the names of namespaces and services, each name checked: what is under a name that there
-//! can't be would hold for nobody, and say nothing.
+//! Policies by the names of namespaces and services. Each name is checked: a block under an
+//! impossible name would apply to nobody, silently.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 
@@ -11,7 +11,7 @@ use serde::{
 
 use crate::{
     catalog::{ServiceName, name::namespace},
-    source::{document, policy_block::PolicyBlock, shape},
+    source::yaml::{document, patterns, policy_block::PolicyBlock},
 };
 
 /// A namespace's name, checked.
@@ -33,28 +33,28 @@ document::from_text!(ServiceKey(ServiceName), |text| text
 pub(super) fn by_namespace<'de, D: Deserializer<'de>>(
     yaml: D,
 ) -> Result<BTreeMap<Arc<str>, PolicyBlock>, D::Error> {
-    yaml.deserialize_map(Blocks(|key: NamespaceKey| key.0, PhantomData))
+    yaml.deserialize_map(BlocksVisitor(|key: NamespaceKey| key.0, PhantomData))
 }
 
 /// Reads a block whose keys are services.
 pub(super) fn by_service<'de, D: Deserializer<'de>>(
     yaml: D,
 ) -> Result<BTreeMap<ServiceName, PolicyBlock>, D::Error> {
-    yaml.deserialize_map(Blocks(|key: ServiceKey| key.0, PhantomData))
+    yaml.deserialize_map(BlocksVisitor(|key: ServiceKey| key.0, PhantomData))
 }
 
-/// Blocks by what their keys mean. A service has several names, and of two blocks under two of them one
-/// would hold for nobody.
-struct Blocks<K, N>(fn(K) -> N, PhantomData<K>);
+/// Reads blocks by the meaning of their keys. A service has several names; with two blocks under
+/// two names, one would have no effect.
+struct BlocksVisitor<K, N>(fn(K) -> N, PhantomData<K>);
 
-impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for Blocks<K, N> {
+impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for BlocksVisitor<K, N> {
     type Value = BTreeMap<N, PolicyBlock>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("settings by name (name: {setting: value})")
     }
 
-    // What has nothing but comments under it.
+    // A key with nothing but comments under it.
     fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
         Ok(BTreeMap::new())
     }
@@ -77,12 +77,12 @@ impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for Blocks<K,
 /// A namespace's name, for the schema.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(super) struct NamespaceShape(#[schemars(regex(pattern = shape::NAMESPACE))] String);
+pub(super) struct NamespaceSchema(#[schemars(regex(pattern = patterns::NAMESPACE))] String);
 
 /// A service's name, for the schema.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(super) struct ServiceShape(#[schemars(regex(pattern = shape::SERVICE))] String);
+pub(super) struct ServiceSchema(#[schemars(regex(pattern = patterns::SERVICE))] String);
 
 #[cfg(test)]
 mod tests {

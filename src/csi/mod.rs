@@ -1,14 +1,13 @@
-//! How a pod gets a folder with a socket of its own: as a volume of our own kind, which the kubelet has
-//! us mount.
+//! The CSI plugin. It gives each pod a folder with a socket of its own, as a volume that the
+//! kubelet asks this plugin to mount.
 //!
-//! - `plugin`: the calls of the Container Storage Interface: who we are, mount this, unmount that
-//! - `volumes`: what a pod's volume is: its folder, and mounts of it
-//! - `mount`: a pod's folder, read-only, at a path of that pod
-//! - `registration`: how the kubelet comes to know us
+//! - `plugin`: the calls of the Container Storage Interface (identity, mount, unmount); `proto`: their messages
+//! - `volumes`: a pod's volume: its folder, and the mounts of it
+//! - `mount`: mounts a pod's folder read-only
+//! - `registration`: registers the plugin with the kubelet; `driver`: its name
 //!
-//! The agent needs no rights for any of this, and finds the folders by itself
-//! ([`crate::serve::pods`]). This process needs the right to mount, and nothing else: it reads no
-//! service and answers no application.
+//! The agent needs no rights for this, and finds the folders by itself ([`crate::serve::pods`]).
+//! This process needs only the right to mount: it reads no service and answers no application.
 
 use std::{
     fs, io,
@@ -22,6 +21,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tonic::{codegen::tokio_stream::wrappers::UnixListenerStream, transport::Server};
 use tracing::info;
 
+pub use self::driver::DRIVER;
 use self::{
     plugin::Plugin,
     proto::{
@@ -33,25 +33,14 @@ use self::{
 };
 use crate::agent::signals::Signals;
 
+mod driver;
 mod mount;
 mod plugin;
+mod proto;
 mod registration;
 mod volumes;
 
-#[allow(missing_docs, clippy::all, unreachable_pub, rust_2018_idioms)]
-mod proto {
-    pub(super) mod csi {
-        tonic::include_proto!("csi.v1");
-    }
-    pub(super) mod registration {
-        tonic::include_proto!("pluginregistration");
-    }
-}
-
-/// The name of the driver, as pods' volumes and the `CSIDriver` object have it.
-pub const DRIVER: &str = "csi.pointsman.dev";
-
-/// What the plugin is told.
+/// The plugin's options.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The folder of the pods' folders.
@@ -65,12 +54,12 @@ pub struct Options {
 /// Why the plugin ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A socket or a signal could not be had.
+    /// A socket or a signal handler could not be created.
     #[error("{what}: {error}")]
     System {
         /// Which, for a person.
         what: String,
-        /// As the system says it.
+        /// The system's error.
         error: io::Error,
     },
     /// Nothing can be mounted.
@@ -81,7 +70,7 @@ pub enum Error {
         /// Why.
         error: volumes::Error,
     },
-    /// The kubelet said no.
+    /// The kubelet refused the driver.
     #[error("the kubelet refuses the driver {DRIVER}: {0}")]
     Refused(String),
     /// A connection could not be served.
@@ -89,10 +78,10 @@ pub enum Error {
     Serve(#[from] tonic::transport::Error),
 }
 
-/// Serves the kubelet until it is told to end.
+/// Serves the kubelet until a signal ends it.
 ///
 /// # Errors
-/// A socket can't be had, or the kubelet refuses the driver.
+/// A socket can't be created, or the kubelet refuses the driver.
 pub async fn run(options: Options) -> Result<(), Error> {
     let mut signals = Signals::listen().map_err(system("signals"))?;
     let socket = options.kubelet.join("plugins").join(DRIVER).join("csi.sock");
@@ -107,7 +96,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         .add_service(IdentityServer::new(plugin.clone()))
         .add_service(NodeServer::new(plugin))
         .serve_with_incoming(calls);
-    // Last: from here on the kubelet may find us.
+    // Last, since from here on the kubelet may find the plugin.
     let registrations = Server::builder()
         .add_service(RegistrationServer::new(registration))
         .serve_with_incoming(listen(&registry)?);
@@ -118,12 +107,12 @@ pub async fn run(options: Options) -> Result<(), Error> {
         served = registrations => served.map_err(Error::from),
         Ok(reason) = refused => Err(Error::Refused(reason)),
     };
-    // The kubelet takes a plugin for gone when this socket is; what is mounted stays.
+    // Without this socket the kubelet considers the plugin gone. Mounts stay.
     fs::remove_file(&registry).map_err(system(registry.display()))?;
     ended
 }
 
-/// A socket for the kubelet, which is root, in place of one that was left.
+/// Listens on a socket for the kubelet, which is root; replaces one that was left behind.
 fn listen(
     path: &Path,
 ) -> Result<impl Stream<Item = io::Result<Mended<UnixStream>>> + use<>, Error> {
@@ -137,7 +126,7 @@ fn listen(
         }
         let listener = UnixListener::bind(path)?;
         fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-        // The kubelet names the socket's path as the authority, which h2 refuses.
+        // The kubelet sends the socket's path as the authority, which h2 refuses.
         Ok(UnixListenerStream::new(listener).map_ok(Mended::new))
     };
     bind().map_err(system(path.display()))

@@ -1,8 +1,8 @@
-//! A pod's folder, read-only, at a path of that pod.
+//! Mounts a pod's folder read-only at a path of that pod.
 //!
-//! The kernel takes no flags with a bind mount, and gives it those of the mount that it is taken from. So
-//! pods' mounts are taken from one of all folders that is read-only already: there is no moment at which a
-//! pod could write, whenever this process dies.
+//! The kernel takes no flags with a bind mount; a new mount inherits those of the mount it comes
+//! from. So pods' mounts come from a read-only mount of all folders. Then a pod can write at no
+//! moment, even if this process dies halfway.
 
 use std::{
     collections::HashSet,
@@ -12,43 +12,43 @@ use std::{
 
 use rustix::{
     fs::{AtFlags, CWD, StatVfsMountFlags, StatxAttributes, StatxFlags, statvfs, statx},
-    mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount},
+    mount::{MountFlags, UnmountFlags, mount_bind, mount_remount},
 };
 
 use crate::{identity::PodUid, socket::listener::Inode};
 
-/// What a socket needs none of. Read-only, or a pod could put a socket of its own in place of the
-/// agent's, for its other containers to find.
+/// A socket needs none of these rights. The mount is read-only, so that a pod can't replace the
+/// agent's socket with one of its own, for its other containers to find.
 const FLAGS: MountFlags =
     MountFlags::RDONLY.union(MountFlags::NOSUID).union(MountFlags::NODEV).union(MountFlags::NOEXEC);
 
-/// The same, as a mount says what it has.
+/// The same flags as `statvfs` reports them.
 const HAS: StatVfsMountFlags = StatVfsMountFlags::RDONLY
     .union(StatVfsMountFlags::NOSUID)
     .union(StatVfsMountFlags::NODEV)
     .union(StatVfsMountFlags::NOEXEC);
 
-/// Where all folders are mounted read-only, within the folder of the folders. In a container that mount
-/// ends with it: nobody else sees it.
+/// The read-only mount of all folders, within their folder. In a container it ends with the
+/// container, and is invisible outside.
 const READ_ONLY: &str = ".read-only";
 
-/// Where pods' mounts are taken from.
-pub(super) struct Source(PathBuf);
+/// The read-only mount from which pods' mounts are made.
+pub(super) struct ReadOnlyMount(PathBuf);
 
-impl Source {
-    /// Of the folders in this one; before each mount, since it may be gone. Idempotent.
+impl ReadOnlyMount {
+    /// Makes the mount; called before each mount of a pod, since it may be gone. Idempotent.
     pub(super) fn prepare(folders: &Path) -> io::Result<Self> {
         let at = folders.join(READ_ONLY);
         fs::create_dir_all(&at)?;
         if !is_mounted(&at)? {
             mount_bind(folders, &at)?;
         }
-        let source = Self(at);
-        source.harden(folders, &source.0)?;
-        Ok(source)
+        let read_only = Self(at);
+        read_only.harden(folders, &read_only.0)?;
+        Ok(read_only)
     }
 
-    /// Mounts a folder of them at `target`, which is made. Idempotent.
+    /// Mounts a pod's folder at `target`, which it creates. Idempotent.
     pub(super) fn mount(&self, folder: &Path, target: &Path) -> io::Result<()> {
         let folder = self.0.join(folder);
         fs::create_dir_all(target)?;
@@ -58,7 +58,7 @@ impl Source {
         self.harden(&folder, target)
     }
 
-    /// Makes sure that `folder` is what is mounted at `target`, and that it can't be written there.
+    /// Ensures that `folder` is mounted at `target`, and read-only.
     fn harden(&self, folder: &Path, target: &Path) -> io::Result<()> {
         if Inode::of(folder)? != Inode::of(target)? {
             return Err(io::Error::other("something else is mounted there: unmount it"));
@@ -70,15 +70,15 @@ impl Source {
     }
 }
 
-/// Takes what is mounted at `target` away, and the path with it. Idempotent.
-pub(super) fn take_away(target: &Path) -> io::Result<()> {
+/// Unmounts `target` and removes its folder. Idempotent.
+pub(super) fn unmount(target: &Path) -> io::Result<()> {
     if !target.try_exists()? {
         return Ok(());
     }
     while is_mounted(target)? {
-        unmount(target, UnmountFlags::NOFOLLOW)?;
+        rustix::mount::unmount(target, UnmountFlags::NOFOLLOW)?;
     }
-    // Empty, or not ours to remove.
+    // Fails if it is not empty: then it is not ours.
     fs::remove_dir(target)
 }
 
@@ -88,7 +88,7 @@ pub(super) fn mounted() -> io::Result<HashSet<PodUid>> {
     Ok(pods_in(&String::from_utf8_lossy(&mounts)))
 }
 
-/// By the fourth field of each line, which is what of its file system is mounted: `…/UID/socket`.
+/// The fourth field of each line is the mount's root in its file system: `…/UID/socket`.
 fn pods_in(mounts: &str) -> HashSet<PodUid> {
     let roots = mounts.lines().filter_map(|line| line.split(' ').nth(3));
     let folders = roots.filter_map(|root| root.strip_suffix("/socket"));

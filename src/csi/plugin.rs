@@ -1,4 +1,4 @@
-//! The calls by which the kubelet has volumes mounted.
+//! The calls with which the kubelet mounts and unmounts volumes (CSI's Identity and Node services).
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::{
-    DRIVER,
+    driver::DRIVER,
     proto::csi::{
         GetPluginCapabilitiesRequest, GetPluginCapabilitiesResponse, GetPluginInfoRequest,
         GetPluginInfoResponse, NodeGetCapabilitiesRequest, NodeGetCapabilitiesResponse,
@@ -23,16 +23,16 @@ use super::{
 };
 use crate::identity::{Pod, PodUid};
 
-/// Says whether a volume stands in the pod's own description: "true" or "false".
+/// Whether the volume is inline in the pod's spec: "true" or "false".
 const EPHEMERAL: &str = "csi.storage.k8s.io/ephemeral";
 
-/// What the kubelet says of the pod, as the object `CSIDriver` asks it to.
+/// The kubelet's information on the pod, as the `CSIDriver` object requests.
 const NAMESPACE: &str = "csi.storage.k8s.io/pod.namespace";
 const NAME: &str = "csi.storage.k8s.io/pod.name";
 const UID: &str = "csi.storage.k8s.io/pod.uid";
 const SERVICE_ACCOUNT: &str = "csi.storage.k8s.io/serviceAccount.name";
 
-/// A folder for each pod that asks.
+/// The plugin's calls; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Plugin(Arc<Inner>);
 
@@ -42,7 +42,6 @@ struct Inner {
 }
 
 impl Plugin {
-    /// For pods of this node.
     pub(super) fn new(volumes: Volumes, node: String) -> Self {
         Self(Arc::new(Inner { volumes, node }))
     }
@@ -97,7 +96,7 @@ impl node_server::Node for Plugin {
     ) -> Result<Response<NodeUnpublishVolumeResponse>, Status> {
         let request = request.into_inner();
         let target = target(&request.volume_id, &request.target_path)?;
-        self.0.volumes.take_away(target).map_err(|error| {
+        self.0.volumes.unmount(target).map_err(|error| {
             Status::internal(format!("{} could not be taken away: {error}", target.display()))
         })?;
         info!(volume = request.volume_id, target = %target.display(), "unmounted");
@@ -119,7 +118,7 @@ impl node_server::Node for Plugin {
     }
 }
 
-/// Where the volume is to be, if that can be meant.
+/// The path to mount at, if it is valid.
 fn target<'a>(volume: &str, path: &'a str) -> Result<&'a Path, Status> {
     if volume.is_empty() {
         return Err(Status::invalid_argument("volume_id is missing"));
@@ -134,7 +133,7 @@ fn target<'a>(volume: &str, path: &'a str) -> Result<&'a Path, Status> {
     Ok(path)
 }
 
-/// Whose the volume is to be.
+/// The pod that the volume is for.
 fn pod(context: &HashMap<String, String>) -> Result<(PodUid, Pod), Status> {
     let said = |key: &str| match context.get(key) {
         Some(said) if !said.is_empty() => Ok(said.as_str()),

@@ -1,4 +1,4 @@
-//! How the kubelet comes to know the plugin.
+//! Registers the plugin with the kubelet.
 
 use std::{
     path::PathBuf,
@@ -10,26 +10,26 @@ use tonic::{Request, Response, Status};
 use tracing::{error, info};
 
 use super::{
-    DRIVER,
+    driver::DRIVER,
     proto::registration::{
         InfoRequest, PluginInfo, RegistrationStatus, RegistrationStatusResponse,
         registration_server,
     },
 };
 
-/// What the kubelet calls plugins of the Container Storage Interface.
+/// The kubelet's name for CSI plugins.
 const TYPE: &str = "CSIPlugin";
-/// Of that interface.
+/// The CSI version.
 const VERSION: &str = "1.0.0";
 
-/// Answers who we are, and hears whether that was well.
+/// Answers the kubelet's registration calls.
 pub(super) struct Registration {
     socket: PathBuf,
     refused: Mutex<Option<oneshot::Sender<String>>>,
 }
 
 impl Registration {
-    /// For the plugin that serves this socket. The receiver hears if the kubelet refuses it.
+    /// For the plugin at this socket. The receiver gets the reason if the kubelet refuses it.
     pub(super) fn new(socket: PathBuf) -> (Self, oneshot::Receiver<String>) {
         let (refused, told) = oneshot::channel();
         (Self { socket, refused: Mutex::new(Some(refused)) }, told)
@@ -55,7 +55,7 @@ impl registration_server::Registration for Registration {
         if plugin_registered {
             info!("the kubelet knows this driver now");
         } else {
-            // A restart has it look again; to stay would be to be passed over for good.
+            // After a restart the kubelet looks again; without one it would ignore this plugin.
             error!(reason, "the kubelet refuses this driver");
             let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(refused) = refused {

@@ -1,7 +1,8 @@
-//! What a pod's volume is: a folder of that pod's own, mounted wherever the pod has the volume.
+//! A pod's volume is a folder of that pod, mounted wherever the pod has the volume.
 //!
-//! What is mounted is all that has to be remembered: a pod's folder goes when no mount of it is left.
-//! So each call finds what any other left, wherever that died, and the kubelet repeats what did not end.
+//! The mounts themselves are the only record: a pod's folder is removed when no mount of it is
+//! left. So each call finds what another one left behind, wherever that one died, and the kubelet
+//! repeats calls that did not finish.
 
 use std::{
     fs::File,
@@ -12,7 +13,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use tracing::{info, warn};
 
-use super::mount::{self, Source};
+use super::mount::{self, ReadOnlyMount};
 use crate::{
     identity::{Pod, PodUid},
     serve::pods::folder::{FolderError, PodFolders, mounted},
@@ -23,10 +24,10 @@ pub(super) struct Volumes {
     folders: PodFolders,
 }
 
-/// Why a volume could not be had, or not be taken away.
+/// Why a volume could not be mounted or unmounted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The pod's folder.
+    /// The pod's folder failed.
     #[error(transparent)]
     Folder(#[from] FolderError),
     /// The mount.
@@ -35,7 +36,7 @@ pub enum Error {
 }
 
 impl Volumes {
-    /// Those in this folder, without those of pods that went while no plugin ran.
+    /// The volumes of a folder. Removes those of pods that went while no plugin ran.
     pub(super) fn prepare(folder: PathBuf) -> Result<Self, Error> {
         let folders = PodFolders::at(folder);
         folders.prepare()?;
@@ -49,22 +50,21 @@ impl Volumes {
     pub(super) fn mount(&self, uid: PodUid, pod: &Pod, target: &Path) -> Result<(), Error> {
         let _turn = turn(self.folders.path())?;
         self.folders.make(uid, pod)?;
-        Ok(Source::prepare(self.folders.path())?.mount(&mounted(uid), target)?)
+        Ok(ReadOnlyMount::prepare(self.folders.path())?.mount(&mounted(uid), target)?)
     }
 
-    /// Takes away what is mounted at `target`, and the folder of a pod that has no other volume.
-    /// Idempotent.
-    pub(super) fn take_away(&self, target: &Path) -> Result<(), Error> {
+    /// Unmounts `target`, and removes the folders of pods without another volume. Idempotent.
+    pub(super) fn unmount(&self, target: &Path) -> Result<(), Error> {
         let _turn = turn(self.folders.path())?;
-        mount::take_away(target)?;
-        // The pod is free of it; what could not be removed is, with the next volume that is taken away.
+        mount::unmount(target)?;
+        // The unmount itself succeeded. The next one retries what could not be removed.
         if let Err(error) = self.sweep() {
             warn!("folders of pods that are gone are left: {error}");
         }
         Ok(())
     }
 
-    /// Removes the folders that no pod has mounted.
+    /// Removes folders without a mount.
     fn sweep(&self) -> Result<(), Error> {
         self.folders.tidy()?;
         let mounted = mount::mounted()?;
@@ -77,8 +77,9 @@ impl Volumes {
     }
 }
 
-/// One call at a time, of whichever process: two plugins overlap for a moment where a node's is replaced
-/// by force, and one would sweep away the folder that the other is about to mount.
+/// A lock, so that one call runs at a time, in all processes. Two plugins overlap for a moment if
+/// one replaces the other by force, and one would remove the folder that the other is about to
+/// mount.
 fn turn(folders: &Path) -> io::Result<File> {
     let folder = File::open(folders)?;
     flock(&folder, FlockOperation::LockExclusive)?;

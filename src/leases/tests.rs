@@ -7,8 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Labels, Port, Service, ServiceName, SourceId},
-    plan::Here,
+    catalog::{Catalog, Change, Endpoint, Labels, Locality, Port, Service, ServiceName, SourceId},
     policy::ConfigPolicies,
     publish::{Live, MOST_COST, Tables, Target, Want},
 };
@@ -44,7 +43,8 @@ impl World {
         let catalog = Arc::new(Catalog::new(["test"]));
         catalog.apply(SourceId(0), Change::Replace(vec![service]), Duration::ZERO);
         catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
-        let tables = Tables::start(catalog, ConfigPolicies::default(), Here::default(), 1).unwrap();
+        let tables =
+            Tables::start(catalog, ConfigPolicies::default(), Locality::default(), 1).unwrap();
         let target = Target {
             service: name.clone(),
             port: (None, Some(80)),

@@ -1,10 +1,10 @@
-//! A plan in the making: factors change it one after the other.
+//! A plan while it is made. The factors change it one after the other.
 
 use std::{borrow::Cow, collections::HashMap, net::SocketAddr};
 
 use super::{
     Inputs,
-    model::{Factor, Group, Plan, Planned, Standing, State, ZoneShare},
+    model::{Group, OutlierState, Plan, Planned, Reason, State, ZoneShare},
 };
 use crate::catalog::Endpoint;
 
@@ -13,32 +13,34 @@ use crate::catalog::Endpoint;
 pub struct Draft {
     /// In the order of the inputs.
     pub endpoints: Vec<Planned>,
-    /// Filled once the factors are done.
+    /// Filled after the factors.
     pub groups: Vec<Group>,
-    /// What holds for the service as a whole.
+    /// Notes on the service as a whole.
     pub notes: Vec<String>,
-    /// Pointsman's own judgements were undone: too few would be left.
+    /// Pointsman's own judgements were undone, since they left too few endpoints.
     pub panic: bool,
-    /// When time alone will change something.
+    /// When the plan changes next without new input.
     pub next_change: Option<std::time::Duration>,
-    /// The others that a request meets, for which draw weights are corrected.
+    /// The number of other requests in flight for which draw weights are corrected.
     pub corrected_for: Option<f64>,
 }
 
 impl Draft {
-    /// Every endpoint serving with weight 1; standings from the previous plan.
+    /// Every endpoint serves with weight 1; outlier states come from the previous plan.
     pub fn new(inputs: &Inputs<'_>, previous: Option<&Plan>) -> Self {
-        let standings = Standings::of(previous);
+        let outlier_states = OutlierStates::of(previous);
         let endpoints = inputs
             .endpoints
             .iter()
             .enumerate()
-            .map(|(index, endpoint)| Planned::new(endpoint.clone(), standings.get(index, endpoint)))
+            .map(|(index, endpoint)| {
+                Planned::new(endpoint.clone(), outlier_states.get(index, endpoint))
+            })
             .collect();
         Self { endpoints, ..Self::default() }
     }
 
-    /// Multiplies an endpoint's weight and says why.
+    /// Multiplies an endpoint's weight, and records the reason.
     pub fn scale(
         &mut self,
         index: usize,
@@ -48,10 +50,10 @@ impl Draft {
     ) {
         let planned = &mut self.endpoints[index];
         planned.weight *= value;
-        planned.factors.push(Factor { name, value, reason: reason.into() });
+        planned.factors.push(Reason { name, value, reason: reason.into() });
     }
 
-    /// Takes an endpoint out of the picks and says why.
+    /// Excludes an endpoint from picks, and records the reason.
     pub fn take_out(
         &mut self,
         index: usize,
@@ -60,15 +62,15 @@ impl Draft {
         reason: impl Into<Cow<'static, str>>,
     ) {
         self.endpoints[index].state = state;
-        self.endpoints[index].factors.push(Factor { name, value: 0.0, reason: reason.into() });
+        self.endpoints[index].factors.push(Reason { name, value: 0.0, reason: reason.into() });
     }
 
-    /// Something changes at `at` by time alone.
+    /// Something changes at `at` without new input.
     pub fn wake_at(&mut self, at: std::time::Duration) {
         self.next_change = Some(self.next_change.map_or(at, |next| next.min(at)));
     }
 
-    /// The finished plan; the version grows only where something differs.
+    /// The finished plan. Its version grows only if something differs.
     pub fn finish(
         self,
         _inputs: &Inputs<'_>,
@@ -92,7 +94,7 @@ impl Draft {
 }
 
 impl Plan {
-    /// Whether callers would be served alike: reasons and remembered times may differ.
+    /// Whether both plans serve callers alike. Reasons and remembered times may differ.
     pub fn decides_as(&self, other: &Self) -> bool {
         let same_groups = self.groups.len() == other.groups.len()
             && self.groups.iter().zip(&other.groups).all(|(a, b)| {
@@ -108,20 +110,20 @@ impl Plan {
     }
 }
 
-/// Looks standings up by position first: between two plans the endpoints rarely change.
-struct Standings<'a> {
+/// Looks outlier states up, by position first: endpoints rarely change between two plans.
+struct OutlierStates<'a> {
     previous: Option<&'a Plan>,
     by_address: std::cell::OnceCell<HashMap<SocketAddr, usize>>,
 }
 
-impl<'a> Standings<'a> {
+impl<'a> OutlierStates<'a> {
     fn of(previous: Option<&'a Plan>) -> Self {
         Self { previous, by_address: std::cell::OnceCell::new() }
     }
 
-    /// Another pod at the same address begins anew: it is not to blame for the one before.
-    fn get(&self, index: usize, endpoint: &Endpoint) -> Standing {
-        let Some(previous) = self.previous else { return Standing::default() };
+    /// Another pod at the same address starts afresh.
+    fn get(&self, index: usize, endpoint: &Endpoint) -> OutlierState {
+        let Some(previous) = self.previous else { return OutlierState::default() };
         let at = |planned: &Planned| planned.endpoint.address == endpoint.address;
         let index = match previous.endpoints.get(index) {
             Some(planned) if at(planned) => Some(index),
@@ -135,6 +137,6 @@ impl<'a> Standings<'a> {
         };
         let before = index.map(|index| &previous.endpoints[index]);
         let same = before.filter(|planned| planned.endpoint.is_same_as(endpoint));
-        same.map(Planned::standing).unwrap_or_default()
+        same.map(Planned::outlier_state).unwrap_or_default()
     }
 }

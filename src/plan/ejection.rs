@@ -1,39 +1,38 @@
-//! Ejection of endpoints that fail far more than the others, and their return, one probe at a
-//! time.
+//! Ejects endpoints that fail far more than the others, and lets them return one probe at a time.
 //!
-//! Judged by what [`evidence`] there is against the rest of the service. An endpoint that can't be
-//! connected to goes at once. Never more than the policy's share of the ready ones: what looks like
-//! many bad endpoints is more often a bad network here.
+//! An endpoint is judged by the [`evidence`] against it, compared with the rest of the service. One
+//! that can't be connected to goes at once. At most the policy's share of the ready endpoints is
+//! ejected: many endpoints that seem bad more often mean a bad network on this node.
 //!
-//! A probe is what begins after the ejection. What was open before (a stream, a lease that nobody
-//! reports) neither takes a probe's place nor speaks for the endpoint.
+//! A probe is a request that begins after the ejection. Requests that were open before (a stream, a
+//! lease that nobody reports) neither take a probe's place nor count in favour of the endpoint.
 
 use std::time::Duration;
 
 use super::{
-    Draft, Influence, Inputs, State,
-    error_bias::Usual,
-    evidence::{self, Against},
+    Draft, Factor, Inputs, State,
+    baseline::Baseline,
+    evidence::{self, Evidence},
     model::{Phase, Probation},
 };
 use crate::load::Counts;
 
-/// First ejection of an endpoint that refused a connection: short, since most are restarts.
+/// First ejection of an endpoint that refused a connection. Short, since most refusals are restarts.
 const UNREACHABLE_EJECTION: Duration = Duration::from_secs(1);
-/// Probes in a row that must succeed. One would let an endpoint that fails half of its requests
-/// back every second time; three let it back once in eight.
+/// Probes in a row that must succeed. With one probe, an endpoint that fails half of its requests
+/// would return every second time; with three, once in eight.
 const PROBES: u64 = 3;
-/// How long a probe is waited for. What is open for longer is a stream or will not be reported, and
-/// the next probe may begin. An endpoint of which no probe was judged for so long no longer keeps
-/// another from being ejected.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The count of ejections is forgotten after this many times the last one's length without a new.
+/// How long to wait for a probe. A request that is open for longer is a stream or will not be
+/// reported, and the next probe may begin. An endpoint without a judged probe for this long no
+/// longer prevents another one's ejection.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The count of ejections is reset after this many times the length of the last one.
 const FORGET_AFTER: u32 = 4;
 
-/// Puts failing endpoints aside.
+/// Ejects failing endpoints.
 pub struct Ejection;
 
-impl Influence for Ejection {
+impl Factor for Ejection {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         if !inputs.policy.outlier.enabled {
             return;
@@ -59,37 +58,38 @@ impl Influence for Ejection {
     }
 }
 
-/// At most the policy's share, but one where there are two or more.
+/// At most the policy's share; but at least one, if there are two or more endpoints.
 fn most_ejected(inputs: &Inputs<'_>, ready: usize) -> usize {
     let most = (ready as f64 * inputs.policy.outlier.max_ejected) as usize;
     if ready >= 2 { most.max(1) } else { 0 }
 }
 
-/// How many take up room. One that nobody probes may wait for ever.
+/// How many endpoints count as ejected. One that no request probes may wait forever, and stops
+/// counting.
 fn aside(inputs: &Inputs<'_>, draft: &Draft) -> usize {
     let takes_room = |phase| match phase {
         Phase::Clear => false,
         Phase::Ejected { .. } => true,
-        Phase::Probing(probation) => inputs.now < probation.heard + PATIENCE,
+        Phase::Probing(probation) => inputs.now < probation.heard + PROBE_TIMEOUT,
     };
     let known = draft.endpoints.iter().filter(|e| e.is_ready());
-    known.filter(|e| takes_room(e.standing().phase)).count()
+    known.filter(|e| takes_room(e.outlier_state().phase)).count()
 }
 
-/// What time and probes alone change.
+/// Applies what time and probes change.
 fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     let (now, total) = (inputs.now, inputs.loads[index].total);
-    let mut standing = draft.endpoints[index].standing();
-    match standing.phase {
+    let mut outlier = draft.endpoints[index].outlier_state();
+    match outlier.phase {
         Phase::Clear => {
-            if standing.times > 0 && now >= standing.since + standing.last * FORGET_AFTER {
-                standing.times = 0;
+            if outlier.times > 0 && now >= outlier.since + outlier.last * FORGET_AFTER {
+                outlier.times = 0;
             }
         }
         Phase::Ejected { until } if now < until => {}
         Phase::Ejected { .. } => {
-            standing.unreachable_seen = total.unreachable;
-            standing.phase = Phase::Probing(Probation {
+            outlier.unreachable_seen = total.unreachable;
+            outlier.phase = Phase::Probing(Probation {
                 began: now,
                 succeeded: total.succeeded,
                 failed: total.failed,
@@ -105,17 +105,17 @@ fn settle(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
             }
             let probation = follow(inputs, index, probation);
             if probation.done >= PROBES {
-                standing.phase = Phase::Clear;
-                standing.since = now;
+                outlier.phase = Phase::Clear;
+                outlier.since = now;
             } else {
-                standing.phase = Phase::Probing(probation);
+                outlier.phase = Phase::Probing(probation);
             }
         }
     }
-    draft.endpoints[index].stand(standing);
+    draft.endpoints[index].set_outlier_state(outlier);
 }
 
-/// What became of probes, and of what is in flight beside them.
+/// Updates a probation: finished probes, and other requests in flight.
 fn follow(inputs: &Inputs<'_>, index: usize, before: Probation) -> Probation {
     let (now, load) = (inputs.now, inputs.loads[index]);
     let mut probation = before;
@@ -123,53 +123,53 @@ fn follow(inputs: &Inputs<'_>, index: usize, before: Probation) -> Probation {
     if probation.done > before.done {
         probation.heard = now;
     }
-    // More than one beyond is not of picks: leases that came with a take-over, say.
+    // More than one beyond these does not come from picks, but from a take-over, say.
     let least = load.in_flight.saturating_sub(1);
     probation.standing = before.standing.max(least).min(load.in_flight);
     if probation.standing == load.in_flight {
         probation.free = now;
-    } else if now >= before.free + PATIENCE {
+    } else if now >= before.free + PROBE_TIMEOUT {
         (probation.standing, probation.free) = (load.in_flight, now);
     }
     probation
 }
 
 fn again(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
-    let last = draft.endpoints[index].standing().last;
+    let last = draft.endpoints[index].outlier_state().last;
     put_aside(inputs, draft, index, last * 2);
 }
 
 fn put_aside(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, length: Duration) {
-    let mut standing = draft.endpoints[index].standing();
-    standing.times += 1;
-    standing.last = length.min(inputs.policy.outlier.max_ejection);
-    standing.phase = Phase::Ejected { until: inputs.now + standing.last };
-    standing.since = inputs.now + standing.last;
-    standing.unreachable_seen = inputs.loads[index].total.unreachable;
-    draft.endpoints[index].stand(standing);
+    let mut outlier = draft.endpoints[index].outlier_state();
+    outlier.times += 1;
+    outlier.last = length.min(inputs.policy.outlier.max_ejection);
+    outlier.phase = Phase::Ejected { until: inputs.now + outlier.last };
+    outlier.since = inputs.now + outlier.last;
+    outlier.unreachable_seen = inputs.loads[index].total.unreachable;
+    draft.endpoints[index].set_outlier_state(outlier);
 }
 
 fn eject(inputs: &Inputs<'_>, draft: &mut Draft, index: usize, why: &Why) {
     let policy = &inputs.policy.outlier;
-    let standing = draft.endpoints[index].standing();
+    let outlier = draft.endpoints[index].outlier_state();
     let base = match why {
         Why::Unreachable => UNREACHABLE_EJECTION.min(policy.base_ejection),
         Why::Failures(..) => policy.base_ejection,
     };
-    let length = if standing.times == 0 { base } else { (standing.last * 2).max(base) };
+    let length = if outlier.times == 0 { base } else { (outlier.last * 2).max(base) };
     put_aside(inputs, draft, index, length);
 }
 
-/// Why an endpoint should go.
+/// Why an endpoint is ejected.
 enum Why {
     Unreachable,
     /// With the others' success rate.
-    Failures(Against, f64),
+    Failures(Evidence, f64),
 }
 
 impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self::Failures(Against { newest, each_took }, others) = self else {
+        let Self::Failures(Evidence { newest, each_took }, others) = self else {
             return write!(f, "a connection to it failed");
         };
         let (failed, of) = (newest.counts.failed, newest.counts.judged());
@@ -181,32 +181,32 @@ impl std::fmt::Display for Why {
     }
 }
 
-/// Endpoints that should go: unreachable ones, then by failure rate.
+/// Endpoints to eject: unreachable ones, then by failure rate.
 fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     let known = inputs.loads.iter().zip(&draft.endpoints);
     let seen: Vec<Counts> = known
-        .map(|(load, each)| evidence::recent(&load.ring, inputs.now, each.standing().since))
+        .map(|(load, each)| evidence::recent(&load.ring, inputs.now, each.outlier_state().since))
         .collect();
-    let usual = Usual::of(&seen);
+    let baseline = Baseline::of(&seen);
     let median = inputs.service.service_time.median();
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
     for (index, planned) in draft.endpoints.iter().enumerate() {
-        // What the brake kept goes for good with the first connection that fails.
-        let standing = planned.standing();
-        if !planned.is_ready() || standing.phase != Phase::Clear {
+        // A braked endpoint is removed for good by the first connection that fails.
+        let outlier = planned.outlier_state();
+        if !planned.is_ready() || outlier.phase != Phase::Clear {
             continue;
         }
         let load = inputs.loads[index];
-        if load.total.unreachable > standing.unreachable_seen {
+        if load.total.unreachable > outlier.unreachable_seen {
             bad.push((index, 2.0, Why::Unreachable));
             continue;
         }
         if seen[index].failed == 0 {
             continue;
         }
-        let others = usual.for_others_than(&seen[index]);
+        let others = baseline.for_others_than(&seen[index]);
         let requests = inputs.policy.outlier.min_requests;
-        let (ring, now, since) = (&load.ring, inputs.now, standing.since);
+        let (ring, now, since) = (&load.ring, inputs.now, outlier.since);
         if let Some(against) = evidence::against(ring, now, since, requests, others, median) {
             let rate = against.newest.counts.success_rate().unwrap_or_default();
             bad.push((index, 1.0 - rate, Why::Failures(against, others)));
@@ -216,23 +216,23 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
     bad.into_iter().map(|(index, _, why)| (index, why)).collect()
 }
 
-/// The standing's effect on the plan.
+/// Applies an outlier state to the plan.
 fn show(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
     if draft.endpoints[index].state == State::Out {
         return;
     }
-    let standing = draft.endpoints[index].standing();
-    match standing.phase {
+    let outlier = draft.endpoints[index].outlier_state();
+    match outlier.phase {
         Phase::Clear => {
-            if standing.times > 0 {
-                draft.wake_at(standing.since + standing.last * FORGET_AFTER);
+            if outlier.times > 0 {
+                draft.wake_at(outlier.since + outlier.last * FORGET_AFTER);
             }
         }
         Phase::Ejected { until } => {
             let reason = format!(
                 "ejected for {:.1} s (time {} in a row), {:.1} s left",
-                standing.last.as_secs_f64(),
-                standing.times,
+                outlier.last.as_secs_f64(),
+                outlier.times,
                 until.saturating_sub(inputs.now).as_secs_f64()
             );
             draft.take_out(index, State::Ejected, "ejection", reason);
@@ -250,7 +250,7 @@ fn show(inputs: &Inputs<'_>, draft: &mut Draft, index: usize) {
             let limit = i32::try_from(probation.standing).unwrap_or(i32::MAX);
             draft.endpoints[index].limit = limit.saturating_add(1).min(i32::MAX - 1);
             if inputs.loads[index].in_flight > probation.standing {
-                draft.wake_at(probation.free + PATIENCE);
+                draft.wake_at(probation.free + PROBE_TIMEOUT);
             }
         }
     }

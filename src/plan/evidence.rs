@@ -1,44 +1,45 @@
-//! How strongly outcomes speak against an endpoint: more than chance, and at any request rate.
+//! How strongly outcomes speak against an endpoint: more than chance, at any request rate.
 //!
-//! Two claims are held against each other: that the endpoint succeeds as often as the others, and
-//! that it does a tenth as often. Each outcome adds the logarithm of how much likelier it is by the
-//! second claim than by the first, and the sum is taken over the newest outcomes, as far back as
-//! speaks most against the endpoint (a likelihood ratio in a CUSUM chart, Page 1954). An endpoint
-//! that is as good as the others reaches a sum of `h` by chance once in `e^h` judged requests, at
-//! most, however many there are in a second.
+//! Two hypotheses are compared: the endpoint succeeds as often as the others, or a tenth as often.
+//! Each outcome adds the logarithm of how much likelier it is under the second than under the
+//! first. The sum runs over the newest outcomes, as far back as speaks most against the endpoint (a
+//! likelihood ratio in a CUSUM chart, Page 1954). An endpoint that is as good as the others reaches
+//! a sum of `h` by chance at most once in `e^h` judged requests, however many there are in a
+//! second.
 //!
-//! The unit is a failure where the others do well: 2.2 in the logarithm. Five failures in a row,
-//! as the policy asks for, are a sum of 11, which chance reaches once in 60,000 requests where one in ten
-//! fails at every endpoint; where one in a hundred does, once in 10,000,000,000.
+//! The unit is a failure where the others do well: 2.2 in the logarithm. The policy asks for five
+//! failures in a row, a sum of 11. Chance reaches it once in 60,000 requests where one in ten fails
+//! at every endpoint, and once in 10,000,000,000 where one in a hundred does.
 //!
-//! A success takes as much away as a failure adds, so half of the requests may fail where the
+//! A success takes away as much as a failure adds. So half of the requests may fail where the
 //! others do well, and more where they don't.
 
 use std::time::Duration;
 
 use crate::load::{BUCKETS, Counts, Newest, Ring};
 
-/// What a bad endpoint's success rate is, as a part of the others'.
+/// The success rate of a bad endpoint, as a part of the others'.
 const BAD: f64 = 0.1;
-/// The others are taken to succeed no more often than this: a service that has not failed so far
-/// may do so tomorrow, and one failure must not be infinitely unlikely.
+/// The upper bound of the others' success rate. A service without failures so far may have some
+/// tomorrow, and one failure must not be infinitely unlikely.
 const WELL: f64 = 0.9;
 /// Fewest failures that speak against an endpoint: two can be bad luck.
 const FAILURES: u32 = 3;
-/// A moment's failures have to be as many as this part of what ended in ten seconds, or a pause of
-/// the endpoint that is over when it is noticed would put it aside...
+/// Failures within a moment must be at least this part of the requests that ended in ten seconds.
+/// Without this, a pause that is over when it is noticed would eject the endpoint.
 const MOMENT: u32 = 4;
-/// ...but not more than this: of twenty all fail by chance once in a million times where half do.
+/// The upper bound of [`MOMENT`]'s number. If half of the requests fail, all of twenty fail by
+/// chance once in a million times.
 const MOMENT_MOST: u32 = 20;
-/// Outcomes of an endpoint that tell how well the others do, where ten seconds have fewer.
+/// How many outcomes of an endpoint to compare, if ten seconds have fewer.
 pub const OTHERS: u32 = 10;
 
-/// What speaks against an endpoint.
+/// The evidence against an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Against {
-    /// As far back as it takes.
+pub struct Evidence {
+    /// The newest outcomes, as far back as needed.
     pub newest: Newest,
-    /// The mean time that a failure took, where that made it weigh more.
+    /// The mean time of a failure, if that made it weigh more.
     pub each_took: Option<Duration>,
 }
 
@@ -60,8 +61,8 @@ impl Scale {
     }
 }
 
-/// Whether the outcomes since a time speak against an endpoint, as strongly as `requests` failures
-/// in a row where the others do well. `others`: their success rate; `usual`: what a request takes.
+/// Evidence from the outcomes since a time, if it is as strong as `requests` failures in a row
+/// where the others do well. `others`: their success rate; `usual`: the usual time of a request.
 pub fn against(
     ring: &Ring,
     now: Duration,
@@ -69,35 +70,35 @@ pub fn against(
     requests: u32,
     others: f64,
     usual: Option<Duration>,
-) -> Option<Against> {
+) -> Option<Evidence> {
     let scale = Scale::new(others);
     let judged = ring.sum(now, since).judged();
     let moment = requests.max((judged / MOMENT).min(MOMENT_MOST));
     let mut spans = ring.back(now, since).peekable();
     while let Some(newest) = spans.next() {
-        // All that there is, or ten seconds of it, is more than a moment.
+        // All outcomes, or ten seconds of them, are more than a moment.
         let is_whole = newest.seconds >= BUCKETS as u64 || spans.peek().is_none();
         let needed = f64::from(if is_whole { requests } else { moment });
         let (weight, each_took) = weight(&newest, needed, usual);
         let sum = weight * scale.failure - f64::from(newest.counts.succeeded()) * scale.success;
-        // What is equal but for the last digit is equal.
+        // Tolerates rounding.
         if newest.counts.failed >= FAILURES && sum >= needed * (1.0 - 1e-9) {
-            return Some(Against { newest, each_took });
+            return Some(Evidence { newest, each_took });
         }
     }
     None
 }
 
-/// How many failures they are worth. One that takes long is worth the requests that would have
-/// been served meanwhile: an endpoint that holds each for a second shows a hundredth of the
-/// failures of one that fails at once. Three of them speak for themselves, but only about a time
-/// that is longer than they took: what succeeded while they waited must be seen.
+/// How many failures these count as. A slow failure counts as the requests that would have been
+/// served meanwhile: an endpoint that holds each for a second shows a hundredth of the failures of
+/// one that fails at once. Three slow failures suffice, but only within a span that is longer than
+/// they took, so that successes in the meantime are seen.
 fn weight(newest: &Newest, needed: f64, usual: Option<Duration>) -> (f64, Option<Duration>) {
     let failed = f64::from(newest.counts.failed);
     let Some(usual) = usual.filter(|usual| !usual.is_zero()) else { return (failed, None) };
     let lost = Duration::from_millis(newest.counts.lost_ms.into());
     let each = lost.checked_div(newest.counts.failed).unwrap_or_default();
-    // In the middle, the current second is half over.
+    // On average, the current second is half over.
     if each > Duration::from_secs(newest.seconds) - Duration::from_millis(500) {
         return (failed, None);
     }
@@ -106,7 +107,7 @@ fn weight(newest: &Newest, needed: f64, usual: Option<Duration>) -> (f64, Option
     (failed * worth, (worth > 1.0).then_some(each))
 }
 
-/// What an endpoint is compared by with the others: ten seconds, or more where requests are rare.
+/// The counts by which endpoints are compared: ten seconds, or more if requests are rare.
 pub fn recent(ring: &Ring, now: Duration, since: Duration) -> Counts {
     ring.recent(now, since, OTHERS)
 }

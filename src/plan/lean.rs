@@ -1,26 +1,26 @@
-//! Away from standing load, a little: where more streams are open than elsewhere, fewer picks are
-//! drawn.
+//! Steers a little away from standing load: an endpoint with more open streams than its part is
+//! drawn less.
 //!
-//! Standing load is left out of scores: an idle stream takes no capacity, and a lease that nobody
-//! reports takes none at all. In a score, however little of it would decide every comparison of
-//! idle endpoints, so that one forgotten lease sends all requests elsewhere. In the draws it is a
-//! matter of degree: the more of a service's requests become standing, the more it moves them, up
-//! to keeping streams within about one of each other.
+//! Scores leave standing load out. An idle stream takes no capacity, and a lease that nobody
+//! reports takes none at all. In a score, any part of it would decide every comparison of idle
+//! endpoints, and one forgotten lease would send all requests elsewhere. Draws change gradually:
+//! the more of a service's requests become standing, the more the draws follow, up to keeping
+//! streams within about one of each other.
 
 use super::{Draft, Inputs, strategy};
 
-/// How much less an endpoint is drawn for one more in standing than its part, as the exponent of a
-/// power of e: of a service whose requests all end, and of one whose requests all become standing.
-/// With the first, one forgotten lease takes 5% of the picks of a pair from its endpoint; with the
-/// second, streams have a standard deviation of 0.7 by endpoint.
+/// How much less an endpoint is drawn for each standing request above its part, as an exponent of
+/// e. The first holds for a service whose requests all end, the second for one whose requests all
+/// become standing. With the first, one forgotten lease takes 5% of the picks of a pair from its
+/// endpoint. With the second, streams per endpoint have a standard deviation of 0.7.
 const LEAST_PULL: f64 = 0.2;
 const MOST_PULL: f64 = 1.0;
 /// An endpoint keeps at least half of its draws, and gets at most twice as many.
 const BOUND: f64 = 2.0;
-/// Steps a doubling, so that noise makes no generation.
+/// Steps per doubling, so that noise makes no new generation.
 const STEPS: f64 = 8.0;
 
-/// Sets how much each endpoint's draws lean.
+/// Sets the lean of each endpoint's draws.
 pub fn lean(inputs: &Inputs<'_>, draft: &mut Draft) {
     if !strategy::of(inputs.policy.strategy).scores_by_weight() {
         return;

@@ -1,36 +1,25 @@
-//! The words of a plan.
+//! The types of a plan.
 
-use std::{borrow::Cow, net::SocketAddr, sync::Arc, time::Duration};
+use std::{borrow::Cow, net::SocketAddr, time::Duration};
 
 use crate::catalog::EndpointRef;
 
-/// Where an agent runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Here {
-    /// Such as `eu-west-1a`.
-    pub zone: Option<Arc<str>>,
-    /// Such as `eu-west-1`.
-    pub region: Option<Arc<str>>,
-    /// The node's name.
-    pub node: Option<Arc<str>>,
-}
-
-/// What is decided for a service at a time.
+/// How a service is balanced at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Grows with every plan that differs from the one before.
     pub version: u64,
-    /// What one pick compares; in the order of preference.
+    /// In the order of preference.
     pub groups: Vec<Group>,
-    /// Every endpoint the source knows, picked or not.
+    /// Every endpoint of the source, picked or not.
     pub endpoints: Vec<Planned>,
-    /// What holds for the service as a whole.
+    /// Notes on the service as a whole.
     pub notes: Vec<String>,
-    /// When time alone will change something: an ejection ends, a share may move.
+    /// When the plan changes next without new input: an ejection ends, a share may move.
     pub next_change: Option<Duration>,
     /// The damped share of the own zone.
     pub zone_share: ZoneShare,
-    /// The others that a request meets, for which draw weights are corrected.
+    /// The number of other requests in flight for which draw weights are corrected.
     pub corrected_for: Option<f64>,
 }
 
@@ -41,8 +30,8 @@ pub struct ZoneShare {
     pub share: f64,
     /// When it last moved, monotonic.
     pub moved_at: Duration,
-    /// Since when the own zone and the others consist of what they do, but for endpoints that came;
-    /// None: there are no two to choose between.
+    /// Since when no endpoint left the own zone or the others. None: there are not two sides to
+    /// choose between.
     pub apart_since: Option<Duration>,
 }
 
@@ -57,49 +46,49 @@ impl Default for ZoneShare {
 pub struct Group {
     /// Such as `zone a`.
     pub name: String,
-    /// Its part of the draws, 0 to 1; 0: reached only by overflow.
+    /// Its part of the draws, 0 to 1; 0: only overflow reaches it.
     pub share: f64,
     /// Indices into the plan's endpoints.
     pub members: Vec<u32>,
     /// How many of them one pick compares.
     pub choices: u32,
-    /// The group that takes over.
+    /// The group that takes its overflow.
     pub overflow: Option<usize>,
-    /// Winner's score, in requests, from which the overflow group is looked at.
+    /// From this score of the winner, in requests, a pick looks at the overflow group.
     pub spill_at: f32,
-    /// By how much the other group must be better, in requests.
+    /// By how much the overflow group must be better, in requests.
     pub spill_margin: f32,
-    /// Why it is as it is.
+    /// Why the group has this share.
     pub reason: String,
 }
 
-/// What is decided for one endpoint.
+/// The plan of one endpoint.
 #[derive(Clone, Debug)]
 pub struct Planned {
-    /// As the source knows it.
+    /// The endpoint as its source tells it.
     pub endpoint: EndpointRef,
-    /// Where it is picked from, if it is.
+    /// Its group, if it is picked.
     pub group: Option<usize>,
-    /// It is in the own zone or meant for it, and that is preferred.
+    /// It is in the own zone or hinted for it, and the own zone is preferred.
     pub own_zone: bool,
-    /// In a word.
+    /// Whether it serves, and if not, why.
     pub state: State,
     /// Product of its factors; the source's weights average 1 over a service.
     pub weight: f64,
     /// Its part of its group's draws by weight, 0 to 1.
     pub draw: f64,
-    /// By what its draws are multiplied for its standing load.
+    /// The factor of its draws for its standing load.
     pub lean: f64,
-    /// Most requests in flight at a time; `i32::MAX` for no bound.
+    /// The most requests in flight; `i32::MAX`: no limit.
     pub limit: i32,
-    /// Why; what is as usual is not listed.
-    pub factors: Vec<Factor>,
-    standing: Option<Box<Standing>>,
+    /// Why the weight differs from 1, or the state from serving.
+    pub factors: Vec<Reason>,
+    outlier_state: Option<Box<OutlierState>>,
 }
 
 impl Planned {
-    /// Serving, with nothing said about it yet.
-    pub fn new(endpoint: EndpointRef, standing: Standing) -> Self {
+    /// An endpoint that serves with weight 1.
+    pub fn new(endpoint: EndpointRef, outlier_state: OutlierState) -> Self {
         let mut planned = Self {
             endpoint,
             group: None,
@@ -110,14 +99,14 @@ impl Planned {
             lean: 1.0,
             limit: i32::MAX,
             factors: Vec::new(),
-            standing: None,
+            outlier_state: None,
         };
-        planned.stand(standing);
+        planned.set_outlier_state(outlier_state);
         planned
     }
 
-    /// Whether the source vouches for it now. What the brake kept is no part of what can be counted
-    /// on: it is picked where nothing else can take the request.
+    /// Whether the source lists it now. A braked endpoint can't be relied on: it is picked only if
+    /// no other can take the request.
     pub fn is_ready(&self) -> bool {
         self.state != State::Out && !self.endpoint.braked
     }
@@ -127,43 +116,44 @@ impl Planned {
         self.draw * self.lean
     }
 
-    /// What must be remembered of its errors.
-    pub fn standing(&self) -> Standing {
-        self.standing.as_deref().copied().unwrap_or_default()
+    /// Its outlier state.
+    pub fn outlier_state(&self) -> OutlierState {
+        self.outlier_state.as_deref().copied().unwrap_or_default()
     }
 
-    /// Since when a request's outcome is that of a probe, where only probes count.
+    /// When its probation began, if it is on probation: only later requests are probes.
     pub fn probed_since(&self) -> Option<Duration> {
-        match self.standing.as_deref()?.phase {
+        match self.outlier_state.as_deref()?.phase {
             Phase::Probing(probation) => Some(probation.began),
             Phase::Clear | Phase::Ejected { .. } => None,
         }
     }
 
-    /// Remembers it; most endpoints have nothing to remember, and take no memory for it.
-    pub fn stand(&mut self, standing: Standing) {
-        self.standing = (standing != Standing::default()).then(|| Box::new(standing));
+    /// Sets its outlier state. The default, which most endpoints have, takes no memory.
+    pub fn set_outlier_state(&mut self, outlier_state: OutlierState) {
+        self.outlier_state =
+            (outlier_state != OutlierState::default()).then(|| Box::new(outlier_state));
     }
 }
 
 impl Plan {
-    /// What must be remembered of its endpoints' errors; most have nothing.
-    pub fn standings(&self) -> impl Iterator<Item = (SocketAddr, Standing)> + '_ {
-        let remembered = self.endpoints.iter().filter(|planned| planned.standing.is_some());
-        remembered.map(|planned| (planned.endpoint.address, planned.standing()))
+    /// The outlier states of its endpoints, without default ones.
+    pub fn outlier_states(&self) -> impl Iterator<Item = (SocketAddr, OutlierState)> + '_ {
+        let remembered = self.endpoints.iter().filter(|planned| planned.outlier_state.is_some());
+        remembered.map(|planned| (planned.endpoint.address, planned.outlier_state()))
     }
 }
 
-/// An endpoint's state in a word.
+/// Whether an endpoint serves, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Takes requests.
     Serving,
-    /// Put aside for its errors.
+    /// Ejected for its errors.
     Ejected,
     /// Back from ejection, one request at a time.
     Probing,
-    /// Ready, but only others' overflow or loss reaches it.
+    /// Ready, but picked only by overflow, or if others are lost.
     Standby,
     /// Not ready, draining, or of weight 0.
     Out,
@@ -184,7 +174,7 @@ impl State {
 
 /// One reason for an endpoint's weight or state.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Factor {
+pub struct Reason {
     /// Which factor: `weight`, `health`, `error_bias`, `ejection`.
     pub name: &'static str,
     /// What it multiplies the weight by.
@@ -193,28 +183,28 @@ pub struct Factor {
     pub reason: Cow<'static, str>,
 }
 
-/// Where an endpoint stands with its errors.
+/// What is remembered of an endpoint's errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Standing {
-    /// Put aside, on probation, or neither.
+pub struct OutlierState {
+    /// Ejected, on probation, or neither.
     pub phase: Phase,
-    /// How often in a row it was ejected; each doubles the next ejection.
+    /// How many ejections in a row; each doubles the next one's length.
     pub times: u32,
-    /// How long the last ejection was.
+    /// The length of the last ejection.
     pub last: Duration,
-    /// Outcomes before this time don't count any more.
+    /// Outcomes before this time no longer count.
     pub since: Duration,
-    /// All unreachable reports that were already acted on.
+    /// Failed connections that were already acted on.
     pub unreachable_seen: u64,
 }
 
-/// Put aside, on probation, or neither.
+/// Ejected, on probation, or neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Phase {
     /// Like any other.
     #[default]
     Clear,
-    /// No picks until then.
+    /// Not picked until then.
     Ejected {
         /// Monotonic.
         until: Duration,
@@ -223,21 +213,21 @@ pub enum Phase {
     Probing(Probation),
 }
 
-/// An endpoint's way back from ejection.
+/// The probation after an ejection.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Probation {
-    /// When it began, monotonic: what began before is no probe.
+    /// When it began, monotonic. A request that began earlier is no probe.
     pub began: Duration,
-    /// All successes before.
+    /// Successes before it.
     pub succeeded: u64,
-    /// All failures before.
+    /// Failures before it.
     pub failed: u64,
     /// Successful probes so far.
     pub done: u64,
-    /// When the last of them was, or the probation began.
+    /// The time of the last one, or of the beginning of the probation.
     pub heard: Duration,
-    /// In flight and no probe, in cost units.
+    /// Requests in flight that are no probes, in cost units.
     pub standing: u32,
-    /// When no probe was in flight last, or was last waited for long enough.
+    /// When no probe was in flight last, or the last wait for one ended.
     pub free: Duration,
 }

@@ -1,15 +1,16 @@
-//! Panic and fail-open: when Pointsman's own judgements leave too few, they are undone; what the
-//! source says stays. Too few hosts that take all the load would only fail after the others.
+//! Panic and fail-open: when Pointsman's own judgements leave too few endpoints, they are undone.
+//! What the source says stays. Too few endpoints under all of the load would only fail after the
+//! others.
 //!
-//! Probation is undone first: who is back for want of a probe may well serve, and that is better
-//! than a return of those that fail right now.
+//! Probation is undone first. An endpoint that waits for a probe may well serve; one that is
+//! ejected fails right now.
 
-use super::{Draft, Influence, Inputs, State};
+use super::{Draft, Factor, Inputs, State};
 
 /// Undoes ejections, probation and bias.
 pub struct Panic;
 
-impl Influence for Panic {
+impl Factor for Panic {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         let ready = count(draft, |_| true);
         let left = count(draft, |state| state == State::Serving);
@@ -36,13 +37,13 @@ impl Influence for Panic {
     }
 }
 
-/// So many of the ready ones.
+/// Counts the ready endpoints in some states.
 fn count(draft: &Draft, which: impl Fn(State) -> bool) -> usize {
     let ready = draft.endpoints.iter().filter(|planned| planned.is_ready());
     ready.filter(|planned| which(planned.state)).count()
 }
 
-/// Has these serve as if nothing were held against them.
+/// Makes endpoints in some states serve, without ejection or bias.
 fn undo(draft: &mut Draft, which: impl Fn(State) -> bool) {
     for (index, planned) in draft.endpoints.iter_mut().enumerate() {
         if !which(planned.state) {

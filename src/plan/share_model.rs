@@ -1,32 +1,32 @@
-//! What share of the picks each endpoint gets, from draw weights and scores: a mean-field model of
-//! the pick of two choices, and the draw weights with which shares come out as asked.
+//! A mean-field model of the pick of two choices: which share of the picks each endpoint gets from
+//! draw weights and scores, and which draw weights give the wanted shares.
 //!
-//! Each endpoint is a queue of its own: a request comes as often as it is among the candidates and
-//! wins, and ends at rate 1. Whether it wins depends on the others' numbers in flight, which are
-//! taken as independent. Nothing here overflows, whatever is in flight: distributions are built
-//! from logarithms, and the number of their states is bounded.
+//! Each endpoint is a queue of its own. A request arrives as often as the endpoint is among the
+//! candidates and wins, and ends at rate 1. Whether it wins depends on the numbers in flight of the
+//! others, which the model takes as independent. Nothing here overflows, whatever is in flight:
+//! distributions are built from logarithms, and the number of their states is bounded.
 
-/// Distinct weights told apart; further ones join their nearest on a logarithmic scale.
+/// The number of distinct weights. Further ones join the nearest on a logarithmic scale.
 const CLASSES: usize = 8;
 /// Weights closer than this are the same.
 const SAME: f64 = 1.02;
 /// Most rounds of the fixed point, and the change of a share at which it has settled.
 const ROUNDS: usize = 80;
 const SETTLED: f64 = 1e-4;
-/// A draw weight is corrected by no more than this factor. What takes more has no solution, or one
-/// that the truth is far from: up to 17% of all picks without the bound, 2% with it.
+/// The largest correction of a draw weight. What needs more has no solution, or one that is far
+/// from the truth: off by up to 17% of all picks without the bound, 2% with it.
 const MOST_CORRECTED: f64 = 2.0;
 /// States of a distribution. Where more are in flight, a state stands for several requests.
 const STATES: f64 = 512.0;
-/// By how much the share of a class may miss what is asked, of all picks.
+/// By how much the share of a class may be off, as a part of all picks.
 const TOLERANCE: f64 = 0.01;
 
 /// Endpoints that a pick compares in the model.
 pub const CHOICES: u32 = 2;
 
-/// Draw weights that sum to 1, with which shares come out in the ratio of `weights`, where a pick
-/// compares two and meets `others` more requests in flight in the group. None: comparing can't
-/// give these shares, such as where a busy heavy endpoint is always beside an idle light one.
+/// Draw weights that sum to 1 and give shares in the ratio of `weights`, if a pick compares two
+/// endpoints and `others` more requests are in flight in the group. None: comparing can't give
+/// these shares, such as if a busy heavy endpoint is always beside an idle light one.
 ///
 /// `weights` are positive and finite, and at least two.
 pub fn solve(weights: &[f64], others: f64) -> Option<Vec<f64>> {
@@ -75,11 +75,11 @@ fn classes(parts: &[f64]) -> (Vec<Class>, Vec<usize>) {
 
 /// How many requests an endpoint has in flight.
 struct Distribution {
-    /// So many requests a state.
+    /// Requests per state.
     unit: f64,
-    /// Of each state the probability.
+    /// The probability of each state.
     at: Vec<f64>,
-    /// Of each state the probability of it or a higher one.
+    /// The probability of each state or a higher one.
     from: Vec<f64>,
 }
 
@@ -105,7 +105,7 @@ impl Distribution {
         Self::birth_death(unit, states, |_| rate)
     }
 
-    /// Where a request comes at the rate whose logarithm `rate` gives of a state.
+    /// A birth-death process. `rate`: the logarithm of the arrival rate in a state.
     fn birth_death(unit: f64, states: usize, rate: impl Fn(usize) -> f64) -> Self {
         let mut logs = vec![0.0; states];
         for state in 1..states {
@@ -114,7 +114,7 @@ impl Distribution {
         Self::new(unit, &logs)
     }
 
-    /// Half this, half the other: so that the rounds don't swing.
+    /// The mean of both, so that the rounds don't oscillate.
     fn halfway(mut self, other: &Self) -> Self {
         let half = |own: &mut Vec<f64>, other: &[f64]| {
             own.iter_mut().zip(other).for_each(|(a, b)| *a = 0.5 * (*a + b));

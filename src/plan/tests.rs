@@ -2,9 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Here, Inputs, Plan, State, plan};
+use super::{Inputs, Plan, State, plan};
 use crate::{
-    catalog::{Endpoint, EndpointRef, Health, Hints},
+    catalog::{Endpoint, EndpointRef, Health, Hints, Locality},
     load::{Counts, EndpointLoad, ServiceLoad},
     policy::{Policy, ZoneMode},
 };
@@ -12,7 +12,7 @@ use crate::{
 /// A service under test: endpoints, what was observed, and the plans so far.
 struct Bench {
     policy: Policy,
-    here: Here,
+    here: Locality,
     endpoints: Vec<Endpoint>,
     loads: Vec<EndpointLoad>,
     service: ServiceLoad,
@@ -31,7 +31,7 @@ impl Bench {
             zones.chars().zip(1..).map(|(zone, n)| endpoint(n, &zone.to_string())).collect();
         Self {
             policy: Policy::default(),
-            here: Here { zone: Some("a".into()), ..Here::default() },
+            here: Locality { zone: Some("a".into()), ..Locality::default() },
             loads: vec![EndpointLoad::default(); endpoints.len()],
             endpoints,
             service: ServiceLoad::default(),
@@ -423,7 +423,7 @@ fn an_endpoint_with_a_request_now_and_then_is_judged_by_the_last_of_them() {
         (1..4).for_each(|i| bench.ended(i, 1, 0));
         bench.after(300.0);
     }
-    assert!(bench.plan.as_ref().expect("planned").endpoints[0].standing().times == 1);
+    assert!(bench.plan.as_ref().expect("planned").endpoints[0].outlier_state().times == 1);
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn three_failures_that_took_long_weigh_like_many() {
     assert_eq!(bench.states()[0], Serving, "what succeeded while they waited is not known yet");
     bench.after(1.0);
     assert_eq!(bench.states()[0], Ejected);
-    assert!(bench.plan.as_ref().expect("planned").endpoints[0].standing().times == 1);
+    assert!(bench.plan.as_ref().expect("planned").endpoints[0].outlier_state().times == 1);
 }
 
 #[test]

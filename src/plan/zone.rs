@@ -1,50 +1,50 @@
-//! Which endpoints one pick compares: the own zone first, the others as far as it lacks capacity.
+//! Groups endpoints by distance: the own zone first, the others as far as it lacks capacity.
 //!
-//! Choosing the zone before the endpoint keeps shares exact; comparing across zones would let an
-//! idle far endpoint undo the preference. A momentary lack is met by the overflow step of each
-//! pick; a lasting one by the share of the own zone, which moves slowly and never below what its
-//! capacity deserves if every zone had as many callers as any other.
+//! A pick chooses the zone before the endpoint, which keeps shares exact. Comparing across zones
+//! would let an idle far endpoint undo the preference. The overflow step of each pick handles a
+//! momentary lack of capacity. The share of the own zone handles a lasting one: it moves slowly,
+//! and never below what the zone's capacity deserves if every zone had equally many callers.
 
 use std::{cell::OnceCell, collections::HashMap, net::SocketAddr, time::Duration};
 
-use super::{Draft, Group, Influence, Inputs, Plan, Planned, State, model::ZoneShare};
+use super::{Draft, Factor, Group, Inputs, Plan, Planned, State, model::ZoneShare};
 use crate::{
     catalog::{Endpoint, EndpointRef, hints},
     load::{BUCKETS, Counts},
     policy::ZoneMode,
 };
 
-/// Seconds of requests that show how many overflowed, and how often the share may move.
+/// How often the share may move, and how many seconds of requests show the overflow.
 const SHARE_CADENCE: Duration = Duration::from_secs(2);
 /// How far the share moves at a time.
 const SHARE_STEP: f64 = 1.0 / 16.0;
-/// Overflow above which the share falls, and below which it rises: a wide band, so that it rests.
+/// The share falls above the first overflow and rises below the second. The band is wide, so that
+/// the share comes to rest.
 const OVERFLOW_HIGH: f64 = 0.25;
 const OVERFLOW_LOW: f64 = 0.10;
-/// Requests that say something about overflow.
+/// The fewest requests that show the overflow.
 const SHARE_SAMPLES: u32 = 50;
-/// Requests that began before a change are waited for, so long at most. The ring forgets after as long,
-/// and where requests take longer than that, few of them ended meanwhile.
+/// The longest wait for requests that began before a change. The ring forgets after as long, and if
+/// requests take longer, few of them ended meanwhile.
 const STRAGGLERS: Duration = Duration::from_secs(BUCKETS as u64);
 
-/// Score, in requests, from which another zone is looked at: one more than twice the workers an
-/// endpoint keeps busy. Within 2% of the p99 of knowing the workers.
+/// From this score, in requests, a pick looks at another zone: one more than twice the workers that
+/// an endpoint keeps busy. The p99 is within 2% of that with the number of workers known.
 const SPILL_PER_BUSY: f64 = 2.0;
-/// What is taken for the busy workers before the first window of requests.
+/// The assumed number of busy workers before the first window of requests.
 const BUSY_UNKNOWN: f64 = 1.0;
 /// Steps of the threshold, so that noise makes no new generation.
 const SPILL_STEPS_PER_REQUEST: f64 = 8.0;
 /// By how much the other zone must be better, in requests.
 const SPILL_MARGIN: f32 = 1.0;
 
-/// With `zone: strict`, takes what is not in the own zone out before anything is judged by it.
+/// With `zone: strict`, excludes endpoints outside of the own zone before anything else is judged.
 ///
-/// A promise rather than a preference: where it can't be told that an endpoint is in the own zone,
-/// since the source or the agent knows none, it does not go there. Where neither knows of zones
-/// there is nothing to cross.
+/// This is a promise, not a preference. If the zone of the endpoint or of the agent is unknown, no
+/// request goes there. If neither is known, there is no zone to leave.
 pub struct StrictZone;
 
-impl Influence for StrictZone {
+impl Factor for StrictZone {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         if inputs.policy.zone != ZoneMode::Strict {
             return;
@@ -61,18 +61,17 @@ impl Influence for StrictZone {
     }
 }
 
-/// How near an endpoint is; the order is the preference.
+/// How near an endpoint is, in the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Nearness {
-    /// In the own zone, or meant for it by the source's hints.
+    /// In the own zone, or hinted for it.
     Own,
     OwnRegion,
     Elsewhere,
-    /// Kept by the brake.
     Braked,
 }
 
-/// By endpoint. Hints of the source say what is near in place of its zones.
+/// The nearness of each endpoint. Hints of the source replace zones.
 fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
     let here = inputs.here;
     let hinted = hints::preferred(inputs.endpoints, here.node.as_deref(), here.zone.as_deref());
@@ -96,7 +95,7 @@ fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
     inputs.endpoints.iter().enumerate().map(near).collect()
 }
 
-/// Makes the groups; returns the damped share to remember.
+/// Makes the groups. Returns the damped share of the own zone.
 pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) -> ZoneShare {
     let here = inputs.here;
     let placed = here.zone.is_some() || here.node.is_some();
@@ -138,7 +137,7 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
     }
     link(inputs, draft, &near);
     let level_of = |index: usize| draft.groups.get(index).map(|group| level(group, &near));
-    // With another to give a part of the draws to; what the brake kept is none.
+    // Only with another group that can take a part of the draws; the braked one can't.
     let own_zone = prefer
         && level_of(0) == Some(Nearness::Own)
         && level_of(1).is_some_and(|next| next != Nearness::Braked);
@@ -165,8 +164,8 @@ fn reason_for_one_group(inputs: &Inputs<'_>, draft: &Draft) -> String {
     }
 }
 
-/// Each group overflows into the next: when it is full, or, into what the brake kept, only when
-/// none of it may be picked at all.
+/// Each group overflows into the next when it is full. Into the braked group it overflows only if
+/// none of its endpoints may be picked.
 fn link(inputs: &Inputs<'_>, draft: &mut Draft, near: &[Nearness]) {
     let busy = inputs.service.busy.per_endpoint().unwrap_or(BUSY_UNKNOWN);
     let spill_at = 1.0 + SPILL_PER_BUSY * busy;
@@ -181,11 +180,10 @@ fn link(inputs: &Inputs<'_>, draft: &mut Draft, near: &[Nearness]) {
     }
 }
 
-/// Lets the share of the own zone follow lasting overflow.
+/// Moves the share of the own zone after lasting overflow.
 ///
-/// Only requests that were sent while the own zone and the others were what they are say how much
-/// overflows. Those to other zones from before there was an endpoint in the own one went where they
-/// were meant to.
+/// Only requests that were sent since the zones last changed show the overflow. Requests to other
+/// zones from before the own zone had an endpoint are no overflow.
 fn share(
     inputs: &Inputs<'_>,
     previous: Option<&Plan>,
@@ -214,7 +212,7 @@ fn share(
             .fold(Counts::default(), |sum, c| sum.plus(&c))
             .ended
     };
-    // Whether they are picked now or not.
+    // Includes endpoints that are not picked now.
     let own = requests(&|planned| planned.own_zone);
     let all = requests(&|_| true);
     if all >= SHARE_SAMPLES {
@@ -236,16 +234,16 @@ fn share(
     share
 }
 
-/// From when on what ends was sent after this change: what a request takes later, and then at the
-/// beginning of a bucket.
+/// From when on requests that end were sent after the change: one request time later, rounded up to
+/// the beginning of a bucket.
 fn settled(inputs: &Inputs<'_>, changed: Duration) -> Duration {
     let longest = inputs.service.service_time.longest().unwrap_or_default();
     let clear = changed + longest.min(STRAGGLERS);
     Duration::from_secs(clear.as_secs() + u64::from(clear.subsec_nanos() > 0))
 }
 
-/// Whether every endpoint is on that side of the own zone's border that it was on, and none that was
-/// picked there is gone, and what was counted of it.
+/// Whether every endpoint is on the same side of the own zone's border as before, and no picked
+/// endpoint of the own zone is gone together with its counts.
 fn still_apart(previous: &Plan, draft: &Draft) -> bool {
     let by_address = OnceCell::new();
     let find = |index: usize, before: &Planned| {
@@ -265,7 +263,7 @@ fn still_apart(previous: &Plan, draft: &Draft) -> bool {
     })
 }
 
-/// The own zone's part of the capacity, against an equal part of the callers.
+/// The own zone's part of the capacity, relative to an equal part of the callers.
 fn deserved(inputs: &Inputs<'_>, draft: &Draft) -> f64 {
     let mut zones: Vec<_> = Vec::new();
     let (mut own, mut all) = (0.0, 0.0);
@@ -284,8 +282,8 @@ fn deserved(inputs: &Inputs<'_>, draft: &Draft) -> f64 {
     if all == 0.0 { 1.0 } else { (own / all * zones.len() as f64).clamp(SHARE_STEP, 1.0) }
 }
 
-/// The own zone's share to it, the rest to the nearest others; the brake's group gets none unless
-/// it is alone.
+/// Gives the own zone its share, and the rest to the nearest others. The braked group gets none
+/// unless it is alone.
 fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
     let mut left = 1.0;
     let groups = draft.groups.len();
@@ -319,7 +317,7 @@ fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
             }
         }
     }
-    // What is left over by groups that don't exist goes to the first.
+    // If no other group exists, the rest goes to the first.
     if let (Some(first), true) = (draft.groups.first_mut(), left > 0.0) {
         first.share += left;
     }

@@ -1,127 +1,15 @@
 //! The settings of a service, and where each came from.
 //!
-//! - [`Policy`]: what holds for one service
+//! - [`Policy`]: how one service is balanced
 //! - [`settings`]: every setting by name, with its range
-//! - [`resolve`](resolve::resolve): which of the values said about a service holds
-//! - [`problems`](problems::problems): what is wrong in them
+//! - [`resolve`](resolve::resolve): which of several values of a setting holds
+//! - [`problems`](problems::problems): invalid settings of a service
 
-use std::{net::IpAddr, time::Duration};
-
+pub mod model;
 pub mod problems;
 pub mod resolve;
 pub mod settings;
 
+pub use model::{Mode, OutlierPolicy, Policy, RetryPolicy, StrategyName, ZoneMode};
 pub use problems::{Problems, problems};
 pub use resolve::{ConfigPolicies, Layers, Origin, Overridden, Resolved, resolve};
-
-/// How one service is balanced. Every number here has its unit, range and source beside its default.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Policy {
-    /// Which requests are balanced, and which go where they would go without Pointsman.
-    pub mode: Mode,
-    /// Where they go then: kube-proxy's address of the service.
-    pub virtual_ip: Option<IpAddr>,
-    /// How scores are made.
-    pub strategy: StrategyName,
-    /// How many endpoints one pick compares, 1 to 8. 2 gets nearly all of the effect
-    /// (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing).
-    pub choices: u32,
-    /// What the caller's own zone means.
-    pub zone: ZoneMode,
-    /// Share of the source-ready endpoints that must be left after Pointsman's own judgements,
-    /// 0 to 1; below it they are undone (Envoy's default is the same half).
-    pub panic_below: f64,
-    /// Steering away from errors.
-    pub outlier: OutlierPolicy,
-    /// How many retries callers may make.
-    pub retry: RetryPolicy,
-}
-
-/// Which requests of a service are balanced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// None.
-    Off,
-    /// None; but each is picked for as if it were, to be compared.
-    Shadow,
-    /// So many of a hundred.
-    Percent(u8),
-    /// All.
-    On,
-}
-
-impl Policy {
-    /// What can be done of [`Self::mode`]: without a virtual IP there is nothing but balancing.
-    pub fn mode_in_force(&self) -> Mode {
-        match self.virtual_ip {
-            Some(_) => self.mode,
-            None => Mode::On,
-        }
-    }
-}
-
-/// The strategies by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StrategyName {
-    /// The fewest requests in flight of `choices`, by weight.
-    LeastRequest,
-    /// By weight alone.
-    Random,
-}
-
-/// What the caller's own zone means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ZoneMode {
-    /// Own zone first; others as far as it lacks capacity.
-    Prefer,
-    /// Own zone only, while it has a ready endpoint.
-    Strict,
-    /// Zones don't matter.
-    Off,
-}
-
-/// Steering away from errors.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OutlierPolicy {
-    /// Whether errors steer at all.
-    pub enabled: bool,
-    /// Failures in a row that eject where the other endpoints do well, at any request rate.
-    pub min_requests: u32,
-    /// First ejection; each further one doubles.
-    pub base_ejection: Duration,
-    /// Longest ejection.
-    pub max_ejection: Duration,
-    /// Largest share of the source-ready endpoints ejected at a time, 0 to 1; one always may be,
-    /// where there are two or more.
-    pub max_ejected: f64,
-}
-
-/// The retry budget of a service on one node.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryPolicy {
-    /// Retries allowed per request, 0 to 1.
-    pub ratio: f64,
-    /// Retries per second allowed on top.
-    pub per_second: f64,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            mode: Mode::On,
-            virtual_ip: None,
-            strategy: StrategyName::LeastRequest,
-            choices: 2,
-            zone: ZoneMode::Prefer,
-            panic_below: 0.5,
-            outlier: OutlierPolicy {
-                enabled: true,
-                min_requests: 5,
-                base_ejection: Duration::from_secs(5),
-                max_ejection: Duration::from_secs(300),
-                max_ejected: 1.0 / 3.0,
-            },
-            retry: RetryPolicy { ratio: 0.2, per_second: 10.0 },
-        }
-    }
-}

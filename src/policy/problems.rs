@@ -1,33 +1,33 @@
-//! What is wrong in the settings of a service: the first of it in words, all of it as a number. Whoever
-//! may write annotations must not be able to make every list long.
+//! The invalid settings of a service: the first ones as text, the rest as a number. Whoever may
+//! write annotations must not be able to make every list long.
 
 use super::{ConfigPolicies, resolve};
 use crate::catalog::Service;
 
-/// Wrong settings of a service that are told one by one.
+/// How many invalid settings of a service are listed as text.
 const TOLD: usize = 10;
 
-/// What is wrong in the settings of one service.
+/// The invalid settings of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
-    /// The first, one by one.
+    /// The first ones.
     pub told: Vec<Problem>,
-    /// How many there are beside them.
+    /// How many more there are.
     pub more: usize,
 }
 
 /// One wrong setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it stands, what is wrong, what would be right, and what holds in its place.
+    /// Where it is, what is wrong, what would be valid, and which value holds instead.
     pub text: String,
-    /// The same without the line of a file, by which to know it again.
+    /// The same without the line in a file, to recognize it after the line moved.
     pub anywhere: String,
 }
 
-/// What is wrong in the settings of this service; nothing for nearly all of them.
+/// The invalid settings of a service; nearly all services have none.
 pub fn problems(config: &ConfigPolicies, service: &Service) -> Problems {
-    // The configuration is right: a file with anything wrong in it is refused.
+    // The configuration is valid: a file with an invalid setting is refused.
     let wrong = || service.settings.iter().filter(|setting| setting.wrong.is_some());
     if wrong().next().is_none() {
         return Problems::default();
@@ -35,11 +35,11 @@ pub fn problems(config: &ConfigPolicies, service: &Service) -> Problems {
     let resolved = resolve(config, service);
     let more = resolved.problems.len().saturating_sub(TOLD);
     let texts: Vec<String> = resolved.problems.into_iter().take(TOLD).collect();
-    // A text names places of these alone.
+    // A text names only these places.
     let of_service = wrong().take(texts.len()).map(|setting| &setting.origin);
     let mut places: Vec<_> =
         of_service.chain(resolved.origins.iter().map(|holds| &holds.origin)).collect();
-    // Line 1 is how line 12 begins.
+    // Longest first, since "line 12" begins with "line 1".
     places.sort_by_key(|place| std::cmp::Reverse(place.len()));
     let told = texts.into_iter().map(|text| {
         let anywhere = places
@@ -60,12 +60,12 @@ fn without_line(origin: &str) -> &str {
 }
 
 impl Problems {
-    /// How many settings are wrong.
+    /// How many settings are invalid.
     pub fn count(&self) -> usize {
         self.told.len() + self.more
     }
 
-    /// The first, and how many more there are.
+    /// The first ones, and how many more there are.
     pub fn texts(self) -> Vec<String> {
         let more = self.others();
         self.told.into_iter().map(|problem| problem.text).chain(more).collect()
@@ -86,13 +86,13 @@ mod tests {
     use super::*;
     use crate::{
         catalog::{Setting, sample::service},
-        policy::settings::judged,
+        policy::settings::validated,
     };
 
     fn of(settings: impl IntoIterator<Item = (String, &'static str, String)>) -> Problems {
         let settings = settings.into_iter();
         let settings =
-            judged(settings.map(|(key, value, origin)| Setting::new(key, value, origin)));
+            validated(settings.map(|(key, value, origin)| Setting::new(key, value, origin)));
         let service = Service { settings, ..service("cart.shop", []) };
         problems(&ConfigPolicies::default(), &service)
     }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_problem_is_the_same_where_the_configuration_moved() {
-        let settings = judged([Setting::new("mode", "offf", "annotation")]);
+        let settings = validated([Setting::new("mode", "offf", "annotation")]);
         let service = Service { settings, ..service("cart.shop", []) };
         let at = |line: u32| {
             let place = format!("configuration's override agent.yaml:{line}");

@@ -1,12 +1,12 @@
-//! One policy out of all that was said about a service, and where each value came from.
+//! Computes one policy from all settings of a service, and records where each value came from.
 //!
 //! Weakest first: the defaults; what the service's own fields imply; the agent's configuration (for
-//! all services, for the namespace, for the service); what its owner wrote at the service itself (an
-//! annotation, its entry in a file); the configuration's `override`.
+//! all services, for the namespace, for the service); what the owner wrote at the service itself (an
+//! annotation, an entry in a file); the configuration's `override`.
 //!
-//! A value that is wrong leaves what its source said before in force. Where nothing was known before,
-//! a wrong mode is `off`, and any other wrong value is as if it were not there: a typing error costs
-//! no service, and sends no traffic somewhere new.
+//! An invalid value leaves the previous value of its source in force. Without a previous value, an
+//! invalid mode means `off`, and any other invalid setting is ignored. So a typing error neither
+//! costs a service nor sends traffic somewhere new.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,20 +15,20 @@ use super::{
     settings::{EJECTIONS, KEYS, find},
 };
 use crate::{
-    catalog::{Before, Service, ServiceName, Setting},
+    catalog::{PreviousValue, Service, ServiceName, Setting},
     printable::printable,
 };
 
-/// What the agent's configuration says of policies.
+/// The policies in the agent's configuration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ConfigPolicies {
-    /// What holds where a service itself says nothing.
+    /// What holds unless a service says otherwise.
     pub base: Layers,
-    /// What holds whatever a service says.
+    /// What holds even if a service says otherwise.
     pub overriding: Layers,
 }
 
-/// Settings of all services, of some and of single ones; the later win.
+/// Settings for all services, for namespaces and for single services; the later ones win.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layers {
     /// For every service.
@@ -40,7 +40,7 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Those of this service, the weakest first.
+    /// The layers that apply to a service, the weakest first.
     fn of(&self, name: &ServiceName) -> impl Iterator<Item = Vec<&Setting>> {
         let of_namespace = self.namespaces.get(&name.namespace);
         let of_service = self.services.get(name);
@@ -51,16 +51,16 @@ impl Layers {
     }
 }
 
-/// A service's policy and how it came about.
+/// A service's policy, and where each value came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
     /// What holds.
     pub policy: Policy,
     /// Every setting with where it came from.
     pub origins: Vec<Origin>,
-    /// What was wrong, where, what would be right, and what holds in its place.
+    /// Invalid settings: where, what is wrong, what would be valid, and which value holds instead.
     pub problems: Vec<String>,
-    /// What is right, and a person should know.
+    /// Notes for a person on valid settings.
     pub notes: Vec<String>,
 }
 
@@ -69,18 +69,18 @@ pub struct Resolved {
 pub struct Origin {
     /// Its key, such as `outlier.min_requests`.
     pub name: &'static str,
-    /// Its value, as it would be written.
+    /// Its value, as text.
     pub value: String,
     /// `default`, or as [`Setting::origin`].
     pub origin: String,
-    /// What it won over, the strongest last; the default is not among them.
+    /// The values that it overrides, the strongest last, without the default.
     pub overridden: Vec<Overridden>,
 }
 
-/// A value that was said and is not in force.
+/// A value that a stronger one overrides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overridden {
-    /// As it would be written.
+    /// As text.
     pub value: String,
     /// As [`Setting::origin`].
     pub origin: String,
@@ -98,7 +98,7 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
     for layer in weakest_first {
         resolved.apply(&layer);
     }
-    // At last, since what holds in the place of a wrong value is known by then.
+    // Last, since the value that holds instead of an invalid one is known only then.
     let wrong: Vec<_> = service.settings.iter().filter_map(|it| resolved.problem(it)).collect();
     resolved.problems.splice(0..0, wrong);
     let Policy { mode, virtual_ip, .. } = &resolved.policy;
@@ -114,7 +114,7 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
     resolved
 }
 
-/// The origin of what nobody said.
+/// The origin of a default.
 const DEFAULT: &str = "default";
 
 impl Default for Resolved {
@@ -134,13 +134,13 @@ impl Default for Resolved {
 }
 
 impl Resolved {
-    /// Lets these settings win over what holds so far.
+    /// Applies settings that win over those so far.
     fn apply(&mut self, layer: &[&Setting]) {
         for setting in layer {
-            let (value, origin) = match instead(setting) {
+            let (value, origin) = match replacement(setting) {
                 Ok(()) => (&*setting.value, setting.origin.clone()),
                 Err(None) => continue,
-                Err(Some(value)) => (value, in_place_of(setting)),
+                Err(Some(value)) => (value, replacement_origin(setting)),
             };
             if let Some(key) = find(&setting.key)
                 && key.set(&mut self.policy, value).is_ok()
@@ -162,27 +162,29 @@ impl Resolved {
         }
     }
 
-    /// What is wrong with a setting, where, what would be right, and what holds in its place. None: it
-    /// is right.
+    /// Describes an invalid setting: where, what is wrong, what would be valid, and which value
+    /// holds instead. None: it is valid.
     fn problem(&self, setting: &Setting) -> Option<String> {
         let wrong = setting.wrong.as_ref()?;
         let Some(key) = find(&setting.key) else {
             return Some(printable(&format!("{}: {}", setting.origin, wrong.why)).into_owned());
         };
         let holds = self.origins.iter().find(|known| known.name == key.name);
-        let stronger = holds.filter(|holds| holds.origin != in_place_of(setting));
-        let told = match (instead(setting), stronger) {
+        let stronger = holds.filter(|holds| holds.origin != replacement_origin(setting));
+        let told = match (replacement(setting), stronger) {
             (Err(Some(_)), Some(Origin { value, origin, .. })) if origin == DEFAULT => {
                 format!("{value}, the default")
             }
             (Err(Some(_)), Some(Origin { value, origin, .. })) => {
                 format!("{value}, as {origin} says")
             }
-            (Err(Some(value)), None) if wrong.before == Before::Unknown => {
+            (Err(Some(value)), None) if wrong.before == PreviousValue::Unknown => {
                 format!("{value}, since nothing was known before")
             }
             (Err(Some(value)), None) => format!("{value}, as before"),
-            _ if wrong.before == Before::Unset => "what it would be without, as before".to_owned(),
+            _ if wrong.before == PreviousValue::Unset => {
+                "what it would be without, as before".to_owned()
+            }
             _ => "what it would be without".to_owned(),
         };
         let what = if wrong.why.starts_with(key.name) { "it" } else { key.name };
@@ -191,8 +193,8 @@ impl Resolved {
         Some(printable(&told).into_owned())
     }
 
-    /// A first ejection must not be longer than the longest. Where this layer made it so, what it says
-    /// holds, and the other gives way.
+    /// A first ejection must not be longer than the longest one. If this layer made it so, the
+    /// layer's value holds, and the other one is changed.
     fn settle_ejection(&mut self, layer: &[&Setting]) {
         let outlier = &mut self.policy.outlier;
         if outlier.base_ejection <= outlier.max_ejection {
@@ -219,19 +221,19 @@ impl Resolved {
     }
 }
 
-/// Whether a setting can hold. Err: the value that holds in its place, if any does.
-fn instead(setting: &Setting) -> Result<(), Option<&str>> {
+/// Whether a setting is valid. Err: the value that holds instead, if there is one.
+fn replacement(setting: &Setting) -> Result<(), Option<&str>> {
     let Some(wrong) = &setting.wrong else { return Ok(()) };
     let value = match &wrong.before {
-        Before::Value(value) => Some(&**value),
-        Before::Unknown if setting.key == "mode" => Some("off"),
-        Before::Unset | Before::Unknown => None,
+        PreviousValue::Value(value) => Some(&**value),
+        PreviousValue::Unknown if setting.key == "mode" => Some("off"),
+        PreviousValue::Unset | PreviousValue::Unknown => None,
     };
     Err(value.filter(|_| find(&setting.key).is_some()))
 }
 
-/// The origin of what holds in place of a wrong value.
-fn in_place_of(setting: &Setting) -> String {
+/// The origin of a value that replaces an invalid one.
+fn replacement_origin(setting: &Setting) -> String {
     format!("{}, in place of \"{}\"", setting.origin, printable(&setting.value))
 }
 

@@ -1,28 +1,26 @@
-//! The settings by name: how each is read from text, its range, and how it is shown again.
+//! All settings by name: how each is read from text, its range, and how it is printed.
 //!
 //! A key has one spelling in tables and explanations (`outlier.min_requests`). In YAML its parts
-//! nest; in an annotation dashes may stand for underscores (`pointsman.dev/outlier.min-requests`).
+//! nest. In an annotation dashes may stand for underscores (`pointsman.dev/outlier.min-requests`).
 
 use std::time::Duration;
 
 use super::{Mode, Policy, StrategyName, ZoneMode};
 use crate::{
-    catalog::{
-        Before, Setting, Wrong,
-        near::{did_you_mean, near},
-    },
+    catalog::{PreviousValue, Setting, SettingError},
     printable::printable,
+    suggest::{did_you_mean, similar},
 };
 
-/// One setting: its key, what is right, and both ways between text and [`Policy`].
+/// One setting: its key, its range, and the conversion between text and [`Policy`].
 pub struct Key {
     /// As in tables: `outlier.min_requests`.
     pub name: &'static str,
-    /// What is right, for a person: `1 to 8`.
+    /// The valid values, for a person: `1 to 8`.
     pub range: &'static str,
     set: fn(&mut Policy, &str) -> Option<()>,
     get: fn(&Policy) -> String,
-    /// What was probably meant by what is not right, where that can be told.
+    /// A hint on what an invalid value probably means; empty: none.
     hint: fn(&str) -> &'static str,
 }
 
@@ -179,13 +177,13 @@ pub const KEYS: &[Key] = &[
     },
 ];
 
-/// Shortest and longest ejection: below the first an ejection is no rest, above the second it is
-/// an outage that nobody remembers the cause of.
+/// Shortest and longest ejection. A shorter one gives the endpoint no rest; a longer one would be
+/// an outage whose cause nobody remembers.
 const EJECTION: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3600);
 
 impl Key {
-    /// Sets it from text. Err: what would be right.
+    /// Sets it from text. Err: what would be valid.
     pub fn set(&self, policy: &mut Policy, text: &str) -> Result<(), String> {
         let mut next = policy.clone();
         (self.set)(&mut next, text.trim()).ok_or_else(|| {
@@ -206,12 +204,12 @@ impl Key {
 /// The setting of this name, however its parts are joined.
 pub fn find(name: &str) -> Option<&'static Key> {
     let canonical = name.replace('-', "_");
-    // `outlier: off` is what anyone would write.
+    // People write `outlier: off`.
     let canonical = if canonical == "outlier" { "outlier.enabled" } else { &canonical };
     KEYS.iter().find(|key| key.name == canonical)
 }
 
-/// As [`find`]. Err: what was probably meant.
+/// Like [`find`]. Err: similar keys.
 pub fn key(name: &str) -> Result<&'static Key, String> {
     find(name).ok_or_else(|| {
         let near = near_keys(name);
@@ -224,12 +222,12 @@ pub fn key(name: &str) -> Result<&'static Key, String> {
     })
 }
 
-/// The settings that one source says of a service: each under its key as tables have it, and marked
-/// where it can't hold.
+/// Validates the settings that a source tells of a service: each gets its canonical key, and a mark
+/// if it is invalid.
 ///
-/// One whose key is none goes under the key that was meant, where that can be told: with `mod: off` in
-/// place of `mode: off`, the mode is what is not understood, and must not fall back to `on`.
-pub fn judged(settings: impl IntoIterator<Item = Setting>) -> Vec<Setting> {
+/// A setting with an unknown key goes under the key that it probably means, if that is clear. With
+/// `mod: off` in place of `mode: off`, the mode is what is invalid, and must not fall back to `on`.
+pub fn validated(settings: impl IntoIterator<Item = Setting>) -> Vec<Setting> {
     let mut policy = Policy::default();
     let mut settings: Vec<Setting> = settings.into_iter().collect();
     let mut unknown = Vec::new();
@@ -257,7 +255,7 @@ pub fn judged(settings: impl IntoIterator<Item = Setting>) -> Vec<Setting> {
         let mut pair: Vec<&mut Setting> = (settings.iter_mut())
             .filter(|it| it.wrong.is_none() && EJECTIONS.contains(&&*it.key))
             .collect();
-        // One alone may contradict another layer's, and that is for the strongest to decide.
+        // If only one is here, it may contradict another layer's; `resolve` settles that.
         let both = EJECTIONS.iter().all(|key| pair.iter().any(|it| it.key == *key));
         for setting in pair.iter_mut().filter(|_| both) {
             setting.wrong = Some(wrong(format!(
@@ -275,13 +273,13 @@ pub fn judged(settings: impl IntoIterator<Item = Setting>) -> Vec<Setting> {
 /// The first ejection, and the longest.
 pub const EJECTIONS: [&str; 2] = ["outlier.base_ejection", "outlier.max_ejection"];
 
-fn wrong(why: String) -> Box<Wrong> {
-    Box::new(Wrong { why, before: Before::default() })
+fn wrong(why: String) -> Box<SettingError> {
+    Box::new(SettingError { why, before: PreviousValue::default() })
 }
 
-/// The key that was probably meant by one that is none.
+/// The key that an unknown one probably means.
 fn meant(name: &str) -> Option<&'static Key> {
-    // `mode: {a: b}`; but `outlier: {max_ejecton: 3m}` says nothing of `outlier` as a whole.
+    // As in `mode: {a: b}`. But `outlier: {max_ejecton: 3m}` does not concern all of `outlier`.
     let outer = name.split_once('.').map(|(outer, _)| outer);
     let near = near_keys(name);
     let meant = match &near[..] {
@@ -292,10 +290,10 @@ fn meant(name: &str) -> Option<&'static Key> {
 }
 
 fn near_keys(name: &str) -> Vec<String> {
-    near(&name.replace('-', "_").to_ascii_lowercase(), KEYS.iter().map(|key| key.name))
+    similar(&name.replace('-', "_").to_ascii_lowercase(), KEYS.iter().map(|key| key.name))
 }
 
-/// A share of 0% to 100%, in digits.
+/// A percentage of 0% to 100%, in digits.
 fn percent(text: &str) -> Option<u8> {
     let digits = text.strip_suffix('%')?.trim_end();
     let share: u8 = digits.parse().ok().filter(|_| !digits.starts_with('+'))?;
@@ -331,6 +329,6 @@ fn duration(field: &mut Duration, text: &str) -> Option<()> {
 }
 
 fn share(value: f64) -> String {
-    // The default of a third is the only one that doesn't end by itself.
+    // Rounded, since the default of a third has no finite decimal form.
     format!("{}", (value * 1e4).round() / 1e4)
 }

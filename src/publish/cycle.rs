@@ -378,7 +378,7 @@ impl Entry {
             None => self.until_measured - 1,
         };
         let replanned = publisher.plan().version != before.version;
-        let judged = replanned && !publisher.plan().standings().eq(before.standings());
+        let judged = replanned && !publisher.plan().outlier_states().eq(before.outlier_states());
         // Also where the new plan decides as the one before: or both would be kept.
         if pass.superseded || !Arc::ptr_eq(publisher.plan(), &before) || self.behind {
             let shown = live.show(&mut publisher);

@@ -7,10 +7,9 @@ use std::{
 
 use super::{Held, Live, Outcome, Tables, Target, Want, cycle::Cycle, shared::Shared, tick::TICK};
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Port, Service, ServiceName, SourceId},
+    catalog::{Catalog, Change, Endpoint, Locality, Port, Service, ServiceName, SourceId},
     clock,
     identity::Identity,
-    plan::Here,
     policy::ConfigPolicies,
 };
 
@@ -36,7 +35,7 @@ impl World {
     /// Each wait of the thread takes so much of a processor.
     fn with_waits_of(wait: Duration) -> Self {
         let catalog = Arc::new(Catalog::new(["test"]));
-        let shared = Shared::new(catalog, ConfigPolicies::default(), Here::default(), 1);
+        let shared = Shared::new(catalog, ConfigPolicies::default(), Locality::default(), 1);
         let shared = shared.expect("event descriptors");
         let metered = shared.clone();
         let spent = move || PASS * metered.numbers.passes.load(Relaxed) as u32;

@@ -7,8 +7,8 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{Memory, ServicePublisher, Setup, segment::Segment, structure::structure};
 use crate::{
-    catalog::{Endpoint, EndpointRef},
-    plan::{Group, Here, Plan, Planned, Standing},
+    catalog::{Endpoint, EndpointRef, Locality},
+    plan::{Group, OutlierState, Plan, Planned},
     policy::Policy,
 };
 
@@ -35,7 +35,7 @@ fn publisher(first: Step) -> ServicePublisher {
     let setup = Setup {
         name: "cart.shop".into(),
         policy: Arc::new(Policy::default()),
-        here: Here { zone: Some("zone-0".into()), ..Here::default() },
+        here: Locality { zone: Some("zone-0".into()), ..Locality::default() },
         memory: Memory::Heap,
         endpoints: endpoints(first),
         now: Duration::from_secs(10),
@@ -47,7 +47,7 @@ fn publisher(first: Step) -> ServicePublisher {
 fn plan(draws: &[f64]) -> Plan {
     let endpoint = |(index, draw): (usize, &f64)| {
         let endpoints = endpoints((index as u8 + 1, 0, 0, 1));
-        let mut planned = Planned::new(endpoints[index].clone(), Standing::default());
+        let mut planned = Planned::new(endpoints[index].clone(), OutlierState::default());
         (planned.group, planned.draw) = (Some(index), *draw);
         planned
     };

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::{Memory, ServicePublisher, Setup};
 use crate::{
-    catalog::{Endpoint, EndpointRef},
-    plan::{Here, State},
+    catalog::{Endpoint, EndpointRef, Locality},
+    plan::State,
     policy::{Policy, ZoneMode},
 };
 
@@ -55,7 +55,7 @@ impl Field {
         let mut publisher = ServicePublisher::new(Setup {
             name: "cart.shop".into(),
             policy: Arc::new(Policy { zone: ZoneMode::Off, ..Policy::default() }),
-            here: Here::default(),
+            here: Locality::default(),
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&list).collect(),
             now,

@@ -28,10 +28,10 @@ use super::{
     wakeup::TableId,
 };
 use crate::{
-    catalog::EndpointRef,
+    catalog::{EndpointRef, Locality},
     clock,
     identity::Identity,
-    plan::{Here, Standing},
+    plan::OutlierState,
     policy::{Mode, Policy},
 };
 
@@ -148,7 +148,7 @@ impl Live {
         &self,
         endpoints: Vec<EndpointRef>,
         policy: Option<Arc<Policy>>,
-        here: &Here,
+        here: &Locality,
         stale: bool,
     ) -> io::Result<()> {
         let mut publisher = self.publisher();
@@ -305,8 +305,8 @@ impl Live {
     }
 
     /// What must be remembered of its endpoints' errors.
-    pub fn standings(&self) -> HashMap<SocketAddr, Standing> {
-        self.publisher().plan().standings().collect()
+    pub fn standings(&self) -> HashMap<SocketAddr, OutlierState> {
+        self.publisher().plan().outlier_states().collect()
     }
 
     /// All that explains a pick.

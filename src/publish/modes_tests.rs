@@ -4,10 +4,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{Course, Live, Outcome, Tables, Target, Want, Way};
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Health, Port, Service, ServiceName, Setting, SourceId},
+    catalog::{
+        Catalog, Change, Endpoint, Health, Locality, Port, Service, ServiceName, Setting, SourceId,
+    },
     clock,
     identity::Identity,
-    plan::Here,
     policy::ConfigPolicies,
 };
 
@@ -64,7 +65,7 @@ fn picked(live: &Live) -> Option<SocketAddr> {
 fn the_virtual_ip_is_picked_whatever_zones_mean_and_whatever_is_known_of_them() {
     for own in [Some("a"), None] {
         let catalog = Arc::new(Catalog::new(["test"]));
-        let here = Here { zone: own.map(Into::into), ..Here::default() };
+        let here = Locality { zone: own.map(Into::into), ..Locality::default() };
         let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, 1);
         let tables = tables.expect("a thread");
         let say = |service: &Service| {

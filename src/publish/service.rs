@@ -31,9 +31,9 @@ use super::{
     structure::{Fingerprint, fingerprint, structure},
 };
 use crate::{
-    catalog::EndpointRef,
+    catalog::{EndpointRef, Locality},
     load::{Ages, Counts, EndpointLoad, Looks, ServiceLoad},
-    plan::{self, Here, Inputs, Plan, strategy},
+    plan::{self, Inputs, Plan, strategy},
     policy::Policy,
 };
 
@@ -54,7 +54,7 @@ pub struct Setup {
     /// Its settings.
     pub policy: Arc<Policy>,
     /// Where this agent runs.
-    pub here: Here,
+    pub here: Locality,
     /// Where its table lives.
     pub memory: Memory,
     /// In the order of the source.
@@ -82,7 +82,7 @@ pub struct Pass {
 pub struct ServicePublisher {
     name: String,
     policy: Arc<Policy>,
-    here: Here,
+    here: Locality,
     endpoints: Vec<EndpointRef>,
     loads: Vec<EndpointLoad>,
     /// By endpoint.
@@ -150,10 +150,10 @@ impl ServicePublisher {
     }
 
     /// Takes over what an earlier agent had judged of these endpoints.
-    pub fn remember(&mut self, standings: &HashMap<SocketAddr, plan::Standing>, now: Duration) {
+    pub fn remember(&mut self, standings: &HashMap<SocketAddr, plan::OutlierState>, now: Duration) {
         for planned in &mut Arc::make_mut(&mut self.plan).endpoints {
             if let Some(standing) = standings.get(&planned.endpoint.address) {
-                planned.stand(*standing);
+                planned.set_outlier_state(*standing);
             }
         }
         self.decide(now);
@@ -238,12 +238,12 @@ impl ServicePublisher {
     }
 
     /// This agent runs there; what is decided follows with the next [`Self::update`].
-    pub fn locate(&mut self, here: Here) {
+    pub fn locate(&mut self, here: Locality) {
         self.here = here;
     }
 
     /// Where this agent runs.
-    pub fn here(&self) -> &Here {
+    pub fn here(&self) -> &Locality {
         &self.here
     }
 

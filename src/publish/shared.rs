@@ -24,8 +24,8 @@ use super::{
     wakeup::{TableId, Wakeups},
 };
 use crate::{
-    catalog::{Catalog, Endpoint, EndpointRef, Port, Service, ServiceName},
-    plan::{Here, Standing},
+    catalog::{Catalog, Endpoint, EndpointRef, Locality, Port, Service, ServiceName},
+    plan::OutlierState,
     policy::{ConfigPolicies, Policy, ZoneMode, resolve},
 };
 
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) policies: ArcSwap<ConfigPolicies>,
     /// Counts how often they were configured.
     pub(super) configured: watch::Sender<u64>,
-    pub(super) here: ArcSwap<Here>,
+    pub(super) here: ArcSwap<Locality>,
     pub(super) seed: u32,
     /// What an earlier agent had judged of targets that nobody has asked for yet.
     pub(super) remembered: Mutex<Judgements>,
@@ -62,7 +62,7 @@ pub(super) struct Shared {
 }
 
 /// Where endpoints stand with their errors, by target and address.
-pub type Judgements = HashMap<Target, HashMap<SocketAddr, Standing>>;
+pub type Judgements = HashMap<Target, HashMap<SocketAddr, OutlierState>>;
 
 /// What metrics show of the publishing thread.
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Shared {
     pub(super) fn new(
         catalog: Arc<Catalog>,
         policies: ConfigPolicies,
-        here: Here,
+        here: Locality,
         seed: u32,
     ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {

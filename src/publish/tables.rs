@@ -18,7 +18,12 @@ use super::{
     shortage::is_shortage,
     target::Target,
 };
-use crate::{catalog::Catalog, clock, identity::Pods, plan::Here, policy::ConfigPolicies};
+use crate::{
+    catalog::{Catalog, Locality},
+    clock,
+    identity::Pods,
+    policy::ConfigPolicies,
+};
 
 /// The live tables; cheap to clone.
 #[derive(Clone, Debug)]
@@ -36,7 +41,7 @@ impl Tables {
     pub fn start(
         catalog: Arc<Catalog>,
         policies: ConfigPolicies,
-        here: Here,
+        here: Locality,
         seed: u32,
     ) -> io::Result<Self> {
         let shared = Shared::new(catalog.clone(), policies, here, seed)?;
@@ -149,12 +154,12 @@ impl Tables {
     }
 
     /// Where this agent runs.
-    pub fn here(&self) -> Arc<Here> {
+    pub fn here(&self) -> Arc<Locality> {
         self.shared.here.load_full()
     }
 
     /// This agent runs there, as it turned out; live tables follow at once.
-    pub fn locate(&self, here: Here) {
+    pub fn locate(&self, here: Locality) {
         self.shared.here.store(Arc::new(here));
         self.shared.decide_all_anew();
     }

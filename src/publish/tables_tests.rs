@@ -8,10 +8,10 @@ use std::{
 
 use super::{Live, Outcome, Tables, Target, Want};
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Health, Port, Service, ServiceName, SourceId},
+    catalog::{Catalog, Change, Endpoint, Health, Locality, Port, Service, ServiceName, SourceId},
     clock,
     identity::Identity,
-    plan::{Here, State},
+    plan::State,
     policy::ConfigPolicies,
 };
 
@@ -39,7 +39,7 @@ impl World {
         let catalog = Arc::new(Catalog::new(["test"]));
         let policies = ConfigPolicies::default();
         let tables =
-            Tables::start(catalog.clone(), policies, Here::default(), 1).expect("a thread");
+            Tables::start(catalog.clone(), policies, Locality::default(), 1).expect("a thread");
         let world = Self { catalog, tables };
         world.set(addresses);
         let live = world.open(service(&[]).name);

@@ -6,8 +6,7 @@ use pointsman_table::{Outcome, Pick, Picker, Request};
 
 use super::{Memory, ServicePublisher, Setup};
 use crate::{
-    catalog::{Endpoint, EndpointRef, Health},
-    plan::Here,
+    catalog::{Endpoint, EndpointRef, Health, Locality},
     policy::{Policy, StrategyName, ZoneMode},
 };
 
@@ -30,7 +29,7 @@ fn endpoints(zones: &str) -> Vec<Endpoint> {
 struct Facts {
     endpoints: Vec<Endpoint>,
     policy: Policy,
-    here: Here,
+    here: Locality,
 }
 
 impl Facts {
@@ -38,7 +37,7 @@ impl Facts {
     /// sends a request away.
     fn new(endpoints: Vec<Endpoint>) -> Self {
         let policy = Policy { strategy: StrategyName::Random, ..Policy::default() };
-        let here = Here { zone: Some("a".into()), ..Here::default() };
+        let here = Locality { zone: Some("a".into()), ..Locality::default() };
         Self { endpoints, policy, here }
     }
 
@@ -112,7 +111,7 @@ fn changes() -> Vec<(&'static str, Facts, Facts)> {
     let far = all.but(|it| drop(it.endpoints.remove(0)));
     let unready = all.but(|it| it.endpoints[0].health = Health::Unready);
     let off = all.but(|it| it.policy.zone = ZoneMode::Off);
-    let nowhere = all.but(|it| it.here = Here::default());
+    let nowhere = all.but(|it| it.here = Locality::default());
     let elsewhere = all.but(|it| it.here.zone = Some("b".into()));
     let strict =
         all.but(|it| (it.policy.zone, it.here.zone) = (ZoneMode::Strict, Some("b".into())));

@@ -15,9 +15,8 @@ use super::{
     server::{Backend, Server},
 };
 use crate::{
-    catalog::{Endpoint, EndpointRef},
+    catalog::{Endpoint, EndpointRef, Locality},
     load::{Ages, Epoch},
-    plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup},
 };
@@ -70,7 +69,7 @@ impl Pointsman {
             let publisher = ServicePublisher::new(Setup {
                 name: "simulated".into(),
                 policy: policy.clone(),
-                here: Here { zone: Some(zone_name(index % zones)), ..Here::default() },
+                here: Locality { zone: Some(zone_name(index % zones)), ..Locality::default() },
                 memory: Memory::Heap,
                 endpoints: endpoints.clone(),
                 now: Duration::ZERO,

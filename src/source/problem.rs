@@ -1,4 +1,4 @@
-//! What was wrong in something a person wrote: where, and what would be right.
+//! A problem in a text that a person wrote: where it is, what is wrong, and what would be valid.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,15 +11,15 @@ use crate::printable::Printable;
 /// Where in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
-    /// The file, as the source was told its path.
+    /// The file, by the path that the source was given.
     pub file: Arc<str>,
-    /// From 1; none for the file as a whole.
+    /// From 1; None: the file as a whole.
     pub line: Option<u64>,
     /// From 1.
     pub column: Option<u64>,
 }
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Problem {
     /// Where.
@@ -27,12 +27,12 @@ pub struct Problem {
     /// Path of the field within its document, such as `services[0].endpoints[2].weight`; empty
     /// for the document as a whole.
     pub field: String,
-    /// What is wrong and what would be right.
+    /// What is wrong, and what would be valid.
     pub what: String,
 }
 
 impl Problem {
-    /// Of a file as a whole.
+    /// A problem of a file as a whole.
     pub fn of_file(file: &Arc<str>, what: impl ToString) -> Self {
         let place = Place { file: file.clone(), line: None, column: None };
         Self { place, field: String::new(), what: what.to_string() }
@@ -65,16 +65,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Lines at a time: a folder of manifests may have thousands of problems.
+/// The most lines to log at a time: a folder of manifests may have thousands of problems.
 const LINES: usize = 20;
 
-/// Logs each problem once, and that it is gone. Returns those that are told by now.
-pub(super) fn tell(
-    told: BTreeSet<Problem>,
+/// Logs new problems and those that are gone. Returns those that are logged now.
+pub(super) fn log_changes(
+    logged: BTreeSet<Problem>,
     now: impl IntoIterator<Item = Problem>,
 ) -> BTreeSet<Problem> {
     let now: BTreeSet<Problem> = now.into_iter().collect();
-    let (new, gone) = (beyond(&now, &told), beyond(&told, &now));
+    let (new, gone) = (beyond(&now, &logged), beyond(&logged, &now));
     for problem in new.iter().take(LINES) {
         tracing::warn!("{problem}");
     }
@@ -90,14 +90,14 @@ pub(super) fn tell(
     now
 }
 
-/// Those of `these` that are not among `others`, wherever they stand: a line above moves all places of a
-/// file.
+/// Those of `these` that are not among `others`, regardless of their lines: a line above moves all
+/// places of a file.
 fn beyond<'p>(these: &'p BTreeSet<Problem>, others: &BTreeSet<Problem>) -> Vec<&'p Problem> {
     let mut known: BTreeMap<_, usize> = BTreeMap::new();
     for other in others {
         *known.entry(anywhere(other)).or_default() += 1;
     }
-    // Where nothing moved it is clear which of several that are alike is new.
+    // If nothing moved, it is clear which of several equal problems is new.
     let (same, moved): (Vec<_>, Vec<_>) = these.iter().partition(|it| others.contains(it));
     let all = same.into_iter().chain(moved);
     let new = all.filter(|problem| match known.get_mut(&anywhere(problem)) {

@@ -1,20 +1,20 @@
-//! The last configuration that was good, as it was written: an agent that is started beside a wrong one
-//! serves by it.
+//! The last valid configuration, as it was written. An agent that starts with an invalid one serves
+//! by it.
 
 use std::{io, path::Path};
 
 use super::file::{WriteError, replace};
-use crate::{config::MOST_BYTES, source::document};
+use crate::{config::MOST_BYTES, source::yaml::document};
 
-/// What it is called in the folder.
+/// The file's name in the folder.
 pub const NAME: &str = "last-good-configuration.yaml";
-/// What it is called until it is complete.
+/// Its name until it is complete.
 const UNFINISHED: &str = ".last-good-configuration.yaml.new";
 
-/// That of a folder; none where there is none.
+/// Reads the configuration of a folder. None: there is none.
 ///
 /// # Errors
-/// The system does not give it.
+/// The file can't be read.
 pub fn read(folder: &Path) -> io::Result<Option<String>> {
     match document::bytes(&folder.join(NAME), MOST_BYTES) {
         Ok(bytes) => String::from_utf8(bytes).map(Some).map_err(io::Error::other),
@@ -23,10 +23,10 @@ pub fn read(folder: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Replaces that of a folder, which may not exist yet.
+/// Replaces the configuration of a folder, which may not exist yet.
 ///
 /// # Errors
-/// When the folder takes no file.
+/// The file can't be written.
 pub fn write(folder: &Path, text: &str) -> Result<(), WriteError> {
     if read(folder).is_ok_and(|before| before.as_deref() == Some(text)) {
         return Ok(());

@@ -1,9 +1,8 @@
-//! The file in the `--state` folder.
+//! The state file in the `--state` folder.
 //!
-//! It is written beside, synced and renamed over: whoever reads it, after whatever end of the
-//! agent or of the machine, finds the one before or the next, complete. It says which version
-//! wrote it, how long it is and what it adds up to, so that half a file is never taken for a small
-//! one.
+//! It is written to a temporary file, synced and renamed. So after any crash of the agent or the
+//! machine, a reader finds the previous file or the next one, complete. The file records its format
+//! version, its length and its checksum, so that half a file is never taken for a small one.
 //!
 //! | bytes | |
 //! |---|---|
@@ -26,47 +25,48 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::record;
 
-/// What it is called in the folder.
+/// The file's name in the folder.
 pub const NAME: &str = "last-known-good";
-/// What it is called until it is complete.
+/// Its name until it is complete.
 const UNFINISHED: &str = ".last-known-good.new";
 
 const MAGIC: &[u8; 16] = b"pointsman state\n";
-/// Grows when an older agent could no longer read it; a new field is no such change.
+/// Grows when an older agent can no longer read the file. A new field is no such change.
 const VERSION: u32 = 1;
 const HEAD: usize = 16 + 4 + 8 + 8;
-/// Largest file read: ten times what 100,000 endpoints take. A mistaken path must not fill memory.
+/// The largest file that is read: ten times what 100,000 endpoints take. A mistaken path must not
+/// fill memory.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// Why a state can't be used.
+/// Why a state file can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system does not give it.
+    /// It can't be read.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// Something else is called so.
+    /// The file is something else.
     #[error("it is not a state that an agent wrote")]
     Foreign,
-    /// A later agent changed the format.
+    /// Another version of the agent wrote it.
     #[error("it has version {found} of the format, and this agent reads version {VERSION}")]
     OtherVersion {
-        /// What it says.
+        /// The version in the file.
         found: u32,
     },
-    /// Half a file.
+    /// The file is incomplete.
     #[error("it is cut short: {there} bytes of {whole}")]
     Cut {
-        /// Bytes there are.
+        /// Bytes in the file.
         there: usize,
         /// Bytes there should be.
         whole: u64,
     },
-    /// Its checksum is wrong, or what it adds up to can't be meant so.
+    /// The checksum is wrong, or the content is invalid.
     #[error("it is damaged: {0}")]
     Damaged(String),
 }
 
-/// Why a state could not be written; the one before is still there.
+/// Why a file could not be written. The previous one is still there.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} {path}: {reason}")]
 pub struct WriteError {
@@ -75,7 +75,7 @@ pub struct WriteError {
     reason: io::Error,
 }
 
-/// The state of a folder; none where there is none.
+/// Reads the state of a folder. None: there is none.
 ///
 /// # Errors
 /// See [`ReadError`].
@@ -118,12 +118,12 @@ fn parse(mut bytes: Bytes) -> Result<record::State, ReadError> {
 /// Replaces the state of a folder, which may not exist yet.
 ///
 /// # Errors
-/// When the folder takes no file, or none so large.
+/// The file can't be written.
 pub fn write(folder: &Path, state: &record::State) -> Result<(), WriteError> {
     replace(folder, NAME, UNFINISHED, &serialized(state))
 }
 
-/// Replaces a file of a folder, which may not exist yet. `unfinished`: what it is called until it is
+/// Replaces a file of a folder, which may not exist yet. `unfinished`: its name until it is
 /// complete.
 pub(super) fn replace(
     folder: &Path,
@@ -138,11 +138,11 @@ pub(super) fn replace(
         fs::rename(&unfinished, &path).map_err(failed("renaming a file to", &path))
     });
     if written.is_err() {
-        // A full disk gets its room back; what can't be removed is overwritten the next time.
+        // Frees the space of a full disk. If the removal fails, the next write overwrites the file.
         fs::remove_file(&unfinished).ok();
         return written;
     }
-    // The name, too, is to outlive a loss of power.
+    // Syncs the folder too, so that the name survives a power loss.
     File::open(folder).and_then(|it| it.sync_all()).map_err(failed("syncing the folder", folder))
 }
 
@@ -151,7 +151,7 @@ fn write_to(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
         .write(true)
         .create(true)
         .truncate(true)
-        // Names and addresses of services are not everyone's business.
+        // Names and addresses of services are not for every user.
         .mode(0o600)
         .open(path)
         .map_err(failed("creating", path))?;

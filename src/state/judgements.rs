@@ -1,8 +1,8 @@
-//! Who is put aside, to and from its record.
+//! Converts outlier states to and from their record.
 //!
-//! The agent counts time from its own start, so times are written by the wall clock. A restored
-//! ejection never lasts longer than it was meant to, however that clock was set meanwhile. Counts
-//! of requests begin anew with the agent: whoever was on probation begins that anew, too.
+//! The agent counts time from its own start, so the record has times of the wall clock. A restored
+//! ejection never lasts longer than it was meant to, even if the clock was set meanwhile. Request
+//! counts restart with the agent, and so does a probation.
 
 use std::{
     collections::HashMap,
@@ -10,11 +10,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::record::{self, Nonsense, nanoseconds, time};
+use super::record::{self, InvalidRecord, nanoseconds, time};
 use crate::{
     catalog::Labels,
     plan::{
-        Standing,
+        OutlierState,
         model::{Phase, Probation},
     },
     publish::{Judgements, Target, Way},
@@ -30,7 +30,7 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// What both clocks say now.
+    /// Reads both clocks.
     #[must_use]
     pub fn read() -> Self {
         Self { now: crate::clock::now(), wall: crate::clock::wall() }
@@ -52,24 +52,26 @@ impl Moment {
     }
 }
 
-/// Writes judgements down.
+/// Makes the record of judgements.
 pub fn write(judgements: &Judgements, moment: Moment) -> Vec<record::Judgement> {
-    let of = |(target, standings): (&Target, &HashMap<SocketAddr, Standing>)| record::Judgement {
-        target: Some(write_target(target)),
-        standings: standings
-            .iter()
-            .map(|(address, standing)| record::Standing {
-                address: address.to_string(),
-                ejected_until: match standing.phase {
-                    Phase::Ejected { until } => Some(moment.wall(until)),
-                    _ => None,
-                },
-                probing: matches!(standing.phase, Phase::Probing(_)),
-                times: standing.times,
-                last: u64::try_from(standing.last.as_nanos()).unwrap_or(u64::MAX),
-                since: moment.wall(standing.since),
-            })
-            .collect(),
+    let of = |(target, outlier_states): (&Target, &HashMap<SocketAddr, OutlierState>)| {
+        record::Judgement {
+            target: Some(write_target(target)),
+            outlier_states: outlier_states
+                .iter()
+                .map(|(address, outlier_state)| record::OutlierState {
+                    address: address.to_string(),
+                    ejected_until: match outlier_state.phase {
+                        Phase::Ejected { until } => Some(moment.wall(until)),
+                        _ => None,
+                    },
+                    probing: matches!(outlier_state.phase, Phase::Probing(_)),
+                    times: outlier_state.times,
+                    last: u64::try_from(outlier_state.last.as_nanos()).unwrap_or(u64::MAX),
+                    since: moment.wall(outlier_state.since),
+                })
+                .collect(),
+        }
     };
     judgements.iter().map(of).collect()
 }
@@ -77,26 +79,26 @@ pub fn write(judgements: &Judgements, moment: Moment) -> Vec<record::Judgement> 
 /// Reads judgements.
 ///
 /// # Errors
-/// When the record can't be meant so.
-pub fn read(written: &[record::Judgement], moment: Moment) -> Result<Judgements, Nonsense> {
+/// The record is invalid.
+pub fn read(written: &[record::Judgement], moment: Moment) -> Result<Judgements, InvalidRecord> {
     let mut judgements = Judgements::new();
     for judgement in written {
-        let target = judgement.target.as_ref().ok_or_else(|| Nonsense::new("no target"))?;
-        let mut standings = HashMap::new();
-        for standing in &judgement.standings {
-            let address = standing.address.parse();
-            let address = address.map_err(|error| Nonsense::new(format!("{error}")))?;
-            standings.insert(address, read_standing(standing, moment));
+        let target = judgement.target.as_ref().ok_or_else(|| InvalidRecord::new("no target"))?;
+        let mut outlier_states = HashMap::new();
+        for outlier_state in &judgement.outlier_states {
+            let address = outlier_state.address.parse();
+            let address = address.map_err(|error| InvalidRecord::new(format!("{error}")))?;
+            outlier_states.insert(address, read_outlier_state(outlier_state, moment));
         }
-        judgements.insert(read_target(target)?, standings);
+        judgements.insert(read_target(target)?, outlier_states);
     }
     Ok(judgements)
 }
 
-fn read_standing(written: &record::Standing, moment: Moment) -> Standing {
+fn read_outlier_state(written: &record::OutlierState, moment: Moment) -> OutlierState {
     let last = Duration::from_nanos(written.last);
     let latest = moment.now + last;
-    Standing {
+    OutlierState {
         phase: match written.ejected_until {
             Some(until) => Phase::Ejected { until: moment.monotonic(until).min(latest) },
             None if written.probing => {
@@ -112,7 +114,7 @@ fn read_standing(written: &record::Standing, moment: Moment) -> Standing {
     }
 }
 
-/// Writes down what a table is made for.
+/// Makes the record of a table's target.
 pub fn write_target(target: &Target) -> record::Target {
     let (name, number) = &target.port;
     record::Target {
@@ -124,19 +126,19 @@ pub fn write_target(target: &Target) -> record::Target {
     }
 }
 
-/// Reads what a table is made for.
+/// Reads a table's target.
 ///
 /// # Errors
-/// When the record can't be meant so.
-pub fn read_target(written: &record::Target) -> Result<Target, Nonsense> {
+/// The record is invalid.
+pub fn read_target(written: &record::Target) -> Result<Target, InvalidRecord> {
     let service = written.service.parse();
     let number = written.port_number.map(u16::try_from).transpose();
     let selector = written.selector.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into()));
     Ok(Target {
-        service: service.map_err(|error| Nonsense::new(format!("{error}")))?,
+        service: service.map_err(|error| InvalidRecord::new(format!("{error}")))?,
         port: (
             written.port_name.as_deref().map(Into::into),
-            number.map_err(|error| Nonsense::new(format!("a port: {error}")))?,
+            number.map_err(|error| InvalidRecord::new(format!("a port: {error}")))?,
         ),
         selector: selector.collect::<Labels>(),
         way: if written.by_virtual_ip { Way::VirtualIp } else { Way::Balanced },
@@ -162,8 +164,8 @@ mod tests {
         }
     }
 
-    fn ejected() -> Standing {
-        Standing {
+    fn ejected() -> OutlierState {
+        OutlierState {
             phase: Phase::Ejected { until: 130 * SECOND },
             times: 2,
             last: 60 * SECOND,
@@ -172,9 +174,9 @@ mod tests {
         }
     }
 
-    fn restored(standing: Standing, later: Moment) -> Standing {
+    fn restored(outlier_state: OutlierState, later: Moment) -> OutlierState {
         let address = "10.0.0.1:80".parse().unwrap();
-        let judgements = Judgements::from([(target(), HashMap::from([(address, standing)]))]);
+        let judgements = Judgements::from([(target(), HashMap::from([(address, outlier_state)]))]);
         let back = read(&write(&judgements, at(100, 5000)), later).unwrap();
         back[&target()][&address]
     }
@@ -196,7 +198,7 @@ mod tests {
     #[test]
     fn probation_begins_anew_with_the_counts() {
         let phase = Phase::Probing(Probation { succeeded: 40, failed: 9, ..Probation::default() });
-        let back = restored(Standing { phase, ..ejected() }, at(3, 5010));
+        let back = restored(OutlierState { phase, ..ejected() }, at(3, 5010));
         let (began, heard, free) = (3 * SECOND, 3 * SECOND, 3 * SECOND);
         let anew = Probation { began, heard, free, ..Probation::default() };
         assert_eq!(back.phase, Phase::Probing(anew));

@@ -1,7 +1,7 @@
-//! Loads the state at the start, and writes it as things change.
+//! Loads the state at the start, and writes it when something changes.
 //!
-//! Writing is for a thread of its own and never for one that answers picks. Only the agent that
-//! holds the socket's lock writes; one that hands over [stands back](Keeper::stand_back) first.
+//! A thread of its own writes, never one that answers picks. Only the agent that holds the socket's
+//! lock writes; one that hands over [stops](Keeper::stand_back) first.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,65 +14,65 @@ use tracing::{debug, info, warn};
 use super::{
     file,
     judgements::{self, Moment},
-    place, record, services,
+    locality, record, services,
 };
 use crate::{catalog::Catalog, publish::Tables};
 
-/// Changes this far apart are written together. Range 0.1 s to 1 min: what is lost with the
-/// machine's power, against what a roll-out of every service makes the disk do.
+/// Changes within this time are written together. Range 0.1 s to 1 min. A longer one loses more at
+/// a power loss; a shorter one writes more often during a roll-out of every service.
 pub const COALESCE: Duration = Duration::from_secs(1);
 
-/// How often it is written where nothing changed, so that it says until when its sources vouched
-/// for it: half of the time after which a service is stale.
+/// How often to write without changes, to record that the sources still confirm the services. Half
+/// of the time after which a service is stale.
 pub const CONFIRM_EVERY: Duration = Duration::from_secs(300);
 
-/// What the state is taken from and given to.
+/// Where the state comes from, and where it is restored to.
 #[derive(Clone, Debug)]
 pub struct Origins {
     /// The sources as they are configured, in their order.
     pub sources: Vec<String>,
-    /// What is known.
+    /// The services.
     pub catalog: Arc<Catalog>,
-    /// Who is put aside.
+    /// The outlier states.
     pub tables: Tables,
 }
 
 impl Origins {
-    /// All that outlives the agent, as of now.
+    /// The record of everything that outlives the agent.
     #[must_use]
     pub fn record(&self) -> record::State {
         let kept = self.catalog.last_good();
         let mut state = services::write(&kept, &self.sources, crate::clock::wall());
         state.judgements = self.judgements();
-        state.place = place::write(&self.tables.here());
+        state.place = locality::write(&self.tables.here());
         state
     }
 
-    /// Who is put aside, as of now.
+    /// The record of the outlier states.
     #[must_use]
     pub fn judgements(&self) -> Vec<record::Judgement> {
         judgements::write(&self.tables.judgements(), Moment::read())
     }
 
-    /// Gives who is put aside to the tables.
+    /// Restores outlier states to the tables.
     ///
     /// # Errors
-    /// When the record can't be meant so.
-    pub fn remember(&self, written: &[record::Judgement]) -> Result<(), record::Nonsense> {
+    /// The record is invalid.
+    pub fn remember(&self, written: &[record::Judgement]) -> Result<(), record::InvalidRecord> {
         self.tables.remember(judgements::read(written, Moment::read())?);
         Ok(())
     }
 
-    /// Numbers that grow with every change of either.
+    /// Counters of changes of the services and of the outlier states.
     fn changes(&self) -> (u64, u64) {
         (*self.catalog.changes().borrow(), *self.tables.judged().borrow())
     }
 
-    /// Gives a record to the catalog and the tables.
-    fn take_in(&self, state: &record::State) -> Result<usize, record::Nonsense> {
+    /// Restores a record to the catalog and the tables.
+    fn take_in(&self, state: &record::State) -> Result<usize, record::InvalidRecord> {
         let services = services::read(state, &self.sources)?;
         self.remember(&state.judgements)?;
-        if let Some(here) = place::read(state.place.as_ref(), &self.tables.here()) {
+        if let Some(here) = locality::read(state.place.as_ref(), &self.tables.here()) {
             self.tables.locate(here);
         }
         let count = services.len();
@@ -92,22 +92,22 @@ pub struct Keeper {
 struct Shared {
     folder: PathBuf,
     origins: Origins,
-    /// What had changed, of services and of judgements, when the state was loaded.
+    /// The counters of changes when the state was loaded.
     loaded: (u64, u64),
-    /// Held while it writes.
+    /// Locked during a write.
     writing: Mutex<Writing>,
 }
 
 #[derive(Debug, Default)]
 struct Writing {
     stands_back: bool,
-    /// What was said of the last failure.
-    told: Option<String>,
+    /// The last failure that was logged.
+    logged: Option<String>,
 }
 
 impl Keeper {
-    /// Loads what an earlier agent left in the folder; whatever is wrong with it is said, and the
-    /// agent goes on without.
+    /// Loads the state of an earlier agent. An invalid one is logged, and the agent starts without
+    /// it.
     #[must_use]
     pub fn load(folder: &Path, origins: Origins) -> Self {
         let path = folder.join(file::NAME);
@@ -130,7 +130,7 @@ impl Keeper {
         Self { shared: Arc::new(Shared { folder, origins, loaded, writing }) }
     }
 
-    /// Writes after changes since it was loaded, for ever.
+    /// Writes after every change, forever.
     pub async fn run(&self) {
         let Origins { catalog, tables, .. } = &self.shared.origins;
         let (mut known, mut judged) = (catalog.changes(), tables.judged());
@@ -139,7 +139,7 @@ impl Keeper {
         }
         loop {
             tokio::select! {
-                // Both senders live in `self`, so that waiting can't fail.
+                // `self` owns both senders, so waiting can't fail.
                 _ = known.changed() => tokio::time::sleep(COALESCE).await,
                 _ = judged.changed() => tokio::time::sleep(COALESCE).await,
                 () = tokio::time::sleep(CONFIRM_EVERY) => {}
@@ -153,16 +153,16 @@ impl Keeper {
         }
     }
 
-    /// Writes what is known now, unless another agent does.
+    /// Writes the current state, unless another agent writes.
     pub fn write(&self) {
         let Shared { folder, origins, writing, .. } = &*self.shared;
         let mut writing = writing.lock().unwrap_or_else(PoisonError::into_inner);
         if writing.stands_back {
             return;
         }
-        let told = file::write(folder, &origins.record()).err().map(|error| error.to_string());
-        if told != writing.told {
-            match &told {
+        let failure = file::write(folder, &origins.record()).err().map(|error| error.to_string());
+        if failure != writing.logged {
+            match &failure {
                 Some(error) => warn!(
                     "the state can't be written, and a restart would begin with what was written \
                      last: {error}"
@@ -170,15 +170,15 @@ impl Keeper {
                 None => info!("the state is written again"),
             }
         }
-        writing.told = told;
+        writing.logged = failure;
     }
 
-    /// Writes no more, and waits for a write under way.
+    /// Stops writing, and waits for a running write.
     pub fn stand_back(&self) {
         self.set(true);
     }
 
-    /// Writes again.
+    /// Resumes writing.
     pub fn carry_on(&self) {
         self.set(false);
     }

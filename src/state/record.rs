@@ -1,11 +1,11 @@
-//! How it is written down: protobuf, so that an agent of another version skips what it does not
-//! know and misses nothing else. Texts and sets that repeat (zones, labels) stand once and are
-//! named by their number, 0 for none: 100,000 endpoints read in a fraction of the time that as
-//! many strings would take.
+//! The record: protobuf, so that an agent of another version skips unknown fields and still reads
+//! the rest. Texts and sets that repeat (zones, labels) stand once and are referred to by number, 0
+//! for none: 100,000 endpoints load in a fraction of the time that as many strings would take.
+
+#![allow(missing_docs, reason = "most fields are what their name says")]
 
 use bytes::Bytes;
 
-/// All of it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct State {
     /// Texts, named from 1 on.
@@ -17,164 +17,144 @@ pub struct State {
     /// Hints, named from 1 on.
     #[prost(message, repeated, tag = "3")]
     pub hints: Vec<Hints>,
-    /// The services.
     #[prost(message, repeated, tag = "4")]
     pub services: Vec<Service>,
-    /// Who is put aside.
+    /// Outlier states.
     #[prost(message, repeated, tag = "5")]
     pub judgements: Vec<Judgement>,
-    /// Where it was written, if that has a name.
+    /// The locality of the node, if it has a name.
     #[prost(message, optional, tag = "6")]
-    pub place: Option<Place>,
+    pub place: Option<Locality>,
 }
 
-/// A node, and where it is; empty is unknown.
+/// A node and its locality; empty: unknown.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Place {
-    /// Its name.
+pub struct Locality {
     #[prost(string, tag = "1")]
     pub node: String,
-    /// Its zone.
     #[prost(string, tag = "2")]
     pub zone: String,
-    /// Its region.
     #[prost(string, tag = "3")]
     pub region: String,
 }
 
-/// Labels of an endpoint.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Labels {
-    /// Texts: name, value, name, value...
+    /// Numbers of texts: name, value, name, value...
     #[prost(uint32, repeated, tag = "1")]
     pub pairs: Vec<u32>,
 }
 
-/// From where an endpoint should be used.
+/// Where an endpoint should be used from.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Hints {
-    /// Texts.
+    /// Numbers of texts.
     #[prost(uint32, repeated, tag = "1")]
     pub zones: Vec<u32>,
-    /// Texts.
+    /// Numbers of texts.
     #[prost(uint32, repeated, tag = "2")]
     pub nodes: Vec<u32>,
 }
 
-/// A service.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Service {
     /// `name.namespace[@cluster]`.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Text: the source as it is configured, `file:/etc/services.yaml`.
+    /// Number of a text: the source as configured, `file:/etc/services.yaml`.
     #[prost(uint32, tag = "2")]
     pub source: u32,
-    /// Text: the source as a person is told of it.
+    /// Number of a text: the source for a person.
     #[prost(uint32, tag = "3")]
     pub told_source: u32,
     /// Nanoseconds since 1970.
     #[prost(sint64, tag = "4")]
     pub confirmed: i64,
-    /// Its ports.
     #[prost(message, repeated, tag = "5")]
     pub ports: Vec<Port>,
     /// Its settings, as the source carries them.
     #[prost(message, repeated, tag = "6")]
     pub settings: Vec<Setting>,
-    /// What a person should know.
+    /// Notes for a person.
     #[prost(string, repeated, tag = "7")]
     pub notes: Vec<String>,
 }
 
-/// A port of a service.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Port {
-    /// Text.
+    /// Number of a text.
     #[prost(uint32, tag = "1")]
     pub name: u32,
-    /// The service's own.
     #[prost(uint32, optional, tag = "2")]
     pub number: Option<u32>,
-    /// Where it is served.
     #[prost(message, repeated, tag = "3")]
     pub endpoints: Vec<Endpoint>,
 }
 
-/// An endpoint.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Endpoint {
     /// 4 or 16 bytes.
     #[prost(bytes = "bytes", tag = "1")]
     pub ip: Bytes,
-    /// Of the address.
     #[prost(uint32, tag = "2")]
     pub port: u32,
-    /// Text.
+    /// Number of a text.
     #[prost(uint32, tag = "3")]
     pub region: u32,
-    /// Text.
+    /// Number of a text.
     #[prost(uint32, tag = "4")]
     pub zone: u32,
-    /// Text.
+    /// Number of a text.
     #[prost(uint32, tag = "5")]
     pub node: u32,
-    /// As the source has it.
     #[prost(uint32, tag = "6")]
     pub weight: u32,
     /// 0 ready, 1 draining, 2 unready.
     #[prost(uint32, tag = "7")]
     pub health: u32,
-    /// Label set.
+    /// Number of a label set.
     #[prost(uint32, tag = "8")]
     pub labels: u32,
     /// Nanoseconds since 1970.
     #[prost(sint64, optional, tag = "9")]
     pub ready_since: Option<i64>,
-    /// Text.
+    /// Number of a text.
     #[prost(uint32, tag = "10")]
     pub server_name: u32,
-    /// Hints.
+    /// Number of hints.
     #[prost(uint32, tag = "11")]
     pub hints: u32,
 }
 
-/// One setting of a service.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Setting {
-    /// As its source has it.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// As its source has it.
     #[prost(string, tag = "2")]
     pub value: String,
-    /// Where it stands.
     #[prost(string, tag = "3")]
     pub origin: String,
     /// Nobody wrote it as a setting.
     #[prost(bool, tag = "4")]
     pub implied: bool,
-    /// Why it can't hold; none where it does.
+    /// Why it is invalid; None: it is valid.
     #[prost(string, optional, tag = "5")]
     pub wrong: Option<String>,
-    /// Of one that is wrong: whether its service was known before.
+    /// For an invalid one: whether its service was known before.
     #[prost(bool, tag = "6")]
     pub known: bool,
-    /// Of one that is wrong: the last value that was right.
+    /// For an invalid one: the last valid value.
     #[prost(string, optional, tag = "7")]
     pub before: Option<String>,
 }
 
-/// What a table is made for.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Target {
     /// `name.namespace[@cluster]`.
     #[prost(string, tag = "1")]
     pub service: String,
-    /// Of the port.
     #[prost(string, optional, tag = "2")]
     pub port_name: Option<String>,
-    /// Of the port.
     #[prost(uint32, optional, tag = "3")]
     pub port_number: Option<u32>,
     /// Labels selected by.
@@ -185,24 +165,23 @@ pub struct Target {
     pub by_virtual_ip: bool,
 }
 
-/// Where the endpoints of one target stand with their errors.
+/// The outlier states of one target.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Judgement {
-    /// Whose endpoints.
     #[prost(message, optional, tag = "1")]
     pub target: Option<Target>,
-    /// Those that have something to remember.
+    /// States other than the default.
     #[prost(message, repeated, tag = "2")]
-    pub standings: Vec<Standing>,
+    pub outlier_states: Vec<OutlierState>,
 }
 
-/// Where an endpoint stands with its errors.
+/// The outlier state of an endpoint.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Standing {
+pub struct OutlierState {
     /// `10.1.2.3:8080`.
     #[prost(string, tag = "1")]
     pub address: String,
-    /// Put aside until then: nanoseconds since 1970.
+    /// Ejected until then: nanoseconds since 1970.
     #[prost(sint64, optional, tag = "2")]
     pub ejected_until: Option<i64>,
     /// Back on probation.
@@ -219,20 +198,20 @@ pub struct Standing {
     pub since: i64,
 }
 
-/// A record that can't be meant so; a checksum makes this a bug of who wrote it.
+/// The record is invalid. The checksum was right, so the writer has a bug.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
-pub struct Nonsense {
+pub struct InvalidRecord {
     what: String,
 }
 
-impl Nonsense {
+impl InvalidRecord {
     pub(super) fn new(what: impl Into<String>) -> Self {
         Self { what: what.into() }
     }
 }
 
-/// Nanoseconds since 1970, for 292 years to either side.
+/// Nanoseconds since 1970, within 292 years of it.
 pub(super) fn nanoseconds(time: std::time::SystemTime) -> i64 {
     match time.duration_since(std::time::SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
@@ -242,7 +221,7 @@ pub(super) fn nanoseconds(time: std::time::SystemTime) -> i64 {
     }
 }
 
-/// The other way.
+/// The inverse of [`nanoseconds`].
 pub(super) fn time(nanoseconds: i64) -> std::time::SystemTime {
     let distance = std::time::Duration::from_nanos(nanoseconds.unsigned_abs());
     let epoch = std::time::SystemTime::UNIX_EPOCH;

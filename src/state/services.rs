@@ -1,4 +1,4 @@
-//! Services to and from their record.
+//! Converts services to and from their record.
 
 use std::{
     collections::HashMap,
@@ -9,13 +9,14 @@ use std::{
 
 use bytes::Bytes;
 
-use super::record::{self, Nonsense, nanoseconds, time};
+use super::record::{self, InvalidRecord, nanoseconds, time};
 use crate::catalog::{
-    Before, Endpoint, Health, Hints, Labels, LastGood, Port, Service, Setting, SourceId, Terms,
-    Wrong,
+    Eligibility, Endpoint, Health, Hints, Labels, LastGood, Port, PreviousValue, Service, Setting,
+    SettingError, SourceId,
 };
 
-/// Writes services down. `sources`: as they are configured; `now`: for what they vouch for.
+/// Makes the record of services. `sources`: as configured; `now`: for services that their source
+/// confirms.
 pub fn write(kept: &[LastGood], sources: &[String], now: SystemTime) -> record::State {
     let mut writing = Writing::default();
     let services = kept.iter().map(|kept| writing.service(kept, sources, now)).collect();
@@ -30,11 +31,11 @@ pub fn write(kept: &[LastGood], sources: &[String], now: SystemTime) -> record::
     }
 }
 
-/// Reads services whose source is still one.
+/// Reads the services of sources that are still configured.
 ///
 /// # Errors
-/// When the record can't be meant so.
-pub fn read(state: &record::State, sources: &[String]) -> Result<Vec<LastGood>, Nonsense> {
+/// The record is invalid.
+pub fn read(state: &record::State, sources: &[String]) -> Result<Vec<LastGood>, InvalidRecord> {
     let mut reading = Reading {
         texts: state.texts.iter().map(|it| Arc::from(&**it)).collect(),
         ..Reading::default()
@@ -57,7 +58,7 @@ pub fn read(state: &record::State, sources: &[String]) -> Result<Vec<LastGood>, 
     Ok(kept)
 }
 
-/// Each entry once, with the number that names it.
+/// A list of distinct entries, each with its number.
 struct Numbered<K, E> {
     numbers: HashMap<K, u32>,
     entries: Vec<E>,
@@ -171,10 +172,10 @@ impl Writing {
 fn written(setting: &Setting) -> record::Setting {
     let Setting { key, value, origin, implied, wrong } = setting.clone();
     let (wrong, before) = wrong.map(|wrong| (wrong.why, wrong.before)).unzip();
-    let known = matches!(before, Some(Before::Unset | Before::Value(_)));
+    let known = matches!(before, Some(PreviousValue::Unset | PreviousValue::Value(_)));
     let before = before.and_then(|before| match before {
-        Before::Value(value) => Some(value),
-        Before::Unknown | Before::Unset => None,
+        PreviousValue::Value(value) => Some(value),
+        PreviousValue::Unknown | PreviousValue::Unset => None,
     });
     record::Setting { key, value, origin, implied, wrong, known, before }
 }
@@ -182,11 +183,11 @@ fn written(setting: &Setting) -> record::Setting {
 fn setting(written: &record::Setting) -> Setting {
     let record::Setting { key, value, origin, implied, wrong, known, before } = written.clone();
     let before = match (known, before) {
-        (_, Some(value)) => Before::Value(value),
-        (true, None) => Before::Unset,
-        (false, None) => Before::Unknown,
+        (_, Some(value)) => PreviousValue::Value(value),
+        (true, None) => PreviousValue::Unset,
+        (false, None) => PreviousValue::Unknown,
     };
-    let wrong = wrong.map(|why| Box::new(Wrong { why, before }));
+    let wrong = wrong.map(|why| Box::new(SettingError { why, before }));
     Setting { key, value, origin, implied, wrong }
 }
 
@@ -199,24 +200,24 @@ struct Reading {
 }
 
 impl Reading {
-    fn service(&self, service: &record::Service) -> Result<Service, Nonsense> {
+    fn service(&self, service: &record::Service) -> Result<Service, InvalidRecord> {
         let name = service.name.parse();
         Ok(Service {
-            name: name.map_err(|error| Nonsense::new(format!("{error}")))?,
+            name: name.map_err(|error| InvalidRecord::new(format!("{error}")))?,
             ports: service.ports.iter().map(|it| self.port(it)).collect::<Result<_, _>>()?,
             settings: service.settings.iter().map(setting).collect(),
             source: self.text(service.told_source)?.unwrap_or_default(),
-            // Its source says it anew.
+            // The source tells it again.
             uid: None,
             version: 0,
             stale: false,
-            // As it was written, it is on them.
-            terms: Terms::default(),
+            // The record has eligible endpoints only.
+            eligibility: Eligibility::default(),
             notes: service.notes.clone(),
         })
     }
 
-    fn port(&self, port: &record::Port) -> Result<Port, Nonsense> {
+    fn port(&self, port: &record::Port) -> Result<Port, InvalidRecord> {
         let endpoints = port.endpoints.iter().map(|endpoint| self.endpoint(endpoint));
         Ok(Port {
             name: self.text(port.name)?,
@@ -225,12 +226,12 @@ impl Reading {
         })
     }
 
-    fn endpoint(&self, endpoint: &record::Endpoint) -> Result<Endpoint, Nonsense> {
+    fn endpoint(&self, endpoint: &record::Endpoint) -> Result<Endpoint, InvalidRecord> {
         let ip = match *endpoint.ip {
             [a, b, c, d] => IpAddr::from([a, b, c, d]),
             ref ip => IpAddr::from(
                 <[u8; 16]>::try_from(ip)
-                    .map_err(|_| Nonsense::new("an address of neither 4 nor 16 bytes"))?,
+                    .map_err(|_| InvalidRecord::new("an address of neither 4 nor 16 bytes"))?,
             ),
         };
         Ok(Endpoint {
@@ -243,7 +244,7 @@ impl Reading {
                 0 => Health::Ready,
                 1 => Health::Draining,
                 2 => Health::Unready,
-                other => return Err(Nonsense::new(format!("a health of {other}"))),
+                other => return Err(InvalidRecord::new(format!("a health of {other}"))),
             },
             labels: named(&self.labels, endpoint.labels)?.unwrap_or_else(|| self.no_labels.clone()),
             ready_since: endpoint.ready_since.map(time),
@@ -254,7 +255,7 @@ impl Reading {
         })
     }
 
-    fn label_set(&self, set: &record::Labels) -> Result<Arc<Labels>, Nonsense> {
+    fn label_set(&self, set: &record::Labels) -> Result<Arc<Labels>, InvalidRecord> {
         let pairs = set.pairs.as_chunks::<2>().0.iter();
         let pair = |[key, value]: &[u32; 2]| {
             Ok((self.text(*key)?.unwrap_or_default(), self.text(*value)?.unwrap_or_default()))
@@ -262,31 +263,31 @@ impl Reading {
         Ok(Arc::new(pairs.map(pair).collect::<Result<_, _>>()?))
     }
 
-    fn hint(&self, hints: &record::Hints) -> Result<Arc<Hints>, Nonsense> {
+    fn hint(&self, hints: &record::Hints) -> Result<Arc<Hints>, InvalidRecord> {
         let texts = |list: &[u32]| {
             let text = |text: &u32| Ok(self.text(*text)?.unwrap_or_default());
-            list.iter().map(text).collect::<Result<Vec<_>, Nonsense>>()
+            list.iter().map(text).collect::<Result<Vec<_>, InvalidRecord>>()
         };
         Ok(Arc::new(Hints { zones: texts(&hints.zones)?, nodes: texts(&hints.nodes)? }))
     }
 
-    fn text(&self, number: u32) -> Result<Option<Arc<str>>, Nonsense> {
+    fn text(&self, number: u32) -> Result<Option<Arc<str>>, InvalidRecord> {
         named(&self.texts, number)
     }
 }
 
-fn named<T: ?Sized>(entries: &[Arc<T>], number: u32) -> Result<Option<Arc<T>>, Nonsense> {
+fn named<T: ?Sized>(entries: &[Arc<T>], number: u32) -> Result<Option<Arc<T>>, InvalidRecord> {
     match number.checked_sub(1) {
         None => Ok(None),
         Some(index) => match entries.get(index as usize) {
             Some(entry) => Ok(Some(entry.clone())),
-            None => Err(Nonsense::new(format!("entry {number} of {}", entries.len()))),
+            None => Err(InvalidRecord::new(format!("entry {number} of {}", entries.len()))),
         },
     }
 }
 
-fn port_number(number: u32) -> Result<u16, Nonsense> {
-    u16::try_from(number).map_err(|_| Nonsense::new(format!("port {number}")))
+fn port_number(number: u32) -> Result<u16, InvalidRecord> {
+    u16::try_from(number).map_err(|_| InvalidRecord::new(format!("port {number}")))
 }
 
 #[cfg(test)]
@@ -320,14 +321,14 @@ mod tests {
         let setting = || Setting::new("choices", "3", "services.yaml:3");
         let wrong = |before| {
             let why = "it is wrong".into();
-            Setting { wrong: Some(Box::new(Wrong { why, before })), ..setting() }
+            Setting { wrong: Some(Box::new(SettingError { why, before })), ..setting() }
         };
         full.settings = vec![
             setting(),
             Setting { implied: true, ..setting() },
-            wrong(Before::Unknown),
-            wrong(Before::Unset),
-            wrong(Before::Value("2".into())),
+            wrong(PreviousValue::Unknown),
+            wrong(PreviousValue::Unset),
+            wrong(PreviousValue::Value("2".into())),
         ];
         full.notes.push("as it was".into());
         full

@@ -1,5 +1,5 @@
 //! What a consumer of EndpointSlices must get right, line by line, through a real API server. The
-//! same lines are tests of `src/source/join/tests.rs`, where every order of events can be had.
+//! same lines are tests of `src/source/manifests/slice_union/tests.rs`, where every order of events can be had.
 
 use k8s_openapi::api::{
     core::v1::{Pod, Service},

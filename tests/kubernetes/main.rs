@@ -9,14 +9,14 @@
 mod support;
 
 mod account;
-mod away;
 mod changes;
 mod cluster;
 mod events;
-mod here;
 mod in_a_pod;
 mod lines;
+mod locality;
 mod on_demand;
+mod outage;
 mod proxy;
 mod purpose;
 mod rights;

@@ -16,7 +16,7 @@ use tokio::{
 
 /// What becomes of connections.
 #[derive(Clone, Copy, PartialEq)]
-enum Way {
+enum LinkState {
     /// They are passed on.
     Open,
     /// They end, and new ones do at once.
@@ -27,7 +27,7 @@ enum Way {
 
 /// A way from agents to an API server.
 pub struct Proxy {
-    way: watch::Sender<Way>,
+    way: watch::Sender<LinkState>,
     accepted: Arc<AtomicUsize>,
 }
 
@@ -39,7 +39,7 @@ impl Proxy {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let way = watch::Sender::new(Way::Open);
+        let way = watch::Sender::new(LinkState::Open);
         let ways = way.subscribe();
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = accepted.clone();
@@ -59,22 +59,22 @@ impl Proxy {
     }
 
     pub fn cut(&self) {
-        self.way.send_replace(Way::Cut);
+        self.way.send_replace(LinkState::Cut);
     }
 
     pub fn hang(&self) {
-        self.way.send_replace(Way::Hanging);
+        self.way.send_replace(LinkState::Hanging);
     }
 
     pub fn mend(&self) {
-        self.way.send_replace(Way::Open);
+        self.way.send_replace(LinkState::Open);
     }
 }
 
 async fn accept(
     listener: std::net::TcpListener,
     target: &str,
-    mut ways: watch::Receiver<Way>,
+    mut ways: watch::Receiver<LinkState>,
     accepted: &AtomicUsize,
 ) {
     let listener = TcpListener::from_std(listener).unwrap();
@@ -90,9 +90,9 @@ async fn accept(
     }
 }
 
-async fn pass(mut near: TcpStream, target: String, mut ways: watch::Receiver<Way>) {
+async fn pass(mut near: TcpStream, target: String, mut ways: watch::Receiver<LinkState>) {
     let way = *ways.borrow_and_update();
-    if way == Way::Open
+    if way == LinkState::Open
         && let Ok(mut far) = TcpStream::connect(target).await
     {
         tokio::select! {
@@ -101,11 +101,11 @@ async fn pass(mut near: TcpStream, target: String, mut ways: watch::Receiver<Way
             _ = ways.changed() => {}
             _ = copy_bidirectional(&mut near, &mut far) => {}
         }
-        if *ways.borrow_and_update() == Way::Hanging {
+        if *ways.borrow_and_update() == LinkState::Hanging {
             // Both ends are kept, and hear nothing of each other; for good, once it began.
             std::future::pending::<()>().await;
         }
-    } else if way == Way::Hanging {
+    } else if way == LinkState::Hanging {
         std::future::pending::<()>().await;
     }
 }

@@ -14,9 +14,8 @@ use pointsman_table::{Outcome, Pick, Picker, Request};
 
 use crate::{
     bench::report::{Goal, Report, Row},
-    catalog::EndpointRef,
+    catalog::{EndpointRef, Locality},
     clock,
-    plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup, period, service::PLAN_EVERY},
     sim::pointsman::endpoint,
@@ -104,7 +103,7 @@ impl PublishBench {
         let mut publisher = ServicePublisher::new(Setup {
             name: "bench".into(),
             policy: Arc::new(Policy::default()),
-            here: Here::default(),
+            here: Locality::default(),
             memory: Memory::Shared,
             endpoints: endpoints(),
             now: Duration::ZERO,

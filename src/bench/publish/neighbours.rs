@@ -11,10 +11,9 @@ use crate::{
         report::{Goal, Row},
         thread_usage::processor_time,
     },
-    catalog::{Catalog, Change, Endpoint, Labels, Port, Service, ServiceName, SourceId},
+    catalog::{Catalog, Change, Endpoint, Labels, Locality, Port, Service, ServiceName, SourceId},
     clock,
     identity::Identity,
-    plan::Here,
     policy::ConfigPolicies,
     publish::{Held, Live, Outcome, Tables, Target, Want, bell::Bell},
 };
@@ -121,7 +120,7 @@ impl Neighbours {
     fn run(&self, part: u32) -> io::Result<Measurement> {
         let catalog = Arc::new(Catalog::new(["bench"]));
         let policies = ConfigPolicies::default();
-        let tables = Tables::start(catalog.clone(), policies, Here::default(), 1)?;
+        let tables = Tables::start(catalog.clone(), policies, Locality::default(), 1)?;
         let open = |name: String, label| open(&catalog, &tables, name, label);
         let busy = open("busy".into(), None)?;
         let others: Vec<Arc<Live>> = (0..self.tables)

@@ -1,8 +1,9 @@
-//! Which port of a service is which, after a change of its ports.
+//! Matches the ports of a service before and after a change.
 //!
-//! What the brake holds belongs to a port. A port that got another name or number takes it along; one
-//! that is gone takes it away, since nobody can ask for it any more, and a service that shows it all
-//! the same has more ports than whoever asks for its only one expects.
+//! What the brake holds belongs to a port. If the port gets another name or number, the held
+//! endpoints move along. If the port is gone, they go with it: nobody can ask for that port any
+//! more, and a service that still showed it would seem to have several ports to callers that name
+//! none.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,16 +16,16 @@ pub(super) fn key(port: &Port) -> PortKey {
     (port.name.clone(), port.number)
 }
 
-/// The one unnamed port of a service whose source says nothing of ports.
+/// Whether a service has only the unnamed port that stands in where its source tells no ports.
 pub(super) fn is_placeholder(service: &Service) -> bool {
     let empty = matches!(&service.ports[..], [Port { name: None, number: None, endpoints }] if endpoints.is_empty());
-    empty && !service.terms.ports_said
+    empty && !service.eligibility.ports_said
 }
 
-/// What becomes of these ports: each that is still there, under the key that it has now.
+/// Maps each old port that still exists to its new key.
 ///
-/// A port is the same where name and number are, or else the name (endpoints go by it), or else the
-/// number; and a service's only port stays its only port, whatever it is called.
+/// Two ports are the same if name and number are equal, else if the name is (endpoints refer to
+/// it), else if the number is. A service's only port stays its only port, whatever it is called.
 pub(super) fn followed(
     before: impl IntoIterator<Item = PortKey>,
     after: &Service,
@@ -36,8 +37,8 @@ pub(super) fn followed(
         return left.into_iter().map(|port| (port.clone(), port)).collect();
     }
     let only = left.len() == 1 && after.ports.len() == 1;
-    // A service whose source says that it has no ports shows one without a number.
-    let is_one = |port: &&Port| port.number.is_some() || !after.terms.ports_said;
+    // If the source tells that there are no ports, the service shows one without a number.
+    let is_one = |port: &&Port| port.number.is_some() || !after.eligibility.ports_said;
     let mut free: Vec<PortKey> = after.ports.iter().filter(is_one).map(key).collect();
     let mut followed = HashMap::new();
     let same: [fn(&PortKey, &PortKey) -> bool; 3] = [
@@ -95,7 +96,7 @@ mod tests {
         let none = Port { name: None, number: None, endpoints: Arc::from([]) };
         let mut service = with_ports("cart.shop", vec![none]);
         assert_eq!(followed(keys(&[("a", 1), ("b", 2)]), &service).len(), 2);
-        service.terms.ports_said = true;
+        service.eligibility.ports_said = true;
         assert!(followed(keys(&[("a", 1), ("b", 2)]), &service).is_empty());
         assert!(followed([(None, Some(1))], &service).is_empty());
     }

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{HOLD, ports::key};
 use crate::catalog::{
-    Catalog, Change, Endpoint, Family, Health, Port, Reach, Service, SourceId, Terms,
+    Catalog, Change, Eligibility, Endpoint, Family, Health, NodeScope, Port, Service, SourceId,
     sample::{endpoint, port, with_ports},
 };
 
@@ -27,25 +27,30 @@ fn some_endpoint() -> impl Strategy<Value = Endpoint> {
     })
 }
 
-fn some_terms() -> impl Strategy<Value = Terms> {
-    let reach = prop_oneof![
-        4 => Just(Reach::Everywhere),
-        2 => Just(Reach::Node("n1".into())),
-        1 => Just(Reach::Nowhere)
+fn some_terms() -> impl Strategy<Value = Eligibility> {
+    let nodes = prop_oneof![
+        4 => Just(NodeScope::Everywhere),
+        2 => Just(NodeScope::Node("n1".into())),
+        1 => Just(NodeScope::Nowhere)
     ];
     let family = prop_oneof![
         3 => Just(None),
         1 => Just(Some(Family::Ipv4)),
         1 => Just(Some(Family::Ipv6))
     ];
-    (reach, family, any::<bool>(), any::<bool>()).prop_map(
-        |(reach, family, all_ready, ports_said)| Terms { reach, family, all_ready, ports_said },
+    (nodes, family, any::<bool>(), any::<bool>()).prop_map(
+        |(nodes, family, all_ready, ports_said)| Eligibility {
+            nodes,
+            family,
+            all_ready,
+            ports_said,
+        },
     )
 }
 
 fn some_service() -> impl Strategy<Value = Service> {
     let one = (0..4usize, 0..4u16, vec(some_endpoint(), 0..9));
-    (vec(one, 0..4), some_terms()).prop_map(|(ports, terms)| {
+    (vec(one, 0..4), some_terms()).prop_map(|(ports, eligibility)| {
         let mut said = HashSet::new();
         let ports: Vec<Port> = (ports.into_iter())
             .filter(|(name, number, _)| {
@@ -58,7 +63,7 @@ fn some_service() -> impl Strategy<Value = Service> {
                 some
             })
             .collect();
-        Service { terms, ..with_ports("cart.shop", ports) }
+        Service { eligibility, ..with_ports("cart.shop", ports) }
     })
 }
 
@@ -75,21 +80,21 @@ proptest! {
             catalog.apply(SourceId(0), Change::Upsert(said.clone()), now);
             let served = catalog.get(&said.name).expect("it was said");
             let keys = |service: &Service| service.ports.iter().map(key).collect::<Vec<_>>();
-            if said.terms.ports_said && !said.ports.is_empty() {
+            if said.eligibility.ports_said && !said.ports.is_empty() {
                 prop_assert_eq!(keys(&served), keys(&said), "no port that is not said");
             }
             for port in &served.ports {
                 let addresses: HashSet<_> = port.endpoints.iter().map(|it| it.address).collect();
                 prop_assert_eq!(addresses.len(), port.endpoints.len(), "each once");
                 for endpoint in port.endpoints.iter() {
-                    prop_assert!(said.terms.admit(endpoint), "{:?} {:?}", &said.terms, endpoint);
-                    let ready = !said.terms.all_ready && !endpoint.braked;
+                    prop_assert!(said.eligibility.admits(endpoint), "{:?} {:?}", &said.eligibility, endpoint);
+                    let ready = !said.eligibility.all_ready && !endpoint.braked;
                     prop_assert!(ready || endpoint.health == Health::Ready, "{:?}", endpoint);
                 }
             }
             for port in &said.ports {
                 let served = served.ports.iter().find(|it| key(it) == key(port)).expect("it is said");
-                for endpoint in port.endpoints.iter().filter(|it| said.terms.admit(it)) {
+                for endpoint in port.endpoints.iter().filter(|it| said.eligibility.admits(it)) {
                     let there = served.endpoints.iter().find(|it| it.address == endpoint.address);
                     prop_assert!(there.is_some_and(|it| !it.braked), "{:?} is not served", endpoint);
                 }

@@ -1,4 +1,4 @@
-//! From a caller's name to what the catalog has, now or as soon as a source has answered.
+//! Looks a caller's name up, now or as soon as a source has answered.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ impl Catalog {
         self.lookup_by(None, asked)
     }
 
-    /// As [`Self::lookup`], for a caller on whose account a source is asked that answers on demand.
+    /// Like [`Self::lookup`], with the account that an interest in the service counts against.
     pub fn lookup_by(&self, by: Account, asked: &ServiceRef) -> Result<Found, LookupError> {
-        // In this order: a source says what it knows before it says that this was all.
+        // In this order: a source tells its services before it tells that these are all.
         let unsynced = self.unsynced.load();
         let snapshot = self.snapshot.load();
         let name = &asked.service;
@@ -38,7 +38,7 @@ impl Catalog {
         }
     }
 
-    /// As [`Self::lookup`], but waits for the sources' first answer, at most so long.
+    /// Like [`Self::lookup`], but waits for the sources' first answer.
     pub async fn lookup_wait(
         &self,
         asked: &ServiceRef,
@@ -47,7 +47,7 @@ impl Catalog {
         self.lookup_wait_by(None, asked, at_most).await
     }
 
-    /// As [`Self::lookup_by`], but waits for the sources' first answer, at most so long.
+    /// Like [`Self::lookup_by`], but waits for the sources' first answer.
     pub async fn lookup_wait_by(
         &self,
         by: Account,
@@ -57,7 +57,7 @@ impl Catalog {
         let waits = |found: &Result<Found, LookupError>| {
             matches!(found, Err(LookupError::NotSynced { .. } | LookupError::Awaited { .. }))
         };
-        // Nearly always it is known whether there is such a service.
+        // The answer is nearly always known already.
         let found = self.lookup_by(by, asked);
         if !waits(&found) {
             return found;

@@ -1,38 +1,39 @@
-//! What a source says on demand: who asks, what is waited for, and the names that are known without
-//! what is in them.
+//! Services that a source tells on demand: which are asked for, what their source waits for, and
+//! which are known by name only.
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Catalog, Change, SourceId, lock};
+use super::{Catalog, lock};
 use crate::{
-    catalog::{Account, Interest, Interests, LookupError, ServiceName, merge::Touched},
+    catalog::{
+        Account, Change, Interest, Interests, LookupError, ServiceName, SourceId, merge::Touched,
+    },
     quota::Exhausted,
 };
 
 impl Catalog {
-    /// True: there is such a service, and its source is asked for its endpoints.
+    /// Asks for a service if a source knows its name. Returns whether one does.
     pub(super) fn ask_if_named(&self, by: Account, name: &ServiceName) -> Result<bool, Exhausted> {
-        let named = self.directory.owner(name).is_some();
+        let named = self.name_index.owner(name).is_some();
         if named {
             self.interests.ask(by, name)?;
         }
-        // It may have gone just before it was asked for: then nobody else ends the interest in it.
-        if named && self.directory.owner(name).is_none() {
+        // If the service went just before, nobody else would end this interest.
+        if named && self.name_index.owner(name).is_none() {
             self.interests.forget(name);
             return Ok(false);
         }
         Ok(named)
     }
 
-    /// Takes in what a source says of a service for as long as it is asked for by this interest. Nothing
-    /// is taken in once that has ended: the service is gone, whatever was said of it before, or somebody
-    /// has asked for it anew, and the answer to that counts.
+    /// Applies a change of a service while this interest in it lasts. After that the change is
+    /// ignored: either the service is gone, or a newer interest has its own answers.
     pub fn answer(&self, source: SourceId, interest: &Interest, change: Change, now: Duration) {
         let writer = self.writer();
-        // Under the writer's lock, under which an interest in what is gone ends.
+        // Under the writer's lock, since interests in removed services end under it.
         let counts = match &change {
             Change::Upsert(service) => self.interests.holds(&service.name, interest),
-            // It ends before this is said, where nobody asks any more.
+            // An expired interest ends before its source withdraws the service.
             Change::Withdraw(name) => {
                 self.interests.holds(name, interest) || self.interests.get(name).is_none()
             }
@@ -42,7 +43,7 @@ impl Catalog {
             self.take_in(writer, source, change, now);
         } else {
             drop(writer);
-            // Whoever kept the interest that has ended has to look for the one of now.
+            // Holders of the ended interest must look for the current one.
             self.announce(&[], true);
         }
     }
@@ -51,17 +52,17 @@ impl Catalog {
         LookupError::Awaited { service: name.clone(), why: self.interests.awaited(name) }
     }
 
-    /// What somebody wants to know of: for sources that answer on demand.
+    /// The services that callers ask for, for sources that answer on demand.
     pub fn interests(&self) -> &Interests {
         &self.interests
     }
 
-    /// To keep a service asked for without a lookup; none where no source answers on demand.
+    /// The interest in a service, to renew it without a lookup. None: no source answers on demand.
     pub fn interest(&self, name: &ServiceName) -> Option<Interest> {
         self.interests.get(name)
     }
 
-    /// Leaves word of why a source has not yet said what it knows, for those who wait.
+    /// Records why a source has not answered yet, for callers that wait.
     pub fn excuse(&self, source: SourceId, why: Option<Arc<str>>) {
         let name = self.writer().merge.name(source);
         let mut excuses = lock(&self.excuses);
@@ -71,7 +72,7 @@ impl Catalog {
         };
     }
 
-    /// These sources, each with its excuse.
+    /// These sources, each with its reason for not answering.
     pub(super) fn excused(&self, sources: &[Arc<str>]) -> Vec<Arc<str>> {
         let excuses = lock(&self.excuses);
         let with = |name: &Arc<str>| match excuses.get(name) {
@@ -81,9 +82,9 @@ impl Catalog {
         sources.iter().map(with).collect()
     }
 
-    /// Whether this source has such a service, whatever it says of it.
+    /// Whether this source knows a service by name.
     pub fn has(&self, source: SourceId, name: &ServiceName) -> bool {
-        self.directory.has(source.0, name)
+        self.name_index.has(source.0, name)
     }
 
     /// Services of an earlier run that this source has not yet confirmed.
@@ -91,9 +92,9 @@ impl Catalog {
         self.writer().merge.unconfirmed(source)
     }
 
-    /// Nobody waits for what is no more; true where somebody did.
+    /// Ends the interests in services that are gone. Returns true if there was one.
     pub(super) fn forget_gone(&self, touched: &[Touched]) -> bool {
-        let gone = |touched: &&Touched| self.directory.owner(&touched.name).is_none();
+        let gone = |touched: &&Touched| self.name_index.owner(&touched.name).is_none();
         let forget = |touched: &Touched| self.interests.forget(&touched.name);
         touched.iter().filter(gone).filter(|touched| forget(touched)).count() > 0
     }

@@ -5,7 +5,7 @@ use std::{
 
 use super::{Catalog, Change, SourceId};
 use crate::catalog::{
-    Before, Endpoint, Health, LookupError, Service, ServiceName, Setting, Wrong,
+    Endpoint, Health, LookupError, PreviousValue, Service, ServiceName, Setting, SettingError,
     sample::{endpoint, port, service, with_ports},
 };
 
@@ -232,7 +232,7 @@ fn what_repeats_is_kept_once_and_an_endpoint_stays_small() {
 /// `cart.shop` with this mode, which is right where it is no question mark.
 fn of_mode(mode: Option<&str>) -> Service {
     let wrong = |mode| {
-        let wrong = Wrong { why: "it is wrong".into(), before: Before::Unknown };
+        let wrong = SettingError { why: "it is wrong".into(), before: PreviousValue::Unknown };
         (mode == "?").then(|| Box::new(wrong))
     };
     let setting = |mode| Setting { wrong: wrong(mode), ..Setting::new("mode", mode, "annotation") };
@@ -241,7 +241,7 @@ fn of_mode(mode: Option<&str>) -> Service {
 }
 
 /// What holds in place of its wrong mode.
-fn before(catalog: &Catalog) -> Before {
+fn before(catalog: &Catalog) -> PreviousValue {
     let cart = catalog.get(&name("cart.shop")).unwrap();
     cart.settings[0].wrong.as_ref().unwrap().before.clone()
 }
@@ -251,25 +251,25 @@ fn a_wrong_setting_knows_what_its_source_said_before() {
     let catalog = Catalog::new(["test"]);
     let say = |mode| catalog.apply(FIRST, Change::Upsert(of_mode(mode)), NOW);
     say(Some("?"));
-    assert_eq!(before(&catalog), Before::Unknown);
+    assert_eq!(before(&catalog), PreviousValue::Unknown);
     say(Some("10%"));
     say(Some("?"));
     let version = catalog.get(&name("cart.shop")).unwrap().version;
     say(Some("?"));
-    assert_eq!(before(&catalog), Before::Value("10%".into()));
+    assert_eq!(before(&catalog), PreviousValue::Value("10%".into()));
     assert_eq!(
         catalog.get(&name("cart.shop")).unwrap().version,
         version,
         "said again, it is equal"
     );
     catalog.apply(FIRST, Change::Replace(vec![of_mode(Some("?"))]), NOW);
-    assert_eq!(before(&catalog), Before::Value("10%".into()));
+    assert_eq!(before(&catalog), PreviousValue::Value("10%".into()));
     say(None);
     say(Some("?"));
-    assert_eq!(before(&catalog), Before::Unset);
+    assert_eq!(before(&catalog), PreviousValue::Unset);
     catalog.apply(FIRST, Change::Remove(name("cart.shop")), NOW);
     say(Some("?"));
-    assert_eq!(before(&catalog), Before::Unknown, "a new one of that name is another");
+    assert_eq!(before(&catalog), PreviousValue::Unknown, "a new one of that name is another");
 }
 
 #[test]
@@ -281,11 +281,11 @@ fn what_held_before_a_wrong_setting_is_not_lost_while_nobody_asks_for_the_servic
     say(Some("?"));
     catalog.apply(FIRST, Change::Withdraw(name("cart.shop")), NOW);
     say(Some("?"));
-    assert_eq!(before(&catalog), Before::Value("10%".into()));
+    assert_eq!(before(&catalog), PreviousValue::Value("10%".into()));
     catalog.apply(FIRST, Change::Withdraw(name("cart.shop")), NOW);
     catalog.apply(FIRST, Change::Names(vec![]), NOW);
     say(Some("?"));
-    assert_eq!(before(&catalog), Before::Unknown);
+    assert_eq!(before(&catalog), PreviousValue::Unknown);
 }
 
 #[test]
@@ -297,5 +297,5 @@ fn what_held_before_a_wrong_setting_outlives_the_agent() {
     let next = Catalog::new(["test"]);
     next.restore(catalog.last_good(), std::time::SystemTime::UNIX_EPOCH, NOW);
     say(&next, Some("?"));
-    assert_eq!(before(&next), Before::Value("10%".into()));
+    assert_eq!(before(&next), PreviousValue::Value("10%".into()));
 }

@@ -1,11 +1,12 @@
-//! The fewest requests in flight per weight, of a few drawn at random.
+//! The fewest requests in flight per weight, of a few endpoints drawn at random.
 //!
-//! Without the `+ 1` of other implementations: draws are weighted already, and it would count the
-//! weight twice when idle.
+//! Other implementations add 1 to the requests in flight. Here draws are weighted already, and the
+//! `+ 1` would count the weight of an idle endpoint twice.
 
 use pointsman_table::Cell;
 
-use super::{Observed, Policy, Strategy};
+use super::scoring::{Observed, Strategy};
+use crate::policy::Policy;
 
 /// The default strategy.
 pub struct LeastRequest;

@@ -2,7 +2,8 @@
 
 use pointsman_table::Cell;
 
-use super::{Observed, Policy, Strategy};
+use super::scoring::{Observed, Strategy};
+use crate::policy::Policy;
 
 /// One weighted draw, no comparison.
 pub struct Random;

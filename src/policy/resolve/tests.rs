@@ -5,23 +5,23 @@ use proptest::prelude::*;
 use super::{ConfigPolicies, Overridden, Resolved, resolve};
 use crate::{
     catalog::{
-        Before, Service, Setting,
+        PreviousValue, Service, Setting,
         sample::{port, service, with_ports},
     },
     policy::{
         Mode, Policy, StrategyName, ZoneMode,
-        settings::{KEYS, judged, key},
+        settings::{KEYS, key, validated},
     },
 };
 
 fn setting(key: &str, value: &str, origin: &str) -> Setting {
-    judged([Setting::new(key, value, origin)]).remove(0)
+    validated([Setting::new(key, value, origin)]).remove(0)
 }
 
 /// `cart.shop`, which has a port, with these settings, each as an annotation.
 fn annotated(settings: &[(&str, &str)]) -> Service {
     let settings =
-        judged(settings.iter().map(|(key, value)| {
+        validated(settings.iter().map(|(key, value)| {
             Setting::new(*key, *value, format!("annotation pointsman.dev/{key}"))
         }));
     Service { settings, ..with_ports("cart.shop", vec![port("http", 80, [])]) }
@@ -249,15 +249,15 @@ fn a_wrong_value_leaves_what_its_source_said_before() {
         wrong.settings[0].wrong.as_mut().unwrap().before = before;
         resolve(&config, &wrong)
     };
-    let resolved = mode(Before::Value("10%".into()));
+    let resolved = mode(PreviousValue::Value("10%".into()));
     assert_eq!(resolved.policy.mode, Mode::Percent(10));
     assert!(resolved.problems[0].ends_with("; it is 10%, as before"), "{:?}", resolved.problems);
     let place = "annotation pointsman.dev/mode, in place of \"offf\"";
     assert_eq!(origin(&resolved, "mode"), ("10%".into(), place.into()));
-    let resolved = mode(Before::Unset);
+    let resolved = mode(PreviousValue::Unset);
     assert_eq!(resolved.policy.mode, Mode::Shadow);
     assert!(resolved.problems[0].ends_with("; it is what it would be without, as before"));
-    assert_eq!(mode(Before::Unknown).policy.mode, Mode::Off);
+    assert_eq!(mode(PreviousValue::Unknown).policy.mode, Mode::Off);
 }
 
 #[test]
@@ -311,7 +311,7 @@ fn of_ejections_that_contradict_each_other_the_stronger_layers_holds() {
 fn ejections_of_one_source_that_contradict_each_other_leave_those_before_in_force() {
     let mut service = annotated(&[("outlier.base_ejection", "2m"), ("outlier.max_ejection", "1m")]);
     for (setting, value) in service.settings.iter_mut().zip(["10s", "1m"]) {
-        setting.wrong.as_mut().unwrap().before = Before::Value(value.into());
+        setting.wrong.as_mut().unwrap().before = PreviousValue::Value(value.into());
     }
     let resolved = resolve(&ConfigPolicies::default(), &service);
     let outlier = &resolved.policy.outlier;
@@ -338,7 +338,7 @@ fn a_key_that_is_none_is_taken_for_the_one_that_was_meant() {
         let told = &resolved.problems[0];
         assert!(told.contains(&format!("no setting \"{key}\"")), "{told}");
         assert!(told.ends_with("mode is off, since nothing was known before"), "{told}");
-        service.settings[0].wrong.as_mut().unwrap().before = Before::Value("10%".into());
+        service.settings[0].wrong.as_mut().unwrap().before = PreviousValue::Value("10%".into());
         assert_eq!(resolve(&ConfigPolicies::default(), &service).policy.mode, Mode::Percent(10));
     }
     // One that is near to several means none of them, and not what it is a part of.
@@ -385,7 +385,7 @@ fn what_holds_in_place_of_a_wrong_value_is_said_once_all_layers_are_applied() {
     // Of one key the last setting holds.
     let twice = annotated(&[("outlier", "sometimes"), ("outlier.enabled", "off")]);
     let mut before = twice.clone();
-    before.settings[0].wrong.as_mut().unwrap().before = Before::Value("on".into());
+    before.settings[0].wrong.as_mut().unwrap().before = PreviousValue::Value("on".into());
     let resolved = resolve(&ConfigPolicies::default(), &before);
     assert!(!resolved.policy.outlier.enabled);
     let told = "; it is off, as annotation pointsman.dev/outlier.enabled says";
@@ -394,7 +394,7 @@ fn what_holds_in_place_of_a_wrong_value_is_said_once_all_layers_are_applied() {
     // What held before follows a stronger setting that it contradicts.
     let long = annotated(&[("outlier.base_ejection", "soon"), ("outlier.max_ejection", "1s")]);
     let mut before = long.clone();
-    before.settings[0].wrong.as_mut().unwrap().before = Before::Value("10s".into());
+    before.settings[0].wrong.as_mut().unwrap().before = PreviousValue::Value("10s".into());
     let resolved = resolve(&ConfigPolicies::default(), &before);
     assert_eq!(resolved.policy.outlier.base_ejection, Duration::from_secs(1));
     let told = "; it is 1s, as outlier.max_ejection of annotation pointsman.dev/outlier.max_ejection \

@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use pointsman_table::{Outcome, Pick, Picker, Request};
 
 use crate::{
-    catalog::{Endpoint, EndpointRef},
+    catalog::{Endpoint, EndpointRef, Locality},
     load::{Ages, Epoch},
-    plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup},
 };
@@ -40,7 +39,7 @@ impl Stage {
         let mut publisher = ServicePublisher::new(Setup {
             name: "cart.shop".into(),
             policy: Arc::new(Policy::default()),
-            here: Here { zone: Some("a".into()), ..Here::default() },
+            here: Locality { zone: Some("a".into()), ..Locality::default() },
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&endpoints).collect(),
             now,

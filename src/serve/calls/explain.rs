@@ -6,7 +6,7 @@ use super::{Agent, get::timestamp};
 use crate::{
     api::v1,
     identity::{Identity, Pods},
-    plan::{Factor, Group, Plan, Planned},
+    plan::{Group, Plan, Planned, Reason},
     policy::{Overridden, resolve},
     publish::{Avoided, CellView, Explanation, Sample},
     serve::{Error, limits},
@@ -139,7 +139,7 @@ fn endpoint(plan: &Plan, planned: &Planned, cell: Option<CellView>) -> v1::Plann
     }
 }
 
-fn factor(factor: &Factor) -> v1::Factor {
+fn factor(factor: &Reason) -> v1::Factor {
     v1::Factor {
         name: factor.name.to_owned(),
         value: factor.value,

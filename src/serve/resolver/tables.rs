@@ -138,10 +138,9 @@ mod tests {
     use super::*;
     use crate::{
         catalog::{
-            Catalog, Change, SourceId,
+            Catalog, Change, Locality, SourceId,
             sample::{endpoint, service},
         },
-        plan::Here,
         policy::ConfigPolicies,
         publish::Way,
     };
@@ -175,7 +174,7 @@ mod tests {
                 catalog.apply(SourceId(0), Change::Upsert(service), Duration::ZERO);
             }
             catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
-            let (policies, here) = (ConfigPolicies::default(), Here::default());
+            let (policies, here) = (ConfigPolicies::default(), Locality::default());
             let tables = Tables::start(catalog.clone(), policies, here, 1).unwrap();
             let made = CallersTables::new(tables.clone(), most);
             Self { made, catalog, tables, forgot: Cell::new(0) }

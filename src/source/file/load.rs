@@ -1,4 +1,4 @@
-//! From a path to services: every file's last good content, and what is wrong.
+//! Loads a file or a folder: keeps the last valid content of each file, and what is wrong with it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,27 +9,30 @@ use std::{
     sync::Arc,
 };
 
-use super::content::{self, Content, Object};
+use super::{
+    content::{Content, Object},
+    parse,
+};
 use crate::{
     catalog::{Service, ServiceName},
     source::{
-        document,
-        join::Join,
+        manifests::slice_union::SliceUnion,
         problem::{Place, Problem},
+        yaml::document,
     },
 };
 
-/// Largest file read: a hundred thousand endpoints take about 20 MB, and a device or a mistaken
-/// path must not fill the node's memory.
+/// The largest file that is read. A hundred thousand endpoints take about 20 MB; a mistaken path
+/// must not fill the node's memory.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// The end of a problem that costs nothing yet.
+/// Appended to a problem while the last valid content stays in force.
 const STAYS: &str = " (what was last good stays in force)";
 
-/// Which files of a folder are read.
+/// The extensions of the files that are read in a folder.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// What is known of a path, from one load to the next.
+/// Loads a path, and keeps what it read from one load to the next.
 #[derive(Debug)]
 pub(super) struct Loader {
     path: PathBuf,
@@ -41,25 +44,25 @@ pub(super) struct Loader {
 /// One file.
 #[derive(Debug, Default)]
 struct File {
-    /// Of what was read last, good or bad.
+    /// The hash of the content that was read last, valid or not.
     seen: Option<u64>,
     good: Option<Content>,
     problem: Option<Problem>,
 }
 
-/// What a load came to.
+/// The outcome of a load.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
-    /// All services; none where nothing can be said of them, so that what was stays.
+    /// All services. None: they are unknown, and the previous ones stay.
     pub(super) services: Option<Vec<Service>>,
-    /// Every file was good at least once.
+    /// Every file was valid at least once.
     pub(super) complete: bool,
     pub(super) problems: Vec<Problem>,
-    /// Settings that are wrong in what is served.
+    /// Invalid settings in the content that is served.
     pub(super) wrong_settings: Vec<Problem>,
 }
 
-/// A file a folder may contribute: by its name, as editors leave others beside it.
+/// Whether a file in a folder is read, by its name: editors leave other files beside it.
 pub(super) fn is_candidate(path: &Path) -> bool {
     let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
     let extension = path.extension().and_then(|extension| extension.to_str());
@@ -77,8 +80,8 @@ impl Loader {
         let paths = match self.list() {
             Ok(paths) => paths,
             Err(error) => {
-                // Removing a file is no way to say that its services are gone: an editor does so
-                // for a moment, and a volume may be unmounted.
+                // A removed file does not mean that its services are gone: an editor removes it for
+                // a moment, and a volume may be unmounted.
                 let known = self.files.values().any(|file| file.good.is_some());
                 let rest = if known { STAYS } else { " (nothing is known of it yet)" };
                 let problem =
@@ -111,7 +114,7 @@ impl Loader {
         let mut paths = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let path = entry?.path();
-            // A folder inside is none of its files, whatever it is called.
+            // A folder inside is no file, whatever its name.
             if is_candidate(&path) && !path.is_dir() {
                 paths.push(path);
             }
@@ -119,8 +122,8 @@ impl Loader {
         Ok(paths)
     }
 
-    /// All that the files say together. Of two that say the same thing the first by name counts,
-    /// and a services file before manifests.
+    /// The services of all files. If two files have the same service, the first by name counts, and
+    /// a services file before manifests.
     fn services(&self) -> (Vec<Service>, Vec<Problem>) {
         let mut known: HashMap<ServiceName, Place> = HashMap::new();
         let mut services = Vec::new();
@@ -135,19 +138,22 @@ impl Loader {
                 }
             }
         }
-        let (join, places) = self.join(&mut problems);
-        for name in join.names() {
+        let (union, places) = self.slice_union(&mut problems);
+        for name in union.names() {
             let place = places.get(&name).cloned().unwrap_or_default();
             match known.get(&name) {
                 Some(first) => problems.push(twice(&place, "service", &name, first)),
-                None => services.extend(join.service(&name, &self.source)),
+                None => services.extend(union.service(&name, &self.source)),
             }
         }
         (services, problems)
     }
 
-    fn join(&self, problems: &mut Vec<Problem>) -> (Join, HashMap<ServiceName, Place>) {
-        let mut join = Join::new(self.node.clone());
+    fn slice_union(
+        &self,
+        problems: &mut Vec<Problem>,
+    ) -> (SliceUnion, HashMap<ServiceName, Place>) {
+        let mut union = SliceUnion::new(self.node.clone());
         let mut seen: HashMap<(&str, String), Place> = HashMap::new();
         let mut places = HashMap::new();
         let contents = self.files.values().filter_map(|file| file.good.as_ref());
@@ -167,14 +173,14 @@ impl Loader {
             places.entry(service.clone()).or_insert_with(|| place.clone());
             match object {
                 Object::Service(service) => {
-                    join.put_service(service.clone());
+                    union.put_service(service.clone());
                 }
                 Object::Slice(slice) => {
-                    join.put_slice(slice.clone());
+                    union.put_slice(slice.clone());
                 }
             }
         }
-        (join, places)
+        (union, places)
     }
 }
 
@@ -198,7 +204,7 @@ impl File {
             return;
         }
         self.seen = seen;
-        match content::read(&file, &bytes) {
+        match parse::read(&file, &bytes) {
             Ok(mut content) => {
                 content.services.iter_mut().for_each(|(service, _)| share(service));
                 self.good = Some(content);
@@ -208,7 +214,7 @@ impl File {
         }
     }
 
-    /// What is wrong with what is served of it, or why it is not read.
+    /// The problems of the content that is served, or why the file can't be read.
     fn problems(&self) -> Vec<Problem> {
         match (&self.problem, &self.good) {
             (Some(problem), Some(_)) => {

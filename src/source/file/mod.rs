@@ -1,9 +1,9 @@
-//! A services file, or a folder of such files and of Kubernetes manifests; read again whenever it
-//! changes.
+//! A services file, or a folder of such files and of Kubernetes manifests. It is read again
+//! whenever it changes.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use super::{Problem, Status, problem::tell};
+use super::{Problem, Status, problem::log_changes};
 use crate::{
     catalog::{Catalog, Change, SourceId},
     clock,
@@ -11,6 +11,7 @@ use crate::{
 
 mod content;
 mod load;
+mod parse;
 mod services;
 mod watch;
 
@@ -22,7 +23,7 @@ pub fn schema() -> serde_json::Value {
     schemars::schema_for!(services::ServicesFile).to_value()
 }
 
-/// Keeps the catalog true to a path, for ever.
+/// Keeps the catalog up to date with a path, forever.
 pub(super) async fn run(
     path: PathBuf,
     node: Option<Arc<str>>,
@@ -33,7 +34,7 @@ pub(super) async fn run(
     let file = path.display().to_string().into();
     let mut watch = watch::Watch::new(path.clone());
     let mut loader = load::Loader::new(path, node);
-    let mut told = BTreeSet::new();
+    let mut logged = BTreeSet::new();
     loop {
         let (of_look, status_of_look) = (catalog.clone(), status.clone());
         // Reading may take a while, and other tasks share this thread.
@@ -50,7 +51,7 @@ pub(super) async fn run(
             return status.read(false, vec![problem]);
         };
         (watch, loader) = (same_watch, same_loader);
-        told = tell(told, problems);
+        logged = log_changes(logged, problems);
         tokio::select! {
             () = watch.changed() => {}
             () = status.told_to_look() => {}
@@ -58,8 +59,8 @@ pub(super) async fn run(
     }
 }
 
-/// Reads what is there and hands it on. What is wrong in it and is to be told here: the agent tells of
-/// settings, of every source alike.
+/// Reads the path and updates the catalog. Returns the problems to log here; the agent itself
+/// reports invalid settings, for every source.
 fn look(
     loader: &mut load::Loader,
     source: SourceId,

@@ -13,16 +13,15 @@ use serde_saphyr::{Location, Spanned};
 
 use super::content::Content;
 use crate::{
-    catalog::{
-        Endpoint, Health, Interner, Port, Service, ServiceName,
-        near::{did_you_mean, near},
-    },
+    catalog::{Endpoint, Health, Interner, Port, Service, ServiceName},
     source::{
-        document,
-        policy_block::{PolicyBlock, PolicyShape},
         problem::Problem,
-        shape,
+        yaml::{
+            document, patterns,
+            policy_block::{PolicyBlock, PolicySchema},
+        },
     },
+    suggest::{did_you_mean, similar},
 };
 
 /// Services and their endpoints, as a person or a program writes them.
@@ -35,21 +34,20 @@ pub(super) struct ServicesFile {
     services: Vec<ServiceRead>,
 }
 
-/// A service as far as it is understood without the file around it. Each entry becomes one as soon
-/// as it is read: all entries of a large file at a time would leave holes behind that are larger
-/// than what is kept.
+/// A service as read from its entry alone. Each entry is converted as soon as it is read: keeping
+/// all entries of a large file at once would fragment the memory by more than the services take.
 #[derive(Deserialize)]
 #[serde(from = "ServiceEntry")]
 struct ServiceRead {
     name: Spanned<Name>,
     policy: Option<PolicyBlock>,
-    ports: Result<Vec<Port>, Wrong>,
+    ports: Result<Vec<Port>, EntryError>,
 }
 
-/// Something wrong within a service's entry.
-struct Wrong {
+/// A problem within a service's entry.
+struct EntryError {
     at: Location,
-    /// From the service on, such as `endpoints[2].address`.
+    /// The path within the service, such as `endpoints[2].address`.
     field: String,
     what: String,
 }
@@ -60,13 +58,13 @@ struct Wrong {
 #[schemars(rename = "Service")]
 struct ServiceEntry {
     /// name.namespace, or name.namespace@cluster
-    #[schemars(with = "String", regex(pattern = shape::SERVICE))]
+    #[schemars(with = "String", regex(pattern = patterns::SERVICE))]
     name: Spanned<Name>,
     /// The service's ports; without them endpoints carry address:port.
     #[serde(default)]
     ports: Vec<PortEntry>,
     /// How it is balanced.
-    #[schemars(with = "Option<PolicyShape>")]
+    #[schemars(with = "Option<PolicySchema>")]
     policy: Option<PolicyBlock>,
     /// Where it runs.
     endpoints: Vec<EndpointEntry>,
@@ -158,8 +156,8 @@ document::from_text!(Address(IpOrSocket), |text| {
     })
 });
 
-/// The services of a file, and settings that are wrong but cost nothing else. Err: all of it is
-/// refused.
+/// The services of a file, and its invalid settings, which cost nothing else. Err: the whole file
+/// is refused.
 pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, Problem> {
     let source: Arc<str> = format!("file {file}").into();
     let mut lines: HashMap<ServiceName, Location> = HashMap::new();
@@ -178,7 +176,7 @@ pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, 
                 ),
             });
         }
-        let ports = entry.ports.map_err(|Wrong { at, field, what }| Problem {
+        let ports = entry.ports.map_err(|EntryError { at, field, what }| Problem {
             place: document::place(file, at),
             field: format!("services[{index}].{field}"),
             what,
@@ -207,8 +205,8 @@ impl From<ServiceEntry> for ServiceRead {
 }
 
 impl ServiceEntry {
-    fn ports(&self) -> Result<Vec<Port>, Wrong> {
-        let wrong = |at, field, what| Wrong { at, field, what };
+    fn ports(&self) -> Result<Vec<Port>, EntryError> {
+        let wrong = |at, field, what| EntryError { at, field, what };
         let endpoints = |port: Option<&PortEntry>| {
             self.endpoints
                 .iter()
@@ -219,7 +217,7 @@ impl ServiceEntry {
                         .at(port)
                         .map_err(|what| wrong(at, format!("endpoints[{nth}].address"), what))
                 })
-                .collect::<Result<Arc<[Endpoint]>, Wrong>>()
+                .collect::<Result<Arc<[Endpoint]>, EntryError>>()
         };
         for (nth, port) in self.ports.iter().enumerate() {
             let at = port.port.referenced;
@@ -240,7 +238,7 @@ impl ServiceEntry {
                 if !self.ports.iter().any(|port| port.name.as_deref() == Some(name)) {
                     let field = format!("endpoints[{nth}].ports.{name}");
                     let names = self.ports.iter().filter_map(|port| port.name.as_deref());
-                    let hint = did_you_mean(&near(name, names));
+                    let hint = did_you_mean(&similar(name, names));
                     let what = format!("the service has no port named \"{name}\"{hint}");
                     return Err(wrong(number.referenced, field, what));
                 }

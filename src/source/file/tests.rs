@@ -175,9 +175,9 @@ async fn cancelling_ends_the_source() {
 fn each_problem_is_logged_once_and_so_is_its_end() {
     let problem = |what: &str| source::Problem::of_file(&"a.yaml".into(), what);
     let (logged, guard) = capture();
-    let told = super::tell(BTreeSet::new(), vec![problem("one"), problem("two")]);
-    let told = super::tell(told, vec![problem("two"), problem("one")]);
-    super::tell(told, vec![problem("two")]);
+    let told = super::log_changes(BTreeSet::new(), vec![problem("one"), problem("two")]);
+    let told = super::log_changes(told, vec![problem("two"), problem("one")]);
+    super::log_changes(told, vec![problem("two")]);
     drop(guard);
     let logged = String::from_utf8(logged.lock().unwrap().clone()).unwrap();
     assert_eq!(

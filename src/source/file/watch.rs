@@ -1,10 +1,10 @@
-//! Says when a path may have changed: by inotify, so that nothing wakes at rest; by looking every
+//! Reports when a path may have changed: by inotify, so that nothing wakes at rest; by looking every
 //! two seconds where inotify is refused.
 //!
-//! Editors and Kubernetes replace files rather than write them, so that folders are watched and
-//! not files: that of the path, the one above it (which may be replaced as a whole), and those
-//! that symbolic links lead to (a mounted ConfigMap is a link to a link). Where the path isn't
-//! there, the nearest folder above that is.
+//! Editors and Kubernetes replace files instead of writing to them. So this watches folders, not
+//! files: the folder of the path, the one above it (which may be replaced as a whole), and those
+//! that symbolic links lead to (a mounted ConfigMap is a link to a link). If the path does not
+//! exist, it watches the nearest folder above that does.
 
 use std::{
     collections::BTreeSet,
@@ -25,20 +25,20 @@ use tokio::{
 
 use super::load::is_candidate;
 
-/// How long it must be quiet after a change: a save is several events. Range 10 ms to 1 s.
+/// How long it must be quiet after a change, since a save is several events. Range 10 ms to 1 s.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// How long it must be quiet after a write to a file that is still open: half a file may be valid
+/// How long it must be quiet after a write to a file that is still open. Half a file may be valid
 /// YAML with half of the endpoints. Range 0.2 s to 10 s.
 const QUIET_WRITING: Duration = Duration::from_secs(1);
 
-/// Latest look after a change, however unquiet it is. Range 1 s to 1 min.
+/// The longest wait after a change, even if more changes follow. Range 1 s to 1 min.
 const LATEST: Duration = Duration::from_secs(5);
 
-/// How often to look where nothing tells of changes. Range 0.5 s to 1 min.
+/// How often to look if inotify is refused. Range 0.5 s to 1 min.
 const POLL: Duration = Duration::from_secs(2);
 
-/// Links may change while they are followed; after as many tries the last answer is taken.
+/// Links may change while they are resolved. After this many tries the last result counts.
 const FOLLOW_TRIES: usize = 8;
 
 /// Kubernetes replaces this link to replace all files of a volume at once.
@@ -46,7 +46,6 @@ const VOLUME_LINK: &str = "..data";
 
 type Start = fn(Handler) -> notify::Result<RecommendedWatcher>;
 
-/// Watches a path.
 pub(super) struct Watch {
     path: PathBuf,
     start: Start,
@@ -56,7 +55,7 @@ pub(super) struct Watch {
     refused: bool,
 }
 
-/// What the watcher's thread tells the task.
+/// What the watcher's thread passes to the task.
 #[derive(Default)]
 struct Signal {
     state: Mutex<State>,
@@ -72,16 +71,15 @@ struct State {
     lost: bool,
 }
 
-/// What of all events counts; all paths without links.
+/// Which events count. All paths are without links.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Interest {
-    /// Folders to watch.
     watched: BTreeSet<PathBuf>,
-    /// Those of them without which nothing would be learned.
+    /// The folders that must be watchable.
     needed: BTreeSet<PathBuf>,
-    /// Entries of those that count.
+    /// The entries of these folders that count.
     entries: BTreeSet<PathBuf>,
-    /// The folder whose manifests all count.
+    /// The folder of which all manifests count.
     folder: Option<PathBuf>,
 }
 
@@ -97,8 +95,8 @@ impl Watch {
         }
     }
 
-    /// Watches what the path leads to now; before each look at it. Whatever changes from then on
-    /// ends [`Self::changed`].
+    /// Watches what the path leads to now. Called before each read: any change after that ends
+    /// [`Self::changed`].
     pub(super) fn aim(&mut self) {
         for _ in 0..FOLLOW_TRIES {
             let interest = Interest::of(&self.path);
@@ -129,14 +127,14 @@ impl Watch {
 
     fn watch(&mut self, interest: Interest) -> notify::Result<()> {
         self.signal.lock().interest = interest.clone();
-        // A fresh one each time: a folder that was replaced has the same name but other watches.
+        // A new watcher each time: a replaced folder has the same name, but needs another watch.
         self.watching = None;
         let mut watcher = (self.start)(Handler(self.signal.clone()))?;
         for folder in &interest.watched {
             match watcher.watch(folder, RecursiveMode::NonRecursive) {
-                // It went just now: the next round sees that.
+                // The folder just vanished: the next round sees that.
                 Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
-                // Who may not list the folders above still learns of the file.
+                // Without the right to list the folders above, changes of the file are still seen.
                 Err(_) if !interest.needed.contains(folder) => {}
                 watched => watched?,
             }
@@ -145,7 +143,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Completes when the path may have changed and it is quiet again.
+    /// Completes when the path may have changed and is quiet again.
     pub(super) async fn changed(&self) {
         if self.refused {
             return sleep(self.poll).await;
@@ -181,7 +179,7 @@ impl notify::EventHandler for Handler {
                 state.writing = matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
                 state.lost |= event.paths.iter().any(|path| state.interest.watched.contains(path));
             }
-            // Events were lost (the queue ran over): anything may have changed.
+            // The queue overflowed and events were lost: anything may have changed.
             Err(_) => state.lost = true,
         }
         drop(state);
@@ -192,7 +190,7 @@ impl notify::EventHandler for Handler {
 impl Interest {
     fn of(path: &Path) -> Self {
         let mut interest = Self::default();
-        // Where the path is not there, its nearest parent that is; and one more above.
+        // The nearest existing ancestor of the path, and one more above.
         let there = path.ancestors().filter(|it| it.parent().is_some_and(Path::exists));
         for part in there.take(2) {
             interest.add(part);
@@ -223,7 +221,7 @@ impl Interest {
         interest
     }
 
-    /// An entry of a folder that counts, whatever becomes of it.
+    /// Adds an entry of a folder, whether it exists or not.
     fn add(&mut self, entry: &Path) {
         let parent = entry.parent().and_then(|parent| fs::canonicalize(parent).ok());
         if let (Some(parent), Some(name)) = (parent, entry.file_name()) {
@@ -235,7 +233,7 @@ impl Interest {
     fn counts(&self, event: &Event) -> bool {
         let told = match event.kind {
             EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
-            // Our own reading is told as well.
+            // Our own reads cause events too.
             EventKind::Access(_) => false,
             _ => true,
         };

@@ -1,19 +1,19 @@
-//! How long to wait before the API server is asked again.
+//! How long to wait after a failed request to the API server.
 
 use std::time::Duration;
 
 use rand::RngExt;
 
-/// After the first failure; client-go's is 800 ms, and a node without endpoints waits for this one.
+/// After the first failure. client-go's is 800 ms, but a node without endpoints waits for this.
 const FIRST: Duration = Duration::from_millis(250);
-/// After many; client-go's is 30 s. A shorter one finds an API server sooner that comes back, at
-/// the cost of one refused connection each. Range 1 s to 5 min.
+/// After many failures; client-go's is 30 s. A shorter one finds a returning API server sooner, at
+/// the cost of one refused connection each time. Range 1 s to 5 min.
 const LONGEST: Duration = Duration::from_secs(10);
-/// At least this part of it: all agents of a cluster lose their API server at the same time, and
-/// must not come back at the same time.
+/// The least part of it, for jitter: all agents of a cluster lose the API server at the same time,
+/// and must not return at the same time.
 const LEAST_PART: f64 = 0.5;
 
-/// Grows with every failure, until something succeeds.
+/// A wait that grows with every failure, until a success.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,

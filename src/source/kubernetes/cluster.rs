@@ -1,19 +1,19 @@
-//! Which cluster is meant, and how much of it: what stands after `kubernetes:`.
+//! Which cluster a source follows, and how much of it: the text after `kubernetes:`.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::catalog::near::{did_you_mean, near};
+use crate::suggest::{did_you_mean, similar};
 
-/// A cluster, as a person names it: `context=staging`, `/etc/pointsman/kubeconfig`, `everything`;
-/// several with commas between them. Nothing: the cluster whose pod this is, or the current context
-/// of `$KUBECONFIG`.
+/// A cluster as a person names it: `context=staging`, `/etc/pointsman/kubeconfig`, `everything`, or
+/// several of these with commas between them. Empty: the cluster of the agent's own pod, or the
+/// current context of `$KUBECONFIG`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cluster {
     /// A kubeconfig file other than `$KUBECONFIG` and `~/.kube/config`.
     pub kubeconfig: Option<PathBuf>,
     /// A context other than the file's current one.
     pub context: Option<String>,
-    /// All services are watched, whether somebody asks for them or not.
+    /// Watch all services, whether callers ask for them or not.
     pub everything: bool,
 }
 
@@ -32,7 +32,8 @@ impl FromStr for Cluster {
                 None if option.contains('/') => cluster.kubeconfig = Some(option.into()),
                 _ => {
                     let word = option.split('=').next().unwrap_or(option);
-                    let hint = did_you_mean(&near(word, ["context", "kubeconfig", "everything"]));
+                    let hint =
+                        did_you_mean(&similar(word, ["context", "kubeconfig", "everything"]));
                     return Err(format!(
                         "\"{option}\" says nothing of a cluster{hint}: write kubernetes, \
                          kubernetes:context=NAME, kubernetes:/PATH/OF/KUBECONFIG or \

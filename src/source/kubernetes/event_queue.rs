@@ -1,9 +1,9 @@
-//! Which event is written when.
+//! Decides when each Event is written.
 //!
-//! Whoever may annotate a Service decides what is wrong with it, and how often that changes; every agent
-//! that follows the Service hears of it at the same time. So an agent writes events at a pace, a Service
-//! has a budget of them, and each event waits for a while by chance: of all agents one writes it, and the
-//! others find it there without having asked all at once.
+//! Whoever may annotate a Service decides what is wrong with it and how often that changes, and
+//! every agent that follows the Service sees it at the same time. So an agent writes events at a
+//! limited rate, a Service has a budget of them, and each event waits for a random time. One agent
+//! then writes the event, and the others find it there without all asking at once.
 
 use std::{
     collections::HashMap,
@@ -16,67 +16,68 @@ use tokio::{sync::Notify, time::Instant};
 
 use crate::catalog::ServiceName;
 
-/// From one event of an agent to the next. Range 0.1 to 10 s.
+/// The time between two events of an agent. Range 0.1 to 10 s.
 const APART: Duration = Duration::from_secs(1);
-/// An event waits for up to so long, by chance: of 1,000 agents 200 a second ask for it then. That many a
-/// kube-apiserver lets change something at a time (`--max-mutating-requests-inflight`), and each takes
-/// milliseconds. Range 1 to 60 s.
+/// The longest random wait of an event. Of 1,000 agents, 200 a second write it then. A
+/// kube-apiserver runs that many mutating requests at a time (`--max-mutating-requests-inflight`),
+/// and each takes milliseconds. Range 1 to 60 s.
 const SPREAD: Duration = Duration::from_secs(5);
-/// Events of one Service in a row: as many as are told of it at once, ten and one for the rest
-/// (`policy::problems`). client-go's is 25. Range 1 to 25.
+/// The most events of one Service in a row: as many as one change can cause, ten and one for the
+/// rest (`policy::problems`). client-go's is 25. Range 1 to 25.
 const BURST: u32 = 11;
-/// After that a Service has one event in so long: client-go's (`record.EventCorrelator`).
+/// After that, a Service may have one event per this time, as in client-go
+/// (`record.EventCorrelator`).
 const REFILL: Duration = Duration::from_secs(300);
-/// What may wait to be written; more is dropped, as the log has it too. It is written within about as
-/// many times [`APART`].
+/// The most events that wait; more are dropped, since the log has them too. Writing all takes about
+/// this many times [`APART`].
 const WAITING: usize = 64;
 
-/// An event that is to be written.
+/// An event that waits to be written.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct PendingEvent {
     pub(super) service: ServiceName,
-    /// That of the Service; `kubectl describe` looks for it.
+    /// The Service's uid, by which `kubectl describe` finds the event.
     pub(super) uid: Option<Arc<str>>,
     pub(super) message: String,
-    /// Not before.
     due: Instant,
 }
 
-/// What is to be written; cheap to clone.
+/// The waiting events; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    held: Mutex<Held>,
+    state: Mutex<State>,
     came: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Held {
-    /// In the order of coming.
-    waiting: Vec<Said>,
+struct State {
+    /// In the order of arrival.
+    waiting: Vec<PendingEvent>,
     budgets: Budgets,
-    /// Nothing is written before.
+    /// The earliest time of the next event.
     free: Option<Instant>,
 }
 
 impl Queue {
-    /// Takes an event in, where its Service has a budget left.
+    /// Adds an event, if its Service has budget left.
     pub(super) fn put(&self, service: &ServiceName, uid: Option<Arc<str>>, message: &str) {
         let now = Instant::now();
         let due = now + rand::rng().random_range(Duration::ZERO..=SPREAD);
-        let said = Said { service: service.clone(), uid, message: message.to_owned(), due };
-        if self.held().put(said, now) {
+        let event =
+            PendingEvent { service: service.clone(), uid, message: message.to_owned(), due };
+        if self.state().put(event, now) {
             self.0.came.notify_one();
         }
     }
 
     /// Waits for the next event, and until it may be written.
-    pub(super) async fn next(&self) -> Said {
+    pub(super) async fn next(&self) -> PendingEvent {
         loop {
-            let at = match self.held().next(Instant::now()) {
-                Next::Now(said) => return said,
+            let at = match self.state().next(Instant::now()) {
+                Next::Now(event) => return event,
                 Next::At(at) => Some(at),
                 Next::Nothing => None,
             };
@@ -88,32 +89,32 @@ impl Queue {
             };
             tokio::select! {
                 () = due => {}
-                // It may be due sooner.
+                // The new event may be due sooner.
                 () = self.0.came.notified() => {}
             }
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held().waiting.is_empty()
+        self.state().waiting.is_empty()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
-        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 enum Next {
-    Now(Said),
+    Now(PendingEvent),
     At(Instant),
     Nothing,
 }
 
-impl Held {
-    fn put(&mut self, said: Said, now: Instant) -> bool {
-        let pays = self.budgets.pay(&said.service, now);
+impl State {
+    fn put(&mut self, event: PendingEvent, now: Instant) -> bool {
+        let pays = self.budgets.pay(&event.service, now);
         if pays {
-            self.waiting.push(said);
+            self.waiting.push(event);
             if self.waiting.len() > WAITING {
                 self.drop_one();
             }
@@ -121,11 +122,12 @@ impl Held {
         pays
     }
 
-    /// The newest of the namespace with the most: whoever has many Services leaves room for others'.
+    /// Drops the newest event of the namespace with the most, so that a namespace with many
+    /// Services leaves room for others.
     fn drop_one(&mut self) {
         let mut by_namespace: HashMap<&str, usize> = HashMap::new();
-        for said in &self.waiting {
-            *by_namespace.entry(&said.service.namespace).or_default() += 1;
+        for event in &self.waiting {
+            *by_namespace.entry(&event.service.namespace).or_default() += 1;
         }
         let of = |at: &usize| (by_namespace.get(&*self.waiting[*at].service.namespace), *at);
         if let Some(at) = (0..self.waiting.len()).max_by_key(of) {
@@ -135,7 +137,7 @@ impl Held {
 
     fn next(&mut self, now: Instant) -> Next {
         let Some((at, due)) =
-            self.waiting.iter().map(|said| said.due).enumerate().min_by_key(|(_, due)| *due)
+            self.waiting.iter().map(|event| event.due).enumerate().min_by_key(|(_, due)| *due)
         else {
             return Next::Nothing;
         };
@@ -148,8 +150,8 @@ impl Held {
     }
 }
 
-/// Until when each Service has paid for its events: a token bucket, kept as the time at which it is full
-/// again. A Service whose bucket is full is not kept.
+/// A token bucket for each Service, stored as the time at which it is full again. Full buckets are
+/// not stored.
 #[derive(Debug, Default)]
 struct Budgets(HashMap<ServiceName, Instant>);
 
@@ -176,8 +178,8 @@ mod tests {
     async fn written(queue: &Queue, within: Duration) -> Vec<(Duration, String)> {
         let begin = Instant::now();
         let mut written = Vec::new();
-        while let Ok(said) = tokio::time::timeout_at(begin + within, queue.next()).await {
-            written.push((begin.elapsed(), said.service.to_string()));
+        while let Ok(event) = tokio::time::timeout_at(begin + within, queue.next()).await {
+            written.push((begin.elapsed(), event.service.to_string()));
         }
         written
     }
@@ -268,6 +270,6 @@ mod tests {
         (0..10).for_each(|n| say(&queue, &format!("s{n}.shop"), n));
         tokio::time::sleep(REFILL).await;
         say(&queue, "cart.shop", 0);
-        assert_eq!(queue.held().budgets.0.len(), 1);
+        assert_eq!(queue.state().budgets.0.len(), 1);
     }
 }

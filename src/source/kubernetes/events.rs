@@ -1,4 +1,4 @@
-//! Events on Services, for those who look with `kubectl describe`.
+//! Writes Events on Services, for users of `kubectl describe`.
 
 use std::{
     sync::Arc,
@@ -12,39 +12,39 @@ use tracing::debug;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    access::{self, Resource},
-    client::{self, Connections, Seat},
+    api_error::{self, Resource},
+    client_config,
     cluster::Cluster,
-    event_queue::{Queue, Said},
+    connection_pool::{ConnectionPool, StreamSlot},
+    event_queue::{PendingEvent, Queue},
     problems::Problems,
 };
 use crate::{catalog::Service, clock, source::Status};
 
-/// Until an event counts as not written: the next is to go over another connection. What an API server
-/// answers in takes milliseconds. Range 1 to 60 s.
+/// The timeout of a write; the next event then uses another connection. An API server usually
+/// answers within milliseconds. Range 1 to 60 s.
 const WRITE: Duration = Duration::from_secs(10);
-/// Why they are written.
 const REASON: &str = "WrongSetting";
 const REPORTER: &str = "pointsman-agent";
 
-/// Where to say what is wrong with a Service; cheap to clone.
+/// Takes warnings on Services; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
-    /// As services of its cluster name their source.
+    /// The source name of this cluster's services.
     source: Arc<str>,
     queue: Queue,
 }
 
 impl Events {
-    /// What is written, and what has to run for it: [`write()`].
+    /// The handle, and the events for [`write()`].
     #[must_use]
-    pub fn new(cluster: &Cluster) -> (Self, Waiting) {
+    pub fn new(cluster: &Cluster) -> (Self, PendingEvents) {
         let queue = Queue::default();
-        (Self { source: cluster.to_string().into(), queue: queue.clone() }, Waiting(queue))
+        (Self { source: cluster.to_string().into(), queue: queue.clone() }, PendingEvents(queue))
     }
 
-    /// Says it, unless too much is said. A service that is not of this cluster has no Service to say it
-    /// of.
+    /// Queues a warning, within the budget. A service of another source has no Service object to
+    /// put it on.
     pub fn warn(&self, service: &Service, message: &str) {
         if service.source == self.source {
             self.queue.put(&service.name, service.uid.clone(), message);
@@ -52,19 +52,19 @@ impl Events {
     }
 }
 
-/// What is still to be written.
+/// The events that wait to be written.
 #[derive(Debug)]
-pub struct Waiting(Queue);
+pub struct PendingEvents(Queue);
 
-/// Writes them, for ever.
-pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: Waiting) {
+/// Writes the events, forever.
+pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: PendingEvents) {
     let problems = Problems::new(Status::default(), cluster.to_string().into());
     let finder: Arc<str> = "events".into();
-    // For as long as events wait: they are rare.
+    // Open only while events wait, since they are rare.
     let mut open = None;
     loop {
-        let said = waiting.0.next().await;
-        match create(&cluster, &mut open, node.as_deref(), &said).await {
+        let pending = waiting.0.next().await;
+        match create(&cluster, &mut open, node.as_deref(), &pending).await {
             Ok(()) => problems.mended(&finder),
             Err(what) => problems.found(&finder, &what),
         }
@@ -74,54 +74,56 @@ pub async fn write(cluster: Cluster, node: Option<Arc<str>>, waiting: Waiting) {
     }
 }
 
-/// A way to the API server, on one connection.
-struct Open {
-    connections: Connections,
-    seat: Seat,
+/// A connection to the API server.
+struct Session {
+    connections: ConnectionPool,
+    slot: StreamSlot,
 }
 
-impl Open {
+impl Session {
     async fn new(cluster: &Cluster) -> Result<Self, String> {
-        let connections = Connections::new(client::config(cluster).await?);
-        let seat = connections.seat()?;
-        Ok(Self { connections, seat })
+        let connections = ConnectionPool::new(client_config::config(cluster).await?);
+        let slot = connections.slot()?;
+        Ok(Self { connections, slot })
     }
 }
 
-/// Over what is open, where something is.
+/// Writes an event, over the open connection if there is one.
 async fn create(
     cluster: &Cluster,
-    open: &mut Option<Open>,
+    open: &mut Option<Session>,
     node: Option<&str>,
-    said: &Said,
+    pending: &PendingEvent,
 ) -> Result<(), String> {
-    let way = match open.take() {
-        Some(way) => way,
-        None => Open::new(cluster).await?,
+    let session = match open.take() {
+        Some(session) => session,
+        None => Session::new(cluster).await?,
     };
-    let server = way.connections.server();
-    let events = Api::<Event>::namespaced(way.seat.client.clone(), &said.service.namespace);
-    let event = event(node, said, clock::wall())?;
+    let server = session.connections.server();
+    let events = Api::<Event>::namespaced(session.slot.client.clone(), &pending.service.namespace);
+    let event = event(node, pending, clock::wall())?;
     let params = PostParams::default();
     let Ok(written) = tokio::time::timeout(WRITE, events.create(&params, &event)).await else {
         let within = humantime::format_duration(WRITE);
         return Err(format!("no answer from {server} to \"create events\" within {within}"));
     };
-    *open = Some(way);
+    *open = Some(session);
     match written {
-        Ok(_) => debug!(service = %said.service, "an event is written"),
+        Ok(_) => debug!(service = %pending.service, "an event is written"),
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            debug!(service = %said.service, "the event was there: another node's agent said it");
+            debug!(service = %pending.service, "the event was there: another node's agent said it");
         }
-        Err(error) => return Err(access::of_call(&error, "create", Resource::Events, &server).what),
+        Err(error) => {
+            return Err(api_error::of_call(&error, "create", Resource::Events, &server).what);
+        }
     }
     Ok(())
 }
 
-/// Its name is that of what it says: of the agents of all nodes the first writes it, for an hour, as
-/// long as a cluster keeps events.
-fn event(node: Option<&str>, said: &Said, now: SystemTime) -> Result<Event, String> {
-    let Said { service, uid, message, .. } = said;
+/// The event's name is a hash of its content. So of all agents only the first writes it, for an
+/// hour, as long as a cluster keeps events.
+fn event(node: Option<&str>, pending: &PendingEvent, now: SystemTime) -> Result<Event, String> {
+    let PendingEvent { service, uid, message, .. } = pending;
     let now = humantime::format_rfc3339_seconds(now).to_string();
     let of = format!("{} {message}", uid.as_deref().unwrap_or_default());
     let name = format!("{}.{:016x}", service.name, xxh3_64(of.as_bytes()));

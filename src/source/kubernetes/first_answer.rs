@@ -1,15 +1,16 @@
-//! How long the first answer on a new connection is waited for.
+//! How long to wait for the first answer on a new connection.
 //!
-//! An API server whose etcd hangs takes connections and answers pings, and leaves what it is asked for open
-//! until its own time is over, a minute. One of several behind a balancer may do so beside others that
-//! answer. So whoever tries alone does that for [`ANSWER`], and then others may; and a connection without
-//! any answer is given up, with all that was asked on it, so that the next may lead elsewhere.
+//! An API server whose etcd hangs accepts connections and answers pings, but leaves requests open
+//! until its own timeout, a minute. Behind a load balancer it may stand beside others that answer.
+//! So the one connection that tries first holds the others back for [`ANSWER`] only. A connection
+//! without any answer is given up with all its requests, so that the next one may reach another
+//! server.
 //!
-//! What was asked first may take longer and be answered all the same: an API server that is busy lets a
-//! request queue for 15 s before it says 429, and a list of a large cluster takes its time. If each
-//! connection were given up after the same time, such a one would never be answered. So a line waits
-//! twice as long on its next connection, up to more than the API server takes for any request; and an
-//! answer that comes while others try counts.
+//! A slow first answer may still be valid: a busy API server queues a request for 15 s before it
+//! answers 429, and the list of a large cluster takes time. If every connection had the same
+//! timeout, such a request would never be answered. So the timeout doubles with each connection
+//! that is given up, to more than the API server takes for any request; and an answer that comes
+//! while others try counts.
 
 use std::{fmt, time::Duration};
 
@@ -18,28 +19,28 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::reach::Attempt;
+use super::reachability::Attempt;
 
-/// For so long nobody else tries, and a line's first connection may be without an answer. As long as
-/// one may take to be there (`line::CONNECT`). Range 1 to 60 s.
+/// For this long no other connection tries, and a first connection may stay without an answer. As
+/// long as connecting may take (`connection::CONNECT`). Range 1 to 60 s.
 const ANSWER: Duration = Duration::from_secs(10);
-/// A line waits no longer than this, after connections without an answer. A kube-apiserver ends requests
-/// after 60 s (`--request-timeout`), so that an honest one has answered by then. Range 60 to 300 s.
+/// The longest timeout, after connections without an answer. A kube-apiserver ends requests after
+/// 60 s (`--request-timeout`), so a working one has answered by then. Range 60 to 300 s.
 const LONGEST: Duration = Duration::from_secs(80);
 
-/// How long a line waits on its next connection.
+/// The timeout of the next connection's first answer.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
-    /// Connections without an answer, since the last with one.
+pub(super) struct AnswerTimeout {
+    /// Connections without an answer, since the last one with an answer.
     given_up: u32,
 }
 
-impl Patience {
+impl AnswerTimeout {
     pub(super) fn longest(&self) -> Duration {
         ANSWER.saturating_mul(2_u32.saturating_pow(self.given_up)).min(LONGEST)
     }
 
-    /// What became of the connection before.
+    /// Adapts to the outcome of the previous connection.
     pub(super) fn learn(&mut self, before: &FirstAnswer) {
         if before.came.initialized() {
             self.given_up = 0;
@@ -49,16 +50,16 @@ impl Patience {
     }
 }
 
-/// Whether there was an answer on a connection.
+/// Whether a connection had an answer.
 #[derive(Debug)]
 pub(super) struct FirstAnswer {
     since: Instant,
-    /// None: it is waited for as long as it takes.
+    /// None: no timeout.
     longest: Option<Duration>,
     came: SetOnce<()>,
 }
 
-/// What a person is told.
+/// The error of a connection without an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NoAnswer(Duration);
 
@@ -72,26 +73,27 @@ impl fmt::Display for NoAnswer {
 impl std::error::Error for NoAnswer {}
 
 impl FirstAnswer {
-    /// Waited for from now on.
+    /// Starts waiting now.
     pub(super) fn new(longest: Option<Duration>) -> Self {
         Self { since: Instant::now(), longest, came: SetOnce::new() }
     }
 
     pub(super) fn came(&self) {
-        // The second is no first.
+        // Only the first answer counts.
         self.came.set(()).ok();
     }
 
-    /// The connection is given up.
+    /// Whether the connection is given up.
     pub(super) fn is_overdue(&self) -> bool {
         let waited = self.since.elapsed();
         !self.came.initialized() && self.longest.is_some_and(|longest| waited >= longest)
     }
 
-    /// Completes when the connection is given up: never, where there is an answer. An attempt of one that
-    /// tries alone fails meanwhile, so that others may.
+    /// Completes when the connection is given up; never, if there is an answer. An attempt that
+    /// tries alone fails earlier, so that others may try.
     pub(super) async fn given_up(&self, attempt: &mut Option<Attempt>) -> NoAnswer {
-        // It stays with whoever asks until then: a request that fails sooner fails it in its own words.
+        // The caller keeps the attempt until then: a request that fails sooner fails it with its
+        // own error.
         if attempt.as_ref().is_some_and(Attempt::is_alone)
             && let Err(none) = self.within(ANSWER).await
             && let Some(alone) = attempt.take()
@@ -117,40 +119,40 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::source::kubernetes::reach::Reach;
+    use crate::source::kubernetes::reachability::Reachability;
 
     /// Asks over a new connection; what it comes to.
-    fn ask(reach: &Reach, attempt: Attempt, longest: Duration) -> Asked {
+    fn ask(reachability: &Reachability, attempt: Attempt, longest: Duration) -> PendingRequest {
         let first = Arc::new(FirstAnswer::new(Some(longest)));
         let (epoch, waits) = (attempt.epoch(), first.clone());
         let outcome = tokio::spawn(async move { waits.given_up(&mut Some(attempt)).await });
-        Asked { reach: reach.clone(), first, epoch, outcome }
+        PendingRequest { reachability: reachability.clone(), first, epoch, outcome }
     }
 
-    struct Asked {
-        reach: Reach,
+    struct PendingRequest {
+        reachability: Reachability,
         first: Arc<FirstAnswer>,
         epoch: u64,
         outcome: tokio::task::JoinHandle<NoAnswer>,
     }
 
-    impl Asked {
+    impl PendingRequest {
         fn answer(&self) {
             self.first.came();
-            self.reach.answered(self.epoch);
+            self.reachability.answered(self.epoch);
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_an_answer_an_attempt_fails_with_the_time_and_the_next_waits_for_longer() {
-        let reach = Reach::default();
+        let reachability = Reachability::default();
         let begin = Instant::now();
         let mut tried = Vec::new();
         while tried.len() < 5 {
-            reach.ready().await;
+            reachability.ready().await;
             tried.push(begin.elapsed());
-            let asked = ask(&reach, reach.turn().await.unwrap(), ANSWER);
-            let why = reach.turn().await.expect_err("it is too early to try again");
+            let asked = ask(&reachability, reachability.attempt().await.unwrap(), ANSWER);
+            let why = reachability.attempt().await.expect_err("it is too early to try again");
             assert_eq!(&*why, "the API server took a connection and did not answer within 10s");
             assert_eq!(asked.outcome.await.unwrap().to_string(), *why);
             assert!(asked.first.is_overdue());
@@ -163,55 +165,55 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_comes_while_another_tries_counts() {
-        let reach = Reach::default();
-        let slow = ask(&reach, reach.turn().await.unwrap(), 4 * ANSWER);
+        let reachability = Reachability::default();
+        let slow = ask(&reachability, reachability.attempt().await.unwrap(), 4 * ANSWER);
         tokio::time::sleep(ANSWER).await;
-        reach.ready().await;
-        let other = reach.turn().await.unwrap();
+        reachability.ready().await;
+        let other = reachability.attempt().await.unwrap();
         assert!(other.is_alone(), "it is waited for alone no longer");
         slow.answer();
-        assert!(!reach.is_down());
+        assert!(!reachability.is_down());
         other.failed("refused");
-        assert!(!reach.is_down(), "the other came too late");
+        assert!(!reachability.is_down(), "the other came too late");
         tokio::time::sleep(10 * ANSWER).await;
         assert!(!slow.outcome.is_finished() && !slow.first.is_overdue());
     }
 
     #[tokio::test(start_paused = true)]
     async fn with_one_answer_on_it_a_connection_is_kept_however_long_another_takes() {
-        let reach = Reach::default();
-        let asked = ask(&reach, reach.turn().await.unwrap(), ANSWER);
+        let reachability = Reachability::default();
+        let asked = ask(&reachability, reachability.attempt().await.unwrap(), ANSWER);
         tokio::time::sleep(ANSWER / 2).await;
         asked.answer();
         tokio::time::sleep(10 * ANSWER).await;
         assert!(!asked.outcome.is_finished());
-        assert!(!reach.is_down());
+        assert!(!reachability.is_down());
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_others_are_answered_a_connection_that_is_not_brings_nobody_down() {
-        let reach = Reach::default();
-        reach.answered(reach.turn().await.unwrap().epoch());
-        let asked = ask(&reach, reach.turn().await.unwrap(), ANSWER);
+        let reachability = Reachability::default();
+        reachability.answered(reachability.attempt().await.unwrap().epoch());
+        let asked = ask(&reachability, reachability.attempt().await.unwrap(), ANSWER);
         assert_eq!(asked.outcome.await.unwrap(), NoAnswer(ANSWER));
-        assert!(!reach.is_down());
+        assert!(!reachability.is_down());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_line_waits_for_longer_each_time_up_to_more_than_an_api_server_takes() {
-        let mut patience = Patience::default();
+        let mut answer_timeout = AnswerTimeout::default();
         let mut waited = Vec::new();
         for _ in 0..6 {
-            let first = FirstAnswer::new(Some(patience.longest()));
-            patience.learn(&first);
-            waited.push(patience.longest().as_secs());
+            let first = FirstAnswer::new(Some(answer_timeout.longest()));
+            answer_timeout.learn(&first);
+            waited.push(answer_timeout.longest().as_secs());
             first.given_up(&mut None).await;
-            patience.learn(&first);
+            answer_timeout.learn(&first);
         }
         assert_eq!(waited, [10, 20, 40, 80, 80, 80]);
-        let first = FirstAnswer::new(Some(patience.longest()));
+        let first = FirstAnswer::new(Some(answer_timeout.longest()));
         first.came();
-        patience.learn(&first);
-        assert_eq!(patience.longest(), ANSWER);
+        answer_timeout.learn(&first);
+        assert_eq!(answer_timeout.longest(), ANSWER);
     }
 }

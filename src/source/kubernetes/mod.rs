@@ -1,101 +1,62 @@
-//! A Kubernetes cluster: its Services and their EndpointSlices, as the API server tells of them.
+//! A Kubernetes cluster as a source: its Services and their EndpointSlices.
 //!
-//! The names of all services are watched, by their metadata only; endpoints of those that somebody
-//! on this node asks for. Or everything is, where that is wanted.
+//! Watches the names of all services, by their metadata only, and the endpoints of those that
+//! callers on this node ask for. Or everything, if the source says so.
 //!
-//! - [`cluster`]: which one is meant, and how much of it
-//! - `client`: how its API server is reached; `access`: what it means when that says no
-//! - `line`: a connection that many share; `reach`: when it may be made, `turns`: who asks next;
-//!   `first_answer`: how long a new one may be without an answer
-//! - `watch`: a watch that never ends; `backoff`: how long it waits after a failure
-//! - `silence`: when what it said is stale
-//! - `told`: what the watches told, and the services that come of it; `follow`: one service, or all
-//! - `on_demand`: the names of all services, and who is followed
-//! - `node`: which zone this agent is in; [`taint`]: what its node registered with until it is ready
-//! - `problems`: what is wrong now; [`events`]: what is wrong with a Service, said at the Service;
-//!   `event_queue`: which of that is written when
+//! - [`cluster`]: which cluster, and how much of it; `client_config`: how its API server is reached
+//! - `connection_pool`: connections that many watches share; `connection`: one of them;
+//!   `reachability`: when it may connect; `first_answer`: how long a new one may stay without an answer;
+//!   `request_queue`: which request goes next; `backoff`: how long to wait after a failure
+//! - `watch`: a watch that never ends; `reflector`: the watches of one service, or of all;
+//!   `object_cache`: their objects, and the services made of them; `staleness`: when these are stale
+//! - `on_demand`: the names of all services, and which of them are followed
+//! - `node`: which zone this agent is in; [`taint`]: removes a taint when the agent is ready
+//! - `problems`: the current problems; `api_error`, `error_chain`: errors as text
+//! - [`events`]: Events on Services with invalid settings; `event_queue`: when each is written
+//! - `context`: what all of these share
 
 use std::sync::Arc;
 
 use tokio::sync::watch::Sender;
 
 use self::{
-    access::Resource,
     backoff::Backoff,
-    client::Connections,
-    follow::{Scope, follow},
+    connection_pool::ConnectionPool,
+    context::Context,
     problems::Problems,
-    turns::Urgency,
-    watch::{Pace, Subject},
+    reflector::{Scope, follow},
 };
 use super::Status;
-use crate::{
-    catalog::{Catalog, Change, SourceId},
-    clock,
-    plan::Here,
-};
+use crate::catalog::{Catalog, Locality, SourceId};
 
-mod access;
+mod api_error;
 mod backoff;
-mod client;
+mod client_config;
 pub mod cluster;
+mod connection;
+mod connection_pool;
+mod context;
+mod error_chain;
 mod event_queue;
 pub mod events;
 mod first_answer;
-mod follow;
-mod line;
 mod node;
+mod object_cache;
 mod on_demand;
 mod problems;
-mod reach;
-mod silence;
+mod reachability;
+mod reflector;
+mod request_queue;
+mod staleness;
 pub mod taint;
-mod told;
-mod turns;
 mod watch;
 
 pub use cluster::Cluster;
 
-/// What all parts of a running source use.
-struct Shared {
-    source: SourceId,
-    /// What a person calls it.
-    name: Arc<str>,
-    /// Where the API server is.
-    server: Arc<str>,
-    node: Option<Arc<str>>,
-    catalog: Arc<Catalog>,
-    connections: Connections,
-    problems: Problems,
-}
-
-impl Shared {
-    fn subject(&self, resource: Resource, of: impl std::fmt::Display) -> Subject {
-        let finder = format!("{resource:?} of {of}").into();
-        Subject { resource, finder, server: self.server.clone() }
-    }
-
-    /// For the watch of all there is: everybody waits for it.
-    fn pace_of_all(&self) -> Pace {
-        Pace {
-            reach: self.connections.reach().clone(),
-            turns: self.connections.turns().clone(),
-            list: Arc::new(|| Urgency::Waiting),
-            begin: Urgency::Waiting,
-        }
-    }
-
-    /// All that is known at the start is said.
-    fn synced(&self) {
-        self.catalog.apply(self.source, Change::Synced, clock::now());
-        self.problems.synced();
-    }
-}
-
-/// Keeps the catalog true to a cluster, for ever.
+/// Keeps the catalog up to date with a cluster, forever.
 pub(super) async fn run(
     cluster: Cluster,
-    here: Sender<Here>,
+    here: Sender<Locality>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,
@@ -109,7 +70,7 @@ pub(super) async fn run(
         })
         .await;
         problems.mended(&name);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Context {
             source,
             name: name.clone(),
             server: connections.server().into(),
@@ -126,42 +87,25 @@ pub(super) async fn run(
         };
         tokio::select! {
             () = async { tokio::join!(work, node::locate(&here, &shared)); } => {}
-            // How the cluster is reached is read again, too: a renewed certificate, another token.
+            // Reads the client configuration again too: a renewed certificate, another token.
             () = status.told_to_look() => {}
         }
     }
 }
 
-/// How the cluster is reached; waits for as long as nothing says that.
-async fn connect(cluster: &Cluster, failed: impl Fn(&str)) -> Connections {
+/// Reads how the cluster is reached; retries until it succeeds.
+async fn connect(cluster: &Cluster, failed: impl Fn(&str)) -> ConnectionPool {
     let mut backoff = Backoff::default();
     loop {
-        match client::config(cluster).await {
-            Ok(config) => return Connections::new(config),
+        match client_config::config(cluster).await {
+            Ok(config) => return ConnectionPool::new(config),
             Err(why) => failed(&why),
         }
         tokio::time::sleep(backoff.failed()).await;
     }
 }
 
-async fn everything(shared: &Shared) {
-    let seat = shared.seat(&Scope::All.to_string().into()).await;
-    follow(&Scope::All, &seat, shared).await;
-}
-
-impl Shared {
-    /// A place on a connection; waits for as long as there can be none.
-    async fn seat(&self, finder: &Arc<str>) -> client::Seat {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.connections.seat() {
-                Ok(seat) => {
-                    self.problems.mended(finder);
-                    return seat;
-                }
-                Err(what) => self.problems.found(finder, &what),
-            }
-            tokio::time::sleep(backoff.failed()).await;
-        }
-    }
+async fn everything(shared: &Context) {
+    let slot = shared.slot(&Scope::All.to_string().into()).await;
+    follow(&Scope::All, &slot, shared).await;
 }

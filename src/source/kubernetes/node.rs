@@ -1,4 +1,4 @@
-//! Which zone and region this agent is in: its node's labels say so.
+//! Finds the zone and region of this agent in the labels of its node.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use kube::{Api, core::PartialObjectMeta};
 use tokio::sync::watch;
 
 use super::{
-    Shared,
-    access::{self, Resource},
+    api_error::{self, Resource},
     backoff::Backoff,
+    context::Context,
 };
-use crate::plan::Here;
+use crate::catalog::Locality;
 
 /// Well-known labels of a node.
 const ZONE: &str = "topology.kubernetes.io/zone";
 const REGION: &str = "topology.kubernetes.io/region";
 
-/// Finds out what is not known yet. A node keeps its zone for as long as it lives: asked once.
-pub(super) async fn locate(here: &watch::Sender<Here>, shared: &Shared) {
+/// Adds the zone and region if they are unknown. A node's zone never changes, so this asks once.
+pub(super) async fn locate(here: &watch::Sender<Locality>, shared: &Context) {
     let Some(node) = shared.node.as_deref() else { return };
     if here.borrow().zone.is_some() {
         return;
     }
     let finder: Arc<str> = format!("node {node}").into();
-    let seat = shared.seat(&finder).await;
-    let nodes = Api::<PartialObjectMeta<Node>>::all(seat.client.clone());
+    let slot = shared.slot(&finder).await;
+    let nodes = Api::<PartialObjectMeta<Node>>::all(slot.client.clone());
     let mut backoff = Backoff::default();
     loop {
         match nodes.get_opt(node).await {
@@ -49,7 +49,7 @@ pub(super) async fn locate(here: &watch::Sender<Here>, shared: &Shared) {
                 ),
             ),
             Err(error) => {
-                let failure = access::of_call(&error, "get", Resource::Nodes, &shared.server);
+                let failure = api_error::of_call(&error, "get", Resource::Nodes, &shared.server);
                 shared.problems.found(&finder, &failure.what);
             }
         }

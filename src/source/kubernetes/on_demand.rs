@@ -1,4 +1,5 @@
-//! The names of all services, by a watch of their metadata, and the endpoints of those asked for.
+//! Watches the names of all services by their metadata, and the endpoints of those that callers ask
+//! for.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,32 +11,33 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{debug, error};
 
 use super::{
-    Shared,
-    access::Resource,
-    follow::{Scope, follow},
-    told::name_of,
-    watch::{Heard, Selector, watch},
+    api_error::Resource,
+    context::Context,
+    object_cache::name_of,
+    reflector::{Scope, follow},
+    watch::{Selector, Update, watch},
 };
 use crate::{
     catalog::{Change, ServiceName},
     clock,
 };
 
-/// A service that nobody asks for during this time is watched no longer. What a node's programs
-/// call once in a while (a job of every five minutes) stays. Range 1 min to 1 day.
+/// A service that nobody asks for during this time is no longer watched. Services of occasional
+/// callers (a job every five minutes) stay. Range 1 min to 1 day.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// Up to so much of it longer, each by chance: what a node's programs began to ask for at the same
-/// time does not end at the same time.
+/// Random extra time, as a part of it: services that were first asked for at the same time do not
+/// expire at the same time.
 const FORGET_SPREAD: f64 = 0.25;
 
-/// Keeps the catalog true to the cluster, for ever.
-pub(super) async fn run(shared: &Arc<Shared>) {
+/// Keeps the catalog up to date with the cluster, forever.
+pub(super) async fn run(shared: &Arc<Context>) {
     let finder = "names of services".into();
-    let seat = shared.seat(&finder).await;
-    let mut names = Box::pin(names(&seat.client, shared));
+    let slot = shared.slot(&finder).await;
+    let mut names = Box::pin(names(&slot.client, shared));
     let mut asked = shared.catalog.interests().changes();
-    let mut followed = Followed::new(shared.clone());
-    // What served before is what is asked for. Where that is more than may be, callers ask for theirs.
+    let mut followed = FollowedServices::new(shared.clone());
+    // Asks for the services of the earlier run. If they exceed the quota, callers will ask for
+    // theirs.
     for name in shared.catalog.unconfirmed(shared.source) {
         if shared.catalog.interests().ask(None, &name).is_err() {
             break;
@@ -43,8 +45,8 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     }
     loop {
         tokio::select! {
-            Some(heard) = names.next() => followed.hear(heard),
-            // The sender lives in the catalog, so that this can't fail.
+            Some(update) = names.next() => followed.update_names(update),
+            // The catalog owns the sender, so this can't fail.
             _ = asked.changed() => {}
             Some(ended) = followed.tasks.join_next_with_id() => followed.ended(ended),
         }
@@ -52,42 +54,42 @@ pub(super) async fn run(shared: &Arc<Shared>) {
     }
 }
 
-/// The services that are followed, each by a task.
-struct Followed {
-    shared: Arc<Shared>,
+/// The followed services, with a task each.
+struct FollowedServices {
+    shared: Arc<Context>,
     tasks: JoinSet<ServiceName>,
     by_name: HashMap<ServiceName, AbortHandle>,
 }
 
-impl Followed {
-    fn new(shared: Arc<Shared>) -> Self {
+impl FollowedServices {
+    fn new(shared: Arc<Context>) -> Self {
         Self { shared, tasks: JoinSet::new(), by_name: HashMap::new() }
     }
 
-    /// Takes in which services there are.
-    fn hear(&mut self, heard: Heard<PartialObjectMeta<Service>>) {
-        let Shared { catalog, source, .. } = &*self.shared;
+    /// Applies an update of the names.
+    fn update_names(&mut self, update: Update<PartialObjectMeta<Service>>) {
+        let Context { catalog, source, .. } = &*self.shared;
         let name = |object: &PartialObjectMeta<Service>| {
             name_of(&object.metadata.name, &object.metadata.namespace)
         };
-        match heard {
-            Heard::All(objects) => {
+        match update {
+            Update::Listed(objects) => {
                 let names = objects.iter().filter_map(name).collect();
                 catalog.apply(*source, Change::Names(names), clock::now());
                 self.shared.synced();
             }
-            Heard::Put(object) => {
+            Update::Applied(object) => {
                 if let Some(name) = name(&object).filter(|name| !catalog.has(*source, name)) {
                     catalog.apply(*source, Change::Name(name), clock::now());
                 }
             }
-            Heard::Gone(object) => {
+            Update::Deleted(object) => {
                 if let Some(name) = name(&object) {
                     catalog.apply(*source, Change::Remove(name), clock::now());
                 }
             }
-            Heard::Silence(why) => catalog.excuse(*source, Some(why)),
-            Heard::Again => {}
+            Update::Interrupted(why) => catalog.excuse(*source, Some(why)),
+            Update::Resumed => {}
         }
         self.by_name.retain(|name, task| {
             let there = catalog.has(*source, name);
@@ -99,7 +101,7 @@ impl Followed {
     }
 
     fn follow_what_is_asked(&mut self) {
-        let Shared { catalog, source, .. } = &*self.shared;
+        let Context { catalog, source, .. } = &*self.shared;
         for name in catalog.interests().all() {
             if catalog.has(*source, &name) && !self.by_name.contains_key(&name) {
                 let task = self.tasks.spawn(while_asked_for(self.shared.clone(), name.clone()));
@@ -118,20 +120,20 @@ impl Followed {
         {
             error!("following a service failed within the agent; it begins anew: {failed}");
         }
-        // A service that went and came back has another task by now.
+        // A service that went and returned has another task by now.
         self.by_name.retain(|_, task| task.id() != id);
     }
 }
 
 /// Follows a service until nobody asks for it any more.
-async fn while_asked_for(shared: Arc<Shared>, name: ServiceName) -> ServiceName {
-    // The task that is to follow it may begin after it was let go.
+async fn while_asked_for(shared: Arc<Context>, name: ServiceName) -> ServiceName {
+    // The interest may end before this task begins.
     let Some(interest) = shared.catalog.interest(&name) else { return name };
     let scope = Scope::One(name.clone(), interest.clone());
     let _passing = shared.problems.of(scope.to_string());
     let following = async {
-        let seat = shared.seat(&format!("connection of {scope}").into()).await;
-        follow(&scope, &seat, &shared).await;
+        let slot = shared.slot(&format!("connection of {scope}").into()).await;
+        follow(&scope, &slot, &shared).await;
     };
     let forgotten = async {
         loop {
@@ -155,8 +157,8 @@ async fn while_asked_for(shared: Arc<Shared>, name: ServiceName) -> ServiceName 
 
 fn names(
     client: &Client,
-    shared: &Shared,
-) -> impl Stream<Item = Heard<PartialObjectMeta<Service>>> + Send + use<> {
+    shared: &Context,
+) -> impl Stream<Item = Update<PartialObjectMeta<Service>>> + Send + use<> {
     let subject = shared.subject(Resource::Services, "all, by name");
     let (problems, pace) = (shared.problems.clone(), shared.pace_of_all());
     watch(Api::all(client.clone()), Selector::default(), subject, problems, pace)
@@ -175,19 +177,19 @@ mod tests {
         },
         source::{
             Status,
-            kubernetes::{client::Connections, problems::Problems},
+            kubernetes::{connection_pool::ConnectionPool, problems::Problems},
         },
     };
 
     /// A source of the API server there; nobody asked for anything yet.
-    pub(super) fn source(url: &str) -> Arc<Shared> {
-        Arc::new(Shared {
+    pub(super) fn source(url: &str) -> Arc<Context> {
+        Arc::new(Context {
             source: SourceId(0),
             name: "kubernetes".into(),
             server: "the API server".into(),
             node: None,
             catalog: Arc::new(Catalog::new(["kubernetes"])),
-            connections: Connections::new(kube::Config::new(url.parse().unwrap())),
+            connections: ConnectionPool::new(kube::Config::new(url.parse().unwrap())),
             problems: Problems::new(Status::default(), "kubernetes".into()),
         })
     }

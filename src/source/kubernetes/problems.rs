@@ -1,13 +1,13 @@
-//! What is wrong now: of many watches, each thing said once.
+//! The current problems of a source. If many watches report the same one, it is logged once.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::source::{Problem, Status, problem::tell};
+use crate::source::{Problem, Status, problem::log_changes};
 
-/// What is wrong, by who found it; cheap to clone.
+/// The current problems by finder; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Problems(Arc<Found>);
 
@@ -22,30 +22,30 @@ struct Found {
 struct All {
     synced: bool,
     by_finder: BTreeMap<Arc<str>, String>,
-    told: BTreeSet<Problem>,
+    logged: BTreeSet<Problem>,
 }
 
 impl Problems {
-    /// None yet; `source` is what a person calls it.
+    /// Without problems; `source`: its name for a person.
     pub(super) fn new(status: Status, source: Arc<str>) -> Self {
         Self(Arc::new(Found { status, source, all: Mutex::default() }))
     }
 
-    /// This is wrong as `finder` sees it.
+    /// Records the problem that `finder` found.
     pub(super) fn found(&self, finder: &Arc<str>, what: &str) {
         self.change(|all| {
             all.by_finder.insert(finder.clone(), what.to_owned()).is_none_or(|was| was != what)
         });
     }
 
-    /// Nothing is, as `finder` sees it.
+    /// Removes the problem of `finder`.
     pub(super) fn mended(&self, finder: &str) {
         self.change(|all| all.by_finder.remove(finder).is_some());
     }
 
-    /// What those find who watch `of` goes with them.
-    pub(super) fn of(&self, of: impl Into<String>) -> Passing {
-        Passing { problems: self.clone(), of: of.into() }
+    /// A scope: when it is dropped, the problems of the finders of `of` are removed.
+    pub(super) fn of(&self, of: impl Into<String>) -> ProblemScope {
+        ProblemScope { problems: self.clone(), of: of.into() }
     }
 
     fn ended(&self, of: &str) {
@@ -62,7 +62,7 @@ impl Problems {
         self.0.status.problems()
     }
 
-    /// The source has said all it knew at its start.
+    /// The source has told all it knew at its start.
     pub(super) fn synced(&self) {
         self.change(|all| !std::mem::replace(&mut all.synced, true));
     }
@@ -76,17 +76,17 @@ impl Problems {
         let now: BTreeSet<Problem> =
             all.by_finder.values().map(|what| Problem::of_file(source, what)).collect();
         status.read(all.synced, now.iter().cloned().collect());
-        all.told = tell(std::mem::take(&mut all.told), now);
+        all.logged = log_changes(std::mem::take(&mut all.logged), now);
     }
 }
 
-/// Problems of watches that end; dropped, they are none any more.
-pub(super) struct Passing {
+/// Removes problems when it is dropped.
+pub(super) struct ProblemScope {
     problems: Problems,
     of: String,
 }
 
-impl Drop for Passing {
+impl Drop for ProblemScope {
     fn drop(&mut self) {
         self.problems.ended(&self.of);
     }

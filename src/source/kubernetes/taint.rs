@@ -1,5 +1,5 @@
-//! A taint with which nodes register, so that nothing is put there that would ask an agent before one
-//! is ready: the agent takes it from its own node.
+//! Removes a taint from the agent's own node. Nodes register with it, so that no pod that needs an
+//! agent starts there before the agent is ready.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,19 +12,20 @@ use serde_json::json;
 use tracing::info;
 
 use super::{
-    access::{self, Resource},
+    api_error::{self, Resource},
     backoff::Backoff,
-    client::{self, Connections},
+    client_config,
     cluster::Cluster,
+    connection_pool::ConnectionPool,
     problems::Problems,
 };
 use crate::source::Status;
 
-/// A node that was deleted registers anew with its taint, maybe beside the same agent: looked at
-/// again so often, one question for each node. Range 1 to 60 min.
+/// How often to look again, with one request per node. A deleted node registers anew with its
+/// taint, perhaps while the same agent runs. Range 1 to 60 min.
 const AGAIN: Duration = Duration::from_secs(300);
 
-/// Takes the taint of this key from the node, now and whenever it is there again; for ever.
+/// Removes the taint with this key from the node, whenever it is there; forever.
 pub async fn keep_off(cluster: Cluster, node: Arc<str>, key: Arc<str>) {
     let problems = Problems::new(Status::default(), cluster.to_string().into());
     let finder: Arc<str> = format!("taint of {node}").into();
@@ -39,7 +40,7 @@ pub async fn keep_off(cluster: Cluster, node: Arc<str>, key: Arc<str>) {
                 }
                 AGAIN
             }
-            Err(Refused::Late) => backoff.failed(),
+            Err(Refused::Conflict) => backoff.failed(),
             Err(Refused::Because(what)) => {
                 problems.found(&finder, &what);
                 backoff.failed()
@@ -49,25 +50,25 @@ pub async fn keep_off(cluster: Cluster, node: Arc<str>, key: Arc<str>) {
     }
 }
 
-/// Why it is still there.
+/// Why the taint could not be removed.
 enum Refused {
-    /// Somebody else wrote the node meanwhile.
-    Late,
+    /// Another client wrote the node meanwhile.
+    Conflict,
     Because(String),
 }
 
-/// Whether it was there. The connection is for this once.
+/// Removes the taint. Returns whether it was there. Uses a connection of its own.
 async fn take_off(cluster: &Cluster, node: &str, key: &str) -> Result<bool, Refused> {
-    let config = client::config(cluster).await.map_err(Refused::Because)?;
-    let connections = Connections::new(config);
-    let seat = connections.seat().map_err(Refused::Because)?;
-    let nodes = Api::<Node>::all(seat.client.clone());
+    let config = client_config::config(cluster).await.map_err(Refused::Because)?;
+    let connections = ConnectionPool::new(config);
+    let slot = connections.slot().map_err(Refused::Because)?;
+    let nodes = Api::<Node>::all(slot.client.clone());
     let failed = |verb: &'static str| {
         let server = connections.server();
         move |error| match error {
-            kube::Error::Api(status) if status.code == 409 => Refused::Late,
+            kube::Error::Api(status) if status.code == 409 => Refused::Conflict,
             error => {
-                Refused::Because(access::of_call(&error, verb, Resource::Taints, &server).what)
+                Refused::Because(api_error::of_call(&error, verb, Resource::Taints, &server).what)
             }
         }
     };
@@ -77,7 +78,7 @@ async fn take_off(cluster: &Cluster, node: &str, key: &str) -> Result<bool, Refu
         return Ok(false);
     }
     let others: Vec<_> = taints.into_iter().filter(|taint| taint.key != key).collect();
-    // A list is written whole: by its version the API server knows whether it still is what was read.
+    // The list is written as a whole. By the version the API server detects a change in between.
     let version = object.metadata.resource_version;
     let patch = json!({
         "metadata": { "resourceVersion": version },

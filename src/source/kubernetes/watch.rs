@@ -1,10 +1,10 @@
-//! One watch that never ends: lists, then follows; after a failure it waits and goes on, from a new
-//! list where the API server has forgotten what came since.
+//! One watch that never ends: it lists, then watches. After a failure it waits and resumes, with a
+//! new list if the API server no longer has the changes since.
 //!
-//! What came of a list is told only when all of it is there. So nobody sees half of a service, and
-//! what vanished while the watch was away is known by not being in it. (kube's own `watcher` does
-//! the same, and does not say when a watch runs again: a problem would be shown until something
-//! changes in the cluster, and a quiet service changes on no day.)
+//! A list is passed on only when it is complete. So no reader sees half of a service, and an object
+//! that vanished during an outage is noticed because the list lacks it. (kube's own `watcher` does
+//! the same, but does not report when a watch runs again. A problem would be shown until something
+//! changes in the cluster, which may take days for a quiet service.)
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -22,40 +22,41 @@ use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use super::{
-    access::{self, Resource},
+    api_error::{self, Resource},
     backoff::Backoff,
     problems::Problems,
-    reach::Reach,
-    turns::{Turns, Urgency},
+    reachability::Reachability,
+    request_queue::{RequestQueue, Urgency},
 };
 
-/// Objects of a page of a list: client-go's. A cluster's names come in several.
+/// Objects per page of a list, as in client-go.
 const PAGE: u32 = 500;
-/// The API server ends a watch after at most so long, and it goes on from where it was. As kubectl
-/// and kube have it: below the five minutes after which balancers drop a quiet connection.
+/// The API server ends a watch after at most this time, and the watch resumes where it was. As in
+/// kubectl and kube, it is below the five minutes after which load balancers drop a quiet
+/// connection.
 const WATCH: Duration = Duration::from_secs(290);
-/// A watch that says nothing for so much longer has lost its API server.
+/// A watch that is silent for this much longer has lost its API server.
 const WATCH_MARGIN: Duration = Duration::from_secs(10);
 
-/// What a watch tells.
+/// An update of a watch.
 #[derive(Debug)]
-pub(super) enum Heard<K> {
-    /// All that there is now.
-    All(Vec<K>),
+pub(super) enum Update<K> {
+    /// All objects there are now.
+    Listed(Vec<K>),
     /// A new or changed object.
-    Put(Box<K>),
-    /// It is no more.
-    Gone(Box<K>),
-    /// Why there is nothing to hear for now.
-    Silence(Arc<str>),
-    /// It is watched again, and nothing was missed.
-    Again,
+    Applied(Box<K>),
+    /// A deleted object.
+    Deleted(Box<K>),
+    /// The watch is interrupted, and why.
+    Interrupted(Arc<str>),
+    /// The watch runs again, and missed nothing.
+    Resumed,
 }
 
-impl<K> Heard<K> {
-    pub(super) fn silence(&self) -> Option<Arc<str>> {
+impl<K> Update<K> {
+    pub(super) fn interruption(&self) -> Option<Arc<str>> {
         match self {
-            Self::Silence(why) => Some(why.clone()),
+            Self::Interrupted(why) => Some(why.clone()),
             _ => None,
         }
     }
@@ -72,41 +73,41 @@ pub(super) struct Selector {
 #[derive(Clone, Debug)]
 pub(super) struct Subject {
     pub(super) resource: Resource,
-    /// Whose problems these are.
+    /// The finder of its problems.
     pub(super) finder: Arc<str>,
-    /// Where the API server is.
+    /// The API server's URL.
     pub(super) server: Arc<str>,
 }
 
-/// When it may ask.
+/// When a watch may send requests.
 #[derive(Clone)]
 pub(super) struct Pace {
-    pub(super) reach: Reach,
-    pub(super) turns: Turns,
-    /// How much a list of all of it matters now.
+    pub(super) reachability: Reachability,
+    pub(super) queue: RequestQueue,
+    /// The current urgency of a list.
     pub(super) list: Arc<dyn Fn() -> Urgency + Send + Sync>,
-    /// How much it matters that what came since is watched.
+    /// The urgency of beginning a watch.
     pub(super) begin: Urgency,
 }
 
-/// Until when it asks nobody.
+/// How long to wait before the next request.
 #[derive(Clone, Copy, Debug, Default)]
 enum Wait {
     #[default]
     No,
-    /// What it asked for was refused.
+    /// Its request failed.
     For(Duration),
-    /// Nobody is there to be asked.
+    /// The API server is unreachable.
     UntilReached,
 }
 
-/// How far it has come.
+/// The phase of a watch.
 enum Phase<K> {
-    /// All of it is asked for, page by page.
+    /// Lists page by page.
     List { listed: Vec<K>, next: Option<String> },
-    /// What came after this version is to be watched.
+    /// About to watch the changes after this version.
     Since(String),
-    /// It is.
+    /// Watches.
     Following { since: String, events: BoxStream<'static, kube::Result<WatchEvent<K>>> },
 }
 
@@ -128,14 +129,14 @@ struct Watch<K> {
     phase: Phase<K>,
 }
 
-/// Watches for ever.
+/// Lists and watches, forever.
 pub(super) fn watch<K>(
     api: Api<K>,
     selector: Selector,
     subject: Subject,
     problems: Problems,
     pace: Pace,
-) -> impl Stream<Item = Heard<K>> + Send
+) -> impl Stream<Item = Update<K>> + Send
 where
     K: KubeResource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -150,10 +151,10 @@ where
         silent: false,
         phase: Phase::anew(),
     };
-    // Within the stream, a wait goes on when whoever listens hears something else meanwhile.
+    // A stream, so that a wait continues even if the receiver handles another event meanwhile.
     stream::unfold(watch, |mut watch| async move {
-        let heard = watch.next().await;
-        Some((heard, watch))
+        let update = watch.next().await;
+        Some((update, watch))
     })
 }
 
@@ -161,26 +162,26 @@ impl<K> Watch<K>
 where
     K: KubeResource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    async fn next(&mut self) -> Heard<K> {
+    async fn next(&mut self) -> Update<K> {
         loop {
             match std::mem::take(&mut self.wait) {
                 Wait::No => {}
                 Wait::For(time) => tokio::time::sleep(time).await,
-                Wait::UntilReached => self.pace.reach.ready().await,
+                Wait::UntilReached => self.pace.reachability.ready().await,
             }
             let phase = std::mem::replace(&mut self.phase, Phase::anew());
-            let heard = match phase {
+            let update = match phase {
                 Phase::List { listed, next } => self.list(listed, next).await,
                 Phase::Since(version) => self.begin(version).await,
                 Phase::Following { since, events } => self.follow(since, events).await,
             };
-            if let Some(heard) = heard {
-                return heard;
+            if let Some(update) = update {
+                return update;
             }
         }
     }
 
-    async fn list(&mut self, mut listed: Vec<K>, next: Option<String>) -> Option<Heard<K>> {
+    async fn list(&mut self, mut listed: Vec<K>, next: Option<String>) -> Option<Update<K>> {
         let params = ListParams {
             label_selector: self.selector.labels.clone(),
             field_selector: self.selector.fields.clone(),
@@ -189,12 +190,12 @@ where
             ..ListParams::default()
         };
         let urgency = (self.pace.list)();
-        let page = match self.pace.turns.run(urgency, self.api.list(&params)).await {
+        let page = match self.pace.queue.run(urgency, self.api.list(&params)).await {
             Ok(page) => page,
-            // Half of a list is none: it begins anew.
+            // An incomplete list is worthless: begin anew.
             Err(error) => return Some(self.failed(&error, "list", None)),
         };
-        // Who wrote which field is most of an object's memory, and nobody here asks for it.
+        // `managedFields` is most of an object's memory, and unused here.
         listed.extend(page.items.into_iter().map(|mut object| {
             object.meta_mut().managed_fields = None;
             object
@@ -206,11 +207,11 @@ where
         self.backoff.succeeded();
         self.silent = false;
         self.phase = Phase::Since(page.metadata.resource_version.unwrap_or_default());
-        Some(Heard::All(listed))
+        Some(Update::Listed(listed))
     }
 
-    async fn begin(&mut self, since: String) -> Option<Heard<K>> {
-        // Watches that began together do not end together.
+    async fn begin(&mut self, since: String) -> Option<Update<K>> {
+        // Random, so that watches that began together do not end together.
         let seconds = rand::rng().random_range(WATCH.as_secs() / 2..=WATCH.as_secs());
         let params = WatchParams {
             label_selector: self.selector.labels.clone(),
@@ -219,13 +220,13 @@ where
             bookmarks: true,
             ..WatchParams::default()
         };
-        match self.pace.turns.run(self.pace.begin, self.api.watch(&params, &since)).await {
+        match self.pace.queue.run(self.pace.begin, self.api.watch(&params, &since)).await {
             Ok(events) => {
                 self.backoff.succeeded();
                 self.problems.mended(&self.subject.finder);
                 debug!(of = %self.subject.finder, since, "watching");
                 self.phase = Phase::Following { since, events: events.boxed() };
-                std::mem::take(&mut self.silent).then_some(Heard::Again)
+                std::mem::take(&mut self.silent).then_some(Update::Resumed)
             }
             Err(error) => Some(self.failed(&error, "watch", Some(since))),
         }
@@ -235,20 +236,21 @@ where
         &mut self,
         since: String,
         mut events: BoxStream<'static, kube::Result<WatchEvent<K>>>,
-    ) -> Option<Heard<K>> {
+    ) -> Option<Update<K>> {
         let Ok(event) = tokio::time::timeout(WATCH + WATCH_MARGIN, events.next()).await else {
             self.phase = Phase::Since(since);
             return None;
         };
         let version = |object: &K| object.meta().resource_version.clone();
-        let (since, heard) = match event {
+        let (since, update) = match event {
             Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
-                (version(&object).unwrap_or(since), Some(Heard::Put(Box::new(object))))
+                (version(&object).unwrap_or(since), Some(Update::Applied(Box::new(object))))
             }
             Some(Ok(WatchEvent::Deleted(object))) => {
-                (version(&object).unwrap_or(since), Some(Heard::Gone(Box::new(object))))
+                (version(&object).unwrap_or(since), Some(Update::Deleted(Box::new(object))))
             }
-            // Nothing changed here, and much did elsewhere: from here it can be gone on for longer.
+            // A bookmark: nothing changed here, but other objects did. Resuming from it works for
+            // longer.
             Some(Ok(WatchEvent::Bookmark(bookmark))) => {
                 let since = bookmark.metadata.resource_version;
                 debug!(of = %self.subject.finder, since, "nothing new");
@@ -259,25 +261,25 @@ where
                 return Some(self.failed(&error, "watch", Some(since)));
             }
             Some(Err(error)) => return Some(self.failed(&error, "watch", Some(since))),
-            // Its time was over.
+            // The watch's time was over.
             None => {
                 self.phase = Phase::Since(since);
                 return None;
             }
         };
         self.phase = Phase::Following { since, events };
-        heard
+        update
     }
 
-    /// `since`: from where it can go on, if the API server remembers.
-    fn failed(&mut self, error: &kube::Error, verb: &str, since: Option<String>) -> Heard<K> {
-        let failure = access::of_call(error, verb, self.subject.resource, &self.subject.server);
+    /// `since`: the version to resume from, if the API server still has it.
+    fn failed(&mut self, error: &kube::Error, verb: &str, since: Option<String>) -> Update<K> {
+        let failure = api_error::of_call(error, verb, self.subject.resource, &self.subject.server);
         self.wait = match error {
-            // What it is told is about itself, and what all are told is everybody's.
+            // An answer concerns this watch only; anything else may concern all connections.
             kube::Error::Api(_) => {
                 Wait::For(self.backoff.failed().max(failure.retry_after.unwrap_or_default()))
             }
-            _ if self.pace.reach.is_down() => Wait::UntilReached,
+            _ if self.pace.reachability.is_down() => Wait::UntilReached,
             _ => Wait::For(self.backoff.failed()),
         };
         self.phase = match since {
@@ -285,12 +287,12 @@ where
             _ => Phase::anew(),
         };
         if failure.gone {
-            // It has nothing to do with anybody: the API server was away, or the agent was.
+            // No problem to report: the API server or the agent was away.
             debug!(of = %self.subject.finder, "listing anew: {}", failure.what);
         } else {
             self.problems.found(&self.subject.finder, &failure.what);
         }
         self.silent = true;
-        Heard::Silence(failure.what.into())
+        Update::Interrupted(failure.what.into())
     }
 }

@@ -14,9 +14,8 @@ use std::{
 use pointsman_table::{Counters, TableWriter};
 
 use crate::{
-    catalog::EndpointRef,
+    catalog::{EndpointRef, Locality},
     clock,
-    plan::Here,
     policy::Policy,
     publish::{Memory, ServicePublisher, Setup},
     sim::{own_counts::write_without_load, pointsman::endpoint},
@@ -45,7 +44,7 @@ impl Balancer {
                 let publisher = ServicePublisher::new(Setup {
                     name: "bench".into(),
                     policy: Arc::new(Policy::default()),
-                    here: Here::default(),
+                    here: Locality::default(),
                     memory: Memory::Shared,
                     endpoints: EndpointRef::all(&endpoints).collect(),
                     now: clock::now(),

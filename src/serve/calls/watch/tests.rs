@@ -3,10 +3,9 @@
 use super::*;
 use crate::{
     catalog::{
-        Catalog, Change, Health, Port, SourceId,
+        Catalog, Change, Health, Locality, Port, SourceId,
         sample::{endpoint, port, service, with_ports},
     },
-    plan::Here,
     policy::ConfigPolicies,
     publish::Tables,
     serve::{calls::version::RunId, resolver::access::Access},
@@ -26,7 +25,8 @@ impl World {
         catalog.apply(SourceId(0), Change::Replace(services), Duration::ZERO);
         catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
         let tables =
-            Tables::start(catalog.clone(), ConfigPolicies::default(), Here::default(), 1).unwrap();
+            Tables::start(catalog.clone(), ConfigPolicies::default(), Locality::default(), 1)
+                .unwrap();
         let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), Access::default()));
         Self { agent, catalog, tables }
     }

@@ -25,7 +25,7 @@ use crate::{
         sample::{endpoint, service},
     },
     identity::Identity,
-    source::kubernetes::turns::WIDTH,
+    source::kubernetes::request_queue::WIDTH,
 };
 
 /// How long it takes to answer.
@@ -33,10 +33,10 @@ const ANSWER: Duration = Duration::from_millis(50);
 const SERVICES: usize = 200;
 
 /// What was asked for, by the names of services; each list of objects once.
-type Asked = Arc<Mutex<Noted>>;
+type SharedLog = Arc<Mutex<RequestLog>>;
 
 #[derive(Default)]
-struct Noted {
+struct RequestLog {
     names: Vec<String>,
     open: usize,
     most_open: usize,
@@ -85,18 +85,18 @@ fn answer(path: &str, query: &str) -> (Option<String>, String) {
 }
 
 /// An API server, and what it is asked for.
-async fn api_server() -> (String, Asked) {
+async fn api_server() -> (String, SharedLog) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Asked::default();
-    let noted = asked.clone();
+    let asked = SharedLog::default();
+    let log = asked.clone();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let noted = noted.clone();
+            let log = log.clone();
             let service = service_fn(move |request: Request<Incoming>| {
-                let noted = noted.clone();
-                async move { Ok::<_, Infallible>(respond(&request, &noted).await) }
+                let log = log.clone();
+                async move { Ok::<_, Infallible>(respond(&request, &log).await) }
             });
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
@@ -106,7 +106,7 @@ async fn api_server() -> (String, Asked) {
 
 async fn respond(
     request: &Request<Incoming>,
-    noted: &Asked,
+    log: &SharedLog,
 ) -> Response<BoxBody<Bytes, Infallible>> {
     let query = request.uri().query().unwrap_or_default();
     if query.contains("watch=true") {
@@ -116,13 +116,13 @@ async fn respond(
     }
     let (of, body) = answer(request.uri().path(), query);
     {
-        let mut noted = noted.lock().unwrap();
-        noted.names.extend(of);
-        noted.open += 1;
-        noted.most_open = noted.most_open.max(noted.open);
+        let mut log = log.lock().unwrap();
+        log.names.extend(of);
+        log.open += 1;
+        log.most_open = log.most_open.max(log.open);
     }
     tokio::time::sleep(ANSWER).await;
-    noted.lock().unwrap().open -= 1;
+    log.lock().unwrap().open -= 1;
     Response::new(Full::from(body).boxed())
 }
 

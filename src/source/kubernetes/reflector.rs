@@ -1,0 +1,174 @@
+//! Follows a Service and its EndpointSlices with two watches; or all of them, also with two.
+
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt, stream};
+use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use kube::{Api, Client};
+
+use super::{
+    api_error::Resource,
+    connection_pool::StreamSlot,
+    context::Context,
+    object_cache::ObjectCache,
+    request_queue::Urgency,
+    staleness::Staleness,
+    watch::{Pace, Selector, Update, watch},
+};
+use crate::{
+    catalog::{Change, Interest, ServiceName},
+    clock,
+    source::manifests::endpoint_slice::SERVICE_LABEL,
+};
+
+#[derive(Clone, Debug)]
+pub(super) enum Scope {
+    /// One service, while this interest in it lasts.
+    One(ServiceName, Interest),
+    All,
+}
+
+enum Event {
+    Service(Update<Service>),
+    Slice(Update<EndpointSlice>),
+}
+
+/// Keeps the catalog up to date with the API server, forever.
+pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
+    let mut cache = ObjectCache::new(shared.node.clone());
+    let mut events = Box::pin(events(scope, &slot.client, shared));
+    let objects: Arc<str> = format!("objects of {scope}").into();
+    let (mut staleness, mut stale) = (Staleness::default(), false);
+    while let Some(event) = events.next().await {
+        let was_complete = cache.complete();
+        let interruption = event.interruption();
+        match &event {
+            Event::Service(update) => staleness.note(Resource::Services, update, clock::now()),
+            Event::Slice(update) => staleness.note(Resource::EndpointSlices, update, clock::now()),
+        }
+        let aged = staleness.is_stale(clock::now()) != stale;
+        stale ^= aged;
+        cache.set_stale(stale);
+        let touched = match event {
+            Event::Service(update) => cache.update_service(update),
+            Event::Slice(update) => cache.update_slice(update),
+        };
+        match cache.malformed() {
+            Some(what) => shared.problems.found(&objects, &what),
+            None => shared.problems.mended(&objects),
+        }
+        match cache.complete() {
+            // A change of staleness concerns every service.
+            true if was_complete && !aged => scope.say(&touched, &cache, shared),
+            true => scope.say_all(&cache, shared),
+            false => scope.await_rest(&cache, interruption, shared),
+        }
+    }
+}
+
+impl Scope {
+    fn pace(&self, shared: &Context) -> Pace {
+        let Self::One(name, _) = self else { return shared.pace_of_all() };
+        let (catalog, name) = (shared.catalog.clone(), name.clone());
+        // Known services, including those of an earlier run, serve picks meanwhile.
+        let list = move || match catalog.get(&name) {
+            Some(_) => Urgency::Keeping,
+            None => Urgency::Waiting,
+        };
+        Pace { list: Arc::new(list), begin: Urgency::Keeping, ..shared.pace_of_all() }
+    }
+
+    /// Tells the catalog the changed services.
+    fn say(&self, touched: &[ServiceName], cache: &ObjectCache, shared: &Context) {
+        let mut touched: Vec<&ServiceName> = touched.iter().collect();
+        touched.sort_unstable();
+        touched.dedup();
+        for name in touched {
+            self.say_one(name, cache, shared);
+        }
+    }
+
+    fn say_one(&self, name: &ServiceName, cache: &ObjectCache, shared: &Context) {
+        let service = cache.service(name, &shared.name);
+        match self {
+            Self::One(_, interest) => {
+                // Only the watch of all names decides whether the service exists.
+                let change = service.map_or(Change::Withdraw(name.clone()), Change::Upsert);
+                shared.catalog.answer(shared.source, interest, change, clock::now());
+            }
+            Self::All => {
+                let change = service.map_or(Change::Remove(name.clone()), Change::Upsert);
+                shared.catalog.apply(shared.source, change, clock::now());
+            }
+        }
+    }
+
+    /// Tells the catalog everything, once it is complete.
+    fn say_all(&self, cache: &ObjectCache, shared: &Context) {
+        match self {
+            Self::One(name, _) => self.say_one(name, cache, shared),
+            Self::All => {
+                let services = cache.names().filter_map(|name| cache.service(name, &shared.name));
+                let change = Change::Replace(services.collect());
+                shared.catalog.apply(shared.source, change, clock::now());
+                shared.synced();
+            }
+        }
+    }
+
+    /// Records what is still missing, for callers that wait.
+    fn await_rest(&self, cache: &ObjectCache, interruption: Option<Arc<str>>, shared: &Context) {
+        match self {
+            Self::One(name, _) => {
+                let missing = || format!("waiting for {} from {}", cache.missing(), shared.server);
+                let why = interruption.unwrap_or_else(|| missing().into());
+                shared.catalog.interests().awaits(name, why);
+            }
+            Self::All => shared.catalog.excuse(shared.source, interruption),
+        }
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(name, _) => name.fmt(f),
+            Self::All => f.write_str("everything"),
+        }
+    }
+}
+
+impl Event {
+    fn interruption(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Service(update) => update.interruption(),
+            Self::Slice(update) => update.interruption(),
+        }
+    }
+}
+
+fn events(
+    scope: &Scope,
+    client: &Client,
+    shared: &Context,
+) -> impl Stream<Item = Event> + Send + use<> {
+    let (services, slices, service, slice) = match scope {
+        Scope::One(ServiceName { name, namespace, .. }, _) => (
+            Api::<Service>::namespaced(client.clone(), namespace),
+            Api::<EndpointSlice>::namespaced(client.clone(), namespace),
+            Selector { fields: Some(format!("metadata.name={name}")), labels: None },
+            Selector { fields: None, labels: Some(format!("{SERVICE_LABEL}={name}")) },
+        ),
+        Scope::All => (
+            Api::all(client.clone()),
+            Api::all(client.clone()),
+            Selector::default(),
+            Selector { fields: None, labels: Some(SERVICE_LABEL.to_owned()) },
+        ),
+    };
+    let of = |resource| shared.subject(resource, scope);
+    let (pace, problems) = (scope.pace(shared), &shared.problems);
+    let services = watch(services, service, of(Resource::Services), problems.clone(), pace.clone());
+    let slices = watch(slices, slice, of(Resource::EndpointSlices), problems.clone(), pace);
+    stream::select(services.map(Event::Service), slices.map(Event::Slice))
+}
