@@ -155,11 +155,10 @@ impl<K: Copy + Debug + Ord> Quota<K> {
         let mut held = self.held();
         let own = held.by.get(&holder).copied().unwrap_or(0);
         let (all_then, own_then) = (held.all - from + to, own - from + to);
-        if to > from {
-            if !has_room(self.total, all_then, own_then) || own_then > self.most {
-                let (name, all, total) = (self.name, held.all, self.total);
-                return Err(Exhausted { name, held: own, all, total });
-            }
+        let room = has_room(self.total, all_then, own_then) && own_then <= self.most;
+        if to > from && !room {
+            let (name, all, total) = (self.name, held.all, self.total);
+            return Err(Exhausted { name, held: own, all, total });
         }
         held.all = all_then;
         match own_then {

@@ -4,7 +4,7 @@
 //!   [`explain`], [`check`], [`csi`]
 //! - [`client`]: calls the agent over its socket, with HTTP and JSON
 //! - [`exit`]: a failure's message and exit code
-//! - [`output`], [`table`], [`format`]: pages for terminals and pipes, columns, numbers
+//! - [`output`], [`table`], [`mod@format`]: pages for terminals and pipes, columns, numbers
 
 // This crate is a program, not a library: most names need no doc comment.
 #![allow(missing_docs)]
