@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-pub use pods::{Named, Pod, Pods};
+pub use pods::{Pod, PodName, Pods};
 
 mod pods;
 

@@ -26,23 +26,23 @@ use smallvec::SmallVec;
 use tokio::{sync::Notify, time::Instant};
 
 pub use connection::Connection;
-pub use early::Adopted;
-use early::Early;
+pub use early_reports::AdoptedLease;
+use early_reports::EarlyReports;
 use expiry::Closing;
-use handoff::Untold;
-pub use handoff::{Handed, Handoff, News};
+use handoff::PendingChanges;
+pub use handoff::{HandedLease, Handoff, LeaseEvent};
 pub use id::LeaseId;
 use owner::Owners;
-pub use owner::{Account, Owner, Right};
+pub use owner::{Account, LeasePermit, Owner};
 pub use tally::{OUTCOMES, Tally};
 
 use crate::{
     identity::Identity,
-    publish::{Held, Outcome, ServerLoad},
+    publish::{InFlightGuard, Outcome, ServerLoad},
 };
 
 mod connection;
-mod early;
+mod early_reports;
 mod expiry;
 mod handoff;
 mod id;
@@ -103,7 +103,7 @@ pub enum Reported {
 
 /// What a report found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum LeaseState {
     /// An open lease; it is counted.
     Counted,
     /// A lease that ended a short while ago.
@@ -120,7 +120,7 @@ pub struct Leases {
     look_sooner: Notify,
     start: Instant,
     /// Reports that overtook the news of their lease; while there may be news.
-    early: Mutex<Option<Early>>,
+    early: Mutex<Option<EarlyReports>>,
     /// The leases of connections that are gone.
     closing: Mutex<VecDeque<Closing>>,
     /// Wakes who tells a successor.
@@ -132,26 +132,26 @@ pub struct Leases {
 
 #[derive(Default)]
 struct Shard {
-    open: HashMap<LeaseId, Open, id::ByItself>,
+    open: HashMap<LeaseId, OpenLease, id::ByItself>,
     deadlines: BTreeSet<(Instant, LeaseId)>,
     /// While there is a successor.
-    untold: Option<Untold>,
+    untold: Option<PendingChanges>,
 }
 
 /// What a new lease is made of.
-struct Given<'a> {
-    right: Right,
-    held: Held,
+struct NewLease<'a> {
+    right: LeasePermit,
+    held: InFlightGuard,
     in_flight: bool,
     no_report: bool,
     tally: &'a Arc<Tally>,
 }
 
-struct Open {
-    held: Held,
+struct OpenLease {
+    held: InFlightGuard,
     in_flight: bool,
     no_report: bool,
-    right: Right,
+    right: LeasePermit,
     connection: Option<Arc<Connection>>,
     deadline: Instant,
     tally: Arc<Tally>,
@@ -206,24 +206,30 @@ impl Leases {
     /// A lease for this pick. `in_flight`: it counts already, and needs no [`Event::Started`].
     pub fn give(
         &self,
-        right: Right,
-        held: Held,
+        right: LeasePermit,
+        held: InFlightGuard,
         in_flight: bool,
         connection: Option<&Arc<Connection>>,
         ttl: Duration,
         tally: &Arc<Tally>,
     ) -> LeaseId {
         let id = LeaseId::random();
-        let given = Given { right, held, in_flight, no_report: false, tally };
+        let given = NewLease { right, held, in_flight, no_report: false, tally };
         self.insert(id, given, connection, ttl);
         id
     }
 
     /// Counts a pick that nobody will report in flight for so long; then it ends without a judgement.
     /// The name is not to be told: it is for [`Leases::withdraw`].
-    pub fn count(&self, right: Right, held: Held, time: Duration, tally: &Arc<Tally>) -> LeaseId {
+    pub fn count(
+        &self,
+        right: LeasePermit,
+        held: InFlightGuard,
+        time: Duration,
+        tally: &Arc<Tally>,
+    ) -> LeaseId {
         let id = LeaseId::random();
-        let given = Given { right, held, in_flight: true, no_report: true, tally };
+        let given = NewLease { right, held, in_flight: true, no_report: true, tally };
         self.insert(id, given, None, time);
         id
     }
@@ -231,12 +237,12 @@ impl Leases {
     fn insert(
         &self,
         id: LeaseId,
-        given: Given<'_>,
+        given: NewLease<'_>,
         connection: Option<&Arc<Connection>>,
         ttl: Duration,
     ) {
         let now = Instant::now();
-        let Given { right, held, in_flight, no_report, tally } = given;
+        let NewLease { right, held, in_flight, no_report, tally } = given;
         tally.opened();
         if !no_report {
             right.owner().given(now);
@@ -245,7 +251,7 @@ impl Leases {
             let deadline = now + ttl;
             let mut shard = self.shard(id);
             shard.deadlines.insert((deadline, id));
-            let open = Open {
+            let open = OpenLease {
                 held,
                 in_flight,
                 no_report,
@@ -271,21 +277,21 @@ impl Leases {
     pub fn report(&self, identity: Identity, id: LeaseId, report: &Report) -> Reported {
         let ended = matches!(report.event, Event::Ended(..));
         let accepted = match self.take_report(identity, id, report) {
-            Found::Counted => true,
-            Found::Ended => ended,
-            Found::Nothing => ended && self.report_elsewhere(identity, id, report),
+            LeaseState::Counted => true,
+            LeaseState::Ended => ended,
+            LeaseState::Nothing => ended && self.report_elsewhere(identity, id, report),
         };
         if accepted { Reported::Accepted } else { Reported::Unknown }
     }
 
-    fn take_report(&self, identity: Identity, id: LeaseId, report: &Report) -> Found {
+    fn take_report(&self, identity: Identity, id: LeaseId, report: &Report) -> LeaseState {
         let now = Instant::now();
         let mut shard = self.shard(id);
-        let is_its = |open: &&mut Open| open.right.identity() == identity && !open.no_report;
+        let is_its = |open: &&mut OpenLease| open.right.identity() == identity && !open.no_report;
         let Some(open) = shard.open.get_mut(&id).filter(is_its) else {
             return match self.owners.remembers(identity, id, now) {
-                true => Found::Ended,
-                false => Found::Nothing,
+                true => LeaseState::Ended,
+                false => LeaseState::Nothing,
             };
         };
         if let Some(load) = &report.load {
@@ -296,7 +302,7 @@ impl Leases {
         }
         let ttl = match report.event {
             Event::Ended(outcome, latency) => {
-                let Some(open) = shard.remove(id) else { return Found::Nothing };
+                let Some(open) = shard.remove(id) else { return LeaseState::Nothing };
                 let forget_at = open.right.owner().remember(id, now);
                 self.tell(&mut shard, |untold| untold.ended(id, identity, report));
                 drop(shard);
@@ -304,7 +310,7 @@ impl Leases {
                     self.look_by(due);
                 }
                 open.end(id, outcome, latency);
-                return Found::Counted;
+                return LeaseState::Counted;
             }
             Event::Started(ttl) => {
                 if !open.in_flight {
@@ -319,7 +325,7 @@ impl Leases {
         self.tell(&mut shard, |untold| untold.moved(id, report));
         drop(shard);
         self.look_by(deadline);
-        Found::Counted
+        LeaseState::Counted
     }
 
     /// The end of a lease that nobody here knows: a successor's, or one of an agent before this one
@@ -332,7 +338,7 @@ impl Leases {
     }
 
     /// Keeps something for a successor, if there is one.
-    fn tell(&self, shard: &mut Shard, what: impl FnOnce(&mut Untold)) {
+    fn tell(&self, shard: &mut Shard, what: impl FnOnce(&mut PendingChanges)) {
         if let Some(untold) = &mut shard.untold {
             what(untold);
             self.has_news.notify_one();
@@ -377,14 +383,14 @@ impl std::fmt::Debug for Leases {
 }
 
 impl Shard {
-    fn remove(&mut self, id: LeaseId) -> Option<Open> {
+    fn remove(&mut self, id: LeaseId) -> Option<OpenLease> {
         let open = self.open.remove(&id)?;
         self.deadlines.remove(&(open.deadline, id));
         Some(open)
     }
 }
 
-impl Open {
+impl OpenLease {
     fn end(mut self, id: LeaseId, outcome: Outcome, latency: Option<Duration>) {
         if let Some(connection) = &self.connection {
             connection.release(id);

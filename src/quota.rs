@@ -79,11 +79,11 @@ pub struct Quota<K> {
     total: usize,
     /// As many as one holder may have.
     most: usize,
-    held: Mutex<Held<K>>,
+    held: Mutex<Holdings<K>>,
 }
 
 #[derive(Debug)]
-struct Held<K> {
+struct Holdings<K> {
     all: usize,
     by: BTreeMap<K, usize>,
 }
@@ -125,7 +125,7 @@ impl<K: Copy + Debug + Ord> Quota<K> {
 
     /// The same, and at most so many of it for one holder.
     pub fn with_most(name: &'static str, total: usize, most: usize) -> Arc<Self> {
-        let held = Mutex::new(Held { all: 0, by: BTreeMap::new() });
+        let held = Mutex::new(Holdings { all: 0, by: BTreeMap::new() });
         Arc::new(Self { name, total, most, held })
     }
 
@@ -185,7 +185,7 @@ impl<K: Copy + Debug + Ord> Quota<K> {
         self.total
     }
 
-    fn held(&self) -> MutexGuard<'_, Held<K>> {
+    fn held(&self) -> MutexGuard<'_, Holdings<K>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     clock,
     identity::Identity,
     policy::ConfigPolicies,
-    publish::{Live, Outcome, Tables, Target, Want},
+    publish::{Outcome, PickOptions, ServiceTable, Tables, Target},
     sim::{
         pointsman::endpoint,
         rng::{Purpose, RandomStream},
@@ -147,7 +147,8 @@ fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u
         thread::sleep(Duration::from_micros(sleeps.below(sleep) as u64));
         asleep.fetch_add(u64::from(numbers.period_ns.load(SeqCst) == 0), Relaxed);
         let before = numbers.passes.load(SeqCst);
-        let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: Identity::Uid(0) };
+        let want =
+            PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: Identity::Uid(0) };
         for held in live.pick(&want).map_err(io::Error::other)?.picks {
             held.end(Outcome::Success, None);
         }
@@ -160,7 +161,7 @@ fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u
     Ok(tables.numbers().late_wakeups.load(SeqCst))
 }
 
-fn open(catalog: &Catalog, tables: &Tables) -> io::Result<Arc<Live>> {
+fn open(catalog: &Catalog, tables: &Tables) -> io::Result<Arc<ServiceTable>> {
     let name = ServiceName { name: "idle".into(), namespace: "bench".into(), cluster: None };
     let endpoints = Arc::new([endpoint(([127, 0, 0, 1], 80).into(), 1)]);
     let service =

@@ -33,10 +33,10 @@ impl fmt::Display for Pod {
 
 /// The pods of this node that have a folder of their own, and some that had.
 #[derive(Debug, Default)]
-pub struct Pods(RwLock<Known>);
+pub struct Pods(RwLock<PodNames>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct PodNames {
     pods: HashMap<PodUid, Arc<Pod>>,
     /// Those of `pods` that are gone, in order.
     gone: VecDeque<PodUid>,
@@ -44,7 +44,7 @@ struct Known {
 
 /// An identity as a person wants to read it.
 #[derive(Clone, Debug)]
-pub struct Named {
+pub struct PodName {
     identity: Identity,
     pod: Option<Arc<Pod>>,
 }
@@ -88,24 +88,24 @@ impl Pods {
 
     /// An identity as a person wants to read it.
     #[must_use]
-    pub fn named(&self, identity: Identity) -> Named {
+    pub fn named(&self, identity: Identity) -> PodName {
         let pod = match identity {
             Identity::Uid(_) => None,
             Identity::Pod(uid) => self.get(uid),
         };
-        Named { identity, pod }
+        PodName { identity, pod }
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Known> {
+    fn read(&self) -> RwLockReadGuard<'_, PodNames> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+    fn write(&self) -> RwLockWriteGuard<'_, PodNames> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
+impl PodNames {
     fn bury(&mut self, uid: PodUid) {
         self.gone.push_back(uid);
         if self.gone.len() > GONE
@@ -116,7 +116,7 @@ impl Known {
     }
 }
 
-impl fmt::Display for Named {
+impl fmt::Display for PodName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.pod {
             Some(pod) => pod.fmt(f),

@@ -7,7 +7,9 @@ use std::{collections::hash_set, sync::atomic::Ordering, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{AFTER_CONNECTION, Connection, LeaseId, Leases, Open, Outcome, SHARDS, Shard, lock};
+use super::{
+    AFTER_CONNECTION, Connection, LeaseId, Leases, OpenLease, Outcome, SHARDS, Shard, lock,
+};
 
 /// Leases of one shard that end under one hold of its lock. Of all shards together it is as many as
 /// end before others run: at a microsecond each, they wait less than a pick takes on the socket.
@@ -23,7 +25,7 @@ pub(super) struct Closing {
 }
 
 /// What a step of expiry leaves.
-enum Left {
+enum ExpiryStep {
     /// There is more to do at once.
     More,
     /// Something is due then, or nothing at all.
@@ -37,12 +39,12 @@ impl Leases {
             // From here on every new deadline wakes this task, until it knows the earliest again.
             self.next_look.store(u64::MAX, Ordering::SeqCst);
             match self.step() {
-                Left::More => {
+                ExpiryStep::More => {
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Left::Next(Some(next)) => drop(self.bring_forward(next)),
-                Left::Next(None) => {}
+                ExpiryStep::Next(Some(next)) => drop(self.bring_forward(next)),
+                ExpiryStep::Next(None) => {}
             }
             let next = self.next_look.load(Ordering::SeqCst);
             if next == u64::MAX {
@@ -69,9 +71,9 @@ impl Leases {
     }
 
     /// Does some of what is due.
-    fn step(&self) -> Left {
+    fn step(&self) -> ExpiryStep {
         if self.close_some() {
-            return Left::More;
+            return ExpiryStep::More;
         }
         let now = Instant::now();
         let mut next = None;
@@ -89,7 +91,7 @@ impl Leases {
             next = [next, first].into_iter().flatten().min();
         }
         let next = [next, self.owners.forget(now)].into_iter().flatten().min();
-        if more { Left::More } else { Left::Next(next) }
+        if more { ExpiryStep::More } else { ExpiryStep::Next(next) }
     }
 
     /// Shortens the time of some leases whose connection is gone; whether there were any.
@@ -139,7 +141,7 @@ impl Shard {
         deadline
     }
 
-    fn take_due(&mut self, now: Instant) -> Vec<(LeaseId, Open)> {
+    fn take_due(&mut self, now: Instant) -> Vec<(LeaseId, OpenLease)> {
         let mut due = Vec::new();
         while due.len() < AT_A_TIME
             && let Some(&(deadline, id)) = self.deadlines.first()

@@ -18,7 +18,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Event, Identity, LeaseId, Leases, Open, Report, SHARDS, Shard, early::Early, id::ByItself, lock,
+    Event, Identity, LeaseId, Leases, OpenLease, Report, SHARDS, Shard,
+    early_reports::EarlyReports, id::ByItself, lock,
 };
 use crate::publish::{ServerLoad, Target};
 
@@ -28,7 +29,7 @@ const MOST_FOREIGN: usize = 2500;
 
 /// An open lease, as another agent can take it over.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Handed {
+pub struct HandedLease {
     /// Its name.
     pub id: LeaseId,
     /// Whose it is.
@@ -49,9 +50,9 @@ pub struct Handed {
 
 /// What becomes of leases.
 #[derive(Clone, Debug, PartialEq)]
-pub enum News {
+pub enum LeaseEvent {
     /// One more.
-    Given(Handed),
+    Given(HandedLease),
     /// A report of it.
     Reported {
         /// Which.
@@ -77,7 +78,7 @@ pub struct Handoff {
 
 impl Handoff {
     /// Up to so many of the leases that are open; none: those were all.
-    pub fn open(&mut self, most: usize) -> Vec<Handed> {
+    pub fn open(&mut self, most: usize) -> Vec<HandedLease> {
         let mut open = Vec::new();
         while self.told < SHARDS && open.len() < most {
             let mut news = Vec::new();
@@ -88,8 +89,8 @@ impl Handoff {
                 self.told += 1;
             }
             open.extend(news.into_iter().filter_map(|news| match news {
-                News::Given(lease) => Some(lease),
-                News::Reported { .. } => None,
+                LeaseEvent::Given(lease) => Some(lease),
+                LeaseEvent::Reported { .. } => None,
             }));
         }
         open
@@ -97,7 +98,7 @@ impl Handoff {
 
     /// What became of leases since the last time, some of it at a time; none, once there is no more
     /// and [`Leases::end_news`] said that there will be none.
-    pub async fn news(&mut self, most: usize) -> Option<Vec<News>> {
+    pub async fn news(&mut self, most: usize) -> Option<Vec<LeaseEvent>> {
         loop {
             // Before the look, so that what comes after it is not missed.
             let ending = self.leases.no_more_news.load(Ordering::SeqCst);
@@ -133,8 +134,8 @@ impl Leases {
         self.no_more_news.store(false, Ordering::SeqCst);
         for shard in &self.shards {
             let mut shard = lock(shard);
-            let open = shard.open.keys().map(|id| (*id, Change::Given(Said::default())));
-            shard.untold = Some(Untold { changes: open.collect(), foreign: 0 });
+            let open = shard.open.keys().map(|id| (*id, Change::Given(ReportedFacts::default())));
+            shard.untold = Some(PendingChanges { changes: open.collect(), foreign: 0 });
         }
         Handoff { leases: Arc::clone(self), told: 0 }
     }
@@ -154,13 +155,13 @@ impl Leases {
     /// Whether an agent before this one may still tell of leases: until then a report of one that
     /// is not known here may be ahead of the news.
     pub fn expect_news(&self, expected: bool) {
-        *lock(&self.early) = expected.then(Early::default);
+        *lock(&self.early) = expected.then(EarlyReports::default);
     }
 }
 
 /// What a successor has not been told of the leases of one shard.
 #[derive(Debug, Default)]
-pub(super) struct Untold {
+pub(super) struct PendingChanges {
     changes: HashMap<LeaseId, Change, ByItself>,
     /// Of them those of leases that are not known here.
     foreign: usize,
@@ -170,16 +171,16 @@ pub(super) struct Untold {
 #[derive(Debug)]
 enum Change {
     /// That it is there. It is open.
-    Given(Said),
+    Given(ReportedFacts),
     /// That it started or was renewed. It is open.
-    Moved(Said),
+    Moved(ReportedFacts),
     /// That it ended.
     Ended(Box<Ended>),
 }
 
 /// What reports said beside the event.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Said {
+struct ReportedFacts {
     load: Option<ServerLoad>,
     retry: bool,
 }
@@ -188,25 +189,26 @@ struct Said {
 struct Ended {
     identity: Identity,
     event: Event,
-    said: Said,
+    said: ReportedFacts,
     foreign: bool,
 }
 
-impl Said {
+impl ReportedFacts {
     fn add(&mut self, report: &Report) {
         self.load = report.load.or(self.load);
         self.retry |= report.retry;
     }
 }
 
-impl Untold {
+impl PendingChanges {
     pub(super) fn given(&mut self, id: LeaseId) {
-        self.changes.insert(id, Change::Given(Said::default()));
+        self.changes.insert(id, Change::Given(ReportedFacts::default()));
     }
 
     /// An open lease started or was renewed.
     pub(super) fn moved(&mut self, id: LeaseId, report: &Report) {
-        let change = self.changes.entry(id).or_insert_with(|| Change::Moved(Said::default()));
+        let change =
+            self.changes.entry(id).or_insert_with(|| Change::Moved(ReportedFacts::default()));
         if let Change::Given(said) | Change::Moved(said) = change {
             said.add(report);
         }
@@ -214,7 +216,7 @@ impl Untold {
 
     /// An open lease ended by this report.
     pub(super) fn ended(&mut self, id: LeaseId, identity: Identity, report: &Report) {
-        let mut said = Said::default();
+        let mut said = ReportedFacts::default();
         match self.changes.remove(&id) {
             // The successor never heard of it.
             Some(Change::Given(_)) => return,
@@ -239,7 +241,7 @@ impl Untold {
         if self.foreign >= MOST_FOREIGN {
             return false;
         }
-        let mut said = Said::default();
+        let mut said = ReportedFacts::default();
         said.add(report);
         let ended = Ended { identity, event: report.event, said, foreign: true };
         self.changes.insert(id, Change::Ended(Box::new(ended)));
@@ -256,22 +258,27 @@ impl Untold {
         }
         let Some(Change::Ended(ended)) = self.changes.remove(&id) else { return None };
         self.foreign -= usize::from(ended.foreign);
-        let Said { load, retry } = ended.said;
+        let ReportedFacts { load, retry } = ended.said;
         Some(Report { event: ended.event, load, retry })
     }
 }
 
 impl Shard {
     /// Some of what a successor has not been told: from now on it has.
-    fn take_untold(&mut self, most: usize, which: impl Fn(&Change) -> bool, news: &mut Vec<News>) {
+    fn take_untold(
+        &mut self,
+        most: usize,
+        which: impl Fn(&Change) -> bool,
+        news: &mut Vec<LeaseEvent>,
+    ) {
         let Some(untold) = &mut self.untold else { return };
         let now = Instant::now();
         for (id, change) in untold.changes.extract_if(|_, change| which(change)).take(most) {
             match change {
                 Change::Given(said) => {
                     let Some(open) = self.open.get(&id) else { continue };
-                    news.push(News::Given(open.handed(id, now)));
-                    if said != Said::default() {
+                    news.push(LeaseEvent::Given(open.handed(id, now)));
+                    if said != ReportedFacts::default() {
                         news.push(open.moved(id, said, now));
                     }
                 }
@@ -281,17 +288,17 @@ impl Shard {
                 }
                 Change::Ended(ended) => {
                     untold.foreign -= usize::from(ended.foreign);
-                    let Ended { identity, event, said: Said { load, retry }, .. } = *ended;
-                    news.push(News::Reported { id, identity, event, load, retry });
+                    let Ended { identity, event, said: ReportedFacts { load, retry }, .. } = *ended;
+                    news.push(LeaseEvent::Reported { id, identity, event, load, retry });
                 }
             }
         }
     }
 }
 
-impl Open {
-    fn handed(&self, id: LeaseId, now: Instant) -> Handed {
-        Handed {
+impl OpenLease {
+    fn handed(&self, id: LeaseId, now: Instant) -> HandedLease {
+        HandedLease {
             id,
             identity: self.right.identity(),
             target: self.held.target().clone(),
@@ -304,10 +311,10 @@ impl Open {
     }
 
     /// A report that leaves it at the successor as it is here.
-    fn moved(&self, id: LeaseId, said: Said, now: Instant) -> News {
+    fn moved(&self, id: LeaseId, said: ReportedFacts, now: Instant) -> LeaseEvent {
         let ttl = self.deadline.saturating_duration_since(now);
         let event = if self.in_flight { Event::Started(ttl) } else { Event::Renewed(ttl) };
-        let Said { load, retry } = said;
-        News::Reported { id, identity: self.right.identity(), event, load, retry }
+        let ReportedFacts { load, retry } = said;
+        LeaseEvent::Reported { id, identity: self.right.identity(), event, load, retry }
     }
 }

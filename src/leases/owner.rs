@@ -107,14 +107,14 @@ impl Owner {
     ///
     /// # Errors
     /// This owner, or all of them, have too many open.
-    pub fn permit(self: &Arc<Self>, cost: u32) -> Result<Right, Exhausted> {
+    pub fn permit(self: &Arc<Self>, cost: u32) -> Result<LeasePermit, Exhausted> {
         let Totals { leases, costs, .. } = &*self.totals;
         leases.take(&self.open, 1)?;
         if let Err(exhausted) = costs.take(&self.cost, cost as usize) {
             leases.give_back(&self.open, 1);
             return Err(exhausted);
         }
-        Ok(Right { owner: self.clone(), cost })
+        Ok(LeasePermit { owner: self.clone(), cost })
     }
 
     pub(super) fn given(&self, now: Instant) {
@@ -162,12 +162,12 @@ impl Drop for Owner {
 
 /// The right to a lease, until it is dropped.
 #[derive(Debug)]
-pub struct Right {
+pub struct LeasePermit {
     owner: Arc<Owner>,
     cost: u32,
 }
 
-impl Right {
+impl LeasePermit {
     pub(super) fn owner(&self) -> &Arc<Owner> {
         &self.owner
     }
@@ -177,7 +177,7 @@ impl Right {
     }
 }
 
-impl Drop for Right {
+impl Drop for LeasePermit {
     fn drop(&mut self) {
         let Totals { leases, costs, .. } = &*self.owner.totals;
         leases.give_back(&self.owner.open, 1);

@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     catalog::{Catalog, Change, Endpoint, Labels, Locality, Port, Service, ServiceName, SourceId},
     policy::ConfigPolicies,
-    publish::{Live, MOST_COST, Tables, Target, Want},
+    publish::{MOST_COST, PickOptions, ServiceTable, Tables, Target},
 };
 
 const ME: Identity = Identity::Uid(1000);
@@ -19,7 +19,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// One service of two endpoints, and leases that expire.
 struct World {
     leases: Arc<Leases>,
-    live: Arc<Live>,
+    live: Arc<ServiceTable>,
     tables: Tables,
     tally: Arc<Tally>,
 }
@@ -63,8 +63,13 @@ impl World {
     }
 
     fn pick_many(&self, holder: &Holder, ttl: Duration, count: u32) -> Vec<LeaseId> {
-        let want =
-            Want { exclude: &[], key: None, count, cost: 1, caller: holder.owner.identity() };
+        let want = PickOptions {
+            exclude: &[],
+            key: None,
+            count,
+            cost: 1,
+            caller: holder.owner.identity(),
+        };
         let picked = self.live.pick(&want).unwrap();
         let give = |(index, held)| {
             let (right, connection) = (holder.owner.permit(1).unwrap(), holder.connection.as_ref());
@@ -75,7 +80,7 @@ impl World {
 
     /// A pick that nobody will report.
     fn count(&self, time: Duration) -> LeaseId {
-        let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: ME };
+        let want = PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: ME };
         let held = self.live.pick(&want).unwrap().picks.remove(0);
         self.leases.count(self.leases.owner(ME).permit(1).unwrap(), held, time, &self.tally)
     }
@@ -401,10 +406,10 @@ async fn reports_renewals_and_ends_from_many_threads_count_each_lease_once() {
 }
 
 /// What a successor makes of a lease.
-fn adopt(world: &World, successor: &Leases, lease: Handed) -> bool {
-    let Handed { id, identity, address, cost, in_flight, no_report, ttl, .. } = lease;
+fn adopt(world: &World, successor: &Leases, lease: HandedLease) -> bool {
+    let HandedLease { id, identity, address, cost, in_flight, no_report, ttl, .. } = lease;
     let held = world.live.adopt(address, cost, in_flight, identity).unwrap();
-    let adopted = Adopted { in_flight, no_report, ttl, tally: &world.tally };
+    let adopted = AdoptedLease { in_flight, no_report, ttl, tally: &world.tally };
     successor.adopt(id, held, identity, adopted)
 }
 
@@ -415,8 +420,8 @@ async fn hear_all(world: &World, successor: &Leases, handoff: &mut Handoff) -> u
         heard += news.len();
         for each in news {
             match each {
-                News::Given(lease) => drop(adopt(world, successor, lease)),
-                News::Reported { id, identity, event, load, retry } => {
+                LeaseEvent::Given(lease) => drop(adopt(world, successor, lease)),
+                LeaseEvent::Reported { id, identity, event, load, retry } => {
                     successor.report(identity, id, &Report { event, load, retry });
                 }
             }
@@ -437,12 +442,13 @@ async fn a_successor_has_the_open_leases_and_hears_of_later_ones_and_of_reports(
     let connection = Arc::default();
     let after = world.pick(&on(&world, &connection), DEFAULT_TTL);
     let told = handoff.news(1000).await.unwrap();
-    assert!(matches!(&told[..], [News::Given(given)] if given.id == after));
+    assert!(matches!(&told[..], [LeaseEvent::Given(given)] if given.id == after));
 
     let load = Some(ServerLoad { utilization: 0.5, in_flight: 3, qps: 100.0, eps: 0.0 });
     world.leases.report(ME, before, &Report { event: SUCCESS, load, retry: false });
     world.leases.withdraw(&[after]);
-    let reported = |id, event, load| News::Reported { id, identity: ME, event, load, retry: false };
+    let reported =
+        |id, event, load| LeaseEvent::Reported { id, identity: ME, event, load, retry: false };
     world.leases.end_news();
     let told = handoff.news(1000).await.unwrap();
     assert_eq!(told.len(), 2);

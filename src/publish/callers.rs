@@ -14,8 +14,8 @@ use tracing::warn;
 
 use super::{
     Outcome, ServicePublisher,
-    live::{Picked, Want},
     samples::{Sample, Samples},
+    service_table::{PickOptions, PickedEndpoints},
     share::{MOST_USERS, Users},
     target::Target,
     verdicts::{Allowance, Verdicts, View},
@@ -37,7 +37,7 @@ const STREAM: Duration = Duration::from_secs(30);
 
 /// A picked endpoint, in flight or not yet; dropped unused it ends as cancelled.
 #[derive(Debug)]
-pub struct Held {
+pub struct InFlightGuard {
     /// As the source knows it.
     pub endpoint: EndpointRef,
     /// The group's index in the plan.
@@ -52,7 +52,7 @@ pub struct Held {
     began_at: Duration,
 }
 
-impl Held {
+impl InFlightGuard {
     /// Where it was picked.
     pub fn target(&self) -> &Target {
         &self.callers.target
@@ -125,7 +125,7 @@ fn is_answer(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Success | Outcome::Failure | Outcome::Rejected)
 }
 
-impl Drop for Held {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
         self.finish(Outcome::Cancelled, None);
     }
@@ -211,7 +211,7 @@ impl Callers {
     }
 
     /// Up to `count` distinct endpoints, the first in flight; none where none can serve.
-    pub(super) fn pick(self: &Arc<Self>, want: &Want<'_>) -> Picked {
+    pub(super) fn pick(self: &Arc<Self>, want: &PickOptions<'_>) -> PickedEndpoints {
         let mut guard = self.lock();
         let counting = &mut *guard;
         let now = clock::now();
@@ -237,7 +237,7 @@ impl Callers {
             let started = index == 0;
             let begun =
                 if started { self.ages.began(pick.slot, pick.cost) } else { Epoch::default() };
-            picks.push(Held {
+            picks.push(InFlightGuard {
                 endpoint: planned.endpoint.clone(),
                 priority: planned.group.unwrap_or_default() as u32,
                 callers: self.clone(),
@@ -248,7 +248,7 @@ impl Callers {
                 began_at: now,
             });
         }
-        Picked { picks, elsewhere, plan: counting.plan.version, stale: counting.stale }
+        PickedEndpoints { picks, elsewhere, plan: counting.plan.version, stale: counting.stale }
     }
 
     /// An endpoint that an earlier agent picked, where it is still one.
@@ -258,11 +258,11 @@ impl Callers {
         cost: u32,
         in_flight: bool,
         caller: Identity,
-    ) -> Option<Held> {
+    ) -> Option<InFlightGuard> {
         let mut counting = self.lock();
         let slot = *counting.slots_by_address().get(&address)?;
         let planned = counting.planned(slot)?;
-        let mut held = Held {
+        let mut held = InFlightGuard {
             endpoint: planned.endpoint.clone(),
             priority: planned.group.unwrap_or_default() as u32,
             callers: self.clone(),
@@ -332,7 +332,7 @@ impl Counting {
     }
 
     /// Picks into `many`, but for what is in `exclude`.
-    fn choose(&mut self, want: &Want<'_>) {
+    fn choose(&mut self, want: &PickOptions<'_>) {
         let request = Request { exclude: &self.exclude, cost: want.cost, key: want.key };
         self.many.clear();
         if want.count > 1 {
@@ -349,7 +349,7 @@ impl Counting {
 
     /// The same, but for what this caller can't use; where nothing is left of that, as any other.
     #[cold]
-    fn choose_for(&mut self, want: &Want<'_>, now: Duration) {
+    fn choose_for(&mut self, want: &PickOptions<'_>, now: Duration) {
         let asked = self.exclude.len();
         self.verdicts.avoided(want.caller, now, &mut self.exclude);
         self.choose(want);
@@ -366,7 +366,7 @@ impl Counting {
     /// Counts the end of a request; whether its caller is kept away from the endpoint from now on.
     fn end(
         &mut self,
-        held: &Held,
+        held: &InFlightGuard,
         outcome: Outcome,
         latency: Option<Duration>,
         now: Duration,

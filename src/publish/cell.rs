@@ -2,7 +2,7 @@
 
 use pointsman_table::Cell;
 
-use super::standing::InFlight;
+use super::standing_load::InFlight;
 use crate::plan::{
     Planned, State,
     strategy::{Observed, Strategy},

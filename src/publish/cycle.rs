@@ -11,13 +11,13 @@ use pointsman_table::wake::{self, Reach};
 use tracing::{error, warn};
 
 use super::{
-    bell::Bell,
-    live::Live,
     period,
     schedule::Schedule,
+    service_table::ServiceTable,
     share::{Demand, Users, stretches},
     shared::Shared,
     tick::Ticks,
+    wake_event::WakeEvent,
     wakeup::TableId,
 };
 use crate::clock;
@@ -64,7 +64,7 @@ pub(super) struct Cycle {
 /// What the thread knows of a table.
 struct Entry {
     /// Gone with whoever owns it, though this thread may hear of that later.
-    live: Weak<Live>,
+    live: Weak<ServiceTable>,
     /// That its traffic wants, and that it has.
     wanted: Duration,
     period: Duration,
@@ -173,7 +173,7 @@ impl Cycle {
     }
 
     /// A table that there still is.
-    fn live(&self, table: TableId) -> Option<Arc<Live>> {
+    fn live(&self, table: TableId) -> Option<Arc<ServiceTable>> {
         self.tables.get(&table)?.live.upgrade()
     }
 
@@ -276,9 +276,9 @@ impl Cycle {
     }
 
     /// Lets these tables sleep, all behind one barrier, but for those that move after all.
-    fn lie_down(&mut self, mut idle: Vec<(TableId, Arc<Live>)>, now: Duration) {
+    fn lie_down(&mut self, mut idle: Vec<(TableId, Arc<ServiceTable>)>, now: Duration) {
         let reaches_others =
-            |(_, live): &(TableId, Arc<Live>)| live.publisher().is_known_to_others();
+            |(_, live): &(TableId, Arc<ServiceTable>)| live.publisher().is_known_to_others();
         let mut reach = Reach::ThisProcess;
         if idle.iter().any(reaches_others) {
             match self.slow_barrier_at <= now {
@@ -350,19 +350,25 @@ impl Cycle {
         let (told, woken) = (&self.shared.told, self.shared.wakeups.bell());
         let left = |until: Duration| until.checked_sub(clock::now()).filter(|left| !left.is_zero());
         if let Some(left) = left(soonest.min(until))
-            && Bell::wait_for([told], left)
+            && WakeEvent::wait_for([told], left)
         {
             return;
         }
         if let Some(left) = left(until) {
-            Bell::wait_for([told, woken], left);
+            WakeEvent::wait_for([told, woken], left);
         }
     }
 }
 
 impl Entry {
     /// One publication; whether judgements changed.
-    fn publish(&mut self, live: &Live, shared: &Shared, meter: &Meter, now: Duration) -> bool {
+    fn publish(
+        &mut self,
+        live: &ServiceTable,
+        shared: &Shared,
+        meter: &Meter,
+        now: Duration,
+    ) -> bool {
         let mut publisher = live.publisher();
         let before = publisher.plan().clone();
         let measured_from = (self.until_measured == 0).then(meter);
@@ -404,7 +410,7 @@ impl Entry {
     }
 
     /// Counts a message that did not come.
-    fn count_lost(&mut self, live: &Live, shared: &Shared, now: Duration, can_sleep: bool) {
+    fn count_lost(&mut self, live: &ServiceTable, shared: &Shared, now: Duration, can_sleep: bool) {
         if self.suspected.is_some_and(|since| since + MESSAGE_LOST <= now) {
             self.suspected = None;
             if can_sleep {

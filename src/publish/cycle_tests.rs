@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Held, Live, Outcome, Tables, Target, Want, cycle::Cycle, shared::Shared, tick::TICK};
+use super::{
+    InFlightGuard, Outcome, PickOptions, ServiceTable, Tables, Target, cycle::Cycle,
+    shared::Shared, tick::TICK,
+};
 use crate::{
     catalog::{Catalog, Change, Endpoint, Locality, Port, Service, ServiceName, SourceId},
     clock,
@@ -43,7 +46,7 @@ impl World {
         Self { tables: Tables::over(shared.clone()), cycle, wait, shared, now: clock::now() }
     }
 
-    fn open(&self, name: &str) -> Arc<Live> {
+    fn open(&self, name: &str) -> Arc<ServiceTable> {
         let name = ServiceName { name: name.into(), namespace: "shop".into(), cluster: None };
         let endpoints = (1..=2).map(|last| Endpoint::at(([10, 0, 0, last], 80).into())).collect();
         let service = Service::new(
@@ -61,7 +64,7 @@ impl World {
         self.tables.open(&target).expect("memory").expect("the port")
     }
 
-    fn open_many(&self, how_many: usize) -> Vec<Arc<Live>> {
+    fn open_many(&self, how_many: usize) -> Vec<Arc<ServiceTable>> {
         (0..how_many).map(|number| self.open(&format!("other-{number}"))).collect()
     }
 
@@ -81,16 +84,16 @@ impl World {
     }
 }
 
-fn pick(live: &Live, who: Identity) -> Held {
-    let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: who };
+fn pick(live: &ServiceTable, who: Identity) -> InFlightGuard {
+    let want = PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: who };
     live.pick(&want).expect("an endpoint").picks.remove(0)
 }
 
-fn request(live: &Live, who: Identity) {
+fn request(live: &ServiceTable, who: Identity) {
     pick(live, who).end(Outcome::Success, Some(Duration::from_millis(5)));
 }
 
-fn in_flight(live: &Live) -> u32 {
+fn in_flight(live: &ServiceTable) -> u32 {
     live.endpoints().iter().map(|endpoint| endpoint.in_flight).sum()
 }
 
@@ -101,7 +104,7 @@ fn a_busy_table_keeps_its_period_beside_many_with_a_request_open_in_each() {
     let mut world = World::new();
     let busy = world.open("busy");
     let others = world.open_many(150);
-    let _held: Vec<Held> = others.iter().map(|other| pick(other, ONE)).collect();
+    let _held: Vec<InFlightGuard> = others.iter().map(|other| pick(other, ONE)).collect();
     world.run(2 * SECOND, || request(&busy, OTHER));
     assert!(others.iter().all(|other| in_flight(other) == 1));
 
@@ -137,7 +140,7 @@ fn where_waking_up_is_dear_a_busy_table_is_published_less_often_alone_as_beside_
 fn an_end_after_a_long_sleep_is_published_at_once_and_wakes_no_other_table() {
     let mut world = World::new();
     let others = world.open_many(50);
-    let mut held: Vec<Held> = others.iter().map(|other| pick(other, ONE)).collect();
+    let mut held: Vec<InFlightGuard> = others.iter().map(|other| pick(other, ONE)).collect();
     world.run(2 * SECOND, || ());
     assert_eq!(world.shared.numbers.period_ns.load(Relaxed), 0, "all asleep");
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use super::{Course, Live, Outcome, Tables, Target, Want, Way};
+use super::{Outcome, PickOptions, Routing, ServiceTable, Tables, Target, TargetKind};
 use crate::{
     catalog::{
         Catalog, Change, Endpoint, Health, Locality, Port, Service, ServiceName, Setting, SourceId,
@@ -12,7 +12,8 @@ use crate::{
     policy::ConfigPolicies,
 };
 
-const ANY: Want<'_> = Want { exclude: &[], key: None, count: 1, cost: 1, caller: Identity::Uid(0) };
+const ANY: PickOptions<'_> =
+    PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: Identity::Uid(0) };
 const MODES: [&str; 6] = ["off", "shadow", "0%", "40%", "100%", "on"];
 const ZONES: [&str; 3] = ["prefer", "strict", "off"];
 
@@ -47,14 +48,14 @@ fn service(name: &str, mode: &str, zone: &str, endpoints: &[Endpoint]) -> Servic
     service
 }
 
-fn open(tables: &Tables, service: &ServiceName, way: Way) -> Arc<Live> {
+fn open(tables: &Tables, service: &ServiceName, way: TargetKind) -> Arc<ServiceTable> {
     let selector = Default::default();
     let target = Target { service: service.clone(), port: (None, Some(80)), selector, way };
     tables.open(&target).expect("memory").expect("the port")
 }
 
 /// Where a pick goes; none: to nothing.
-fn picked(live: &Live) -> Option<SocketAddr> {
+fn picked(live: &ServiceTable) -> Option<SocketAddr> {
     let held = live.pick(&ANY).ok()?.picks.remove(0);
     let address = held.endpoint.address;
     held.end(Outcome::Success, None);
@@ -79,8 +80,8 @@ fn the_virtual_ip_is_picked_whatever_zones_mean_and_whatever_is_known_of_them() 
                     let service = service(&name, mode, zone, endpoints);
                     say(&service);
                     let cell = format!("mode {mode}, zone {zone}, from {own:?}: {endpoints:?}");
-                    let balanced = open(&tables, &service.name, Way::Balanced);
-                    let virtual_way = open(&tables, &service.name, Way::VirtualIp);
+                    let balanced = open(&tables, &service.name, TargetKind::Balanced);
+                    let virtual_way = open(&tables, &service.name, TargetKind::VirtualIp);
                     let taken_over = || {
                         let meaning = balanced.explain().policy.zone;
                         format!("{meaning:?}").to_lowercase() == zone
@@ -91,13 +92,13 @@ fn the_virtual_ip_is_picked_whatever_zones_mean_and_whatever_is_known_of_them() 
                         std::thread::sleep(Duration::from_millis(1));
                     }
                     assert_eq!(picked(&virtual_way), Some(virtual_ip()), "{cell}");
-                    let courses: Vec<Course> = (0..200).map(|_| balanced.course(None)).collect();
+                    let courses: Vec<Routing> = (0..200).map(|_| balanced.course(None)).collect();
                     let all = |wanted| courses.iter().all(|course| *course == wanted);
                     match mode {
-                        "off" | "0%" => assert!(all(Course::VirtualIp), "{cell}"),
-                        "shadow" => assert!(all(Course::Shadow), "{cell}"),
-                        "on" | "100%" => assert!(all(Course::Balanced), "{cell}"),
-                        _ => assert!(courses.contains(&Course::VirtualIp), "{cell}"),
+                        "off" | "0%" => assert!(all(Routing::VirtualIp), "{cell}"),
+                        "shadow" => assert!(all(Routing::Shadow), "{cell}"),
+                        "on" | "100%" => assert!(all(Routing::Balanced), "{cell}"),
+                        _ => assert!(courses.contains(&Routing::VirtualIp), "{cell}"),
                     }
                 }
             }

@@ -36,7 +36,7 @@ pub enum Memory {
 
 /// What one look at the counters saw.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SweepResult {
     /// Any counter moved since the last look.
     pub(super) moved: bool,
     /// Some endpoint was newly unreachable.
@@ -209,14 +209,14 @@ impl Segment {
     /// Adds up what is in flight; a process that erased its counters is dropped and named.
     ///
     /// What ends while it is added up seems to be in flight still: once more, if that took long.
-    pub(super) fn sweep(&mut self) -> Seen {
+    pub(super) fn sweep(&mut self) -> SweepResult {
         let start = clock::now();
         let first = self.sweep_once();
         if clock::now().saturating_sub(start) < PREEMPTED {
             return first;
         }
         let second = self.sweep_once();
-        Seen {
+        SweepResult {
             moved: first.moved || second.moved,
             unreachable: first.unreachable || second.unreachable,
             in_flight: second.in_flight,
@@ -228,11 +228,11 @@ impl Segment {
         self.attachments.iter().any(|sweep| sweep.stirred().unwrap_or(true))
     }
 
-    fn sweep_once(&mut self) -> Seen {
+    fn sweep_once(&mut self) -> SweepResult {
         self.in_flight.clear();
         // Slots that no endpoint has had yet are not looked at.
         self.in_flight.resize(self.next_slot as usize, 0);
-        let mut seen = Seen::default();
+        let mut seen = SweepResult::default();
         let (name, in_flight) = (&self.name, &mut self.in_flight);
         let mut erased = false;
         self.attachments.retain_mut(|sweep| match sweep.in_flight(in_flight) {
@@ -250,7 +250,7 @@ impl Segment {
         });
         if erased {
             // What was added of it can't be told from the rest: once more without it.
-            return Seen { moved: true, ..self.sweep_once() };
+            return SweepResult { moved: true, ..self.sweep_once() };
         }
         seen
     }

@@ -6,7 +6,7 @@ use pointsman_table::{
     Capacity, Counters, Differences, Structure, StructureError, Table, TableWriter,
 };
 
-use super::segment::{Memory, Seen, Segment};
+use super::segment::{Memory, Segment, SweepResult};
 use crate::{
     catalog::EndpointRef,
     load::{Ages, Turn},
@@ -116,7 +116,7 @@ impl Segments {
     }
 
     /// Adds up what is in flight, and lets go of tables in which nothing is.
-    pub(super) fn sweep(&mut self) -> Seen {
+    pub(super) fn sweep(&mut self) -> SweepResult {
         let mut seen = self.current.sweep();
         self.draining.retain_mut(|segment| {
             let old = segment.sweep();

@@ -27,7 +27,7 @@ use super::{
     retry::Retries,
     segment::Memory,
     segments::Segments,
-    standing::{InFlight, Standing},
+    standing_load::{InFlight, StandingLoad},
     structure::{Fingerprint, fingerprint, structure},
 };
 use crate::{
@@ -99,7 +99,7 @@ pub struct ServicePublisher {
     /// What each endpoint's cell was last made from; None: to be written.
     scored: Vec<Option<InFlight>>,
     segments: Segments,
-    standing: Standing,
+    standing: StandingLoad,
     shrink: f64,
     period: Duration,
     planned_at: Duration,
@@ -134,7 +134,7 @@ impl ServicePublisher {
             unwritten: true,
             scored: Vec::new(),
             segments,
-            standing: Standing::new(setup.now),
+            standing: StandingLoad::new(setup.now),
             shrink: 1.0,
             period: period::SHORTEST,
             planned_at: setup.now,

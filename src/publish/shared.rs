@@ -16,11 +16,11 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::{
-    bell::Bell,
-    live::Live,
+    service_table::ServiceTable,
     shortage::is_shortage,
-    target::{Target, Way},
+    target::{Target, TargetKind},
     verdicts::Allowance,
+    wake_event::WakeEvent,
     wakeup::{TableId, Wakeups},
 };
 use crate::{
@@ -43,10 +43,10 @@ pub(super) struct Shared {
     pub(super) judged: watch::Sender<u64>,
     /// Nobody else owns one for longer than a call takes: one that goes from here gives its memory
     /// and its file back.
-    pub(super) live: Mutex<HashMap<Target, Arc<Live>>>,
+    pub(super) live: Mutex<HashMap<Target, Arc<ServiceTable>>>,
     pub(super) changed: Mutex<HashSet<ServiceName>>,
     /// Tables that the publishing thread has yet to hear of.
-    opened: Mutex<Vec<Weak<Live>>>,
+    opened: Mutex<Vec<Weak<ServiceTable>>>,
     /// Tables that are no more.
     closed: Mutex<Vec<TableId>>,
     pub(super) tables_made: AtomicU64,
@@ -55,7 +55,7 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     pub(super) wakeups: Arc<Wakeups>,
     /// There is news: services have changed, tables were opened, the thread is to stop.
-    pub(super) told: Bell,
+    pub(super) told: WakeEvent,
     pub(super) numbers: Numbers,
     /// For verdicts on single callers.
     pub(super) allowance: Arc<Allowance>,
@@ -104,15 +104,15 @@ impl Shared {
             tables_made: AtomicU64::new(0),
             failed: Mutex::default(),
             stopping: AtomicBool::new(false),
-            wakeups: Wakeups::new(Bell::new()?),
-            told: Bell::new()?,
+            wakeups: Wakeups::new(WakeEvent::new()?),
+            told: WakeEvent::new()?,
             numbers: Numbers::default(),
             allowance: Arc::default(),
         }))
     }
 
     /// Every live table.
-    pub(super) fn all(&self) -> Vec<Arc<Live>> {
+    pub(super) fn all(&self) -> Vec<Arc<ServiceTable>> {
         lock(&self.live).values().cloned().collect()
     }
 
@@ -130,19 +130,19 @@ impl Shared {
     }
 
     /// A table for the publishing thread to publish from now on.
-    pub(super) fn open(&self, live: &Arc<Live>) {
+    pub(super) fn open(&self, live: &Arc<ServiceTable>) {
         lock(&self.opened).push(Arc::downgrade(live));
         self.told.ring();
     }
 
-    pub(super) fn take_opened(&self) -> Vec<Arc<Live>> {
+    pub(super) fn take_opened(&self) -> Vec<Arc<ServiceTable>> {
         let opened = std::mem::take(&mut *lock(&self.opened));
         opened.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Takes a table out whose service goes on. Who is put aside there is remembered, but of some
     /// endpoints of a service only.
-    pub(super) fn give_up(&self, all: &mut HashMap<Target, Arc<Live>>, target: &Target) {
+    pub(super) fn give_up(&self, all: &mut HashMap<Target, Arc<ServiceTable>>, target: &Target) {
         let Some(gone) = all.remove(target) else { return };
         let standings = gone.standings();
         if target.selector.is_empty() && !standings.is_empty() {
@@ -152,7 +152,7 @@ impl Shared {
     }
 
     /// A table that is not to be published any more.
-    pub(super) fn close(&self, live: &Live) {
+    pub(super) fn close(&self, live: &ServiceTable) {
         lock(&self.closed).push(live.id());
     }
 
@@ -188,7 +188,7 @@ impl Shared {
     /// it leads nowhere.
     pub(super) fn policy(&self, service: &Service, target: &Target) -> Arc<Policy> {
         let mut policy = resolve(&self.policies.load(), service).policy;
-        if target.way == Way::VirtualIp {
+        if target.way == TargetKind::VirtualIp {
             policy.zone = ZoneMode::Off;
         }
         if target.port.1.is_none() {
@@ -204,7 +204,7 @@ impl Shared {
     }
 
     fn update(&self, changed: &HashSet<ServiceName>) -> Vec<TableId> {
-        let affected: Vec<Arc<Live>> = lock(&self.live)
+        let affected: Vec<Arc<ServiceTable>> = lock(&self.live)
             .values()
             .filter(|live| changed.contains(&live.target().service))
             .cloned()
@@ -244,7 +244,7 @@ impl Shared {
 
 /// The endpoints that a target chooses from.
 pub(super) fn selected(port: &Port, target: &Target, policy: &Policy) -> Vec<EndpointRef> {
-    if target.way == Way::VirtualIp {
+    if target.way == TargetKind::VirtualIp {
         return virtual_ip(port, policy);
     }
     EndpointRef::all(&port.endpoints)

@@ -11,9 +11,9 @@ use tracing::error;
 
 use super::{
     cycle::Cycle,
-    live::Live,
     segment::Memory,
     service::{ServicePublisher, Setup},
+    service_table::ServiceTable,
     shared::{Judgements, Numbers, Shared, lock, selected},
     shortage::is_shortage,
     target::Target,
@@ -66,7 +66,7 @@ impl Tables {
     ///
     /// # Errors
     /// The system gives no shared memory, though tables that nobody used gave way.
-    pub fn open(&self, target: &Target) -> io::Result<Option<Arc<Live>>> {
+    pub fn open(&self, target: &Target) -> io::Result<Option<Arc<ServiceTable>>> {
         match self.find_or_make(target) {
             Err(error) if is_shortage(&error) && self.shared.lower_priority() => {
                 self.find_or_make(target)
@@ -75,7 +75,7 @@ impl Tables {
         }
     }
 
-    fn find_or_make(&self, target: &Target) -> io::Result<Option<Arc<Live>>> {
+    fn find_or_make(&self, target: &Target) -> io::Result<Option<Arc<ServiceTable>>> {
         let shared = &*self.shared;
         let mut all = lock(&shared.live);
         if let Some(live) = all.get(target) {
@@ -97,7 +97,7 @@ impl Tables {
         let seed = shared.seed.wrapping_add(all.len() as u32);
         let id = shared.tables_made.fetch_add(1, Relaxed);
         let waker = shared.wakeups.waker(id);
-        let live = Arc::new(Live::new(
+        let live = Arc::new(ServiceTable::new(
             id,
             target.clone(),
             publisher,
@@ -186,7 +186,7 @@ impl Tables {
     }
 
     /// Every live table.
-    pub fn all(&self) -> Vec<Arc<Live>> {
+    pub fn all(&self) -> Vec<Arc<ServiceTable>> {
         self.shared.all()
     }
 

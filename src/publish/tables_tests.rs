@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Live, Outcome, Tables, Target, Want};
+use super::{Outcome, PickOptions, ServiceTable, Tables, Target};
 use crate::{
     catalog::{Catalog, Change, Endpoint, Health, Locality, Port, Service, ServiceName, SourceId},
     clock,
@@ -15,10 +15,10 @@ use crate::{
     policy::ConfigPolicies,
 };
 
-const ANY: Want<'_> = by(Identity::Uid(0));
+const ANY: PickOptions<'_> = by(Identity::Uid(0));
 
-const fn by(caller: Identity) -> Want<'static> {
-    Want { exclude: &[], key: None, count: 1, cost: 1, caller }
+const fn by(caller: Identity) -> PickOptions<'static> {
+    PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller }
 }
 
 fn service(addresses: &[&str]) -> Service {
@@ -35,7 +35,7 @@ struct World {
 }
 
 impl World {
-    fn new(addresses: &[&str]) -> (Self, Arc<Live>) {
+    fn new(addresses: &[&str]) -> (Self, Arc<ServiceTable>) {
         let catalog = Arc::new(Catalog::new(["test"]));
         let policies = ConfigPolicies::default();
         let tables =
@@ -46,7 +46,7 @@ impl World {
         (world, live)
     }
 
-    fn open(&self, service: ServiceName) -> Arc<Live> {
+    fn open(&self, service: ServiceName) -> Arc<ServiceTable> {
         let target = Target {
             service,
             port: (None, Some(80)),
@@ -75,7 +75,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn address(live: &Live) -> SocketAddr {
+fn address(live: &ServiceTable) -> SocketAddr {
     let mut picked = live.pick(&ANY).expect("an endpoint");
     let held = picked.picks.remove(0);
     let address = held.endpoint.address;
@@ -157,7 +157,7 @@ fn an_endpoint_that_drains_is_picked_before_what_the_brake_kept() {
     };
     say(&["10.0.0.2:80", "10.0.0.3:80"]);
     say(&[]);
-    let held = |live: &Live| live.endpoints().iter().filter(|e| e.endpoint.braked).count();
+    let held = |live: &ServiceTable| live.endpoints().iter().filter(|e| e.endpoint.braked).count();
     eventually("the brake keeps the two", || held(&live) == 2);
     for _ in 0..40 {
         assert_eq!(address(&live), draining().address);
@@ -167,7 +167,7 @@ fn an_endpoint_that_drains_is_picked_before_what_the_brake_kept() {
 #[test]
 fn several_picks_are_distinct_and_only_the_first_is_in_flight() {
     let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
-    let mut picked = live.pick(&Want { count: 9, ..ANY }).expect("endpoints");
+    let mut picked = live.pick(&PickOptions { count: 9, ..ANY }).expect("endpoints");
     assert_eq!(picked.picks.len(), 3);
     let in_flight = || live.endpoints().iter().map(|e| e.in_flight).sum::<u32>();
     eventually("one is in flight", || in_flight() == 1);
@@ -181,7 +181,7 @@ fn several_picks_are_distinct_and_only_the_first_is_in_flight() {
 fn no_endpoint_says_what_keeps_each_from_serving() {
     let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80"]);
     let exclude: Vec<SocketAddr> = live.endpoints().iter().map(|e| e.endpoint.address).collect();
-    let error = live.pick(&Want { exclude: &exclude, ..ANY }).expect_err("all are excluded");
+    let error = live.pick(&PickOptions { exclude: &exclude, ..ANY }).expect_err("all are excluded");
     assert_eq!(
         error.to_string(),
         "no endpoint of cart.shop:80 can serve: 2 endpoints: 2 excluded by the request"
@@ -204,7 +204,7 @@ const HERE: Identity = Identity::Uid(1);
 const DENIED: Identity = Identity::Uid(2);
 
 /// A request of this caller, which can reach all but `out_of_reach`.
-fn request(live: &Live, caller: Identity, out_of_reach: &[SocketAddr]) -> SocketAddr {
+fn request(live: &ServiceTable, caller: Identity, out_of_reach: &[SocketAddr]) -> SocketAddr {
     let held = live.pick(&by(caller)).expect("endpoints").picks.remove(0);
     let address = held.endpoint.address;
     let outcome = match out_of_reach.contains(&address) {
@@ -215,7 +215,7 @@ fn request(live: &Live, caller: Identity, out_of_reach: &[SocketAddr]) -> Socket
     address
 }
 
-fn ejected(live: &Live) -> usize {
+fn ejected(live: &ServiceTable) -> usize {
     live.endpoints().iter().filter(|endpoint| endpoint.state == State::Ejected).count()
 }
 
@@ -225,11 +225,11 @@ fn whatever_one_caller_s_requests_cost_another_s_go_where_fewer_are() {
     let addresses: [SocketAddr; 2] = ["10.0.0.1:80", "10.0.0.2:80"].map(|a| a.parse().unwrap());
     let mut held = Vec::new();
     for exclude in addresses.chunks(1).cycle().take(40) {
-        let costly = Want { exclude, cost: 10_000, ..by(Identity::Uid(1)) };
+        let costly = PickOptions { exclude, cost: 10_000, ..by(Identity::Uid(1)) };
         held.extend(live.pick(&costly).expect("the other one").picks);
     }
     for _ in 0..5 {
-        let modest = Want { exclude: &addresses[1..], ..by(Identity::Uid(2)) };
+        let modest = PickOptions { exclude: &addresses[1..], ..by(Identity::Uid(2)) };
         held.extend(live.pick(&modest).expect("the first").picks);
     }
     eventually("what is in flight is told", || {

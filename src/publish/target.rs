@@ -14,12 +14,12 @@ pub struct Target {
     /// Only endpoints with all of these labels.
     pub selector: Labels,
     /// What is picked from.
-    pub way: Way,
+    pub way: TargetKind,
 }
 
 /// What a table's picks lead to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum TargetKind {
     /// Endpoints.
     #[default]
     Balanced,
@@ -39,7 +39,7 @@ impl std::fmt::Display for Target {
         for (key, value) in &self.selector {
             write!(f, " {key}={value}")?;
         }
-        if self.way == Way::VirtualIp {
+        if self.way == TargetKind::VirtualIp {
             f.write_str(" by its virtual IP")?;
         }
         Ok(())

@@ -13,7 +13,7 @@ use std::{
 
 use super::witnesses::Failure;
 use crate::{
-    identity::{Identity, Named, Pods},
+    identity::{Identity, PodName, Pods},
     log_limit::LogLimit,
     quota::{Permit, Quota},
 };
@@ -56,7 +56,7 @@ impl Allowance {
     }
 
     /// What a caller is called, where a line about one is due.
-    pub(super) fn name(&self, caller: Identity, now: Duration) -> Option<Named> {
+    pub(super) fn name(&self, caller: Identity, now: Duration) -> Option<PodName> {
         self.lines.due(now).then(|| match self.pods.get() {
             Some(pods) => pods.named(caller),
             None => Pods::default().named(caller),

@@ -10,7 +10,7 @@ use std::sync::{
 
 use pointsman_table::Waker;
 
-use super::{bell::Bell, shared::lock};
+use super::{shared::lock, wake_event::WakeEvent};
 
 /// Tells tables of this process apart, also those of one target that came one after the other.
 pub(super) type TableId = u64;
@@ -18,7 +18,7 @@ pub(super) type TableId = u64;
 /// The tables that were woken and not yet taken care of.
 #[derive(Debug)]
 pub(super) struct Wakeups {
-    bell: Bell,
+    bell: WakeEvent,
     woken: Mutex<Vec<Arc<Wakeup>>>,
 }
 
@@ -31,7 +31,7 @@ struct Wakeup {
 }
 
 impl Wakeups {
-    pub(super) fn new(bell: Bell) -> Arc<Self> {
+    pub(super) fn new(bell: WakeEvent) -> Arc<Self> {
         Arc::new(Self { bell, woken: Mutex::default() })
     }
 
@@ -49,7 +49,7 @@ impl Wakeups {
     }
 
     /// What the thread listens for.
-    pub(super) fn bell(&self) -> &Bell {
+    pub(super) fn bell(&self) -> &WakeEvent {
         &self.bell
     }
 
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_table_is_woken_once_until_it_is_taken() {
-        let wakeups = Wakeups::new(Bell::new().expect("an eventfd"));
+        let wakeups = Wakeups::new(WakeEvent::new().expect("an eventfd"));
         let (one, other) = (wakeups.waker(1), wakeups.waker(2));
         assert!(one.wake() && other.wake() && one.wake());
         assert_eq!(wakeups.take(), [1, 2]);

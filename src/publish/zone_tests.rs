@@ -33,7 +33,7 @@ struct Facts {
 }
 
 impl Facts {
-    /// Seen from zone a. Nothing overflows by scores, so that it is the share of the zone alone that
+    /// SweepResult from zone a. Nothing overflows by scores, so that it is the share of the zone alone that
     /// sends a request away.
     fn new(endpoints: Vec<Endpoint>) -> Self {
         let policy = Policy { strategy: StrategyName::Random, ..Policy::default() };

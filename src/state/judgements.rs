@@ -17,7 +17,7 @@ use crate::{
         OutlierState,
         model::{Phase, Probation},
     },
-    publish::{Judgements, Target, Way},
+    publish::{Judgements, Target, TargetKind},
 };
 
 /// Both clocks at one moment.
@@ -122,7 +122,7 @@ pub fn write_target(target: &Target) -> record::Target {
         port_name: name.as_deref().map(str::to_owned),
         port_number: number.map(u32::from),
         selector: target.selector.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
-        by_virtual_ip: target.way == Way::VirtualIp,
+        by_virtual_ip: target.way == TargetKind::VirtualIp,
     }
 }
 
@@ -141,7 +141,7 @@ pub fn read_target(written: &record::Target) -> Result<Target, InvalidRecord> {
             number.map_err(|error| InvalidRecord::new(format!("a port: {error}")))?,
         ),
         selector: selector.collect::<Labels>(),
-        way: if written.by_virtual_ip { Way::VirtualIp } else { Way::Balanced },
+        way: if written.by_virtual_ip { TargetKind::VirtualIp } else { TargetKind::Balanced },
     })
 }
 
@@ -160,7 +160,7 @@ mod tests {
             service: "cart.shop".parse().unwrap(),
             port: (Some("grpc".into()), Some(9090)),
             selector: Labels::from([("shard".into(), "1".into())]),
-            way: Way::VirtualIp,
+            way: TargetKind::VirtualIp,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Sums the counters of a process. Only the agent does this.
 //!
-//! The agent needs what is in flight at each publication. That reads one page per 252 slots and
+//! The agent needs what is in flight at each publication. That reads one page per 504 slots and
 //! shard, and nothing of a process that counted nothing since the last visit. The planner needs
 //! everything else, ten times a second.
 //!

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     identity::{Identity, Pod, PodUid},
-    leases::{Event, Handed, LeaseId, News, OUTCOMES},
+    leases::{Event, HandedLease, LeaseEvent, LeaseId, OUTCOMES},
     publish::ServerLoad,
     state::{
         judgements::{read_target, write_target},
@@ -104,7 +104,7 @@ pub(super) struct Updates {
     pub(super) news: Vec<Update>,
 }
 
-/// One of [`News`].
+/// One of [`LeaseEvent`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Update {
     #[prost(message, optional, tag = "1")]
@@ -231,7 +231,7 @@ impl PodNames {
 }
 
 impl Lease {
-    pub(super) fn write(lease: &Handed) -> Self {
+    pub(super) fn write(lease: &HandedLease) -> Self {
         let (uid, pod) = write_identity(lease.identity);
         Self {
             id: lease.id.to_bytes().to_vec(),
@@ -247,8 +247,8 @@ impl Lease {
     }
 
     /// `None` if it is invalid, which loses that lease alone.
-    pub(super) fn read(&self) -> Option<Handed> {
-        Some(Handed {
+    pub(super) fn read(&self) -> Option<HandedLease> {
+        Some(HandedLease {
             id: id(&self.id)?,
             identity: read_identity(self.uid, &self.pod)?,
             target: read_target(self.target.as_ref()?).ok()?,
@@ -262,10 +262,10 @@ impl Lease {
 }
 
 impl Update {
-    pub(super) fn write(news: &News) -> Self {
+    pub(super) fn write(news: &LeaseEvent) -> Self {
         match news {
-            News::Given(lease) => Self { given: Some(Lease::write(lease)), reported: None },
-            News::Reported { id, identity, event, load, retry } => {
+            LeaseEvent::Given(lease) => Self { given: Some(Lease::write(lease)), reported: None },
+            LeaseEvent::Reported { id, identity, event, load, retry } => {
                 let (uid, pod) = write_identity(*identity);
                 let mut reported = Reported {
                     id: id.to_bytes().to_vec(),
@@ -291,13 +291,13 @@ impl Update {
         }
     }
 
-    pub(super) fn read(&self) -> Option<News> {
+    pub(super) fn read(&self) -> Option<LeaseEvent> {
         if let Some(lease) = &self.given {
-            return lease.read().map(News::Given);
+            return lease.read().map(LeaseEvent::Given);
         }
         let reported = self.reported.as_ref()?;
         let ttl = Duration::from_nanos(reported.ttl_ns);
-        Some(News::Reported {
+        Some(LeaseEvent::Reported {
             id: id(&reported.id)?,
             identity: read_identity(reported.uid, &reported.pod)?,
             event: match reported.outcome {
@@ -319,7 +319,7 @@ mod tests {
     use super::*;
     use crate::{
         catalog::Labels,
-        publish::{Target, Way},
+        publish::{Target, TargetKind},
     };
 
     #[test]
@@ -327,14 +327,14 @@ mod tests {
         let second = Duration::from_secs(1);
         let pod = Identity::Pod(PodUid::from_bytes([7; 16]));
         let given = |identity| {
-            News::Given(Handed {
+            LeaseEvent::Given(HandedLease {
                 id: LeaseId::random(),
                 identity,
                 target: Target {
                     service: "cart.shop@west".parse().unwrap(),
                     port: (Some("grpc".into()), Some(9090)),
                     selector: Labels::from([("shard".into(), "1".into())]),
-                    way: Way::VirtualIp,
+                    way: TargetKind::VirtualIp,
                 },
                 address: "[2001:db8::1]:443".parse().unwrap(),
                 cost: 3,
@@ -343,7 +343,7 @@ mod tests {
                 ttl: 60 * second,
             })
         };
-        let reported = |event| News::Reported {
+        let reported = |event| LeaseEvent::Reported {
             id: LeaseId::random(),
             identity: pod,
             event,

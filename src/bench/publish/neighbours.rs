@@ -15,7 +15,9 @@ use crate::{
     clock,
     identity::Identity,
     policy::ConfigPolicies,
-    publish::{Held, Live, Outcome, Tables, Target, Want, bell::Bell},
+    publish::{
+        InFlightGuard, Outcome, PickOptions, ServiceTable, Tables, Target, wake_event::WakeEvent,
+    },
 };
 
 const TICK: Duration = Duration::from_millis(1);
@@ -81,10 +83,10 @@ fn bare_wakeups(duration: Duration) -> io::Result<f64> {
     let from = clock::now();
     let thread =
         thread::Builder::new().name(NAME.into()).spawn(move || -> io::Result<Duration> {
-            let never_rung = Bell::new()?;
+            let never_rung = WakeEvent::new()?;
             while clock::now() - from < duration {
                 let since = (clock::now() - from).as_nanos() % TICK.as_nanos();
-                Bell::wait_for([&never_rung], TICK - Duration::from_nanos(since as u64));
+                WakeEvent::wait_for([&never_rung], TICK - Duration::from_nanos(since as u64));
             }
             let spent = processor_time(std::process::id(), NAME)?;
             spent.ok_or_else(|| io::Error::other("no thread waits"))
@@ -123,7 +125,7 @@ impl Neighbours {
         let tables = Tables::start(catalog.clone(), policies, Locality::default(), 1)?;
         let open = |name: String, label| open(&catalog, &tables, name, label);
         let busy = open("busy".into(), None)?;
-        let others: Vec<Arc<Live>> = (0..self.tables)
+        let others: Vec<Arc<ServiceTable>> = (0..self.tables)
             .map(|number| match self.labels {
                 true => open("labelled".into(), Some((number, self.tables))),
                 false => open(format!("other-{number}"), None),
@@ -153,9 +155,9 @@ impl Neighbours {
 
 struct Traffic<'a> {
     neighbours: &'a Neighbours,
-    busy: Arc<Live>,
-    others: Vec<Arc<Live>>,
-    held: VecDeque<Held>,
+    busy: Arc<ServiceTable>,
+    others: Vec<Arc<ServiceTable>>,
+    held: VecDeque<InFlightGuard>,
     ticks: usize,
 }
 
@@ -182,8 +184,8 @@ impl Traffic<'_> {
     }
 }
 
-fn pick(live: &Live, who: Identity) -> io::Result<Held> {
-    let want = Want { exclude: &[], key: None, count: 1, cost: 1, caller: who };
+fn pick(live: &ServiceTable, who: Identity) -> io::Result<InFlightGuard> {
+    let want = PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: who };
     let mut picked = live.pick(&want).map_err(io::Error::other)?;
     Ok(picked.picks.remove(0))
 }
@@ -194,7 +196,7 @@ fn open(
     tables: &Tables,
     name: String,
     label: Option<(usize, usize)>,
-) -> io::Result<Arc<Live>> {
+) -> io::Result<Arc<ServiceTable>> {
     let name = ServiceName { name: name.into(), namespace: "bench".into(), cluster: None };
     let shard = |number: usize| Labels::from([("shard".into(), number.to_string().into())]);
     let endpoints = label.map_or(10, |(_, all)| all);

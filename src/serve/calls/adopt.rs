@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use super::Agent;
 use crate::{
     catalog::{LookupError, ServiceName, ServiceRef},
-    leases::{Adopted, Handed, News, Report},
+    leases::{AdoptedLease, HandedLease, LeaseEvent, Report},
 };
 
 /// How long an on-demand source may take for the services of taken-over leases: as long as a first pick
@@ -29,14 +29,14 @@ impl Agent {
 
     /// Takes a lease over: its request counts as in flight, and its report will be accepted. Returns
     /// false if its endpoint is gone, or its holder has too many leases.
-    pub fn adopt(&self, lease: Handed) -> bool {
-        let Handed { id, identity, target, address, cost, in_flight, no_report, ttl } = lease;
+    pub fn adopt(&self, lease: HandedLease) -> bool {
+        let HandedLease { id, identity, target, address, cost, in_flight, no_report, ttl } = lease;
         let opened = self.resolver.table(identity, &target);
         let live = opened.ok().flatten();
         let held = live.and_then(|live| live.adopt(address, cost, in_flight, identity));
         let adopted = held.is_some_and(|held| {
             let tally = &self.resolver.tally(&target.service);
-            let adopted = Adopted { in_flight, no_report, ttl, tally };
+            let adopted = AdoptedLease { in_flight, no_report, ttl, tally };
             self.leases.adopt(id, held, identity, adopted)
         });
         if !adopted {
@@ -46,10 +46,10 @@ impl Agent {
     }
 
     /// Applies an event of a lease at the other agent.
-    pub fn hear(&self, news: News) {
+    pub fn hear(&self, news: LeaseEvent) {
         match news {
-            News::Given(lease) => drop(self.adopt(lease)),
-            News::Reported { id, identity, event, load, retry } => {
+            LeaseEvent::Given(lease) => drop(self.adopt(lease)),
+            LeaseEvent::Reported { id, identity, event, load, retry } => {
                 self.leases.report(identity, id, &Report { event, load, retry });
             }
         }

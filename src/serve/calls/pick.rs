@@ -14,8 +14,8 @@ use crate::{
     api::v1,
     leases::{DEFAULT_TTL, Holder, Undelivered},
     publish::{
-        Course::{Balanced, Shadow},
-        Want,
+        PickOptions,
+        Routing::{Balanced, Shadow},
     },
     serve::{Error, Violation, limits},
 };
@@ -49,7 +49,7 @@ impl Agent {
                 right: "report leases when their requests end, or pick with a shorter lease_ttl or a \
                         lower cost",
             })?;
-        let mut want = Want {
+        let mut want = PickOptions {
             exclude: &parameters.exclude,
             key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
             count: parameters.count,

@@ -6,13 +6,13 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{encoding::DescriptorEncoder, metrics::MetricType};
 
 use super::encode::{count_one, counters};
-use crate::publish::{EndpointStatus, Live, Tables};
+use crate::publish::{EndpointStatus, ServiceTable, Tables};
 
 /// The most endpoints, those of the services that come first by name.
 const LISTED: usize = 10_000;
 
 /// The tables of whole services, by name. The endpoints of a selector's table belong to its service, too.
-pub(super) fn of_services(tables: &Tables) -> Vec<(String, Arc<Live>)> {
+pub(super) fn of_services(tables: &Tables) -> Vec<(String, Arc<ServiceTable>)> {
     let all = tables.all().into_iter().filter(|live| live.target().selector.is_empty());
     let mut named: Vec<_> = all.map(|live| (live.target().to_string(), live)).collect();
     named.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -301,7 +301,12 @@ impl AgentCollector {
 
     fn publishing(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tables = self.tables.all().len() as u64;
-        gauge(to, "tables", "Live tables: one per service port and selector in use", tables)?;
+        gauge(
+            to,
+            "tables",
+            "ServiceTable tables: one per service port and selector in use",
+            tables,
+        )?;
         let numbers = self.tables.numbers();
         let mut passes = counters(to, "publications", "Publications of load, of one table each")?;
         count_alone(&mut passes, numbers.passes.load(Relaxed))?;

@@ -30,7 +30,7 @@ use crate::{
     identity::{Identity, Pods},
     leases::Tally,
     policy::ConfigPolicies,
-    publish::{Live, NoEndpoint, Tables, Target, Way},
+    publish::{NoEndpoint, ServiceTable, Tables, Target, TargetKind},
     serve::{Error, Violation},
 };
 
@@ -47,7 +47,7 @@ const FEW: usize = 64;
 const NOTES: usize = 3;
 
 pub struct Resolved {
-    pub live: Arc<Live>,
+    pub live: Arc<ServiceTable>,
     pub tally: Arc<Tally>,
 }
 
@@ -77,7 +77,7 @@ struct CachedName {
     /// The catalog's count of changes at the lookup.
     as_of: u64,
     /// Weak, so that an unused name does not keep the memory of a deleted service or a closed table.
-    live: Weak<Live>,
+    live: Weak<ServiceTable>,
     tally: Arc<Tally>,
     /// Has an on-demand source follow the service.
     interest: Option<Interest>,
@@ -231,13 +231,13 @@ impl Resolver {
         name: &str,
         found: &Found,
         selector: Labels,
-    ) -> Result<Arc<Live>, Error> {
+    ) -> Result<Arc<ServiceTable>, Error> {
         let port = &found.service.ports[found.port];
         let target = Target {
             service: found.service.name.clone(),
             port: (port.name.clone(), port.number),
             selector,
-            way: Way::Balanced,
+            way: TargetKind::Balanced,
         };
         self.table(identity, &target)?.ok_or_else(|| {
             let asked = found.service.name.clone();
@@ -247,7 +247,7 @@ impl Resolver {
 
     /// Adds the source's notes of the service to the error, if no endpoint is known at all: they say
     /// why.
-    pub(super) fn with_reason(&self, mut error: NoEndpoint, live: &Live) -> NoEndpoint {
+    pub(super) fn with_reason(&self, mut error: NoEndpoint, live: &ServiceTable) -> NoEndpoint {
         if !error.known
             && let Some(service) = self.catalog().get(&live.target().service)
         {
@@ -266,9 +266,9 @@ impl Resolver {
     pub(super) fn virtual_ip(
         &self,
         identity: Identity,
-        of: &Live,
-    ) -> Result<Option<Arc<Live>>, Error> {
-        self.table(identity, &Target { way: Way::VirtualIp, ..of.target().clone() })
+        of: &ServiceTable,
+    ) -> Result<Option<Arc<ServiceTable>>, Error> {
+        self.table(identity, &Target { way: TargetKind::VirtualIp, ..of.target().clone() })
     }
 
     /// The live table of a target; `None` if the catalog has no such port.
@@ -279,7 +279,7 @@ impl Resolver {
         &self,
         identity: Identity,
         target: &Target,
-    ) -> Result<Option<Arc<Live>>, Error> {
+    ) -> Result<Option<Arc<ServiceTable>>, Error> {
         self.callers_tables.open(identity, target, clock::now(), || self.cache.clear())
     }
 

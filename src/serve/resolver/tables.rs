@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     identity::Identity,
-    publish::{Live, Tables, Target},
+    publish::{ServiceTable, Tables, Target},
     quota::{Exhausted, Permit, Quota},
     serve::Error,
 };
@@ -70,7 +70,7 @@ impl CallersTables {
         target: &Target,
         now: Duration,
         forget: impl Fn(),
-    ) -> Result<Option<Arc<Live>>, Error> {
+    ) -> Result<Option<Arc<ServiceTable>>, Error> {
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = uses.by_target.get_mut(target) {
             known.last = now;
@@ -142,7 +142,7 @@ mod tests {
             sample::{endpoint, service},
         },
         policy::ConfigPolicies,
-        publish::Way,
+        publish::TargetKind,
     };
 
     const ME: Identity = Identity::Uid(1);
@@ -153,7 +153,7 @@ mod tests {
             service: format!("s{n}.shop").parse().unwrap(),
             port: (None, None),
             selector: crate::catalog::Labels::new(),
-            way: Way::Balanced,
+            way: TargetKind::Balanced,
         }
     }
 
@@ -180,7 +180,12 @@ mod tests {
             Self { made, catalog, tables, forgot: Cell::new(0) }
         }
 
-        fn open(&self, who: Identity, n: usize, at: u64) -> Result<Option<Arc<Live>>, Error> {
+        fn open(
+            &self,
+            who: Identity,
+            n: usize,
+            at: u64,
+        ) -> Result<Option<Arc<ServiceTable>>, Error> {
             let forget = || self.forgot.set(self.forgot.get() + 1);
             self.made.open(who, &target(n), Duration::from_secs(at), forget)
         }

@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     ServicePublisher,
-    callers::{Callers, Counting, Held},
+    callers::{Callers, Counting, InFlightGuard},
     explanation::{Avoided, EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     share::Users,
     target::Target,
@@ -37,7 +37,7 @@ use crate::{
 
 /// What one pick wants.
 #[derive(Clone, Copy, Debug)]
-pub struct Want<'a> {
+pub struct PickOptions<'a> {
     /// Addresses not to pick.
     pub exclude: &'a [SocketAddr],
     /// What to hash by.
@@ -50,11 +50,11 @@ pub struct Want<'a> {
     pub caller: Identity,
 }
 
-/// What one pick got; at least one, as [`Live::pick`] gives it.
+/// What one pick got; at least one, as [`ServiceTable::pick`] gives it.
 #[derive(Debug)]
-pub struct Picked {
-    /// The first is in flight, the others from [`Held::start`].
-    pub picks: SmallVec<[Held; 1]>,
+pub struct PickedEndpoints {
+    /// The first is in flight, the others from [`InFlightGuard::start`].
+    pub picks: SmallVec<[InFlightGuard; 1]>,
     /// So many of them are in another zone than this node, as far as both are known.
     pub elsewhere: u64,
     /// The plan's version.
@@ -65,7 +65,7 @@ pub struct Picked {
 
 /// A target with a table.
 #[derive(Debug)]
-pub struct Live {
+pub struct ServiceTable {
     id: TableId,
     target: Target,
     seed: u32,
@@ -89,7 +89,7 @@ const ASSUMED: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::f
 
 /// What becomes of a request, by its service's mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Course {
+pub enum Routing {
     /// It goes to an endpoint.
     Balanced,
     /// It goes to the virtual IP.
@@ -101,7 +101,7 @@ pub enum Course {
 /// So that the share of keys that is balanced says nothing of which endpoints those keys stay with.
 const MODE_SEED: u64 = 0x6d6f_6465;
 
-impl Live {
+impl ServiceTable {
     /// Callers of the socket attach at once; `waker` wakes the publishing thread for this table.
     pub(super) fn new(
         id: TableId,
@@ -198,17 +198,17 @@ impl Live {
     }
 
     /// What becomes of the next request; those of one key have the same course.
-    pub fn course(&self, key: Option<&[u8]>) -> Course {
+    pub fn course(&self, key: Option<&[u8]>) -> Routing {
         match **self.mode.load() {
-            Mode::On => Course::Balanced,
-            Mode::Off => Course::VirtualIp,
-            Mode::Shadow => Course::Shadow,
+            Mode::On => Routing::Balanced,
+            Mode::Off => Routing::VirtualIp,
+            Mode::Shadow => Routing::Shadow,
             Mode::Percent(share) => {
                 let drawn = match key {
                     Some(key) => xxh3_64_with_seed(key, MODE_SEED) % 100,
                     None => rand::rng().random_range(0..100),
                 };
-                if drawn < u64::from(share) { Course::Balanced } else { Course::VirtualIp }
+                if drawn < u64::from(share) { Routing::Balanced } else { Routing::VirtualIp }
             }
         }
     }
@@ -217,7 +217,7 @@ impl Live {
     ///
     /// # Errors
     /// No endpoint can serve; says why.
-    pub fn pick(&self, want: &Want<'_>) -> Result<Picked, NoEndpoint> {
+    pub fn pick(&self, want: &PickOptions<'_>) -> Result<PickedEndpoints, NoEndpoint> {
         if want.key.is_some() && !self.keyed.load(Relaxed) {
             self.keyed.store(true, Relaxed);
         }
@@ -258,7 +258,7 @@ impl Live {
         cost: u32,
         in_flight: bool,
         caller: Identity,
-    ) -> Option<Held> {
+    ) -> Option<InFlightGuard> {
         self.callers.load_full().adopt(address, cost, in_flight, caller)
     }
 
@@ -273,7 +273,7 @@ impl Live {
     }
 
     #[cold]
-    fn none(&self, want: &Want<'_>) -> NoEndpoint {
+    fn none(&self, want: &PickOptions<'_>) -> NoEndpoint {
         let plan = self.publisher().plan().clone();
         NoEndpoint {
             target: self.target.to_string(),

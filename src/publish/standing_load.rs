@@ -16,7 +16,7 @@ const AS_SPREAD: f64 = 1.0;
 
 /// One service's standing load.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct StandingLoad {
     epochs: Epochs,
     /// Of all endpoints, as of the last turn.
     all: u64,
@@ -36,7 +36,7 @@ pub(super) struct InFlight {
     pub(super) counted: u32,
 }
 
-impl Standing {
+impl StandingLoad {
     pub(super) fn new(now: Duration) -> Self {
         Self { epochs: Epochs::new(now), all: 0, held_against: Vec::new() }
     }

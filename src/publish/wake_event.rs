@@ -10,12 +10,12 @@ use rustix::{
 
 /// An eventfd, to be rung from any thread: rings before a wait coalesce.
 #[derive(Debug)]
-pub struct Bell {
+pub struct WakeEvent {
     file: Arc<OwnedFd>,
     waker: Waker,
 }
 
-impl Bell {
+impl WakeEvent {
     /// One that is quiet.
     ///
     /// # Errors

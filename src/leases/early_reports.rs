@@ -4,9 +4,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Event, Found, Given, Identity, LeaseId, Leases, MAX_TTL, Report, Tally, lock};
+use super::{Event, Identity, LeaseId, LeaseState, Leases, MAX_TTL, NewLease, Report, Tally, lock};
 use crate::{
-    publish::Held,
+    publish::InFlightGuard,
     quota::{Permit, Quota},
 };
 
@@ -17,18 +17,18 @@ const MOST: usize = 40_000;
 /// Reports that overtook the news of their lease. A caller may pick at one agent and report to the
 /// other, while the one tells the other of the pick.
 #[derive(Debug)]
-pub(super) struct Early {
+pub(super) struct EarlyReports {
     reports: HashMap<LeaseId, (Identity, Report, Permit<Identity>)>,
     quota: Arc<Quota<Identity>>,
 }
 
-impl Default for Early {
+impl Default for EarlyReports {
     fn default() -> Self {
         Self { reports: HashMap::new(), quota: Quota::new("early reports", MOST) }
     }
 }
 
-impl Early {
+impl EarlyReports {
     /// Whether it is kept: a report of an end, and not more than can be meant.
     fn keep(&mut self, id: LeaseId, identity: Identity, report: &Report) -> bool {
         if !matches!(report.event, Event::Ended(..)) {
@@ -48,7 +48,13 @@ impl Early {
 impl Leases {
     /// Takes over a lease of an agent before this one; not one that is known here by now. Whether it
     /// is known here: not where its holder has too many, at both agents together.
-    pub fn adopt(&self, id: LeaseId, held: Held, identity: Identity, adopted: Adopted<'_>) -> bool {
+    pub fn adopt(
+        &self,
+        id: LeaseId,
+        held: InFlightGuard,
+        identity: Identity,
+        adopted: AdoptedLease<'_>,
+    ) -> bool {
         let mut shard = self.shard(id);
         let known =
             shard.open.contains_key(&id) || self.owners.remembers(identity, id, Instant::now());
@@ -59,8 +65,8 @@ impl Leases {
             return true;
         }
         let Ok(right) = self.owner(identity).permit(held.cost()) else { return false };
-        let Adopted { in_flight, no_report, ttl, tally } = adopted;
-        let given = Given { right, held, in_flight, no_report, tally };
+        let AdoptedLease { in_flight, no_report, ttl, tally } = adopted;
+        let given = NewLease { right, held, in_flight, no_report, tally };
         self.insert(id, given, None, ttl.min(MAX_TTL));
         let early = lock(&self.early).as_mut().and_then(|early| early.take(id, identity));
         if let Some(report) = early.or(ended) {
@@ -74,13 +80,14 @@ impl Leases {
         let mut early = lock(&self.early);
         let Some(early) = &mut *early else { return false };
         // Under this lock: news that is taken in meanwhile finds it, or is found.
-        self.take_report(identity, id, report) != Found::Nothing || early.keep(id, identity, report)
+        self.take_report(identity, id, report) != LeaseState::Nothing
+            || early.keep(id, identity, report)
     }
 }
 
 /// What an agent before this one said of a lease.
 #[derive(Clone, Copy, Debug)]
-pub struct Adopted<'a> {
+pub struct AdoptedLease<'a> {
     /// It counts already.
     pub in_flight: bool,
     /// Nobody will report it.
@@ -98,7 +105,7 @@ mod tests {
 
     #[test]
     fn who_makes_reports_up_leaves_room_for_another_s() {
-        let mut early = Early::default();
+        let mut early = EarlyReports::default();
         let event = Event::Ended(Outcome::Success, None);
         let end = Report { event, load: None, retry: false };
         let made_up =
