@@ -3,10 +3,11 @@
 //! - `routes`: turns a request into its call and back
 //! - `json`: reads and writes messages; `pick_response`: writes a pick's answer
 //! - `query`, `body`: read a request's path, query and body
-//! - `openapi`: the OpenAPI description of these calls
+//! - `openapi`: writes `schema/openapi.json`, the OpenAPI description of these calls, for a test
 
 mod body;
 mod json;
+#[cfg(test)]
 mod openapi;
 pub(super) mod pick_response;
 mod query;

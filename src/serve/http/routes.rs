@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use super::{
     body::read_body,
-    json, openapi, pick_response,
+    json, pick_response,
     query::{Query, QueryParameters, ServiceName},
 };
 use crate::{
@@ -40,6 +40,9 @@ use crate::{
         limits,
     },
 };
+
+/// The OpenAPI description of these calls. A test holds it to the messages.
+pub(super) const OPENAPI: &str = include_str!("../../../schema/openapi.json");
 
 /// The paths that are served, for the error of another path.
 pub const PATHS: &str = "POST /v1/pick, POST /v1/report, GET /v1/services, \
@@ -235,7 +238,7 @@ async fn callers(
 }
 
 async fn described() -> Response {
-    answer(StatusCode::OK, JSON, Body::from(openapi::document()))
+    answer(StatusCode::OK, JSON, Body::from(OPENAPI))
 }
 
 async fn no_such_path(State(agent): State<Arc<Agent>>, uri: Uri) -> Response {

@@ -1,16 +1,13 @@
-//! `GET /openapi.json`: the HTTP API in OpenAPI 3.1.
+//! The HTTP API in OpenAPI 3.1, as `schema/openapi.json` has it and `GET /openapi.json` answers it.
 //!
 //! Messages, fields and their descriptions come from `proto/`, their bounds from `limits` (in
-//! `bounds`). This file has the paths, and the errors of each. The document is made at the first
-//! request.
+//! `bounds`). This file has the paths, and the errors of each.
 
-use std::sync::OnceLock;
+use std::{env, fs, path::Path};
 
-use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use self::schemas::Schemas;
-use super::json as lines;
 use crate::serve::{
     Violation,
     calls::list::MAX_PAGE,
@@ -21,9 +18,19 @@ use crate::serve::{
 mod bounds;
 mod schemas;
 
-pub(super) fn document() -> Bytes {
-    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
-    DOCUMENT.get_or_init(|| lines::line(&written())).clone()
+/// `POINTSMAN_WRITE_SCHEMAS=1 cargo test --lib openapi` writes the file anew.
+#[test]
+fn the_committed_description_is_what_the_messages_say() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/openapi.json");
+    let current = format!("{:#}\n", written());
+    if env::var_os("POINTSMAN_WRITE_SCHEMAS").is_some() {
+        return fs::write(&path, &current).unwrap();
+    }
+    assert!(
+        super::routes::OPENAPI == current,
+        "{} is not what proto/ and limits.rs say: run POINTSMAN_WRITE_SCHEMAS=1 cargo test --lib openapi",
+        path.display()
+    );
 }
 
 struct Operation {
@@ -220,15 +227,15 @@ fn operations() -> Vec<Operation> {
                 parameter(
                     "query",
                     "watch",
-                    "Tells from then on what changes: the answer is a line for each WatchEvent, \
+                    "Sends what changes from then on: the answer is a line for each WatchEvent, \
                      and has no end.",
                     json!({ "type": "boolean" }),
                 ),
                 parameter(
                     "query",
                     "since",
-                    "With watch: the version of the last event received. Where it is still the \
-                     newest, nothing is told again.",
+                    "With watch: the version of the last event received. If it is still the \
+                     newest, nothing is sent again.",
                     json!({ "type": "string", "pattern": bounds::VERSION }),
                 ),
             ],
