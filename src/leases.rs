@@ -1,15 +1,16 @@
 //! Leases: the names by which callers report how their picks went.
 //!
-//! A lease holds its pick's in-flight count. It ends with a report, by its time, with its
+//! A lease holds its pick's in-flight count. It ends with a report, by its time, soon after its
 //! connection, or if its answer never reached the caller. So a caller that crashes does not count
 //! as load for ever, and one that reports twice does not count twice.
 //!
 //! - A lease is 128 random bits: a caller that can't guess it can't end another caller's request.
 //! - Only the identity that got a lease can report it. It may use any connection, since pools of
 //!   clients report on other connections than they picked on.
-//! - One lock guards a lease's entry, its deadline and the memory of its end. So a report, a
-//!   renewal and an expiry at the same time can't disagree. There are sixteen such locks, chosen by
-//!   the lease's own random bits, to keep threads from waiting for each other.
+//! - The lock of a shard is held over each change of a lease's entry, its deadline and the memory
+//!   of its end. So a report, a renewal and an expiry at the same time can't disagree. There are
+//!   sixteen shards, chosen by the lease's own random bits, to keep threads from waiting for each
+//!   other.
 //! - Nothing polls: [`Leases::run`] sleeps until the earliest deadline, or for ever if there is
 //!   none.
 //! - A pick that nobody will report has a lease, too. No caller gets its name.

@@ -103,7 +103,7 @@ pub struct Permit<K: Copy + Debug + Ord> {
 pub struct Exhausted {
     /// What the quota is of, such as "leases".
     pub name: &'static str,
-    /// How much the holder has that asked.
+    /// How much the asking holder has.
     pub held: usize,
     /// How much all holders have.
     pub all: usize,

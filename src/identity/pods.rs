@@ -57,7 +57,7 @@ impl Pods {
         known.pods.insert(uid, Arc::new(pod));
     }
 
-    /// Takes in that a pod is gone. Its name is kept until [`GONE`] others are gone after it.
+    /// Takes in that a pod is gone. Its name is kept until 1,024 others are gone after it.
     pub fn gone(&self, uid: PodUid) {
         let mut known = self.write();
         if known.pods.contains_key(&uid) && !known.gone.contains(&uid) {

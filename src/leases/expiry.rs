@@ -156,8 +156,8 @@ impl Shard {
                 if let Some(untold) = &mut self.untold {
                     untold.expired(id);
                 }
-                // A lease without a report can't be asked for, because its caller has no name for
-                // it.
+                // The ends of other leases are not remembered: their callers have no name to
+                // report.
                 if !open.no_report {
                     // The step that ends the lease asks when its end may be forgotten.
                     open.right.owner().remember(id, now);

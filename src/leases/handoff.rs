@@ -147,7 +147,7 @@ impl Leases {
         shards.filter_map(|shard| Some(lock(shard).untold.as_ref()?.changes.len())).sum()
     }
 
-    /// Sets whether an earlier agent may still send leases. Until then, a report about an unknown
+    /// Sets whether an earlier agent may still send leases. While it may, a report about an unknown
     /// lease may have overtaken the news of it.
     pub fn expect_news(&self, expected: bool) {
         *lock(&self.early) = expected.then(EarlyReports::default);

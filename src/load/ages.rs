@@ -1,7 +1,7 @@
 //! Counts which open requests are standing. A request becomes standing once it has been open for
 //! one to two epochs.
 //!
-//! Callers count each begin and end here: by slot, in cost units, and by age. The ages are: begun
+//! Callers count each beginning and end here: by slot, in cost units, and by age. The ages are: begun
 //! in this epoch, begun in the one before, and begun earlier. This takes two additions a request,
 //! no lock and no clock.
 //!
@@ -14,7 +14,7 @@ use std::sync::atomic::{
     Ordering::{AcqRel, Relaxed},
 };
 
-/// The epoch in which a request began; [`Ages::ended`] takes it back.
+/// The epoch in which a request began; [`Ages::ended()`] takes it back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epoch(u32);
 
@@ -76,7 +76,7 @@ impl Ages {
         }
     }
 
-    /// Counts the begin of a request.
+    /// Counts the beginning of a request.
     pub fn began(&self, slot: u32, cost: u32) -> Epoch {
         let epoch = self.epoch.load(Relaxed);
         self.slots[slot as usize].young[(epoch & 1) as usize].fetch_add(cost as i32, Relaxed);

@@ -25,8 +25,8 @@ use crate::clock;
 /// How often the thread sweeps sleeping tables for a lost wake-up. Each one found is a bug, and
 /// counted as one.
 const BACKSTOP: Duration = Duration::from_millis(500);
-/// The sleeping tables per such sweep: 1,000 tables then cost little, and none waits longer than 5
-/// s.
+/// The sleeping tables per such sweep: 1,000 tables then cost little, and none waits for more than
+/// 5 s.
 const LOOKED_AT: usize = 100;
 /// How often the thread sweeps all sleeping tables if the kernel has no barrier that makes sleep
 /// safe.
@@ -65,7 +65,7 @@ pub(super) struct Cycle {
 }
 
 struct Entry {
-    /// Weak: a table goes when its owner drops it, though the thread may hear of that later.
+    /// Weak: a table goes when its owner drops it, though the thread may find that out later.
     live: Weak<ServiceTable>,
     /// The period that its traffic asks for.
     wanted: Duration,

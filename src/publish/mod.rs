@@ -1,4 +1,5 @@
-//! Turns plans into tables: the publishing thread, and picks through the agent's socket.
+//! Turns plans into tables. The publishing thread writes them, and the callers of the agent's socket
+//! pick from them.
 //!
 //! - [`tables`]: [`Tables`], the live tables; `cycle`: the thread that publishes them; `schedule`:
 //!   when each is due; `tick`: how often the thread wakes up; `share`: each holder's share of its

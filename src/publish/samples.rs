@@ -27,7 +27,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Whether to sample this pick: the first [`KEPT`] and then one in [`ONE_IN`].
+    /// Whether to sample this pick: the first 8, and then one in 64.
     pub fn due(&mut self) -> bool {
         self.picks = self.picks.wrapping_add(1);
         (self.picks as usize) <= KEPT || self.picks.is_multiple_of(ONE_IN)

@@ -249,8 +249,8 @@ impl Segment {
             }
         });
         if erased {
-            // The sums can't be rid of the part that came from the erased counters, so the sweep
-            // starts again without them.
+            // The part that came from the erased counters can't be subtracted, so the sweep starts
+            // again without them.
             return SweepResult { moved: true, ..self.sweep_once() };
         }
         seen

@@ -40,8 +40,8 @@ use crate::{
 
 /// The time between two plans while something moves.
 pub const PLAN_EVERY: Duration = Duration::from_millis(100);
-/// At most one plan per so many passes. With 200 busy processes and 1,000 slots a pass takes 145
-/// us, and one with a plan 1.9 ms: more plans would double the age of the counts.
+/// At most one plan per so many passes, or plans alone would double the age of the counts: with 200
+/// busy processes and 1,000 slots a pass takes 145 us, and one with a plan 1.9 ms.
 const PASSES_A_PLAN: u32 = 10;
 /// A client that picks and sees no publication for this many periods, or for [`DETACH_AFTER`] if
 /// that is longer, goes on without the agent.
@@ -176,7 +176,7 @@ impl ServicePublisher {
         self.known_to_others
     }
 
-    /// Counts what these counters of one process count from now on.
+    /// Attaches the counters of one process: they count from now on.
     pub fn attach(&mut self, counters: Arc<Counters>) {
         self.segments.attach(counters);
     }
@@ -335,7 +335,7 @@ impl ServicePublisher {
 
     /// Asks callers for a wake-up with whatever they count next. After this the thread needs a
     /// barrier over their threads, and then [`stirred`](Self::stirred): a caller may have counted
-    /// before it saw the request.
+    /// before it saw that the table sleeps.
     pub fn lie_down(&mut self) {
         self.rest.lie_down();
         self.segments.set_asleep(true);
@@ -344,7 +344,7 @@ impl ServicePublisher {
         }
     }
 
-    /// Ends the request for wake-ups.
+    /// Stops asking callers for wake-ups.
     pub fn get_up(&mut self) {
         if self.is_asleep() {
             self.segments.set_asleep(false);

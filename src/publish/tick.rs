@@ -86,7 +86,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A thread of which each wait takes so much, long enough for that to be known.
+    /// A thread whose waits each take this much, after enough waits to measure it.
     fn run(ticks: &mut Ticks, wait_us: u64) -> Duration {
         for _ in 0..200 {
             ticks.waited(Duration::from_micros(wait_us));
