@@ -1,4 +1,5 @@
-//! The one place that reads the clocks; all else takes `now` as an argument.
+//! Reads the clocks. No other file does: all other code takes `now` as an argument, so that tests
+//! decide what time it is.
 
 use std::{
     sync::LazyLock,
@@ -8,20 +9,21 @@ use std::{
 #[allow(clippy::disallowed_methods)]
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Time since this process first asked; never goes back.
+/// The time since this process first asked. It never goes back.
 #[allow(clippy::disallowed_methods)]
 pub fn now() -> Duration {
     let start = *START;
     Instant::now().saturating_duration_since(start)
 }
 
-/// The wall clock, for what other machines wrote and people read.
+/// The wall clock, for times that other machines wrote or people read.
 #[allow(clippy::disallowed_methods)]
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// Processor time of the calling thread so far: what work costs, however often others came between.
+/// The processor time of the calling thread so far. It measures what work costs, even if other
+/// threads ran in between.
 pub fn thread_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()

@@ -48,25 +48,25 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// Where the admin pages listen.
     pub admin: Option<SocketAddr>,
-    /// Where this agent runs.
+    /// The zone that this agent runs in.
     pub zone: Option<Arc<str>>,
-    /// Where this agent runs.
+    /// The region that this agent runs in.
     pub region: Option<Arc<str>>,
-    /// Where this agent runs.
+    /// The node that this agent runs on.
     pub node: Option<Arc<str>>,
-    /// Folder for what outlives the agent.
+    /// The folder for data that outlives the agent.
     pub state: Option<PathBuf>,
-    /// Folder of the pods' own folders.
+    /// The folder that has the pods' own folders.
     pub pods: Option<PathBuf>,
     /// The taint to remove from the node when the agent is ready.
     pub remove_taint: Option<TaintKey>,
     /// Policies of services.
     pub policies: ConfigPolicies,
-    /// Who may ask for what; the first entry that fits a caller holds.
+    /// Which callers may ask for what. The first entry that fits a caller decides.
     pub access: Vec<AccessEntry>,
     /// Whether there are metrics of single endpoints.
     pub endpoint_metrics: bool,
-    /// Whether wrong settings are told by events on their Services.
+    /// Whether events on Services report their wrong settings.
     pub events: bool,
     /// What is logged, such as `info` or `info,pointsman::source=debug`.
     pub log: Option<String>,
@@ -271,7 +271,7 @@ fn policies(file: &Arc<str>, written: &PoliciesBlock) -> Result<ConfigPolicies, 
     })
 }
 
-/// The place of some blocks.
+/// The place of some blocks in the file.
 struct Blocks<'a> {
     /// Their name for a person.
     kind: &'static str,

@@ -1,8 +1,8 @@
-//! On whose behalf a caller speaks: leases, shares of what all use, access and judgements go by it.
+//! The identity of a caller. Leases, quotas, access and judgements go by it.
 //!
-//! A caller that came through its pod's own folder is that pod. Any other is the user of its process,
-//! as the kernel says. An identity is a few bytes, so that it can be a key everywhere; the name of a pod
-//! is looked up in [`Pods`].
+//! A caller that came through its pod's own folder has the identity of that pod. Any other has that
+//! of its process's user, as the kernel reports it. An identity is a few bytes, so that it can be a
+//! key everywhere. [`Pods`] has the name of a pod.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub use pods::{Pod, PodName, Pods};
 
 mod pods;
 
-/// On whose behalf a caller speaks.
+/// The pod or the user on whose behalf a caller picks and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity {
     /// The user of the process at the other end of the node's socket.
@@ -20,8 +20,8 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// A number that tells identities apart where memory is short: two of them may share one, though by
-    /// chance alone.
+    /// A short number for an identity, where memory is scarce. Two identities have the same number
+    /// only by chance.
     #[must_use]
     pub fn fingerprint(self) -> u64 {
         match self {
@@ -40,20 +40,20 @@ impl fmt::Display for Identity {
     }
 }
 
-/// What Kubernetes tells two pods apart by, even of one name. Bytes, since a number of 128 bits would
-/// have every lease aligned to 16.
+/// The uid by which Kubernetes distinguishes pods, also two of the same name. It is bytes, since a
+/// number of 128 bits would align every lease to 16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PodUid([u8; 16]);
 
-/// Hexadecimal digits of a [`PodUid`].
+/// The hexadecimal digits of a [`PodUid`].
 const DIGITS: usize = 32;
 
-/// Where [`fmt::Display`] sets its hyphens: before these digits.
+/// The digits before which [`fmt::Display`] puts a hyphen.
 const HYPHENS: [usize; 4] = [8, 12, 16, 20];
 
 impl PodUid {
-    /// Reads 32 hexadecimal digits, with hyphens as in a UUID or without: kubelet writes the uid of a
-    /// static pod without.
+    /// Reads 32 hexadecimal digits, with hyphens as in a UUID or without any: kubelet writes the
+    /// uid of a static pod without.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let digits: String = match text.len() {
@@ -67,13 +67,13 @@ impl PodUid {
         hyphens.then_some(uid)
     }
 
-    /// From what [`PodUid::to_bytes`] gave.
+    /// Reads the bytes of [`PodUid::to_bytes`].
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// For another agent.
+    /// The bytes for another agent.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
         self.0

@@ -1,17 +1,22 @@
-//! Leases: the names by which callers say how their picks went.
+//! Leases: the names by which callers report how their picks went.
 //!
-//! A lease holds its pick's in-flight count until it is reported, its time is over, its connection
-//! is gone, or its answer turns out never to have reached the caller. A caller that crashes must
-//! not count as load for ever, and one that reports twice must not count twice.
+//! A lease holds its pick's in-flight count. It ends with a report, by its time, soon after its
+//! connection, or if its answer never reached the caller. So a caller that crashes does not count
+//! as load for ever, and one that reports twice does not count twice.
 //!
-//! - A lease is 128 random bits: whoever can't guess it can't end another's request.
-//! - It is known to its identity only, on any connection, since clients' pools report on others
-//!   than they picked on.
-//! - One lock guards a lease's entry, its deadline and its memory after the end, so that a report,
-//!   a renewal and an expiry at the same time can't disagree. Sixteen of them, chosen by the
-//!   lease's own random bits, keep threads apart.
-//! - Nothing ticks: [`Leases::run`] sleeps until the earliest deadline there is, or for ever.
-//! - A pick that nobody will report has a lease too, whose name nobody is told.
+//! - A lease is 128 random bits: a caller that can't guess it can't end another caller's request.
+//! - Only the identity that got a lease can report it. It may use any connection, since pools of
+//!   clients report on other connections than they picked on.
+//! - The lock of a shard is held over each change of a lease's entry, its deadline and the memory
+//!   of its end. So a report, a renewal and an expiry at the same time can't disagree. There are
+//!   sixteen shards, chosen by the lease's own random bits, to keep threads from waiting for each
+//!   other.
+//! - Nothing polls: [`Leases::run`] sleeps until the earliest deadline, or for ever if there is
+//!   none.
+//! - A pick that nobody will report has a lease, too. No caller gets its name.
+
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
@@ -50,82 +55,78 @@ mod owner;
 mod recently_ended;
 mod tally;
 
-/// A lease's life without a report, where the caller names none.
+/// The time that a lease lives without a report, if the caller names none.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(60);
-/// The longest life a caller may name.
+/// The longest time that a caller may name.
 pub const MAX_TTL: Duration = Duration::from_secs(3600);
-/// A lease bound to a connection outlives it by this, for a report already on its way elsewhere.
+/// A lease lives at most this long after its connection is gone, for a report that is on its way
+/// over another one.
 pub const AFTER_CONNECTION: Duration = Duration::from_secs(5);
 
-/// A power of two; with two worker threads a clash of locks is rare at 16.
+/// A power of two. With two worker threads, two of them rarely need the same of 16 locks.
 const SHARDS: usize = 16;
 
-/// Whose a new lease is.
+/// The holder of a new lease.
 #[derive(Clone, Debug)]
 pub struct Holder {
-    /// The caller, who may report it.
+    /// The owner, which may report it.
     pub owner: Arc<Owner>,
-    /// The connection it ends with; none: it ends by report or by its time alone.
+    /// The connection that it ends with; None: it ends by report or by its time alone.
     pub connection: Option<Arc<Connection>>,
 }
 
-/// One report.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// What happened.
     pub event: Event,
-    /// The server's own load, where it told.
+    /// The load of the server, if it reported one.
     pub load: Option<ServerLoad>,
     /// The request was a retry.
     pub retry: bool,
 }
 
-/// What happened to a picked request.
+/// What a report says about a picked request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Event {
-    /// It is over.
+    /// The request is over, with the latency if it was timed.
     Ended(Outcome, Option<Duration>),
-    /// It is in flight from now on; the lease lives this long from now.
+    /// The request is in flight from now on. The lease lives this long from now.
     Started(Duration),
-    /// It goes on; the lease lives this long from now.
+    /// The request goes on. The lease lives this long from now.
     Renewed(Duration),
 }
 
-/// Whether a report found its lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reported {
-    /// Counted, or counted before.
+    /// The report counts now, or counted before.
     Accepted,
-    /// Nothing changed: the lease was never given to this identity, or ended too long ago; or it
-    /// has ended, and the report is not of an end.
+    /// Nothing changed. Either this identity never had the lease, or it ended too long ago, or it
+    /// has ended and the report is not of an end.
     Unknown,
 }
 
-/// What a report found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeaseState {
-    /// An open lease; it is counted.
+    /// The lease was open, and the report counts.
     Counted,
-    /// A lease that ended a short while ago.
+    /// The lease ended a short while ago.
     Ended,
-    /// No lease of this identity.
+    /// This identity has no such lease.
     Nothing,
 }
 
-/// All open leases and those that ended a short while ago.
 pub struct Leases {
     shards: [Mutex<Shard>; SHARDS],
-    /// When [`Leases::run`] looks next, in nanoseconds since `start`; `u64::MAX`: never.
+    /// When [`Leases::run`] looks next, in nanoseconds since `start`; `u64::MAX`: no deadline.
     next_look: AtomicU64,
     look_sooner: Notify,
     start: Instant,
-    /// Reports that overtook the news of their lease; while there may be news.
+    /// Reports that overtook the news of their lease; None if no agent sends news.
     early: Mutex<Option<EarlyReports>>,
     /// The leases of connections that are gone.
     closing: Mutex<VecDeque<Closing>>,
-    /// Wakes who tells a successor.
+    /// Wakes the task in [`Handoff::news`].
     has_news: Notify,
-    /// What a successor has not been told by now is all that it will be told.
+    /// [`Leases::end_news`] was called: after what is pending now, the successor gets no more news.
     no_more_news: AtomicBool,
     owners: Owners,
 }
@@ -134,11 +135,10 @@ pub struct Leases {
 struct Shard {
     open: HashMap<LeaseId, OpenLease, id::ByItself>,
     deadlines: BTreeSet<(Instant, LeaseId)>,
-    /// While there is a successor.
+    /// None while there is no successor.
     untold: Option<PendingChanges>,
 }
 
-/// What a new lease is made of.
 struct NewLease<'a> {
     right: LeasePermit,
     held: InFlightGuard,
@@ -158,7 +158,7 @@ struct OpenLease {
 }
 
 impl Leases {
-    /// None yet. Expiry needs [`Leases::run`] to be polled.
+    /// Makes no lease yet. Leases expire only while [`Leases::run`] is polled.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
@@ -174,36 +174,37 @@ impl Leases {
         })
     }
 
-    /// The owner that this identity is. A caller asks once, and keeps it.
+    /// The owner of this identity. A caller asks once, and keeps it.
     #[must_use]
     pub fn owner(&self, identity: Identity) -> Arc<Owner> {
         self.owners.of(identity)
     }
 
-    /// Open leases by identity, the most first.
+    /// The number of open leases by identity, the most first.
     #[must_use]
     pub fn holders(&self) -> Vec<(Identity, usize)> {
         self.owners.open()
     }
 
-    /// The accounts of all identities, those with the most leases that ran out first.
+    /// The accounts of all identities, those with the most expired leases first.
     #[must_use]
     pub fn accounts(&self) -> Vec<(Identity, Account)> {
         self.owners.accounts()
     }
 
-    /// The accounts of those identities that let leases run out, the most first.
+    /// The accounts of identities with expired leases, the most first.
     pub fn forgetful(&self) -> impl Iterator<Item = (Identity, Account)> {
         self.accounts().into_iter().filter(|(_, account)| account.expired > 0)
     }
 
-    /// How many leases there may be.
+    /// The most leases that may be open.
     #[must_use]
     pub fn most(&self) -> usize {
         self.owners.most()
     }
 
-    /// A lease for this pick. `in_flight`: it counts already, and needs no [`Event::Started`].
+    /// Gives a lease for this pick. `in_flight`: it counts already, and needs no
+    /// [`Event::Started`].
     pub fn give(
         &self,
         right: LeasePermit,
@@ -219,8 +220,8 @@ impl Leases {
         id
     }
 
-    /// Counts a pick that nobody will report in flight for so long; then it ends without a judgement.
-    /// The name is not to be told: it is for [`Leases::withdraw`].
+    /// Counts a pick that nobody will report in flight for `time`. Then it ends without a
+    /// judgement. The caller must not get the name, which is only for [`Leases::withdraw`].
     pub fn count(
         &self,
         right: LeasePermit,
@@ -272,8 +273,9 @@ impl Leases {
         self.look_by(deadline);
     }
 
-    /// Takes a report of `identity` about a lease. An end is taken again from memory: the caller may
-    /// have lost the answer. To start or renew what has ended changes nothing, and is said so.
+    /// Takes a report of `identity` about a lease. The end of a lease that ended lately is accepted
+    /// again, because the caller may have lost the answer. A start or a renewal of an ended lease
+    /// changes nothing, and returns [`Reported::Unknown`].
     pub fn report(&self, identity: Identity, id: LeaseId, report: &Report) -> Reported {
         let ended = matches!(report.event, Event::Ended(..));
         let accepted = match self.take_report(identity, id, report) {
@@ -328,8 +330,8 @@ impl Leases {
         LeaseState::Counted
     }
 
-    /// The end of a lease that nobody here knows: a successor's, or one of an agent before this one
-    /// that has not been told of yet. Whether it may be.
+    /// Takes the end of a lease that is not known here. It may be a lease of the successor, or one
+    /// of an earlier agent that has not sent it yet. Returns whether the report was kept.
     #[cold]
     fn report_elsewhere(&self, identity: Identity, id: LeaseId, report: &Report) -> bool {
         let mut told = false;
@@ -337,7 +339,7 @@ impl Leases {
         told || self.keep_early(id, identity, report)
     }
 
-    /// Keeps something for a successor, if there is one.
+    /// Keeps a change for the successor, if there is one.
     fn tell(&self, shard: &mut Shard, what: impl FnOnce(&mut PendingChanges)) {
         if let Some(untold) = &mut shard.untold {
             what(untold);
@@ -359,13 +361,13 @@ impl Leases {
         }
     }
 
-    /// How many are open.
+    /// The number of open leases.
     #[must_use]
     pub fn open(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).open.len()).sum()
     }
 
-    /// How many ended ones are remembered.
+    /// The number of ended leases that are remembered.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.owners.remembered()
@@ -396,7 +398,7 @@ impl OpenLease {
             connection.release(id);
         }
         self.tally.ended(outcome);
-        // An outcome without a STARTED before it was a request all the same.
+        // An outcome without a start before it was still a request.
         if !self.in_flight && outcome != Outcome::Cancelled {
             self.held.start();
         }
@@ -405,11 +407,12 @@ impl OpenLease {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere must not take every later pick with it.
+    // A panic in one call must not make every later pick panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The leases of an answer on its way: dropped before [`Undelivered::delivered`], they end unused.
+/// The leases of an answer that is on its way. If it is dropped before [`Undelivered::delivered`],
+/// they end unused.
 #[derive(Debug)]
 pub struct Undelivered {
     leases: Arc<Leases>,
@@ -417,13 +420,12 @@ pub struct Undelivered {
 }
 
 impl Undelivered {
-    /// Guards these.
     #[must_use]
     pub fn new(leases: Arc<Leases>, ids: impl Into<SmallVec<[LeaseId; 1]>>) -> Self {
         Self { leases, ids: ids.into() }
     }
 
-    /// The answer has been handed to the connection.
+    /// Keeps the leases: the answer has been handed to the connection.
     pub fn delivered(mut self) {
         self.ids.clear();
     }

@@ -1,8 +1,8 @@
-//! How much of something one holder may have, so that none can take it from all the others.
+//! Limits how much of something one holder may have, so that none can take it from all the others.
 //!
-//! Most of it is for whoever comes first. The last quarter is a reserve: it goes only to holders
-//! that have little so far. One that runs away with connections or leases is stopped there, and
-//! whoever comes next is served as if nothing had happened.
+//! Three quarters go to whoever asks first. The last quarter is a reserve, which goes only to
+//! holders that have little so far. A holder that takes ever more connections or leases is stopped
+//! at the reserve, and the others are served as usual.
 
 use std::{
     collections::BTreeMap,
@@ -13,21 +13,22 @@ use std::{
     },
 };
 
-/// This part of the whole is the reserve.
+/// One part in this many is the reserve.
 const RESERVE: usize = 4;
-/// This part of the whole is much for one holder.
+/// A holder that has one part in this many has much.
 const MUCH: usize = 8;
-/// Holders that the reserve has room for, each with an equal part of it.
+/// The number of holders that the reserve has room for, each with an equal part.
 const HOLDERS: usize = 64;
 
-/// Whether there is room for one that has `own` then, where all have `all` of this total then.
+/// Whether a holder may then have `own`, if all holders together then have `all` of `total`.
 fn has_room(total: usize, all: usize, own: usize) -> bool {
     let reserve = total / RESERVE;
     let fair = (reserve / HOLDERS).max(1);
     all <= total - reserve || (all <= total && own <= fair)
 }
 
-/// A quota whose holders keep their own counts: no lock and no search, for what every call takes.
+/// A quota whose holders keep their own counts. It needs no lock and no search, for what every call
+/// takes.
 #[derive(Debug)]
 pub struct Total {
     name: &'static str,
@@ -36,15 +37,15 @@ pub struct Total {
 }
 
 impl Total {
-    /// So many of what errors call `name`.
+    /// A quota of `total`. Errors call it `name`.
     pub fn new(name: &'static str, total: usize) -> Self {
         Self { name, total, all: AtomicUsize::new(0) }
     }
 
-    /// So many for the holder that has counted `own` so far.
+    /// Takes `amount` for the holder that has `own` so far.
     ///
     /// # Errors
-    /// There are not so many, or the rest is kept for those that hold less.
+    /// There is not enough left, or the rest is for holders with less.
     pub fn take(&self, own: &AtomicUsize, amount: usize) -> Result<(), Exhausted> {
         let own_then = own.fetch_add(amount, Relaxed) + amount;
         let room = |all: usize| has_room(self.total, all, own_then).then_some(all);
@@ -55,29 +56,29 @@ impl Total {
         })
     }
 
-    /// What [`Total::take`] took.
+    /// Gives back what [`Total::take`] took.
     pub fn give_back(&self, own: &AtomicUsize, amount: usize) {
         own.fetch_sub(amount, Relaxed);
         self.all.fetch_sub(amount, Relaxed);
     }
 
-    /// How many are held by all.
+    /// How much all holders have.
     pub fn in_use(&self) -> usize {
         self.all.load(Relaxed)
     }
 
-    /// How many there are.
+    /// How much there is.
     pub fn total(&self) -> usize {
         self.total
     }
 }
 
-/// Something of which there is so much.
+/// A quota that keeps the counts of its holders.
 #[derive(Debug)]
 pub struct Quota<K> {
     name: &'static str,
     total: usize,
-    /// As many as one holder may have.
+    /// The most that one holder may have.
     most: usize,
     held: Mutex<Holdings<K>>,
 }
@@ -88,7 +89,7 @@ struct Holdings<K> {
     by: BTreeMap<K, usize>,
 }
 
-/// Some of it, until it is dropped.
+/// A part of a quota, until it is dropped.
 #[derive(Debug)]
 pub struct Permit<K: Copy + Debug + Ord> {
     quota: Arc<Quota<K>>,
@@ -96,61 +97,61 @@ pub struct Permit<K: Copy + Debug + Ord> {
     amount: usize,
 }
 
-/// There is no more for this holder.
+/// The error of a holder that may not have more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{held} {name} are held by this caller and {all} of {total} by all: no more for now")]
 pub struct Exhausted {
-    /// What there is no more of: "leases".
+    /// What the quota is of, such as "leases".
     pub name: &'static str,
-    /// By the one who asked.
+    /// How much the asking holder has.
     pub held: usize,
-    /// By everyone.
+    /// How much all holders have.
     pub all: usize,
-    /// How many there are.
+    /// How much there is.
     pub total: usize,
 }
 
 impl Exhausted {
-    /// Whether the one who asked has much of it already. Otherwise it is others that left so little.
+    /// Whether the holder that asked has much of it already. If not, others left so little.
     pub fn holds_much(&self) -> bool {
         self.held >= self.total / MUCH
     }
 }
 
 impl<K: Copy + Debug + Ord> Quota<K> {
-    /// So many of what errors call `name`.
+    /// A quota of `total`. Errors call it `name`.
     pub fn new(name: &'static str, total: usize) -> Arc<Self> {
         Self::with_most(name, total, total)
     }
 
-    /// The same, and at most so many of it for one holder.
+    /// The same, with at most `most` of it for one holder.
     pub fn with_most(name: &'static str, total: usize, most: usize) -> Arc<Self> {
         let held = Mutex::new(Holdings { all: 0, by: BTreeMap::new() });
         Arc::new(Self { name, total, most, held })
     }
 
-    /// One for this holder.
+    /// Takes one for this holder.
     ///
     /// # Errors
-    /// All are held, or the rest is kept for those that hold less.
+    /// Nothing is left, or the rest is for holders with less.
     pub fn take(self: &Arc<Self>, holder: K) -> Result<Permit<K>, Exhausted> {
         self.take_some(holder, 1)
     }
 
-    /// So many for this holder.
+    /// Takes `amount` for this holder.
     ///
     /// # Errors
-    /// There are not so many, or the rest is kept for those that hold less.
+    /// There is not enough left, or the rest is for holders with less.
     pub fn take_some(self: &Arc<Self>, holder: K, amount: usize) -> Result<Permit<K>, Exhausted> {
         self.resize(holder, 0, amount)?;
         Ok(Permit { quota: Arc::clone(self), holder, amount })
     }
 
-    /// Makes so many of this holder so many others; who calls gives back what it took. To hold less
-    /// never fails.
+    /// Changes what a holder took from `from` to `to`. The caller gives back what it took. To take
+    /// less never fails.
     ///
     /// # Errors
-    /// All are held, or the rest is kept for those that hold less.
+    /// Nothing is left, or the rest is for holders with less.
     pub fn resize(&self, holder: K, from: usize, to: usize) -> Result<(), Exhausted> {
         let mut held = self.held();
         let own = held.by.get(&holder).copied().unwrap_or(0);
@@ -168,19 +169,19 @@ impl<K: Copy + Debug + Ord> Quota<K> {
         Ok(())
     }
 
-    /// By whom how many are held, the most first.
+    /// What each holder has, the most first.
     pub fn holders(&self) -> Vec<(K, usize)> {
         let mut holders: Vec<_> = self.held().by.iter().map(|(k, n)| (*k, *n)).collect();
         holders.sort_by_key(|(_, held)| std::cmp::Reverse(*held));
         holders
     }
 
-    /// How many are held by all.
+    /// How much all holders have.
     pub fn in_use(&self) -> usize {
         self.held().all
     }
 
-    /// How many there are.
+    /// How much there is.
     pub fn total(&self) -> usize {
         self.total
     }

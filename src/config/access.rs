@@ -15,11 +15,11 @@ use crate::source::{
 /// What some callers may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessEntry {
-    /// Those whom the entry fits.
+    /// The callers that the entry fits.
     pub callers: Callers,
     /// The namespaces whose services they may list and pick; None: all.
     pub namespaces: Option<BTreeSet<Arc<str>>>,
-    /// Each pod its own namespace, too.
+    /// Each pod may list and pick services of its own namespace, too.
     pub own_namespace: bool,
 }
 
@@ -110,7 +110,7 @@ document::from_text!(Uids(RangeInclusive<u32>), |text| {
 /// Reads the entries of a file, in order.
 ///
 /// # Errors
-/// An entry fits nobody, or contradicts itself.
+/// An entry fits no caller, or contradicts itself.
 pub(super) fn entries(
     file: &Arc<str>,
     written: Vec<Spanned<AccessBlock>>,
@@ -137,7 +137,7 @@ fn entry(block: AccessBlock) -> Result<AccessEntry, &'static str> {
             return Err("a caller has a uid or is a pod: make two entries of uids and pods");
         }
     };
-    // If no namespace is named, only its own.
+    // Without named namespaces, pods get only their own.
     let namespaces = namespaces.map(names).or_else(|| own_namespace.then(BTreeSet::new));
     Ok(AccessEntry { callers, namespaces, own_namespace })
 }

@@ -1,5 +1,5 @@
-//! Policies by the names of namespaces and services. Each name is checked: a block under an
-//! impossible name would apply to nobody, silently.
+//! Policies by the names of namespaces and services. Each name is checked, because a block under an
+//! impossible name would have no effect, and nobody would notice.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 

@@ -206,7 +206,7 @@ fn an_empty_configuration_is_refused_as_it_may_be_half_written() {
     }
 }
 
-/// One alone contradicts nothing: what another layer says gives way.
+/// A block alone contradicts nothing: the settings of another layer give way.
 #[test]
 fn ejections_of_several_blocks_are_no_contradiction() {
     let text = "policies: {default: {outlier: {base_ejection: 10m, max_ejection: 20m}}, services: \
@@ -215,7 +215,7 @@ fn ejections_of_several_blocks_are_no_contradiction() {
     Config::parse(&"agent.yaml".into(), text).unwrap();
 }
 
-/// To read one might never end, and nothing else is heard meanwhile.
+/// To read a pipe might never end, and the agent would do nothing else meanwhile.
 #[test]
 fn a_pipe_is_no_configuration() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What the pods are called that callers speak for.
+//! The names of the pods that callers come from.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -8,17 +8,17 @@ use std::{
 
 use super::{Identity, PodUid};
 
-/// Pods that are gone and still have their names, for who asks whose the leases were that they left.
-/// At some 200 bytes each they take 200 KiB; a lease lives an hour at most, in which a node starts
-/// hundreds of pods where it is busy with short jobs.
+/// The pods that are gone and keep their names, for questions about the leases that they left. At
+/// some 200 bytes each they take 200 KiB. A lease lives for an hour at most, and in an hour a node
+/// that runs many short jobs starts hundreds of pods.
 const GONE: usize = 1024;
 
-/// As Kubernetes calls a pod.
+/// The names that Kubernetes has for a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
     /// The namespace.
     pub namespace: Box<str>,
-    /// The name, which another pod of the namespace may have later.
+    /// The name, which a later pod of the namespace may have again.
     pub name: Box<str>,
     /// The ServiceAccount it runs as.
     pub service_account: Box<str>,
@@ -31,18 +31,18 @@ impl fmt::Display for Pod {
     }
 }
 
-/// The pods of this node that have a folder of their own, and some that had.
+/// The pods of this node that have a folder of their own, and some that had one.
 #[derive(Debug, Default)]
 pub struct Pods(RwLock<PodNames>);
 
 #[derive(Debug, Default)]
 struct PodNames {
     pods: HashMap<PodUid, Arc<Pod>>,
-    /// Those of `pods` that are gone, in order.
+    /// Those of `pods` that are gone, the oldest first.
     gone: VecDeque<PodUid>,
 }
 
-/// An identity as a person wants to read it.
+/// An identity in a form for people: the name of its pod, if that is known.
 #[derive(Clone, Debug)]
 pub struct PodName {
     identity: Identity,
@@ -50,14 +50,14 @@ pub struct PodName {
 }
 
 impl Pods {
-    /// This pod is called so.
+    /// Takes in the name of a pod.
     pub fn learn(&self, uid: PodUid, pod: Pod) {
         let mut known = self.write();
         known.gone.retain(|gone| *gone != uid);
         known.pods.insert(uid, Arc::new(pod));
     }
 
-    /// This pod is gone. Its name is kept until as many others are gone as are remembered.
+    /// Takes in that a pod is gone. Its name is kept until 1,024 others are gone after it.
     pub fn gone(&self, uid: PodUid) {
         let mut known = self.write();
         if known.pods.contains_key(&uid) && !known.gone.contains(&uid) {
@@ -65,7 +65,7 @@ impl Pods {
         }
     }
 
-    /// This pod was called so, as another agent says: it may be gone by now.
+    /// Takes in a pod's name from another agent. The pod may be gone by now.
     pub fn remember(&self, uid: PodUid, pod: Pod) {
         let mut known = self.write();
         if let Entry::Vacant(unknown) = known.pods.entry(uid) {
@@ -74,19 +74,19 @@ impl Pods {
         }
     }
 
-    /// What this pod is called.
+    /// The names of a pod, if they are known.
     #[must_use]
     pub fn get(&self, uid: PodUid) -> Option<Arc<Pod>> {
         self.read().pods.get(&uid).cloned()
     }
 
-    /// All that are known, for another agent.
+    /// All known pods, for another agent.
     #[must_use]
     pub fn all(&self) -> Vec<(PodUid, Arc<Pod>)> {
         self.read().pods.iter().map(|(uid, pod)| (*uid, Arc::clone(pod))).collect()
     }
 
-    /// An identity as a person wants to read it.
+    /// An identity in a form for people: the name of its pod, if that is known.
     #[must_use]
     pub fn named(&self, identity: Identity) -> PodName {
         let pod = match identity {

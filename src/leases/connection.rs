@@ -10,20 +10,20 @@ use std::{
 
 use super::id::{ByItself, LeaseId};
 
-/// The open leases of one connection.
 type Bound = HashSet<LeaseId, ByItself>;
 
 /// A connection to the agent, and the open leases bound to it.
 #[derive(Debug, Default)]
 pub struct Connection {
     bound: Mutex<Bound>,
-    /// Written under the lock, read without it by those who hold a lease's lock already.
+    /// Written under the lock of `bound`. It is read without that lock where a shard is locked:
+    /// [`Connection::bind`] takes the two locks in the other order, so the threads could deadlock.
     closed: AtomicBool,
 }
 
 impl Connection {
     /// Binds a lease while `insert` makes it known, so that a close at the same time can't miss it.
-    /// `insert` hears whether the connection is gone already.
+    /// `insert` gets whether the connection is gone already.
     pub(super) fn bind<T>(&self, id: LeaseId, insert: impl FnOnce(bool) -> T) -> T {
         let mut bound = self.bound();
         let closed = self.is_closed();
@@ -33,19 +33,18 @@ impl Connection {
         insert(closed)
     }
 
-    /// The lease has ended.
+    /// Removes a lease that has ended.
     pub(super) fn release(&self, id: LeaseId) {
         self.bound().remove(&id);
     }
 
-    /// The connection is gone; returns what was bound to it.
+    /// Marks the connection as gone. Returns the leases that were bound to it.
     pub(super) fn close(&self) -> Bound {
         let mut bound = self.bound();
         self.closed.store(true, Ordering::Release);
         std::mem::take(&mut bound)
     }
 
-    /// Whether it is gone.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

@@ -1,4 +1,4 @@
-//! Leases that come from an agent before this one, and reports that overtake them.
+//! Takes over leases of an earlier agent, and keeps reports that overtake the news of them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,12 +10,12 @@ use crate::{
     quota::{Permit, Quota},
 };
 
-/// Reports kept until their leases are told of, three quarters of them of one caller. Beyond it a report
-/// is answered as unknown.
+/// The most reports that are kept until their leases arrive, three quarters of them of one
+/// caller. Beyond it a report is answered as unknown.
 const MOST: usize = 40_000;
 
 /// Reports that overtook the news of their lease. A caller may pick at one agent and report to the
-/// other, while the one tells the other of the pick.
+/// other one before the first one has sent the lease.
 #[derive(Debug)]
 pub(super) struct EarlyReports {
     reports: HashMap<LeaseId, (Identity, Report, Permit<Identity>)>,
@@ -29,7 +29,7 @@ impl Default for EarlyReports {
 }
 
 impl EarlyReports {
-    /// Whether it is kept: a report of an end, and not more than can be meant.
+    /// Keeps the report of an end, if the quota has room. Returns whether it did.
     fn keep(&mut self, id: LeaseId, identity: Identity, report: &Report) -> bool {
         if !matches!(report.event, Event::Ended(..)) {
             return false;
@@ -46,8 +46,8 @@ impl EarlyReports {
 }
 
 impl Leases {
-    /// Takes over a lease of an agent before this one; not one that is known here by now. Whether it
-    /// is known here: not where its holder has too many, at both agents together.
+    /// Takes over a lease of an earlier agent, unless it is known here already. Returns whether it
+    /// is known here now. It is not if its holder has too many, at both agents together.
     pub fn adopt(
         &self,
         id: LeaseId,
@@ -58,7 +58,7 @@ impl Leases {
         let mut shard = self.shard(id);
         let known =
             shard.open.contains_key(&id) || self.owners.remembers(identity, id, Instant::now());
-        // An end that was kept for the successor of this agent, since nobody here knew the lease.
+        // This agent may have kept an end for its own successor, because it did not know the lease.
         let ended = shard.untold.as_mut().and_then(|untold| untold.take_foreign(id, identity));
         drop(shard);
         if known {
@@ -79,22 +79,21 @@ impl Leases {
     pub(super) fn keep_early(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
         let mut early = lock(&self.early);
         let Some(early) = &mut *early else { return false };
-        // Under this lock: news that is taken in meanwhile finds it, or is found.
+        // The lock stays held: a lease that is taken over at the same time either finds the report,
+        // or is found here.
         self.take_report(identity, id, report) != LeaseState::Nothing
             || early.keep(id, identity, report)
     }
 }
 
-/// What an agent before this one said of a lease.
+/// What an earlier agent sent about a lease.
 #[derive(Clone, Copy, Debug)]
 pub struct AdoptedLease<'a> {
-    /// It counts already.
     pub in_flight: bool,
-    /// Nobody will report it.
     pub no_report: bool,
-    /// What is left of its life.
+    /// The time until its deadline.
     pub ttl: Duration,
-    /// Of its service.
+    /// The tally of its service.
     pub tally: &'a Arc<Tally>,
 }
 

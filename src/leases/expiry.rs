@@ -1,7 +1,7 @@
-//! Leases that end by their time, or with their connection.
+//! Ends leases by their time, or with their connection.
 //!
-//! A caller that crashes may leave 200,000 of them, due at the same moment. They are ended some at a
-//! time: no lock is held for long, and other calls run in between.
+//! A caller that crashes may leave 200,000 leases that are due at the same moment. They end a few
+//! at a time, so that no lock is held for long and other calls run in between.
 
 use std::{collections::hash_set, sync::atomic::Ordering, time::Duration};
 
@@ -11,32 +11,35 @@ use super::{
     AFTER_CONNECTION, Connection, LeaseId, Leases, OpenLease, Outcome, SHARDS, Shard, lock,
 };
 
-/// Leases of one shard that end under one hold of its lock. Of all shards together it is as many as
-/// end before others run: at a microsecond each, they wait less than a pick takes on the socket.
+/// The leases of one shard that end under one hold of its lock. In all shards together, this many
+/// times [`SHARDS`] end before other tasks run. At a microsecond each, these wait less than a pick
+/// takes on the socket.
 const AT_A_TIME: usize = 8;
-/// Leases of a closed connection whose deadlines are moved before others run; as above.
+/// The leases of a closed connection whose deadlines are moved before other tasks run, for the same
+/// reason.
 const CLOSED_AT_A_TIME: usize = AT_A_TIME * SHARDS;
 
-/// The leases of a connection that is gone, whose time has still to be shortened.
+/// The leases of a connection that is gone and whose deadlines have still to be moved.
 #[derive(Debug)]
 pub(super) struct Closing {
     bound: hash_set::IntoIter<LeaseId>,
     latest: Instant,
 }
 
-/// What a step of expiry leaves.
+/// The result of a step of expiry.
 enum ExpiryStep {
-    /// There is more to do at once.
+    /// There is more to do now.
     More,
-    /// Something is due then, or nothing at all.
+    /// When the next lease is due, if any is.
     Next(Option<Instant>),
 }
 
 impl Leases {
-    /// Ends leases as their time passes; never returns.
+    /// Ends leases at their deadlines; never returns.
     pub async fn run(&self) {
         loop {
-            // From here on every new deadline wakes this task, until it knows the earliest again.
+            // From here on, every new deadline wakes this task until the earliest one is known
+            // again.
             self.next_look.store(u64::MAX, Ordering::SeqCst);
             match self.step() {
                 ExpiryStep::More => {
@@ -51,7 +54,7 @@ impl Leases {
                 self.look_sooner.notified().await;
             } else {
                 let until = self.start + Duration::from_nanos(next);
-                // Which of the two it was does not matter: the next round looks at everything.
+                // The next step looks at everything, whichever of the two ended the wait.
                 tokio::select! {
                     () = tokio::time::sleep_until(until) => {}
                     () = self.look_sooner.notified() => {}
@@ -70,7 +73,6 @@ impl Leases {
         }
     }
 
-    /// Does some of what is due.
     fn step(&self) -> ExpiryStep {
         if self.close_some() {
             return ExpiryStep::More;
@@ -94,7 +96,8 @@ impl Leases {
         if more { ExpiryStep::More } else { ExpiryStep::Next(next) }
     }
 
-    /// Shortens the time of some leases whose connection is gone; whether there were any.
+    /// Shortens the time of some leases whose connection is gone. Returns whether such a connection
+    /// was left.
     fn close_some(&self) -> bool {
         let mut closing = lock(&self.closing);
         let Some(first) = closing.front_mut() else { return false };
@@ -113,24 +116,25 @@ impl Leases {
         true
     }
 
-    /// Wakes [`Leases::run`] if it would look later than this.
+    /// Wakes [`Leases::run`] if it would look later than at `deadline`.
     pub(super) fn look_by(&self, deadline: Instant) {
         if self.bring_forward(deadline) {
             self.look_sooner.notify_one();
         }
     }
 
-    /// Whether this is earlier than the look that was due next.
+    /// Moves the next look forward to `deadline`. Returns false if it is due earlier already.
     fn bring_forward(&self, deadline: Instant) -> bool {
         let at = u64::try_from((deadline - self.start).as_nanos()).unwrap_or(u64::MAX - 1);
-        // The load keeps the usual case, a later deadline than the one awaited, free of a write.
+        // The load keeps the usual case, a later deadline than the awaited one, free of a write.
         at < self.next_look.load(Ordering::SeqCst)
             && at < self.next_look.fetch_min(at, Ordering::SeqCst)
     }
 }
 
 impl Shard {
-    /// Moves the deadline of an open lease; one whose connection is gone can't be put off.
+    /// Moves the deadline of an open lease. If its connection is gone, the deadline can only become
+    /// earlier.
     pub(super) fn live_until(&mut self, id: LeaseId, deadline: Instant) -> Instant {
         let Some(open) = self.open.get_mut(&id) else { return deadline };
         let gone = open.connection.as_ref().is_some_and(|connection| connection.is_closed());
@@ -152,9 +156,10 @@ impl Shard {
                 if let Some(untold) = &mut self.untold {
                     untold.expired(id);
                 }
-                // Nobody knows the name of the others.
+                // The ends of other leases are not remembered: their callers have no name to
+                // report.
                 if !open.no_report {
-                    // The step that ends it asks when that may be forgotten.
+                    // The step that ends the lease asks when its end may be forgotten.
                     open.right.owner().remember(id, now);
                     open.right.owner().expired(now);
                 }

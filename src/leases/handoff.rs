@@ -1,12 +1,12 @@
-//! Leases that go to a successor.
+//! Hands leases over to a successor.
 //!
-//! An agent that hands over tells its successor of every open lease, and from then on of all that
-//! becomes of leases here: what it still gives, and what is still reported to it. So a caller may
-//! report to either of the two, and the successor's counts in flight are true from its first pick.
+//! An agent that hands over sends its successor every open lease. From then on it sends every lease
+//! it still grants and every report it still receives. So a caller may report to either of the two,
+//! and the successor's counts in flight are right from its first pick.
 //!
-//! What a successor has not been told yet is kept by lease, not by event: a lease that was given and
-//! has ended needs no word, and one that was renewed ten times needs one. So a successor that
-//! listens slowly misses nothing, and costs no more memory than the leases that there may be.
+//! Pending changes are kept by lease, not by event. A lease that was given and has ended needs no
+//! message, and one that was renewed ten times needs one. So a successor that reads slowly misses
+//! nothing, and the pending changes take no more memory than the leases that may be open.
 
 use std::{
     collections::HashMap,
@@ -23,61 +23,57 @@ use super::{
 };
 use crate::publish::{ServerLoad, Target};
 
-/// Reports of leases that are not known here, kept for a successor: in each shard. In a second of
-/// 20,000 requests, whose callers pick at the successor and all report here, a shard has half of it.
+/// The most reports of unknown leases that each shard keeps for a successor. With 20,000 requests a
+/// second, whose callers pick at the successor and all report here, a shard needs half of it for
+/// each second.
 const MOST_FOREIGN: usize = 2500;
 
-/// An open lease, as another agent can take it over.
+/// An open lease, as another agent takes it over.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HandedLease {
-    /// Its name.
     pub id: LeaseId,
-    /// Whose it is.
+    /// The identity that has it.
     pub identity: Identity,
-    /// Where it was picked.
+    /// The target it was picked from.
     pub target: Target,
-    /// What was picked.
+    /// The picked endpoint.
     pub address: SocketAddr,
-    /// What it counts.
     pub cost: u32,
-    /// It counts already.
     pub in_flight: bool,
-    /// Nobody will report it: it was never told to its caller.
+    /// Nobody will report it, because its caller never got its name.
     pub no_report: bool,
-    /// What is left of its life.
+    /// The time until its deadline.
     pub ttl: Duration,
 }
 
-/// What becomes of leases.
+/// A change of a lease.
 #[derive(Clone, Debug, PartialEq)]
 pub enum LeaseEvent {
-    /// One more.
+    /// A new lease.
     Given(HandedLease),
-    /// A report of it.
+    /// A report about a lease.
     Reported {
-        /// Which.
         id: LeaseId,
-        /// By whom.
+        /// The identity that reported.
         identity: Identity,
-        /// What happened.
         event: Event,
-        /// The server's own load, where it told.
+        /// The load of the server, if it reported one.
         load: Option<ServerLoad>,
         /// The request was a retry.
         retry: bool,
     },
 }
 
-/// The way of all leases to a successor; without it, nothing is kept to be told any more.
+/// The handoff to a successor. When it is dropped, changes are no longer kept.
 #[derive(Debug)]
 pub struct Handoff {
     leases: Arc<Leases>,
-    /// Shards whose open leases have been told.
+    /// The number of shards whose open leases have been sent.
     told: usize,
 }
 
 impl Handoff {
-    /// Up to so many of the leases that are open; none: those were all.
+    /// Up to `most` of the open leases; an empty list after the last one.
     pub fn open(&mut self, most: usize) -> Vec<HandedLease> {
         let mut open = Vec::new();
         while self.told < SHARDS && open.len() < most {
@@ -96,11 +92,11 @@ impl Handoff {
         open
     }
 
-    /// What became of leases since the last time, some of it at a time; none, once there is no more
-    /// and [`Leases::end_news`] said that there will be none.
+    /// Up to about `most` changes since the last call; None once there are no more and
+    /// [`Leases::end_news`] was called.
     pub async fn news(&mut self, most: usize) -> Option<Vec<LeaseEvent>> {
         loop {
-            // Before the look, so that what comes after it is not missed.
+            // Read before the shards: a change that comes after the read is not missed.
             let ending = self.leases.no_more_news.load(Ordering::SeqCst);
             let mut news = Vec::new();
             for shard in &self.leases.shards {
@@ -128,8 +124,7 @@ impl Drop for Handoff {
 }
 
 impl Leases {
-    /// From now on all that becomes of leases is kept for a successor, beginning with those that are
-    /// open.
+    /// Keeps all changes of leases for a successor from now on, beginning with the open leases.
     pub fn hand_over(self: &Arc<Self>) -> Handoff {
         self.no_more_news.store(false, Ordering::SeqCst);
         for shard in &self.shards {
@@ -140,45 +135,45 @@ impl Leases {
         Handoff { leases: Arc::clone(self), told: 0 }
     }
 
-    /// There will be no more news: [`Handoff::news`] ends with what there is by now.
+    /// Ends the news: [`Handoff::news`] returns what is pending now, and then None.
     pub fn end_news(&self) {
         self.no_more_news.store(true, Ordering::SeqCst);
         self.has_news.notify_one();
     }
 
-    /// Leases of which a successor has not been told all.
+    /// The number of leases with changes that the successor has not been sent.
     pub fn untold(&self) -> usize {
         let shards = self.shards.iter();
         shards.filter_map(|shard| Some(lock(shard).untold.as_ref()?.changes.len())).sum()
     }
 
-    /// Whether an agent before this one may still tell of leases: until then a report of one that
-    /// is not known here may be ahead of the news.
+    /// Sets whether an earlier agent may still send leases. While it may, a report about an unknown
+    /// lease may have overtaken the news of it.
     pub fn expect_news(&self, expected: bool) {
         *lock(&self.early) = expected.then(EarlyReports::default);
     }
 }
 
-/// What a successor has not been told of the leases of one shard.
+/// The changes of the leases of one shard that a successor has not been sent.
 #[derive(Debug, Default)]
 pub(super) struct PendingChanges {
     changes: HashMap<LeaseId, Change, ByItself>,
-    /// Of them those of leases that are not known here.
+    /// The number of `changes` to leases that are not known here.
     foreign: usize,
 }
 
-/// All that the successor has to hear of one lease.
+/// All that has to be sent to the successor about one lease.
 #[derive(Debug)]
 enum Change {
-    /// That it is there. It is open.
+    /// It is open, and new to the successor.
     Given(ReportedFacts),
-    /// That it started or was renewed. It is open.
+    /// It is open, and started or was renewed.
     Moved(ReportedFacts),
-    /// That it ended.
+    /// It ended.
     Ended(Box<Ended>),
 }
 
-/// What reports said beside the event.
+/// What reports contained beside the event.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct ReportedFacts {
     load: Option<ServerLoad>,
@@ -205,7 +200,6 @@ impl PendingChanges {
         self.changes.insert(id, Change::Given(ReportedFacts::default()));
     }
 
-    /// An open lease started or was renewed.
     pub(super) fn moved(&mut self, id: LeaseId, report: &Report) {
         let change =
             self.changes.entry(id).or_insert_with(|| Change::Moved(ReportedFacts::default()));
@@ -214,11 +208,10 @@ impl PendingChanges {
         }
     }
 
-    /// An open lease ended by this report.
     pub(super) fn ended(&mut self, id: LeaseId, identity: Identity, report: &Report) {
         let mut said = ReportedFacts::default();
         match self.changes.remove(&id) {
-            // The successor never heard of it.
+            // The successor never got it.
             Some(Change::Given(_)) => return,
             Some(Change::Moved(before)) => said = before,
             Some(Change::Ended(_)) | None => {}
@@ -228,12 +221,12 @@ impl PendingChanges {
         self.changes.insert(id, Change::Ended(Box::new(ended)));
     }
 
-    /// An open lease ended by its time, as it does at the successor.
+    /// An open lease expired. It expires at the successor, too.
     pub(super) fn expired(&mut self, id: LeaseId) {
         self.changes.remove(&id);
     }
 
-    /// The end of a lease that only the successor may know; whether it will be told.
+    /// Keeps the end of a lease that only the successor may know. Returns whether it will be sent.
     pub(super) fn foreign(&mut self, id: LeaseId, identity: Identity, report: &Report) -> bool {
         if self.changes.contains_key(&id) {
             return true;
@@ -249,7 +242,7 @@ impl PendingChanges {
         true
     }
 
-    /// The end of a lease that turns out to be known here: [`Self::foreign`] was wrong.
+    /// Takes the end of a lease that turns out to be known here, though [`Self::foreign`] kept it.
     pub(super) fn take_foreign(&mut self, id: LeaseId, identity: Identity) -> Option<Report> {
         let is_its =
             |change: &Change| matches!(change, Change::Ended(its) if its.identity == identity);
@@ -264,7 +257,7 @@ impl PendingChanges {
 }
 
 impl Shard {
-    /// Some of what a successor has not been told: from now on it has.
+    /// Takes some of the pending changes: they count as sent from now on.
     fn take_untold(
         &mut self,
         most: usize,
@@ -310,7 +303,7 @@ impl OpenLease {
         }
     }
 
-    /// A report that leaves it at the successor as it is here.
+    /// A report that brings the lease at the successor into its state here.
     fn moved(&self, id: LeaseId, said: ReportedFacts, now: Instant) -> LeaseEvent {
         let ttl = self.deadline.saturating_duration_since(now);
         let event = if self.in_flight { Event::Started(ttl) } else { Event::Renewed(ttl) };

@@ -1,4 +1,5 @@
-//! The name of a lease: 128 random bits, written in 22 characters that a URL or a shell leaves alone.
+//! The name of a lease: 128 random bits. Its text has 22 characters that need no quoting in a URL
+//! or a shell.
 
 use std::{fmt, hash::Hasher};
 
@@ -10,8 +11,8 @@ use base64::{
 };
 use rand::RngExt;
 
-/// As for URLs, but with a dot for the dash: a command line would take what begins with a dash for
-/// an option.
+/// The alphabet for URLs, but with a dot for the dash: a command line would take a text that begins
+/// with a dash for an option.
 const TEXT: GeneralPurpose = GeneralPurpose::new(
     &match Alphabet::new("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._") {
         Ok(alphabet) => alphabet,
@@ -20,22 +21,21 @@ const TEXT: GeneralPurpose = GeneralPurpose::new(
     NO_PAD,
 );
 
-/// A lease's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseId(u128);
 
 impl LeaseId {
-    /// Characters of its text.
+    /// The number of characters of its text.
     pub const TEXT: usize = 22;
 
-    /// One that nobody can guess: a generator for secrets, seeded by the kernel again and again. A
-    /// system call for each would cost more than the rest of giving a lease.
+    /// Makes an id that nobody can guess, from a generator for secrets that the kernel reseeds. A
+    /// system call for each id would cost more than the rest of giving a lease.
     #[must_use]
     pub fn random() -> Self {
         Self(rand::rng().random())
     }
 
-    /// Reads what [`fmt::Display`] wrote; anything else is no lease.
+    /// Reads what [`fmt::Display`] wrote; None for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut bytes = [0; 18];
@@ -45,7 +45,7 @@ impl LeaseId {
         }
     }
 
-    /// What [`fmt::Display`] writes.
+    /// The text that [`fmt::Display`] writes.
     #[must_use]
     pub fn text(self) -> ArrayString<{ Self::TEXT }> {
         let mut text = [0; Self::TEXT];
@@ -53,26 +53,26 @@ impl LeaseId {
         ArrayString::from_byte_string(&text).expect("an alphabet of ASCII")
     }
 
-    /// Of a lease that another agent gave.
+    /// The id of a lease that another agent gave.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// For another agent.
+    /// The bytes for another agent.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 
-    /// As random as the rest of it.
+    /// Some of its bits, as random as the others.
     pub(super) fn low_bits(self) -> usize {
         (self.0 & 0xffff) as usize
     }
 
-    /// Half of it, mixed with a number: tells a lease in memory that must be small.
+    /// Half of its bits, mixed with a number: identifies a lease where memory must be small.
     pub(super) fn fingerprint(self, with: u64) -> u64 {
-        // The multiplier is 2^64 over the golden ratio: it spreads a small number over all bits.
+        // The multiplier is 2^64 over the golden ratio. It spreads a small number over all bits.
         (self.0 >> 64) as u64 ^ with.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 }
@@ -90,7 +90,8 @@ impl fmt::Display for LeaseId {
     }
 }
 
-/// Hashes what is random already: the agent alone makes keys, so nobody can make them clash.
+/// A hasher for ids that are random already. The agent alone makes the keys, so nobody can cause
+/// collisions.
 pub(super) type ByItself = std::hash::BuildHasherDefault<Unhashed>;
 
 /// See [`ByItself`].

@@ -1,12 +1,13 @@
-//! Owners of leases: what each has open, what of it ended lately, and how many it let run out.
+//! Keeps the owners of leases: how many leases each has open, which ended lately, and how many
+//! expired.
 //!
-//! A caller keeps its owner for as long as its connection lasts, so that a pick and a report count by
-//! atomics alone: no lock, no search. Owners that nobody holds stay while their counts are recent, up to
-//! a bound.
+//! A caller keeps its owner for as long as its connection lasts. So a pick and a report count by
+//! atomics alone, without a lock or a search. Owners that no caller holds stay while their counts
+//! are recent, up to a bound.
 //!
-//! A lease that nobody reports keeps requests away from its endpoint for as long as it lives, so its
-//! caller is named. These counts are of the last ten to twenty minutes: a mistake that was mended is not
-//! held against its caller for ever.
+//! A lease that nobody reports keeps requests away from its endpoint for as long as it lives, so
+//! the agent names its caller. Counts are of the last ten to twenty minutes, so that a mistake that
+//! was fixed is not held against its caller for ever.
 
 use std::{
     collections::HashMap,
@@ -30,44 +31,46 @@ use crate::{
     quota::{Exhausted, Total},
 };
 
-/// Open leases of all callers. At 300 bytes each they take 75 MiB at the most; a node with 20,000
-/// requests a second of half a second each has 10,000.
+/// The most open leases of all callers. At 300 bytes each they take at most 75 MiB. A node with
+/// 20,000 requests a second of half a second each has 10,000.
 const MOST: usize = 1 << 18;
 
-/// Counts are kept for this time, and for as long again.
+/// The length of a window. Counts are kept for the current window and the one before.
 const WINDOW: Duration = Duration::from_secs(600);
 
-/// Owners that nobody holds are kept up to this number in all: more than a node has pods. Beyond it the
-/// owner with the lowest counts goes, so that a caller with many identities can't hide one that has much.
+/// Owners that no caller holds are kept up to this number in all: more than a node has pods. Beyond
+/// it the owner with the lowest counts goes, so that a caller with many identities can't hide one
+/// with high counts.
 const MOST_OWNERS: usize = 1024;
 
-/// Leases of one identity, over the last ten to twenty minutes.
+/// The leases of one identity over the last ten to twenty minutes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// Given.
+    /// The leases that were given.
     pub given: u64,
-    /// Ended by their time, unreported.
+    /// The leases that expired without a report.
     pub expired: u64,
 }
 
 impl Account {
-    /// The part of the leases that ran out, 0 to 1.
+    /// The part of the leases that expired, 0 to 1.
     #[must_use]
     pub fn share(&self) -> f64 {
-        // A lease may be given in one window and run out in the next.
+        // A lease may be given in one window and expire in the next.
         self.expired as f64 / self.given.max(self.expired).max(1) as f64
     }
 }
 
-/// What all owners have together.
+/// The totals of all owners.
 #[derive(Debug)]
 struct Totals {
     leases: Total,
     costs: Total,
-    /// Leases that ended a short while ago.
+    /// The ended leases that are remembered.
     ended: Total,
     start: Instant,
-    /// When to forget the next of them, in nanoseconds since `start`; `u64::MAX`: never.
+    /// When the next of them are to be forgotten, in nanoseconds since `start`; `u64::MAX`: there
+    /// are none.
     forget_at: AtomicU64,
 }
 
@@ -76,14 +79,13 @@ impl Totals {
         now.saturating_duration_since(self.start).as_secs() / WINDOW.as_secs()
     }
 
-    /// Whether this is earlier than what was due next.
+    /// Moves the next forgetting forward to `due`. Returns false if it is due earlier already.
     fn forget_by(&self, due: Instant) -> bool {
         let at = due.saturating_duration_since(self.start).as_nanos() as u64;
         at < self.forget_at.fetch_min(at, Relaxed)
     }
 }
 
-/// An identity that has leases.
 #[derive(Debug)]
 pub struct Owner {
     identity: Identity,
@@ -92,21 +94,20 @@ pub struct Owner {
     cost: AtomicUsize,
     counts: Counts,
     recently_ended: Mutex<RecentlyEnded>,
-    /// How many there are of them.
+    /// The number of `recently_ended`.
     remembered: AtomicUsize,
 }
 
 impl Owner {
-    /// Whose leases these are.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// The right to one more lease, of this cost.
+    /// Permits one more lease, of this cost.
     ///
     /// # Errors
-    /// This owner, or all of them, have too many open.
+    /// This owner, or all owners together, have too many open.
     pub fn permit(self: &Arc<Self>, cost: u32) -> Result<LeasePermit, Exhausted> {
         let Totals { leases, costs, .. } = &*self.totals;
         leases.take(&self.open, 1)?;
@@ -125,8 +126,8 @@ impl Owner {
         self.counts.of(self.totals.window(now)).expired.fetch_add(1, Relaxed);
     }
 
-    /// Remembers that a lease has ended. Where that is due before anything else, says when it may be
-    /// forgotten.
+    /// Remembers that a lease has ended. Returns when it may be forgotten, if that is before all
+    /// others.
     pub(super) fn remember(&self, id: LeaseId, now: Instant) -> Option<Instant> {
         let due = lock(&self.recently_ended).remember(
             self.fingerprint(id),
@@ -160,7 +161,7 @@ impl Drop for Owner {
     }
 }
 
-/// The right to a lease, until it is dropped.
+/// The right to one open lease, until it is dropped.
 #[derive(Debug)]
 pub struct LeasePermit {
     owner: Arc<Owner>,
@@ -185,7 +186,7 @@ impl Drop for LeasePermit {
     }
 }
 
-/// Counts of this window and the one before, by the parity of the window's number.
+/// The counts of this window and the one before, by the parity of the window's number.
 #[derive(Debug, Default)]
 struct Counts {
     window: AtomicU64,
@@ -212,8 +213,8 @@ impl Counts {
         Account { given: sum(|count| &count.given), expired: sum(|count| &count.expired) }
     }
 
-    /// Begins a new window where one is over. A count of another thread at this very moment may fall into
-    /// either window, or be lost with the oldest.
+    /// Begins a new window if the last one is over. A count of another thread at the same moment
+    /// may fall into either window, or be lost with the oldest.
     fn turn(&self, window: u64) {
         let before = self.window.load(Relaxed);
         if window > before && self.window.compare_exchange(before, window, Relaxed, Relaxed).is_ok()
@@ -233,7 +234,6 @@ impl Count {
     }
 }
 
-/// All owners.
 #[derive(Debug)]
 pub(super) struct Owners {
     totals: Arc<Totals>,
@@ -254,7 +254,7 @@ impl Owners {
         let mut by = lock(&self.by);
         if by.len() >= MOST_OWNERS && !by.contains_key(&identity) {
             let now = Instant::now();
-            // Under this lock nobody else can come by an owner that only the map holds.
+            // Under this lock no other thread can get an owner that only the map holds.
             let unheld = by.values().filter(|owner| Arc::strong_count(owner) == 1);
             let counts = |owner: &&Arc<Owner>| {
                 let Account { given, expired } = owner.account(now);
@@ -280,12 +280,12 @@ impl Owners {
         owner.is_some_and(|owner| owner.remembers(id, now))
     }
 
-    /// How many ended leases are remembered.
+    /// The number of ended leases that are remembered.
     pub(super) fn remembered(&self) -> usize {
         self.totals.ended.in_use()
     }
 
-    /// Forgets leases that ended long ago, and says when to come again.
+    /// Forgets leases that ended long ago. Returns when the next ones are due.
     pub(super) fn forget(&self, now: Instant) -> Option<Instant> {
         let Totals { start, forget_at, .. } = &*self.totals;
         let due = |at: u64| (at < u64::MAX).then(|| *start + Duration::from_nanos(at));
@@ -293,7 +293,7 @@ impl Owners {
         if next.is_none_or(|next| now < next) {
             return next;
         }
-        // What is remembered meanwhile says itself when it is due.
+        // A lease that ends in the meantime sets the time again.
         forget_at.store(u64::MAX, Relaxed);
         let by = lock(&self.by);
         if let Some(next) = by.values().filter_map(|owner| owner.forget(now)).min() {
@@ -302,7 +302,7 @@ impl Owners {
         due(forget_at.load(Relaxed))
     }
 
-    /// Open leases by identity, the most first.
+    /// The number of open leases by identity, the most first.
     pub(super) fn open(&self) -> Vec<(Identity, usize)> {
         let by = lock(&self.by);
         let open = by.values().map(|owner| (owner.identity, owner.open.load(Relaxed)));
@@ -311,7 +311,7 @@ impl Owners {
         open
     }
 
-    /// The accounts of all identities that have any, those with the most leases that ran out first.
+    /// The accounts of all identities that have counts, those with the most expired leases first.
     pub(super) fn accounts(&self) -> Vec<(Identity, Account)> {
         let now = Instant::now();
         let by = lock(&self.by);

@@ -1,9 +1,9 @@
-//! Which leases of an owner ended a short while ago.
+//! Remembers which leases of an owner ended a short while ago.
 //!
-//! A caller that lost the answer to its report sends it again. It must hear "accepted", and the request
-//! must not count twice. At 10,000 requests a second a minute is 600,000 leases, so each takes eight
-//! bytes, in sets that are dropped whole as they age. An owner that ends more than its share is
-//! remembered for a shorter time; others are not.
+//! A caller that lost the answer to its report sends the report again. It must get "accepted", and
+//! the request must not count twice. At 10,000 requests a second, a minute has 600,000 leases. So
+//! each takes eight bytes, in sets that are dropped whole as they age. If an owner ends more than
+//! its share, its own leases are remembered for a shorter time.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -16,29 +16,30 @@ use tokio::time::Instant;
 use super::id::ByItself;
 use crate::quota::Total;
 
-/// Ended leases that are remembered of all owners; three quarters of them of one. At 8 to 18 bytes each
-/// these take 6 to 14 MiB.
+/// The most ended leases that are remembered of all owners, three quarters of them of one. At 8 to
+/// 18 bytes each they take 6 to 14 MiB.
 pub(super) const MOST: usize = 1 << 20;
 
 /// How long an ended lease is remembered, at least.
 const MEMORY: Duration = Duration::from_secs(60);
-/// Leases that ended within this time share a set, so they are remembered up to this much longer.
+/// Leases that ended within this time share a set, so some are remembered for this much longer.
 const SPAN: Duration = Duration::from_secs(20);
-/// Leases of a set: a look goes through all sets, so they are few.
+/// The most leases of a set. A search goes through all sets, so there must be few sets.
 const SET: usize = MOST / 16;
 
-/// How many a look indexes: about 50 us of work. No look takes long, and a caller that looks often soon
-/// has all in the index.
+/// The number of leases that one search adds to the index: about 50 us of work. So no search takes
+/// long, and after a few searches all leases are in the index.
 const INDEXED_AT_A_TIME: usize = 1024;
 
-/// Fingerprints of ended leases, the oldest first.
+/// The fingerprints of ended leases, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct RecentlyEnded {
     sets: VecDeque<Set>,
 }
 
-/// What ended within a span. Nearly no lease is reported twice, and a large set that grows costs
-/// more than all else of a report: so they are only listed, and indexed as somebody looks.
+/// The leases that ended within a span. Nearly no lease is reported twice, and to grow a large hash
+/// set costs more than the rest of a report. So leases are only listed, and indexed when a search
+/// comes.
 #[derive(Debug)]
 struct Set {
     since: Instant,
@@ -59,8 +60,8 @@ impl Set {
 }
 
 impl RecentlyEnded {
-    /// Remembers one, out of `total`, of which this owner has `own`. Where it is the first, says when
-    /// [`RecentlyEnded::forget`] is due.
+    /// Remembers one lease, out of `total`, of which this owner has `own`. If it is the owner's
+    /// first, returns when [`RecentlyEnded::forget`] is due.
     pub(super) fn remember(
         &mut self,
         fingerprint: u64,
@@ -70,13 +71,14 @@ impl RecentlyEnded {
     ) -> Option<Instant> {
         let first = self.sets.is_empty();
         while total.take(own, 1).is_err() {
-            // Where nothing is left to forget, others have all that there is.
+            // If this owner has nothing to forget, other owners hold the whole total.
             let oldest = self.sets.pop_front()?;
             total.give_back(own, oldest.len());
         }
         let is_full = |set: &Set| now >= set.since + SPAN || set.len() >= SET;
         if self.sets.back().is_none_or(is_full) {
-            // As large as the one before, so that a steady load never waits for a list to grow.
+            // The list is as large as the one before, so that a steady load never waits for it to
+            // grow.
             let size = self.sets.back().map_or(0, Set::len);
             let listed = Vec::with_capacity(size);
             self.sets.push_back(Set { since: now, listed, indexed: HashSet::default() });
@@ -87,13 +89,13 @@ impl RecentlyEnded {
         first.then_some(now + SPAN + MEMORY)
     }
 
-    /// Whether this one ended less than [`MEMORY`] ago, or not much more.
+    /// Whether this lease ended less than [`MEMORY`] ago, or up to [`SPAN`] more.
     pub(super) fn remembers(&mut self, fingerprint: u64, now: Instant) -> bool {
         let fresh = self.sets.iter_mut().filter(|set| now < set.since + SPAN + MEMORY);
         fresh.rev().any(|set| set.contains(fingerprint))
     }
 
-    /// Drops what is old, and says when to come again.
+    /// Drops old sets. Returns when the next one is due.
     pub(super) fn forget(
         &mut self,
         now: Instant,
@@ -109,7 +111,7 @@ impl RecentlyEnded {
         self.sets.front().map(|set| set.since + SPAN + MEMORY)
     }
 
-    /// Drops all, as the owner goes.
+    /// Drops all sets, when the owner goes.
     pub(super) fn clear(&mut self, total: &Total, own: &AtomicUsize) {
         self.sets.drain(..).for_each(|set| total.give_back(own, set.len()));
     }

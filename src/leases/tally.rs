@@ -1,4 +1,4 @@
-//! What the socket's callers asked and reported of one service, for the metrics.
+//! Counts what the socket's callers picked and reported of one service, for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -14,7 +14,8 @@ pub const OUTCOMES: [Outcome; 6] = [
     Outcome::Rejected,
 ];
 
-/// Counts since the agent started; relaxed, since they decide only whether a service is still in use.
+/// Counts since the agent started. Relaxed atomics are enough, since the only decision they make is
+/// whether a service is still in use.
 #[derive(Debug)]
 pub struct Tally {
     service: ServiceName,
@@ -29,7 +30,6 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing counted yet.
     #[must_use]
     pub fn new(service: ServiceName) -> Self {
         Self {
@@ -45,12 +45,11 @@ impl Tally {
         }
     }
 
-    /// Whose counts they are.
     pub fn service(&self) -> &ServiceName {
         &self.service
     }
 
-    /// A pick found so many endpoints, and so many of them in another zone.
+    /// Counts a pick of `endpoints` endpoints, `elsewhere` of them in another zone.
     pub fn picked(&self, endpoints: u64, elsewhere: u64) {
         self.picked.fetch_add(endpoints, Relaxed);
         if elsewhere > 0 {
@@ -58,76 +57,73 @@ impl Tally {
         }
     }
 
-    /// A pick found no endpoint that can serve.
+    /// Counts a pick without an endpoint that can serve.
     pub fn none(&self) {
         self.none.fetch_add(1, Relaxed);
     }
 
-    /// A pick went to the virtual IP, and was made at an endpoint to see which.
+    /// Counts a request that went to the virtual IP, for which an endpoint was picked as well.
     pub fn shadowed(&self) {
         self.shadowed.fetch_add(1, Relaxed);
     }
 
-    /// A pick whose caller said that it will not report.
+    /// Counts a pick whose caller will not report it.
     pub fn unreported(&self) {
         self.unreported.fetch_add(1, Relaxed);
     }
 
-    /// A lease was given, or taken over.
+    /// Counts a lease that was given, or taken over.
     pub(super) fn opened(&self) {
         self.opened.fetch_add(1, Relaxed);
     }
 
-    /// Leases that have not ended.
+    /// The number of leases that have not ended.
     pub fn open(&self) -> u64 {
-        // In this order it may be too many for a moment, and never too few.
+        // In this order the result may be too high for a moment, but never too low.
         let ended: u64 = self.ended.iter().map(|count| count.load(Relaxed)).sum();
         self.opened.load(Relaxed).saturating_sub(ended)
     }
 
-    /// A lease ended by its time, unreported.
+    /// Counts a lease that expired without a report.
     pub(super) fn expired(&self) {
         self.expired.fetch_add(1, Relaxed);
     }
 
-    /// A lease ended.
     pub(super) fn ended(&self, outcome: Outcome) {
         if let Some(index) = OUTCOMES.iter().position(|&each| each == outcome) {
             self.ended[index].fetch_add(1, Relaxed);
         }
     }
 
-    /// Endpoints given out.
+    /// The number of picked endpoints.
     pub fn count_picked(&self) -> u64 {
         self.picked.load(Relaxed)
     }
 
-    /// Of those given out the ones in another zone.
+    /// The part of the picked endpoints that are in another zone.
     pub fn count_picked_elsewhere(&self) -> u64 {
         self.picked_elsewhere.load(Relaxed)
     }
 
-    /// Picks without an endpoint.
     pub fn count_none(&self) -> u64 {
         self.none.load(Relaxed)
     }
 
-    /// Picks that were made to see where they would go.
+    /// The number of requests to the virtual IP for which an endpoint was picked as well.
     pub fn count_shadowed(&self) -> u64 {
         self.shadowed.load(Relaxed)
     }
 
-    /// Picks whose callers said that they will not report.
+    /// The number of picks whose callers will not report them.
     pub fn count_unreported(&self) -> u64 {
         self.unreported.load(Relaxed)
     }
 
-    /// Leases that nobody reported.
     pub fn count_expired(&self) -> u64 {
         self.expired.load(Relaxed)
     }
 
-    /// Leases ended, in the order of [`OUTCOMES`].
+    /// The number of ended leases, in the order of [`OUTCOMES`].
     pub fn count_ended(&self) -> [u64; OUTCOMES.len()] {
         std::array::from_fn(|index| self.ended[index].load(Relaxed))
     }

@@ -1,4 +1,4 @@
-//! Leases over a real table, on tokio's paused time.
+//! Tests leases with a real table, on tokio's paused time.
 
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -89,7 +89,7 @@ impl World {
         self.leases.report(identity, lease, &Report { event, load: None, retry: false })
     }
 
-    /// Waits, in real time, until the table shows so many requests in flight.
+    /// Waits, in real time, until the table has `expected` requests in flight.
     fn in_flight_is(&self, expected: u32) {
         for _ in 0..400 {
             if self.live.endpoints().iter().map(|each| each.in_flight).sum::<u32>() == expected {
@@ -238,7 +238,7 @@ async fn a_lease_of_a_connection_outlives_it_by_five_seconds() {
     world.leases.close(&connection);
     tokio::time::sleep(4 * SECOND).await;
     assert_eq!(world.leases.open(), 2);
-    // Renewal on another connection can't make up for it.
+    // A renewal on another connection can't make up for it.
     assert_eq!(world.report(ME, lease, Event::Renewed(60 * SECOND)), Reported::Accepted);
     tokio::time::sleep(2 * SECOND).await;
     assert_eq!(world.leases.open(), 1);
@@ -320,12 +320,12 @@ async fn nothing_is_awaited_while_there_is_nothing_to_end() {
     assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
     let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     world.report(ME, lease, SUCCESS);
-    // The lease's time and the memory of its end pass; then nothing is left to wait for.
+    // After the lease's time and the memory of its end, there is nothing left to wait for.
     tokio::time::sleep(100 * SECOND).await;
     assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
 }
 
-/// How many leases end before another task of the same thread has its turn, at the most.
+/// The most leases that end before another task of the same thread runs.
 async fn most_ended_in_a_row(world: &World) -> usize {
     let mut open = world.leases.open();
     let mut most = 0;
@@ -405,7 +405,7 @@ async fn reports_renewals_and_ends_from_many_threads_count_each_lease_once() {
     world.in_flight_is(0);
 }
 
-/// What a successor makes of a lease.
+/// Adopts a lease as a successor does.
 fn adopt(world: &World, successor: &Leases, lease: HandedLease) -> bool {
     let HandedLease { id, identity, address, cost, in_flight, no_report, ttl, .. } = lease;
     let held = world.live.adopt(address, cost, in_flight, identity).unwrap();
@@ -413,7 +413,7 @@ fn adopt(world: &World, successor: &Leases, lease: HandedLease) -> bool {
     successor.adopt(id, held, identity, adopted)
 }
 
-/// What a successor makes of all that there is to hear; says how many news there were.
+/// Has the successor read all news. Returns how many there were.
 async fn hear_all(world: &World, successor: &Leases, handoff: &mut Handoff) -> usize {
     let mut heard = 0;
     while let Some(news) = handoff.news(1000).await {
@@ -474,7 +474,7 @@ async fn a_successor_that_stalls_hears_all_that_matters_and_no_more() {
         }
     }
     assert_eq!(successor.open(), 3000);
-    // It does not listen, while 60,000 requests begin and end here.
+    // The successor does not read while 60,000 requests begin and end here.
     for _ in 0..60_000 {
         let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
         assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
@@ -532,14 +532,14 @@ async fn an_adopted_lease_counts_is_known_by_its_name_and_ends_by_its_time() {
     let open = world.leases.hand_over().open(1000);
     let successor = Leases::new();
     adopt(&world, &successor, open[0].clone());
-    // Told twice, it counts once.
+    // A lease that is sent twice counts once.
     adopt(&world, &successor, open[0].clone());
     world.in_flight_is(2);
     let report = Report { event: SUCCESS, load: None, retry: false };
     assert_eq!(successor.report(OTHER, lease, &report), Reported::Unknown);
     assert_eq!(successor.report(ME, lease, &report), Reported::Accepted);
     world.in_flight_is(1);
-    // Late news of what is over here.
+    // News of a lease that has ended here.
     adopt(&world, &successor, open[0].clone());
     assert_eq!(successor.open(), 0);
     world.in_flight_is(1);
@@ -574,6 +574,7 @@ fn what_leases_cost_has_a_bound_and_all_of_it_is_counted_exactly() {
     assert_eq!(another.len(), 3);
     assert!(leases.owner(Identity::Uid(78)).permit(1).is_ok());
     drop(held);
-    // The picker's counters say so much exactly, and so do sums of it over the slots of a page.
+    // The picker's counters hold this number exactly, and so do sums of it over the slots of a
+    // page.
     const { assert!(MOST_COST <= 1 << 23) };
 }

@@ -1,54 +1,57 @@
-//! Which open requests are standing: open for longer than one epoch, and at most for two.
+//! Counts which open requests are standing. A request becomes standing once it has been open for
+//! one to two epochs.
 //!
-//! Whoever picks and ends requests counts them here too: by slot, in cost units, those begun in
-//! this epoch, those begun in the one before, and all earlier ones. Two additions a request, no
-//! lock and no clock. An end that meets the turn of an epoch may be taken from the wrong class;
-//! numbers are signed, so the class is one too low until it is added to the standing ones a turn
-//! later, and the sum is right throughout.
+//! Callers count each beginning and end here: by slot, in cost units, and by age. The ages are: begun
+//! in this epoch, begun in the one before, and begun earlier. This takes two additions a request,
+//! no lock and no clock.
+//!
+//! An end that races with the turn of an epoch may be subtracted from the wrong age. The numbers
+//! are signed, so that age is too low until the next turn adds it to the standing ones. The sum is
+//! right throughout.
 
 use std::sync::atomic::{
     AtomicI32, AtomicU32,
     Ordering::{AcqRel, Relaxed},
 };
 
-/// When a request began; to be given back at its end.
+/// The epoch in which a request began; [`Ages::ended()`] takes it back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epoch(u32);
 
-/// Open requests of some callers, by slot and age.
+/// The open requests of some callers, by slot and age.
 #[derive(Debug)]
 pub struct Ages {
     epoch: AtomicU32,
     slots: Box<[Slot]>,
-    /// Ends with an answer since the last turn, and how many of them were of standing requests.
+    /// Ends with an answer since the last turn.
     ended: AtomicU32,
+    /// The part of `ended` whose requests were standing.
     ended_standing: AtomicU32,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// By the parity of the epoch that they began in.
+    /// By the parity of the epoch in which they began.
     young: [AtomicI32; 2],
     standing: AtomicI32,
-    /// The epoch in which a request ended with an answer last.
+    /// The last epoch in which a request ended with an answer.
     answered: AtomicU32,
 }
 
 /// What the turn of an epoch found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
-    /// So much became standing.
+    /// What became standing, in cost units.
     pub became: u64,
-    /// So much is standing.
+    /// What is standing, in cost units.
     pub standing: u64,
     /// Ends with an answer since the turn before.
     pub ended: u64,
-    /// Of them, of requests that were standing.
+    /// The part of `ended` whose requests were standing.
     pub ended_standing: u64,
 }
 
 impl Turn {
-    /// Sum of the two.
     pub fn plus(self, other: Self) -> Self {
         Self {
             became: self.became + other.became,
@@ -60,12 +63,12 @@ impl Turn {
 }
 
 impl Ages {
-    /// For so many slots; nothing is open.
+    /// Makes slots in which nothing is open.
     pub fn new(slots: u32) -> Self {
         let mut all = Vec::new();
         all.resize_with(slots as usize, Slot::default);
         Self {
-            // So that no slot was ever answered in the first epochs.
+            // Not 0: a slot must not seem answered in the first epochs.
             epoch: AtomicU32::new(2),
             slots: all.into(),
             ended: AtomicU32::new(0),
@@ -73,14 +76,14 @@ impl Ages {
         }
     }
 
-    /// A request began at a slot.
+    /// Counts the beginning of a request.
     pub fn began(&self, slot: u32, cost: u32) -> Epoch {
         let epoch = self.epoch.load(Relaxed);
         self.slots[slot as usize].young[(epoch & 1) as usize].fetch_add(cost as i32, Relaxed);
         Epoch(epoch)
     }
 
-    /// It ended. `answered`: by a word of the server, so that it is not hanging.
+    /// Counts the end of a request. `answered`: the server answered, so it is not hanging.
     pub fn ended(&self, slot: u32, cost: u32, begun: Epoch, answered: bool) {
         let epoch = self.epoch.load(Relaxed);
         let slot = &self.slots[slot as usize];
@@ -94,8 +97,8 @@ impl Ages {
         }
     }
 
-    /// Begins another epoch. `each` is told, of every slot, what became standing there, and whether
-    /// any request ended with an answer there in the epoch that is over.
+    /// Begins another epoch. Calls `each` for every slot with what became standing there, and
+    /// whether a request ended there with an answer in the epoch that is over.
     pub fn turn(&self, mut each: impl FnMut(u32, u32, bool)) -> Turn {
         let over = self.epoch.load(Relaxed);
         let mut turn = Turn {
@@ -115,7 +118,6 @@ impl Ages {
         turn
     }
 
-    /// What is standing at a slot, in cost units.
     pub fn standing(&self, slot: u32) -> u32 {
         self.slots.get(slot as usize).map_or(0, |slot| slot.standing.load(Relaxed).max(0) as u32)
     }

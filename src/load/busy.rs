@@ -1,17 +1,18 @@
-//! How many workers an endpoint keeps busy, found without being told how many it has.
+//! Estimates how many workers an endpoint keeps busy, without a setting of how many it has.
 //!
-//! By Little's law the number busy is throughput times service time. Latency includes waiting, so
-//! the service time is taken as a low quantile of mean latencies over short windows: the least
-//! crowded moments. Measured against knowing the workers: within 2% of the p99.
+//! By Little's law the number of busy workers is throughput times service time. Latency includes
+//! waiting, so the service time is a low quantile of mean latencies over short windows: the least
+//! crowded moments. The p99 is within 2% of the one with the true number of workers.
 
 use std::{collections::VecDeque, time::Duration};
 
-/// Requests that make one window; fewer would let the luck of a few short requests through.
+/// The requests of one window. With fewer, a few short requests by chance would set the result.
 const WINDOW_REQUESTS: u32 = 100;
-/// Windows remembered, and the quantile of their means taken as the service time.
+/// The number of windows that are remembered.
 const WINDOWS: usize = 64;
+/// The quantile of the windows' means that is taken as the service time.
 const LOW_QUANTILE: f64 = 0.05;
-/// How fast the result follows.
+/// The time constant of the smoothing.
 const SMOOTHING: Duration = Duration::from_secs(5);
 
 /// The estimate for the endpoints of one group.
@@ -24,8 +25,8 @@ pub struct BusyWorkers {
 }
 
 impl BusyWorkers {
-    /// Adds a stretch of time: how many requests ended per endpoint in it, how many of them were
-    /// timed and the sum of their latencies.
+    /// Adds a stretch of time: the requests that ended at all endpoints in it, how many of them
+    /// were timed, and the sum of their latencies.
     pub fn observe(
         &mut self,
         stretch: Duration,
@@ -53,12 +54,13 @@ impl BusyWorkers {
         let Some(low_us) = self.low_us else { return };
         let throughput = f64::from(ended) / stretch.as_secs_f64() / endpoints as f64;
         let busy = throughput * low_us / 1e6;
-        // Seeded by its first window: from 0, most of the first seconds' requests crossed zones.
+        // The first window seeds the average. When it began at 0, most of the first seconds'
+        // requests crossed zones.
         let keep = (-stretch.as_secs_f64() / SMOOTHING.as_secs_f64()).exp();
         self.busy = Some(self.busy.map_or(busy, |b| b * keep + busy * (1.0 - keep)));
     }
 
-    /// Workers kept busy per endpoint; None before the first window.
+    /// The workers kept busy per endpoint; None before the first window.
     pub fn per_endpoint(&self) -> Option<f64> {
         self.busy
     }

@@ -1,15 +1,17 @@
-//! How many other requests a request meets: what decides how often a pick finds endpoints busy.
+//! Estimates how many other requests a request meets. This decides how often a pick finds endpoints
+//! busy.
 //!
-//! The mean of n x (n - 1) over the mean of n, of n requests in flight at many looks. One caller
-//! that sends a request after the other meets none, however busy it is; sixteen such callers meet
-//! 15 each, and of requests that come by chance each meets as many as are in flight on average.
+//! It is the mean of n x (n - 1) over the mean of n, where n is the number of requests in flight at
+//! a look. One caller that sends its requests one after the other meets none, however busy it is.
+//! Sixteen such callers meet 15 each. Requests that come at random meet as many as are in flight on
+//! average.
 
 use std::time::Duration;
 
-/// How fast it follows: slow against a burst, fast against a change of load.
+/// The time constant of the smoothing: slow against a burst, fast against a change of load.
 const SMOOTHING: Duration = Duration::from_secs(2);
 
-/// Looks at what is in flight, over some stretch of time.
+/// The looks at what is in flight, over a stretch of time.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Looks {
     count: u32,
@@ -18,7 +20,6 @@ pub struct Looks {
 }
 
 impl Looks {
-    /// Adds one.
     pub fn add(&mut self, in_flight: u64) {
         let in_flight = in_flight as f64;
         self.count += 1;
@@ -27,15 +28,13 @@ impl Looks {
     }
 }
 
-/// What a service's requests meet, exponentially smoothed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Concurrency {
-    /// Means of n, and of n x (n - 1).
+    /// The means of n, and of n x (n - 1).
     means: Option<(f64, f64)>,
 }
 
 impl Concurrency {
-    /// Adds a stretch of time.
     pub fn observe(&mut self, looks: Looks, stretch: Duration) {
         if looks.count == 0 {
             return;
@@ -50,7 +49,7 @@ impl Concurrency {
         });
     }
 
-    /// Other requests in flight that a request meets; None before there was one.
+    /// The other requests in flight that a request meets; None before there was a request.
     pub fn others(&self) -> Option<f64> {
         let (in_flight, pairs) = self.means?;
         (in_flight > f64::EPSILON).then(|| pairs / in_flight)

@@ -1,12 +1,17 @@
-//! What was observed of a service's endpoints from this node: outcomes, latency, in flight.
+//! What this node observed of a service's endpoints: outcomes, latency, requests in flight.
 //!
-//! - [`ring`]: outcomes of the last ten seconds, in buckets of one
+//! - [`ring`]: the outcomes of the last ten seconds, in buckets of one second
 //! - [`service_time`]: the median that sets the publishing period
 //! - [`busy`]: how many workers an endpoint keeps busy, by Little's law
-//! - [`ages`]: which open requests are standing; [`standing`]: how old that is, and who hangs
-//! - [`concurrency`]: how many others a request meets
+//! - [`ages`]: which open requests are standing; [`standing`]: from which age on they are, and
+//!   which endpoints may be hanging
+//! - [`concurrency`]: how many other requests a request meets
 //!
-//! The publisher feeds differences of counters in, the planner reads; neither knows the other.
+//! The publisher adds the differences of counters, and the planner reads the results. Neither knows
+//! the other.
+
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
 
 pub mod ages;
 pub mod busy;
@@ -24,27 +29,24 @@ pub use ring::{BUCKETS, Counts, Newest, Ring};
 pub use service_time::ServiceTime;
 pub use standing::{Epochs, Hanging};
 
-/// What happened at one endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointLoad {
-    /// The last ten seconds.
     pub ring: Ring,
-    /// Everything since the endpoint was first seen.
     pub total: Totals,
-    /// In flight at the last sweep, in cost units.
+    /// What was in flight at the last sweep, in cost units.
     pub in_flight: u32,
-    /// Of that, what is open for longer than the service's requests take.
+    /// The part that has been open for longer than the service's requests take.
     pub standing: u32,
 }
 
-/// Outcomes since an endpoint was first seen.
+/// The outcomes since an endpoint was first seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Judged a success.
+    /// Requests that were judged a success.
     pub succeeded: u64,
-    /// Judged a failure: failed, expired or unreachable.
+    /// Requests that were judged a failure: failed, expired or unreachable.
     pub failed: u64,
-    /// No connection; part of `failed`.
+    /// The part of `failed` without a connection.
     pub unreachable: u64,
 }
 
@@ -58,16 +60,13 @@ impl EndpointLoad {
     }
 }
 
-/// What was observed of a service as a whole.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceLoad {
-    /// Median of what requests take.
     pub service_time: ServiceTime,
-    /// Workers an endpoint of the nearest group keeps busy.
+    /// The workers that an endpoint of the nearest group keeps busy.
     pub busy: BusyWorkers,
-    /// The last ten seconds of all endpoints together.
+    /// The outcomes of all endpoints together.
     pub ring: Ring,
-    /// How many others a request meets.
     pub concurrency: Concurrency,
     /// The part of requests that become standing, 0 to 1.
     pub part_standing: f64,

@@ -1,42 +1,40 @@
-//! Outcomes of late, in buckets of one second.
+//! The recent outcomes, in buckets of one second.
 //!
-//! A ring and not an exponential average: what an average says depends on the request rate, and
-//! after a burst of failures it stays low for as long as few requests come.
+//! This is a ring and not an exponential average. What an average says depends on the request rate,
+//! and after a burst of failures it stays low as long as few requests come.
 //!
-//! Only a second in which something ended has a bucket, and a new bucket takes the place of the
-//! oldest one. So the last ten seconds are there at any rate, and where requests are rare so are the
-//! outcomes before: an endpoint with one request a minute must be judged by something.
+//! Only a second in which something ended has a bucket, and a new bucket replaces the oldest one.
+//! So the last ten seconds are there at any rate. Where requests are rare, older outcomes are
+//! there, too: an endpoint with one request a minute must be judged by something.
 
 use std::time::Duration;
 
-/// Seconds that are told one from another at any rate.
+/// The number of seconds that are there at any rate.
 pub const BUCKETS: usize = 10;
-/// Length of a bucket.
 pub const BUCKET: Duration = Duration::from_secs(1);
 /// The buckets of the last ten seconds, and one before.
 const MOST: usize = BUCKETS + 1;
-/// Buckets that room is made for at a time: most endpoints need few.
+/// The number of buckets to allocate at a time: most endpoints need few.
 const ROOM: usize = 4;
 
-/// What ended in some stretch of time.
+/// What ended in a stretch of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// All ends, cancelled ones too.
     pub ended: u32,
-    /// Ends that were judged a failure: failed, expired, unreachable.
+    /// Ends that were judged a failure: failed, expired or unreachable.
     pub failed: u32,
-    /// Part of `failed`: no connection.
+    /// The part of `failed` without a connection.
     pub unreachable: u32,
-    /// Alive but full; neither success nor failure.
+    /// Rejected by a server that is alive but full: neither success nor failure.
     pub rejected: u32,
-    /// Given up, or never reported; neither success nor failure.
+    /// Given up, or never reported: neither success nor failure.
     pub cancelled: u32,
-    /// How many were timed.
     pub timed: u32,
-    /// Milliseconds that failed and expired ones took, as far as they were timed.
+    /// The milliseconds that failed and expired requests took, as far as they were timed.
     pub lost_ms: u32,
-    /// Sum of the timed ones' latency, in microseconds. 430 requests of 10 s are more than 32 bits
-    /// hold.
+    /// The sum of the timed requests' latency, in microseconds. 430 requests of 10 s are more than
+    /// 32 bits hold.
     pub latency_us: u64,
 }
 
@@ -52,13 +50,12 @@ impl Counts {
         self.succeeded() + self.failed
     }
 
-    /// 0 to 1; None without a judged end.
+    /// The part of judged ends that were a success, 0 to 1; None without a judged end.
     pub fn success_rate(&self) -> Option<f64> {
         let judged = self.judged();
         (judged > 0).then(|| f64::from(self.succeeded()) / f64::from(judged))
     }
 
-    /// Sum of the two.
     pub fn plus(mut self, other: &Self) -> Self {
         self.ended = self.ended.saturating_add(other.ended);
         self.failed = self.failed.saturating_add(other.failed);
@@ -71,25 +68,24 @@ impl Counts {
         self
     }
 
-    /// Mean latency of the timed ones.
+    /// The mean latency of the timed requests.
     pub fn mean_latency(&self) -> Option<Duration> {
         (self.timed > 0).then(|| Duration::from_micros(self.latency_us / u64::from(self.timed)))
     }
 }
 
-/// What ended of late, as far back as some bucket.
+/// What ended since the second of some bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Newest {
-    /// The sum.
     pub counts: Counts,
-    /// How many seconds, the current one included, it goes back.
+    /// How many seconds back it goes, with the current one.
     pub seconds: u64,
 }
 
-/// The last ten seconds and, where requests are rare, what was before.
+/// The outcomes of the last ten seconds and, where requests are rare, of the time before.
 #[derive(Clone, Debug, Default)]
 pub struct Ring {
-    /// The oldest first. Empty until the first addition: most endpoints of most services see no
+    /// The oldest first. Empty until the first addition: most endpoints of most services get no
     /// request.
     buckets: Vec<Bucket>,
 }
@@ -97,7 +93,7 @@ pub struct Ring {
 /// A second in which something ended.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// Counted from the start of time.
+    /// The second on the clock that `now` is from.
     second: u32,
     counts: Counts,
 }
@@ -107,7 +103,7 @@ fn second(now: Duration) -> u32 {
 }
 
 impl Ring {
-    /// Adds to the bucket of `now`; an older `now` counts in the newest bucket.
+    /// Adds to the bucket of `now`. An older `now` counts in the newest bucket.
     pub fn add(&mut self, now: Duration, new: &Counts) {
         if *new == Counts::default() {
             return;
@@ -127,8 +123,9 @@ impl Ring {
         self.buckets.push(Bucket { second, counts: *new });
     }
 
-    /// Failures without a success since are not forgotten, but counted in the next bucket, which is
-    /// older than ten seconds by now.
+    /// Removes the oldest bucket. If neither it nor the next one has a success, its counts go into
+    /// the next one, which is older than ten seconds by now: failures without a success since must
+    /// not be forgotten.
     fn forget_oldest(&mut self) {
         let oldest = self.buckets.remove(0);
         if let Some(next) = self.buckets.first_mut()
@@ -139,7 +136,7 @@ impl Ring {
         }
     }
 
-    /// The sum of the last ten seconds, less what lies before `since` (to a bucket).
+    /// The sum of the last ten seconds, without the buckets before `since`.
     pub fn sum(&self, now: Duration, since: Duration) -> Counts {
         self.back(now, since)
             .take_while(|newest| newest.seconds <= BUCKETS as u64)
@@ -147,7 +144,8 @@ impl Ring {
             .map_or_else(Counts::default, |newest| newest.counts)
     }
 
-    /// The sum of the last ten seconds, or further back where that judges fewer than `requests`.
+    /// The sum of the last ten seconds. It goes further back if those have fewer judged ends than
+    /// `requests`.
     pub fn recent(&self, now: Duration, since: Duration, requests: u32) -> Counts {
         let mut recent = Counts::default();
         for newest in self.back(now, since) {
@@ -159,7 +157,8 @@ impl Ring {
         recent
     }
 
-    /// The sum of the newest bucket, of the newest two, and so on, but for those before `since`.
+    /// The sums of the newest bucket, of the newest two, and so on, without the buckets before
+    /// `since`.
     pub fn back(&self, now: Duration, since: Duration) -> impl Iterator<Item = Newest> {
         let since = second(since);
         let now = self.buckets.last().map_or(0, |newest| newest.second).max(second(now));

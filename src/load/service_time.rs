@@ -1,22 +1,22 @@
-//! How long requests of a service take: the median of recent ones.
+//! Estimates how long requests of a service take: the median of recent ones.
 //!
-//! It sets how often load is published (old counts herd callers once they are older than the
-//! service time) and by how much what is published is shrunk. The median, since a few slow
-//! requests must not make everything else wait for fresh counts.
+//! The median sets how often load is published, since counts that are older than the service time
+//! send all callers to the same endpoint. It also sets by how much published counts shrink. It is
+//! the median, because a few slow requests must not make all others wait for fresh counts.
 //!
-//! It also says how long the longest take, by time: all but a hundredth of the time that requests
-//! took was of shorter ones. A few that work for seconds are part of what a service does, and must
-//! not be taken for idle streams; that they are few says nothing.
+//! The longest service time is found by time: requests longer than it took at most a hundredth of
+//! the time of all requests. A few requests that work for seconds are part of what a service does,
+//! and must not be taken for idle streams, however few they are.
 
 use std::time::Duration;
 
-/// Half of an old observation's weight is gone after about this many newer requests.
+/// After about this many newer requests, an old observation has half of its weight.
 const HALF_LIFE_REQUESTS: f64 = 500.0;
 
-/// The part of all time that requests longer than the longest may have taken.
+/// The part of all time that requests longer than the longest service time may take.
 const BEYOND: f64 = 0.01;
 
-/// Decaying histogram of latencies by the buckets of the counters.
+/// A decaying histogram of latencies, with the buckets of the counters.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceTime {
     weights: Vec<f32>,
@@ -25,8 +25,8 @@ pub struct ServiceTime {
 }
 
 impl ServiceTime {
-    /// Adds how many requests newly ended in each bucket; `upper_us` gives a bucket's upper bound in
-    /// microseconds.
+    /// Adds the requests that newly ended in each bucket. `upper_us` gives a bucket's upper bound
+    /// in microseconds.
     pub fn observe(&mut self, new: &[u64], upper_us: impl Fn(usize) -> u64) {
         let count: u64 = new.iter().sum();
         if count == 0 {
@@ -61,13 +61,13 @@ impl ServiceTime {
         self.longest = longest.map(|(bucket, _)| Duration::from_micros(upper_us(bucket)));
     }
 
-    /// None before the first timed request.
+    /// The median; None before the first timed request.
     pub fn median(&self) -> Option<Duration> {
         self.median
     }
 
-    /// All but a hundredth of the time that requests took was of shorter ones; None before the
-    /// first timed request.
+    /// The longest service time, without the longest requests that took a hundredth of all time;
+    /// None before the first timed request.
     pub fn longest(&self) -> Option<Duration> {
         self.longest
     }

@@ -1,37 +1,40 @@
-//! Standing load: what is open for longer than a service's requests take.
+//! Standing load: requests that are open for longer than the service's requests take.
 //!
-//! Streams, and leases that nobody will report. It says nothing of how busy an endpoint is, so
-//! scores leave it out. Two questions are settled here: how long an epoch is, and which endpoint
-//! is hanging rather than holding streams.
+//! These are streams, and leases that nobody will report. Standing load says nothing about how busy
+//! an endpoint is, so scores leave it out. This file decides how long an epoch is, and which
+//! endpoint may be hanging instead of holding streams.
 
 use std::time::Duration;
 
 use super::ages::Turn;
 
-/// Shortest and longest epoch. The shortest is the time between two plans. Beyond the longest a
-/// request is a stream for the latency statistics as well.
+/// The shortest epoch: the time between two plans.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// The longest epoch. For the latency statistics, too, a longer request is a stream.
 const LONGEST: Duration = Duration::from_secs(30);
-/// An epoch is so many times what requests take, by [`longest`](super::ServiceTime::longest).
+/// An epoch is this many times what requests take, by [`longest`](super::ServiceTime::longest).
 const TIMES_THE_LONGEST: u32 = 2;
-/// Of requests that ended with an answer, the part that was standing from which epochs are too
-/// short, and below which they are too long; and the fewest ends that say so. It is how epochs
-/// find what requests take where no latency is reported.
+/// Epochs are too short if more than one in this many of the requests that ended with an answer was
+/// standing. By such ends, epochs adapt to what requests take where no latency is reported.
 const TOO_MANY: u64 = 4;
+/// Epochs are too long if fewer than one in this many was standing; it takes this many ends to find
+/// that.
 const TOO_FEW: u64 = 100;
+/// The fewest ends by which an epoch is lengthened.
 const FEWEST_TO_LENGTHEN: u64 = 8;
 
-/// Half of what is known of the part of requests that become standing is gone after so many more.
+/// After this many more requests, what is known of the part that becomes standing has half of its
+/// weight.
 const HALF_LIFE: f64 = 64.0;
-/// Requests of which none became standing that every service is credited with, so that one
-/// forgotten lease does not look like a service of streams.
+/// The requests, none of which became standing, that each service is credited with: one forgotten
+/// lease must not look like a service of streams.
 const CREDIT: f64 = 8.0;
 
-/// How long an epoch of a service is, and how many of its requests become standing.
+/// The length of a service's epochs, and the part of its requests that becomes standing.
 #[derive(Clone, Copy, Debug)]
 pub struct Epochs {
     turned_at: Duration,
-    /// By the part of ends that were of standing requests.
+    /// The length by the part of ends that were of standing requests.
     by_ends: Duration,
     by_latency: Duration,
     ends: (u64, u64),
@@ -40,7 +43,7 @@ pub struct Epochs {
 }
 
 impl Epochs {
-    /// The first begins now.
+    /// Begins the first epoch at `now`.
     pub fn new(now: Duration) -> Self {
         Self {
             turned_at: now,
@@ -52,22 +55,22 @@ impl Epochs {
         }
     }
 
-    /// How long one is.
+    /// The length of an epoch.
     pub fn length(&self) -> Duration {
         self.by_ends.max(self.by_latency)
     }
 
-    /// When the next one is to begin.
+    /// When the next epoch begins.
     pub fn next_turn(&self) -> Duration {
         self.turned_at + self.length()
     }
 
-    /// Whether the next one is to begin.
     pub fn is_due(&self, now: Duration) -> bool {
         now >= self.next_turn()
     }
 
-    /// It has begun. `longest`: what the service's requests take, if that is known.
+    /// Takes in a turn, with which another epoch began. `longest` is what the service's requests
+    /// take, if that is known.
     pub fn turned(&mut self, now: Duration, turn: &Turn, longest: Option<Duration>) {
         self.turned_at = now;
         let longest = longest.unwrap_or_default().min(LONGEST);
@@ -89,30 +92,31 @@ impl Epochs {
         self.ended = self.ended * keep + ended;
     }
 
-    /// The part of requests that become standing, 0 to 1: near 1 for a service of streams.
+    /// The part of requests that becomes standing, 0 to 1: near 1 for a service of streams.
     pub fn part(&self) -> f64 {
         self.became / (self.became + self.ended + CREDIT)
     }
 }
 
-/// Requests in a row that became standing at an endpoint while none was answered there, from which
-/// it may be hanging. One may be a forgotten lease.
+/// An endpoint may be hanging from this many requests in a row that became standing there without
+/// an answer of the endpoint. One may be a forgotten lease.
 const UNANSWERED: u32 = 2;
-/// Epochs after which such an endpoint is tried again, twice as many each time.
+/// The epochs after which such an endpoint gets a request again, doubled each time.
 const PATIENCE: u32 = 4;
 const MOST_DOUBLINGS: u32 = 6;
 
-/// Whether an endpoint may be hanging: requests go there, and no answer comes.
+/// Whether an endpoint may be hanging: it gets requests, and gives no answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hanging {
     unanswered: u32,
-    /// Epochs since it was found to.
+    /// The epochs since it was found to be hanging.
     epochs: u32,
     times: u32,
 }
 
 impl Hanging {
-    /// An epoch is over: so much became standing there, and an answer came or not.
+    /// Takes in the end of an epoch: what became standing at the endpoint, and whether it gave an
+    /// answer.
     pub fn turned(&mut self, became: u32, answered: bool) {
         if answered {
             *self = Self::default();
@@ -122,13 +126,13 @@ impl Hanging {
         } else if self.is() {
             self.epochs += 1;
             if self.epochs >= PATIENCE << self.times.min(MOST_DOUBLINGS) {
-                // One more without an answer, and it waits for twice as long.
+                // After one more request without an answer, the endpoint waits for twice as long.
                 *self = Self { unanswered: UNANSWERED - 1, epochs: 0, times: self.times + 1 };
             }
         }
     }
 
-    /// Whether it may.
+    /// Whether the endpoint may be hanging.
     pub fn is(&self) -> bool {
         self.unanswered >= UNANSWERED
     }

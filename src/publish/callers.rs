@@ -1,4 +1,5 @@
-//! The callers of the socket: one process in the counters, one picker, and what it handed out.
+//! The callers of the socket. For the table they are one process: they share one set of counters
+//! and one picker.
 
 use std::{
     collections::HashMap,
@@ -29,41 +30,42 @@ use crate::{
     plan::{Plan, Planned},
 };
 
-/// The index of a slot that the plan has no endpoint for.
+/// The index of a slot without an endpoint in the plan.
 const NOWHERE: u32 = u32::MAX;
 
-/// A longer request is a stream: it counts in flight, but its latency says nothing.
+/// A longer request is a stream: it counts in flight, but its latency says nothing about the
+/// endpoint.
 const STREAM: Duration = Duration::from_secs(30);
 
-/// A picked endpoint, in flight or not yet; dropped unused it ends as cancelled.
+/// A picked endpoint, in flight or not yet. If it is dropped without an end, it counts as
+/// cancelled.
 #[derive(Debug)]
 pub struct InFlightGuard {
-    /// As the source knows it.
+    /// The endpoint, as the source knows it.
     pub endpoint: EndpointRef,
-    /// The group's index in the plan.
+    /// The index of its group in the plan.
     pub priority: u32,
     callers: Arc<Callers>,
     pick: Pick,
     begun: Epoch,
-    /// On whose behalf.
+    /// The identity on whose behalf it was picked.
     caller: Identity,
     started: bool,
-    /// When it started, as far as this agent knows.
+    /// When the request started, as far as this agent knows.
     began_at: Duration,
 }
 
 impl InFlightGuard {
-    /// Where it was picked.
+    /// The target it was picked from.
     pub fn target(&self) -> &Target {
         &self.callers.target
     }
 
-    /// What it counts.
     pub fn cost(&self) -> u32 {
         self.pick.cost
     }
 
-    /// Counts it in flight from now on, if it is not yet.
+    /// Counts it in flight from now on, unless it is already.
     pub fn start(&mut self) {
         if !self.started {
             self.started = true;
@@ -76,17 +78,16 @@ impl InFlightGuard {
         }
     }
 
-    /// Keeps what the server said of its load.
+    /// Keeps the load that the server reported.
     pub fn report_load(&self, load: &ServerLoad) {
         self.callers.lock().picker.report_load(self.pick.slot, load);
     }
 
-    /// Counts this request as a retry.
     pub fn retried(&self) {
         self.callers.lock().picker.retried();
     }
 
-    /// The request is over.
+    /// Ends the request.
     pub fn end(mut self, outcome: Outcome, latency: Option<Duration>) {
         self.finish(outcome, latency);
     }
@@ -120,7 +121,7 @@ impl InFlightGuard {
     }
 }
 
-/// Whether the server said something: where none does, an endpoint may be hanging.
+/// Whether the outcome is an answer of the server. An endpoint that gives none may be hanging.
 fn is_answer(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Success | Outcome::Failure | Outcome::Rejected)
 }
@@ -131,34 +132,36 @@ impl Drop for InFlightGuard {
     }
 }
 
-/// The callers of the socket, who count as one process in one table. A superseded table's live on
-/// as long as something is held of them.
+/// The callers of the socket, which count as one process in one table. Those of a superseded table
+/// live until their last [`InFlightGuard`] is gone.
 #[derive(Debug)]
 pub(super) struct Callers {
     target: Target,
-    /// Of what they have in flight, by slot and age.
+    /// Counts what they have in flight by slot and age.
     ages: Arc<Ages>,
     allowance: Arc<Allowance>,
     counting: Mutex<Counting>,
 }
 
-/// Picks under the lock; only [`Counting::learn`] between a new slot's cell and its generation.
+/// All that picks need, under one lock. When endpoints change, [`super::ServiceTable`] holds the
+/// lock from the new generation until [`Counting::learn`] returns, so that no pick gets a slot
+/// without an endpoint.
 #[derive(Debug)]
 pub(super) struct Counting {
     picker: Picker,
     plan: Arc<Plan>,
-    /// This node's.
+    /// The zone of this node.
     zone: Option<Arc<str>>,
-    /// Of each slot the index of its endpoint in the plan, or [`NOWHERE`].
+    /// For each slot the index of its endpoint in the plan, or [`NOWHERE`].
     index_of: Vec<u32>,
-    /// The slots by address, once somebody has named one: a search takes as long as there are
-    /// endpoints, under the lock that all picks need.
+    /// The slots by address; None until a caller names an address. Without the map, each pick that
+    /// excludes addresses would search all endpoints under the lock that all picks need.
     slot_of: Option<HashMap<SocketAddr, u32>>,
     /// The source has not confirmed the endpoints for over ten minutes.
     pub(super) stale: bool,
-    /// Whether failures steer at all.
+    /// Whether the policy has ejections enabled. If not, failures count for all callers.
     judges: bool,
-    /// Who picked lately: see [`super::share`].
+    /// The identities that picked lately: see [`super::share`].
     pub(super) users: Users,
     samples: Samples,
     many: Vec<Pick>,
@@ -168,7 +171,7 @@ pub(super) struct Counting {
 }
 
 impl Callers {
-    /// Counters of their own in the publisher's table.
+    /// Attaches new counters to the publisher's table.
     pub(super) fn attach(
         target: &Target,
         publisher: &mut ServicePublisher,
@@ -177,9 +180,8 @@ impl Callers {
         stale: bool,
         allowance: &Arc<Allowance>,
     ) -> io::Result<Arc<Self>> {
-        // One shard: the callers share one picker, under its lock.
+        // One shard is enough: the callers share one picker, under its lock.
         let counters = publisher.new_counters(1)?;
-        // No other process counts in them.
         counters.close_fd();
         publisher.attach(counters.clone());
         let mut counting = Counting {
@@ -210,7 +212,8 @@ impl Callers {
         self.counting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Up to `count` distinct endpoints, the first in flight; none where none can serve.
+    /// Picks up to `count` distinct endpoints, of which the first counts in flight. Picks none if
+    /// none can serve.
     pub(super) fn pick(self: &Arc<Self>, want: &PickOptions<'_>) -> PickedEndpoints {
         let mut guard = self.lock();
         let counting = &mut *guard;
@@ -228,7 +231,7 @@ impl Callers {
             let Some(planned) = counting.planned(pick.slot) else {
                 debug_assert!(false, "slot {} was named before it was learnt", pick.slot);
                 if index == 0 {
-                    // The picker has counted it: nobody would ever end it.
+                    // The picker has counted it in flight already, and no guard would end it.
                     counting.picker.end(pick.slot, pick.cost, Outcome::Cancelled, None);
                 }
                 continue;
@@ -251,7 +254,7 @@ impl Callers {
         PickedEndpoints { picks, elsewhere, plan: counting.plan.version, stale: counting.stale }
     }
 
-    /// An endpoint that an earlier agent picked, where it is still one.
+    /// Counts a pick of an earlier agent; None if its endpoint is gone.
     pub(super) fn adopt(
         self: &Arc<Self>,
         address: SocketAddr,
@@ -275,32 +278,31 @@ impl Callers {
         drop(counting);
         if in_flight {
             held.start();
-            // Before whatever was decided here.
+            // The request began before everything that this agent decided.
             held.began_at = Duration::ZERO;
         }
         Some(held)
     }
 
-    /// Which callers' picks avoid which endpoints.
+    /// The endpoints that single callers avoid.
     pub(super) fn verdicts(&self) -> Vec<(View, SocketAddr)> {
         let counting = self.lock();
         let address = |view: View| Some((view, counting.planned(view.slot)?.endpoint.address));
         counting.verdicts.all().filter_map(address).collect()
     }
 
-    /// The last picks sampled.
     pub(super) fn samples(&self) -> Vec<Sample> {
         self.lock().samples.all()
     }
 }
 
 impl Counting {
-    /// Whether this is the table that they pick from.
+    /// Whether these callers pick from `table`.
     pub(super) fn pick_from(&self, table: &Arc<Table>) -> bool {
         Arc::ptr_eq(self.picker.table(), table)
     }
 
-    /// Takes in the endpoints behind the slots.
+    /// Takes over the plan's endpoints and their slots.
     pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
         self.plan = publisher.plan().clone();
         self.judges = publisher.policy().outlier.enabled;
@@ -311,7 +313,8 @@ impl Counting {
         for (index, slot) in slots.iter().enumerate() {
             self.index_of[*slot as usize] = index as u32;
         }
-        // A slot is one endpoint's for the life of the table: the same slots, the same addresses.
+        // A slot keeps its endpoint for the life of the table, so the same slots have the same
+        // addresses.
         if self.index_of != before {
             self.slot_of = None;
         }
@@ -331,7 +334,7 @@ impl Counting {
         self.slot_of.get_or_insert_default()
     }
 
-    /// Picks into `many`, but for what is in `exclude`.
+    /// Picks into `many`, without the slots in `exclude`.
     fn choose(&mut self, want: &PickOptions<'_>) {
         let request = Request { exclude: &self.exclude, cost: want.cost, key: want.key };
         self.many.clear();
@@ -347,7 +350,8 @@ impl Counting {
         }
     }
 
-    /// The same, but for what this caller can't use; where nothing is left of that, as any other.
+    /// Picks like [`Self::choose`], and avoids the endpoints that fail for this caller. If no other
+    /// endpoint is left, picks one of those.
     #[cold]
     fn choose_for(&mut self, want: &PickOptions<'_>, now: Duration) {
         let asked = self.exclude.len();
@@ -357,13 +361,13 @@ impl Counting {
             self.exclude.truncate(asked);
             self.choose(want);
         }
-        // The others may never start: those that do count their try then.
+        // The other picks may never start. [`InFlightGuard::start`] counts those that do.
         if let Some(first) = self.many.first() {
             self.verdicts.picked(want.caller, first.slot, now);
         }
     }
 
-    /// Counts the end of a request; whether its caller is kept away from the endpoint from now on.
+    /// Counts the end of a request. Returns whether its caller avoids the endpoint from now on.
     fn end(
         &mut self,
         held: &InFlightGuard,
@@ -404,7 +408,8 @@ impl Counting {
         kept_away
     }
 
-    /// What a failure counts as, for all; and whether its caller is kept away from now on.
+    /// The outcome that a failure counts as for all callers, and whether its own caller avoids the
+    /// endpoint from now on.
     #[cold]
     fn failed(
         &mut self,
@@ -437,7 +442,7 @@ impl Counting {
         zones.is_some_and(|(here, there)| here != there)
     }
 
-    /// The slots of these addresses.
+    /// Puts the slots of these addresses into `exclude`.
     fn exclude_slots(&mut self, addresses: &[SocketAddr]) {
         self.exclude.clear();
         if !addresses.is_empty() {

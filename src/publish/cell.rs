@@ -1,4 +1,4 @@
-//! What a caller scores an endpoint by: from its part in the plan and what is in flight there.
+//! The numbers by which a caller scores an endpoint, from its plan and what is in flight there.
 
 use pointsman_table::Cell;
 
@@ -12,8 +12,8 @@ use crate::plan::{
 pub(super) const CLOSED: Cell =
     Cell { base: 0.0, slope: 0.0, knee: f32::MAX, hot_base: 0.0, hot_slope: 0.0, limit: 0 };
 
-/// The numbers of an endpoint's slot. Out of the plan it is closed, for callers whose copy of the
-/// structure still names it.
+/// The numbers of an endpoint's slot. The slot of an endpoint outside the plan is closed: a
+/// caller's copy of the structure may still name it.
 pub(super) fn cell(
     strategy: &dyn Strategy,
     planned: &Planned,

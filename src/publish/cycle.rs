@@ -1,5 +1,5 @@
-//! The publishing thread: each table in the period that its own traffic wants, asleep while nothing
-//! moves in it.
+//! The publishing thread. It publishes each table in the period that the table's own traffic asks
+//! for. A table in which nothing moves sleeps.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,29 +22,32 @@ use super::{
 };
 use crate::clock;
 
-/// How often sleeping tables are looked at for a message that got lost. What that finds is a bug, and
+/// How often the thread sweeps sleeping tables for a lost wake-up. Each one found is a bug, and
 /// counted as one.
 const BACKSTOP: Duration = Duration::from_millis(500);
-/// So many at a time, so that 1,000 tables cost little and none waits for longer than 5 s.
+/// The sleeping tables per such sweep: 1,000 tables then cost little, and none waits for more than
+/// 5 s.
 const LOOKED_AT: usize = 100;
-/// How often where the kernel can't make sleep safe, and then at all of them.
+/// How often the thread sweeps all sleeping tables if the kernel has no barrier that makes sleep
+/// safe.
 const POLL_WITHOUT_BARRIER: Duration = Duration::from_millis(100);
-/// A message that is still not here so long after what it is about was found is lost. The table stays
-/// awake for longer than this, so that the message can't be one of later.
+/// A wake-up that is still missing this long after the activity was found is lost. The table stays
+/// awake for longer than this, so a wake-up in that time can't be for later activity.
 const MESSAGE_LOST: Duration = Duration::from_millis(20);
-/// How often the processor time is shared out anew, and how often it is asked who uses a table.
+/// How often the processor time is shared out anew.
 const SHARE_OUT_EVERY: Duration = Duration::from_millis(100);
+/// How often the users of a table are read.
 const ASK_FOR_USERS_EVERY: Duration = Duration::from_secs(1);
-/// What a pass is taken to cost until it was measured: one over a hundred endpoints.
+/// The assumed cost of a pass before it is measured: the cost of a pass over a hundred endpoints.
 const FIRST_COST: Duration = Duration::from_micros(5);
-/// One pass in so many is measured: asking for a thread's time costs as much as a small pass (1.5 us).
-/// Not a divisor of the passes from one plan to the next, which cost more.
+/// One pass in this many is measured, because reading a thread's time costs as much as a small pass
+/// (1.5 us). The number does not divide the passes between two plans, because a pass with a plan
+/// costs more.
 const MEASURED_EVERY: u32 = 7;
 
-/// What the thread has had of a processor.
+/// Reads the processor time of the thread.
 pub(super) type Meter = Box<dyn Fn() -> Duration + Send>;
 
-/// The thread's own state.
 pub(super) struct Cycle {
     shared: Arc<Shared>,
     meter: Meter,
@@ -52,35 +55,37 @@ pub(super) struct Cycle {
     tables: BTreeMap<TableId, Entry>,
     due: Schedule,
     awake: BTreeSet<TableId>,
-    /// When sleeping tables are looked at next, and from which one on.
+    /// When the next sweep of sleeping tables is due, and the table it begins with.
     look_at: Duration,
     look_from: TableId,
     shared_out: SharedOut,
     can_sleep: bool,
-    /// A barrier over all processes takes milliseconds, so it waits until then.
+    /// The next barrier over all processes is not before this time, because it takes milliseconds.
     slow_barrier_at: Duration,
 }
 
-/// What the thread knows of a table.
 struct Entry {
-    /// Gone with whoever owns it, though this thread may hear of that later.
+    /// Weak: a table goes when its owner drops it, though the thread may find that out later.
     live: Weak<ServiceTable>,
-    /// That its traffic wants, and that it has.
+    /// The period that its traffic asks for.
     wanted: Duration,
+    /// The period in force.
     period: Duration,
-    /// Processor time of a pass, smoothed, and after how many passes it is measured again.
+    /// The processor time of a pass, smoothed.
     cost: Duration,
+    /// Passes until the cost is measured again.
     until_measured: u32,
-    /// By what its period is stretched, so that all stay within the budget.
+    /// The factor that keeps all tables within the budget.
     stretch: f64,
     users: Users,
-    /// Since when it is suspected that a message got lost.
+    /// The time since which a wake-up is missing.
     suspected: Option<Duration>,
-    /// Callers could not follow to a larger table yet.
+    /// Callers could not move to a larger table yet.
     behind: bool,
 }
 
-/// When the processor time was shared out, among how many, and when it was asked for users.
+/// When the processor time was shared out last, among how many tables, and when the users were read
+/// last.
 #[derive(Default)]
 struct SharedOut {
     at: Duration,
@@ -108,7 +113,6 @@ impl Cycle {
         }
     }
 
-    /// Publishes until it is told to stop.
     pub(super) fn run(mut self) {
         while !self.shared.stopping.load(Relaxed) {
             let now = clock::now();
@@ -124,14 +128,15 @@ impl Cycle {
         }
     }
 
-    /// A wait took so much of a processor.
+    /// Takes in the processor time of a wait.
     pub(super) fn waited(&mut self, cost: Duration) {
         self.ticks.waited(cost);
     }
 
-    /// Publishes what is due, and says when something is next.
+    /// Publishes the tables that are due. Returns when the next one is.
     pub(super) fn turn(&mut self, now: Duration) -> Duration {
-        // Before the tables that were opened: one that is not known yet has been opened since.
+        // The wake-ups are taken before the new tables: a table that is not known yet was opened
+        // since, and is published at once.
         let woken = self.shared.wakeups.take();
         let changed = self.shared.take_changes_over();
         self.take_in_opened(now);
@@ -172,19 +177,17 @@ impl Cycle {
         }
     }
 
-    /// A table that there still is.
     fn live(&self, table: TableId) -> Option<Arc<ServiceTable>> {
         self.tables.get(&table)?.live.upgrade()
     }
 
-    /// Nothing is kept of a table that is no more.
     fn forget(&mut self, table: TableId) {
         self.due.cancel(table);
         self.awake.remove(&table);
         self.tables.remove(&table);
     }
 
-    /// Has a table published at once, and from then on in its period.
+    /// Publishes a table at once, and from then on in its period.
     fn wake(&mut self, table: TableId, now: Duration) {
         let Some(live) = self.live(table) else { return };
         live.publisher().get_up();
@@ -192,14 +195,14 @@ impl Cycle {
         self.due.set(table, now);
     }
 
-    /// Publishes the tables that are due, and lets those sleep in which nothing moves any more.
+    /// Publishes the tables that are due. Tables in which nothing moves any more fall asleep.
     fn publish_due(&mut self, now: Duration) {
         let mut idle = Vec::new();
         let mut judged = false;
         let mut shortest = Duration::MAX;
         for (at, table) in self.due.take_due(now) {
             if !self.awake.contains(&table) {
-                // Its time has come to change by itself.
+                // A sleeping table is due when its plan or its scores change by time alone.
                 self.wake(table, now);
             }
             let Some(entry) = self.tables.get_mut(&table) else { continue };
@@ -228,7 +231,7 @@ impl Cycle {
         self.lie_down(idle, now);
     }
 
-    /// Stretches the periods of those who want more than there is.
+    /// Stretches the periods of holders that want more than their share.
     fn share_out(&mut self, now: Duration) {
         let SharedOut { at, among, users_at } = self.shared_out;
         let many_more = self.awake.len() > among + among / 4 + 2;
@@ -266,7 +269,7 @@ impl Cycle {
         }
     }
 
-    /// Keeps the shortest period known between two times that it is shared out.
+    /// Keeps the metric of the shortest period right between two calls of [`Self::share_out`].
     fn show_period(&self, published: Duration) {
         let shown = &self.shared.numbers.period_ns;
         let before = shown.load(Relaxed);
@@ -275,7 +278,7 @@ impl Cycle {
         }
     }
 
-    /// Lets these tables sleep, all behind one barrier, but for those that move after all.
+    /// Puts these tables to sleep behind one barrier, except those that moved in the meantime.
     fn lie_down(&mut self, mut idle: Vec<(TableId, Arc<ServiceTable>)>, now: Duration) {
         let reaches_others =
             |(_, live): &(TableId, Arc<ServiceTable>)| live.publisher().is_known_to_others();
@@ -313,8 +316,8 @@ impl Cycle {
         }
     }
 
-    /// Looks at some sleeping tables, the others next time: what moves there should have sent a
-    /// message. Lets go of tables that are no more.
+    /// Sweeps some sleeping tables, and the others next time: activity there should have sent a
+    /// wake-up. Forgets closed tables.
     fn look_at_sleeping(&mut self, now: Duration) {
         let (often, many) = match self.can_sleep {
             true => (BACKSTOP, LOOKED_AT),
@@ -343,9 +346,10 @@ impl Cycle {
         }
     }
 
-    /// Waits until then, or for a caller that wakes a table; not for callers before `soonest`, so that
-    /// they can't have more turns than there are ticks. Changed services cut that short: they are not
-    /// to be picked by what was before.
+    /// Waits until `until`, or for a caller's wake-up, which can end the wait from `soonest` on:
+    /// callers can't cause more turns than there are ticks. A caller's wake-up does not cut the
+    /// wait before `soonest` short. A changed service does, since callers must not go on picking
+    /// old endpoints.
     fn wait(&self, until: Duration, soonest: Duration) {
         let (told, woken) = (&self.shared.told, self.shared.wakeups.bell());
         let left = |until: Duration| until.checked_sub(clock::now()).filter(|left| !left.is_zero());
@@ -361,7 +365,7 @@ impl Cycle {
 }
 
 impl Entry {
-    /// One publication; whether judgements changed.
+    /// Publishes the table once. Returns whether its ejections changed.
     fn publish(
         &mut self,
         live: &ServiceTable,
@@ -377,7 +381,8 @@ impl Entry {
         self.until_measured = match measured_from {
             Some(from) => {
                 let spent = meter().saturating_sub(from);
-                // A quarter of each new one: a single dear pass should not stretch the period.
+                // The newest cost weighs a quarter: a single expensive pass must not stretch the
+                // period.
                 self.cost = (self.cost * 3 + spent) / 4;
                 MEASURED_EVERY - 1
             }
@@ -385,7 +390,8 @@ impl Entry {
         };
         let replanned = publisher.plan().version != before.version;
         let judged = replanned && !publisher.plan().outlier_states().eq(before.outlier_states());
-        // Also where the new plan decides as the one before: or both would be kept.
+        // A new plan is shown even if it decides the same: otherwise callers would keep the old
+        // one, and both would stay in memory.
         if pass.superseded || !Arc::ptr_eq(publisher.plan(), &before) || self.behind {
             let shown = live.show(&mut publisher);
             if let Err(error) = &shown
@@ -409,7 +415,7 @@ impl Entry {
         self.period = ticks.whole(period::affordable(self.wanted, needed, self.period));
     }
 
-    /// Counts a message that did not come.
+    /// Counts a wake-up that is lost.
     fn count_lost(&mut self, live: &ServiceTable, shared: &Shared, now: Duration, can_sleep: bool) {
         if self.suspected.is_some_and(|since| since + MESSAGE_LOST <= now) {
             self.suspected = None;

@@ -1,4 +1,4 @@
-//! The publishing thread's turns, on virtual time and with passes of a made-up cost.
+//! Tests the turns of the publishing thread on virtual time, with passes of an assumed cost.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -16,7 +16,7 @@ use crate::{
     policy::ConfigPolicies,
 };
 
-/// What each pass is said to take of a processor: the budget has room for 4,000 a second.
+/// The assumed processor time of a pass: the budget has room for 4,000 a second.
 const PASS: Duration = Duration::from_micros(5);
 
 const ONE: Identity = Identity::Uid(1);
@@ -35,7 +35,7 @@ impl World {
         Self::with_waits_of(Duration::ZERO)
     }
 
-    /// Each wait of the thread takes so much of a processor.
+    /// `wait` is the processor time of each wait of the thread.
     fn with_waits_of(wait: Duration) -> Self {
         let catalog = Arc::new(Catalog::new(["test"]));
         let shared = Shared::new(catalog, ConfigPolicies::default(), Locality::default(), 1);
@@ -68,7 +68,7 @@ impl World {
         (0..how_many).map(|number| self.open(&format!("other-{number}"))).collect()
     }
 
-    /// So long, with `traffic` before each tick.
+    /// Runs for `how_long`, with `traffic` before each tick.
     fn run(&mut self, how_long: Duration, mut traffic: impl FnMut()) {
         let end = self.now + how_long;
         while self.now < end {
@@ -169,7 +169,7 @@ fn who_keeps_many_tables_busy_has_longer_periods_and_nobody_else() {
     world.run(SECOND, traffic);
     assert_eq!(own.publication() - before, 1_000);
     let passes = world.passes() - passes;
-    // All that the budget has room for, less what is kept to spare.
+    // Up to all that the budget has room for, less the spare part.
     assert!((2_800..=4_000).contains(&passes), "{passes} passes");
 }
 

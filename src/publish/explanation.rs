@@ -1,4 +1,4 @@
-//! What explains a pick, or the lack of one.
+//! Explains a pick, or why there is none.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,53 +13,48 @@ use crate::{
     policy::Policy,
 };
 
-/// Why there is none.
+/// The reason that a pick got no endpoint.
 #[derive(Debug, thiserror::Error)]
 #[error("no endpoint of {target} can serve: {why}")]
 pub struct NoEndpoint {
-    /// What was asked for.
+    /// The target, as text.
     pub target: String,
     /// Such as `3 endpoints: 2 unready, 1 excluded`.
     pub why: String,
-    /// The source knows some, which are no use.
+    /// The source knows endpoints, but none can serve.
     pub known: bool,
 }
 
-/// One endpoint as this node sees it.
 #[derive(Debug)]
 pub struct EndpointStatus {
-    /// As the source knows it.
     pub endpoint: EndpointRef,
-    /// What the plan makes of it.
+    /// The state in the plan.
     pub state: State,
-    /// The plan's weight.
+    /// The weight in the plan.
     pub weight: f64,
-    /// From this node.
+    /// In flight from this node, in cost units.
     pub in_flight: u32,
-    /// Of that, open for longer than the service's requests take.
+    /// The part that has been open for longer than the service's requests take.
     pub standing: u32,
-    /// Ended over the last ten seconds, from this node.
+    /// Requests from this node that ended in the last ten seconds.
     pub requests: u32,
-    /// Of these, failed, expired or unreachable.
+    /// The part of `requests` that failed, expired or was unreachable.
     pub failures: u32,
-    /// Of these, the mean of the timed ones.
+    /// The mean latency of those of `requests` that were timed.
     pub mean_latency: Option<Duration>,
-    /// Outcomes since the agent first saw it.
     pub total: Totals,
 }
 
 /// An endpoint that one caller's picks avoid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avoided {
-    /// Whose picks.
     pub caller: Identity,
-    /// What they avoid.
     pub address: SocketAddr,
-    /// How often it failed for this caller while others' requests did not.
+    /// How often it failed for this caller while other callers' requests did not.
     pub failures: u32,
-    /// There was no connection the last time.
+    /// The last failure was a failed connection.
     pub unreachable: bool,
-    /// Until its next try; zero: the next pick may be one.
+    /// The time until the next probe; zero: the next pick may be one.
     pub left: Duration,
 }
 
@@ -78,32 +73,30 @@ impl Avoided {
 /// All that explains a pick.
 #[derive(Debug)]
 pub struct Explanation {
-    /// What was asked for.
     pub target: Target,
-    /// With every factor's reason.
+    /// The plan, with the reason of every factor.
     pub plan: Arc<Plan>,
-    /// The settings in force.
     pub policy: Arc<Policy>,
-    /// By the plan's endpoints: what is published now; None: not picked from.
+    /// What is published now, in the order of the plan's endpoints; None: the plan does not pick
+    /// this one.
     pub cells: Vec<Option<CellView>>,
-    /// By the plan's endpoints: what is in flight, and what of that is standing.
+    /// What is in flight and what of that is standing, in the order of the plan's endpoints.
     pub in_flight: Vec<(u32, u32)>,
-    /// Oldest first.
+    /// The oldest first.
     pub samples: Vec<Sample>,
-    /// Retries that may still be made.
+    /// The number of retries that callers may still make.
     pub retry_left: f64,
-    /// Between two publications of this table; zero while it sleeps.
+    /// The time between two publications of this table; zero while it sleeps.
     pub period: Duration,
 }
 
-/// What is published of an endpoint.
 #[derive(Clone, Copy, Debug)]
 pub struct CellView {
-    /// Score with nothing in flight of the caller's own.
+    /// The score if the caller has nothing in flight there.
     pub base: f32,
-    /// Added per request of the caller's own.
+    /// The addition to the score for each request that the caller has in flight there.
     pub slope: f32,
-    /// Most of the caller's own.
+    /// The most requests that the caller may have in flight there.
     pub limit: i32,
 }
 
@@ -118,7 +111,7 @@ pub(super) fn cells(publisher: &ServicePublisher) -> Vec<Option<CellView>> {
         .collect()
 }
 
-/// Counts what keeps each endpoint from serving.
+/// Counts the reasons for which endpoints can't serve.
 pub(super) fn why_none(plan: &Plan, exclude: &[SocketAddr]) -> String {
     let all = plan.endpoints.len();
     if all == 0 {

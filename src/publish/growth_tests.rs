@@ -1,4 +1,4 @@
-//! Whatever a plan says, there is a table that holds it.
+//! Tests that every plan has a table that holds it.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     policy::Policy,
 };
 
-/// How many endpoints, labels of each, bytes of a label, and zones.
+/// The numbers of endpoints, of labels of each, of bytes of a label, and of zones.
 type Step = (u8, u8, u16, u8);
 
 fn endpoints((count, labels, bytes, zones): Step) -> Vec<EndpointRef> {
@@ -43,7 +43,7 @@ fn publisher(first: Step) -> ServicePublisher {
     ServicePublisher::new(setup).expect("heap memory")
 }
 
-/// A plan of so many groups of one endpoint each, drawn with these weights.
+/// A plan with a group of one endpoint for each draw weight.
 fn plan(draws: &[f64]) -> Plan {
     let endpoint = |(index, draw): (usize, &f64)| {
         let endpoints = endpoints((index as u8 + 1, 0, 0, 1));

@@ -1,5 +1,6 @@
-//! Who is ejected, and how soon, over request rates, shares of failures, of cancelled requests, and
-//! the time that failures take: the shipped publisher and picker on virtual time.
+//! Tests which endpoints are ejected, and how soon, over request rates, shares of failures and
+//! cancelled requests, and the time that failures take. The shipped publisher and picker run on
+//! virtual time.
 
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
@@ -16,13 +17,12 @@ use crate::{
 const PERIOD: Duration = Duration::from_millis(5);
 const USUAL: Duration = Duration::from_millis(10);
 
-/// How requests at an endpoint go.
 #[derive(Clone, Copy, Debug)]
 struct Nature {
     /// Parts of 1.
     fails: f64,
     cancelled: f64,
-    /// How long a failed or cancelled one takes.
+    /// The time of a failed or cancelled request.
     bad_takes: Duration,
 }
 
@@ -39,7 +39,7 @@ struct Field {
     now: Duration,
     judged: Vec<u32>,
     ejections: u32,
-    /// When endpoint 0 was ejected first, and how much of it was judged by then.
+    /// When endpoint 0 was first ejected, and how many of its requests were judged by then.
     gone: Option<(Duration, u32)>,
     states: Vec<State>,
 }
@@ -82,7 +82,7 @@ impl Field {
         f64::from(self.random.draw()) / (f64::from(u32::MAX) + 1.0)
     }
 
-    /// Lets time pass until then; where nothing happens, the publisher would sleep.
+    /// Advances time to `then`. The publisher may sleep where nothing happens.
     fn until(&mut self, then: Duration) {
         while self.now < then {
             let next_end = self.open.peek().map(|Reverse((at, ..))| *at);
@@ -127,7 +127,8 @@ impl Field {
         self.open.push(Reverse((self.now + took, pick.slot, outcome, took)));
     }
 
-    /// So many requests at this rate, at random times; ends early once endpoint 0 is ejected.
+    /// Makes requests at this rate, at random times. With `stop` it ends once endpoint 0 is
+    /// ejected.
     fn run(&mut self, requests: u32, rate: f64, stop: bool) {
         for _ in 0..requests {
             let gap = -(1.0 - self.chance()).ln() / rate;
@@ -140,8 +141,8 @@ impl Field {
     }
 }
 
-/// A service that does well for a while, in which endpoint 0 then turns; how long that takes to be
-/// noticed, and how many judged requests.
+/// Runs a service that does well until endpoint 0 turns. Returns how long the ejection takes, and
+/// how many judged requests.
 fn turn(endpoints: usize, rate: f64, nature: Nature, seed: u32) -> Option<(Duration, u32)> {
     let mut field = Field::new(vec![WELL; endpoints], seed);
     field.run((rate * 3.0).clamp(20.0 * endpoints as f64, 2_000.0) as u32, rate, false);
@@ -161,7 +162,7 @@ fn an_endpoint_that_holds_requests_for_a_second_goes_as_fast_as_one_that_fails_a
         let at_once = Nature { bad_takes: Duration::from_millis(1), ..nature };
         let (at_once, many) = turn(4, 400.0, at_once, seed).expect("ejected");
         println!("held: {held:?} by {few}; at once: {at_once:?} by {many}");
-        // The second that a failure takes, and one of the ring, to know what was before.
+        // The second that a failure takes, and one second of the ring.
         assert!(held <= at_once + 2 * second, "{held:?} against {at_once:?}");
         assert!(few <= 8, "{few} requests held");
     }
@@ -197,19 +198,19 @@ proptest! {
         let bad_takes = Duration::from_millis(bad_takes_ms);
         let nature = Nature { fails, cancelled, bad_takes };
         let (after, judged) = turn(endpoints, rate, nature, seed).expect("ejected");
-        // A quarter of what it did in ten seconds, twenty at most, and what ends before the plan.
+        // A quarter of what it did in ten seconds, at most twenty, and what ends before the plan.
         let share = rate / endpoints as f64;
         let moment = (share * 10.0 / 4.0).clamp(5.0, 20.0);
         let unlucky = if fails < 1.0 { 4.0 } else { 1.0 };
         let most = moment * unlucky + share * 1.2 + 3.0;
         prop_assert!(f64::from(judged) <= most, "{judged} judged, {most} expected; {after:?}");
-        // Its requests come at random: twenty are expected where five are needed.
+        // Requests come at random: twenty are expected where five are needed.
         let seconds = 3.0 + 4.0 * bad_takes.as_secs_f64()
             + 4.0 * moment * unlucky / (share * (1.0 - cancelled));
         prop_assert!(after.as_secs_f64() <= seconds, "{after:?} of {seconds} s, {judged} judged");
     }
 
-    /// By the bound in `plan::evidence`: once in 60,000 judged requests, at most.
+    /// By the bound in `plan::evidence`, chance ejects at most once in 60,000 judged requests.
     #[test]
     fn who_is_no_worse_than_the_others_is_not_ejected(
         endpoints in 3_usize..9,
@@ -225,7 +226,7 @@ proptest! {
     }
 }
 
-/// What the bound says, counted: where one in ten fails everywhere.
+/// Checks the bound by counting, where one in ten fails everywhere.
 #[test]
 fn chance_ejects_one_in_ten_thousand_at_most() {
     let mut ejections = 0;

@@ -1,16 +1,24 @@
-//! From plans to tables: the publishing task and those who pick through the agent.
+//! Turns plans into tables. The publishing thread writes them, and the callers of the agent's socket
+//! pick from them.
 //!
-//! - [`tables`]: [`Tables`], for all who want one; `cycle`: the thread that publishes them;
-//!   `schedule`: when each is due; `share`: who may have how much of the thread
-//! - `shared`: what the thread and all others share; `wake_event`: what it waits for; `wakeup`: which
-//!   sleeping tables callers woke; `shortage`: which tables give way where files run out
-//! - [`service_table`]: [`ServiceTable`], a table for a [`target`]; `callers`: those who pick through the socket;
-//!   [`explanation`]: why a pick was made, or none
-//! - [`service`]: [`ServicePublisher`], one service's cycle; also runs on virtual time
-//! - [`segment`]: a table with its slots and attached counters; `segments`: it and those before it
-//! - [`structure`]: a plan as a table's structure; `cell`: an endpoint's scores;
-//!   `standing_load`: what of its load they count; [`period`]: how often, how much is believed;
+//! - [`tables`]: [`Tables`], the live tables; `cycle`: the thread that publishes them; `schedule`:
+//!   when each is due; `tick`: how often the thread wakes up; `share`: each holder's share of its
+//!   time
+//! - `shared`: what that thread and all others share; `wake_event`: what it waits for; `wakeup`:
+//!   the sleeping tables that callers woke; `shortage`: the tables to give up if files or memory
+//!   run out
+//! - [`service_table`]: [`ServiceTable`], the table of a [`target`]; `callers`: the callers of the
+//!   socket; `witnesses`: whether a failure counts for all callers; `verdicts`: endpoints that one
+//!   caller avoids; [`explanation`]: why a pick was made, or why none was
+//! - [`service`]: [`ServicePublisher`], the cycle of one service; it also runs on virtual time
+//! - [`segment`]: one table with its slots and attached counters; `segments`: it and the superseded
+//!   ones
+//! - [`structure`]: a plan as the structure of a table; `cell`: the scores of an endpoint;
+//!   `standing_load`: the load that scores count; [`period`]: the time between publications;
 //!   `rest`: when a table may sleep; [`retry`]: the retry budget; [`samples`]: the last picks
+
+// This crate is a program, not a library: most names need no doc comment.
+#![allow(missing_docs)]
 
 mod callers;
 mod cell;

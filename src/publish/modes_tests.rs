@@ -1,4 +1,5 @@
-//! Whatever a service's zones and endpoints, its virtual IP can be picked where a mode asks for it.
+//! Tests that the virtual IP can be picked where a mode asks for it, whatever the zones and
+//! endpoints.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -21,7 +22,7 @@ fn virtual_ip() -> SocketAddr {
     "10.96.0.7:80".parse().expect("an address")
 }
 
-/// Endpoints that a service may have, seen from zone a or from none.
+/// The endpoints that a service may have, seen from zone a or from no zone.
 fn kinds() -> Vec<Vec<Endpoint>> {
     let at = |number: u8, zone: &str| Endpoint {
         zone: (!zone.is_empty()).then(|| zone.into()),
@@ -54,7 +55,7 @@ fn open(tables: &Tables, service: &ServiceName, way: TargetKind) -> Arc<ServiceT
     tables.open(&target).expect("memory").expect("the port")
 }
 
-/// Where a pick goes; none: to nothing.
+/// Where a pick goes; None if no endpoint can serve.
 fn picked(live: &ServiceTable) -> Option<SocketAddr> {
     let held = live.pick(&ANY).ok()?.picks.remove(0);
     let address = held.endpoint.address;
@@ -75,7 +76,7 @@ fn the_virtual_ip_is_picked_whatever_zones_mean_and_whatever_is_known_of_them() 
         for mode in MODES {
             for (kind, endpoints) in kinds().iter().enumerate() {
                 let name = format!("m{}-{kind}.shop", mode.trim_end_matches('%'));
-                // Each in place of the one before: tables that live must follow as well.
+                // Each replaces the one before, because live tables must follow, too.
                 for zone in ZONES {
                     let service = service(&name, mode, zone, endpoints);
                     say(&service);

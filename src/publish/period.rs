@@ -1,41 +1,44 @@
-//! How often a table's load is published, and how much of it is believed.
+//! Decides how often a table's load is published, and how much its counts weigh.
 //!
-//! Counts that are older than the requests they count herd all callers to the same endpoint. So
-//! the period follows the service time, and what is published is shrunk by
-//! `s / (s + T)` (s: the median service time, T: the period): at 1 ms service and T = 20 ms that
-//! took the p99 from 13.6 to 8.3 ms with 50 processes.
+//! Counts that are older than the requests they count send all callers to the same endpoint. So the
+//! period follows the service time, and published counts are multiplied by `s / (s + T)` (s: the
+//! median service time, T: the period). At 1 ms service and T = 20 ms that took the p99 from 13.6
+//! to 8.3 ms with 50 processes.
 
 use std::time::Duration;
 
-/// Shortest and longest period between two publications.
+/// The shortest period between two publications.
 pub const SHORTEST: Duration = Duration::from_millis(1);
-/// Longest, but for the cap on cost.
+/// The longest period, unless the limit on processor time asks for a longer one.
 pub const LONGEST: Duration = Duration::from_millis(5);
 /// The period is this part of the median service time.
 const PART_OF_SERVICE_TIME: u32 = 10;
-/// Most of a core that the publishing thread may take; periods grow as far as that needs.
+/// The part of a core that the publishing thread may take. Periods grow as far as that needs.
 pub const MOST_OF_A_CORE: f64 = 0.03;
-/// Most of a core for the publications of all tables.
+/// The part of a core that the publications of all tables may take.
 pub const MOST_FOR_PASSES: f64 = 0.02;
-/// Most of a core for waking up: 1,000 times a second alone takes 3.6% on a virtual machine.
+/// The part of a core that waking up may take: 1,000 wake-ups a second alone take 3.6% on a virtual
+/// machine.
 pub const MOST_FOR_WAKING: f64 = 0.015;
-/// A period that has to be longer is made so much longer at once, and kept until it is this much
-/// longer than it has to be: each change of the period is a change of every score, whose writing
-/// costs as much as a pass and would ask for the next change.
+/// A period that has to grow becomes this many times longer than needed. It then stays until it is
+/// [`TOO_MUCH_TO_SPARE`] times longer than needed. Each change of the period changes every score,
+/// and writing the scores costs as much as a pass, which would cause the next change.
 const SPARE: f64 = 1.25;
 const TOO_MUCH_TO_SPARE: f64 = 1.6;
-/// From this period on, counts say nothing about requests that are still in flight.
+/// At longer periods, counts say nothing about the requests that are still in flight, so they weigh
+/// nothing.
 const TOO_OLD: Duration = Duration::from_secs(2);
-/// Steps of the shrink factor, so that noise makes no new generation.
+/// The shrink factor changes by at least one step, so that noise makes no new generation.
 const SHRINK_STEPS: f64 = 64.0;
 
-/// The period that a service of this median wants; the shortest before anything is known.
+/// The period for a service with this median service time; the shortest one before the median is
+/// known.
 pub fn wanted(median: Option<Duration>) -> Duration {
     median.map_or(SHORTEST, |s| s / PART_OF_SERVICE_TIME).clamp(SHORTEST, LONGEST)
 }
 
-/// The period of a table that wants this one, and can have no shorter one than `needed`. `steady` is
-/// the period in force.
+/// The period for a table that wants `wanted` and can afford no shorter one than `needed`. `steady`
+/// is the period in force.
 pub fn affordable(wanted: Duration, needed: Duration, steady: Duration) -> Duration {
     let least = wanted.max(needed);
     if steady >= least && steady <= least.mul_f64(TOO_MUCH_TO_SPARE) {
@@ -45,8 +48,8 @@ pub fn affordable(wanted: Duration, needed: Duration, steady: Duration) -> Durat
     }
 }
 
-/// By what in-flight terms are multiplied, 0 to 1. `steady` is the factor in force, kept while
-/// the right one is within a step of it.
+/// The factor for in-flight terms, 0 to 1. `steady` is the factor in force: it stays while the
+/// right one is within a step of it.
 pub fn shrink(median: Option<Duration>, period: Duration, steady: f64) -> f64 {
     if period > TOO_OLD {
         return 0.0;

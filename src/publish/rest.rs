@@ -1,33 +1,33 @@
-//! When a table may sleep: once no counter has moved for a while, whatever is open in it. What was
-//! published of streams and leases holds until something moves.
+//! Decides when a table may sleep: once no counter has moved for a while, even if requests are
+//! open. What was published of streams and leases stays right until a counter moves.
 
 use std::time::Duration;
 
-/// After so many passes without movement it may; or after so long, where its passes are rare.
+/// A table may sleep after this many passes without movement.
 const IDLE_PASSES: u32 = 50;
+/// If its passes are rare, it may sleep after this time, and [`LEAST_IDLE_PASSES`] in it.
 const IDLE_FOR: Duration = Duration::from_millis(250);
 const LEAST_IDLE_PASSES: u32 = 3;
 
 /// How long nothing has moved in a table, and whether it sleeps.
 #[derive(Debug)]
 pub(super) struct Rest {
-    /// Passes since a counter moved, and when that was.
+    /// Passes since a counter last moved.
     idle_passes: u32,
     moved_at: Duration,
     idle: bool,
     asleep: bool,
-    /// When it got up; none until the first pass after that.
+    /// When it last woke up; None until the first pass after that.
     up_since: Option<Duration>,
 }
 
 impl Rest {
-    /// Awake.
     pub(super) fn new(now: Duration) -> Self {
         Self { idle_passes: 0, moved_at: now, idle: false, asleep: false, up_since: None }
     }
 
-    /// What a pass saw. True for the one that finds it idle: what ended last is to be taken in before
-    /// it may fall asleep, which can be long.
+    /// Takes in what a pass saw. True for the pass that finds the table idle: the publisher then
+    /// takes in what ended last, because the sleep that follows may be long.
     pub(super) fn note(&mut self, moved: bool, now: Duration) -> bool {
         self.up_since.get_or_insert(now);
         if moved {
@@ -63,7 +63,7 @@ impl Rest {
         (self.idle, self.idle_passes) = (false, 0);
     }
 
-    /// How long was counted since then: nothing is while it sleeps.
+    /// The time during which the table counted since `then`. It does not count while it sleeps.
     pub(super) fn counted_since(&self, then: Duration, now: Duration) -> Duration {
         now.saturating_sub(then.max(self.up_since.unwrap_or_default()))
     }

@@ -1,5 +1,5 @@
-//! The retry budget of a service on this node: a share of its requests and a few per second, over
-//! the last ten seconds. Six libraries that each retry by their own rule make a storm.
+//! The retry budget of a service on this node: a share of its requests and a number per second,
+//! over the last ten seconds. Six libraries that each retry by their own rule make a retry storm.
 
 use std::time::Duration;
 
@@ -8,19 +8,18 @@ use crate::{
     policy::RetryPolicy,
 };
 
-/// Retries of the last ten seconds.
+/// The retries of the last ten seconds.
 #[derive(Debug, Default)]
 pub struct Retries {
     made: Ring,
 }
 
 impl Retries {
-    /// Adds what was newly reported as a retry.
     pub fn observe(&mut self, now: Duration, retried: u32) {
         self.made.add(now, &Counts { ended: retried, ..Counts::default() });
     }
 
-    /// How many may still be made.
+    /// The number of retries that callers may still make.
     pub fn left(&self, policy: &RetryPolicy, requests: &Ring, now: Duration) -> f64 {
         let window = BUCKET * BUCKETS as u32;
         let requests = f64::from(requests.sum(now, Duration::ZERO).ended);

@@ -7,7 +7,7 @@ use std::{
 
 use super::wakeup::TableId;
 
-/// When each table is due next; a table without a time is not.
+/// The time at which each table is due next. A table without a time is not due.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
     in_order: BTreeSet<(Duration, TableId)>,
@@ -15,7 +15,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    /// It is due then, and at no other time.
+    /// Makes the table due at `at`, instead of any time set before.
     pub(super) fn set(&mut self, table: TableId, at: Duration) {
         self.cancel(table);
         self.by_table.insert(table, at);
@@ -28,7 +28,8 @@ impl Schedule {
         }
     }
 
-    /// Takes out what is due by now, the earliest first, and since when it is.
+    /// Takes the tables that are due by now, the earliest first, each with the time since which it
+    /// is due.
     pub(super) fn take_due(&mut self, now: Duration) -> Vec<(Duration, TableId)> {
         let mut due = Vec::new();
         while let Some(&(at, table)) = self.in_order.first()
@@ -41,7 +42,6 @@ impl Schedule {
         due
     }
 
-    /// The earliest time that something is due.
     pub(super) fn next(&self) -> Option<Duration> {
         self.in_order.first().map(|(at, _)| *at)
     }

@@ -1,8 +1,8 @@
-//! One table and those who count in it: slots, attachments, and the sum of their counters.
+//! One table: its slots, the counters attached to it, and their sums.
 //!
-//! A slot never goes to another endpoint during the life of a table; one that leaves and comes back
-//! gets the slot that it had. When the slots run out a new segment supersedes this one, which lives
-//! on until nothing is in flight in it.
+//! During the life of a table a slot never goes to another endpoint. An endpoint that leaves and
+//! comes back gets its old slot again. When the slots run out, a new segment supersedes this one,
+//! which lives until nothing is in flight in it.
 
 use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -18,11 +18,11 @@ use crate::{
     load::{Ages, Hanging, Turn},
 };
 
-/// A sweep that took longer was interrupted: one of 200 busy processes takes a quarter of it.
+/// A sweep that took longer was preempted: with 200 busy processes a sweep takes a quarter of this.
 const PREEMPTED: Duration = Duration::from_millis(1);
 
-/// The most that all leases may cost together. Sweeps count up to it exactly, so each endpoint's part is
-/// known. A caller that has little may still have three requests of the highest cost.
+/// The most that all leases may cost together. Sweeps count up to it exactly, so the part of each
+/// endpoint is known. A caller that holds little may still have three requests of the highest cost.
 pub const MOST_COST: u32 = 1 << 23;
 
 /// Where a table lives.
@@ -30,22 +30,21 @@ pub const MOST_COST: u32 = 1 << 23;
 pub enum Memory {
     /// A sealed memfd that other processes can map.
     Shared,
-    /// This process alone: the simulator, tests.
+    /// The heap of this process, for the simulator and tests.
     Heap,
 }
 
-/// What one look at the counters saw.
+/// What one sweep found.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SweepResult {
-    /// Any counter moved since the last look.
+    /// A counter moved since the last sweep.
     pub(super) moved: bool,
-    /// Some endpoint was newly unreachable.
+    /// An endpoint was newly reported as unreachable.
     pub(super) unreachable: bool,
-    /// Sum over all slots, in cost units.
+    /// The sum over all slots, in cost units.
     pub(super) in_flight: u64,
 }
 
-/// One table and those who count in it.
 #[derive(Debug)]
 pub(super) struct Segment {
     name: String,
@@ -53,19 +52,20 @@ pub(super) struct Segment {
     writer: TableWriter,
     slots: u32,
     next_slot: u32,
-    /// Endpoints that left, or all of them once the table is superseded: where to look for what is
-    /// still in flight.
+    /// Endpoints that left the table, or all of them once it is superseded, with their slots:
+    /// requests may still be in flight there.
     left: HashMap<SocketAddr, (EndpointRef, u32)>,
     attachments: Vec<Sweep>,
     in_flight: Vec<u32>,
-    /// Of those who count by age what they open: the callers of the socket.
+    /// Counts by age what the callers of the socket open.
     ages: Option<Arc<Ages>>,
-    /// By slot; empty while no request stays without an answer.
+    /// By slot; empty if no endpoint leaves requests without an answer.
     hanging: Vec<Hanging>,
 }
 
 impl Segment {
-    /// With room for `endpoints` and some that come later, and for no less than `least`.
+    /// Makes a table with room for `endpoints` and some more, and with at least the capacity
+    /// `least`.
     pub(super) fn new(
         name: &str,
         memory: Memory,
@@ -122,7 +122,7 @@ impl Segment {
         self.attachments.retain(|sweep| !Arc::ptr_eq(sweep.counters(), counters));
     }
 
-    /// For those who count by age what they open in this table.
+    /// The ages that callers of this table count in.
     pub(super) fn ages(&mut self) -> Arc<Ages> {
         self.ages.get_or_insert_with(|| Arc::new(Ages::new(self.slots))).clone()
     }
@@ -145,12 +145,12 @@ impl Segment {
         turn
     }
 
-    /// In flight at a slot for longer than the service's requests take, in cost units.
+    /// What has been open at a slot for longer than the service's requests take, in cost units.
     pub(super) fn standing(&self, slot: u32) -> u32 {
         self.ages.as_ref().map_or(0, |ages| ages.standing(slot))
     }
 
-    /// Whether requests go to a slot and no answer comes.
+    /// Whether a slot gets requests and its endpoint gives no answer.
     pub(super) fn hangs(&self, slot: u32) -> bool {
         self.hanging.get(slot as usize).is_some_and(Hanging::is)
     }
@@ -159,7 +159,7 @@ impl Segment {
         self.writer.table().capacity()
     }
 
-    /// How many slots were never given.
+    /// The number of slots that no endpoint has had.
     pub(super) fn free(&self) -> usize {
         (self.slots - self.next_slot) as usize
     }
@@ -170,15 +170,15 @@ impl Segment {
         left.is_same_as(endpoint).then_some(*slot)
     }
 
-    /// A slot that no endpoint had before; there must be one [`free`](Self::free).
+    /// Takes a slot that no endpoint has had. At least one must be [`free`](Self::free).
     pub(super) fn take_slot(&mut self) -> u32 {
         debug_assert!(self.next_slot < self.slots);
         self.next_slot += 1;
         self.next_slot - 1
     }
 
-    /// Those of `before` (endpoints and their slots) that are not `kept` leave: their slots are
-    /// closed for callers whose copy of the structure still names them.
+    /// Closes the slots of those endpoints of `before` that are not in `kept`: a caller's copy of
+    /// the structure may still name them.
     pub(super) fn close_all_but(
         &mut self,
         kept: &[Option<usize>],
@@ -194,7 +194,7 @@ impl Segment {
         }
     }
 
-    /// Another segment takes the place of this one, which goes on with what is in flight in it.
+    /// Marks this table as superseded. It lives on for what is in flight in it.
     pub(super) fn retire(&mut self, endpoints: &[EndpointRef], slots: &[u32]) {
         let held = endpoints.iter().zip(slots);
         self.left
@@ -206,9 +206,9 @@ impl Segment {
         self.writer.write_structure(structure)
     }
 
-    /// Adds up what is in flight; a process that erased its counters is dropped and named.
+    /// Adds up what is in flight. Detaches a process that erased its counters, and logs that.
     ///
-    /// What ends while it is added up seems to be in flight still: once more, if that took long.
+    /// Requests that end during a sweep still count as in flight. So a preempted sweep is repeated.
     pub(super) fn sweep(&mut self) -> SweepResult {
         let start = clock::now();
         let first = self.sweep_once();
@@ -223,14 +223,14 @@ impl Segment {
         }
     }
 
-    /// Whether any counter moved since the last sweep. One that was erased did.
+    /// Whether a counter moved since the last sweep. Erased counters count as moved.
     pub(super) fn stirred(&self) -> bool {
         self.attachments.iter().any(|sweep| sweep.stirred().unwrap_or(true))
     }
 
     fn sweep_once(&mut self) -> SweepResult {
         self.in_flight.clear();
-        // Slots that no endpoint has had yet are not looked at.
+        // Slots that no endpoint has had are left out.
         self.in_flight.resize(self.next_slot as usize, 0);
         let mut seen = SweepResult::default();
         let (name, in_flight) = (&self.name, &mut self.in_flight);
@@ -249,18 +249,19 @@ impl Segment {
             }
         });
         if erased {
-            // What was added of it can't be told from the rest: once more without it.
+            // The part that came from the erased counters can't be subtracted, so the sweep starts
+            // again without them.
             return SweepResult { moved: true, ..self.sweep_once() };
         }
         seen
     }
 
-    /// In flight at a slot at the last sweep, in cost units.
+    /// What was in flight at a slot at the last sweep, in cost units.
     pub(super) fn in_flight(&self, slot: u32) -> u32 {
         self.in_flight.get(slot as usize).copied().unwrap_or(0)
     }
 
-    /// What ended since the last call, or None if nothing did.
+    /// What ended since the last call; None if nothing did.
     pub(super) fn differences(&mut self, elapsed: Duration) -> Option<Differences> {
         let mut sums = Differences::new(self.next_slot);
         let elapsed_us = elapsed.as_micros() as u64;
@@ -279,19 +280,21 @@ impl Segment {
         any.then_some(sums)
     }
 
-    /// Gives back what an idle segment need not hold.
+    /// Gives back memory that an idle table does not need.
     pub(super) fn release(&mut self) {
         self.in_flight = Vec::new();
     }
 }
 
-/// Slots are not reused, so there are half as many again and some; every page that is touched
-/// counts, so the areas of a bank lie close together. What `least` asks for gets an eighth more: a
-/// table that was outgrown may go on growing.
+/// The usual number of slots is half as many again as endpoints, plus 16, since slots are not
+/// reused. Touched pages cost memory, so the areas of a bank lie close together. Where `least` asks
+/// for more than is usual, it gets an eighth more, plus 16: a table that was outgrown may go on
+/// growing.
 fn capacity(endpoints: u32, least: &Capacity) -> Capacity {
-    /// Endpoints that a small service may grow by before its table is superseded.
+    /// The number of endpoints that a small service may grow by before its table is superseded.
     const ROOM: u32 = 16;
-    /// The own zone, the region, the others, the brake's; the rest for strategies to come.
+    /// Plans have groups for the own zone, the region, the other zones, and the brake. The rest is
+    /// for new strategies.
     const GROUPS: u32 = 8;
     let with_room = |number: u32| number.saturating_add(number / 8).saturating_add(ROOM);
     let room = with_room(endpoints.max(least.endpoints));

@@ -1,4 +1,4 @@
-//! A service's table and those that it superseded, as one.
+//! A service's table and those that it superseded, used as one.
 
 use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::{
     load::{Ages, Turn},
 };
 
-/// The least that a table may need.
+/// No requirement for the capacity of a table.
 const NOTHING: Capacity = Capacity { groups: 0, rows: 0, ring: 0, slots: 0, endpoints: 0, text: 0 };
 
-/// The table in force, and those in which something may still be in flight.
+/// The table in force, and superseded ones in which requests may still be in flight.
 #[derive(Debug)]
 pub(super) struct Segments {
     name: String,
@@ -25,7 +25,7 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// A table with room for so many endpoints, and for more.
+    /// Makes a table with room for `endpoints` and some more.
     ///
     /// # Errors
     /// The system gives no shared memory.
@@ -63,12 +63,13 @@ impl Segments {
         self.draining.iter_mut().for_each(|segment| segment.detach(counters));
     }
 
-    /// A slot for every one of `endpoints`: that which it has, or had before it left, or a new one.
-    /// Where too few are left all get new ones, in a larger table that supersedes this one; true if
-    /// so. `before`: the endpoints so far; `kept`: of each endpoint its index among them.
+    /// Gives each of `endpoints` a slot: the one it has, the one it had before it left, or a new
+    /// one. If too few slots are left, a larger table supersedes this one, all endpoints get new
+    /// slots there, and the second value is true. `before` has the endpoints so far with their
+    /// slots; `kept` has each endpoint's index among them.
     ///
     /// # Errors
-    /// The system gives no shared memory; nothing changed then.
+    /// The system gives no shared memory; nothing has changed then.
     pub(super) fn give_slots(
         &mut self,
         endpoints: &[EndpointRef],
@@ -84,7 +85,8 @@ impl Segments {
         let missing = slots.iter().filter(|slot| slot.is_none()).count();
         let Capacity { endpoints: most, groups, text, .. } = self.current.capacity();
         if missing > self.current.free() || endpoints.len() > most as usize {
-            // As many groups and as much text as before: most endpoints are the same.
+            // The larger table has at least as much room for groups and text as this one, since
+            // most endpoints stay.
             let least = Capacity { groups, text, ..NOTHING };
             let slots = self.supersede(&least, endpoints.len(), before)?;
             if let Some(old) = self.draining.last_mut() {
@@ -98,10 +100,10 @@ impl Segments {
         Ok((slots.collect(), false))
     }
 
-    /// Puts a larger table in the place of the current one: slots for so many endpoints, in order.
+    /// Puts a larger table in the place of the current one, with slots for `endpoints`, in order.
     ///
     /// # Errors
-    /// The system gives no shared memory; nothing changed then.
+    /// The system gives no shared memory; nothing has changed then.
     pub(super) fn supersede(
         &mut self,
         least: &Capacity,
@@ -115,7 +117,7 @@ impl Segments {
         Ok((0..endpoints).map(|_| self.current.take_slot()).collect())
     }
 
-    /// Adds up what is in flight, and lets go of tables in which nothing is.
+    /// Adds up what is in flight, and drops superseded tables in which nothing is.
     pub(super) fn sweep(&mut self) -> SweepResult {
         let mut seen = self.current.sweep();
         self.draining.retain_mut(|segment| {
@@ -133,21 +135,21 @@ impl Segments {
         self.current.stirred() || self.draining.iter().any(Segment::stirred)
     }
 
-    /// Whether callers are to send a message with whatever they count next.
+    /// Sets whether callers are to send a wake-up with whatever they count next.
     pub(super) fn set_asleep(&mut self, asleep: bool) {
         for segment in self.draining.iter_mut().chain([&mut self.current]) {
             segment.writer().set_asleep(asleep);
         }
     }
 
-    /// In flight at an endpoint at the last sweep, in cost units.
+    /// What was in flight at an endpoint at the last sweep, in cost units.
     pub(super) fn in_flight(&self, slot: u32, endpoint: &EndpointRef) -> u32 {
         let before = self.draining.iter();
         let before = before.filter_map(|old| Some(old.in_flight(old.slot_before(endpoint)?)));
         self.current.in_flight(slot) + before.sum::<u32>()
     }
 
-    /// For those who count by age what they open in the table in force.
+    /// The ages that callers count in, for the table in force.
     pub(super) fn ages(&mut self) -> Arc<Ages> {
         self.current.ages()
     }
@@ -158,21 +160,21 @@ impl Segments {
         before.fold(self.current.turn(), Turn::plus)
     }
 
-    /// Of what is in flight at an endpoint, what is open for longer than the service's requests
-    /// take, in cost units.
+    /// The part of what is in flight at an endpoint that has been open for longer than the
+    /// service's requests take, in cost units.
     pub(super) fn standing(&self, slot: u32, endpoint: &EndpointRef) -> u32 {
         let before = self.draining.iter();
         let before = before.filter_map(|old| Some(old.standing(old.slot_before(endpoint)?)));
         self.current.standing(slot) + before.sum::<u32>()
     }
 
-    /// Whether requests go to an endpoint and no answer comes.
+    /// Whether an endpoint gets requests and gives no answer.
     pub(super) fn hangs(&self, slot: u32) -> bool {
         self.current.hangs(slot)
     }
 
-    /// What ended since the last call, of each table in which something did, with the slot there of
-    /// each endpoint that has one.
+    /// Calls `each` with what ended since the last call, for each table in which something ended.
+    /// The second argument has the slots there of all endpoints that have one.
     pub(super) fn differences(
         &mut self,
         elapsed: Duration,
@@ -194,7 +196,7 @@ impl Segments {
         }
     }
 
-    /// Gives back what need not be held while nothing happens.
+    /// Gives back memory that an idle table does not need.
     pub(super) fn release(&mut self) {
         self.current.release();
     }

@@ -1,7 +1,8 @@
-//! One service's part of the publishing cycle: add up, score, write, and plan when it is time.
+//! The publishing cycle of one service: it adds up counters, computes scores, writes them, and
+//! plans when it is time.
 //!
-//! It takes `now` as an argument and owns all it writes, so that the simulator runs it on virtual
-//! time just as the publishing thread runs it on the clock.
+//! It takes `now` as an argument and owns all it writes. So the simulator runs it on virtual time,
+//! and the publishing thread on the clock.
 
 use std::{
     collections::HashMap,
@@ -37,47 +38,42 @@ use crate::{
     policy::Policy,
 };
 
-/// How often it is planned while something moves.
+/// The time between two plans while something moves.
 pub const PLAN_EVERY: Duration = Duration::from_millis(100);
-/// Where a pass is dear (200 busy processes of 1,000 slots: 145 us, with a plan 1.9 ms), plans are
-/// spread over at least so many, or they alone would make the counts twice as old.
+/// At most one plan per so many passes, or plans alone would double the age of the counts: with 200
+/// busy processes and 1,000 slots a pass takes 145 us, and one with a plan 1.9 ms.
 const PASSES_A_PLAN: u32 = 10;
-/// A client that picks and sees no publication for this long goes on by itself: the greater of
-/// this many periods and [`DETACH_AFTER`].
+/// A client that picks and sees no publication for this many periods, or for [`DETACH_AFTER`] if
+/// that is longer, goes on without the agent.
 const DETACH_PERIODS: u32 = 20;
 const DETACH_AFTER: Duration = Duration::from_millis(100);
 
-/// All that a service needs to be published.
+/// The input of [`ServicePublisher::new`].
 pub struct Setup {
-    /// For people and for the memfd's name.
+    /// The name in logs and of the memfd.
     pub name: String,
-    /// Its settings.
     pub policy: Arc<Policy>,
-    /// Where this agent runs.
     pub here: Locality,
-    /// Where its table lives.
     pub memory: Memory,
-    /// In the order of the source.
+    /// The endpoints, in the order of the source.
     pub endpoints: Vec<EndpointRef>,
-    /// Monotonic.
+    /// The monotonic time.
     pub now: Duration,
 }
 
-/// What a pass found.
 #[derive(Clone, Debug, Default)]
 pub struct Pass {
-    /// In flight on this node, in cost units.
+    /// What is in flight on this node, in cost units.
     pub in_flight: u64,
-    /// Any counter moved since the last pass.
+    /// A counter moved since the last pass.
     pub moved: bool,
-    /// Endpoints that only the brake kept, and that a connection to failed: to be let go.
+    /// Braked endpoints to which a connection failed: the catalog removes them.
     pub lost: Vec<SocketAddr>,
-    /// A larger table took the place of the one before: callers have to [attach](ServicePublisher::attach)
+    /// A larger table superseded the one before. Callers have to [attach](ServicePublisher::attach)
     /// to it.
     pub superseded: bool,
 }
 
-/// One service's publisher.
 #[derive(Debug)]
 pub struct ServicePublisher {
     name: String,
@@ -85,18 +81,18 @@ pub struct ServicePublisher {
     here: Locality,
     endpoints: Vec<EndpointRef>,
     loads: Vec<EndpointLoad>,
-    /// By endpoint.
+    /// In the order of `endpoints`.
     slots: Vec<u32>,
     service: ServiceLoad,
-    /// The median of `service`, for those who pick.
+    /// The median of `service`, which picks read.
     service_time_us: Arc<AtomicU64>,
     retries: Retries,
     plan: Arc<Plan>,
-    /// Of the structure in the table.
+    /// The fingerprint of the structure in the table.
     written: Option<Fingerprint>,
     /// The structure may differ from the one in the table.
     unwritten: bool,
-    /// What each endpoint's cell was last made from; None: to be written.
+    /// What each endpoint's cell was last made from; None: the cell has to be written.
     scored: Vec<Option<InFlight>>,
     segments: Segments,
     standing: StandingLoad,
@@ -108,12 +104,12 @@ pub struct ServicePublisher {
     looks: Looks,
     rest: Rest,
     in_flight: u64,
-    /// Another process was handed the table.
+    /// Another process got the table.
     known_to_others: bool,
 }
 
 impl ServicePublisher {
-    /// Plans and writes the first generation.
+    /// Makes the publisher, and writes the first generation.
     ///
     /// # Errors
     /// The system gives no shared memory.
@@ -149,7 +145,7 @@ impl ServicePublisher {
         Ok(publisher)
     }
 
-    /// Takes over what an earlier agent had judged of these endpoints.
+    /// Takes over an earlier agent's judgements on these endpoints.
     pub fn remember(&mut self, standings: &HashMap<SocketAddr, plan::OutlierState>, now: Duration) {
         for planned in &mut Arc::make_mut(&mut self.plan).endpoints {
             if let Some(standing) = standings.get(&planned.endpoint.address) {
@@ -160,7 +156,8 @@ impl ServicePublisher {
         self.publish(now, self.period);
     }
 
-    /// The table that callers read; another one after an [`update`](Self::update) that says so.
+    /// The table that callers read. There is another one after an [`update`](Self::update) or a
+    /// [`pass`](Self::pass) that superseded it.
     pub fn table(&self) -> Arc<Table> {
         self.segments.table()
     }
@@ -168,7 +165,7 @@ impl ServicePublisher {
     /// The table for another process, which can only read it.
     ///
     /// # Errors
-    /// The system's, and `Unsupported` on the heap.
+    /// Errors of the system; `Unsupported` on the heap.
     pub fn table_fd(&mut self) -> io::Result<OwnedFd> {
         self.known_to_others = true;
         self.segments.reader_fd()
@@ -179,23 +176,23 @@ impl ServicePublisher {
         self.known_to_others
     }
 
-    /// A process whose counters count from now on.
+    /// Attaches the counters of one process: they count from now on.
     pub fn attach(&mut self, counters: Arc<Counters>) {
         self.segments.attach(counters);
     }
 
-    /// For callers who count by age what they open in the table in force, besides in counters of
-    /// theirs that are [attached](Self::attach).
+    /// The ages that callers count in for the table in force, beside counters that they have
+    /// [attached](Self::attach).
     pub fn ages(&mut self) -> Arc<Ages> {
         self.segments.ages()
     }
 
-    /// A process that is gone: what it had in flight is gone with it.
+    /// Drops the counters of a process that is gone, and what it had in flight.
     pub fn detach(&mut self, counters: &Arc<Counters>) {
         self.segments.detach(counters);
     }
 
-    /// What a request takes, in microseconds: the median of recent ones, 0 before any was timed.
+    /// The service time in microseconds: the median of recent requests, 0 before any was timed.
     pub fn service_time_us(&self) -> Arc<AtomicU64> {
         self.service_time_us.clone()
     }
@@ -205,18 +202,18 @@ impl ServicePublisher {
         period::wanted(self.service.service_time.median())
     }
 
-    /// New endpoints or settings; what was learnt of endpoints that stay is kept. True: the table
-    /// was superseded.
+    /// Takes over new endpoints or settings. Keeps what was learnt of endpoints that stay. Returns
+    /// whether the table was superseded.
     ///
     /// # Errors
-    /// The system gives no shared memory for a larger table; all is as before then.
+    /// The system gives no shared memory for a larger table; nothing has changed then.
     pub fn update(
         &mut self,
         endpoints: Vec<EndpointRef>,
         policy: Arc<Policy>,
         now: Duration,
     ) -> io::Result<bool> {
-        // Its callers may get another table, which nobody asks to send messages.
+        // Callers may get another table, which does not ask for wake-ups.
         self.get_up();
         let before: HashMap<SocketAddr, usize> =
             (0..).zip(&self.endpoints).map(|(index, e)| (e.address, index)).collect();
@@ -237,17 +234,16 @@ impl ServicePublisher {
         Ok(superseded)
     }
 
-    /// This agent runs there; what is decided follows with the next [`Self::update`].
+    /// Sets the locality of this agent. The next [`Self::update`] plans with it.
     pub fn locate(&mut self, here: Locality) {
         self.here = here;
     }
 
-    /// Where this agent runs.
     pub fn here(&self) -> &Locality {
         &self.here
     }
 
-    /// One publication: adds the counters up, plans if it is time, writes load.
+    /// Publishes once: adds up the counters, plans if it is time, and writes load.
     pub fn pass(&mut self, now: Duration, period: Duration) -> Pass {
         let seen = self.segments.sweep();
         let aged = self.standing.next_turn(self.in_flight).is_some_and(|at| at <= now);
@@ -267,37 +263,35 @@ impl ServicePublisher {
         Pass { in_flight: seen.in_flight, moved: seen.moved, lost, superseded }
     }
 
-    /// The plan in force.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
 
-    /// The settings in force.
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 
-    /// By the plan's endpoints.
+    /// The slots, in the order of the plan's endpoints.
     pub fn slots(&self) -> &[u32] {
         &self.slots
     }
 
-    /// By the plan's endpoints.
+    /// The loads, in the order of the plan's endpoints.
     pub fn loads(&self) -> &[EndpointLoad] {
         &self.loads
     }
 
-    /// Between the last two publications.
+    /// The time between the last two publications.
     pub fn period(&self) -> Duration {
         self.period
     }
 
-    /// Retries that may still be made.
+    /// The number of retries that callers may still make.
     pub fn retries_left(&self, now: Duration) -> f64 {
         self.retries.left(&self.policy.retry, &self.service.ring, now)
     }
 
-    /// Counters for one more process, to be [attached](Self::attach).
+    /// Counters for one more process, for [`attach`](Self::attach).
     ///
     /// # Errors
     /// The system gives no shared memory.
@@ -305,7 +299,7 @@ impl ServicePublisher {
         self.segments.new_counters(shards)
     }
 
-    /// When time alone will change the plan or what scores count.
+    /// When time alone changes the plan or the load that scores count.
     pub fn next_change(&self) -> Option<Duration> {
         let turn = self.standing.next_turn(self.in_flight);
         self.plan.next_change.into_iter().chain(turn).min()
@@ -315,33 +309,33 @@ impl ServicePublisher {
         self.plan.next_change.is_some_and(|at| at <= now)
     }
 
-    /// Whether nothing has moved for long enough.
+    /// Whether nothing has moved for long enough to sleep.
     pub fn is_idle(&self) -> bool {
         self.rest.is_idle()
     }
 
-    /// Whether it sleeps.
     pub fn is_asleep(&self) -> bool {
         self.rest.is_asleep()
     }
 
-    /// Whether nothing is open, and nothing has moved since the last pass.
+    /// Whether nothing is in flight, and no counter has moved since the last pass.
     pub fn is_quiet(&self) -> bool {
         self.in_flight == 0 && !self.stirred()
     }
 
-    /// Whether nothing is open, and nothing moves.
+    /// Whether the table sleeps, and [`is_quiet`](Self::is_quiet).
     pub fn is_unused(&self) -> bool {
         self.is_asleep() && self.is_quiet()
     }
 
-    /// When a pass last saw something move.
+    /// When a pass last saw a counter move.
     pub fn moved_at(&self) -> Duration {
         self.rest.moved_at()
     }
 
-    /// Tells callers to send a message with whatever they count next. To be followed by a barrier over
-    /// their threads and [`stirred`](Self::stirred).
+    /// Asks callers for a wake-up with whatever they count next. After this the thread needs a
+    /// barrier over their threads, and then [`stirred`](Self::stirred): a caller may have counted
+    /// before it saw that the table sleeps.
     pub fn lie_down(&mut self) {
         self.rest.lie_down();
         self.segments.set_asleep(true);
@@ -350,7 +344,7 @@ impl ServicePublisher {
         }
     }
 
-    /// Callers need send no message any more.
+    /// Stops asking callers for wake-ups.
     pub fn get_up(&mut self) {
         if self.is_asleep() {
             self.segments.set_asleep(false);
@@ -358,13 +352,13 @@ impl ServicePublisher {
         self.rest.get_up();
     }
 
-    /// Whether any counter moved since the last pass.
+    /// Whether a counter moved since the last pass.
     pub fn stirred(&self) -> bool {
         self.segments.stirred()
     }
 
-    /// Gives a slot to every endpoint; true if the table was superseded. `kept`: the endpoints'
-    /// indices so far.
+    /// Gives a slot to every endpoint. Returns whether the table was superseded. `kept` has the
+    /// index so far of each endpoint that stays.
     fn give_slots(
         &mut self,
         endpoints: &[EndpointRef],
@@ -382,10 +376,11 @@ impl ServicePublisher {
         self.unwritten = true;
     }
 
-    /// Takes in what ended since the last time; gives the braked endpoints that are lost.
+    /// Takes in what ended since the last time. Returns the braked endpoints to which a connection
+    /// failed.
     fn observe(&mut self, now: Duration) -> Vec<SocketAddr> {
         let elapsed = now.saturating_sub(self.differed_at);
-        // Latencies can't have wrapped while it slept.
+        // Latency sums can't have wrapped while the table slept.
         let counted_in = self.rest.counted_since(self.differed_at, now);
         self.differed_at = now;
         let mut ended = vec![Counts::default(); self.endpoints.len()];
@@ -442,8 +437,8 @@ impl ServicePublisher {
         self.standing.hold_against(&self.segments, &self.plan, &self.slots);
     }
 
-    /// Writes the structure if a number of it changed, then load in one short pass; true if that
-    /// took a larger table.
+    /// Writes the structure if it changed, then load in one short pass. Returns whether a larger
+    /// table superseded this one.
     fn publish(&mut self, now: Duration, period: Duration) -> bool {
         let shrink = period::shrink(self.service.service_time.median(), period, self.shrink);
         if shrink != self.shrink || self.written.is_none() {
@@ -475,8 +470,8 @@ impl ServicePublisher {
         writer.set_detach_after_us(detach_after.as_micros() as u32);
     }
 
-    /// New slots' cells before the generation that names them. What does not fit leads to a larger
-    /// table; true if so.
+    /// Writes the cells of new slots before the generation that names them. If the structure does
+    /// not fit, a larger table supersedes this one. Returns whether that happened.
     fn write_all(&mut self) -> bool {
         let mut superseded = false;
         loop {
@@ -509,7 +504,7 @@ impl ServicePublisher {
                     superseded = true;
                 }
                 Err(StructureError::Malformed(error)) => {
-                    // `structure` leaves nothing that could be wrong, as a property test holds.
+                    // A property test holds that `structure` makes nothing malformed.
                     error!(service = %self.name, %error, "a plan that no table can hold: a bug");
                     return superseded;
                 }
@@ -534,7 +529,6 @@ impl ServicePublisher {
     }
 }
 
-/// Adds what ended at these slots to their endpoints.
 fn add(new: &Differences, slots: &[(usize, u32)], ended: &mut [Counts]) {
     for (index, slot) in slots {
         let slot = *slot as usize;

@@ -1,4 +1,4 @@
-//! A target with a table, as the socket sees it: picks, and what explains them.
+//! The table of a target, as the socket uses it: picks, and their explanation.
 
 use std::{
     collections::HashMap,
@@ -35,35 +35,34 @@ use crate::{
     policy::{Mode, Policy},
 };
 
-/// What one pick wants.
+/// The wishes of one pick.
 #[derive(Clone, Copy, Debug)]
 pub struct PickOptions<'a> {
-    /// Addresses not to pick.
     pub exclude: &'a [SocketAddr],
-    /// What to hash by.
+    /// The key to hash by.
     pub key: Option<&'a [u8]>,
-    /// Distinct endpoints, at least 1; fewer come back where there are no more.
+    /// The number of distinct endpoints, at least 1. A pick gets fewer if there are no more.
     pub count: u32,
-    /// At least 1.
+    /// The cost of the request, at least 1.
     pub cost: u32,
-    /// On whose behalf.
+    /// The identity on whose behalf the caller picks.
     pub caller: Identity,
 }
 
-/// What one pick got; at least one, as [`ServiceTable::pick`] gives it.
+/// The endpoints of one pick; [`ServiceTable::pick`] returns at least one.
 #[derive(Debug)]
 pub struct PickedEndpoints {
-    /// The first is in flight, the others from [`InFlightGuard::start`].
+    /// The first is in flight, the others from [`InFlightGuard::start`] on.
     pub picks: SmallVec<[InFlightGuard; 1]>,
-    /// So many of them are in another zone than this node, as far as both are known.
+    /// How many of them are in another zone than this node, as far as both zones are known.
     pub elsewhere: u64,
-    /// The plan's version.
+    /// The version of the plan.
     pub plan: u64,
     /// The source has not confirmed the endpoints for over ten minutes.
     pub stale: bool,
 }
 
-/// A target with a table.
+/// The table of a target.
 #[derive(Debug)]
 pub struct ServiceTable {
     id: TableId,
@@ -74,35 +73,38 @@ pub struct ServiceTable {
     publisher: Mutex<ServicePublisher>,
     callers: ArcSwap<Callers>,
     mode: ArcSwap<Mode>,
-    /// As its publisher writes it: microseconds, 0 before any request was timed.
+    /// Written by the publisher: microseconds, 0 before any request was timed.
     service_time_us: Arc<AtomicU64>,
-    /// Some pick had a key to hash by.
+    /// A pick had a key to hash by.
     keyed: AtomicBool,
 }
 
-/// How long a request takes of a service of which none was timed yet. Most calls within a cluster
-/// take between 1 ms and 1 s; a guess in the middle is wrong by a factor of ten at most.
+/// The assumed service time before any request was timed. Most calls within a cluster take between
+/// 1 ms and 1 s: a guess in the middle is wrong by a factor of ten at most.
 const UNTIMED: Duration = Duration::from_millis(100);
-/// Between these, for whoever will not say when a request is over: less than a period of publishing
-/// would not be seen by others, and more is a stream rather than a request.
+/// The bounds of the assumed service time, for callers that do not report the end of a request.
+/// Less than a publishing period would be over before other callers see it. More is a stream rather
+/// than a request.
 const ASSUMED: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30);
 
-/// What becomes of a request, by its service's mode.
+/// Where a request goes, by the mode of its service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Routing {
-    /// It goes to an endpoint.
+    /// To an endpoint.
     Balanced,
-    /// It goes to the virtual IP.
+    /// To the virtual IP.
     VirtualIp,
-    /// It does, too; an endpoint is picked to see which that would be.
+    /// To the virtual IP, too. An endpoint is picked as well, to show which it would be.
     Shadow,
 }
 
-/// So that the share of keys that is balanced says nothing of which endpoints those keys stay with.
+/// A seed of its own makes the choice of the balanced keys independent of the endpoints that those
+/// keys hash to.
 const MODE_SEED: u64 = 0x6d6f_6465;
 
 impl ServiceTable {
-    /// Callers of the socket attach at once; `waker` wakes the publishing thread for this table.
+    /// Attaches the callers of the socket at once. `waker` wakes the publishing thread for this
+    /// table.
     pub(super) fn new(
         id: TableId,
         target: Target,
@@ -128,12 +130,10 @@ impl ServiceTable {
         })
     }
 
-    /// Tells it apart from every other table of this process.
     pub(super) fn id(&self) -> TableId {
         self.id
     }
 
-    /// What it was made for.
     pub fn target(&self) -> &Target {
         &self.target
     }
@@ -142,7 +142,7 @@ impl ServiceTable {
         self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes new endpoints and settings over; callers see them together with the generation that
+    /// Takes over new endpoints and settings. Callers see them together with the generation that
     /// names their slots.
     pub(super) fn update(
         &self,
@@ -165,8 +165,8 @@ impl ServiceTable {
     /// Shows callers what the publisher decided by itself.
     ///
     /// # Errors
-    /// The system gives no shared memory for counters in a larger table; the callers go on in the
-    /// one before.
+    /// The system gives no shared memory for the counters of a larger table. The callers then stay
+    /// in the table before.
     pub(super) fn show(&self, publisher: &mut ServicePublisher) -> io::Result<()> {
         let callers = self.callers.load_full();
         let mut counting = callers.lock();
@@ -197,7 +197,7 @@ impl ServiceTable {
         Ok(())
     }
 
-    /// What becomes of the next request; those of one key have the same course.
+    /// Where the next request goes. All requests of one key go the same way.
     pub fn course(&self, key: Option<&[u8]>) -> Routing {
         match **self.mode.load() {
             Mode::On => Routing::Balanced,
@@ -213,10 +213,10 @@ impl ServiceTable {
         }
     }
 
-    /// Picks endpoints and counts the first in flight.
+    /// Picks endpoints, and counts the first one in flight.
     ///
     /// # Errors
-    /// No endpoint can serve; says why.
+    /// No endpoint can serve; the error gives the reasons.
     pub fn pick(&self, want: &PickOptions<'_>) -> Result<PickedEndpoints, NoEndpoint> {
         if want.key.is_some() && !self.keyed.load(Relaxed) {
             self.keyed.store(true, Relaxed);
@@ -228,7 +228,7 @@ impl ServiceTable {
         Ok(picked)
     }
 
-    /// How long its requests usually take: the median of recent ones, or a guess where none was timed.
+    /// The usual time of a request: the median of recent ones, or a guess before any was timed.
     pub fn usual_time(&self) -> Duration {
         match self.service_time_us.load(Relaxed) {
             0 => UNTIMED,
@@ -236,22 +236,22 @@ impl ServiceTable {
         }
     }
 
-    /// Whether some pick had a key to hash by.
+    /// Whether a pick had a key to hash by.
     pub fn keyed(&self) -> bool {
         self.keyed.load(Relaxed)
     }
 
-    /// Those who picked since the last call.
+    /// The callers that picked since the last call.
     pub(super) fn take_users(&self) -> Users {
         std::mem::take(&mut self.callers.load().lock().users)
     }
 
-    /// The number of its last publication.
+    /// The number of the last publication.
     pub fn publication(&self) -> u32 {
         self.publisher().table().publication()
     }
 
-    /// Counts what an earlier agent picked; none where the endpoint is gone.
+    /// Counts a pick of an earlier agent; None if the endpoint is gone.
     pub fn adopt(
         &self,
         address: SocketAddr,
@@ -262,7 +262,8 @@ impl ServiceTable {
         self.callers.load_full().adopt(address, cost, in_flight, caller)
     }
 
-    /// Which callers' picks avoid which endpoints, since they fail there and others don't.
+    /// The endpoints that single callers avoid, because their requests fail there and those of
+    /// others do not.
     pub fn avoided(&self) -> Vec<Avoided> {
         let now = clock::now();
         let mut all: Vec<Avoided> = (self.callers.load().verdicts().into_iter())
@@ -282,7 +283,7 @@ impl ServiceTable {
         }
     }
 
-    /// As this node sees them, in the order of the source.
+    /// The endpoints as this node sees them, in the order of the source.
     pub fn endpoints(&self) -> Vec<EndpointStatus> {
         let now = clock::now();
         let publisher = self.publisher();
@@ -304,12 +305,11 @@ impl ServiceTable {
             .collect()
     }
 
-    /// What must be remembered of its endpoints' errors.
+    /// The outlier states of the endpoints, to be remembered.
     pub fn standings(&self) -> HashMap<SocketAddr, OutlierState> {
         self.publisher().plan().outlier_states().collect()
     }
 
-    /// All that explains a pick.
     pub fn explain(&self) -> Explanation {
         let samples = self.callers.load().samples();
         let publisher = self.publisher();

@@ -1,10 +1,12 @@
-//! Who may have how much of the publishing thread.
+//! Shares the time of the publishing thread among holders.
 //!
-//! All tables together have a budget. Where they want more, each holder gets a fair
-//! share: what one does not use others may, and whoever wants more than a share has the periods of
-//! all own tables stretched alike. A holder is an identity that picks from a table. One that
-//! several pick from costs each of them a part, and has the period of the one who can afford most:
-//! none of them pays for what another does elsewhere.
+//! All tables together have a budget. If they want more, each holder gets a fair share. Other
+//! holders may use what one leaves. If a holder wants more than its share, the periods of all its
+//! tables are stretched by the same factor.
+//!
+//! A holder is an identity that picks from a table. A table with several holders costs each of them
+//! an equal part. It gets the period of the holder that can afford most, so that no holder pays for
+//! what another one does elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -12,23 +14,22 @@ use smallvec::SmallVec;
 
 use crate::identity::Identity;
 
-/// Those who pick from a table, as far as they are told apart: see [`MOST_USERS`].
+/// The identities that pick from a table, up to [`MOST_USERS`].
 pub(super) type Users = SmallVec<[Identity; 2]>;
 
-/// More than so many share the cost of a table as if they were so many.
+/// The most users of a table that are known one by one. They share its cost, even if it has more.
 pub(super) const MOST_USERS: usize = 16;
 
-/// What a table wants.
 #[derive(Debug)]
 pub(super) struct Demand<'a> {
-    /// Part of a core that it takes at the period that it wants.
+    /// The part of a core that the table takes at the period it wants.
     pub(super) share: f64,
-    /// Who pays; none known: all such tables together count as one holder.
+    /// The holders that pay. All tables without a known holder together count as one holder.
     pub(super) users: &'a [Identity],
 }
 
-/// By what each table's wanted period is to be stretched, at least 1, so that all together take no
-/// more of a core than the budget.
+/// The factor for each table's wanted period, at least 1, with which all tables together stay
+/// within the budget.
 pub(super) fn stretches(demands: &[Demand<'_>], budget: f64) -> Vec<f64> {
     let mut wanted: BTreeMap<Option<Identity>, f64> = BTreeMap::new();
     for demand in demands {
@@ -48,8 +49,8 @@ fn holders(users: &[Identity]) -> impl Iterator<Item = Option<Identity>> {
     users.iter().copied().map(Some).chain(nobody)
 }
 
-/// The most that a holder may have, so that what all of them get is the budget; endless where it is
-/// enough for all.
+/// The most that one holder may have, so that all holders together get the budget. Infinite if the
+/// budget is enough for all.
 fn fair_share(mut wanted: Vec<f64>, budget: f64) -> f64 {
     wanted.sort_by(f64::total_cmp);
     let mut left = budget;

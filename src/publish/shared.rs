@@ -1,5 +1,5 @@
-//! What the publishing thread and everyone who asks for tables share: the live tables, and all that
-//! they are made from.
+//! The state that the publishing thread shares with all that ask for tables: the live tables,
+//! and all that they are made from.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,47 +33,47 @@ use crate::{
 pub(super) struct Shared {
     pub(super) catalog: Arc<Catalog>,
     pub(super) policies: ArcSwap<ConfigPolicies>,
-    /// Counts how often they were configured.
+    /// The number of times that policies were configured.
     pub(super) configured: watch::Sender<u64>,
     pub(super) here: ArcSwap<Locality>,
     pub(super) seed: u32,
-    /// What an earlier agent had judged of targets that nobody has asked for yet.
+    /// The judgements of an earlier agent on targets without a table so far.
     pub(super) remembered: Mutex<Judgements>,
-    /// Counts changes of what is judged.
+    /// The number of changes of the judgements.
     pub(super) judged: watch::Sender<u64>,
-    /// Nobody else owns one for longer than a call takes: one that goes from here gives its memory
-    /// and its file back.
+    /// The live tables. Other owners hold one only during a call, so a table that is removed here
+    /// frees its memory and its file.
     pub(super) live: Mutex<HashMap<Target, Arc<ServiceTable>>>,
     pub(super) changed: Mutex<HashSet<ServiceName>>,
-    /// Tables that the publishing thread has yet to hear of.
+    /// Tables that the publishing thread has not taken in yet.
     opened: Mutex<Vec<Weak<ServiceTable>>>,
-    /// Tables that are no more.
+    /// Tables that the publishing thread has not forgotten yet.
     closed: Mutex<Vec<TableId>>,
     pub(super) tables_made: AtomicU64,
-    /// Services that could not be taken over for lack of memory.
+    /// Changed services that could not be taken over for lack of memory.
     failed: Mutex<HashSet<ServiceName>>,
     pub(super) stopping: AtomicBool,
     pub(super) wakeups: Arc<Wakeups>,
-    /// There is news: services have changed, tables were opened, the thread is to stop.
+    /// Signals the thread that services have changed, tables were opened, or it has to stop.
     pub(super) told: WakeEvent,
     pub(super) numbers: Numbers,
-    /// For verdicts on single callers.
+    /// The quota of verdicts on single callers.
     pub(super) allowance: Arc<Allowance>,
 }
 
-/// Where endpoints stand with their errors, by target and address.
+/// The outlier states of endpoints, by target and address.
 pub type Judgements = HashMap<Target, HashMap<SocketAddr, OutlierState>>;
 
-/// What metrics show of the publishing thread.
+/// The metrics of the publishing thread.
 #[derive(Debug, Default)]
 pub struct Numbers {
-    /// Publications, of one table each.
+    /// Publications, each of one table.
     pub passes: AtomicU64,
     /// The shortest period of a table, in nanoseconds; 0 while all tables sleep.
     pub period_ns: AtomicU64,
-    /// Of them, those that were late by more than their period.
+    /// Publications that were late by more than their period.
     pub overruns: AtomicU64,
-    /// Activity that only the backstop found.
+    /// Activity without a wake-up, which only the sweep of sleeping tables found.
     pub late_wakeups: AtomicU64,
 }
 
@@ -82,7 +82,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// No tables yet.
     pub(super) fn new(
         catalog: Arc<Catalog>,
         policies: ConfigPolicies,
@@ -111,25 +110,24 @@ impl Shared {
         }))
     }
 
-    /// Every live table.
     pub(super) fn all(&self) -> Vec<Arc<ServiceTable>> {
         lock(&self.live).values().cloned().collect()
     }
 
-    /// Services have changed, and are to be taken over at once.
+    /// Has the thread take over a changed service at once.
     pub(super) fn tell(&self, service: &ServiceName) {
         lock(&self.changed).insert(service.clone());
         self.told.ring();
     }
 
-    /// All live tables are to be planned anew.
+    /// Has the thread plan all live tables anew.
     pub(super) fn decide_all_anew(&self) {
         let services = self.all().into_iter().map(|live| live.target().service.clone());
         lock(&self.changed).extend(services);
         self.told.ring();
     }
 
-    /// A table for the publishing thread to publish from now on.
+    /// Has the thread publish this table from now on.
     pub(super) fn open(&self, live: &Arc<ServiceTable>) {
         lock(&self.opened).push(Arc::downgrade(live));
         self.told.ring();
@@ -140,8 +138,8 @@ impl Shared {
         opened.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Takes a table out whose service goes on. Who is put aside there is remembered, but of some
-    /// endpoints of a service only.
+    /// Closes a table whose service goes on. Its ejections are remembered, unless the target has a
+    /// label selector.
     pub(super) fn give_up(&self, all: &mut HashMap<Target, Arc<ServiceTable>>, target: &Target) {
         let Some(gone) = all.remove(target) else { return };
         let standings = gone.standings();
@@ -151,7 +149,7 @@ impl Shared {
         self.close(&gone);
     }
 
-    /// A table that is not to be published any more.
+    /// Ends the publication of a table.
     pub(super) fn close(&self, live: &ServiceTable) {
         lock(&self.closed).push(live.id());
     }
@@ -160,7 +158,7 @@ impl Shared {
         std::mem::take(&mut *lock(&self.closed))
     }
 
-    /// What failed for lack of memory is taken over with the next changes.
+    /// Marks the services that failed for lack of memory as changed again.
     pub(super) fn try_again(&self) {
         let failed = std::mem::take(&mut *lock(&self.failed));
         if !failed.is_empty() {
@@ -169,7 +167,7 @@ impl Shared {
         }
     }
 
-    /// What judgements there are has changed.
+    /// Counts a change of the judgements.
     pub(super) fn judge(&self) {
         self.judged.send_modify(|changes| *changes += 1);
     }
@@ -184,8 +182,8 @@ impl Shared {
         Some((service, port))
     }
 
-    /// A virtual IP is in no zone, and all that can be picked of its target. To a port without a number
-    /// it leads nowhere.
+    /// The policy of a target. A virtual IP is in no zone and is the only endpoint of its target,
+    /// so zones are off for it. It can't be reached at a port without a number.
     pub(super) fn policy(&self, service: &Service, target: &Target) -> Arc<Policy> {
         let mut policy = resolve(&self.policies.load(), service).policy;
         if target.way == TargetKind::VirtualIp {
@@ -197,7 +195,7 @@ impl Shared {
         Arc::new(policy)
     }
 
-    /// Takes services that have changed over into their live tables, and says which those are.
+    /// Takes changed services over into their live tables. Returns those tables.
     pub(super) fn take_changes_over(&self) -> Vec<TableId> {
         let changed = std::mem::take(&mut *lock(&self.changed));
         if changed.is_empty() { Vec::new() } else { self.update(&changed) }
@@ -211,7 +209,8 @@ impl Shared {
             .collect();
         let here = self.here.load_full();
         for live in &affected {
-            // Under the lock, so that a service that comes back meanwhile is not left without.
+            // The lock covers the search and the removal: otherwise a service that comes back in
+            // between would be left without a table.
             let found = {
                 let mut all = lock(&self.live);
                 let found = self.find(live.target());
@@ -242,7 +241,6 @@ impl Shared {
     }
 }
 
-/// The endpoints that a target chooses from.
 pub(super) fn selected(port: &Port, target: &Target, policy: &Policy) -> Vec<EndpointRef> {
     if target.way == TargetKind::VirtualIp {
         return virtual_ip(port, policy);
@@ -252,7 +250,7 @@ pub(super) fn selected(port: &Port, target: &Target, policy: &Policy) -> Vec<End
         .collect()
 }
 
-/// The virtual IP of a service at this port of it.
+/// The virtual IP of a service at one of its ports.
 fn virtual_ip(port: &Port, policy: &Policy) -> Vec<EndpointRef> {
     let (Some(ip), Some(number)) = (policy.virtual_ip, port.number) else { return Vec::new() };
     let endpoint = Endpoint::at(SocketAddr::new(ip, number));

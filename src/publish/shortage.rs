@@ -1,4 +1,4 @@
-//! Where the system has no more files or memory, tables that nobody uses give way to one that is wanted.
+//! Gives up unused tables when the system has no more files or memory for a table that is wanted.
 
 use std::{io, time::Duration};
 
@@ -10,19 +10,19 @@ use super::{
     target::Target,
 };
 
-/// One in so many of those that nobody uses goes at a time: made anew, a table costs some 100 us and
-/// what was learnt of its endpoints' load. Range 1 to 64.
+/// One in this many of the unused tables is given up at a time. To make a table again costs some
+/// 100 us and what was learnt of its endpoints' load. Range 1 to 64.
 const PART: usize = 8;
 
-/// Whether there is no more of what a table takes.
+/// Whether the system lacks what a table needs: files or memory.
 pub(super) fn is_shortage(error: &io::Error) -> bool {
     let error = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(error, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 impl Shared {
-    /// Gives up some of the tables in which nothing is open, first those that were not used for longest.
-    /// True: there were any.
+    /// Gives up some of the tables in which nothing is open, the longest unused first. Returns
+    /// whether there were any.
     pub(super) fn lower_priority(&self) -> bool {
         let mut all = lock(&self.live);
         let mut unused: Vec<(Duration, Target)> = (all.values())

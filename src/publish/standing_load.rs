@@ -1,5 +1,5 @@
-//! What of an endpoint's load its score counts: what is active, and standing load only where an
-//! endpoint may be hanging.
+//! Decides which part of an endpoint's load its score counts: the active part, and standing load
+//! only if the endpoint may be hanging.
 
 use std::time::Duration;
 
@@ -10,29 +10,27 @@ use crate::{
     plan::Plan,
 };
 
-/// More in standing than the least of a group by so much is no sign of hanging: streams are not
-/// spread more evenly than that.
+/// Standing load up to this much above the least in the group is no sign of hanging: streams are
+/// not spread more evenly than that.
 const AS_SPREAD: f64 = 1.0;
 
-/// One service's standing load.
 #[derive(Debug)]
 pub(super) struct StandingLoad {
     epochs: Epochs,
-    /// Of all endpoints, as of the last turn.
+    /// The standing load of all endpoints at the last turn.
     all: u64,
-    /// Of each endpoint of the plan, how much of its standing load counts as active; empty where
-    /// none hangs.
+    /// For each endpoint of the plan, the part of its standing load that counts as active; empty if
+    /// no endpoint hangs.
     held_against: Vec<u32>,
 }
 
 /// What is in flight at an endpoint, in cost units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct InFlight {
-    /// All of it.
     pub(super) all: u32,
-    /// Open for longer than the service's requests take.
+    /// The part that has been open for longer than the service's requests take.
     pub(super) standing: u32,
-    /// What its score counts.
+    /// The part that the score counts.
     pub(super) counted: u32,
 }
 
@@ -41,7 +39,7 @@ impl StandingLoad {
         Self { epochs: Epochs::new(now), all: 0, held_against: Vec::new() }
     }
 
-    /// Begins another epoch, if it is time; whether it was.
+    /// Begins another epoch if it is time. Returns whether it did.
     pub(super) fn turn(
         &mut self,
         segments: &mut Segments,
@@ -58,18 +56,18 @@ impl StandingLoad {
         true
     }
 
-    /// When time alone makes more of it, where so much is in flight.
+    /// When more may become standing by time alone, given what is in flight.
     pub(super) fn next_turn(&self, in_flight: u64) -> Option<Duration> {
         (self.active(in_flight) > 0).then(|| self.epochs.next_turn())
     }
 
-    /// What is active of so much in flight at all endpoints.
+    /// The active part of what is in flight at all endpoints.
     pub(super) fn active(&self, in_flight: u64) -> u64 {
         in_flight.saturating_sub(self.all)
     }
 
-    /// Where an endpoint may be hanging, what it has more in standing than the least of its group
-    /// counts as active: streams that all endpoints hold alike are held against none.
+    /// If an endpoint may be hanging, the standing load that it has beyond the least of its group
+    /// counts as active. Streams that all endpoints hold alike are held against none.
     pub(super) fn hold_against(&mut self, segments: &Segments, plan: &Plan, slots: &[u32]) {
         self.held_against.clear();
         if !slots.iter().any(|slot| segments.hangs(*slot)) {
@@ -92,7 +90,6 @@ impl StandingLoad {
         }
     }
 
-    /// What is in flight at an endpoint of the plan.
     pub(super) fn in_flight(
         &self,
         segments: &Segments,

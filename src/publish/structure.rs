@@ -1,4 +1,5 @@
-//! From a plan to the structure of a table: shares to thresholds, draws to alias rows.
+//! Turns a plan into the structure of a table: shares into thresholds, draw weights into alias
+//! rows.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -6,8 +7,8 @@ use pointsman_table::{EndpointRecord, Group, Mode, Structure, alias_rows};
 
 use crate::plan::{Plan, Planned};
 
-/// The structure that makes callers pick as the plan says. `slots` by the plan's endpoints;
-/// thresholds in units of in-flight terms are shrunk as these are.
+/// The structure that makes callers pick as the plan demands. `slots` are in the order of the
+/// plan's endpoints. Thresholds in units of in-flight terms shrink with these terms.
 pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
     let mut structure = Structure::default();
     let mut cumulative = 0.0;
@@ -21,7 +22,7 @@ pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
         };
         let mut rows = drawn(Planned::drawn);
         if rows.is_empty() {
-            // A group without a row can't be written, and its endpoints are meant to be picked.
+            // A table can't hold a group without a row, and the plan wants its endpoints picked.
             rows = drawn(|_| 1.0);
         }
         structure.groups.push(Group {
@@ -64,10 +65,10 @@ pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
     structure
 }
 
-/// Tells structures apart without keeping one: that would double what an endpoint costs.
+/// Distinguishes structures without a copy of one, which would double the memory of an endpoint.
 pub type Fingerprint = u64;
 
-/// The fingerprint of all that a structure says.
+/// The fingerprint of the whole structure.
 pub fn fingerprint(structure: &Structure) -> Fingerprint {
     let mut hasher = DefaultHasher::new();
     for group in &structure.groups {

@@ -1,4 +1,4 @@
-//! The live tables, for all who want one.
+//! The live tables, and all that other threads may ask of the publishing thread.
 
 use std::{
     io,
@@ -25,16 +25,16 @@ use crate::{
     policy::ConfigPolicies,
 };
 
-/// The live tables; cheap to clone.
+/// A handle to the live tables; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tables {
     shared: Arc<Shared>,
-    /// The publishing thread, until it is waited for.
+    /// The publishing thread; None after [`Tables::stop`] has joined it.
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 impl Tables {
-    /// Starts the publishing thread over this catalog. `seed`: of all picks.
+    /// Starts the publishing thread over this catalog. All picks derive from `seed`.
     ///
     /// # Errors
     /// The system gives no thread or no event descriptor.
@@ -57,7 +57,7 @@ impl Tables {
         Ok(Self { thread: Arc::new(Mutex::new(Some(thread))), ..Self::over(shared) })
     }
 
-    /// Without a thread: somebody else publishes.
+    /// Makes no thread: the caller publishes.
     pub(super) fn over(shared: Arc<Shared>) -> Self {
         Self { shared, thread: Arc::default() }
     }
@@ -65,7 +65,7 @@ impl Tables {
     /// The live table of a target, made at its first use. None: the catalog has no such port.
     ///
     /// # Errors
-    /// The system gives no shared memory, though tables that nobody used gave way.
+    /// The system gives no shared memory, even after unused tables were given up.
     pub fn open(&self, target: &Target) -> io::Result<Option<Arc<ServiceTable>>> {
         match self.find_or_make(target) {
             Err(error) if is_shortage(&error) && self.shared.lower_priority() => {
@@ -111,18 +111,19 @@ impl Tables {
         Ok(Some(live))
     }
 
-    /// What the pods are called that callers speak for; until it is said they are called by their uids.
+    /// Sets the names of pods for the log. Until then the log has their uids.
     pub fn call_pods(&self, pods: Arc<Pods>) {
         self.shared.allowance.call_pods(pods);
     }
 
-    /// Takes over what an earlier agent had judged, for tables opened from now on.
+    /// Takes over the judgements of an earlier agent, for tables opened from now on.
     pub fn remember(&self, judgements: Judgements) {
         *lock(&self.shared.remembered) = judgements;
         self.shared.judge();
     }
 
-    /// What must outlive this agent: who is put aside, and how often.
+    /// The judgements that must outlive this agent: which endpoints are ejected, and how often they
+    /// were.
     pub fn judgements(&self) -> Judgements {
         let live = self.all();
         let mut judgements = lock(&self.shared.remembered).clone();
@@ -131,41 +132,41 @@ impl Tables {
         judgements
     }
 
-    /// A number that grows with every change of [`Self::judgements`], to wait for.
+    /// A counter of the changes of [`Self::judgements`], to wait for.
     pub fn judged(&self) -> watch::Receiver<u64> {
         self.shared.judged.subscribe()
     }
 
-    /// What was configured of services' policies.
+    /// The configured policies of services.
     pub fn policies(&self) -> Arc<ConfigPolicies> {
         self.shared.policies.load_full()
     }
 
-    /// Configures them anew; live tables follow at once.
+    /// Replaces the configured policies. Live tables follow at once.
     pub fn configure(&self, policies: ConfigPolicies) {
         self.shared.policies.store(Arc::new(policies));
         self.shared.decide_all_anew();
         self.shared.configured.send_modify(|times| *times += 1);
     }
 
-    /// A number that grows with every change of [`Self::policies`], to wait for.
+    /// A counter of the changes of [`Self::policies`], to wait for.
     pub fn configured(&self) -> watch::Receiver<u64> {
         self.shared.configured.subscribe()
     }
 
-    /// Where this agent runs.
+    /// The locality of this agent.
     pub fn here(&self) -> Arc<Locality> {
         self.shared.here.load_full()
     }
 
-    /// This agent runs there, as it turned out; live tables follow at once.
+    /// Sets the locality of this agent. Live tables follow at once.
     pub fn locate(&self, here: Locality) {
         self.shared.here.store(Arc::new(here));
         self.shared.decide_all_anew();
     }
 
-    /// Gives up the table of a target in which nothing is in flight; whether it is gone. Who is put aside
-    /// there is remembered, but of some endpoints of a service only.
+    /// Gives up the table of a target if nothing is in flight in it. Returns whether it is gone.
+    /// Its ejections are remembered, unless the target has a label selector.
     pub fn close(&self, target: &Target) -> bool {
         let mut all = lock(&self.shared.live);
         let unused = all.get(target).is_none_or(|live| live.publisher().is_unused());
@@ -175,22 +176,19 @@ impl Tables {
         unused
     }
 
-    /// Whether a target has a table now.
     pub fn is_open(&self, target: &Target) -> bool {
         lock(&self.shared.live).contains_key(target)
     }
 
-    /// How many endpoints the port of a target has.
+    /// The number of endpoints at the port of a target.
     pub fn endpoints_of(&self, target: &Target) -> usize {
         self.shared.find(target).map_or(0, |(_, port)| port.endpoints.len())
     }
 
-    /// Every live table.
     pub fn all(&self) -> Vec<Arc<ServiceTable>> {
         self.shared.all()
     }
 
-    /// What metrics show of the publishing thread.
     pub fn numbers(&self) -> &Numbers {
         &self.shared.numbers
     }

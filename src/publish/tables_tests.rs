@@ -1,4 +1,4 @@
-//! The publishing thread over a real catalog, on the real clock.
+//! Tests the publishing thread with a real catalog, on the real clock.
 
 use std::{
     net::SocketAddr,
@@ -87,7 +87,7 @@ fn address(live: &ServiceTable) -> SocketAddr {
 fn a_changed_service_changes_its_picks() {
     let (world, live) = World::new(&["10.0.0.1:80"]);
     assert_eq!(address(&live), "10.0.0.1:80".parse().expect("an address"));
-    // Both first: one step would be a mass removal, which the brake holds.
+    // Both endpoints first: one step would be a mass removal, which the brake holds.
     world.set(&["10.0.0.1:80", "10.0.0.2:80"]);
     world.set(&["10.0.0.2:80"]);
     let next: SocketAddr = "10.0.0.2:80".parse().expect("an address");
@@ -110,7 +110,7 @@ fn a_changed_service_does_not_wait_for_a_sleeping_thread() {
             waited += 1;
         }
     }
-    // It sleeps for up to half a second; the machine may be slow now and then.
+    // The thread sleeps for up to half a second. A machine may be slow now and then.
     assert!(waited <= 5, "{waited} of 20 changes took a fifth of a sleep or longer");
 }
 
@@ -203,7 +203,7 @@ fn a_removed_service_leaves_no_table_but_what_is_held_can_end() {
 const HERE: Identity = Identity::Uid(1);
 const DENIED: Identity = Identity::Uid(2);
 
-/// A request of this caller, which can reach all but `out_of_reach`.
+/// Makes a request of this caller, which can reach all but `out_of_reach`.
 fn request(live: &ServiceTable, caller: Identity, out_of_reach: &[SocketAddr]) -> SocketAddr {
     let held = live.pick(&by(caller)).expect("endpoints").picks.remove(0);
     let address = held.endpoint.address;
@@ -260,7 +260,7 @@ fn who_alone_can_not_reach_an_endpoint_is_kept_from_it_alone() {
         assert_eq!(ejected(&live), 0);
         std::thread::sleep(Duration::from_millis(2));
     }
-    // Once, after a second, after two more, after four more.
+    // Tries at once, after a second, after two more, and after four more.
     let most = 2 + ((clock::now() - start).as_secs_f64() + 1.0).log2() as u32;
     assert!(tried <= most, "{tried} of {most}");
     assert!(others_there > 30, "{others_there} of 200");
@@ -311,7 +311,7 @@ fn an_endpoint_that_dies_goes_as_soon_as_a_second_caller_notices() {
         for caller in 1..=3 {
             if request(&live, Identity::Uid(caller), &gone) == gone[0] {
                 failed += 1;
-                // Many times what a publication takes.
+                // Many times longer than a publication.
                 std::thread::sleep(Duration::from_millis(50));
             }
         }

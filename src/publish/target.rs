@@ -1,30 +1,28 @@
-//! What a table is made for.
+//! The target of a table.
 
 use std::sync::Arc;
 
 use crate::catalog::{Labels, ServiceName};
 
-/// What a table is made for: one port of a service, narrowed by labels.
+/// One port of a service, narrowed by labels: each target has its own table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Which service.
     pub service: ServiceName,
-    /// Which of its ports, by name and number as the source gives them.
+    /// The port, by name and number as the source gives them.
     pub port: (Option<Arc<str>>, Option<u16>),
-    /// Only endpoints with all of these labels.
+    /// Only endpoints with all of these labels belong to the target.
     pub selector: Labels,
-    /// What is picked from.
     pub way: TargetKind,
 }
 
-/// What a table's picks lead to.
+/// What the picks of a table lead to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TargetKind {
-    /// Endpoints.
+    /// The endpoints of the service.
     #[default]
     Balanced,
-    /// The service's virtual IP, as its only endpoint: requests that are not to be balanced have
-    /// their leases, counts and latencies like all others.
+    /// The virtual IP of the service, as its only endpoint. Requests that are not balanced then
+    /// have leases, counts and latencies like all others.
     VirtualIp,
 }
 

@@ -1,4 +1,4 @@
-//! The publishing cycle on virtual time, with the shipped picker and counters.
+//! Tests the publishing cycle on virtual time, with the shipped picker and counters.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -48,7 +48,7 @@ impl Stage {
         Self { publisher, counters, picker, now: Duration::from_secs(10) }
     }
 
-    /// As the callers of a table do that another one superseded.
+    /// Attaches as the callers of a superseded table do.
     fn attach_again(&mut self) {
         let counters = self.publisher.new_counters(1).expect("heap memory");
         self.publisher.attach(counters.clone());
@@ -203,7 +203,7 @@ fn no_generation_without_a_changed_number() {
             stage.end(pick, Outcome::Success);
         }
     };
-    // Until the service time, and with it the shrink factor, is known.
+    // Runs until the service time, and so the shrink factor, is known.
     traffic(&mut stage, 500);
     let settled = stage.publisher.table().generation();
     traffic(&mut stage, 500);

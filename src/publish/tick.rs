@@ -1,9 +1,9 @@
-//! How often the publishing thread wakes up.
+//! Decides how often the publishing thread wakes up.
 //!
-//! Due times lie on whole ticks, so that many tables cost one wake-up. Waking up is dearer than most
-//! passes: 36 us on a virtual machine, where it is the host that wakes a processor. So a tick is as
-//! long as it has to be for that to stay within [`MOST_FOR_WAKING`], and what it takes is not there
-//! for passes.
+//! Due times lie on whole ticks, so that many tables cost one wake-up. A wake-up costs more than
+//! most passes: 36 us on a virtual machine, because the host has to wake a processor. The tick
+//! grows until wake-ups stay within [`MOST_FOR_WAKING`]. Passes get what wake-ups leave of the
+//! thread's time.
 
 use std::time::Duration;
 
@@ -11,17 +11,18 @@ use super::period::{self, MOST_FOR_PASSES, MOST_FOR_WAKING, MOST_OF_A_CORE};
 
 /// The shortest tick, and the unit of the others.
 pub(super) const TICK: Duration = period::SHORTEST;
-/// One wait in so many is measured: asking for a thread's time twice costs 3 us. Not a divisor of the
-/// waits from one plan to the next, which come with more work.
+/// One wait in this many is measured, because reading a thread's time twice costs 3 us. The number
+/// does not divide the waits between two plans, because a wait at a plan comes with more work.
 const MEASURED_EVERY: u32 = 7;
-/// Weight of what was measured last: a host that was busy for a moment should not change the tick.
+/// The weight of the newest measurement. A host that was busy for a moment must not change the
+/// tick.
 const NEWEST: f64 = 1.0 / 16.0;
 
-/// The tick, and what it was chosen by.
+/// The tick, and the measurements that set it.
 #[derive(Debug)]
 pub(super) struct Ticks {
     length: Duration,
-    /// What a wait takes of a processor, smoothed.
+    /// The processor time of a wait, smoothed.
     wait: Option<Duration>,
     until_measured: u32,
 }
@@ -37,37 +38,36 @@ impl Ticks {
         self.length
     }
 
-    /// The tick that has begun last.
+    /// The start of the current tick.
     pub(super) fn of(&self, now: Duration) -> Duration {
         let tick = self.length.as_nanos() as u64;
         Duration::from_nanos(now.as_nanos() as u64 / tick * tick)
     }
 
-    /// A period in whole ticks: the nearest number, the smaller of two, and at least one.
+    /// A period in whole ticks: rounded to the nearest number, half a tick down, and at least one.
     pub(super) fn whole(&self, period: Duration) -> Duration {
         self.of(period + (self.length - Duration::from_nanos(1)) / 2).max(self.length)
     }
 
-    /// What part of a core passes may take, beside a wait every tick.
+    /// The part of a core that passes may take, beside one wait per tick.
     pub(super) fn left_for_passes(&self) -> f64 {
         let waits = self.wait.unwrap_or_default().div_duration_f64(self.length);
         (MOST_OF_A_CORE - waits.min(MOST_FOR_WAKING)).min(MOST_FOR_PASSES)
     }
 
-    /// Whether the next wait is to be measured.
     pub(super) fn measures(&mut self) -> bool {
         let due = self.until_measured == 0;
         self.until_measured = if due { MEASURED_EVERY } else { self.until_measured } - 1;
         due
     }
 
-    /// A wait took so much of a processor.
+    /// Takes in the processor time of a wait.
     pub(super) fn waited(&mut self, cost: Duration) {
         let before = self.wait.unwrap_or(cost);
         self.wait = Some(before.mul_f64(1.0 - NEWEST) + cost.mul_f64(NEWEST));
     }
 
-    /// Makes the tick as long as waking up asks for by now.
+    /// Adapts the tick to the measured cost of a wake-up.
     pub(super) fn adapt(&mut self) {
         let needed = self.wait.unwrap_or_default().div_f64(MOST_FOR_WAKING);
         let spared = period::affordable(TICK, needed, self.length);
@@ -86,7 +86,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// A thread of which each wait takes so much, long enough for that to be known.
+    /// A thread whose waits each take this much, after enough waits to measure it.
     fn run(ticks: &mut Ticks, wait_us: u64) -> Duration {
         for _ in 0..200 {
             ticks.waited(Duration::from_micros(wait_us));

@@ -1,9 +1,10 @@
-//! What holds for one caller alone: endpoints that it can't use while others can.
+//! Endpoints that one caller can't use while others can.
 //!
-//! Its picks avoid such an endpoint for a second, then one of them tries it; each failure doubles
-//! the time up to a minute, and a success ends it. Nobody else's picks change.
+//! The caller's picks avoid such an endpoint for a second, then one of them probes it. Each failure
+//! doubles the time, up to a minute, and a success ends it. The picks of other callers do not
+//! change.
 //!
-//! A list of a few entries for each caller that has any; all of an agent's are within one quota.
+//! Each caller with such endpoints has a short list of them. All lists of an agent share one quota.
 
 use std::{
     collections::HashMap,
@@ -18,27 +19,28 @@ use crate::{
     quota::{Permit, Quota},
 };
 
-/// Of all callers at all tables. At 120 bytes each they take 2 MiB.
+/// The most verdicts of all callers at all tables. At 120 bytes each they take 2 MiB.
 const MOST: usize = 1 << 14;
-/// Of one caller at one table: each of its picks looks at all of them.
+/// The most verdicts of one caller at one table: each of its picks goes through all of them.
 const MOST_OF_ONE: usize = 64;
-/// Failures that keep a caller away, where it got a connection: two can be bad luck.
+/// Failures over a connection before a caller avoids the endpoint: two can be bad luck.
 const FAILURES: u32 = 3;
-/// How long it is kept away at first, and at most.
+/// How long a caller avoids the endpoint at first.
 const FIRST: Duration = Duration::from_secs(1);
+/// The longest time between two probes.
 const LONGEST: Duration = Duration::from_secs(60);
-/// How long its one try is waited for.
+/// How long the outcome of a probe is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A caller that was not heard of for so long begins anew.
+/// A verdict without a new failure for this long is dropped.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
-/// How many verdicts there may be, and how often the log says so.
+/// The quota of verdicts, and the limit of log lines about them.
 #[derive(Debug)]
 pub(super) struct Allowance {
     quota: Arc<Quota<Identity>>,
-    /// Of lines that name a caller.
+    /// The limit of log lines that name a caller.
     lines: LogLimit,
-    /// What callers are called, once somebody knows.
+    /// The names of pods, once they are known.
     pods: OnceLock<Arc<Pods>>,
 }
 
@@ -50,12 +52,12 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// From here on callers are called as they are here.
+    /// Sets the names of pods for the log.
     pub(super) fn call_pods(&self, pods: Arc<Pods>) {
         self.pods.get_or_init(|| pods);
     }
 
-    /// What a caller is called, where a line about one is due.
+    /// The name of a caller, if a log line about one is due.
     pub(super) fn name(&self, caller: Identity, now: Duration) -> Option<PodName> {
         self.lines.due(now).then(|| match self.pods.get() {
             Some(pods) => pods.named(caller),
@@ -64,22 +66,21 @@ impl Allowance {
     }
 }
 
-/// An endpoint that one caller can't use.
 #[derive(Debug)]
 struct Verdict {
     slot: u32,
     failure: Failure,
     failures: u32,
-    /// How long it is kept away this time; zero: it is not yet.
+    /// How long the caller avoids the endpoint this time; zero: it does not yet.
     length: Duration,
     until: Duration,
-    /// One pick tries it.
+    /// A probe is under way.
     trying: bool,
     last: Duration,
     _permit: Permit<Identity>,
 }
 
-/// A verdict, for who wants to know.
+/// A verdict, as the admin pages show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct View {
     pub(super) caller: Identity,
@@ -89,7 +90,6 @@ pub(super) struct View {
     pub(super) until: Duration,
 }
 
-/// The verdicts at one table.
 #[derive(Debug)]
 pub(super) struct Verdicts {
     by_caller: HashMap<Identity, Vec<Verdict>>,
@@ -105,13 +105,13 @@ impl Verdicts {
         self.by_caller.is_empty()
     }
 
-    /// Adds the slots that this caller is kept from.
+    /// Adds the slots that this caller avoids.
     pub(super) fn avoided(&self, caller: Identity, now: Duration, slots: &mut Vec<u32>) {
         let verdicts = self.by_caller.get(&caller).into_iter().flatten();
         slots.extend(verdicts.filter(|verdict| now < verdict.until).map(|verdict| verdict.slot));
     }
 
-    /// This caller picked it: that is its try, if one is due.
+    /// Takes in a pick of this caller: it is the probe, if one is due.
     pub(super) fn picked(&mut self, caller: Identity, slot: u32, now: Duration) {
         if let Some(verdict) = self.find(caller, slot)
             && verdict.length > Duration::ZERO
@@ -122,8 +122,8 @@ impl Verdicts {
         }
     }
 
-    /// A request of this caller failed there, and others' don't. Whether it is kept from it from now
-    /// on.
+    /// Takes in a failure of this caller where other callers' requests do not fail. Returns true if
+    /// the caller begins to avoid the endpoint.
     pub(super) fn failed(
         &mut self,
         caller: Identity,
@@ -137,7 +137,7 @@ impl Verdicts {
         let Some(verdict) = self.find(caller, slot) else { return false };
         verdict.failures = verdict.failures.saturating_add(1);
         (verdict.last, verdict.failure) = (now, failure);
-        // What was under way when it was decided tells nothing new.
+        // A request that began before the verdict says nothing new.
         let under_way = now < verdict.until && !verdict.trying;
         let enough = failure == Failure::Unreachable || verdict.failures >= FAILURES;
         if under_way || !enough {
@@ -150,7 +150,8 @@ impl Verdicts {
         first
     }
 
-    /// A request of this caller failed there as others' do: its own verdict, if it has one, goes on.
+    /// Takes in a failure of this caller where other callers' requests fail, too. It only extends a
+    /// verdict that there is.
     pub(super) fn failed_as_others(
         &mut self,
         caller: Identity,
@@ -163,7 +164,7 @@ impl Verdicts {
         }
     }
 
-    /// A request of this caller was answered there.
+    /// Takes in a success of this caller, which ends the verdict.
     pub(super) fn succeeded(&mut self, caller: Identity, slot: u32) {
         if let Some(verdicts) = self.by_caller.get_mut(&caller) {
             verdicts.retain(|verdict| verdict.slot != slot);
@@ -173,8 +174,9 @@ impl Verdicts {
         }
     }
 
-    /// Nobody can say how the try went: another may begin after a while. At once, and a caller that
-    /// gives up on a network that drops its packets would always have a request there.
+    /// Takes in a probe without a result: the next one may begin after the same time again. If it
+    /// began at once, a caller that gives up on a network that drops its packets would always have
+    /// a request there.
     pub(super) fn unjudged(&mut self, caller: Identity, slot: u32, now: Duration) {
         if let Some(verdict) = self.find(caller, slot).filter(|verdict| verdict.trying) {
             verdict.trying = false;
@@ -182,7 +184,7 @@ impl Verdicts {
         }
     }
 
-    /// Drops those of other slots, and of callers that were not heard of for long.
+    /// Drops the verdicts on other slots, and those without a new failure for [`FORGOTTEN`].
     pub(super) fn retain(&mut self, now: Duration, stays: impl Fn(u32) -> bool) {
         self.by_caller.retain(|_, verdicts| {
             verdicts.retain(|each| stays(each.slot) && now < each.last + FORGOTTEN);
@@ -190,7 +192,7 @@ impl Verdicts {
         });
     }
 
-    /// Who is kept from what.
+    /// The verdicts by which callers avoid endpoints now.
     pub(super) fn all(&self) -> impl Iterator<Item = View> {
         self.by_caller.iter().flat_map(|(caller, verdicts)| {
             verdicts.iter().filter(|each| each.length > Duration::ZERO).map(|each| View {
@@ -207,7 +209,7 @@ impl Verdicts {
         self.by_caller.get_mut(&caller)?.iter_mut().find(|verdict| verdict.slot == slot)
     }
 
-    /// Whether there is room for it.
+    /// Adds a verdict. Returns false if there is no room for it.
     fn add(&mut self, caller: Identity, slot: u32, failure: Failure, now: Duration) -> bool {
         if self.by_caller.get(&caller).is_some_and(|verdicts| verdicts.len() >= MOST_OF_ONE) {
             return false;

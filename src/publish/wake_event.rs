@@ -1,4 +1,4 @@
-//! What the publishing thread waits for.
+//! The event that the publishing thread waits for.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use rustix::{
     fd::OwnedFd,
 };
 
-/// An eventfd, to be rung from any thread: rings before a wait coalesce.
+/// An eventfd that any thread can signal: signals before a wait coalesce.
 #[derive(Debug)]
 pub struct WakeEvent {
     file: Arc<OwnedFd>,
@@ -16,7 +16,7 @@ pub struct WakeEvent {
 }
 
 impl WakeEvent {
-    /// One that is quiet.
+    /// Starts unsignaled.
     ///
     /// # Errors
     /// The system gives no event descriptor.
@@ -25,13 +25,13 @@ impl WakeEvent {
         Ok(Self { waker: Waker::new(file.clone())?, file })
     }
 
-    /// Ends a wait, or the next one.
+    /// Ends the current wait, or the next one.
     pub fn ring(&self) {
         self.waker.wake();
     }
 
-    /// Waits at most so long for one of them; whether it was rung. Those that were are quiet from
-    /// then on.
+    /// Waits for one of the events, for `timeout` at most. Returns whether one was signaled, and
+    /// resets those that were.
     pub fn wait_for<const N: usize>(bells: [&Self; N], timeout: Duration) -> bool {
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
@@ -41,7 +41,8 @@ impl WakeEvent {
         let rung = poll(&mut watched, Some(&timeout)).is_ok_and(|ready| ready > 0);
         let ready = watched.map(|bell| bell.revents().contains(PollFlags::IN));
         for (bell, _) in bells.into_iter().zip(ready).filter(|(_, ready)| *ready) {
-            // Non-blocking: another thread may have read it, and that is as good.
+            // The read does not block: another thread may have reset the event already, which is as
+            // good.
             let _nothing_to_read = rustix::io::read(&bell.file, &mut [0; 8]);
         }
         rung

@@ -1,7 +1,7 @@
-//! Which sleeping tables a caller woke.
+//! The sleeping tables that callers woke.
 //!
-//! A table that sleeps asks its callers for a message with their next pick, report or end. The
-//! message names the table, so that one caller does not have all sleeping tables looked at.
+//! A table that sleeps asks its callers for a wake-up with their next pick, report or end. The
+//! wake-up names the table. Otherwise one caller would make the thread sweep all sleeping tables.
 
 use std::sync::{
     Arc, Mutex,
@@ -12,21 +12,22 @@ use pointsman_table::Waker;
 
 use super::{shared::lock, wake_event::WakeEvent};
 
-/// Tells tables of this process apart, also those of one target that came one after the other.
+/// Distinguishes the tables of this process, also two tables that one target had one after the
+/// other.
 pub(super) type TableId = u64;
 
-/// The tables that were woken and not yet taken care of.
+/// The tables that were woken and that the thread has not handled yet.
 #[derive(Debug)]
 pub(super) struct Wakeups {
     bell: WakeEvent,
     woken: Mutex<Vec<Arc<Wakeup>>>,
 }
 
-/// One table's place there.
+/// The wake-up of one table.
 #[derive(Debug)]
 struct Wakeup {
     table: TableId,
-    /// It is among the woken.
+    /// The table is in `woken` already.
     sent: AtomicBool,
 }
 
@@ -35,12 +36,13 @@ impl Wakeups {
         Arc::new(Self { bell, woken: Mutex::default() })
     }
 
-    /// For the callers of a table.
+    /// The waker for the callers of a table.
     pub(super) fn waker(self: &Arc<Self>, table: TableId) -> Waker {
         let wakeup = Arc::new(Wakeup { table, sent: AtomicBool::new(false) });
         let wakeups = self.clone();
         Waker::calling(move || {
-            // Most callers find that another one has been faster: no lock and no system call.
+            // Usually another caller has sent the wake-up already: then this takes no lock and no
+            // system call.
             if !wakeup.sent.swap(true, AcqRel) {
                 lock(&wakeups.woken).push(wakeup.clone());
                 wakeups.bell.ring();
@@ -48,13 +50,13 @@ impl Wakeups {
         })
     }
 
-    /// What the thread listens for.
+    /// The event that the publishing thread waits for.
     pub(super) fn bell(&self) -> &WakeEvent {
         &self.bell
     }
 
-    /// The tables woken since the last call. What their callers counted before they sent a message
-    /// is seen by whoever looks after this.
+    /// Takes the tables woken since the last call. A sweep after this call sees what their callers
+    /// counted before the wake-up.
     pub(super) fn take(&self) -> Vec<TableId> {
         let woken = std::mem::take(&mut *lock(&self.woken));
         let taken = woken.iter().map(|wakeup| {

@@ -1,63 +1,62 @@
-//! Who said what of an endpoint last: so that one caller's failures are held against what others
-//! saw there.
+//! Compares the failures of one caller with what other callers saw at the same endpoint.
 //!
-//! A program without a route to an endpoint, or one that lies, reports nothing but failures of it. If
-//! those counted for all, it would put aside endpoints that serve everyone else. So a failure counts
-//! for all only where others' newest outcomes don't contradict it; else it is the caller's own.
+//! A program without a route to an endpoint reports nothing but failures there, and so does one
+//! that lies. If these counted for all, they would eject endpoints that serve everyone else. So a
+//! failure counts for all only if the newest outcomes of other callers do not contradict it.
+//! Otherwise it counts for its caller alone.
 //!
-//! Of each endpoint the callers that reported last are remembered, a few of them: more would say
-//! the same.
+//! The table remembers for each endpoint the few callers that reported last. More callers would not
+//! change the result.
 
 use std::time::Duration;
 
 use crate::identity::Identity;
 
-/// Callers remembered of each endpoint. Two are enough to contradict any third; the others are
-/// for those that say the same as it.
+/// Callers remembered for each endpoint. Two are enough to contradict any third. The others are
+/// room for callers that agree with the third.
 const REMEMBERED: usize = 4;
-/// How far back an outcome of another says something of a failure now.
+/// How old another caller's outcome may be to say something about a failure now.
 const LATELY: Duration = Duration::from_secs(10);
-/// How long a success from before a caller's failures contradicts them: an endpoint that has just
-/// died had successes until then.
+/// A success from before a caller's failures contradicts them for this long only: an endpoint that
+/// has just died had successes until then.
 const BEFORE: Duration = Duration::from_secs(1);
-/// What is left of an outcome's weight after each further one of the same caller: about the last
-/// twenty count.
+/// The factor for a caller's earlier outcomes at each further one: about the last twenty count.
 const KEEP: f32 = 0.95;
-/// A caller's failures are as usual up to this many times the others' share of them...
+/// Others contradict a caller's share of failures if it is above this many times their own...
 const TIMES_OTHERS: f32 = 2.0;
-/// ...and this much more: two failures of twenty are no contradiction.
+/// ...plus this: two failures of twenty are no contradiction.
 const AND: f32 = 0.1;
 
-/// What one caller said of an endpoint.
+/// The outcomes of one caller at an endpoint.
 #[derive(Clone, Copy, Debug)]
 struct Witness {
     who: Identity,
     last: Duration,
     last_success: Option<Duration>,
-    /// When its failures in a row began, if its last outcome was one.
+    /// When its current failures in a row began; None after a success.
     failing_since: Option<Duration>,
     good: f32,
     bad: f32,
 }
 
-/// Who said what last, by slot.
+/// The last callers at each endpoint, by slot.
 #[derive(Debug, Default)]
 pub(super) struct Witnesses {
     by_slot: Vec<Vec<Witness>>,
 }
 
-/// How a request failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// There was no connection: one is enough to put an endpoint aside, so one success of another
-    /// contradicts.
+    /// There was no connection. One such failure is enough to eject an endpoint, so one success of
+    /// another caller is enough to contradict it.
     Unreachable,
-    /// The endpoint took it: others' shares of failures tell whether that is its fault.
+    /// The endpoint took the request. Other callers' shares of failures decide whether the endpoint
+    /// is at fault.
     Failed,
 }
 
 impl Witnesses {
-    /// A request of this caller was answered.
+    /// Takes in an answered request.
     pub(super) fn succeeded(&mut self, slot: u32, who: Identity, now: Duration) {
         let witness = self.witness(slot, who, now);
         witness.last = now;
@@ -67,7 +66,7 @@ impl Witnesses {
         witness.bad *= KEEP;
     }
 
-    /// A request of this caller failed; whether what others saw contradicts that.
+    /// Takes in a failed request. Returns whether what other callers saw contradicts it.
     pub(super) fn failed(
         &mut self,
         slot: u32,
@@ -122,13 +121,14 @@ fn others_reach_it<'a>(
     since: Duration,
     now: Duration,
 ) -> bool {
-    // They did while this caller did not: it is not the endpoint.
+    // Another caller had a success since this caller's failures began, so the endpoint is not at
+    // fault.
     if others.clone().any(|other| other.last_success.is_some_and(|at| at >= since)) {
         return true;
     }
     let reach = others.clone().filter(|other| other.failing_since.is_none());
     let Some(last) = reach.filter_map(|other| other.last_success).max() else { return false };
-    // Two that fail since anyone last succeeded are believed.
+    // If another caller has failed since the last success of anyone, the two are believed.
     let seconded = others.filter_map(|other| other.failing_since).any(|began| began > last);
     since.saturating_sub(last) <= LATELY && now.saturating_sub(since) < BEFORE && !seconded
 }

@@ -1,4 +1,4 @@
-//! Which requests leave the own zone while its endpoints come and go, on virtual time.
+//! Tests which requests leave the own zone while its endpoints come and go, on virtual time.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     policy::{Policy, StrategyName, ZoneMode},
 };
 
-/// Between two passes, with a request after each.
+/// The time between two passes, with a request after each.
 const PERIOD: Duration = Duration::from_millis(5);
 
 /// An endpoint in zone `a`, `b` or `c`.
@@ -19,12 +19,11 @@ fn endpoint(number: u8, zone: char) -> Endpoint {
     Endpoint { zone, ..Endpoint::at(([10, 0, 0, number], 80).into()) }
 }
 
-/// Numbered by their places.
+/// Endpoints, numbered by their places in `zones`.
 fn endpoints(zones: &str) -> Vec<Endpoint> {
     (1..).zip(zones.chars()).map(|(number, zone)| endpoint(number, zone)).collect()
 }
 
-/// What a table is made from.
 #[derive(Clone)]
 struct Facts {
     endpoints: Vec<Endpoint>,
@@ -33,8 +32,8 @@ struct Facts {
 }
 
 impl Facts {
-    /// SweepResult from zone a. Nothing overflows by scores, so that it is the share of the zone alone that
-    /// sends a request away.
+    /// The view from zone a. Scores cause no overflow, so only the share of the zone sends requests
+    /// away.
     fn new(endpoints: Vec<Endpoint>) -> Self {
         let policy = Policy { strategy: StrategyName::Random, ..Policy::default() };
         let here = Locality { zone: Some("a".into()), ..Locality::default() };
@@ -48,11 +47,11 @@ impl Facts {
     }
 }
 
-/// A caller in zone a, whose requests come at an even rate and take the same time everywhere.
+/// A caller in zone a. Its requests come at an even rate and take the same time everywhere.
 struct Stage {
     publisher: ServicePublisher,
     picker: Picker,
-    /// With the time at which each ends; the first ends first.
+    /// The open picks with the times at which they end, the earliest first.
     open: VecDeque<(Duration, Pick)>,
     takes: Duration,
     now: Duration,
@@ -82,7 +81,7 @@ impl Stage {
         assert!(!superseded.expect("heap memory"), "there is room for a few more");
     }
 
-    /// A request every period for so long; what part of them left zone a.
+    /// Makes a request every period for `duration`. Returns the part of them that left zone a.
     fn left(&mut self, duration: Duration) -> f64 {
         let until = self.now + duration;
         let (mut sent, mut left) = (0.0, 0.0);
@@ -104,9 +103,9 @@ impl Stage {
     }
 }
 
-/// How the own zone comes to be one, under load, by name.
+/// Changes of the own zone under load, by name.
 fn changes() -> Vec<(&'static str, Facts, Facts)> {
-    // It deserves less than all: one of five endpoints in three zones.
+    // The zone deserves less than all requests: it has one of five endpoints in three zones.
     let all = Facts::new(endpoints("abbcc"));
     let far = all.but(|it| drop(it.endpoints.remove(0)));
     let unready = all.but(|it| it.endpoints[0].health = Health::Unready);
@@ -130,7 +129,7 @@ fn changes() -> Vec<(&'static str, Facts, Facts)> {
 #[test]
 fn no_request_leaves_the_own_zone_for_what_was_sent_before_it_was_one() {
     for (what, before, after) in changes() {
-        // Wherever in a second it comes: what ended is counted by the second.
+        // At different parts of a second, because ends are counted by the second.
         for fraction in [0.0, 0.5, 0.95] {
             for takes in [10, 1_500].map(Duration::from_millis) {
                 let begin = Duration::from_secs_f64(10.0 + fraction);

@@ -1,4 +1,5 @@
-//! Streams and forgotten leases beside requests, on virtual time: the shipped publisher and picker.
+//! Tests streams and forgotten leases beside requests, on virtual time, with the shipped publisher
+//! and picker.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,7 +29,7 @@ struct Open {
 }
 
 impl Stage {
-    /// `zones` as in "aab": an endpoint each; the callers are in zone a.
+    /// `zones` as in "aab" has one endpoint each. The callers are in zone a.
     fn new(zones: &str, seed: u32) -> Self {
         let endpoint = |(zone, number): (char, u8)| Endpoint {
             zone: Some(zone.to_string().into()),
@@ -70,13 +71,14 @@ impl Stage {
         self.ages.ended(slot, cost, begun, true);
     }
 
-    /// Which endpoint a pick went to.
+    /// The index of the endpoint that a pick went to.
     fn endpoint(&self, open: Open) -> usize {
         let slots = self.publisher.slots();
         slots.iter().position(|slot| *slot == open.pick.slot).expect("a known slot")
     }
 
-    /// So many requests of a millisecond, `at_once` of them at a time; how many each endpoint got.
+    /// Makes `count` requests of a millisecond, `at_once` of them at a time. Returns how many each
+    /// endpoint got.
     fn requests(&mut self, count: usize, at_once: usize) -> Vec<usize> {
         let mut went = vec![0; self.publisher.slots().len()];
         let mut under_way = Vec::new();
@@ -94,7 +96,7 @@ impl Stage {
         went
     }
 
-    /// So many streams, one each `pause`; how many each endpoint got.
+    /// Opens `count` streams, one each `pause`. Returns how many each endpoint got.
     fn streams(&mut self, count: usize, pause: Duration) -> Vec<usize> {
         let mut went = vec![0; self.publisher.slots().len()];
         for _ in 0..count {
@@ -106,7 +108,7 @@ impl Stage {
     }
 }
 
-/// Most less fewest.
+/// The difference between the most and the fewest.
 fn spread(went: &[usize]) -> usize {
     let (most, fewest) = (went.iter().max().expect("some"), went.iter().min().expect("some"));
     most - fewest
@@ -181,7 +183,7 @@ fn streams_beside_requests_are_evener_than_chance_and_leave_requests_even() {
             *sum += went;
         }
     }
-    // By chance the standard deviation of one of three is 3.7.
+    // By chance alone, the standard deviation of each of three endpoints is 3.7.
     assert!(spread(&streams) <= 7, "{streams:?}");
     assert!(requests.iter().all(|n| (800..1_200).contains(n)), "{requests:?}");
 }
@@ -219,7 +221,7 @@ fn where_requests_take_seconds_nothing_of_them_is_standing() {
         under_way = going;
         over.into_iter().for_each(|(open, _)| stage.end(open, takes));
         let standing: u32 = stage.publisher.loads().iter().map(|load| load.standing).sum();
-        // After 12 s, of which the first 4 teach it what requests take.
+        // After 12 s, of which the first 4 show what requests take.
         assert!(round < 300 || standing == 0, "{standing} standing in round {round}");
     }
 }
