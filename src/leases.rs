@@ -140,7 +140,7 @@ struct Shard {
 }
 
 struct NewLease<'a> {
-    right: LeasePermit,
+    permit: LeasePermit,
     held: InFlightGuard,
     in_flight: bool,
     no_report: bool,
@@ -151,7 +151,7 @@ struct OpenLease {
     held: InFlightGuard,
     in_flight: bool,
     no_report: bool,
-    right: LeasePermit,
+    permit: LeasePermit,
     connection: Option<Arc<Connection>>,
     deadline: Instant,
     tally: Arc<Tally>,
@@ -207,7 +207,7 @@ impl Leases {
     /// [`Event::Started`].
     pub fn give(
         &self,
-        right: LeasePermit,
+        permit: LeasePermit,
         held: InFlightGuard,
         in_flight: bool,
         connection: Option<&Arc<Connection>>,
@@ -215,7 +215,7 @@ impl Leases {
         tally: &Arc<Tally>,
     ) -> LeaseId {
         let id = LeaseId::random();
-        let given = NewLease { right, held, in_flight, no_report: false, tally };
+        let given = NewLease { permit, held, in_flight, no_report: false, tally };
         self.insert(id, given, connection, ttl);
         id
     }
@@ -224,13 +224,13 @@ impl Leases {
     /// judgement. The caller must not get the name, which is only for [`Leases::withdraw`].
     pub fn count(
         &self,
-        right: LeasePermit,
+        permit: LeasePermit,
         held: InFlightGuard,
         time: Duration,
         tally: &Arc<Tally>,
     ) -> LeaseId {
         let id = LeaseId::random();
-        let given = NewLease { right, held, in_flight: true, no_report: true, tally };
+        let given = NewLease { permit, held, in_flight: true, no_report: true, tally };
         self.insert(id, given, None, time);
         id
     }
@@ -243,10 +243,10 @@ impl Leases {
         ttl: Duration,
     ) {
         let now = Instant::now();
-        let NewLease { right, held, in_flight, no_report, tally } = given;
+        let NewLease { permit, held, in_flight, no_report, tally } = given;
         tally.opened();
         if !no_report {
-            right.owner().given(now);
+            permit.owner().given(now);
         }
         let insert = |ttl: Duration| {
             let deadline = now + ttl;
@@ -256,7 +256,7 @@ impl Leases {
                 held,
                 in_flight,
                 no_report,
-                right,
+                permit,
                 connection: connection.cloned(),
                 deadline,
                 tally: Arc::clone(tally),
@@ -289,8 +289,10 @@ impl Leases {
     fn take_report(&self, identity: Identity, id: LeaseId, report: &Report) -> LeaseState {
         let now = Instant::now();
         let mut shard = self.shard(id);
-        let is_its = |open: &&mut OpenLease| open.right.identity() == identity && !open.no_report;
+        let is_its = |open: &&mut OpenLease| open.permit.identity() == identity && !open.no_report;
         let Some(open) = shard.open.get_mut(&id).filter(is_its) else {
+            // To look through what a caller ended takes a moment, for which nobody else has to wait.
+            drop(shard);
             return match self.owners.remembers(identity, id, now) {
                 true => LeaseState::Ended,
                 false => LeaseState::Nothing,
@@ -305,7 +307,7 @@ impl Leases {
         let ttl = match report.event {
             Event::Ended(outcome, latency) => {
                 let Some(open) = shard.remove(id) else { return LeaseState::Nothing };
-                let forget_at = open.right.owner().remember(id, now);
+                let forget_at = open.permit.owner().remember(id, now);
                 self.tell(&mut shard, |untold| untold.ended(id, identity, report));
                 drop(shard);
                 if let Some(due) = forget_at {
@@ -354,7 +356,7 @@ impl Leases {
             let Some(open) = shard.remove(id) else { continue };
             let event = Event::Ended(Outcome::Cancelled, None);
             let report = Report { event, load: None, retry: false };
-            let identity = open.right.identity();
+            let identity = open.permit.identity();
             self.tell(&mut shard, |untold| untold.ended(id, identity, &report));
             drop(shard);
             open.end(id, Outcome::Cancelled, None);

@@ -56,17 +56,16 @@ impl Leases {
         adopted: AdoptedLease<'_>,
     ) -> bool {
         let mut shard = self.shard(id);
-        let known =
-            shard.open.contains_key(&id) || self.owners.remembers(identity, id, Instant::now());
+        let open = shard.open.contains_key(&id);
         // This agent may have kept an end for its own successor, because it did not know the lease.
         let ended = shard.untold.as_mut().and_then(|untold| untold.take_foreign(id, identity));
         drop(shard);
-        if known {
+        if open || self.owners.remembers(identity, id, Instant::now()) {
             return true;
         }
-        let Ok(right) = self.owner(identity).permit(held.cost()) else { return false };
+        let Ok(permit) = self.owner(identity).permit(held.cost()) else { return false };
         let AdoptedLease { in_flight, no_report, ttl, tally } = adopted;
-        let given = NewLease { right, held, in_flight, no_report, tally };
+        let given = NewLease { permit, held, in_flight, no_report, tally };
         self.insert(id, given, None, ttl.min(MAX_TTL));
         let early = lock(&self.early).as_mut().and_then(|early| early.take(id, identity));
         if let Some(report) = early.or(ended) {

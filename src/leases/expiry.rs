@@ -160,8 +160,8 @@ impl Shard {
                 // report.
                 if !open.no_report {
                     // The step that ends the lease asks when its end may be forgotten.
-                    open.right.owner().remember(id, now);
-                    open.right.owner().expired(now);
+                    open.permit.owner().remember(id, now);
+                    open.permit.owner().expired(now);
                 }
                 due.push((id, open));
             }

@@ -293,7 +293,7 @@ impl OpenLease {
     fn handed(&self, id: LeaseId, now: Instant) -> HandedLease {
         HandedLease {
             id,
-            identity: self.right.identity(),
+            identity: self.permit.identity(),
             target: self.held.target().clone(),
             address: self.held.endpoint.address,
             cost: self.held.cost(),
@@ -308,6 +308,6 @@ impl OpenLease {
         let ttl = self.deadline.saturating_duration_since(now);
         let event = if self.in_flight { Event::Started(ttl) } else { Event::Renewed(ttl) };
         let ReportedFacts { load, retry } = said;
-        LeaseEvent::Reported { id, identity: self.right.identity(), event, load, retry }
+        LeaseEvent::Reported { id, identity: self.permit.identity(), event, load, retry }
     }
 }

@@ -142,6 +142,12 @@ impl Owner {
         lock(&self.recently_ended).remembers(self.fingerprint(id), now)
     }
 
+    /// Somebody looks through what this owner ended, for as long as this is held.
+    #[cfg(test)]
+    pub(super) fn hold_recently_ended(&self) -> impl Drop + '_ {
+        lock(&self.recently_ended)
+    }
+
     fn forget(&self, now: Instant) -> Option<Instant> {
         lock(&self.recently_ended).forget(now, &self.totals.ended, &self.remembered)
     }
@@ -295,8 +301,9 @@ impl Owners {
         }
         // A lease that ends in the meantime sets the time again.
         forget_at.store(u64::MAX, Relaxed);
-        let by = lock(&self.by);
-        if let Some(next) = by.values().filter_map(|owner| owner.forget(now)).min() {
+        // Outside of the lock, which new connections need: an owner may be busy.
+        let all: Vec<_> = lock(&self.by).values().cloned().collect();
+        if let Some(next) = all.iter().filter_map(|owner| owner.forget(now)).min() {
             self.totals.forget_by(next);
         }
         due(forget_at.load(Relaxed))
@@ -304,9 +311,9 @@ impl Owners {
 
     /// The number of open leases by identity, the most first.
     pub(super) fn open(&self) -> Vec<(Identity, usize)> {
-        let by = lock(&self.by);
-        let open = by.values().map(|owner| (owner.identity, owner.open.load(Relaxed)));
-        let mut open: Vec<_> = open.filter(|(_, open)| *open > 0).collect();
+        let open = |owner: &Arc<Owner>| (owner.identity, owner.open.load(Relaxed));
+        let mut open: Vec<_> = lock(&self.by).values().map(open).collect();
+        open.retain(|(_, open)| *open > 0);
         open.sort_by_key(|(identity, open)| (std::cmp::Reverse(*open), *identity));
         open
     }
@@ -314,9 +321,9 @@ impl Owners {
     /// The accounts of all identities that have counts, those with the most expired leases first.
     pub(super) fn accounts(&self) -> Vec<(Identity, Account)> {
         let now = Instant::now();
-        let by = lock(&self.by);
-        let accounts = by.values().map(|owner| (owner.identity, owner.account(now)));
-        let mut accounts: Vec<_> = accounts.filter(|(_, its)| *its != Account::default()).collect();
+        let account = |owner: &Arc<Owner>| (owner.identity, owner.account(now));
+        let mut accounts: Vec<_> = lock(&self.by).values().map(account).collect();
+        accounts.retain(|(_, account)| *account != Account::default());
         accounts.sort_by_key(|(identity, account)| {
             (std::cmp::Reverse((account.expired, account.given)), *identity)
         });
@@ -369,13 +376,13 @@ mod tests {
     #[test]
     fn an_owner_with_open_leases_is_never_forgotten() {
         let owners = Owners::new();
-        let right = owners.of(ME).permit(5).unwrap();
+        let permit = owners.of(ME).permit(5).unwrap();
         for uid in 1000..1000 + 2 * MOST_OWNERS as u32 {
             owners.of(Identity::Uid(uid)).given(Instant::now());
         }
         assert_eq!(owners.open(), [(ME, 1)]);
-        assert!(Arc::ptr_eq(&owners.of(ME), right.owner()));
-        drop(right);
+        assert!(Arc::ptr_eq(&owners.of(ME), permit.owner()));
+        drop(permit);
         let Totals { leases, costs, .. } = &*owners.totals;
         assert_eq!((owners.open(), leases.in_use(), costs.in_use()), (Vec::new(), 0, 0));
     }

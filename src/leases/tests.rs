@@ -72,8 +72,9 @@ impl World {
         };
         let picked = self.live.pick(&want).unwrap();
         let give = |(index, held)| {
-            let (right, connection) = (holder.owner.permit(1).unwrap(), holder.connection.as_ref());
-            self.leases.give(right, held, index == 0, connection, ttl, &self.tally)
+            let (permit, connection) =
+                (holder.owner.permit(1).unwrap(), holder.connection.as_ref());
+            self.leases.give(permit, held, index == 0, connection, ttl, &self.tally)
         };
         picked.picks.into_iter().enumerate().map(give).collect()
     }
@@ -577,4 +578,34 @@ fn what_leases_cost_has_a_bound_and_all_of_it_is_counted_exactly() {
     // The picker's counters hold this number exactly, and so do sums of it over the slots of a
     // page.
     const { assert!(MOST_COST <= 1 << 23) };
+}
+
+#[tokio::test]
+async fn a_caller_whose_ended_leases_are_looked_through_holds_nobody_else_up() {
+    let world = World::new();
+    // One in each shard, so that a report of a lease that nobody knows is in the shard of one of them.
+    let leases: Vec<_> =
+        (0..200).map(|_| world.pick(&on_any_connection(&world), 60 * SECOND)).collect();
+    let liar = world.leases.owner(OTHER);
+    let looked_through = liar.hold_recently_ended();
+    let reports = world.leases.clone();
+    let report = Report { event: SUCCESS, load: None, retry: false };
+    let said = report.clone();
+    let lies = std::thread::spawn(move || reports.report(OTHER, LeaseId::random(), &said));
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!lies.is_finished(), "it waits for its own");
+    let (done, ended) = std::sync::mpsc::channel();
+    let reports = world.leases.clone();
+    let others = std::thread::spawn(move || {
+        for lease in leases {
+            done.send(reports.report(ME, lease, &report)).unwrap();
+        }
+    });
+    for _ in 0..200 {
+        let said = ended.recv_timeout(Duration::from_secs(20)).expect("it waits for another");
+        assert_eq!(said, Reported::Accepted);
+    }
+    drop(looked_through);
+    assert_eq!(lies.join().unwrap(), Reported::Unknown);
+    others.join().unwrap();
 }
