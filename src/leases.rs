@@ -291,7 +291,7 @@ impl Leases {
         let mut shard = self.shard(id);
         let is_its = |open: &&mut OpenLease| open.permit.identity() == identity && !open.no_report;
         let Some(open) = shard.open.get_mut(&id).filter(is_its) else {
-            // To look through what a caller ended takes a moment, for which nobody else has to wait.
+            // The search through the caller's ended leases takes a moment. No other caller waits for it.
             drop(shard);
             return match self.owners.remembers(identity, id, now) {
                 true => LeaseState::Ended,

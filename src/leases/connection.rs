@@ -3,12 +3,15 @@
 use std::{
     collections::HashSet,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use super::id::{ByItself, LeaseId};
+use super::{
+    id::{ByItself, LeaseId},
+    lock,
+};
 
 type Bound = HashSet<LeaseId, ByItself>;
 
@@ -50,6 +53,6 @@ impl Connection {
     }
 
     fn bound(&self) -> MutexGuard<'_, Bound> {
-        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.bound)
     }
 }

@@ -142,7 +142,7 @@ impl Owner {
         lock(&self.recently_ended).remembers(self.fingerprint(id), now)
     }
 
-    /// Somebody looks through what this owner ended, for as long as this is held.
+    /// Makes searches through the ended leases of this owner wait, as a long search does.
     #[cfg(test)]
     pub(super) fn hold_recently_ended(&self) -> impl Drop + '_ {
         lock(&self.recently_ended)
@@ -271,8 +271,8 @@ impl Owners {
             }
         }
         let new = || {
+            // Its first count moves it to the current window.
             let (totals, counts) = (self.totals.clone(), Counts::default());
-            counts.window.store(totals.window(Instant::now()), Relaxed);
             let (open, cost) = (AtomicUsize::new(0), AtomicUsize::new(0));
             let (recently_ended, remembered) = (Mutex::default(), AtomicUsize::new(0));
             Arc::new(Owner { identity, totals, open, cost, counts, recently_ended, remembered })

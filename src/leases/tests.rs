@@ -581,13 +581,13 @@ fn what_leases_cost_has_a_bound_and_all_of_it_is_counted_exactly() {
 }
 
 #[tokio::test]
-async fn a_caller_whose_ended_leases_are_looked_through_holds_nobody_else_up() {
+async fn a_search_through_the_ended_leases_of_one_caller_delays_no_other_caller() {
     let world = World::new();
-    // One in each shard, so that a report of a lease that nobody knows is in the shard of one of them.
+    // Some in each shard, so one shares its shard with the unknown lease.
     let leases: Vec<_> =
         (0..200).map(|_| world.pick(&on_any_connection(&world), 60 * SECOND)).collect();
     let liar = world.leases.owner(OTHER);
-    let looked_through = liar.hold_recently_ended();
+    let search = liar.hold_recently_ended();
     let reports = world.leases.clone();
     let report = Report { event: SUCCESS, load: None, retry: false };
     let said = report.clone();
@@ -605,7 +605,7 @@ async fn a_caller_whose_ended_leases_are_looked_through_holds_nobody_else_up() {
         let said = ended.recv_timeout(Duration::from_secs(20)).expect("it waits for another");
         assert_eq!(said, Reported::Accepted);
     }
-    drop(looked_through);
+    drop(search);
     assert_eq!(lies.join().unwrap(), Reported::Unknown);
     others.join().unwrap();
 }
