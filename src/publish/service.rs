@@ -4,17 +4,7 @@
 //! It takes `now` as an argument and owns all it writes. So the simulator runs it on virtual time,
 //! and the publishing thread on the clock.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::SocketAddr,
-    os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use pointsman_table::{
     Capacity, Counters, Differences, StructureError, Table, counters::bucket_start_us,
@@ -30,6 +20,7 @@ use super::{
     segments::Segments,
     standing_load::{InFlight, StandingLoad},
     structure::{Fingerprint, fingerprint, structure},
+    usual_time::UsualTime,
 };
 use crate::{
     catalog::{EndpointRef, Locality},
@@ -85,7 +76,7 @@ pub struct ServicePublisher {
     slots: Vec<u32>,
     service: ServiceLoad,
     /// The median of `service`, which picks read.
-    service_time_us: Arc<AtomicU64>,
+    usual_time: UsualTime,
     retries: Retries,
     plan: Arc<Plan>,
     /// The fingerprint of the structure in the table.
@@ -123,7 +114,7 @@ impl ServicePublisher {
             endpoints: Vec::new(),
             slots: Vec::new(),
             service: ServiceLoad::default(),
-            service_time_us: Arc::default(),
+            usual_time: UsualTime::default(),
             retries: Retries::default(),
             plan: Arc::default(),
             written: None,
@@ -193,8 +184,8 @@ impl ServicePublisher {
     }
 
     /// The service time in microseconds: the median of recent requests, 0 before any was timed.
-    pub fn service_time_us(&self) -> Arc<AtomicU64> {
-        self.service_time_us.clone()
+    pub fn usual_time(&self) -> UsualTime {
+        self.usual_time.clone()
     }
 
     /// The period that this service wants between two passes.
@@ -390,7 +381,7 @@ impl ServicePublisher {
             self.retries.observe(now, new.retried as u32);
         });
         if let Some(median) = self.service.service_time.median() {
-            self.service_time_us.store(median.as_micros() as u64, Relaxed);
+            self.usual_time.set(median);
         }
         self.take_in(now, elapsed, &ended);
         (ended.iter().zip(&self.endpoints))

@@ -75,8 +75,8 @@ pub enum Error {
     #[error("nothing is served at {path}; there is {paths}")]
     NoSuchPath { path: String, paths: &'static str },
     /// HTTP: the path does not take this method.
-    #[error("{path} does not take {method}")]
-    NoSuchMethod { path: String, method: String },
+    #[error("{path} does not take {method}; it takes {allow}")]
+    NoSuchMethod { path: String, method: String, allow: &'static str },
 }
 
 /// An invalid field of a request.
