@@ -3,8 +3,7 @@
 //! - `socket`: whether the socket exists, is mounted correctly, and accepts this user
 //! - `agent`: the agent's version, clock, sources and settings
 //! - `kernel`: what an agent needs from this system
-
-use serde::Serialize;
+//! - `finding`: what a check found
 
 use super::{
     client,
@@ -13,7 +12,10 @@ use super::{
     table::{Align, Cell, Table},
 };
 
+use finding::{Finding, Verdict};
+
 mod agent;
+mod finding;
 mod kernel;
 mod socket;
 
@@ -24,41 +26,6 @@ pub struct Args {
     client: client::Options,
     #[command(flatten)]
     output: output::Options,
-}
-
-/// The result of one check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    /// The name of the check.
-    what: &'static str,
-    verdict: Verdict,
-    seen: String,
-    /// How to correct it; empty if nothing is wrong.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    right: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    Good,
-    /// It works, but not as well as it could, or not for long.
-    Doubtful,
-    Wrong,
-}
-
-impl Finding {
-    fn good(what: &'static str, seen: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Good, seen: seen.into(), right: String::new() }
-    }
-
-    fn doubtful(what: &'static str, seen: impl Into<String>, right: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Doubtful, seen: seen.into(), right: right.into() }
-    }
-
-    fn wrong(what: &'static str, seen: impl Into<String>, right: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Wrong, seen: seen.into(), right: right.into() }
-    }
 }
 
 /// # Errors
