@@ -99,7 +99,7 @@ struct Bucket {
 }
 
 fn second(now: Duration) -> u32 {
-    u32::try_from(now.as_secs() / BUCKET.as_secs()).unwrap_or(u32::MAX)
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
 impl Ring {
