@@ -9,6 +9,10 @@ use crate::{
     policy::{Policy, ZoneMode},
 };
 
+mod decisions;
+mod draws;
+mod ejections;
+
 /// A service under test: endpoints, what was observed, and the plans so far.
 struct Bench {
     policy: Policy,
@@ -70,6 +74,11 @@ impl Bench {
         };
         let next = plan(&inputs, self.plan.as_ref());
         self.plan.insert(next)
+    }
+
+    /// The last plan, to be changed.
+    fn before(&mut self) -> &mut Plan {
+        self.plan.as_mut().expect("planned")
     }
 
     fn after(&mut self, seconds: f64) -> &Plan {
@@ -294,6 +303,17 @@ fn a_few_failures_take_weight_but_do_not_eject() {
     assert!((0.45..0.6).contains(&weight), "{weight}");
     assert_eq!(bench.states()[0], Serving);
     assert!(bench.reason(0).contains("30 of 100"), "{}", bench.reason(0));
+}
+
+#[test]
+fn an_endpoint_that_is_out_is_not_said_to_have_failures() {
+    let mut bench = Bench::new("aaaa");
+    bench.endpoints[0].health = Health::Unready;
+    (0..2).for_each(|i| bench.ended(i, 100, 20));
+    (2..4).for_each(|i| bench.ended(i, 100, 0));
+    bench.plan();
+    assert!(!bench.reason(0).contains("error_bias"), "{}", bench.reason(0));
+    assert!(bench.reason(1).contains("error_bias: 20 of 100"), "{}", bench.reason(1));
 }
 
 #[test]
