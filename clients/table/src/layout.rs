@@ -36,8 +36,7 @@ pub(crate) const GENERATION_AT: usize = LINE;
 pub(crate) const SUPERSEDED_AT: usize = LINE + 1;
 pub(crate) const ASLEEP_AT: usize = LINE + 2;
 
-// Line 2: words that change with each publication.
-pub(crate) const HEARTBEAT_AT: usize = 2 * LINE;
+// Line 2: words that change with each publication. Its first word is reserved, and 0.
 pub(crate) const PUBLICATION_AT: usize = 2 * LINE + 1;
 pub(crate) const PERIOD_AT: usize = 2 * LINE + 2;
 pub(crate) const DETACH_AFTER_AT: usize = 2 * LINE + 3;

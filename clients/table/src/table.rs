@@ -21,9 +21,8 @@ use crate::{
     bank_codec::address_of,
     layout::{
         ASLEEP_AT, BANKS_AT, CELL_BASE, CELL_HOT_BASE, CELL_HOT_SLOPE, CELL_KNEE, CELL_LIMIT,
-        CELL_SLOPE, CELL_WORDS, Capacity, DETACH_AFTER_AT, GENERATION_AT, HEARTBEAT_AT,
-        LAST_RESORT_ADDRESS_AT, LAST_RESORT_PORT_AT, Layout, PERIOD_AT, PUBLICATION_AT,
-        RETRY_BUDGET_AT, SUPERSEDED_AT,
+        CELL_SLOPE, CELL_WORDS, Capacity, DETACH_AFTER_AT, GENERATION_AT, LAST_RESORT_ADDRESS_AT,
+        LAST_RESORT_PORT_AT, Layout, PERIOD_AT, PUBLICATION_AT, RETRY_BUDGET_AT, SUPERSEDED_AT,
     },
     memory::Words,
     pick_plan::Plan,
@@ -176,11 +175,6 @@ impl Table {
     /// The number of the last publication of load. 0 before the first one.
     pub fn publication(&self) -> u32 {
         self.load_acquire(PUBLICATION_AT)
-    }
-
-    /// A counter that the agent increases while it lives, even while it is asleep.
-    pub fn heartbeat(&self) -> u32 {
-        self.load(HEARTBEAT_AT)
     }
 
     /// How often load is published, in microseconds.
