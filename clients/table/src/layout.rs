@@ -28,7 +28,7 @@ pub(crate) const MAGIC_AT: usize = 0;
 pub(crate) const VERSION_AT: usize = 1;
 pub(crate) const CAPACITY_AT: usize = 2;
 pub(crate) const LAST_RESORT_ADDRESS_AT: usize = 8;
-/// 0: no last resort. Written after the address.
+/// 0: no last resort.
 pub(crate) const LAST_RESORT_PORT_AT: usize = 12;
 
 // Line 1: the generation, which each pick compares, and flags.

@@ -202,9 +202,10 @@ impl Table {
         self.load(SUPERSEDED_AT) != 0
     }
 
-    /// Where to send requests when the agent has been gone for too long to trust any endpoint.
+    /// Where to send requests when the agent has been gone for too long to trust any endpoint: the
+    /// service's virtual IP, if it has one. It stays the same for the life of the table.
     pub fn last_resort(&self) -> Option<SocketAddr> {
-        let port = self.load_acquire(LAST_RESORT_PORT_AT);
+        let port = self.load(LAST_RESORT_PORT_AT);
         let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
         let words = std::array::from_fn(|i| self.load(LAST_RESORT_ADDRESS_AT + i));
         Some(SocketAddr::new(address_of(words), port))

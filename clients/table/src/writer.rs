@@ -171,17 +171,13 @@ impl TableWriter {
         self.write_runs(&[(0, copy)]);
     }
 
-    /// Sets where requests go when the agent has been gone for too long to trust any endpoint. Call it
-    /// before the table is handed out.
-    pub fn set_last_resort(&mut self, address: Option<SocketAddr>) {
-        let words = self.table.words();
-        words.at(LAST_RESORT_PORT_AT).store(0, Relaxed);
-        if let Some(address) = address {
-            for (index, word) in address_words(address.ip()).into_iter().enumerate() {
-                self.store(LAST_RESORT_ADDRESS_AT + index, word);
-            }
-            words.at(LAST_RESORT_PORT_AT).store(u32::from(address.port()), Release);
+    /// Sets where requests go when the agent has been gone for too long to trust any endpoint. It stays
+    /// the same for the life of the table, so call this before the table is handed out.
+    pub fn set_last_resort(&mut self, address: SocketAddr) {
+        for (index, word) in address_words(address.ip()).into_iter().enumerate() {
+            self.store(LAST_RESORT_ADDRESS_AT + index, word);
         }
+        self.store(LAST_RESORT_PORT_AT, u32::from(address.port()));
     }
 
     /// The last written generation and publication. The table that replaces this one continues from
