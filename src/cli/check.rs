@@ -8,9 +8,9 @@
 use super::{
     client,
     exit::{Failure, Kind},
-    output::{self, Format, Page, style},
-    table::{Align, Cell, Table},
+    output::{self, Format},
 };
+use crate::terminal::{Align, Cell, Table, style};
 
 use finding::{Finding, Verdict};
 
@@ -40,9 +40,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.output.format == Format::Json {
         output::print_json(&findings)?;
     } else {
-        let mut page = Page::new(args.output);
+        let mut page = args.output.page();
         table(&findings).write(&mut page);
-        page.print()?;
+        output::print(&page)?;
     }
     let wrong = findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
     match (wrong, reachable) {
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn table(findings: &[Finding]) -> Table {
-    let mut table = Table::new(&[("", Align::Left), ("CHECK", Align::Left), ("SEEN", Align::Left)]);
+    let mut table = Table::new([("", Align::Left), ("CHECK", Align::Left), ("SEEN", Align::Left)]);
     for finding in findings {
         let (word, style) = match finding.verdict {
             Verdict::Good => ("ok", style::GOOD),

@@ -72,6 +72,8 @@ mod judgement_tests;
 #[cfg(test)]
 mod modes_tests;
 #[cfg(test)]
+mod table_content_tests;
+#[cfg(test)]
 mod tables_tests;
 #[cfg(test)]
 mod tests;

@@ -48,6 +48,8 @@ pub struct Setup {
     pub memory: Memory,
     /// The endpoints, in the order of the source.
     pub endpoints: Vec<EndpointRef>,
+    /// The port of the service at its virtual IP, if requests of this table may go there.
+    pub virtual_port: Option<u16>,
     /// The monotonic time.
     pub now: Duration,
 }
@@ -69,6 +71,7 @@ pub struct Pass {
 pub struct ServicePublisher {
     name: String,
     policy: Arc<Policy>,
+    virtual_port: Option<u16>,
     here: Locality,
     endpoints: Vec<EndpointRef>,
     loads: Vec<EndpointLoad>,
@@ -105,10 +108,13 @@ impl ServicePublisher {
     /// # Errors
     /// The system gives no shared memory.
     pub fn new(setup: Setup) -> io::Result<Self> {
-        let segments = Segments::new(&setup.name, setup.memory, setup.endpoints.len())?;
+        let last_resort = last_resort(&setup.policy, setup.virtual_port);
+        let segments =
+            Segments::new(&setup.name, setup.memory, setup.endpoints.len(), last_resort)?;
         let mut publisher = Self {
             name: setup.name,
             policy: setup.policy,
+            virtual_port: setup.virtual_port,
             here: setup.here,
             loads: Vec::new(),
             endpoints: Vec::new(),
@@ -214,7 +220,8 @@ impl ServicePublisher {
                 self.endpoints[index].is_same_as(endpoint).then_some(index)
             })
             .collect();
-        let mut superseded = self.give_slots(&endpoints, &kept)?;
+        let last_resort = last_resort(&policy, self.virtual_port);
+        let mut superseded = self.give_slots(&endpoints, &kept, last_resort)?;
         let mut loads = std::mem::take(&mut self.loads);
         let load = |kept: Option<usize>| kept.map(|index| std::mem::take(&mut loads[index]));
         self.loads = kept.into_iter().map(load).map(Option::unwrap_or_default).collect();
@@ -354,10 +361,15 @@ impl ServicePublisher {
         &mut self,
         endpoints: &[EndpointRef],
         kept: &[Option<usize>],
+        last_resort: Option<SocketAddr>,
     ) -> io::Result<bool> {
         let before = (&self.endpoints[..], &self.slots[..]);
-        let (slots, superseded) = self.segments.give_slots(endpoints, before, kept)?;
+        let (slots, superseded) = self.segments.give_slots(endpoints, before, kept, last_resort)?;
         self.take_slots(slots);
+        if superseded {
+            // The new table is empty.
+            self.written = None;
+        }
         Ok(superseded)
     }
 
@@ -518,6 +530,11 @@ impl ServicePublisher {
             self.segments.writer().write_cell(slot, &cell);
         }
     }
+}
+
+/// Where callers send requests when no agent is left: to the virtual IP, if the policy has one.
+fn last_resort(policy: &Policy, virtual_port: Option<u16>) -> Option<SocketAddr> {
+    policy.virtual_ip.zip(virtual_port).map(SocketAddr::from)
 }
 
 fn add(new: &Differences, slots: &[(usize, u32)], ended: &mut [Counts]) {

@@ -65,6 +65,7 @@ impl Stage {
             here: facts.here,
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&facts.endpoints.into()).collect(),
+            virtual_port: None,
             now,
         })
         .expect("heap memory");
