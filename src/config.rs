@@ -172,7 +172,7 @@ document::from_text!(SocketPath(PathBuf), |text| {
     match path.is_absolute() {
         true => Ok(path),
         false => Err(format!(
-            "\"{text}\" is no absolute path: write /run/pointsman/agent.sock or \
+            "\"{text}\" is not an absolute path: write /run/pointsman/agent.sock or \
              unix:///run/pointsman/agent.sock"
         )),
     }
@@ -182,16 +182,16 @@ document::from_text!(Mode(u32), |text| {
     u32::from_str_radix(digits, 8)
         .ok()
         .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| format!("\"{text}\" is no mode: write it in octal, 0000 to 0777"))
+        .ok_or_else(|| format!("\"{text}\" is not a file mode: write it in octal, 0000 to 0777"))
 });
 document::from_text!(AdminAddress(SocketAddr), |text| text
     .parse()
-    .map_err(|_| format!("\"{text}\" is no address with a port: write 127.0.0.1:9901")));
+    .map_err(|_| format!("\"{text}\" is not an IP address with a port: write 127.0.0.1:9901")));
 document::from_text!(TaintText(TaintKey), |text| text.parse());
 document::from_text!(LogFilter(String), |text| {
     tracing_subscriber::EnvFilter::try_new(text)
         .map(|_| text.to_owned())
-        .map_err(|error| format!("\"{text}\" is no log filter ({error}): write info or debug"))
+        .map_err(|error| format!("\"{text}\" is not a log filter ({error}): write info or debug"))
 });
 
 impl Config {
@@ -213,7 +213,8 @@ impl Config {
     /// As [`Self::load`].
     pub fn parse(file: &Arc<str>, text: &str) -> Result<Self, Problem> {
         if text.trim_start_matches('\u{feff}').trim().is_empty() {
-            let what = "the file is empty, as one that is half written; write {} for no settings";
+            let what = "the file is empty, perhaps because it is only half written; write {} for \
+                        no settings";
             return Err(Problem::of_file(file, what));
         }
         let written: ConfigFile = document::read(file, text)?;

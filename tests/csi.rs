@@ -391,7 +391,7 @@ async fn without_the_pods_names_a_volume_is_refused_with_what_is_missing() {
     let mut request = publish(CART, &plugin.folder.path().join("target"));
     request.volume_context.remove("csi.storage.k8s.io/pod.uid").unwrap();
     let refused = plugin.node().await.node_publish_volume(request).await.unwrap_err();
-    assert!(refused.message().contains("has to say podInfoOnMount: true"), "{refused}");
+    assert!(refused.message().contains("set podInfoOnMount: true"), "{refused}");
 }
 
 #[tokio::test]
@@ -401,7 +401,7 @@ async fn a_folder_that_is_none_of_ours_is_left_with_what_is_in_it() {
     fs::create_dir(&target).unwrap();
     fs::write(target.join("file"), "").unwrap();
     let error = plugin.node().await.node_unpublish_volume(unpublish(&target)).await.unwrap_err();
-    assert!(error.message().contains("could not be taken away"), "{error}");
+    assert!(error.message().contains("could not be unmounted"), "{error}");
     assert!(target.join("file").exists());
 }
 

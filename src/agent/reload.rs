@@ -65,7 +65,7 @@ impl Reload {
             warn!("{name} has changed: it takes effect with the next start, or a take-over");
         }
         if let Err(why) = self.filter.set(&new.log) {
-            error!("what is logged stays as it was: {why}");
+            error!("the log filter stays as it was: {why}");
         }
         let changed = new.policies != *tables.policies();
         if changed {

@@ -212,7 +212,7 @@ impl Serving {
         };
         if stays && !terminated {
             connections.drain(Drain::ShutDown);
-            info!("staying until told to end");
+            info!("waiting for a signal to end");
             signals.terminated().await;
             terminated = true;
         }
@@ -221,7 +221,7 @@ impl Serving {
         connections.drain(Drain::ShutDown);
         let open = connections.count();
         if tokio::time::timeout(GRACE, connections.drained()).await.is_err() {
-            warn!(connections = open, "requests took too long to finish; ending anyway");
+            warn!(connections = open, "some requests did not finish in time; ending anyway");
         }
         if pages.join().is_err() {
             error!("the admin thread panicked");
@@ -281,14 +281,17 @@ impl HandedOver {
         tokio::select! {
             gone = tokio::time::timeout(takeover::LINGER, gone) => {
                 if gone.is_err() {
-                    warn!(connections = connections.count(), "connections stay open; ending anyway");
+                    warn!(
+                        connections = connections.count(),
+                        "some connections are still open; ending anyway"
+                    );
                 }
                 let untold = agent.leases().untold();
                 if untold > 0 {
                     warn!(
                         leases = untold,
-                        "the agent that took over did not read every event: these leases end there by \
-                         their time"
+                        "the agent that took over did not read every event: there, these leases \
+                         end when their time is over"
                     );
                 }
                 false

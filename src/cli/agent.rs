@@ -163,8 +163,8 @@ fn options(
     let sources = if args.sources.is_empty() { config.sources } else { args.sources };
     if sources.is_empty() {
         return Err(usage(
-            "no source of services: say --source file:services.yaml or --source kubernetes, or \
-             sources: in --config FILE",
+            "no source of services: add --source file:services.yaml or --source kubernetes, or \
+             write sources: in --config FILE",
         ));
     }
     let here = Locality {
@@ -205,7 +205,7 @@ fn options(
 /// The cluster for Events.
 fn cluster(sources: &[Spec]) -> Result<Cluster, Failure> {
     let cluster = source::own_cluster(sources).cloned();
-    cluster.ok_or_else(|| usage("--events: add --source kubernetes, in whose Services they are"))
+    cluster.ok_or_else(|| usage("--events needs a cluster: add --source kubernetes"))
 }
 
 fn socket(

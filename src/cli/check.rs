@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let wrong = findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
     match (wrong, reachable) {
         (0, _) => Ok(()),
-        (_, true) => Err(Failure::other(format!("{wrong} of {} are wrong", findings.len()))),
+        (_, true) => Err(Failure::other(format!("{wrong} of {} checks failed", findings.len()))),
         (_, false) => Err(Failure::new(Kind::NoAgent, "the agent is not reachable")),
     }
 }

@@ -84,7 +84,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if person {
         for pick in response.picks.iter().filter(|pick| !pick.lease.is_empty()) {
             let lease = printable(&pick.lease);
-            eprintln!("in flight until: pointsman report {lease} --outcome success");
+            eprintln!(
+                "the request counts as in flight until: pointsman report {lease} --outcome success"
+            );
         }
     }
     Ok(())

@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match response.unknown.as_slice() {
         [] => Ok(()),
         unknown => Err(Failure::other(format!(
-            "unknown: {}; a lease is known to the user who picked, {}",
+            "unknown leases: {}; only the user that picked can report a lease, {}",
             unknown.join(", "),
             match args.event {
                 Event::Ended => "until a minute after its end",

@@ -103,7 +103,7 @@ document::from_text!(Uids(RangeInclusive<u32>), |text| {
         None => text.parse().ok().map(|uid| uid..=uid),
     };
     range.filter(|range| !range.is_empty()).ok_or_else(|| {
-        format!("\"{text}\" is no user id: write 1000, a range such as 1000-1999, or any")
+        format!("\"{text}\" is not a user id: write 1000, a range such as 1000-1999, or any")
     })
 });
 
@@ -132,9 +132,11 @@ fn entry(block: AccessBlock) -> Result<AccessEntry, &'static str> {
         (None, Some(PodsBlock { namespaces, service_accounts })) => {
             Callers::Pods { namespaces: namespaces.map(names), service_accounts }
         }
-        (None, None) => return Err("whom it fits is missing: write uids: any, or pods: {}"),
+        (None, None) => {
+            return Err("the entry does not name any callers: write uids: any, or pods: {}");
+        }
         (Some(_), Some(_)) => {
-            return Err("a caller has a uid or is a pod: make two entries of uids and pods");
+            return Err("an entry has either uids or pods: write two entries");
         }
     };
     // Without named namespaces, pods get only their own.

@@ -236,7 +236,7 @@ fn strict_zones_need_to_know_the_zones() {
     bench.here.zone = None;
     bench.plan();
     assert_eq!(bench.states(), [Out, Serving], "neither knows of zones: nothing is crossed");
-    assert!(bench.reason(0).contains("the agent was told none"), "{}", bench.reason(0));
+    assert!(bench.reason(0).contains("the agent does not know its own"), "{}", bench.reason(0));
 }
 
 #[test]

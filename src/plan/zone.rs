@@ -54,7 +54,7 @@ impl Factor for StrictZone {
                 (own, zone) if own == zone => continue,
                 (Some(own), Some(_)) => format!("not in zone {own}"),
                 (Some(own), None) => format!("not known to be in zone {own}"),
-                (None, _) => "in a zone, and the agent was told none".to_owned(),
+                (None, _) => "in a zone, and the agent does not know its own".to_owned(),
             };
             draft.take_out(index, State::Out, "zone", format!("{why} (zone is strict)"));
         }
@@ -158,7 +158,7 @@ fn reason_for_one_group(inputs: &Inputs<'_>, draft: &Draft) -> String {
     match (inputs.policy.zone, &inputs.here.zone) {
         (ZoneMode::Off, _) => "zones are off by policy".into(),
         (ZoneMode::Strict, Some(zone)) => format!("zone {zone} only, by policy"),
-        (_, None) => "the agent was told no zone".into(),
+        (_, None) => "the agent does not know its own zone".into(),
         _ if draft.panic => "zone preference is off in panic".into(),
         (ZoneMode::Prefer, Some(_)) => String::new(),
     }

@@ -115,7 +115,8 @@ impl InFlightGuard {
                 service = %self.callers.target,
                 endpoint = %self.endpoint.address,
                 ?outcome,
-                "a caller's requests fail where others' don't: its own picks avoid the endpoint"
+                "a caller's requests fail at an endpoint where others succeed: its own picks avoid \
+                 it"
             );
         }
     }

@@ -397,7 +397,11 @@ impl Entry {
             if let Err(error) = &shown
                 && !self.behind
             {
-                error!(service = %live.target(), %error, "callers stay with the table before");
+                error!(
+                    service = %live.target(),
+                    %error,
+                    "the table could not be shown: callers keep the previous table"
+                );
             }
             self.behind = shown.is_err();
         }

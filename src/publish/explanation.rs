@@ -115,7 +115,7 @@ pub(super) fn cells(publisher: &ServicePublisher) -> Vec<Option<CellView>> {
 pub(super) fn why_none(plan: &Plan, exclude: &[SocketAddr]) -> String {
     let all = plan.endpoints.len();
     if all == 0 {
-        return "the source knows no endpoint of it".into();
+        return "the source knows no endpoint of this service".into();
     }
     let mut reasons: Vec<(String, usize)> = Vec::new();
     for planned in &plan.endpoints {

@@ -505,7 +505,11 @@ impl ServicePublisher {
                 }
                 Err(StructureError::Malformed(error)) => {
                     // A property test holds that `structure` makes nothing malformed.
-                    error!(service = %self.name, %error, "a plan that no table can hold: a bug");
+                    error!(
+                        service = %self.name,
+                        %error,
+                        "no table can hold the plan: this is a bug"
+                    );
                     return superseded;
                 }
             }

@@ -230,7 +230,11 @@ impl Shared {
                 None => live.update(Vec::new(), None, &here, false),
             };
             if let Err(error) = updated {
-                error!(service = %live.target(), %error, "kept the endpoints before; tries again");
+                error!(
+                    service = %live.target(),
+                    %error,
+                    "the endpoints could not be updated: keeps the previous ones and tries again"
+                );
                 lock(&self.failed).insert(live.target().service.clone());
                 if is_shortage(&error) {
                     self.lower_priority();

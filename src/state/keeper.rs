@@ -118,11 +118,14 @@ impl Keeper {
         });
         match loaded {
             Ok(Some(services)) => {
-                info!(services, path = %path.display(), "serving what was last known good");
+                info!(services, path = %path.display(), "serving the services last known good");
             }
             Ok(None) => debug!(path = %path.display(), "no state of an earlier agent"),
             Err(error) => {
-                warn!("state {}: {error}; starting without it, and writing it anew", path.display())
+                warn!(
+                    "state {}: {error}; starting without it, and writing a new one",
+                    path.display()
+                )
             }
         }
         let loaded = origins.changes();
@@ -164,8 +167,8 @@ impl Keeper {
         if failure != writing.logged {
             match &failure {
                 Some(error) => warn!(
-                    "the state can't be written, and a restart would begin with what was written \
-                     last: {error}"
+                    "the state can't be written, so a restart would begin with an earlier state: \
+                     {error}"
                 ),
                 None => info!("the state is written again"),
             }

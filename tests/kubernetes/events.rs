@@ -54,7 +54,7 @@ async fn a_wrong_setting_is_an_event_on_its_service_once_however_many_agents_see
         agent.logs("wrong setting");
     }
     let logged = |what| agents.iter().filter(|agent| agent.has_logged(what)).count();
-    until((1, 1), async || (logged("an event is written"), logged("the event was there"))).await;
+    until((1, 1), async || (logged("wrote an event"), logged("wrote the event already"))).await;
     assert_eq!(events(&account.shop).await.len(), 1);
     let (service, message) = events(&account.shop).await.remove(0);
     assert_eq!(service, "cart");

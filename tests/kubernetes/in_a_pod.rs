@@ -48,7 +48,7 @@ async fn a_pods_account_is_found_and_a_token_that_was_renewed_is_taken_up() {
     command.env_remove("KUBECONFIG");
     let agent = Agent::spawn(folder, command);
     agent.logs("answered");
-    agent.logs("this node's place");
+    agent.logs("this node's zone and region");
     assert_eq!(shop.pick(&agent).await, (200, "10.1.0.1:8080".to_owned()));
 
     shop.delete::<Secret>("first").await;
@@ -57,14 +57,14 @@ async fn a_pods_account_is_found_and_a_token_that_was_renewed_is_taken_up() {
         proxy.cut();
         proxy.mend();
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        agent.has_logged("does not know who asks (401")
+        agent.has_logged("does not accept the credentials (401")
     })
     .await;
     // What began again just before that goes on, and would need no other token.
     proxy.cut();
     proxy.mend();
-    assert_eq!(shop.pick(&agent).await.0, 200, "what was last good serves");
-    // As kubelet does it: another file in its place.
+    assert_eq!(shop.pick(&agent).await.0, 200, "the last good state serves");
+    // Replaces the file, as the kubelet does.
     fs::write(identity.join("next"), account.token(json!(null)).await).unwrap();
     fs::rename(identity.join("next"), identity.join("token")).unwrap();
     shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;

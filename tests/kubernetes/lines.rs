@@ -344,5 +344,5 @@ async fn line_20_session_affinity_is_not_followed_and_says_so() {
     shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"] }])).await;
     let agent = shop.agent(&[]).await;
     shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
-    assert!(shop.notes(&agent).await.contains("sessionAffinity ClientIP is not followed"));
+    assert!(shop.notes(&agent).await.contains("sessionAffinity ClientIP has no effect"));
 }

@@ -41,9 +41,9 @@ async fn line_09_what_vanished_while_the_watch_was_away_is_gone_and_meanwhile_al
     shop.delete::<Service>("users").await;
     shop.service("pay", json!({ "ports": [{ "name": "http", "port": 80 }] })).await;
     for _ in 0..50 {
-        assert_eq!(shop.pick(&agent).await.0, 200, "what was last good serves");
+        assert_eq!(shop.pick(&agent).await.0, 200, "the last good state serves");
     }
-    agent.logs("what was last good stays in force");
+    agent.logs("the last good state stays in force");
     assert_eq!(pick(&agent, &shop.named("pay")).await.0, 404, "nobody has heard of it yet");
 
     proxy.mend();

@@ -68,7 +68,7 @@ async fn line_22_the_documented_role_is_enough() {
     let account = Account::with(documented()).await;
     cart(&account.shop).await;
     let agent = agent(&account.kubeconfig().await);
-    agent.logs("this node's place");
+    agent.logs("this node's zone and region");
     assert_eq!(account.shop.pick(&agent).await.0, 200);
     account.shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;
     account.shop.served(&agent, &[("10.1.0.2:8080", "ready")]).await;
@@ -127,7 +127,7 @@ async fn line_22_without_nodes_the_zone_is_to_be_said() {
     cart(&account.shop).await;
     let agent = agent(&account.kubeconfig().await);
     let line = agent.logs("may not get nodes (403)");
-    assert!(line.contains("resources: [nodes], verbs: [get]}; or say --zone"), "{line}");
+    assert!(line.contains("resources: [nodes], verbs: [get]}; or set --zone"), "{line}");
     assert_eq!(account.shop.pick(&agent).await.0, 200);
 }
 
@@ -150,7 +150,7 @@ async fn a_right_that_is_taken_away_is_missed_when_a_watch_begins_anew_and_all_s
     assert!(line.contains(right), "{line}");
     let (_, page) = agent.admin_page("/").await;
     assert!(page.contains("may not watch services (403)"), "{page}");
-    assert_eq!(account.shop.pick(&agent).await.1, "10.1.0.1:8080", "what was last good serves");
+    assert_eq!(account.shop.pick(&agent).await.1, "10.1.0.1:8080", "the last good state serves");
     assert_eq!(agent.admin_page("/readyz").await.0, 200, "and the agent is no less ready for it");
     account.shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;
     account.shop.served(&agent, &[("10.1.0.2:8080", "ready")]).await;
@@ -200,7 +200,7 @@ async fn an_api_server_that_has_no_time_is_asked_again_later() {
     let kubeconfig = account.kubeconfig().await;
     // Somebody is served even there, for as long as nobody else is.
     let busy: Vec<_> = (0..8).map(|_| tokio::spawn(ask_without_end(kubeconfig.clone()))).collect();
-    let refused = "has no time for \"list services\" (429";
+    let refused = "is too busy for \"list services\" (429";
     let mut agent = agent(&kubeconfig);
     until(true, async || agent.has_logged(refused) || agent.has_logged("answered")).await;
     for _ in 0..100 {
@@ -210,7 +210,7 @@ async fn an_api_server_that_has_no_time_is_asked_again_later() {
         agent = self::agent(&kubeconfig);
         until(true, async || agent.has_logged(refused) || agent.has_logged("answered")).await;
     }
-    assert!(agent.logs("(429").contains("asked again later"));
+    assert!(agent.logs("(429").contains("the agent asks again later"));
     busy.iter().for_each(tokio::task::JoinHandle::abort);
     schemas.delete(name, &DeleteParams::default()).await.unwrap();
     levels.delete(name, &DeleteParams::default()).await.unwrap();

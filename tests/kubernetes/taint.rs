@@ -48,7 +48,7 @@ async fn the_taint_goes_when_the_agent_is_ready_and_no_other_taint_does() {
     let late = format!("file:{}", file.display());
     let agent =
         agent_with(&[&kubernetes, &late], folder, &["--node", &name, "--remove-taint", KEY]);
-    agent.logs("this node's place");
+    agent.logs("this node's zone and region");
     assert_eq!(agent.admin_page("/readyz").await.0, 503, "a source has not answered");
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     assert_eq!(taints(&nodes, &name).await, [KEY, "other.dev/mine"]);

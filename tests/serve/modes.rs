@@ -180,7 +180,7 @@ async fn explain_says_that_a_hash_key_chooses_no_endpoint_where_picks_have_one()
     let mut http = agent.http().await;
     let noted = async |http: &mut Http| {
         let (_, explained) = http.get("/v1/services/cart.shop/explain").await;
-        explained["notes"].to_string().contains("hash_key: no strategy goes by it yet")
+        explained["notes"].to_string().contains("hash_key: no strategy uses it yet")
     };
     http.pick("cart.shop").await;
     assert!(!noted(&mut http).await);

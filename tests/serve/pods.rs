@@ -165,7 +165,7 @@ async fn a_pod_may_ask_for_its_own_namespace_and_is_named_where_it_may_not() {
 
     fs::write(&config, "access: [{uids: any}]\n").unwrap();
     agent.signal(Signal::HUP);
-    agent.logs("no entry of access fits a pod");
+    agent.logs("no entry of access is for pods");
     agent.logs("access_changed=true");
     let (status, _) = cart.post("/v1/pick", json!({ "service": "cart.shop" }).to_string()).await;
     assert_eq!(status, 403, "uids fit no pod");
@@ -235,7 +235,7 @@ async fn a_folder_that_is_not_to_be_trusted_is_named_and_the_others_are_served()
     let agent = node.agent(&[]);
     node.connects(1).await.pick("cart.shop").await;
     let damaged =
-        agent.logs(&format!("{} does not say who the folder is for", record(2).display()));
+        agent.logs(&format!("{} does not say which pod the folder is for", record(2).display()));
     assert!(damaged.contains("a pod's folder is not served") && damaged.contains("missing field"));
     agent.logs(&format!("{} has the mode 0666: with 0600", record(3).display()));
     metric_is(&agent, "pointsman_pod_folders_refused", 2).await;
@@ -316,7 +316,7 @@ async fn a_take_over_that_fails_leaves_the_pods_with_the_old_agent() {
     node.adds(2, "late");
     assert!(Http::connect(&node.socket(1)).await.is_err());
     drop(other);
-    agent.logs("an agent began to take over, and did not");
+    agent.logs("an agent began to take over and did not finish");
     http.pick("cart.shop").await;
     for number in [1, 2] {
         node.connects(number).await.pick("cart.shop").await;

@@ -78,7 +78,7 @@ async fn a_wrong_mode_leaves_the_one_before_and_is_told_everywhere() {
     while picked(&agent).await != VIRTUAL {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    agent.logs("its settings are all understood now");
+    agent.logs("all its settings are valid now");
     assert_eq!(agent.cli(&["check"]).code, 0);
     let (_, metrics) = agent.admin_page("/metrics").await;
     assert!(!metrics.contains("pointsman_wrong_settings{"), "{metrics}");
@@ -155,10 +155,7 @@ async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_las
     let refused = next.output().unwrap();
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        told.contains("an agent serves already") && told.contains("policies.services"),
-        "{told}"
-    );
+    assert!(told.contains("so the running agent") && told.contains("policies.services"), "{told}");
     assert_eq!(agent.setting("choices").await, "3");
 
     configure(folder.path(), &GOOD.replace('3', "4"));

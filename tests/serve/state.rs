@@ -93,7 +93,7 @@ async fn an_agent_that_can_ask_nobody_where_its_node_is_knows_it_from_the_last_o
 #[tokio::test]
 async fn a_killed_agent_leaves_what_the_next_serves_at_once_though_not_as_ready() {
     let agent = again(left_behind().await);
-    agent.logs("serving what was last known good");
+    agent.logs("serving the services last known good");
     let (status, body) = pick(&agent, "cart.shop").await;
     assert_eq!(status, 200, "{body}");
     assert_eq!(body.get("stale"), None, "{body}");
@@ -287,7 +287,7 @@ async fn a_full_disk_and_a_read_only_one_are_named_and_left_alone() {
 
     disk.remount("ro");
     let agent = on(&disk);
-    agent.logs("serving what was last known good");
+    agent.logs("serving the services last known good");
     let line = agent.logs("the state can't be written");
     assert!(line.contains("Read-only file system"), "{line}");
     agent.still_serves().await;

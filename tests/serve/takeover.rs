@@ -57,7 +57,7 @@ async fn the_new_agent_serves_and_the_old_one_ends_by_itself() {
 async fn an_agent_that_stays_is_alive_and_unready_until_it_is_told_to_end() {
     let mut old = Agent::with_arguments(SHOP, &["--stay"]);
     let new = successor(&old);
-    old.logs("staying until told to end");
+    old.logs("waiting for a signal to end");
     assert_eq!(old.admin_page("/livez").await.0, 200);
     assert_eq!(old.admin_page("/readyz").await.0, 503);
     new.still_serves().await;
@@ -317,7 +317,7 @@ async fn an_agent_that_hangs_is_named_and_goes_on_when_it_wakes() {
     assert_eq!(holder(&old.folder), old.pid());
     old.signal(Signal::CONT);
     old.still_serves().await;
-    old.logs("did not; serving on");
+    old.logs("did not finish; this agent continues to serve");
     let new = successor(&old);
     new.still_serves().await;
 }

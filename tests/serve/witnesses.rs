@@ -68,7 +68,7 @@ async fn a_caller_without_a_route_is_named_and_steered_alone() {
     let (_, explained) = others[0].get("/v1/services/cart.shop/explain").await;
     let notes = explained["notes"].to_string();
     assert!(notes.contains("uid 65534 could not connect to 10.1.2.1:80"), "{notes}");
-    agent.logs("its own picks avoid the endpoint");
+    agent.logs("its own picks avoid it");
     let (_, metrics) = agent.admin_page("/metrics").await;
     let avoided = "pointsman_endpoints_avoided{service=\"cart.shop\",caller=\"uid 65534\"} 3";
     assert!(metrics.lines().any(|line| line == avoided), "{metrics}");

@@ -40,7 +40,7 @@ async fn many_wrong_settings_of_one_namespace_hide_none_of_another() {
     let mut all: Vec<_> = (0..60).map(|nth| many_wrong(&format!("cart-{nth}.noisy"), 40)).collect();
     all.push(service("checkout.victim", &["mode: ten percent"]));
     let agent = Agent::with(&services(&all));
-    agent.logs("more wrong settings");
+    agent.logs("more settings are wrong");
     let told = agent.logged(&["wrong setting:", "checkout.victim"]);
     assert_eq!(told.len(), 1, "{told:?}");
     let lines = agent.logged(&["wrong setting:"]).len();
@@ -198,9 +198,9 @@ async fn the_brake_is_told_where_it_takes_hold_and_where_it_ends() {
     write(&agent, &services(&[endpoints("cart.shop", &[5])])).await;
     let line = agent.logs("brake");
     assert!(line.contains("WARN") && line.contains("service=cart.shop"), "{line}");
-    assert!(line.contains("4 of 5 endpoints went within 10 s"), "{line}");
+    assert!(line.contains("4 of 5 endpoints disappeared within 10 s"), "{line}");
     write(&agent, &services(&[endpoints("cart.shop", &[1, 2, 3, 4, 5])])).await;
-    let line = agent.logs("the brake holds nothing");
+    let line = agent.logs("the brake holds no endpoint");
     assert!(line.contains("INFO") && line.contains("service=cart.shop"), "{line}");
 }
 

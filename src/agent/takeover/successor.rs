@@ -87,7 +87,7 @@ pub(in crate::agent) async fn take(
         Err(AskError::Refused(error)) => Err(error.into()),
         Err(AskError::Disconnected(reason)) => match acquire_once_ended(address).await {
             Err(SocketError::Live { pid, .. }) => {
-                let why = format!("it hung up ({reason})");
+                let why = format!("it closed the connection ({reason})");
                 Err(TakeoverError::Refused { pid, why }.into())
             }
             socket_lock => {
@@ -155,7 +155,7 @@ async fn ask(
                 let (pid, why) = (pid.to_owned(), refusal.why);
                 return Err(AskError::Refused(TakeoverError::Refused { pid, why }));
             }
-            (other, _) => return Err(bad_message(format!("{other:?} in place of an offer"))),
+            (other, _) => return Err(bad_message(format!("it sent {other:?}, not an offer"))),
         };
     for (uid, pod) in offer.pods.iter().filter_map(PodNames::read) {
         agent.pods().remember(uid, pod);
@@ -188,7 +188,8 @@ async fn ask(
     if lost > 0 {
         warn!(
             leases = lost,
-            "not taken over: their endpoints are gone, or their callers hold too many"
+            "some leases were not taken over: their endpoints are gone, or their callers hold too \
+             many"
         );
     }
     debug!(leases = adopted, judgements = offer.judgements.len(), "taken over");

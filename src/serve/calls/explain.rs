@@ -13,8 +13,8 @@ use crate::{
 };
 
 /// The note for a service whose picks have a hash key.
-const HASH_KEY: &str = "picks come with a hash_key: no strategy goes by it yet, so that requests of \
-     one key go to any endpoint; with mode N% they are all balanced, or all not";
+const HASH_KEY: &str = "picks come with a hash_key: no strategy uses it yet, so requests of one key \
+     go to any endpoint; with mode N%, either all of them are balanced, or none";
 
 impl Agent {
     /// The plan of a service with the reason of every factor, and the last picks sampled.

@@ -20,7 +20,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ServiceName {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let name = Path::<String>::from_request_parts(parts, state).await;
         Ok(Self(name.map(|Path(name)| name).map_err(|_| {
-            Violation::new("service", "is not UTF-8 once its %-escapes are undone").into()
+            Violation::new("service", "is not UTF-8 after its %-escapes are decoded").into()
         })))
     }
 }
@@ -69,7 +69,7 @@ impl QueryParameters {
         match self.0?.into_keys().next() {
             Some(key) => Err(Violation::new(
                 limits::quoted(&key),
-                format!("is no parameter here: {right} may be given"),
+                format!("is not a parameter of this path, which takes {right}"),
             )),
             None => Ok(()),
         }

@@ -142,15 +142,15 @@ enum IpOrSocket {
 document::from_text!(Name(ServiceName), |text| text.parse().map_err(|error| format!("{error}")));
 document::from_text!(PortNumber(u16), |text| match text.parse::<u16>() {
     Ok(number) if number > 0 => Ok(number),
-    _ => Err(format!("\"{text}\" is no port: ports are 1 to 65535")),
+    _ => Err(format!("\"{text}\" is not a port: ports are 1 to 65535")),
 });
 document::from_text!(Time(SystemTime), |text| humantime::parse_rfc3339(text)
-    .map_err(|_| format!("\"{text}\" is no time: write it as 2026-01-01T00:00:00Z (in UTC)")));
+    .map_err(|_| format!("\"{text}\" is not a time: write it as 2026-01-01T00:00:00Z (in UTC)")));
 document::from_text!(Address(IpOrSocket), |text| {
     let socket = text.parse().map(IpOrSocket::Socket);
     socket.or_else(|_| text.parse().map(IpOrSocket::Ip)).map_err(|_| {
         format!(
-            "\"{text}\" is no IP address: write 10.1.2.3, 10.1.2.3:8080, fd00::1 or \
+            "\"{text}\" is not an IP address: write 10.1.2.3, 10.1.2.3:8080, fd00::1 or \
              [fd00::1]:8080 (names are not looked up)"
         )
     })
@@ -222,7 +222,7 @@ impl ServiceEntry {
         for (nth, port) in self.ports.iter().enumerate() {
             let at = port.port.referenced;
             if port.name.is_none() && self.ports.len() > 1 {
-                let what = "of several ports each needs a name".to_owned();
+                let what = "each of several ports needs a name".to_owned();
                 return Err(wrong(at, format!("ports[{nth}]"), what));
             }
             let twice = self.ports[..nth].iter().any(|earlier| {

@@ -44,8 +44,8 @@ pub(super) async fn locate(here: &watch::Sender<Locality>, shared: &Context) {
             Ok(None) => shared.problems.found(
                 &finder,
                 &format!(
-                    "there is no node \"{node}\" in the cluster: --node is to be the name that \
-                     \"kubectl get nodes\" shows (spec.nodeName of the agent's pod), or say --zone"
+                    "there is no node \"{node}\" in the cluster: set --node to the name that \
+                     \"kubectl get nodes\" shows (spec.nodeName of the agent's pod), or set --zone"
                 ),
             ),
             Err(error) => {
