@@ -17,7 +17,7 @@ mod agent;
 mod kernel;
 mod socket;
 
-/// Check the socket, the agent and this system, and say how to correct what is wrong.
+/// Check the socket, the agent and this system, and show how to correct what is wrong.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -19,7 +19,7 @@ use crate::{api::v1, clock};
 /// Explain where a service's picks go, and why.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which service: name.namespace[@cluster][:port].
+    /// The service: name.namespace[@cluster][:port].
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// Explain picks with this label selector; may be given several times.

@@ -42,30 +42,30 @@ pub enum Callers {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Access", extend("oneOf" = either()))]
 pub(super) struct AccessBlock {
-    /// A user id (1000), a range of them (1000-1999), or any: processes that came through the node's
-    /// socket. Either this or pods.
+    /// A user id (1000), a range of them (1000-1999), or any. It matches processes that connect to the
+    /// node's socket. Set either this or pods.
     #[schemars(with = "Option<UidsSchema>")]
     uids: Option<Uids>,
-    /// Pods that came through a folder of their own. Either this or uids.
+    /// It matches pods that connect through a folder of their own. Set either this or uids.
     pods: Option<PodsBlock>,
-    /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace is
-    /// said.
+    /// The namespaces whose services these callers may list and pick. All, if neither this nor
+    /// own_namespace is set.
     #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
-    /// Whether each of these pods may list and pick services of its own namespace, whichever that is.
+    /// Whether each of these pods may list and pick the services of its own namespace.
     #[serde(default)]
     own_namespace: bool,
 }
 
-/// Which pods; all, where nothing is said.
+/// Which pods: all of them, if both fields are left out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AccessPods")]
 struct PodsBlock {
-    /// Of these namespaces; of all, if it is left out.
+    /// Pods of these namespaces; of all namespaces if left out.
     #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
-    /// With these ServiceAccounts, by their names; with any, if it is left out.
+    /// Pods with these ServiceAccounts, by name; with any ServiceAccount if left out.
     service_accounts: Option<BTreeSet<Arc<str>>>,
 }
 
