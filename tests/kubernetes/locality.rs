@@ -1,4 +1,4 @@
-//! Where the agent's node is.
+//! The agent finds its node's zone and region.
 
 use serde_json::json;
 
