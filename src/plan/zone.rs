@@ -7,7 +7,7 @@
 
 use std::{cell::OnceCell, collections::HashMap, net::SocketAddr, time::Duration};
 
-use super::{Draft, Factor, Group, Inputs, Plan, Planned, State, model::ZoneShare};
+use super::{Draft, Factor, Group, Inputs, Plan, PlannedEndpoint, State, model::ZoneShare};
 use crate::{
     catalog::{Endpoint, EndpointRef, hints},
     load::{BUCKETS, Counts},
@@ -205,7 +205,7 @@ fn share(
         return share;
     }
     let since = inputs.now.saturating_sub(SHARE_CADENCE);
-    let requests = |of: &dyn Fn(&Planned) -> bool| -> u32 {
+    let requests = |of: &dyn Fn(&PlannedEndpoint) -> bool| -> u32 {
         (inputs.loads.iter().zip(&draft.endpoints))
             .filter(|(_, planned)| of(planned))
             .map(|(load, _)| load.ring.sum(inputs.now, since))
@@ -246,13 +246,13 @@ fn settled(inputs: &Inputs<'_>, changed: Duration) -> Duration {
 /// endpoint of the own zone is gone together with its counts.
 fn still_apart(previous: &Plan, draft: &Draft) -> bool {
     let by_address = OnceCell::new();
-    let find = |index: usize, before: &Planned| {
+    let find = |index: usize, before: &PlannedEndpoint| {
         let address = before.endpoint.address;
         // Between two plans the endpoints rarely change.
         let found = draft.endpoints.get(index).filter(|now| now.endpoint.address == address);
         let found = found.or_else(|| {
             let all = || draft.endpoints.iter().map(|it| (it.endpoint.address, it)).collect();
-            let by_address: &HashMap<SocketAddr, &Planned> = by_address.get_or_init(all);
+            let by_address: &HashMap<SocketAddr, &PlannedEndpoint> = by_address.get_or_init(all);
             by_address.get(&address).copied()
         });
         found.filter(|now| now.endpoint.is_same_as(&before.endpoint))

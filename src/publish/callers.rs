@@ -27,7 +27,7 @@ use crate::{
     clock,
     identity::Identity,
     load::{Ages, Epoch},
-    plan::{Plan, Planned},
+    plan::{Plan, PlannedEndpoint},
 };
 
 /// The index of a slot without an endpoint in the plan.
@@ -379,7 +379,7 @@ impl Counting {
         let (slot, caller) = (held.pick.slot, held.caller);
         let mut counted = outcome;
         let mut kept_away = false;
-        let since = self.planned(slot).and_then(Planned::probed_since);
+        let since = self.planned(slot).and_then(PlannedEndpoint::probed_since);
         if since.is_some_and(|since| held.began_at < since) {
             counted = Outcome::Cancelled;
         } else {
@@ -433,12 +433,12 @@ impl Counting {
         }
     }
 
-    fn planned(&self, slot: u32) -> Option<&Planned> {
+    fn planned(&self, slot: u32) -> Option<&PlannedEndpoint> {
         let index = *self.index_of.get(slot as usize)?;
         self.plan.endpoints.get(index as usize)
     }
 
-    fn is_elsewhere(&self, planned: &Planned) -> bool {
+    fn is_elsewhere(&self, planned: &PlannedEndpoint) -> bool {
         let zones = self.zone.as_ref().zip(planned.endpoint.zone.as_ref());
         zones.is_some_and(|(here, there)| here != there)
     }

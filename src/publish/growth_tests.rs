@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 use super::{Memory, ServicePublisher, Setup, segment::Segment, structure::structure};
 use crate::{
     catalog::{Endpoint, EndpointRef, Locality},
-    plan::{Group, OutlierState, Plan, Planned},
+    plan::{Group, OutlierState, Plan, PlannedEndpoint},
     policy::Policy,
 };
 
@@ -47,7 +47,7 @@ fn publisher(first: Step) -> ServicePublisher {
 fn plan(draws: &[f64]) -> Plan {
     let endpoint = |(index, draw): (usize, &f64)| {
         let endpoints = endpoints((index as u8 + 1, 0, 0, 1));
-        let mut planned = Planned::new(endpoints[index].clone(), OutlierState::default());
+        let mut planned = PlannedEndpoint::new(endpoints[index].clone(), OutlierState::default());
         (planned.group, planned.draw) = (Some(index), *draw);
         planned
     };

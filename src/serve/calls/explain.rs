@@ -6,7 +6,7 @@ use super::{Agent, get::timestamp};
 use crate::{
     api::v1,
     identity::{Identity, Pods},
-    plan::{Group, Plan, Planned, Reason},
+    plan::{Group, Plan, PlannedEndpoint, Reason},
     policy::{Overridden, resolve},
     publish::{Avoided, CellView, Explanation, Sample},
     serve::{Error, limits},
@@ -122,7 +122,7 @@ fn group(plan: &Plan, group: &Group) -> v1::PlannedGroup {
     }
 }
 
-fn endpoint(plan: &Plan, planned: &Planned, cell: Option<CellView>) -> v1::PlannedEndpoint {
+fn endpoint(plan: &Plan, planned: &PlannedEndpoint, cell: Option<CellView>) -> v1::PlannedEndpoint {
     let address = planned.endpoint.address;
     v1::PlannedEndpoint {
         address: address.ip().to_string(),
