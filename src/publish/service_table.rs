@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     ServicePublisher,
-    callers::{Callers, Counting, InFlightGuard},
+    callers::{Callers, InFlightGuard, PickState},
     explanation::{Avoided, EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     share::Users,
     target::Target,
@@ -176,7 +176,7 @@ impl ServiceTable {
 
     fn show_to(
         &self,
-        counting: &mut Counting,
+        counting: &mut PickState,
         publisher: &mut ServicePublisher,
         stale: bool,
     ) -> io::Result<()> {
