@@ -22,7 +22,7 @@ mod predecessor;
 mod successor;
 
 pub(super) use predecessor::{Predecessor, SuccessorLink};
-pub(super) use successor::{PredecessorNews, Successor, take};
+pub(super) use successor::{PredecessorEvents, Successor, take};
 
 /// How long the sources of the new agent may take: long enough for a slow API server, short enough for a
 /// person who watches a roll-out.

@@ -182,8 +182,8 @@ fn allowed_peer(stream: &UnixStream) -> io::Result<Option<u32>> {
 impl SuccessorLink {
     /// Sends events of the leases here until the successor is gone.
     pub(in crate::agent) async fn send_updates(mut self) {
-        while let Some(news) = self.leases.news(LEASES_PER_MESSAGE).await {
-            let updates = Updates { news: news.iter().map(Update::write).collect() };
+        while let Some(events) = self.leases.events(LEASES_PER_MESSAGE).await {
+            let updates = Updates { events: events.iter().map(Update::write).collect() };
             if let Err(error) = self.channel.send(Payload::Updates(updates)).await {
                 info!(%error, "the agent that took over is gone");
                 return;
