@@ -69,20 +69,20 @@ pub enum LeaseEvent {
 pub struct Handoff {
     leases: Arc<Leases>,
     /// The number of shards whose open leases have been sent.
-    told: usize,
+    shards_sent: usize,
 }
 
 impl Handoff {
     /// Up to `most` of the open leases; an empty list after the last one.
     pub fn open(&mut self, most: usize) -> Vec<HandedLease> {
         let mut open = Vec::new();
-        while self.told < SHARDS && open.len() < most {
+        while self.shards_sent < SHARDS && open.len() < most {
             let mut events = Vec::new();
             let room = most - open.len();
             let given = |change: &Change| matches!(change, Change::Given(_));
-            lock(&self.leases.shards[self.told]).take_pending(room, given, &mut events);
+            lock(&self.leases.shards[self.shards_sent]).take_pending(room, given, &mut events);
             if events.len() < room {
-                self.told += 1;
+                self.shards_sent += 1;
             }
             open.extend(events.into_iter().filter_map(|event| match event {
                 LeaseEvent::Given(lease) => Some(lease),
@@ -132,7 +132,7 @@ impl Leases {
             let open = shard.open.keys().map(|id| (*id, Change::Given(ReportedFacts::default())));
             shard.pending = Some(PendingChanges { changes: open.collect(), foreign: 0 });
         }
-        Handoff { leases: Arc::clone(self), told: 0 }
+        Handoff { leases: Arc::clone(self), shards_sent: 0 }
     }
 
     /// Ends the events: [`Handoff::events`] returns what is pending now, and then None.

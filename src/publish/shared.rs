@@ -55,7 +55,7 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     pub(super) wakeups: Arc<Wakeups>,
     /// Signals the thread that services have changed, tables were opened, or it has to stop.
-    pub(super) told: WakeEvent,
+    pub(super) changed_event: WakeEvent,
     pub(super) numbers: Numbers,
     /// The quota of verdicts on single callers.
     pub(super) allowance: Arc<Allowance>,
@@ -104,7 +104,7 @@ impl Shared {
             failed: Mutex::default(),
             stopping: AtomicBool::new(false),
             wakeups: Wakeups::new(WakeEvent::new()?),
-            told: WakeEvent::new()?,
+            changed_event: WakeEvent::new()?,
             numbers: Numbers::default(),
             allowance: Arc::default(),
         }))
@@ -117,20 +117,20 @@ impl Shared {
     /// Has the thread take over a changed service at once.
     pub(super) fn tell(&self, service: &ServiceName) {
         lock(&self.changed).insert(service.clone());
-        self.told.ring();
+        self.changed_event.signal();
     }
 
     /// Has the thread plan all live tables anew.
     pub(super) fn decide_all_anew(&self) {
         let services = self.all().into_iter().map(|live| live.target().service.clone());
         lock(&self.changed).extend(services);
-        self.told.ring();
+        self.changed_event.signal();
     }
 
     /// Has the thread publish this table from now on.
     pub(super) fn open(&self, live: &Arc<ServiceTable>) {
         lock(&self.opened).push(Arc::downgrade(live));
-        self.told.ring();
+        self.changed_event.signal();
     }
 
     pub(super) fn take_opened(&self) -> Vec<Arc<ServiceTable>> {
@@ -163,7 +163,7 @@ impl Shared {
         let failed = std::mem::take(&mut *lock(&self.failed));
         if !failed.is_empty() {
             lock(&self.changed).extend(failed);
-            self.told.ring();
+            self.changed_event.signal();
         }
     }
 

@@ -196,7 +196,7 @@ impl Tables {
     /// Stops the publishing thread and waits for it.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Relaxed);
-        self.shared.told.ring();
+        self.shared.changed_event.signal();
         if let Some(thread) = lock(&self.thread).take()
             && thread.join().is_err()
         {
