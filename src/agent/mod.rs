@@ -85,7 +85,7 @@ pub struct Options {
     /// The address of the admin pages.
     pub admin: SocketAddr,
     /// This node's zone, region and name.
-    pub here: Locality,
+    pub locality: Locality,
     /// The taint to remove from this node when the agent is ready.
     pub startup_taint: Option<StartupTaint>,
     /// The folder for state that outlives the agent.
@@ -198,7 +198,7 @@ pub fn run(
     info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
-        zone = options.here.zone.as_deref(),
+        zone = options.locality.zone.as_deref(),
         seed,
         files,
         "starting"
@@ -261,9 +261,13 @@ impl Components {
     ) -> Result<Self, StartError> {
         let names: Vec<String> = options.sources.iter().map(Spec::to_string).collect();
         let catalog = Arc::new(Catalog::new(names.iter().cloned()));
-        let tables =
-            Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
-                .map_err(system("the publishing thread"))?;
+        let tables = Tables::start(
+            catalog.clone(),
+            options.policies.clone(),
+            options.locality.clone(),
+            seed,
+        )
+        .map_err(system("the publishing thread"))?;
         let origins = Origins { sources: names, catalog: catalog.clone(), tables: tables.clone() };
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
         runtime.spawn(brake_log::run(catalog.clone(), catalog.follow_brake()));
@@ -278,7 +282,7 @@ impl Components {
         runtime.spawn(systemd::watchdog());
         let events = options.events.clone().map(|cluster| {
             let (events, waiting) = Events::new(&cluster);
-            runtime.spawn(events::write(cluster, options.here.node.clone(), waiting));
+            runtime.spawn(events::write(cluster, options.locality.node.clone(), waiting));
             events
         });
         runtime.spawn(wrong_settings::run(catalog.clone(), tables.clone(), events));
@@ -369,8 +373,8 @@ fn start_sources(
     tables: &Tables,
     runtime: &Runtime,
 ) -> Vec<(Spec, Status)> {
-    let here = watch::Sender::new(options.here.clone());
-    runtime.spawn(follow_here(here.subscribe(), tables.clone()));
+    let locality = watch::Sender::new(options.locality.clone());
+    runtime.spawn(follow_locality(locality.subscribe(), tables.clone()));
     let start = |(index, spec): (usize, &Spec)| {
         let status = Status::default();
         let mut ending = ending.clone();
@@ -380,7 +384,7 @@ fn start_sources(
         };
         runtime.spawn(source::run(
             spec.clone(),
-            here.clone(),
+            locality.clone(),
             SourceId(index),
             catalog.clone(),
             status.clone(),
@@ -392,9 +396,9 @@ fn start_sources(
 }
 
 /// Follows the node's zone and region, which a source finds out.
-async fn follow_here(mut here: watch::Receiver<Locality>, tables: Tables) {
-    while here.changed().await.is_ok() {
-        let found = here.borrow_and_update().clone();
+async fn follow_locality(mut locality: watch::Receiver<Locality>, tables: Tables) {
+    while locality.changed().await.is_ok() {
+        let found = locality.borrow_and_update().clone();
         info!(
             zone = found.zone.as_deref(),
             region = found.region.as_deref(),

@@ -167,13 +167,13 @@ fn options(
              write sources: in --config FILE",
         ));
     }
-    let here = Locality {
+    let locality = Locality {
         zone: args.zone.or(config.zone),
         region: args.region.or(config.region),
         node: args.node.or(config.node),
     };
     let remove_taint = args.remove_taint.or(config.remove_taint);
-    let startup_taint = remove_taint.map(|key| StartupTaint::new(key, &sources, &here));
+    let startup_taint = remove_taint.map(|key| StartupTaint::new(key, &sources, &locality));
     let events = (args.events || config.events).then(|| cluster(&sources)).transpose()?;
     let log = args.log.or(config.log).unwrap_or_else(|| DEFAULT_LOG.to_owned());
     logs::check(&log).map_err(usage)?;
@@ -187,7 +187,7 @@ fn options(
         socket_mode: args.socket_mode.or(config.socket_mode).unwrap_or(DEFAULT_MODE),
         socket_group: group,
         admin: args.admin.or(config.admin).unwrap_or(DEFAULT_ADMIN),
-        here,
+        locality,
         startup_taint: startup_taint.transpose().map_err(usage)?,
         state: args.state.or(config.state),
         pods: args.pods.or(config.pods),

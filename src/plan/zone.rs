@@ -50,7 +50,7 @@ impl Factor for StrictZone {
             return;
         }
         for (index, endpoint) in inputs.endpoints.iter().enumerate() {
-            let why = match (&inputs.here.zone, &endpoint.zone) {
+            let why = match (&inputs.locality.zone, &endpoint.zone) {
                 (own, zone) if own == zone => continue,
                 (Some(own), Some(_)) => format!("not in zone {own}"),
                 (Some(own), None) => format!("not known to be in zone {own}"),
@@ -73,11 +73,12 @@ enum Nearness {
 
 /// The nearness of each endpoint. Hints of the source replace zones.
 fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
-    let here = inputs.here;
-    let hinted = hints::preferred(inputs.endpoints, here.node.as_deref(), here.zone.as_deref());
+    let locality = inputs.locality;
+    let hinted =
+        hints::preferred(inputs.endpoints, locality.node.as_deref(), locality.zone.as_deref());
     let is_own = |index: usize, endpoint: &Endpoint| match &hinted {
         Some(hinted) => hinted.binary_search(&index).is_ok(),
-        None => here.zone.is_some() && endpoint.zone == here.zone,
+        None => locality.zone.is_some() && endpoint.zone == locality.zone,
     };
     let near = |(index, endpoint): (usize, &EndpointRef)| {
         if endpoint.braked {
@@ -86,7 +87,7 @@ fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
             Nearness::Elsewhere
         } else if is_own(index, endpoint) {
             Nearness::Own
-        } else if here.region.is_some() && endpoint.region == here.region {
+        } else if locality.region.is_some() && endpoint.region == locality.region {
             Nearness::OwnRegion
         } else {
             Nearness::Elsewhere
@@ -97,8 +98,8 @@ fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
 
 /// Makes the groups. Returns the damped share of the own zone.
 pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) -> ZoneShare {
-    let here = inputs.here;
-    let placed = here.zone.is_some() || here.node.is_some();
+    let locality = inputs.locality;
+    let placed = locality.zone.is_some() || locality.node.is_some();
     let prefer = inputs.policy.zone == ZoneMode::Prefer && placed && !draft.panic;
     let near = nearness(inputs, prefer);
     for (planned, near) in draft.endpoints.iter_mut().zip(&near) {
@@ -113,7 +114,7 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
         if members.is_empty() {
             continue;
         }
-        let name = match (level, &here.zone, &here.region) {
+        let name = match (level, &locality.zone, &locality.region) {
             (Nearness::Own, Some(zone), _) => format!("zone {zone}"),
             (Nearness::Own, None, _) => "hinted for this node".to_owned(),
             (Nearness::OwnRegion, _, Some(region)) => format!("region {region}"),
@@ -155,7 +156,7 @@ fn is_picked(state: State) -> bool {
 }
 
 fn reason_for_one_group(inputs: &Inputs<'_>, draft: &Draft) -> String {
-    match (inputs.policy.zone, &inputs.here.zone) {
+    match (inputs.policy.zone, &inputs.locality.zone) {
         (ZoneMode::Off, _) => "zones are off by policy".into(),
         (ZoneMode::Strict, Some(zone)) => format!("zone {zone} only, by policy"),
         (_, None) => "the agent does not know its own zone".into(),
@@ -272,7 +273,7 @@ fn deserved(inputs: &Inputs<'_>, draft: &Draft) -> f64 {
             continue;
         }
         all += planned.weight;
-        if endpoint.zone == inputs.here.zone {
+        if endpoint.zone == inputs.locality.zone {
             own += planned.weight;
         }
         if !zones.contains(&&endpoint.zone) {

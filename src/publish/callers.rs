@@ -309,7 +309,7 @@ impl PickState {
     pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
         self.plan = publisher.plan().clone();
         self.judges = publisher.policy().outlier.enabled;
-        self.zone.clone_from(&publisher.here().zone);
+        self.zone.clone_from(&publisher.locality().zone);
         let slots = publisher.slots();
         let most = slots.iter().max().map_or(0, |slot| *slot as usize + 1);
         let before = std::mem::replace(&mut self.index_of, vec![NOWHERE; most]);

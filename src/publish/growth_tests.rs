@@ -35,7 +35,7 @@ fn publisher(first: Step) -> ServicePublisher {
     let setup = Setup {
         name: "cart.shop".into(),
         policy: Arc::new(Policy::default()),
-        here: Locality { zone: Some("zone-0".into()), ..Locality::default() },
+        locality: Locality { zone: Some("zone-0".into()), ..Locality::default() },
         memory: Memory::Heap,
         endpoints: endpoints(first),
         now: Duration::from_secs(10),

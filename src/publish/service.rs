@@ -53,7 +53,7 @@ pub struct Setup {
     /// The name in logs and of the memfd.
     pub name: String,
     pub policy: Arc<Policy>,
-    pub here: Locality,
+    pub locality: Locality,
     pub memory: Memory,
     /// The endpoints, in the order of the source.
     pub endpoints: Vec<EndpointRef>,
@@ -78,7 +78,7 @@ pub struct Pass {
 pub struct ServicePublisher {
     name: String,
     policy: Arc<Policy>,
-    here: Locality,
+    locality: Locality,
     endpoints: Vec<EndpointRef>,
     loads: Vec<EndpointLoad>,
     /// In the order of `endpoints`.
@@ -118,7 +118,7 @@ impl ServicePublisher {
         let mut publisher = Self {
             name: setup.name,
             policy: setup.policy,
-            here: setup.here,
+            locality: setup.locality,
             loads: Vec::new(),
             endpoints: Vec::new(),
             slots: Vec::new(),
@@ -235,12 +235,12 @@ impl ServicePublisher {
     }
 
     /// Sets the locality of this agent. The next [`Self::update`] plans with it.
-    pub fn locate(&mut self, here: Locality) {
-        self.here = here;
+    pub fn locate(&mut self, locality: Locality) {
+        self.locality = locality;
     }
 
-    pub fn here(&self) -> &Locality {
-        &self.here
+    pub fn locality(&self) -> &Locality {
+        &self.locality
     }
 
     /// Publishes once: adds up the counters, plans if it is time, and writes load.
@@ -420,7 +420,7 @@ impl ServicePublisher {
         let loads: Vec<&EndpointLoad> = self.loads.iter().collect();
         let inputs = Inputs {
             policy: &self.policy,
-            here: &self.here,
+            locality: &self.locality,
             endpoints: &self.endpoints,
             loads: &loads,
             service: &self.service,

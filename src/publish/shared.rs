@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) policies: ArcSwap<ConfigPolicies>,
     /// The number of times that policies were configured.
     pub(super) configured: watch::Sender<u64>,
-    pub(super) here: ArcSwap<Locality>,
+    pub(super) locality: ArcSwap<Locality>,
     pub(super) seed: u32,
     /// The judgements of an earlier agent on targets without a table so far.
     pub(super) remembered: Mutex<Judgements>,
@@ -85,14 +85,14 @@ impl Shared {
     pub(super) fn new(
         catalog: Arc<Catalog>,
         policies: ConfigPolicies,
-        here: Locality,
+        locality: Locality,
         seed: u32,
     ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             catalog,
             policies: ArcSwap::from_pointee(policies),
             configured: watch::Sender::new(0),
-            here: ArcSwap::from_pointee(here),
+            locality: ArcSwap::from_pointee(locality),
             seed,
             remembered: Mutex::default(),
             judged: watch::Sender::new(0),
@@ -207,7 +207,7 @@ impl Shared {
             .filter(|live| changed.contains(&live.target().service))
             .cloned()
             .collect();
-        let here = self.here.load_full();
+        let locality = self.locality.load_full();
         for live in &affected {
             // The lock covers the search and the removal: otherwise a service that comes back in
             // between would be left without a table.
@@ -225,9 +225,9 @@ impl Shared {
                 Some((service, port)) => {
                     let policy = self.policy(&service, live.target());
                     let endpoints = selected(&port, live.target(), &policy);
-                    live.update(endpoints, Some(policy), &here, service.stale)
+                    live.update(endpoints, Some(policy), &locality, service.stale)
                 }
-                None => live.update(Vec::new(), None, &here, false),
+                None => live.update(Vec::new(), None, &locality, false),
             };
             if let Err(error) = updated {
                 error!(

@@ -36,7 +36,7 @@ impl Stage {
         let mut publisher = ServicePublisher::new(Setup {
             name: "cart.shop".into(),
             policy: policy(),
-            here: Locality::default(),
+            locality: Locality::default(),
             memory: Memory::Heap,
             endpoints: endpoints(0..count),
             now: Duration::from_secs(10),
@@ -352,7 +352,7 @@ fn a_process_that_erases_its_counters_is_detached() {
     stage.publisher = ServicePublisher::new(Setup {
         name: "cart.shop".into(),
         policy: policy(),
-        here: Locality::default(),
+        locality: Locality::default(),
         memory: Memory::Shared,
         endpoints: endpoints(0..2),
         now: stage.now,

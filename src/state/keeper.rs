@@ -44,7 +44,7 @@ impl Origins {
         let kept = self.catalog.last_good();
         let mut state = services::write(&kept, &self.sources, crate::clock::wall());
         state.judgements = self.judgements();
-        state.place = locality::write(&self.tables.here());
+        state.place = locality::write(&self.tables.locality());
         state
     }
 
@@ -72,8 +72,8 @@ impl Origins {
     fn take_in(&self, state: &record::State) -> Result<usize, record::InvalidRecord> {
         let services = services::read(state, &self.sources)?;
         self.remember(&state.judgements)?;
-        if let Some(here) = locality::read(state.place.as_ref(), &self.tables.here()) {
-            self.tables.locate(here);
+        if let Some(found) = locality::read(state.place.as_ref(), &self.tables.locality()) {
+            self.tables.locate(found);
         }
         let count = services.len();
         let Moment { now, wall } = Moment::read();

@@ -42,8 +42,8 @@ pub(super) fn page(state: &AdminState, missing: &[String]) -> String {
         agent.leases().open(),
     ));
 
-    let here = state.tables.here();
-    let place = [("zone", &here.zone), ("region", &here.region), ("node", &here.node)];
+    let locality = state.tables.locality();
+    let place = [("zone", &locality.zone), ("region", &locality.region), ("node", &locality.node)];
     let place = place
         .map(|(name, value)| [name.to_owned(), value.as_deref().unwrap_or("not known").to_owned()]);
     let settings = state.settings.iter().map(|(name, value)| [(*name).to_owned(), value.clone()]);
