@@ -1,7 +1,7 @@
-# `make test` is all that has to pass. The rest is for working on it.
+# `make test` runs everything that has to pass. The other targets are for work on the project.
 .PHONY: help test check demo bench fuzz
 
-help: ## What there is
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 test: ## Everything that has to pass, from nothing; installs what it needs
@@ -19,6 +19,6 @@ bench: ## Every bench with its goals, on an otherwise idle machine
 	@scripts/bench
 
 SECONDS = 20
-fuzz: ## Every fuzz target and the Kubernetes source, SECONDS each (20 unless told otherwise)
+fuzz: ## Every fuzz target and the Kubernetes source, SECONDS each (default 20)
 	@scripts/fuzz $(SECONDS)
 	@scripts/kubernetes-fuzz $(SECONDS)

@@ -75,13 +75,13 @@ pub struct Config {
 /// The largest file that is read; a configuration has some kilobytes.
 pub(crate) const MOST_BYTES: u64 = 16 << 20;
 
-/// The file as it is written.
+/// The agent's configuration file.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "Pointsman agent configuration")]
 struct ConfigFile {
-    /// Where services come from, such as file:/etc/pointsman/services.yaml or kubernetes; the first
-    /// that knows a service owns its endpoints.
+    /// The sources of services, such as file:/etc/pointsman/services.yaml or kubernetes. The first
+    /// source that knows a service owns its endpoints.
     #[schemars(with = "Vec<String>", extend("uniqueItems" = true))]
     #[schemars(inner(regex(pattern = "^(file:.|kubernetes(:|$))")))]
     sources: Vec<Spanned<SourceText>>,
@@ -93,38 +93,39 @@ struct ConfigFile {
     socket_mode: Option<Mode>,
     /// The socket's group, by name or number.
     socket_group: Option<String>,
-    /// Where the admin pages listen, such as 127.0.0.1:9901.
+    /// The address of the admin pages, such as 127.0.0.1:9901.
     #[schemars(with = "Option<String>")]
     #[schemars(regex(pattern = r"^([0-9.]+|\[[0-9A-Fa-f:.%]+\]):[0-9]{1,5}$"))]
     admin: Option<AdminAddress>,
-    /// Where this agent runs.
+    /// This node's zone.
     zone: Option<Arc<str>>,
-    /// Where this agent runs.
+    /// This node's region.
     region: Option<Arc<str>>,
-    /// Where this agent runs.
+    /// This node's name.
     node: Option<Arc<str>>,
-    /// Folder for what outlives the agent.
+    /// The folder for the state that the next agent reads.
     state: Option<PathBuf>,
-    /// Folder in which pointsman csi makes one for each pod, such as /run/pointsman-pods: whoever comes
-    /// through a pod's own folder is that pod, and no uid.
+    /// The folder in which pointsman csi makes a folder for each pod, such as /run/pointsman-pods. The
+    /// agent identifies a caller that connects through a pod's folder as that pod, and not by its uid.
     pods: Option<PathBuf>,
     /// The key of the taint to remove from this node when the agent is ready, such as
     /// pointsman.dev/agent-not-ready.
     #[schemars(with = "Option<String>", regex(pattern = "^[-A-Za-z0-9._/]+$"))]
     remove_taint: Option<TaintText>,
-    /// Policies of services. What a service itself says wins over them, but for what is in override.
+    /// Policies of services. A service's own settings take precedence over these, except over those in
+    /// override.
     policies: PoliciesBlock,
-    /// Which callers may list and pick services of which namespaces; the first entry that fits a
-    /// caller holds. Without entries everyone may ask for everything; with some, whom none fits may
-    /// ask for nothing.
+    /// Which callers may list and pick services of which namespaces. The first entry that matches a
+    /// caller applies. Without entries every caller may ask for everything. With entries, a caller that
+    /// matches none may ask for nothing.
     #[schemars(with = "Vec<AccessBlock>")]
     access: Vec<Spanned<AccessBlock>>,
-    /// Whether there are metrics of single endpoints, of at most 10,000.
+    /// Whether the agent has metrics of single endpoints, of at most 10,000.
     endpoint_metrics: bool,
-    /// Whether wrong settings of a Service are told by an Event on it, too; the agent has to be allowed
+    /// Whether the agent also writes an Event on a Service for its wrong settings. It needs the right
     /// to create events.
     events: bool,
-    /// What is logged, such as info or info,pointsman::source=debug.
+    /// The log filter, such as info or info,pointsman::source=debug.
     #[schemars(with = "Option<String>")]
     log: Option<LogFilter>,
 }
@@ -133,7 +134,8 @@ struct ConfigFile {
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Policies")]
 struct PoliciesBlock {
-    /// For every service, where neither the namespace, nor the service, nor its owner says another.
+    /// Defaults for every service. Settings of its namespace, of its own entry here, and of the service
+    /// itself take precedence.
     #[schemars(with = "Option<PolicySchema>")]
     default: PolicyBlock,
     /// By namespace.
@@ -144,7 +146,7 @@ struct PoliciesBlock {
     #[schemars(with = "BTreeMap<ServiceSchema, PolicySchema>")]
     #[serde(deserialize_with = "by_service")]
     services: BTreeMap<ServiceName, PolicyBlock>,
-    /// What holds whatever services say of themselves, in their annotations or their file.
+    /// Settings that take precedence over services' own, in their annotations or their file.
     #[serde(rename = "override")]
     overriding: OverrideBlock,
 }
@@ -172,7 +174,7 @@ document::from_text!(SocketPath(PathBuf), |text| {
     match path.is_absolute() {
         true => Ok(path),
         false => Err(format!(
-            "\"{text}\" is no absolute path: write /run/pointsman/agent.sock or \
+            "\"{text}\" is not an absolute path: write /run/pointsman/agent.sock or \
              unix:///run/pointsman/agent.sock"
         )),
     }
@@ -182,16 +184,16 @@ document::from_text!(Mode(u32), |text| {
     u32::from_str_radix(digits, 8)
         .ok()
         .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| format!("\"{text}\" is no mode: write it in octal, 0000 to 0777"))
+        .ok_or_else(|| format!("\"{text}\" is not a file mode: write it in octal, 0000 to 0777"))
 });
 document::from_text!(AdminAddress(SocketAddr), |text| text
     .parse()
-    .map_err(|_| format!("\"{text}\" is no address with a port: write 127.0.0.1:9901")));
+    .map_err(|_| format!("\"{text}\" is not an IP address with a port: write 127.0.0.1:9901")));
 document::from_text!(TaintText(TaintKey), |text| text.parse());
 document::from_text!(LogFilter(String), |text| {
     tracing_subscriber::EnvFilter::try_new(text)
         .map(|_| text.to_owned())
-        .map_err(|error| format!("\"{text}\" is no log filter ({error}): write info or debug"))
+        .map_err(|error| format!("\"{text}\" is not a log filter ({error}): write info or debug"))
 });
 
 impl Config {
@@ -213,7 +215,8 @@ impl Config {
     /// As [`Self::load`].
     pub fn parse(file: &Arc<str>, text: &str) -> Result<Self, Problem> {
         if text.trim_start_matches('\u{feff}').trim().is_empty() {
-            let what = "the file is empty, as one that is half written; write {} for no settings";
+            let what = "the file is empty, perhaps because it is only half written; write {} for \
+                        no settings";
             return Err(Problem::of_file(file, what));
         }
         let written: ConfigFile = document::read(file, text)?;

@@ -120,14 +120,14 @@ pub struct Leases {
     next_look: AtomicU64,
     look_sooner: Notify,
     start: Instant,
-    /// Reports that overtook the news of their lease; None if no agent sends news.
+    /// Reports that overtook the events of their lease; None if no agent sends events.
     early: Mutex<Option<EarlyReports>>,
     /// The leases of connections that are gone.
     closing: Mutex<VecDeque<Closing>>,
-    /// Wakes the task in [`Handoff::news`].
-    has_news: Notify,
-    /// [`Leases::end_news`] was called: after what is pending now, the successor gets no more news.
-    no_more_news: AtomicBool,
+    /// Wakes the task in [`Handoff::events`].
+    has_events: Notify,
+    /// [`Leases::end_events`] was called: after what is pending now, the successor gets no more events.
+    no_more_events: AtomicBool,
     owners: Owners,
 }
 
@@ -136,7 +136,7 @@ struct Shard {
     open: HashMap<LeaseId, OpenLease, id::ByItself>,
     deadlines: BTreeSet<(Instant, LeaseId)>,
     /// None while there is no successor.
-    untold: Option<PendingChanges>,
+    pending: Option<PendingChanges>,
 }
 
 struct NewLease<'a> {
@@ -168,8 +168,8 @@ impl Leases {
             start: Instant::now(),
             early: Mutex::default(),
             closing: Mutex::default(),
-            has_news: Notify::new(),
-            no_more_news: AtomicBool::new(false),
+            has_events: Notify::new(),
+            no_more_events: AtomicBool::new(false),
             owners: Owners::new(),
         })
     }
@@ -262,7 +262,7 @@ impl Leases {
                 tally: Arc::clone(tally),
             };
             shard.open.insert(id, open);
-            self.tell(&mut shard, |untold| untold.given(id));
+            self.tell(&mut shard, |pending| pending.given(id));
             deadline
         };
         let deadline = match connection {
@@ -308,7 +308,7 @@ impl Leases {
             Event::Ended(outcome, latency) => {
                 let Some(open) = shard.remove(id) else { return LeaseState::Nothing };
                 let forget_at = open.permit.owner().remember(id, now);
-                self.tell(&mut shard, |untold| untold.ended(id, identity, report));
+                self.tell(&mut shard, |pending| pending.ended(id, identity, report));
                 drop(shard);
                 if let Some(due) = forget_at {
                     self.look_by(due);
@@ -326,7 +326,7 @@ impl Leases {
             Event::Renewed(ttl) => ttl,
         };
         let deadline = shard.live_until(id, now + ttl);
-        self.tell(&mut shard, |untold| untold.moved(id, report));
+        self.tell(&mut shard, |pending| pending.moved(id, report));
         drop(shard);
         self.look_by(deadline);
         LeaseState::Counted
@@ -337,15 +337,15 @@ impl Leases {
     #[cold]
     fn report_elsewhere(&self, identity: Identity, id: LeaseId, report: &Report) -> bool {
         let mut told = false;
-        self.tell(&mut self.shard(id), |untold| told = untold.foreign(id, identity, report));
+        self.tell(&mut self.shard(id), |pending| told = pending.foreign(id, identity, report));
         told || self.keep_early(id, identity, report)
     }
 
     /// Keeps a change for the successor, if there is one.
     fn tell(&self, shard: &mut Shard, what: impl FnOnce(&mut PendingChanges)) {
-        if let Some(untold) = &mut shard.untold {
-            what(untold);
-            self.has_news.notify_one();
+        if let Some(pending) = &mut shard.pending {
+            what(pending);
+            self.has_events.notify_one();
         }
     }
 
@@ -357,7 +357,7 @@ impl Leases {
             let event = Event::Ended(Outcome::Cancelled, None);
             let report = Report { event, load: None, retry: false };
             let identity = open.permit.identity();
-            self.tell(&mut shard, |untold| untold.ended(id, identity, &report));
+            self.tell(&mut shard, |pending| pending.ended(id, identity, &report));
             drop(shard);
             open.end(id, Outcome::Cancelled, None);
         }

@@ -1,4 +1,4 @@
-//! What ARCHITECTURE.md says of the code, held against the code.
+//! Checks what ARCHITECTURE.md says about the code.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use imports::{Graph, Modules, circle, rooms};
 #[path = "architecture/imports.rs"]
 mod imports;
 
-/// The list in src/lib.rs: what is known first, who asks last. Modules of one line stand equal.
+/// The modules in the order of the list in src/lib.rs. Modules on one line have the same rank.
 fn order() -> Vec<Vec<String>> {
     order_of("src/lib.rs")
 }
@@ -46,7 +46,7 @@ fn dependencies_point_up_the_list_of_lib_rs() {
                 let fine = used == *module
                     || match (rank(module), rank(&used)) {
                         (Some(user), Some(used)) => used < user,
-                        // What is not in the list stands under all of it, and uses nothing.
+                        // A module that is not in the list is below all of it, and uses nothing.
                         (Some(_), None) => true,
                         (None, _) => false,
                     };
@@ -59,7 +59,7 @@ fn dependencies_point_up_the_list_of_lib_rs() {
     assert!(wrong.is_empty(), "against the order in src/lib.rs:\n{}", wrong.join("\n"));
 }
 
-/// So that whoever takes a socket over, or looks for one, needs nothing of those who serve it.
+/// So a take-over, and a program that looks for the socket, need nothing from `serve`.
 #[test]
 fn the_socket_is_a_leaf() {
     let modules = modules();
@@ -70,7 +70,7 @@ fn the_socket_is_a_leaf() {
     }
 }
 
-/// They meet in the catalog, so that another source changes nothing for those who ask.
+/// Sources and callers meet in the catalog, so another source changes nothing in `serve`.
 #[test]
 fn serve_names_no_source() {
     let modules = modules();
@@ -80,14 +80,14 @@ fn serve_names_no_source() {
     }
 }
 
-/// The files of modules at the top, and who needs whom.
+/// The top-level modules' files, and what each of them needs.
 fn graph(of: &[&str]) -> Graph {
     let src = root().join("src");
     let mut modules = Modules::default();
     for file in of.iter().flat_map(|module| sources(module)) {
         let path = file.strip_prefix(&src).expect("a file of src").with_extension("");
         let path = path.to_str().expect("a path of ASCII").replace('/', "::");
-        // Tests look at whatever they test with.
+        // Tests may use anything.
         if path.ends_with("tests") {
             continue;
         }
@@ -101,11 +101,10 @@ fn room(module: &str) -> String {
     module.split("::").nth(1).unwrap_or(module).to_owned()
 }
 
-/// Modules whose files are not free of circles yet.
+/// Modules whose files still have circles.
 const WITH_CIRCLES: [&str; 3] = ["agent", "leases", "publish"];
 
-/// Two files that need each other are one file in two pieces: nobody can understand, test or move one
-/// without the other.
+/// Two files that need each other cannot be understood, tested or moved one without the other.
 #[test]
 fn no_file_of_a_module_needs_itself_by_way_of_others() {
     let serve = graph(&["serve"]);
@@ -124,7 +123,7 @@ fn no_file_of_a_module_needs_itself_by_way_of_others() {
     }
 }
 
-/// A test, the simulator and the agent get the same plan from the same facts.
+/// So a test, the simulator and the agent get the same plan from the same facts.
 #[test]
 fn a_plan_has_no_clock_no_io_and_no_randomness() {
     for file in sources("plan") {
@@ -145,7 +144,7 @@ fn a_plan_has_no_clock_no_io_and_no_randomness() {
     }
 }
 
-/// They meet in the catalog, so that another way to ask changes nothing for the sources.
+/// Sources and callers meet in the catalog, so another protocol changes nothing in the sources.
 #[test]
 fn a_source_names_no_caller() {
     let modules = modules();
@@ -188,7 +187,7 @@ fn a_circle_is_found_through_imports_bare_paths_and_exports() {
     assert_eq!(with("use super::{Agent, calls};"), files(&["calls", "listener"]));
     assert_eq!(with("fn f() { super::calls::pick() }"), files(&["calls", "listener"]));
     assert_eq!(with("#[cfg(test)]\nmod tests { use crate::serve::calls; }"), None);
-    // What all of serve exports is what its files have.
+    // A re-export of `serve` is an export of the file that has it.
     assert_eq!(
         with("use crate::serve;\npub(super) use super::calls::L;"),
         files(&["calls", "listener"])

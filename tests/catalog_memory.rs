@@ -1,4 +1,4 @@
-//! What a large catalog costs in memory. In a process of its own, since it measures the process.
+//! The memory that a large catalog takes. In a process of its own, because it measures the process.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use pointsman::catalog::{Catalog, Change, Endpoint, Health, Port, Service, Sourc
 const SERVICES: u32 = 1_000;
 const ENDPOINTS_EACH: u32 = 100;
 
-/// Bytes an endpoint may cost, all that the catalog keeps included: what a source needs to make it
-/// fits a node's smallest agent ten times over.
+/// The most bytes per endpoint, including everything that the catalog keeps. With this, the catalog
+/// that a source can make fits the smallest agent of a node ten times.
 const MOST_BYTES: u64 = 300;
 
 #[test]
@@ -24,7 +24,7 @@ fn a_hundred_thousand_endpoints_stay_small() {
     println!("{each} bytes an endpoint");
 }
 
-/// As sources make them: every string its own.
+/// As sources make them: each has its own strings.
 fn sample(service: u32) -> Service {
     let text = |text: String| Some(Arc::<str>::from(text));
     let endpoints = (0..ENDPOINTS_EACH)

@@ -1,4 +1,4 @@
-//! `pointsman csi` without a kubelet: what the kubelet would ask it is asked here.
+//! `pointsman csi` without a kubelet: the tests send the kubelet's calls.
 
 mod support;
 
@@ -42,7 +42,7 @@ mod registration {
     tonic::include_proto!("pluginregistration");
 }
 
-/// A running plugin, in a folder with the kubelet's and those of pods.
+/// A running plugin, in a folder that has the kubelet's folder and the pods' folders.
 struct Plugin {
     process: Process,
     folder: Arc<TempDir>,
@@ -71,7 +71,7 @@ impl Plugin {
     }
 }
 
-/// A mount namespace in which plugins come and go, as on a node: all that they mount ends with it.
+/// A mount namespace for plugins, as on a node. All mounts end with it.
 struct Mounts(Child);
 
 impl Mounts {
@@ -79,12 +79,12 @@ impl Mounts {
         let mut holder = Command::new("unshare");
         holder.args(["--mount", "sh", "-c", "echo; exec sleep 600"]).stdout(Stdio::piped());
         let mut holder = holder.spawn().unwrap();
-        // Until then it is still in ours.
+        // Until then the process is still in the namespace of this test.
         holder.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         Self(holder)
     }
 
-    /// Runs a program in there.
+    /// A program in the namespace.
     fn enter(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args([&format!("--mount=/proc/{}/ns/mnt", self.0.id()), program]);
@@ -100,7 +100,7 @@ impl Mounts {
         assert!(ran.status.success(), "{program} {arguments:?}: {ran:?}");
     }
 
-    /// As a plugin that dies before it has made the mount read-only leaves it.
+    /// Mounts as a plugin does that dies before it makes the mount read-only.
     fn bind(&self, from: &Path, to: &Path) {
         self.run("mount", &["--bind".as_ref(), from.as_ref(), to.as_ref()]);
     }
@@ -109,12 +109,12 @@ impl Mounts {
         self.run("umount", &[at.as_ref()]);
     }
 
-    /// A path with what is mounted there.
+    /// The path in the namespace of the mounts.
     fn sees(&self, path: &Path) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root", self.0.id())).join(path.strip_prefix("/").unwrap())
     }
 
-    /// The options of all that is mounted at a path.
+    /// The options of each mount at a path.
     fn at(&self, path: &Path) -> Vec<String> {
         let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", self.0.id())).unwrap();
         let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
@@ -122,7 +122,7 @@ impl Mounts {
         here.map(|fields| fields[5].to_owned()).collect()
     }
 
-    /// Mounted once, and nothing but looking is possible.
+    /// Checks that there is one mount, and that it allows nothing but reading.
     fn is_hardened(&self, path: &Path) {
         let mounts = self.at(path);
         assert_eq!(mounts.len(), 1, "{mounts:?}");
@@ -161,7 +161,7 @@ async fn channel(socket: PathBuf) -> Channel {
 const CART: &str = "1b4e28ba-2fa1-11d2-883f-0016d3cca427";
 const PAY: &str = "2b4e28ba-2fa1-11d2-883f-0016d3cca427";
 
-/// As the kubelet says it, with `podInfoOnMount: true`.
+/// As the kubelet sends it with `podInfoOnMount: true`.
 fn publish(uid: &str, target: &Path) -> NodePublishVolumeRequest {
     let said = [
         ("csi.storage.k8s.io/ephemeral", "true"),
@@ -185,7 +185,7 @@ fn unpublish(target: &Path) -> NodeUnpublishVolumeRequest {
     NodeUnpublishVolumeRequest { volume_id: "v".to_owned(), target_path }
 }
 
-/// What a pod has mounted, as the plugin finds it on the node.
+/// The mounts of a pod, as the plugin finds them on the node.
 fn pods_folder(folder: &Path, uid: &str) -> PathBuf {
     folder.join("pods").join(uid).join("socket")
 }
@@ -206,7 +206,7 @@ async fn a_volume_is_mounted_once_read_only_and_taken_away_once() {
         mounts.is_hardened(&target);
     }
     assert_eq!(fs::read_dir(mounts.sees(&target)).unwrap().count(), 0, "whose it is, no pod sees");
-    // What comes later is seen, too: so the next agent's socket is.
+    // The pod also sees later files, such as the next agent's socket.
     fs::write(pods_folder(folder, CART).join("after"), "").unwrap();
     assert!(mounts.sees(&target).join("after").exists());
 
@@ -279,8 +279,8 @@ async fn a_pod_reaches_the_agent_through_its_volume_whichever_of_the_two_came_fi
     drop(running);
 }
 
-/// The states that a plugin leaves that dies while it mounts, each of which the kubelet's next call has
-/// to make good.
+/// The states that a plugin leaves if it dies while it mounts. The kubelet's next call must repair each
+/// of them.
 #[tokio::test]
 async fn whatever_step_a_plugin_dies_at_the_next_call_mounts_read_only() {
     if !root_is_here("a mount") {
@@ -297,7 +297,7 @@ async fn whatever_step_a_plugin_dies_at_the_next_call_mounts_read_only() {
             &|| fs::create_dir(&read_only).unwrap(),
             &|| mounts.bind(&folder.path().join("pods"), &read_only),
             &|| fs::create_dir_all(&target).unwrap(),
-            // By a plugin before this one, which made it read-only as the next step.
+            // An earlier plugin made the mount. To make it read-only would have been its next step.
             &|| mounts.bind(&pods_folder(folder.path(), CART), &target),
         ];
         steps[..died_after].iter().for_each(|step| step());
@@ -354,7 +354,7 @@ async fn what_is_not_the_pods_folder_is_not_taken_for_it() {
     let mut node = plugin.node().await;
     let refused = node.node_publish_volume(publish(CART, &target)).await.unwrap_err();
     assert!(refused.message().contains("something else is mounted there"), "{refused}");
-    // Another pod's least of all.
+    // It is another pod's folder.
     mounts.unmount(&target);
     node.node_publish_volume(publish(PAY, &target)).await.unwrap();
     let refused = node.node_publish_volume(publish(CART, &target)).await.unwrap_err();
@@ -379,7 +379,7 @@ async fn a_plugin_that_starts_again_keeps_what_is_mounted_and_drops_what_went_me
     let there = |uid| folder.path().join("pods").join(uid).exists();
     assert!(there(CART) && !there(PAY));
     mounts.is_hardened(&target("stays"));
-    // The kubelet of a node that restarts asks for what is there.
+    // After a restart of the node, the kubelet asks for the mount again.
     let mut node = plugin.node().await;
     node.node_publish_volume(publish(CART, &target("stays"))).await.unwrap();
     mounts.is_hardened(&target("stays"));
@@ -391,7 +391,7 @@ async fn without_the_pods_names_a_volume_is_refused_with_what_is_missing() {
     let mut request = publish(CART, &plugin.folder.path().join("target"));
     request.volume_context.remove("csi.storage.k8s.io/pod.uid").unwrap();
     let refused = plugin.node().await.node_publish_volume(request).await.unwrap_err();
-    assert!(refused.message().contains("has to say podInfoOnMount: true"), "{refused}");
+    assert!(refused.message().contains("set podInfoOnMount: true"), "{refused}");
 }
 
 #[tokio::test]
@@ -401,7 +401,7 @@ async fn a_folder_that_is_none_of_ours_is_left_with_what_is_in_it() {
     fs::create_dir(&target).unwrap();
     fs::write(target.join("file"), "").unwrap();
     let error = plugin.node().await.node_unpublish_volume(unpublish(&target)).await.unwrap_err();
-    assert!(error.message().contains("could not be taken away"), "{error}");
+    assert!(error.message().contains("could not be unmounted"), "{error}");
     assert!(target.join("file").exists());
 }
 
@@ -415,8 +415,8 @@ async fn the_kubelet_is_told_a_socket_that_answers() {
     assert_eq!(info.node_id, "n1");
 }
 
-/// gRPC's Go library has the path it was told as the `:authority`, slashes and all, and h2 by itself
-/// refuses the request for that.
+/// gRPC's Go library sends the path of the socket, with its slashes, as `:authority`. h2 alone refuses
+/// such a request.
 #[test]
 fn the_sockets_path_as_the_authority_is_served() {
     const HEADERS: u8 = 1;
@@ -430,7 +430,7 @@ fn the_sockets_path_as_the_authority_is_served() {
         [&[0, 0, length, kind, flags, 0, 0, 0, id], payload].concat()
     };
     let literal = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    // POST, http, and by names of HPACK's static table the path and the authority.
+    // POST and http as indices of HPACK's static table, then the path and the authority as literals.
     let path = literal("/pluginregistration.Registration/GetInfo");
     let authority = literal(socket.to_str().unwrap());
     let headers = [&[0x83, 0x86, 0x04], &path[..], &[0x01], &authority[..]].concat();
@@ -454,7 +454,7 @@ fn sockets_are_the_owners_alone_and_a_stale_one_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     for socket in [calls(folder.path()), registry(folder.path())] {
         fs::create_dir_all(socket.parent().unwrap()).unwrap();
-        // Nobody listens once it is dropped, and the file stays.
+        // After it is dropped nothing listens, and the file stays.
         drop(StdUnixListener::bind(&socket).unwrap());
     }
     let plugin = Plugin::start_in(folder, Command::new(POINTSMAN));
@@ -471,7 +471,7 @@ async fn a_refused_registration_ends_the_plugin_with_what_the_kubelet_said() {
     let mut plugin = Plugin::start();
     let refusal =
         RegistrationStatus { plugin_registered: false, error: "such a name is taken".to_owned() };
-    // The plugin may end before its answer is out.
+    // The plugin may end before it has sent its answer.
     plugin.registration().await.notify_registration_status(refusal).await.ok();
     assert_eq!(plugin.process.ended().code(), Some(1));
     plugin.process.logs("refuses the driver csi.pointsman.dev: such a name is taken");

@@ -14,7 +14,7 @@ struct Demo {
 }
 
 impl Demo {
-    /// Runs it. Runs it again if the machine was too busy for a result.
+    /// Runs the demo, and runs it again if the machine was too busy for a result.
     fn run(arguments: &[&str]) -> Self {
         let mut demo = Self::once(arguments);
         for _ in 0..2 {
@@ -39,7 +39,7 @@ impl Demo {
         row["value"].as_f64().expect("a number")
     }
 
-    /// A short text of all rows, for a failure message.
+    /// All rows as a short text, for a failure message.
     fn rows_text(&self) -> String {
         let rows = self.rows.iter().map(|row| {
             let (ratio, value) = (row["ratio"].as_f64(), row["value"].as_f64());
@@ -49,14 +49,14 @@ impl Demo {
         rows.collect()
     }
 
-    /// The rows with a goal, and whether each met it.
+    /// The rows that have a goal, and whether each met it.
     fn judged(&self) -> Vec<(&str, bool)> {
         let goals = self.rows.iter().filter(|row| row["goal"].is_string());
         goals.map(|row| (row["name"].as_str().unwrap(), row["met"].as_bool().unwrap())).collect()
     }
 }
 
-/// One test, because two demos at the same time would slow each other down.
+/// This is one test, because two demos at the same time would slow each other down.
 #[test]
 fn the_comparison_holds_and_fails_with_a_random_picker() {
     let demo = Demo::run(&[]);

@@ -1,5 +1,5 @@
-//! A file source at rest wakes no thread. In a process of its own, since it counts the process's
-//! context switches.
+//! A file source at rest wakes no thread. In a process of its own, because it counts the context
+//! switches of the process.
 
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use pointsman::{
     source::{self, Spec, Status},
 };
 
-/// Long enough for a poll of two seconds to show.
+/// Long enough to notice a poll every two seconds.
 const REST: Duration = Duration::from_millis(2500);
 
 #[test]
@@ -19,7 +19,7 @@ fn a_file_source_at_rest_wakes_no_thread() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
-        // Longer than the test: a thread that ends has to wake for it.
+        // Longer than the test, because a thread that ends has to wake up for that.
         .thread_keep_alive(Duration::from_secs(60))
         .build()
         .unwrap();
@@ -50,14 +50,14 @@ fn a_file_source_at_rest_wakes_no_thread() {
     runtime.shutdown_background();
 }
 
-/// Voluntary context switches of every thread but this one, by its number and name.
+/// The voluntary context switches of each thread except this one, by its number and name.
 fn switches() -> BTreeMap<(String, String), u64> {
     let own = fs::read_link("/proc/thread-self").unwrap();
     let own = own.file_name().unwrap().to_str().unwrap().to_owned();
     let mut switches = BTreeMap::new();
     for task in fs::read_dir("/proc/self/task").unwrap().flatten() {
         let number = task.file_name().to_str().unwrap().to_owned();
-        // The harness's thread waits for this one, with a clock.
+        // The test harness's thread waits for this one, and wakes up by a timer.
         if number == own || number == std::process::id().to_string() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The schemas in `schema/`, the examples in `examples/` and in the documentation agree with the
+//! The schemas in `schema/`, and the examples in `examples/` and in the documentation, agree with the
 //! code.
 
 use std::{
@@ -13,7 +13,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A committed schema; `POINTSMAN_WRITE_SCHEMAS=1 cargo test --test schema` writes them anew.
+/// Compares with a committed schema. `POINTSMAN_WRITE_SCHEMAS=1 cargo test --test schema` writes the
+/// schemas.
 fn committed(path: &str, current: &serde_json::Value) {
     let path = root().join(path);
     let current = format!("{current:#}\n");
@@ -34,24 +35,25 @@ fn the_committed_schemas_are_what_the_code_says() {
     committed("schema/agent.schema.json", &Config::schema());
 }
 
-/// What the value `config` of the chart may be: a configuration that goes with the chart's DaemonSet.
+/// The schema of the chart's value `config`: a configuration that fits the chart's DaemonSet.
 fn chart_config() -> serde_json::Value {
     let mut config = Config::schema();
-    // The DaemonSet says these on the command line, which wins; tests/daemonset holds this to it.
+    // The DaemonSet sets these on the command line, which takes precedence. tests/daemonset checks
+    // this.
     for said in ["admin", "events", "node", "pods", "remove_taint"] {
         config["properties"].as_object_mut().unwrap().remove(said).unwrap();
     }
-    // Said, too, but this was once a value.
+    // The DaemonSet sets this too, but earlier charts had it as a value.
     config["properties"]["state"]["const"] = "/var/lib/pointsman".into();
-    // It mounts this folder for its socket, and no other.
+    // It mounts only this folder for its socket.
     config["properties"]["socket"]["pattern"] = "^(unix://)?/run/pointsman/.".into();
-    // And names no source.
+    // It sets no source.
     config["properties"]["sources"]["minItems"] = 1.into();
     config["required"] = ["sources"].into();
     config
 }
 
-/// So `helm install` refuses what the agent would refuse, by the name of the field.
+/// So `helm install` refuses what the agent would refuse, and names the field.
 #[test]
 fn the_value_config_of_the_chart_is_what_the_agents_configuration_may_be() {
     let path = "daemonset/chart/values.schema.json";
@@ -124,7 +126,7 @@ fn every_example_is_read_and_follows_its_schema() {
     assert!(seen >= 4, "{seen} examples");
 }
 
-/// The fenced YAML of the page, by its first word.
+/// The page's fenced YAML blocks that begin with this word.
 fn blocks(page: &str, first: &str) -> Vec<String> {
     let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     blocks.filter(|block| block.starts_with(first)).map(str::to_owned).collect()
@@ -183,7 +185,7 @@ fn what_the_schema_refuses_the_agent_refuses_too() {
 static CONFIG: LazyLock<jsonschema::Validator> =
     LazyLock::new(|| jsonschema::validator_for(&Config::schema()).unwrap());
 
-/// Whether a configuration is right, by the schema and by the agent.
+/// Whether a configuration is valid, by the schema and by the agent.
 fn judged(text: &str) -> (bool, bool) {
     let value: serde_json::Value =
         serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true })
@@ -191,7 +193,7 @@ fn judged(text: &str) -> (bool, bool) {
     (CONFIG.is_valid(&value), Config::parse(&"agent.yaml".into(), text).is_ok())
 }
 
-/// A wrong mode of a service, and so on: what is wrong with one setting, with others left out.
+/// Tests wrong values of one setting, and leaves the others out.
 const WRONG_SETTINGS: [&str; 30] = [
     "mode: 5percent",
     "mode: 0.5%",
@@ -321,14 +323,14 @@ proptest::proptest! {
         for key in ["services", "namespaces"] {
             let text = format!("policies: {{{key}: {{'{name}': {{}}}}}}");
             let (schema, agent) = judged(&text);
-            // The length of the whole is more than a pattern of names can hold.
+            // A pattern of names cannot check the total length.
             let long = name.len() > pointsman::catalog::name::MAX_NAME;
             proptest::prop_assert_eq!(schema && !long, agent, "{}", text);
         }
     }
 }
 
-/// Wherever policies stand by names, a name that can't be is refused.
+/// Impossible names are refused wherever policies stand by name.
 #[test]
 fn every_block_of_policies_by_name_checks_its_names() {
     let schema = Config::schema();

@@ -13,11 +13,11 @@ use listenfd::ListenFd;
 #[derive(Debug, thiserror::Error)]
 pub enum ActivationError {
     /// More than one was passed.
-    #[error("{count} sockets were passed ($LISTEN_FDS): the agent serves one")]
+    #[error("systemd passed {count} sockets ($LISTEN_FDS): pass exactly one")]
     Several { count: usize },
     /// Something else than a listening Unix socket was passed.
     #[error(
-        "what was passed ($LISTEN_FDS) is no listening Unix stream socket with a path: write \
+        "the passed socket ($LISTEN_FDS) is not a listening Unix stream socket with a path: write \
          ListenStream=/run/pointsman/agent.sock ({0})"
     )]
     Unfit(io::Error),

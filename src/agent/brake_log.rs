@@ -82,27 +82,30 @@ impl BrakeLog {
                     self.held.insert(name, true);
                 }
                 None => {
-                    warn!(service = %name, "brake: it took hold for a moment, and holds nothing now");
+                    warn!(
+                        service = %name,
+                        "brake: it held endpoints for a moment, and holds none now"
+                    );
                     self.held.remove(&name);
                 }
             }
         }
         if all > lines {
             let more = all - lines;
-            warn!("brake: it took hold of {more} more services, which lost as much at once");
+            warn!("brake: {more} more services lost most of their endpoints at once");
         }
         let mut uncounted = 0;
         for name in over {
             match self.held.remove(&name) {
                 Some(true) if lines < most => {
                     lines += 1;
-                    info!(service = %name, "the brake holds nothing of it any more");
+                    info!(service = %name, "the brake holds no endpoint of it any more");
                 }
                 _ => uncounted += 1,
             }
         }
         if uncounted > 0 {
-            info!("the brake holds nothing of {uncounted} more services any more");
+            info!("the brake holds no endpoint of {uncounted} more services any more");
         }
         lines
     }

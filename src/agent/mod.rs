@@ -85,7 +85,7 @@ pub struct Options {
     /// The address of the admin pages.
     pub admin: SocketAddr,
     /// This node's zone, region and name.
-    pub here: Locality,
+    pub locality: Locality,
     /// The taint to remove from this node when the agent is ready.
     pub startup_taint: Option<StartupTaint>,
     /// The folder for state that outlives the agent.
@@ -127,7 +127,10 @@ pub enum StartError {
     #[error("admin address {address}: {reason}; choose another with --admin")]
     Admin { address: SocketAddr, reason: io::Error },
     /// The socket that was passed has another path.
-    #[error("the socket that was passed ($LISTEN_FDS) is {passed}, and --socket says {asked}")]
+    #[error(
+        "the passed socket ($LISTEN_FDS) is {passed}, but --socket is {asked}: give both the same \
+         path"
+    )]
     AnotherSocket {
         /// The socket that was passed.
         passed: PathBuf,
@@ -135,8 +138,7 @@ pub enum StartError {
     },
     /// The configuration is wrong, and another agent already serves.
     #[error(
-        "the configuration is wrong, and an agent serves already (pid {pid}): it is left to serve; \
-         {problem}"
+        "the configuration is wrong, so the running agent (pid {pid}) continues to serve; {problem}"
     )]
     Configuration {
         /// The process of the other agent.
@@ -147,7 +149,7 @@ pub enum StartError {
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
     /// The system refused a thread, a signal handler or a descriptor.
-    #[error("starting {what}: {reason}")]
+    #[error("cannot start {what}: {reason}")]
     System { what: &'static str, reason: io::Error },
 }
 
@@ -196,7 +198,7 @@ pub fn run(
     info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
-        zone = options.here.zone.as_deref(),
+        zone = options.locality.zone.as_deref(),
         seed,
         files,
         "starting"
@@ -259,9 +261,13 @@ impl Components {
     ) -> Result<Self, StartError> {
         let names: Vec<String> = options.sources.iter().map(Spec::to_string).collect();
         let catalog = Arc::new(Catalog::new(names.iter().cloned()));
-        let tables =
-            Tables::start(catalog.clone(), options.policies.clone(), options.here.clone(), seed)
-                .map_err(system("the publishing thread"))?;
+        let tables = Tables::start(
+            catalog.clone(),
+            options.policies.clone(),
+            options.locality.clone(),
+            seed,
+        )
+        .map_err(system("the publishing thread"))?;
         let origins = Origins { sources: names, catalog: catalog.clone(), tables: tables.clone() };
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
         runtime.spawn(brake_log::run(catalog.clone(), catalog.follow_brake()));
@@ -276,7 +282,7 @@ impl Components {
         runtime.spawn(systemd::watchdog());
         let events = options.events.clone().map(|cluster| {
             let (events, waiting) = Events::new(&cluster);
-            runtime.spawn(events::write(cluster, options.here.node.clone(), waiting));
+            runtime.spawn(events::write(cluster, options.locality.node.clone(), waiting));
             events
         });
         runtime.spawn(wrong_settings::run(catalog.clone(), tables.clone(), events));
@@ -288,14 +294,17 @@ impl Components {
 fn keep_configuration(options: &Options) {
     let (Some(folder), Some(text)) = (&options.state, &options.file.text) else { return };
     if let Err(error) = configuration::write(folder, text) {
-        warn!("the configuration can't be kept for the next start: {error}");
+        warn!("the configuration could not be saved for the next start: {error}");
     }
 }
 
 /// Access rules for uids only let no pod with its own folder ask.
 fn warn_of_access(pods: Option<&Path>, access: &Access) {
     if pods.is_some() && !access.knows_pods() {
-        warn!("no entry of access fits a pod with a folder of its own: it may ask for nothing");
+        warn!(
+            "no entry of access is for pods: a pod with a folder of its own may not ask for any \
+             service"
+        );
     }
 }
 
@@ -308,7 +317,10 @@ fn settings(options: &Options) -> Vec<(&'static str, String)> {
         ("socket", format!("{}, mode {:04o}", options.socket, options.socket_mode)),
         ("sources", sources.join(", ")),
         ("state", state.unwrap_or_else(|| "not kept".to_owned())),
-        ("pods", pods.unwrap_or_else(|| "not told apart: a caller is its uid".to_owned())),
+        (
+            "pods",
+            pods.unwrap_or_else(|| "no folders: the agent knows a caller by its uid".to_owned()),
+        ),
         (
             "access",
             match options.access.0.len() {
@@ -341,7 +353,7 @@ fn allow_more_files() -> Option<u64> {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, files) {
-        warn!(%error, "the limit on open files stays");
+        warn!(%error, "the limit on open files could not be raised");
     }
     getrlimit(Resource::Nofile).current
 }
@@ -349,7 +361,7 @@ fn allow_more_files() -> Option<u64> {
 /// The seed of all picks. It is logged, so that a run can be repeated.
 fn seed() -> u32 {
     getrandom::u32().unwrap_or_else(|error| {
-        warn!(%error, "no random numbers from the system: picks follow a fixed sequence");
+        warn!(%error, "the system gives no random numbers: picks follow a fixed sequence");
         1
     })
 }
@@ -361,8 +373,8 @@ fn start_sources(
     tables: &Tables,
     runtime: &Runtime,
 ) -> Vec<(Spec, Status)> {
-    let here = watch::Sender::new(options.here.clone());
-    runtime.spawn(follow_here(here.subscribe(), tables.clone()));
+    let locality = watch::Sender::new(options.locality.clone());
+    runtime.spawn(follow_locality(locality.subscribe(), tables.clone()));
     let start = |(index, spec): (usize, &Spec)| {
         let status = Status::default();
         let mut ending = ending.clone();
@@ -372,7 +384,7 @@ fn start_sources(
         };
         runtime.spawn(source::run(
             spec.clone(),
-            here.clone(),
+            locality.clone(),
             SourceId(index),
             catalog.clone(),
             status.clone(),
@@ -384,10 +396,14 @@ fn start_sources(
 }
 
 /// Follows the node's zone and region, which a source finds out.
-async fn follow_here(mut here: watch::Receiver<Locality>, tables: Tables) {
-    while here.changed().await.is_ok() {
-        let found = here.borrow_and_update().clone();
-        info!(zone = found.zone.as_deref(), region = found.region.as_deref(), "this node's place");
+async fn follow_locality(mut locality: watch::Receiver<Locality>, tables: Tables) {
+    while locality.changed().await.is_ok() {
+        let found = locality.borrow_and_update().clone();
+        info!(
+            zone = found.zone.as_deref(),
+            region = found.region.as_deref(),
+            "this node's zone and region"
+        );
         tables.locate(found);
     }
 }

@@ -54,7 +54,7 @@ impl Reload {
             ("socket-mode", now.socket_mode != new.socket_mode),
             ("socket-group", now.socket_group != new.socket_group),
             ("admin", now.admin != new.admin),
-            ("zone, region or node", now.here != new.here),
+            ("zone, region or node", now.locality != new.locality),
             ("remove-taint", now.startup_taint != new.startup_taint),
             ("state", now.state != new.state),
             ("pods", now.pods != new.pods),
@@ -65,7 +65,7 @@ impl Reload {
             warn!("{name} has changed: it takes effect with the next start, or a take-over");
         }
         if let Err(why) = self.filter.set(&new.log) {
-            error!("what is logged stays as it was: {why}");
+            error!("the log filter stays as it was: {why}");
         }
         let changed = new.policies != *tables.policies();
         if changed {

@@ -19,7 +19,7 @@ use super::{
     sockets::Sockets,
     source_status::SourceStatus,
     system, systemd,
-    takeover::{self, Predecessor, PredecessorNews, Successor, SuccessorLink},
+    takeover::{self, Predecessor, PredecessorEvents, Successor, SuccessorLink},
 };
 use crate::{
     catalog::Catalog,
@@ -46,7 +46,7 @@ pub(super) struct Serving {
     pages: JoinHandle<()>,
     end_pages: watch::Sender<bool>,
     listening: watch::Sender<bool>,
-    predecessor_news: Option<PredecessorNews>,
+    predecessor_events: Option<PredecessorEvents>,
 }
 
 impl Serving {
@@ -108,7 +108,7 @@ impl Serving {
                 taint.keep_off().await;
             }
         });
-        let predecessor_news = match successor {
+        let predecessor_events = match successor {
             Some(successor) => Some(successor.report_serving(agent.clone()).await),
             None => None,
         };
@@ -129,7 +129,7 @@ impl Serving {
             pages,
             end_pages,
             listening,
-            predecessor_news,
+            predecessor_events,
         })
     }
 
@@ -150,7 +150,7 @@ impl Serving {
             pages,
             end_pages,
             listening,
-            predecessor_news,
+            predecessor_events,
         } = self;
         if let Some(pods) = pods.clone() {
             tokio::spawn(async move { pods.follow().await });
@@ -203,13 +203,13 @@ impl Serving {
             Some(link) => {
                 drop(socket_lock);
                 let handed =
-                    HandedOver { link, sockets: (listener, sockets), pods, predecessor_news };
+                    HandedOver { link, sockets: (listener, sockets), pods, predecessor_events };
                 (None, handed.linger(&connections, &components.agent, &mut signals).await)
             }
         };
         if stays && !terminated {
             connections.drain(Drain::ShutDown);
-            info!("staying until told to end");
+            info!("waiting for a signal to end");
             signals.terminated().await;
             terminated = true;
         }
@@ -218,7 +218,7 @@ impl Serving {
         connections.drain(Drain::ShutDown);
         let open = connections.count();
         if tokio::time::timeout(GRACE, connections.drained()).await.is_err() {
-            warn!(connections = open, "requests took too long to finish; ending anyway");
+            warn!(connections = open, "some requests did not finish in time; ending anyway");
         }
         if pages.join().is_err() {
             error!("the admin thread panicked");
@@ -244,14 +244,14 @@ struct HandedOver {
     sockets: (watch::Sender<Arc<UnixListener>>, Sockets),
     pods: Option<Arc<PodListeners>>,
     /// The events from the agent before this one, which are passed on.
-    predecessor_news: Option<PredecessorNews>,
+    predecessor_events: Option<PredecessorEvents>,
 }
 
 impl HandedOver {
     /// Has the connections move to the successor, and serves them until they are closed or SIGTERM comes.
     /// Returns whether SIGTERM came.
     async fn linger(self, connections: &Connections, agent: &Agent, signals: &mut Signals) -> bool {
-        let Self { link, sockets, pods, predecessor_news } = self;
+        let Self { link, sockets, pods, predecessor_events } = self;
         info!(
             successor = link.pid,
             connections = connections.count(),
@@ -269,23 +269,26 @@ impl HandedOver {
         pods.inspect(|pods| pods.end());
         let gone = async {
             connections.drained().await;
-            if let Some(predecessor_news) = predecessor_news {
-                predecessor_news.await.ok();
+            if let Some(predecessor_events) = predecessor_events {
+                predecessor_events.await.ok();
             }
-            agent.leases().end_news();
+            agent.leases().end_events();
             telling.await.ok();
         };
         tokio::select! {
             gone = tokio::time::timeout(takeover::LINGER, gone) => {
                 if gone.is_err() {
-                    warn!(connections = connections.count(), "connections stay open; ending anyway");
-                }
-                let untold = agent.leases().untold();
-                if untold > 0 {
                     warn!(
-                        leases = untold,
-                        "the agent that took over did not read every event: these leases end there by \
-                         their time"
+                        connections = connections.count(),
+                        "some connections are still open; ending anyway"
+                    );
+                }
+                let pending = agent.leases().pending_changes();
+                if pending > 0 {
+                    warn!(
+                        leases = pending,
+                        "the agent that took over did not read every event: there, these leases \
+                         end when their time is over"
                     );
                 }
                 false

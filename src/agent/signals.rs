@@ -42,7 +42,7 @@ impl Signals {
             _ = self.interrupt.recv() => (SignalAction::Terminate, "SIGINT"),
             _ = self.hang_up.recv() => return SignalAction::Reload,
         };
-        info!(signal = name, "ending: no more calls are taken, those under way may finish");
+        info!(signal = name, "ending: the agent takes no new calls, and finishes those under way");
         action
     }
 
@@ -58,7 +58,7 @@ impl Signals {
                 self.terminated().await;
             }
             self.terminated().await;
-            warn!("told to end twice: ending at once");
+            warn!("second signal to end: ending at once");
             std::process::exit(1);
         });
     }

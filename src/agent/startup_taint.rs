@@ -21,13 +21,15 @@ impl StartupTaint {
     ///
     /// # Errors
     /// The option that is missing.
-    pub fn new(key: TaintKey, sources: &[Spec], here: &Locality) -> Result<Self, String> {
-        match (own_cluster(sources).cloned(), here.node.clone()) {
+    pub fn new(key: TaintKey, sources: &[Spec], locality: &Locality) -> Result<Self, String> {
+        match (own_cluster(sources).cloned(), locality.node.clone()) {
             (Some(cluster), Some(node)) => Ok(Self { key, node, cluster }),
-            (None, _) => {
-                Err(format!("--remove-taint {key}: add --source kubernetes, whose node it is"))
+            (None, _) => Err(format!(
+                "--remove-taint {key} needs the cluster of the node: add --source kubernetes"
+            )),
+            (_, None) => {
+                Err(format!("--remove-taint {key} needs the name of the node: add --node NAME"))
             }
-            (_, None) => Err(format!("--remove-taint {key}: say which node's with --node")),
         }
     }
 

@@ -13,7 +13,7 @@ pub fn reloading() {
     // systemd needs the time to tell two reloads apart.
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => warn!(%error, "no time to tell the service manager"),
+        Err(error) => warn!(%error, "the time for the service manager could not be read"),
     }
 }
 

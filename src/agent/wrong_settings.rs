@@ -60,13 +60,14 @@ pub(super) async fn run(catalog: Arc<Catalog>, tables: Tables, events: Option<Ev
         for (name, line) in &lines {
             match line {
                 Line::Wrong(problem) => warn!(service = %name, "wrong setting: {problem}"),
-                Line::Mended => info!(service = %name, "its settings are all understood now"),
+                Line::Mended => info!(service = %name, "all its settings are valid now"),
             }
         }
         let before = std::mem::replace(&mut waiting, log.waiting());
         if waiting > before {
             warn!(
-                "{waiting} more wrong settings are told in their turn: `pointsman check` lists them"
+                "{waiting} more settings are wrong: `pointsman check` lists them, and the log will \
+                 have them later"
             );
         }
         let wrong = lines.iter().filter_map(|(name, line)| match line {

@@ -137,8 +137,8 @@ impl WakeupCounts {
 /// Runs a real publishing thread with one caller. Returns how many wake-ups were lost.
 fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u64> {
     let catalog = Arc::new(Catalog::new(["bench"]));
-    let here = Locality::default();
-    let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, seed as u32)?;
+    let locality = Locality::default();
+    let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), locality, seed as u32)?;
     let live = open(&catalog, &tables)?;
     let numbers = tables.numbers();
     let mut sleeps = RandomStream::new(seed, Purpose::Gaps);

@@ -29,15 +29,15 @@ pub mod socket;
 pub mod start;
 pub mod thread_usage;
 
-/// Measure what it costs and how well it balances, each figure with its goal.
+/// Measure what Pointsman costs and how well it balances, and compare with the goals.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     what: What,
-    /// How to print.
+    /// The format of the report.
     #[arg(short, long, global = true, value_enum, default_value_t)]
     output: report::Output,
-    /// A few seconds only, no goals judged: whether it runs at all.
+    /// Run for a few seconds only, and judge no goals.
     #[arg(long, global = true)]
     smoke: bool,
 }

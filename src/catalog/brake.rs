@@ -139,9 +139,9 @@ impl Brake {
         let ready =
             endpoints.filter(|endpoint| service.eligibility.takes_traffic(endpoint)).count();
         service.notes.push(format!(
-            "{NOTE}{lost} of {total} endpoints went within {window} s; they stay as the last \
-             resort for {hold} s, or until a connection to them fails; if that was meant, wait, or \
-             remove in two steps (first draining, then gone)",
+            "{NOTE}{lost} of {total} endpoints disappeared within {window} s; they stay as the \
+             last choice for {hold} s, or until a connection to them fails; if you removed them on \
+             purpose, wait, or remove in two steps (first draining, then gone)",
             lost = held.len(),
             total = held.len() + ready,
             window = WINDOW.as_secs(),

@@ -49,7 +49,7 @@ pub enum LookupError {
     },
     /// The service has several ports.
     #[error(
-        "\"{service}\" has {count} ports: say which, such as \"{service}:{}\"; {}",
+        "\"{service}\" has {count} ports: name one, such as \"{service}:{}\"; {}",
         .ports.first().map_or("http", |port| port.split(' ').next().unwrap_or(port)),
         listed(.ports)
     )]
@@ -70,7 +70,7 @@ pub enum LookupError {
         why: Option<Arc<str>>,
     },
     /// The service exists, but the caller's quota of services is used up.
-    #[error("its endpoints are not asked for: {exhausted}")]
+    #[error("the agent did not ask for its endpoints: {exhausted}")]
     NotAsked {
         /// What was asked for.
         service: ServiceName,

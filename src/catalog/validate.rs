@@ -20,8 +20,8 @@ pub(super) fn mend(service: &mut Service) {
     }
     if dropped > 0 {
         service.notes.push(format!(
-            "{dropped} endpoints had an address that another one of the same port has; \
-             the healthiest of each counts"
+            "{dropped} endpoints have the address of another endpoint of the same port; only the \
+             healthiest of them counts"
         ));
     }
 }

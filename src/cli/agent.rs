@@ -38,8 +38,8 @@ pub(super) const DEFAULT_LOG: &str = "warn,pointsman=info";
 /// Run the agent of this node, which picks endpoints for its programs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Where services come from, such as file:services.yaml or kubernetes; may be given several
-    /// times: the first that knows a service owns its endpoints.
+    /// A source of services, such as file:services.yaml or kubernetes. May be given several times: the
+    /// first source that knows a service owns its endpoints.
     #[arg(long = "source", value_name = "KIND:WHERE")]
     sources: Vec<Spec>,
     /// The socket to serve: a path or unix:///PATH [default: $POINTSMAN_SOCKET or
@@ -74,15 +74,15 @@ pub struct Args {
     /// caller that connects through a pod's folder is identified as that pod, and not by its uid.
     #[arg(long, value_name = "DIR")]
     pods: Option<PathBuf>,
-    /// Take the socket over from the agent that serves it, once the sources have answered.
+    /// Take over the socket of the running agent when the sources have answered.
     #[arg(long)]
     takeover: bool,
-    /// After another agent has taken over, stay until SIGTERM: for Kubernetes, which would restart
-    /// this one. --admin has to differ from the other agent's.
+    /// After another agent has taken over, wait for SIGTERM, since Kubernetes would restart a container
+    /// that ends. --admin must differ from the other agent's.
     #[arg(long)]
     stay: bool,
-    /// When ready, remove the taint with this key from this node (--node), through the first source
-    /// kubernetes. A node that registers with the taint gets no pods before.
+    /// When ready, remove the taint with this key from this node (--node), in the cluster of the first
+    /// source kubernetes. A node that registers with the taint gets no pods until then.
     #[arg(long, value_name = "KEY")]
     remove_taint: Option<TaintKey>,
     /// Add metrics of single endpoints.
@@ -92,7 +92,7 @@ pub struct Args {
     /// kubernetes.
     #[arg(long)]
     events: bool,
-    /// What to log, such as debug or info,pointsman::source=debug [default: warn,pointsman=info].
+    /// The log filter, such as debug or info,pointsman::source=debug [default: warn,pointsman=info].
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
     /// The format of the log.
@@ -163,17 +163,17 @@ fn options(
     let sources = if args.sources.is_empty() { config.sources } else { args.sources };
     if sources.is_empty() {
         return Err(usage(
-            "no source of services: say --source file:services.yaml or --source kubernetes, or \
-             sources: in --config FILE",
+            "no source of services: add --source file:services.yaml or --source kubernetes, or \
+             write sources: in --config FILE",
         ));
     }
-    let here = Locality {
+    let locality = Locality {
         zone: args.zone.or(config.zone),
         region: args.region.or(config.region),
         node: args.node.or(config.node),
     };
     let remove_taint = args.remove_taint.or(config.remove_taint);
-    let startup_taint = remove_taint.map(|key| StartupTaint::new(key, &sources, &here));
+    let startup_taint = remove_taint.map(|key| StartupTaint::new(key, &sources, &locality));
     let events = (args.events || config.events).then(|| cluster(&sources)).transpose()?;
     let log = args.log.or(config.log).unwrap_or_else(|| DEFAULT_LOG.to_owned());
     logs::check(&log).map_err(usage)?;
@@ -187,7 +187,7 @@ fn options(
         socket_mode: args.socket_mode.or(config.socket_mode).unwrap_or(DEFAULT_MODE),
         socket_group: group,
         admin: args.admin.or(config.admin).unwrap_or(DEFAULT_ADMIN),
-        here,
+        locality,
         startup_taint: startup_taint.transpose().map_err(usage)?,
         state: args.state.or(config.state),
         pods: args.pods.or(config.pods),
@@ -205,7 +205,7 @@ fn options(
 /// The cluster for Events.
 fn cluster(sources: &[Spec]) -> Result<Cluster, Failure> {
     let cluster = source::own_cluster(sources).cloned();
-    cluster.ok_or_else(|| usage("--events: add --source kubernetes, in whose Services they are"))
+    cluster.ok_or_else(|| usage("--events needs a cluster: add --source kubernetes"))
 }
 
 fn socket(

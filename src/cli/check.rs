@@ -19,7 +19,7 @@ mod finding;
 mod kernel;
 mod socket;
 
-/// Check the socket, the agent and this system, and say how to correct what is wrong.
+/// Check the socket, the agent and this system, and show how to correct what is wrong.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let wrong = findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
     match (wrong, reachable) {
         (0, _) => Ok(()),
-        (_, true) => Err(Failure::other(format!("{wrong} of {} are wrong", findings.len()))),
+        (_, true) => Err(Failure::other(format!("{wrong} of {} checks failed", findings.len()))),
         (_, false) => Err(Failure::new(Kind::NoAgent, "the agent is not reachable")),
     }
 }

@@ -124,7 +124,7 @@ async fn exchange(
         Failure::new(Kind::NoAgent, format!("no agent at {socket}: {why}"))
     })?;
     let broken = |error: hyper::Error| {
-        Failure::new(Kind::NoAgent, format!("the agent at {socket} hung up: {error}"))
+        Failure::new(Kind::NoAgent, format!("the agent at {socket} closed the connection: {error}"))
     };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;

@@ -9,10 +9,10 @@ use crate::{
     serve::pods::folder,
 };
 
-/// Run the kubelet's CSI plugin, which mounts a socket of its own into each pod.
+/// Run the CSI plugin for the kubelet, which mounts into each pod a socket of its own.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// The folder in which to make a folder for each pod; the agent's --pods has to be the same.
+    /// The folder in which to make a folder for each pod. The agent's --pods must be the same.
     #[arg(long, value_name = "DIR", default_value = folder::DEFAULT)]
     pods: PathBuf,
     /// The kubelet's folder.
@@ -21,7 +21,7 @@ pub struct Args {
     /// This node's name.
     #[arg(long, env = "POINTSMAN_NODE")]
     node: String,
-    /// What to log, such as debug.
+    /// The log filter, such as debug.
     #[arg(long, value_name = "FILTER", default_value = super::agent::DEFAULT_LOG)]
     log: String,
     /// The format of the log.

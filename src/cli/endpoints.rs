@@ -19,7 +19,7 @@ use crate::{
 /// List the endpoints of a service, as this node sees them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which service: name.namespace[@cluster][:port].
+    /// The service: name.namespace[@cluster][:port].
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     #[command(flatten)]

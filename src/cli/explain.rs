@@ -22,7 +22,7 @@ use crate::{
 /// Explain where a service's picks go, and why.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which service: name.namespace[@cluster][:port].
+    /// The service: name.namespace[@cluster][:port].
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// Explain picks with this label selector; may be given several times.
@@ -89,7 +89,7 @@ fn rhythm(explained: &v1::ExplainResponse) -> String {
         Some(period) if !period.is_zero() => {
             format!("load published every {}", format::span(period))
         }
-        _ => "asleep: nothing moves".to_owned(),
+        _ => "asleep: nothing changes".to_owned(),
     };
     let retries = explained.retry_budget.as_ref().map_or_else(String::new, |budget| {
         format!(
@@ -104,7 +104,7 @@ fn rhythm(explained: &v1::ExplainResponse) -> String {
 
 fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
     let draws = match group.share {
-        0.0 => "no draws of its own".to_owned(),
+        0.0 => "reached only by overflow".to_owned(),
         share => format!("{} of draws", format::percent(share)),
     };
     let choice = match group.choices.min(group.endpoints) {
@@ -114,7 +114,7 @@ fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
     let spill = match group.overflow.as_str() {
         "" => String::new(),
         other => format!(
-            "; over to {other} from a score of {}, if better by {}",
+            "; overflows to {other} from a score of {}, if it is better by {}",
             format::number(group.spill_at),
             format::number(group.spill_margin),
         ),
@@ -199,7 +199,7 @@ fn policy(settings: &[v1::Setting]) -> Table {
             Cell::styled(&setting.origin, looks),
         ]);
         for overridden in setting.overridden.iter().rev() {
-            table.note(format!("over {} ({})", overridden.value, overridden.origin));
+            table.note(format!("overrides {} ({})", overridden.value, overridden.origin));
         }
     }
     table
@@ -257,9 +257,9 @@ cart.shop:http: plan 12; load published every 2.00ms; 94 retries left (20% of re
 ! 1 of 2 endpoints is ejected
 
 GROUPS
-zone a: 100% of draws, 2 endpoints, the best of 2; over to zone b from a score of 3, if better by 1
+zone a: 100% of draws, 2 endpoints, the best of 2; overflows to zone b from a score of 3, if it is better by 1
     the caller's own zone
-zone b: no draws of its own, 1 endpoint, no choice
+zone b: reached only by overflow, 1 endpoint, no choice
 
 ENDPOINTS
 ADDRESS      GROUP   STATE    DRAWN  WEIGHT  SCORE  EACH  LIMIT
@@ -274,8 +274,8 @@ LAST PICKS, SAMPLED
 POLICY
 SETTING  VALUE   FROM
 mode     off     annotation pointsman.dev/mode
-    over 10% (configuration agent.yaml:9)
-    over on (configuration agent.yaml:3)
+    overrides 10% (configuration agent.yaml:9)
+    overrides on (configuration agent.yaml:3)
 zone     prefer  default
 ";
         assert_eq!(page.text(), right);

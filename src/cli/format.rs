@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 /// # Errors
 /// The message says what would be right.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration: write 30ms, 1.5s, 2m or 1h");
+    let wrong = || format!("{text:?} is not a duration: write 30ms, 1.5s, 2m or 1h");
     if let Ok(seconds) = text.strip_suffix('s').unwrap_or(text).parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| wrong());
     }
@@ -24,7 +24,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 pub fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((label, value)) if !label.is_empty() => Ok((label.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is no label: write LABEL=VALUE")),
+        _ => Err(format!("{text:?} is not a label: write LABEL=VALUE")),
     }
 }
 

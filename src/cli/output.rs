@@ -82,7 +82,7 @@ fn write(bytes: &[u8]) -> Result<(), Failure> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         // `pointsman services | head -1`
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(Failure::other(format!("writing the answer: {error}"))),
+        Err(error) => Err(Failure::other(format!("cannot write the answer: {error}"))),
         Ok(()) => Ok(()),
     }
 }

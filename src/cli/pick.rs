@@ -14,12 +14,12 @@ use crate::{api::v1, printable::printable};
 
 /// Pick an endpoint for one request and print its address.
 ///
-/// The pick has a lease, which `-o json` shows. It counts as a request in flight until
-/// `pointsman report LEASE`, or until the lease expires. In a pipe only the address is printed, so
-/// that nobody can report it. Then --no-report applies, unless --lease-ttl is given.
+/// The pick has a lease, which `-o json` shows. It counts as a request in flight until `pointsman
+/// report LEASE`, or until the lease expires. In a pipe the command prints only the address, so the
+/// lease cannot be reported. Then --no-report applies, unless --lease-ttl is given.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Which service: name.namespace[@cluster][:port].
+    /// The service: name.namespace[@cluster][:port].
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// Only endpoints with this label; may be given several times.
@@ -28,7 +28,7 @@ pub struct Args {
     /// Not this endpoint, such as one already tried; may be given several times.
     #[arg(long, value_name = "IP:PORT")]
     exclude: Vec<String>,
-    /// How many distinct endpoints, best first.
+    /// The number of distinct endpoints to print, best first.
     #[arg(long, default_value_t = 1, value_name = "N", allow_negative_numbers = true)]
     count: u32,
     /// The weight of the request among those in flight.
@@ -41,7 +41,7 @@ pub struct Args {
     /// How long to wait for the source's first answer [default: 1s].
     #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     wait: Option<Duration>,
-    /// Ask for no lease, since the outcome will not be reported. The pick counts as in flight for about
+    /// Ask for no lease, because nothing reports the outcome. The pick counts as in flight for about
     /// the usual time of the service's requests.
     #[arg(long)]
     no_report: bool,
@@ -84,7 +84,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if person {
         for pick in response.picks.iter().filter(|pick| !pick.lease.is_empty()) {
             let lease = printable(&pick.lease);
-            eprintln!("in flight until: pointsman report {lease} --outcome success");
+            eprintln!(
+                "the request counts as in flight until: pointsman report {lease} --outcome success"
+            );
         }
     }
     Ok(())

@@ -27,7 +27,7 @@ pub struct Args {
     /// The time from the request to the first byte of the response.
     #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     latency: Option<Duration>,
-    /// How long the lease lives from now on, for started and renewed [default: 60s].
+    /// How long the lease lasts from now on, for started and renewed [default: 60s].
     #[arg(long, value_name = "DURATION", value_parser = format::parse_duration, allow_hyphen_values = true)]
     lease_ttl: Option<Duration>,
     /// The request was a retry.
@@ -44,15 +44,15 @@ enum Event {
     /// The request is over.
     #[default]
     Ended,
-    /// A pick beyond the first is in flight from now on.
+    /// Another pick than the first of its response is in flight from now on.
     Started,
-    /// The request goes on.
+    /// The request continues.
     Renewed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Outcome {
-    /// The server answered well.
+    /// The server answered without a failure.
     Success,
     /// The server answered with a failure.
     Failure,
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match response.unknown.as_slice() {
         [] => Ok(()),
         unknown => Err(Failure::other(format!(
-            "unknown: {}; a lease is known to the user who picked, {}",
+            "unknown leases: {}; only the user that picked can report a lease, {}",
             unknown.join(", "),
             match args.event {
                 Event::Ended => "until a minute after its end",

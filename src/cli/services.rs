@@ -68,7 +68,7 @@ fn table(services: &[v1::ServiceSummary]) -> Table {
     for service in services {
         if service.ports.is_empty() {
             let name = service.service.as_str().into();
-            let note = "its name is known: ask for it".into();
+            let note = "endpoints not read yet: ask for it".into();
             table.row(vec![name, "".into(), "".into(), service.source.as_str().into(), note]);
         }
         for port in &service.ports {
@@ -167,6 +167,6 @@ mod tests {
         table(&[service]).write(&mut page);
         let text = page.text();
         assert!(text.contains("cart.shop"), "{text}");
-        assert!(text.contains("its name is known: ask for it"), "{text}");
+        assert!(text.contains("endpoints not read yet: ask for it"), "{text}");
     }
 }

@@ -42,30 +42,30 @@ pub enum Callers {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Access", extend("oneOf" = either()))]
 pub(super) struct AccessBlock {
-    /// A user id (1000), a range of them (1000-1999), or any: processes that came through the node's
-    /// socket. Either this or pods.
+    /// A user id (1000), a range of them (1000-1999), or any. It matches processes that connect to the
+    /// node's socket. Set either this or pods.
     #[schemars(with = "Option<UidsSchema>")]
     uids: Option<Uids>,
-    /// Pods that came through a folder of their own. Either this or uids.
+    /// It matches pods that connect through a folder of their own. Set either this or uids.
     pods: Option<PodsBlock>,
-    /// The namespaces whose services they may list and pick; all, if neither this nor own_namespace is
-    /// said.
+    /// The namespaces whose services these callers may list and pick. All, if neither this nor
+    /// own_namespace is set.
     #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
-    /// Whether each of these pods may list and pick services of its own namespace, whichever that is.
+    /// Whether each of these pods may list and pick the services of its own namespace.
     #[serde(default)]
     own_namespace: bool,
 }
 
-/// Which pods; all, where nothing is said.
+/// Which pods: all of them, if both fields are left out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AccessPods")]
 struct PodsBlock {
-    /// Of these namespaces; of all, if it is left out.
+    /// Pods of these namespaces; of all namespaces if left out.
     #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
-    /// With these ServiceAccounts, by their names; with any, if it is left out.
+    /// Pods with these ServiceAccounts, by name; with any ServiceAccount if left out.
     service_accounts: Option<BTreeSet<Arc<str>>>,
 }
 
@@ -103,7 +103,7 @@ document::from_text!(Uids(RangeInclusive<u32>), |text| {
         None => text.parse().ok().map(|uid| uid..=uid),
     };
     range.filter(|range| !range.is_empty()).ok_or_else(|| {
-        format!("\"{text}\" is no user id: write 1000, a range such as 1000-1999, or any")
+        format!("\"{text}\" is not a user id: write 1000, a range such as 1000-1999, or any")
     })
 });
 
@@ -132,9 +132,11 @@ fn entry(block: AccessBlock) -> Result<AccessEntry, &'static str> {
         (None, Some(PodsBlock { namespaces, service_accounts })) => {
             Callers::Pods { namespaces: namespaces.map(names), service_accounts }
         }
-        (None, None) => return Err("whom it fits is missing: write uids: any, or pods: {}"),
+        (None, None) => {
+            return Err("the entry does not name any callers: write uids: any, or pods: {}");
+        }
         (Some(_), Some(_)) => {
-            return Err("a caller has a uid or is a pod: make two entries of uids and pods");
+            return Err("an entry has either uids or pods: write two entries");
         }
     };
     // Without named namespaces, pods get only their own.

@@ -65,7 +65,7 @@ impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for BlocksVis
             let name = self.0(key);
             if blocks.contains_key(&name) {
                 let what =
-                    format!("\"{name}\" is there twice, by two of its names: keep one block");
+                    format!("\"{name}\" stands here twice, under two of its names: keep one block");
                 return Err(Error::custom(what));
             }
             blocks.insert(name, map.next_value()?);
@@ -100,7 +100,7 @@ mod tests {
                 [format!("policies: {{{two}}}"), format!("policies: {{override: {{{two}}}}}")]
             {
                 let error = error(&text);
-                assert!(error.contains("\"cart.shop\" is there twice"), "{error}");
+                assert!(error.contains("\"cart.shop\" stands here twice"), "{error}");
             }
         }
     }

@@ -15,10 +15,11 @@ impl FromStr for TaintKey {
         match !text.is_empty() && text.chars().all(fine) {
             true => Ok(Self(text.into())),
             false if !key.is_empty() && key.chars().all(fine) => Err(format!(
-                "\"{text}\" is more than a key: write {key}, and taints of every value and effect go"
+                "\"{text}\" is more than a key: write {key}; the agent removes the taint whatever \
+                 its value and effect"
             )),
             false => Err(format!(
-                "\"{text}\" is no key of a taint: write it as pointsman.dev/agent-not-ready"
+                "\"{text}\" is not the key of a taint: write it as pointsman.dev/agent-not-ready"
             )),
         }
     }
@@ -40,10 +41,13 @@ mod tests {
         assert_eq!(key.parse::<TaintKey>().unwrap().to_string(), key);
         for more in [format!("{key}:NoSchedule"), format!("{key}=true:NoExecute")] {
             let error = more.parse::<TaintKey>().unwrap_err();
-            assert!(error.contains(&format!("write {key},")), "{error}");
+            assert!(error.contains(&format!("write {key};")), "{error}");
         }
         for none in ["", ":NoSchedule", "not ready"] {
-            assert!(none.parse::<TaintKey>().unwrap_err().contains("is no key"), "{none}");
+            assert!(
+                none.parse::<TaintKey>().unwrap_err().contains("is not the key of a taint"),
+                "{none}"
+            );
         }
     }
 }

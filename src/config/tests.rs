@@ -103,7 +103,7 @@ fn a_value_out_of_range_names_the_range() {
     );
     assert_eq!(
         error("socket_mode: 0999\n"),
-        "agent.yaml:1:14: socket_mode: \"0999\" is no mode: write it in octal, 0000 to 0777"
+        "agent.yaml:1:14: socket_mode: \"0999\" is not a file mode: write it in octal, 0000 to 0777"
     );
     assert!(error("socket_mode: 1777\n").contains("0000 to 0777"));
 }
@@ -128,17 +128,18 @@ fn a_contradiction_is_named() {
 fn malformed_values_say_what_would_be_right() {
     assert!(
         error("sources: [/etc/services.yaml]\n")
-            .contains("sources[0]: \"/etc/services.yaml\" is no source: write file:PATH")
+            .contains("sources[0]: \"/etc/services.yaml\" is not a source: write file:PATH")
     );
     assert!(error("sources: ['fiel:/etc/services.yaml']\n").contains("did you mean \"file\"?"));
     assert!(
         error("socket: agent.sock\n")
-            .contains("is no absolute path: write /run/pointsman/agent.sock")
+            .contains("is not an absolute path: write /run/pointsman/agent.sock")
     );
     assert!(
-        error("admin: localhost\n").contains("is no address with a port: write 127.0.0.1:9901")
+        error("admin: localhost\n")
+            .contains("is not an IP address with a port: write 127.0.0.1:9901")
     );
-    assert!(error("log: '[['\n").contains("is no log filter"));
+    assert!(error("log: '[['\n").contains("is not a log filter"));
     assert!(
         error("policies: {services: {cart: {zone: off}}}\n").contains("names are name.namespace")
     );
@@ -173,16 +174,17 @@ fn access_is_of_uids_or_of_pods() {
 fn an_entry_of_access_that_says_nobody_or_both_is_named() {
     assert_eq!(
         error("access:\n  - {namespaces: [shop]}\n"),
-        "agent.yaml:2:5: access[0]: whom it fits is missing: write uids: any, or pods: {}"
+        "agent.yaml:2:5: access[0]: the entry does not name any callers: write uids: any, or pods: \
+         {}"
     );
-    assert!(error("access: [{uids: 0, pods: {}}]\n").contains("make two entries of uids and pods"));
+    assert!(error("access: [{uids: 0, pods: {}}]\n").contains("write two entries"));
     assert!(
         error("access: [{uids: 0, own_namespace: true}]\n").contains("own_namespace is for pods")
     );
     assert!(
         error("access: [{pods: {namespace: [shop]}}]\n").contains("did you mean \"namespaces\"?")
     );
-    assert!(error("access: [{uids: me}]\n").contains("\"me\" is no user id"));
+    assert!(error("access: [{uids: me}]\n").contains("\"me\" is not a user id"));
 }
 
 #[test]

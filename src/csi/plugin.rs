@@ -97,7 +97,7 @@ impl node_server::Node for Plugin {
         let request = request.into_inner();
         let target = target(&request.volume_id, &request.target_path)?;
         self.0.volumes.unmount(target).map_err(|error| {
-            Status::internal(format!("{} could not be taken away: {error}", target.display()))
+            Status::internal(format!("{} could not be unmounted: {error}", target.display()))
         })?;
         info!(volume = request.volume_id, target = %target.display(), "unmounted");
         Ok(Response::new(NodeUnpublishVolumeResponse {}))
@@ -127,7 +127,7 @@ fn target<'a>(volume: &str, path: &'a str) -> Result<&'a Path, Status> {
     let plain =
         path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     if !path.is_absolute() || !plain {
-        let wrong = format!("target_path {path:?} is no absolute path without \"..\"");
+        let wrong = format!("target_path {path:?} is not an absolute path without \"..\"");
         return Err(Status::invalid_argument(wrong));
     }
     Ok(path)
@@ -138,7 +138,7 @@ fn pod(context: &HashMap<String, String>) -> Result<(PodUid, Pod), Status> {
     let said = |key: &str| match context.get(key) {
         Some(said) if !said.is_empty() => Ok(said.as_str()),
         _ => Err(Status::failed_precondition(format!(
-            "volume_context has no {key}: the object CSIDriver {DRIVER} has to say podInfoOnMount: true"
+            "volume_context has no {key}: set podInfoOnMount: true in the object CSIDriver {DRIVER}"
         ))),
     };
     let pod = Pod {
@@ -148,7 +148,7 @@ fn pod(context: &HashMap<String, String>) -> Result<(PodUid, Pod), Status> {
     };
     let uid = said(UID)?;
     let uid = PodUid::parse(uid)
-        .ok_or_else(|| Status::invalid_argument(format!("{UID} {uid:?} is no UUID")))?;
+        .ok_or_else(|| Status::invalid_argument(format!("{UID} {uid:?} is not a UUID")))?;
     Ok((uid, pod))
 }
 
@@ -156,7 +156,7 @@ fn mountable(capability: Option<VolumeCapability>) -> Result<(), Status> {
     let wrong = match capability {
         None => "volume_capability is missing",
         Some(VolumeCapability { access_type: Some(AccessType::Mount(_)) }) => return Ok(()),
-        Some(_) => "volume_capability is no mount: this volume is a folder",
+        Some(_) => "volume_capability is not a mount: this volume is a folder",
     };
     Err(Status::invalid_argument(wrong))
 }
@@ -167,7 +167,7 @@ fn ephemeral(context: &HashMap<String, String>) -> Result<(), Status> {
         Some(_) => {
             let right =
                 "write it into the pod, under volumes, as `csi: {driver: csi.pointsman.dev}`";
-            Err(Status::invalid_argument(format!("this is no persistent volume: {right}")))
+            Err(Status::invalid_argument(format!("this driver has no persistent volumes: {right}")))
         }
     }
 }
@@ -210,7 +210,7 @@ mod tests {
         }
         let mut context: HashMap<_, _> = context();
         context.insert(UID.to_owned(), "../..".to_owned());
-        assert!(pod(&context).unwrap_err().message().contains("is no UUID"));
+        assert!(pod(&context).unwrap_err().message().contains("is not a UUID"));
     }
 
     #[test]

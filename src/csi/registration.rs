@@ -53,7 +53,7 @@ impl registration_server::Registration for Registration {
     ) -> Result<Response<RegistrationStatusResponse>, Status> {
         let RegistrationStatus { plugin_registered, error: reason } = request.into_inner();
         if plugin_registered {
-            info!("the kubelet knows this driver now");
+            info!("the kubelet has registered this driver");
         } else {
             // After a restart the kubelet looks again; without one it would ignore this plugin.
             error!(reason, "the kubelet refuses this driver");

@@ -59,7 +59,7 @@ impl Volumes {
         mount::unmount(target)?;
         // The unmount itself succeeded. The next one retries what could not be removed.
         if let Err(error) = self.sweep() {
-            warn!("folders of pods that are gone are left: {error}");
+            warn!("folders of pods that are gone could not be removed: {error}");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Takes over leases of an earlier agent, and keeps reports that overtake the news of them.
+//! Takes over leases of an earlier agent, and keeps reports that overtake the events of them.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
 /// caller. Beyond it a report is answered as unknown.
 const MOST: usize = 40_000;
 
-/// Reports that overtook the news of their lease. A caller may pick at one agent and report to the
+/// Reports that overtook the events of their lease. A caller may pick at one agent and report to the
 /// other one before the first one has sent the lease.
 #[derive(Debug)]
 pub(super) struct EarlyReports {
@@ -58,7 +58,7 @@ impl Leases {
         let mut shard = self.shard(id);
         let open = shard.open.contains_key(&id);
         // This agent may have kept an end for its own successor, because it did not know the lease.
-        let ended = shard.untold.as_mut().and_then(|untold| untold.take_foreign(id, identity));
+        let ended = shard.pending.as_mut().and_then(|pending| pending.take_foreign(id, identity));
         drop(shard);
         if open || self.owners.remembers(identity, id, Instant::now()) {
             return true;

@@ -153,8 +153,8 @@ impl Shard {
         {
             self.deadlines.pop_first();
             if let Some(open) = self.open.remove(&id) {
-                if let Some(untold) = &mut self.untold {
-                    untold.expired(id);
+                if let Some(pending) = &mut self.pending {
+                    pending.expired(id);
                 }
                 // The ends of other leases are not remembered: their callers have no name to
                 // report.

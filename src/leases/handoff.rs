@@ -69,22 +69,22 @@ pub enum LeaseEvent {
 pub struct Handoff {
     leases: Arc<Leases>,
     /// The number of shards whose open leases have been sent.
-    told: usize,
+    shards_sent: usize,
 }
 
 impl Handoff {
     /// Up to `most` of the open leases; an empty list after the last one.
     pub fn open(&mut self, most: usize) -> Vec<HandedLease> {
         let mut open = Vec::new();
-        while self.told < SHARDS && open.len() < most {
-            let mut news = Vec::new();
+        while self.shards_sent < SHARDS && open.len() < most {
+            let mut events = Vec::new();
             let room = most - open.len();
             let given = |change: &Change| matches!(change, Change::Given(_));
-            lock(&self.leases.shards[self.told]).take_untold(room, given, &mut news);
-            if news.len() < room {
-                self.told += 1;
+            lock(&self.leases.shards[self.shards_sent]).take_pending(room, given, &mut events);
+            if events.len() < room {
+                self.shards_sent += 1;
             }
-            open.extend(news.into_iter().filter_map(|news| match news {
+            open.extend(events.into_iter().filter_map(|event| match event {
                 LeaseEvent::Given(lease) => Some(lease),
                 LeaseEvent::Reported { .. } => None,
             }));
@@ -93,24 +93,24 @@ impl Handoff {
     }
 
     /// Up to about `most` changes since the last call; None once there are no more and
-    /// [`Leases::end_news`] was called.
-    pub async fn news(&mut self, most: usize) -> Option<Vec<LeaseEvent>> {
+    /// [`Leases::end_events`] was called.
+    pub async fn events(&mut self, most: usize) -> Option<Vec<LeaseEvent>> {
         loop {
             // Read before the shards: a change that comes after the read is not missed.
-            let ending = self.leases.no_more_news.load(Ordering::SeqCst);
-            let mut news = Vec::new();
+            let ending = self.leases.no_more_events.load(Ordering::SeqCst);
+            let mut events = Vec::new();
             for shard in &self.leases.shards {
-                if news.len() < most {
-                    lock(shard).take_untold(most - news.len(), |_| true, &mut news);
+                if events.len() < most {
+                    lock(shard).take_pending(most - events.len(), |_| true, &mut events);
                 }
             }
-            if !news.is_empty() {
-                return Some(news);
+            if !events.is_empty() {
+                return Some(events);
             }
             if ending {
                 return None;
             }
-            self.leases.has_news.notified().await;
+            self.leases.has_events.notified().await;
         }
     }
 }
@@ -118,7 +118,7 @@ impl Handoff {
 impl Drop for Handoff {
     fn drop(&mut self) {
         for shard in &self.leases.shards {
-            lock(shard).untold = None;
+            lock(shard).pending = None;
         }
     }
 }
@@ -126,30 +126,30 @@ impl Drop for Handoff {
 impl Leases {
     /// Keeps all changes of leases for a successor from now on, beginning with the open leases.
     pub fn hand_over(self: &Arc<Self>) -> Handoff {
-        self.no_more_news.store(false, Ordering::SeqCst);
+        self.no_more_events.store(false, Ordering::SeqCst);
         for shard in &self.shards {
             let mut shard = lock(shard);
             let open = shard.open.keys().map(|id| (*id, Change::Given(ReportedFacts::default())));
-            shard.untold = Some(PendingChanges { changes: open.collect(), foreign: 0 });
+            shard.pending = Some(PendingChanges { changes: open.collect(), foreign: 0 });
         }
-        Handoff { leases: Arc::clone(self), told: 0 }
+        Handoff { leases: Arc::clone(self), shards_sent: 0 }
     }
 
-    /// Ends the news: [`Handoff::news`] returns what is pending now, and then None.
-    pub fn end_news(&self) {
-        self.no_more_news.store(true, Ordering::SeqCst);
-        self.has_news.notify_one();
+    /// Ends the events: [`Handoff::events`] returns what is pending now, and then None.
+    pub fn end_events(&self) {
+        self.no_more_events.store(true, Ordering::SeqCst);
+        self.has_events.notify_one();
     }
 
     /// The number of leases with changes that the successor has not been sent.
-    pub fn untold(&self) -> usize {
+    pub fn pending_changes(&self) -> usize {
         let shards = self.shards.iter();
-        shards.filter_map(|shard| Some(lock(shard).untold.as_ref()?.changes.len())).sum()
+        shards.filter_map(|shard| Some(lock(shard).pending.as_ref()?.changes.len())).sum()
     }
 
     /// Sets whether an earlier agent may still send leases. While it may, a report about an unknown
-    /// lease may have overtaken the news of it.
-    pub fn expect_news(&self, expected: bool) {
+    /// lease may have overtaken the events of it.
+    pub fn expect_events(&self, expected: bool) {
         *lock(&self.early) = expected.then(EarlyReports::default);
     }
 }
@@ -258,31 +258,31 @@ impl PendingChanges {
 
 impl Shard {
     /// Takes some of the pending changes: they count as sent from now on.
-    fn take_untold(
+    fn take_pending(
         &mut self,
         most: usize,
         which: impl Fn(&Change) -> bool,
-        news: &mut Vec<LeaseEvent>,
+        events: &mut Vec<LeaseEvent>,
     ) {
-        let Some(untold) = &mut self.untold else { return };
+        let Some(pending) = &mut self.pending else { return };
         let now = Instant::now();
-        for (id, change) in untold.changes.extract_if(|_, change| which(change)).take(most) {
+        for (id, change) in pending.changes.extract_if(|_, change| which(change)).take(most) {
             match change {
                 Change::Given(said) => {
                     let Some(open) = self.open.get(&id) else { continue };
-                    news.push(LeaseEvent::Given(open.handed(id, now)));
+                    events.push(LeaseEvent::Given(open.handed(id, now)));
                     if said != ReportedFacts::default() {
-                        news.push(open.moved(id, said, now));
+                        events.push(open.moved(id, said, now));
                     }
                 }
                 Change::Moved(said) => {
                     let Some(open) = self.open.get(&id) else { continue };
-                    news.push(open.moved(id, said, now));
+                    events.push(open.moved(id, said, now));
                 }
                 Change::Ended(ended) => {
-                    untold.foreign -= usize::from(ended.foreign);
+                    pending.foreign -= usize::from(ended.foreign);
                     let Ended { identity, event, said: ReportedFacts { load, retry }, .. } = *ended;
-                    news.push(LeaseEvent::Reported { id, identity, event, load, retry });
+                    events.push(LeaseEvent::Reported { id, identity, event, load, retry });
                 }
             }
         }

@@ -414,12 +414,12 @@ fn adopt(world: &World, successor: &Leases, lease: HandedLease) -> bool {
     successor.adopt(id, held, identity, adopted)
 }
 
-/// Has the successor read all news. Returns how many there were.
+/// Has the successor read all events. Returns how many there were.
 async fn hear_all(world: &World, successor: &Leases, handoff: &mut Handoff) -> usize {
     let mut heard = 0;
-    while let Some(news) = handoff.news(1000).await {
-        heard += news.len();
-        for each in news {
+    while let Some(events) = handoff.events(1000).await {
+        heard += events.len();
+        for each in events {
             match each {
                 LeaseEvent::Given(lease) => drop(adopt(world, successor, lease)),
                 LeaseEvent::Reported { id, identity, event, load, retry } => {
@@ -442,7 +442,7 @@ async fn a_successor_has_the_open_leases_and_hears_of_later_ones_and_of_reports(
     assert!(handoff.open(1000).is_empty());
     let connection = Arc::default();
     let after = world.pick(&on(&world, &connection), DEFAULT_TTL);
-    let told = handoff.news(1000).await.unwrap();
+    let told = handoff.events(1000).await.unwrap();
     assert!(matches!(&told[..], [LeaseEvent::Given(given)] if given.id == after));
 
     let load = Some(ServerLoad { utilization: 0.5, in_flight: 3, qps: 100.0, eps: 0.0 });
@@ -450,12 +450,12 @@ async fn a_successor_has_the_open_leases_and_hears_of_later_ones_and_of_reports(
     world.leases.withdraw(&[after]);
     let reported =
         |id, event, load| LeaseEvent::Reported { id, identity: ME, event, load, retry: false };
-    world.leases.end_news();
-    let told = handoff.news(1000).await.unwrap();
+    world.leases.end_events();
+    let told = handoff.events(1000).await.unwrap();
     assert_eq!(told.len(), 2);
     assert!(told.contains(&reported(before, SUCCESS, load)));
     assert!(told.contains(&reported(after, Event::Ended(Outcome::Cancelled, None), None)));
-    assert_eq!(handoff.news(1000).await, None);
+    assert_eq!(handoff.events(1000).await, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -489,8 +489,12 @@ async fn a_successor_that_stalls_hears_all_that_matters_and_no_more() {
     for lease in old {
         assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
     }
-    assert_eq!(world.leases.untold(), 3001, "one for each lease that it knows or has to know");
-    world.leases.end_news();
+    assert_eq!(
+        world.leases.pending_changes(),
+        3001,
+        "one for each lease that it knows or has to know"
+    );
+    world.leases.end_events();
     assert_eq!(hear_all(&world, &successor, &mut handoff).await, 3001);
     assert_eq!(successor.open(), 2);
     let deadlines = |leases: &Leases| -> Vec<_> {
@@ -520,7 +524,7 @@ async fn a_report_of_a_lease_that_only_the_successor_knows_is_passed_on_as_far_a
         }
     }
     assert!(unknown > 0, "a caller that makes leases up does not fill the memory");
-    world.leases.end_news();
+    world.leases.end_events();
     assert_eq!(hear_all(&world, &Leases::new(), &mut handoff).await, accepted);
     let lease = LeaseId::random();
     assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted, "there is room again");
@@ -540,7 +544,7 @@ async fn an_adopted_lease_counts_is_known_by_its_name_and_ends_by_its_time() {
     assert_eq!(successor.report(OTHER, lease, &report), Reported::Unknown);
     assert_eq!(successor.report(ME, lease, &report), Reported::Accepted);
     world.in_flight_is(1);
-    // News of a lease that has ended here.
+    // An event of a lease that has ended here.
     adopt(&world, &successor, open[0].clone());
     assert_eq!(successor.open(), 0);
     world.in_flight_is(1);
@@ -554,7 +558,7 @@ async fn a_report_that_overtakes_the_news_of_its_lease_counts_when_that_comes() 
     let successor = Leases::new();
     let report = Report { event: SUCCESS, load: None, retry: false };
     assert_eq!(successor.report(ME, lease, &report), Reported::Unknown, "nothing is awaited");
-    successor.expect_news(true);
+    successor.expect_events(true);
     assert_eq!(successor.report(ME, lease, &report), Reported::Accepted);
     adopt(&world, &successor, open[0].clone());
     assert_eq!((successor.open(), world.ended(Outcome::Success)), (0, 1));

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashMap, net::SocketAddr};
 
 use super::{
     Inputs,
-    model::{Group, OutlierState, Plan, Planned, Reason, State, ZoneShare},
+    model::{Group, OutlierState, Plan, PlannedEndpoint, Reason, State, ZoneShare},
 };
 use crate::catalog::Endpoint;
 
@@ -12,7 +12,7 @@ use crate::catalog::Endpoint;
 #[derive(Debug, Default)]
 pub struct Draft {
     /// In the order of the inputs.
-    pub endpoints: Vec<Planned>,
+    pub endpoints: Vec<PlannedEndpoint>,
     /// Filled after the factors.
     pub groups: Vec<Group>,
     /// Notes on the service as a whole.
@@ -34,7 +34,7 @@ impl Draft {
             .iter()
             .enumerate()
             .map(|(index, endpoint)| {
-                Planned::new(endpoint.clone(), outlier_states.get(index, endpoint))
+                PlannedEndpoint::new(endpoint.clone(), outlier_states.get(index, endpoint))
             })
             .collect();
         Self { endpoints, ..Self::default() }
@@ -104,8 +104,8 @@ impl Plan {
         same_groups
             && self.endpoints.len() == other.endpoints.len()
             && self.endpoints.iter().zip(&other.endpoints).all(|(a, b)| {
-                (a.endpoint.address, a.state, a.weight, a.draw, a.lean, a.limit)
-                    == (b.endpoint.address, b.state, b.weight, b.draw, b.lean, b.limit)
+                (a.endpoint.address, a.state, a.weight, a.draw, a.standing_bias, a.limit)
+                    == (b.endpoint.address, b.state, b.weight, b.draw, b.standing_bias, b.limit)
             })
     }
 }
@@ -124,7 +124,7 @@ impl<'a> OutlierStates<'a> {
     /// Another pod at the same address starts afresh.
     fn get(&self, index: usize, endpoint: &Endpoint) -> OutlierState {
         let Some(previous) = self.previous else { return OutlierState::default() };
-        let at = |planned: &Planned| planned.endpoint.address == endpoint.address;
+        let at = |planned: &PlannedEndpoint| planned.endpoint.address == endpoint.address;
         let index = match previous.endpoints.get(index) {
             Some(planned) if at(planned) => Some(index),
             _ => {
@@ -137,6 +137,6 @@ impl<'a> OutlierStates<'a> {
         };
         let before = index.map(|index| &previous.endpoints[index]);
         let same = before.filter(|planned| planned.endpoint.is_same_as(endpoint));
-        same.map(Planned::outlier_state).unwrap_or_default()
+        same.map(PlannedEndpoint::outlier_state).unwrap_or_default()
     }
 }

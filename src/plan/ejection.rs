@@ -45,7 +45,7 @@ impl Factor for Ejection {
         for (index, why) in worst_first(inputs, draft) {
             if room == 0 {
                 let share = inputs.policy.outlier.max_ejected * 100.0;
-                let reason = format!("{why}; kept, since at most {share:.0}% may be ejected");
+                let reason = format!("{why}; not ejected, since at most {share:.0}% may be");
                 draft.scale(index, "ejection", 1.0, reason);
                 continue;
             }

@@ -13,7 +13,7 @@ pub struct Inputs<'a> {
     /// Settings of the service.
     pub policy: &'a Policy,
     /// Where this agent runs.
-    pub here: &'a Locality,
+    pub locality: &'a Locality,
     /// The service's endpoints, in the order of the source.
     pub endpoints: &'a [EndpointRef],
     /// What was observed of each, in the same order.

@@ -3,14 +3,14 @@
 //! Pure: no clock, no IO, no randomness. What must be remembered (ejections, a damped share) is in
 //! the previous plan.
 //!
-//! - [`inputs`]: what a plan is made from; [`model`]: [`Plan`], [`Group`], [`Planned`], [`Reason`]
+//! - [`inputs`]: what a plan is made from; [`model`]: [`Plan`], [`Group`], [`PlannedEndpoint`], [`Reason`]
 //! - [`draft`]: a plan in the making, which factors change one after the other
 //! - factors, in the order they apply: [`zone::StrictZone`], [`source_health`], [`source_weight`],
 //!   [`error_bias`], [`ejection`], [`mod@panic`]; [`evidence`] and
 //!   [`baseline`]: by what an ejection judges
 //! - [`zone`]: which endpoints one pick compares
 //! - [`draw_weights`]: draw weights, corrected so that shares come out as asked, by [`share_model`]
-//! - [`lean`]: draws lean away from standing load
+//! - [`standing_bias`]: endpoints with more standing load than their part are drawn less
 //! - [`strategy`]: how scores are made
 
 pub mod baseline;
@@ -21,19 +21,19 @@ pub mod error_bias;
 pub mod evidence;
 pub mod factor;
 pub mod inputs;
-pub mod lean;
 pub mod model;
 pub mod panic;
 pub mod share_model;
 pub mod source_health;
 pub mod source_weight;
+pub mod standing_bias;
 pub mod strategy;
 pub mod zone;
 
 pub use draft::Draft;
 pub use factor::Factor;
 pub use inputs::Inputs;
-pub use model::{Group, OutlierState, Plan, Planned, Reason, State};
+pub use model::{Group, OutlierState, Plan, PlannedEndpoint, Reason, State};
 
 /// In the order they apply: first where requests may go at all and what the source tells, then
 /// Pointsman's own judgements, then what undoes them.
@@ -54,7 +54,7 @@ pub fn plan(inputs: &Inputs<'_>, previous: Option<&Plan>) -> Plan {
     }
     let zone_share = zone::group(inputs, previous, &mut draft);
     draw_weights::set(inputs, previous, &mut draft);
-    lean::lean(inputs, &mut draft);
+    standing_bias::standing_bias(inputs, &mut draft);
     draft.finish(inputs, previous, zone_share)
 }
 

@@ -12,7 +12,7 @@ pub struct Plan {
     /// In the order of preference.
     pub groups: Vec<Group>,
     /// Every endpoint of the source, picked or not.
-    pub endpoints: Vec<Planned>,
+    pub endpoints: Vec<PlannedEndpoint>,
     /// Notes on the service as a whole.
     pub notes: Vec<String>,
     /// When the plan changes next without new input: an ejection ends, a share may move.
@@ -64,7 +64,7 @@ pub struct Group {
 
 /// The plan of one endpoint.
 #[derive(Clone, Debug)]
-pub struct Planned {
+pub struct PlannedEndpoint {
     /// The endpoint as its source tells it.
     pub endpoint: EndpointRef,
     /// Its group, if it is picked.
@@ -78,7 +78,7 @@ pub struct Planned {
     /// Its part of its group's draws by weight, 0 to 1.
     pub draw: f64,
     /// The factor of its draws for its standing load.
-    pub lean: f64,
+    pub standing_bias: f64,
     /// The most requests in flight; `i32::MAX`: no limit.
     pub limit: i32,
     /// Why the weight differs from 1, or the state from serving.
@@ -86,7 +86,7 @@ pub struct Planned {
     outlier_state: Option<Box<OutlierState>>,
 }
 
-impl Planned {
+impl PlannedEndpoint {
     /// An endpoint that serves with weight 1.
     pub fn new(endpoint: EndpointRef, outlier_state: OutlierState) -> Self {
         let mut planned = Self {
@@ -96,7 +96,7 @@ impl Planned {
             state: State::Serving,
             weight: 1.0,
             draw: 0.0,
-            lean: 1.0,
+            standing_bias: 1.0,
             limit: i32::MAX,
             factors: Vec::new(),
             outlier_state: None,
@@ -113,7 +113,7 @@ impl Planned {
 
     /// Its part of its group's draws, 0 to 1.
     pub fn drawn(&self) -> f64 {
-        self.draw * self.lean
+        self.draw * self.standing_bias
     }
 
     /// Its outlier state.

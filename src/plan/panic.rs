@@ -21,8 +21,8 @@ impl Factor for Panic {
         if enough(count(draft, |state| matches!(state, State::Serving | State::Probing))) {
             undo(draft, |state| state == State::Probing);
             draft.notes.push(format!(
-                "{left} of {ready} ready endpoints would be left, fewer than {:.0}%: those that \
-                 were to be probed serve",
+                "{left} of {ready} ready endpoints would be left, fewer than {:.0}%: those back \
+                 from ejection serve without a probe",
                 inputs.policy.panic_below * 100.0
             ));
             return;

@@ -1,7 +1,7 @@
 //! Applies the health that the source tells. Unready endpoints are never picked. Draining ones are
 //! picked only when none is ready, and braked ones only after all others.
 
-use super::{Draft, Factor, Inputs, Planned, State};
+use super::{Draft, Factor, Inputs, PlannedEndpoint, State};
 use crate::catalog::Health;
 
 /// Applies the source's health.
@@ -31,8 +31,9 @@ impl Factor for SourceHealth {
                 }
             }
         }
-        let draining =
-            |it: &Planned| it.state == State::Serving && it.endpoint.health == Health::Draining;
+        let draining = |it: &PlannedEndpoint| {
+            it.state == State::Serving && it.endpoint.health == Health::Draining
+        };
         if !any_ready && draft.endpoints.iter().any(draining) {
             draft.notes.push("no endpoint is ready: draining ones serve".into());
         }

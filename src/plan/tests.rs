@@ -12,12 +12,12 @@ use crate::{
 mod decisions;
 mod draws;
 mod ejections;
-mod leans;
+mod standing_bias;
 
 /// A service under test: endpoints, what was observed, and the plans so far.
 struct Bench {
     policy: Policy,
-    here: Locality,
+    locality: Locality,
     endpoints: Vec<Endpoint>,
     loads: Vec<EndpointLoad>,
     service: ServiceLoad,
@@ -36,7 +36,7 @@ impl Bench {
             zones.chars().zip(1..).map(|(zone, n)| endpoint(n, &zone.to_string())).collect();
         Self {
             policy: Policy::default(),
-            here: Locality { zone: Some("a".into()), ..Locality::default() },
+            locality: Locality { zone: Some("a".into()), ..Locality::default() },
             loads: vec![EndpointLoad::default(); endpoints.len()],
             endpoints,
             service: ServiceLoad::default(),
@@ -67,7 +67,7 @@ impl Bench {
         let loads: Vec<&EndpointLoad> = self.loads.iter().collect();
         let inputs = Inputs {
             policy: &self.policy,
-            here: &self.here,
+            locality: &self.locality,
             endpoints: &endpoints,
             loads: &loads,
             service: &self.service,
@@ -143,7 +143,7 @@ fn without_an_endpoint_in_the_own_zone_all_others_serve() {
 #[test]
 fn the_own_region_comes_before_other_regions() {
     let mut bench = Bench::new("abc");
-    bench.here.region = Some("r".into());
+    bench.locality.region = Some("r".into());
     bench.endpoints[2].region = Some("r".into());
     let plan = bench.plan();
     let names: Vec<&str> = plan.groups.iter().map(|g| g.name.as_str()).collect();
@@ -243,10 +243,10 @@ fn strict_zones_need_to_know_the_zones() {
     bench.plan();
     assert_eq!(bench.states(), [Serving, Out]);
     assert!(bench.reason(1).contains("not known to be in zone a"), "{}", bench.reason(1));
-    bench.here.zone = None;
+    bench.locality.zone = None;
     bench.plan();
     assert_eq!(bench.states(), [Out, Serving], "neither knows of zones: nothing is crossed");
-    assert!(bench.reason(0).contains("the agent was told none"), "{}", bench.reason(0));
+    assert!(bench.reason(0).contains("the agent does not know its own"), "{}", bench.reason(0));
 }
 
 #[test]

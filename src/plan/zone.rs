@@ -7,7 +7,7 @@
 
 use std::{cell::OnceCell, collections::HashMap, net::SocketAddr, time::Duration};
 
-use super::{Draft, Factor, Group, Inputs, Plan, Planned, State, model::ZoneShare};
+use super::{Draft, Factor, Group, Inputs, Plan, PlannedEndpoint, State, model::ZoneShare};
 use crate::{
     catalog::{Endpoint, EndpointRef, hints},
     load::{BUCKETS, Counts},
@@ -50,11 +50,11 @@ impl Factor for StrictZone {
             return;
         }
         for (index, endpoint) in inputs.endpoints.iter().enumerate() {
-            let why = match (&inputs.here.zone, &endpoint.zone) {
+            let why = match (&inputs.locality.zone, &endpoint.zone) {
                 (own, zone) if own == zone => continue,
                 (Some(own), Some(_)) => format!("not in zone {own}"),
                 (Some(own), None) => format!("not known to be in zone {own}"),
-                (None, _) => "in a zone, and the agent was told none".to_owned(),
+                (None, _) => "in a zone, and the agent does not know its own".to_owned(),
             };
             draft.take_out(index, State::Out, "zone", format!("{why} (zone is strict)"));
         }
@@ -73,11 +73,12 @@ enum Nearness {
 
 /// The nearness of each endpoint. Hints of the source replace zones.
 fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
-    let here = inputs.here;
-    let hinted = hints::preferred(inputs.endpoints, here.node.as_deref(), here.zone.as_deref());
+    let locality = inputs.locality;
+    let hinted =
+        hints::preferred(inputs.endpoints, locality.node.as_deref(), locality.zone.as_deref());
     let is_own = |index: usize, endpoint: &Endpoint| match &hinted {
         Some(hinted) => hinted.binary_search(&index).is_ok(),
-        None => here.zone.is_some() && endpoint.zone == here.zone,
+        None => locality.zone.is_some() && endpoint.zone == locality.zone,
     };
     let near = |(index, endpoint): (usize, &EndpointRef)| {
         if endpoint.braked {
@@ -86,7 +87,7 @@ fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
             Nearness::Elsewhere
         } else if is_own(index, endpoint) {
             Nearness::Own
-        } else if here.region.is_some() && endpoint.region == here.region {
+        } else if locality.region.is_some() && endpoint.region == locality.region {
             Nearness::OwnRegion
         } else {
             Nearness::Elsewhere
@@ -97,8 +98,8 @@ fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
 
 /// Makes the groups. Returns the damped share of the own zone.
 pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) -> ZoneShare {
-    let here = inputs.here;
-    let placed = here.zone.is_some() || here.node.is_some();
+    let locality = inputs.locality;
+    let placed = locality.zone.is_some() || locality.node.is_some();
     let prefer = inputs.policy.zone == ZoneMode::Prefer && placed && !draft.panic;
     let near = nearness(inputs, prefer);
     for (planned, near) in draft.endpoints.iter_mut().zip(&near) {
@@ -113,7 +114,7 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
         if members.is_empty() {
             continue;
         }
-        let name = match (level, &here.zone, &here.region) {
+        let name = match (level, &locality.zone, &locality.region) {
             (Nearness::Own, Some(zone), _) => format!("zone {zone}"),
             (Nearness::Own, None, _) => "hinted for this node".to_owned(),
             (Nearness::OwnRegion, _, Some(region)) => format!("region {region}"),
@@ -155,10 +156,10 @@ fn is_picked(state: State) -> bool {
 }
 
 fn reason_for_one_group(inputs: &Inputs<'_>, draft: &Draft) -> String {
-    match (inputs.policy.zone, &inputs.here.zone) {
+    match (inputs.policy.zone, &inputs.locality.zone) {
         (ZoneMode::Off, _) => "zones are off by policy".into(),
         (ZoneMode::Strict, Some(zone)) => format!("zone {zone} only, by policy"),
-        (_, None) => "the agent was told no zone".into(),
+        (_, None) => "the agent does not know its own zone".into(),
         _ if draft.panic => "zone preference is off in panic".into(),
         (ZoneMode::Prefer, Some(_)) => String::new(),
     }
@@ -205,7 +206,7 @@ fn share(
         return share;
     }
     let since = inputs.now.saturating_sub(SHARE_CADENCE);
-    let requests = |of: &dyn Fn(&Planned) -> bool| -> u32 {
+    let requests = |of: &dyn Fn(&PlannedEndpoint) -> bool| -> u32 {
         (inputs.loads.iter().zip(&draft.endpoints))
             .filter(|(_, planned)| of(planned))
             .map(|(load, _)| load.ring.sum(inputs.now, since))
@@ -246,13 +247,13 @@ fn settled(inputs: &Inputs<'_>, changed: Duration) -> Duration {
 /// endpoint of the own zone is gone together with its counts.
 fn still_apart(previous: &Plan, draft: &Draft) -> bool {
     let by_address = OnceCell::new();
-    let find = |index: usize, before: &Planned| {
+    let find = |index: usize, before: &PlannedEndpoint| {
         let address = before.endpoint.address;
         // Between two plans the endpoints rarely change.
         let found = draft.endpoints.get(index).filter(|now| now.endpoint.address == address);
         let found = found.or_else(|| {
             let all = || draft.endpoints.iter().map(|it| (it.endpoint.address, it)).collect();
-            let by_address: &HashMap<SocketAddr, &Planned> = by_address.get_or_init(all);
+            let by_address: &HashMap<SocketAddr, &PlannedEndpoint> = by_address.get_or_init(all);
             by_address.get(&address).copied()
         });
         found.filter(|now| now.endpoint.is_same_as(&before.endpoint))
@@ -272,7 +273,7 @@ fn deserved(inputs: &Inputs<'_>, draft: &Draft) -> f64 {
             continue;
         }
         all += planned.weight;
-        if endpoint.zone == inputs.here.zone {
+        if endpoint.zone == inputs.locality.zone {
             own += planned.weight;
         }
         if !zones.contains(&&endpoint.zone) {

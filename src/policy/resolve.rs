@@ -107,8 +107,8 @@ pub fn resolve(config: &ConfigPolicies, service: &Service) -> Resolved {
                     (spec.clusterIP) to send them to instead";
         resolved.notes.push(note.to_owned());
     } else if *mode != Mode::On && service.ports.iter().all(|port| port.number.is_none()) {
-        let note = "mode has no effect: all requests are balanced, since the service says no port \
-                    (ports: [{port: 80}]) that its virtual IP has";
+        let note = "mode has no effect: all requests are balanced, since the port of the virtual \
+                    IP is not known: add it, such as ports: [{port: 80}]";
         resolved.notes.push(note.to_owned());
     }
     resolved
@@ -183,9 +183,9 @@ impl Resolved {
             }
             (Err(Some(value)), None) => format!("{value}, as before"),
             _ if wrong.before == PreviousValue::Unset => {
-                "what it would be without, as before".to_owned()
+                "what it would be without this setting, as before".to_owned()
             }
-            _ => "what it would be without".to_owned(),
+            _ => "what it would be without this setting".to_owned(),
         };
         let what = if wrong.why.starts_with(key.name) { "it" } else { key.name };
         let joint = if wrong.why.ends_with('?') { "" } else { ";" };

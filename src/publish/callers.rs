@@ -21,7 +21,7 @@ use super::{
     share::{MOST_USERS, Users},
     target::Target,
     usual_time::UsualTime,
-    verdicts::{Allowance, Verdicts, View},
+    verdicts::{Allowance, VerdictSummary, Verdicts},
     witnesses::{Failure, Witnesses},
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
     clock,
     identity::Identity,
     load::{Ages, Epoch},
-    plan::{Plan, Planned},
+    plan::{Plan, PlannedEndpoint},
 };
 
 /// The index of a slot without an endpoint in the plan.
@@ -72,10 +72,10 @@ impl InFlightGuard {
         if !self.started {
             self.started = true;
             self.began_at = clock::now();
-            let mut counting = self.callers.lock();
-            counting.picker.start(self.pick.slot, self.pick.cost);
-            counting.verdicts.picked(self.caller, self.pick.slot, self.began_at);
-            drop(counting);
+            let mut state = self.callers.lock();
+            state.picker.start(self.pick.slot, self.pick.cost);
+            state.verdicts.picked(self.caller, self.pick.slot, self.began_at);
+            drop(state);
             self.begun = self.callers.ages.began(self.pick.slot, self.pick.cost);
         }
     }
@@ -103,9 +103,9 @@ impl InFlightGuard {
         if std::mem::take(&mut self.started) {
             let latency = latency.filter(|l| *l <= STREAM);
             let now = clock::now();
-            let mut counting = self.callers.lock();
-            let kept_away = counting.end(self, outcome, latency, now);
-            drop(counting);
+            let mut state = self.callers.lock();
+            let kept_away = state.end(self, outcome, latency, now);
+            drop(state);
             let Pick { slot, cost } = self.pick;
             self.callers.ages.ended(slot, cost, self.begun, is_answer(outcome));
             if kept_away {
@@ -122,7 +122,8 @@ impl InFlightGuard {
                 service = %self.callers.target,
                 endpoint = %self.endpoint.address,
                 ?outcome,
-                "a caller's requests fail where others' don't: its own picks avoid the endpoint"
+                "a caller's requests fail at an endpoint where others succeed: its own picks avoid \
+                 it"
             );
         }
     }
@@ -162,14 +163,14 @@ pub(super) struct Callers {
     ages: Arc<Ages>,
     usual_time: UsualTime,
     allowance: Arc<Allowance>,
-    counting: Mutex<Counting>,
+    state: Mutex<PickState>,
 }
 
 /// All that picks need, under one lock. When endpoints change, [`super::ServiceTable`] holds the
-/// lock from the new generation until [`Counting::learn`] returns, so that no pick gets a slot
+/// lock from the new generation until [`PickState::learn`] returns, so that no pick gets a slot
 /// without an endpoint.
 #[derive(Debug)]
-pub(super) struct Counting {
+pub(super) struct PickState {
     picker: Picker,
     plan: Arc<Plan>,
     /// The zone of this node.
@@ -206,7 +207,7 @@ impl Callers {
         let counters = publisher.new_counters(1)?;
         counters.close_fd();
         publisher.attach(counters.clone());
-        let mut counting = Counting {
+        let mut state = PickState {
             picker: Picker::new(publisher.table(), counters, seed, Some(waker.clone())),
             plan: Arc::default(),
             zone: None,
@@ -221,45 +222,45 @@ impl Callers {
             witnesses: Witnesses::default(),
             verdicts: Verdicts::new(allowance.clone()),
         };
-        counting.learn(publisher);
+        state.learn(publisher);
         Ok(Arc::new(Self {
             target: target.clone(),
             ages: publisher.ages(),
             usual_time: publisher.usual_time(),
             allowance: allowance.clone(),
-            counting: Mutex::new(counting),
+            state: Mutex::new(state),
         }))
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Counting> {
-        self.counting.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, PickState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Picks up to `count` distinct endpoints, of which the first counts in flight. Picks none if
     /// none can serve.
     pub(super) fn pick(self: &Arc<Self>, want: &PickOptions<'_>) -> PickedEndpoints {
         let mut guard = self.lock();
-        let counting = &mut *guard;
+        let state = &mut *guard;
         let now = clock::now();
-        counting.note(want.caller);
-        counting.exclude_slots(want.exclude);
-        if counting.verdicts.is_empty() {
-            counting.choose(want);
+        state.note(want.caller);
+        state.exclude_slots(want.exclude);
+        if state.verdicts.is_empty() {
+            state.choose(want);
         } else {
-            counting.choose_for(want, now);
+            state.choose_for(want, now);
         }
-        let mut picks = SmallVec::with_capacity(counting.many.len());
+        let mut picks = SmallVec::with_capacity(state.many.len());
         let mut elsewhere = 0;
-        for (index, pick) in counting.many.iter().enumerate() {
-            let Some(planned) = counting.planned(pick.slot) else {
+        for (index, pick) in state.many.iter().enumerate() {
+            let Some(planned) = state.planned(pick.slot) else {
                 debug_assert!(false, "slot {} was named before it was learnt", pick.slot);
                 if index == 0 {
                     // The picker has counted it in flight already, and no guard would end it.
-                    counting.picker.end(pick.slot, pick.cost, Outcome::Cancelled, None);
+                    state.picker.end(pick.slot, pick.cost, Outcome::Cancelled, None);
                 }
                 continue;
             };
-            elsewhere += u64::from(counting.is_elsewhere(planned));
+            elsewhere += u64::from(state.is_elsewhere(planned));
             let started = index == 0;
             let begun =
                 if started { self.ages.began(pick.slot, pick.cost) } else { Epoch::default() };
@@ -278,8 +279,8 @@ impl Callers {
             picks,
             elsewhere,
             routing: Routing::Balanced,
-            plan: counting.plan.version,
-            stale: counting.stale,
+            plan: state.plan.version,
+            stale: state.stale,
         }
     }
 
@@ -291,9 +292,9 @@ impl Callers {
         in_flight: bool,
         caller: Identity,
     ) -> Option<InFlightGuard> {
-        let mut counting = self.lock();
-        let slot = *counting.slots_by_address().get(&address)?;
-        let planned = counting.planned(slot)?;
+        let mut state = self.lock();
+        let slot = *state.slots_by_address().get(&address)?;
+        let planned = state.planned(slot)?;
         let mut held = InFlightGuard {
             endpoint: planned.endpoint.clone(),
             priority: planned.group.unwrap_or_default() as u32,
@@ -304,7 +305,7 @@ impl Callers {
             started: false,
             began_at: Duration::ZERO,
         };
-        drop(counting);
+        drop(state);
         if in_flight {
             held.start();
             // The request began before everything that this agent decided.
@@ -314,10 +315,12 @@ impl Callers {
     }
 
     /// The endpoints that single callers avoid.
-    pub(super) fn verdicts(&self) -> Vec<(View, SocketAddr)> {
-        let counting = self.lock();
-        let address = |view: View| Some((view, counting.planned(view.slot)?.endpoint.address));
-        counting.verdicts.all().filter_map(address).collect()
+    pub(super) fn verdicts(&self) -> Vec<(VerdictSummary, SocketAddr)> {
+        let state = self.lock();
+        let address = |verdict: VerdictSummary| {
+            Some((verdict, state.planned(verdict.slot)?.endpoint.address))
+        };
+        state.verdicts.all().filter_map(address).collect()
     }
 
     pub(super) fn samples(&self) -> Vec<Sample> {
@@ -325,7 +328,7 @@ impl Callers {
     }
 }
 
-impl Counting {
+impl PickState {
     /// Whether these callers pick from `table`.
     pub(super) fn pick_from(&self, table: &Arc<Table>) -> bool {
         Arc::ptr_eq(self.picker.table(), table)
@@ -335,7 +338,7 @@ impl Counting {
     pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
         self.plan = publisher.plan().clone();
         self.judges = publisher.policy().outlier.enabled;
-        self.zone.clone_from(&publisher.here().zone);
+        self.zone.clone_from(&publisher.locality().zone);
         let slots = publisher.slots();
         let most = slots.iter().max().map_or(0, |slot| *slot as usize + 1);
         let before = std::mem::replace(&mut self.index_of, vec![NOWHERE; most]);
@@ -407,7 +410,7 @@ impl Counting {
         let (slot, caller) = (held.pick.slot, held.caller);
         let mut counted = outcome;
         let mut kept_away = false;
-        let since = self.planned(slot).and_then(Planned::probed_since);
+        let since = self.planned(slot).and_then(PlannedEndpoint::probed_since);
         if since.is_some_and(|since| held.began_at < since) {
             counted = Outcome::Cancelled;
         } else {
@@ -461,12 +464,12 @@ impl Counting {
         }
     }
 
-    fn planned(&self, slot: u32) -> Option<&Planned> {
+    fn planned(&self, slot: u32) -> Option<&PlannedEndpoint> {
         let index = *self.index_of.get(slot as usize)?;
         self.plan.endpoints.get(index as usize)
     }
 
-    fn is_elsewhere(&self, planned: &Planned) -> bool {
+    fn is_elsewhere(&self, planned: &PlannedEndpoint) -> bool {
         let zones = self.zone.as_ref().zip(planned.endpoint.zone.as_ref());
         zones.is_some_and(|(here, there)| here != there)
     }

@@ -4,7 +4,7 @@ use pointsman_table::Cell;
 
 use super::standing_load::InFlight;
 use crate::plan::{
-    Planned, State,
+    PlannedEndpoint, State,
     strategy::{Observed, Strategy},
 };
 
@@ -16,7 +16,7 @@ pub(super) const CLOSED: Cell =
 /// caller's copy of the structure may still name it.
 pub(super) fn cell(
     strategy: &dyn Strategy,
-    planned: &Planned,
+    planned: &PlannedEndpoint,
     in_flight: InFlight,
     shrink: f64,
 ) -> Cell {

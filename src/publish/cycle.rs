@@ -351,15 +351,15 @@ impl Cycle {
     /// wait before `soonest` short. A changed service does, since callers must not go on picking
     /// old endpoints.
     fn wait(&self, until: Duration, soonest: Duration) {
-        let (told, woken) = (&self.shared.told, self.shared.wakeups.bell());
+        let (changed, woken) = (&self.shared.changed_event, self.shared.wakeups.event());
         let left = |until: Duration| until.checked_sub(clock::now()).filter(|left| !left.is_zero());
         if let Some(left) = left(soonest.min(until))
-            && WakeEvent::wait_for([told], left)
+            && WakeEvent::wait_for([changed], left)
         {
             return;
         }
         if let Some(left) = left(until) {
-            WakeEvent::wait_for([told, woken], left);
+            WakeEvent::wait_for([changed, woken], left);
         }
     }
 }
@@ -397,7 +397,11 @@ impl Entry {
             if let Err(error) = &shown
                 && !self.behind
             {
-                error!(service = %live.target(), %error, "callers stay with the table before");
+                error!(
+                    service = %live.target(),
+                    %error,
+                    "the table could not be shown: callers keep the previous table"
+                );
             }
             self.behind = shown.is_err();
         }

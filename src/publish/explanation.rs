@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    ServicePublisher, samples::Sample, target::Target, verdicts::View, witnesses::Failure,
+    ServicePublisher, samples::Sample, target::Target, verdicts::VerdictSummary, witnesses::Failure,
 };
 use crate::{
     catalog::{EndpointRef, Health},
@@ -59,13 +59,13 @@ pub struct Avoided {
 }
 
 impl Avoided {
-    pub(super) fn new(view: &View, address: SocketAddr, now: Duration) -> Self {
+    pub(super) fn new(verdict: &VerdictSummary, address: SocketAddr, now: Duration) -> Self {
         Self {
-            caller: view.caller,
+            caller: verdict.caller,
             address,
-            failures: view.failures,
-            unreachable: view.failure == Failure::Unreachable,
-            left: view.until.saturating_sub(now),
+            failures: verdict.failures,
+            unreachable: verdict.failure == Failure::Unreachable,
+            left: verdict.until.saturating_sub(now),
         }
     }
 }
@@ -115,7 +115,7 @@ pub(super) fn cells(publisher: &ServicePublisher) -> Vec<Option<CellView>> {
 pub(super) fn why_none(plan: &Plan, exclude: &[SocketAddr]) -> String {
     let all = plan.endpoints.len();
     if all == 0 {
-        return "the source knows no endpoint of it".into();
+        return "the source knows no endpoint of this service".into();
     }
     let mut reasons: Vec<(String, usize)> = Vec::new();
     for planned in &plan.endpoints {

@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 use super::{Memory, ServicePublisher, Setup, segment::Segment, structure::structure};
 use crate::{
     catalog::{Endpoint, EndpointRef, Locality},
-    plan::{Group, OutlierState, Plan, Planned},
+    plan::{Group, OutlierState, Plan, PlannedEndpoint},
     policy::Policy,
 };
 
@@ -35,7 +35,7 @@ fn publisher(first: Step) -> ServicePublisher {
     let setup = Setup {
         name: "cart.shop".into(),
         policy: Arc::new(Policy::default()),
-        here: Locality { zone: Some("zone-0".into()), ..Locality::default() },
+        locality: Locality { zone: Some("zone-0".into()), ..Locality::default() },
         memory: Memory::Heap,
         endpoints: endpoints(first),
         virtual_port: None,
@@ -48,7 +48,7 @@ fn publisher(first: Step) -> ServicePublisher {
 fn plan(draws: &[f64]) -> Plan {
     let endpoint = |(index, draw): (usize, &f64)| {
         let endpoints = endpoints((index as u8 + 1, 0, 0, 1));
-        let mut planned = Planned::new(endpoints[index].clone(), OutlierState::default());
+        let mut planned = PlannedEndpoint::new(endpoints[index].clone(), OutlierState::default());
         (planned.group, planned.draw) = (Some(index), *draw);
         planned
     };

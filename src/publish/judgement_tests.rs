@@ -55,7 +55,7 @@ impl Field {
         let mut publisher = ServicePublisher::new(Setup {
             name: "cart.shop".into(),
             policy: Arc::new(Policy { zone: ZoneMode::Off, ..Policy::default() }),
-            here: Locality::default(),
+            locality: Locality::default(),
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&list).collect(),
             virtual_port: None,

@@ -67,8 +67,8 @@ fn picked(live: &ServiceTable) -> Option<SocketAddr> {
 fn the_virtual_ip_is_picked_whatever_zones_mean_and_whatever_is_known_of_them() {
     for own in [Some("a"), None] {
         let catalog = Arc::new(Catalog::new(["test"]));
-        let here = Locality { zone: own.map(Into::into), ..Locality::default() };
-        let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), here, 1);
+        let locality = Locality { zone: own.map(Into::into), ..Locality::default() };
+        let tables = Tables::start(catalog.clone(), ConfigPolicies::default(), locality, 1);
         let tables = tables.expect("a thread");
         let say = |service: &Service| {
             catalog.apply(SourceId(0), Change::Upsert(service.clone()), clock::now());

@@ -44,7 +44,7 @@ pub struct Setup {
     /// The name in logs and of the memfd.
     pub name: String,
     pub policy: Arc<Policy>,
-    pub here: Locality,
+    pub locality: Locality,
     pub memory: Memory,
     /// The endpoints, in the order of the source.
     pub endpoints: Vec<EndpointRef>,
@@ -72,7 +72,7 @@ pub struct ServicePublisher {
     name: String,
     policy: Arc<Policy>,
     virtual_port: Option<u16>,
-    here: Locality,
+    locality: Locality,
     endpoints: Vec<EndpointRef>,
     loads: Vec<EndpointLoad>,
     /// In the order of `endpoints`.
@@ -115,7 +115,7 @@ impl ServicePublisher {
             name: setup.name,
             policy: setup.policy,
             virtual_port: setup.virtual_port,
-            here: setup.here,
+            locality: setup.locality,
             loads: Vec::new(),
             endpoints: Vec::new(),
             slots: Vec::new(),
@@ -233,12 +233,12 @@ impl ServicePublisher {
     }
 
     /// Sets the locality of this agent. The next [`Self::update`] plans with it.
-    pub fn locate(&mut self, here: Locality) {
-        self.here = here;
+    pub fn locate(&mut self, locality: Locality) {
+        self.locality = locality;
     }
 
-    pub fn here(&self) -> &Locality {
-        &self.here
+    pub fn locality(&self) -> &Locality {
+        &self.locality
     }
 
     /// Publishes once: adds up the counters, plans if it is time, and writes load.
@@ -423,7 +423,7 @@ impl ServicePublisher {
         let loads: Vec<&EndpointLoad> = self.loads.iter().collect();
         let inputs = Inputs {
             policy: &self.policy,
-            here: &self.here,
+            locality: &self.locality,
             endpoints: &self.endpoints,
             loads: &loads,
             service: &self.service,
@@ -508,7 +508,11 @@ impl ServicePublisher {
                 }
                 Err(StructureError::Malformed(error)) => {
                     // A property test holds that `structure` makes nothing malformed.
-                    error!(service = %self.name, %error, "a plan that no table can hold: a bug");
+                    error!(
+                        service = %self.name,
+                        %error,
+                        "no table can hold the plan: this is a bug"
+                    );
                     return superseded;
                 }
             }

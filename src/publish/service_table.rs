@@ -16,7 +16,7 @@ use pointsman_table::Waker;
 
 use super::{
     ServicePublisher,
-    callers::{Callers, Counting, InFlightGuard, PickedEndpoints},
+    callers::{Callers, InFlightGuard, PickState, PickedEndpoints},
     explanation::{Avoided, EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     pick_options::PickOptions,
     routing::Routing,
@@ -100,9 +100,9 @@ impl ServiceTable {
         publisher.locate(here.clone());
         let policy = policy.unwrap_or_else(|| publisher.policy().clone());
         let callers = self.callers.load_full();
-        let mut counting = callers.lock();
+        let mut state = callers.lock();
         publisher.update(endpoints, policy, clock::now())?;
-        self.show_to(&mut counting, &mut publisher, stale)?;
+        self.show_to(&mut state, &mut publisher, stale)?;
         self.mode.store(Arc::new(publisher.policy().mode_in_force()));
         Ok(())
     }
@@ -114,20 +114,20 @@ impl ServiceTable {
     /// in the table before.
     pub(super) fn show(&self, publisher: &mut ServicePublisher) -> io::Result<()> {
         let callers = self.callers.load_full();
-        let mut counting = callers.lock();
-        let stale = counting.stale;
-        self.show_to(&mut counting, publisher, stale)
+        let mut state = callers.lock();
+        let stale = state.stale;
+        self.show_to(&mut state, publisher, stale)
     }
 
     fn show_to(
         &self,
-        counting: &mut Counting,
+        state: &mut PickState,
         publisher: &mut ServicePublisher,
         stale: bool,
     ) -> io::Result<()> {
-        if counting.pick_from(&publisher.table()) {
-            counting.learn(publisher);
-            counting.stale = stale;
+        if state.pick_from(&publisher.table()) {
+            state.learn(publisher);
+            state.stale = stale;
             return Ok(());
         }
         let callers = Callers::attach(

@@ -35,7 +35,7 @@ pub(super) struct Shared {
     pub(super) policies: ArcSwap<ConfigPolicies>,
     /// The number of times that policies were configured.
     pub(super) configured: watch::Sender<u64>,
-    pub(super) here: ArcSwap<Locality>,
+    pub(super) locality: ArcSwap<Locality>,
     pub(super) seed: u32,
     /// The judgements of an earlier agent on targets without a table so far.
     pub(super) remembered: Mutex<Judgements>,
@@ -55,7 +55,7 @@ pub(super) struct Shared {
     pub(super) stopping: AtomicBool,
     pub(super) wakeups: Arc<Wakeups>,
     /// Signals the thread that services have changed, tables were opened, or it has to stop.
-    pub(super) told: WakeEvent,
+    pub(super) changed_event: WakeEvent,
     pub(super) numbers: Numbers,
     /// The quota of verdicts on single callers.
     pub(super) allowance: Arc<Allowance>,
@@ -85,14 +85,14 @@ impl Shared {
     pub(super) fn new(
         catalog: Arc<Catalog>,
         policies: ConfigPolicies,
-        here: Locality,
+        locality: Locality,
         seed: u32,
     ) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             catalog,
             policies: ArcSwap::from_pointee(policies),
             configured: watch::Sender::new(0),
-            here: ArcSwap::from_pointee(here),
+            locality: ArcSwap::from_pointee(locality),
             seed,
             remembered: Mutex::default(),
             judged: watch::Sender::new(0),
@@ -104,7 +104,7 @@ impl Shared {
             failed: Mutex::default(),
             stopping: AtomicBool::new(false),
             wakeups: Wakeups::new(WakeEvent::new()?),
-            told: WakeEvent::new()?,
+            changed_event: WakeEvent::new()?,
             numbers: Numbers::default(),
             allowance: Arc::default(),
         }))
@@ -117,20 +117,20 @@ impl Shared {
     /// Has the thread take over a changed service at once.
     pub(super) fn tell(&self, service: &ServiceName) {
         lock(&self.changed).insert(service.clone());
-        self.told.ring();
+        self.changed_event.signal();
     }
 
     /// Has the thread plan all live tables anew.
     pub(super) fn decide_all_anew(&self) {
         let services = self.all().into_iter().map(|live| live.target().service.clone());
         lock(&self.changed).extend(services);
-        self.told.ring();
+        self.changed_event.signal();
     }
 
     /// Has the thread publish this table from now on.
     pub(super) fn open(&self, live: &Arc<ServiceTable>) {
         lock(&self.opened).push(Arc::downgrade(live));
-        self.told.ring();
+        self.changed_event.signal();
     }
 
     pub(super) fn take_opened(&self) -> Vec<Arc<ServiceTable>> {
@@ -163,7 +163,7 @@ impl Shared {
         let failed = std::mem::take(&mut *lock(&self.failed));
         if !failed.is_empty() {
             lock(&self.changed).extend(failed);
-            self.told.ring();
+            self.changed_event.signal();
         }
     }
 
@@ -207,7 +207,7 @@ impl Shared {
             .filter(|live| changed.contains(&live.target().service))
             .cloned()
             .collect();
-        let here = self.here.load_full();
+        let locality = self.locality.load_full();
         for live in &affected {
             // The lock covers the search and the removal: otherwise a service that comes back in
             // between would be left without a table.
@@ -225,12 +225,16 @@ impl Shared {
                 Some((service, port)) => {
                     let policy = self.policy(&service, live.target());
                     let endpoints = selected(&port, live.target(), &policy);
-                    live.update(endpoints, Some(policy), &here, service.stale)
+                    live.update(endpoints, Some(policy), &locality, service.stale)
                 }
-                None => live.update(Vec::new(), None, &here, false),
+                None => live.update(Vec::new(), None, &locality, false),
             };
             if let Err(error) = updated {
-                error!(service = %live.target(), %error, "kept the endpoints before; tries again");
+                error!(
+                    service = %live.target(),
+                    %error,
+                    "the endpoints could not be updated: keeps the previous ones and tries again"
+                );
                 lock(&self.failed).insert(live.target().service.clone());
                 if is_shortage(&error) {
                     self.lower_priority();

@@ -36,7 +36,7 @@ impl Shared {
         warn!(
             tables = all.len(),
             given_up = part,
-            "no more files or memory: unused tables give way"
+            "no more files or memory: gives up unused tables"
         );
         for (_, target) in unused.iter().take(part) {
             self.give_up(&mut all, target);

@@ -8,7 +8,7 @@ use std::{
 
 use pointsman_table::{EndpointRecord, Group, Mode, Structure, alias_rows};
 
-use crate::plan::{Plan, Planned};
+use crate::plan::{Plan, PlannedEndpoint};
 
 /// The structure that makes callers pick as the plan demands. `slots` are in the order of the
 /// plan's endpoints. Thresholds in units of in-flight terms shrink with these terms.
@@ -18,12 +18,12 @@ pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
     let last_share = plan.groups.iter().rposition(|g| g.share > 0.0);
     for (index, group) in plan.groups.iter().enumerate() {
         cumulative += group.share;
-        let drawn = |weight: fn(&Planned) -> f64| {
+        let drawn = |weight: fn(&PlannedEndpoint) -> f64| {
             let members = group.members.iter().map(|member| *member as usize);
             let drawn = members.map(|index| (slots[index], weight(&plan.endpoints[index])));
             alias_rows(&drawn.collect::<Vec<_>>())
         };
-        let mut rows = drawn(Planned::drawn);
+        let mut rows = drawn(PlannedEndpoint::drawn);
         if rows.is_empty() {
             // A table can't hold a group without a row, and the plan wants its endpoints picked.
             rows = drawn(|_| 1.0);

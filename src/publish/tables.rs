@@ -41,10 +41,10 @@ impl Tables {
     pub fn start(
         catalog: Arc<Catalog>,
         policies: ConfigPolicies,
-        here: Locality,
+        locality: Locality,
         seed: u32,
     ) -> io::Result<Self> {
-        let shared = Shared::new(catalog.clone(), policies, here, seed)?;
+        let shared = Shared::new(catalog.clone(), policies, locality, seed)?;
         let weak = Arc::downgrade(&shared);
         catalog.on_change(Box::new(move |service| {
             if let Some(shared) = weak.upgrade() {
@@ -86,7 +86,7 @@ impl Tables {
         let mut publisher = ServicePublisher::new(Setup {
             name: target.to_string(),
             policy: policy.clone(),
-            here: (**shared.here.load()).clone(),
+            locality: (**shared.locality.load()).clone(),
             memory: Memory::Shared,
             endpoints: selected(&port, target, &policy),
             virtual_port: target.virtual_port(),
@@ -156,13 +156,13 @@ impl Tables {
     }
 
     /// The locality of this agent.
-    pub fn here(&self) -> Arc<Locality> {
-        self.shared.here.load_full()
+    pub fn locality(&self) -> Arc<Locality> {
+        self.shared.locality.load_full()
     }
 
     /// Sets the locality of this agent. Live tables follow at once.
-    pub fn locate(&self, here: Locality) {
-        self.shared.here.store(Arc::new(here));
+    pub fn locate(&self, locality: Locality) {
+        self.shared.locality.store(Arc::new(locality));
         self.shared.decide_all_anew();
     }
 
@@ -197,7 +197,7 @@ impl Tables {
     /// Stops the publishing thread and waits for it.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Relaxed);
-        self.shared.told.ring();
+        self.shared.changed_event.signal();
         if let Some(thread) = lock(&self.thread).take()
             && thread.join().is_err()
         {

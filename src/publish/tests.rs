@@ -36,7 +36,7 @@ impl Stage {
         let mut publisher = ServicePublisher::new(Setup {
             name: "cart.shop".into(),
             policy: policy(),
-            here: Locality::default(),
+            locality: Locality::default(),
             memory: Memory::Heap,
             endpoints: endpoints(0..count),
             virtual_port: None,
@@ -353,7 +353,7 @@ fn a_process_that_erases_its_counters_is_detached() {
     stage.publisher = ServicePublisher::new(Setup {
         name: "cart.shop".into(),
         policy: policy(),
-        here: Locality::default(),
+        locality: Locality::default(),
         memory: Memory::Shared,
         endpoints: endpoints(0..2),
         virtual_port: None,

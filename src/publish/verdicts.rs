@@ -82,7 +82,7 @@ struct Verdict {
 
 /// A verdict, as the admin pages show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct View {
+pub(super) struct VerdictSummary {
     pub(super) caller: Identity,
     pub(super) slot: u32,
     pub(super) failure: Failure,
@@ -193,9 +193,9 @@ impl Verdicts {
     }
 
     /// The verdicts by which callers avoid endpoints now.
-    pub(super) fn all(&self) -> impl Iterator<Item = View> {
+    pub(super) fn all(&self) -> impl Iterator<Item = VerdictSummary> {
         self.by_caller.iter().flat_map(|(caller, verdicts)| {
-            verdicts.iter().filter(|each| each.length > Duration::ZERO).map(|each| View {
+            verdicts.iter().filter(|each| each.length > Duration::ZERO).map(|each| VerdictSummary {
                 caller: *caller,
                 slot: each.slot,
                 failure: each.failure,

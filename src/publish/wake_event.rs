@@ -26,25 +26,25 @@ impl WakeEvent {
     }
 
     /// Ends the current wait, or the next one.
-    pub fn ring(&self) {
+    pub fn signal(&self) {
         self.waker.wake();
     }
 
     /// Waits for one of the events, for `timeout` at most. Returns whether one was signaled, and
     /// resets those that were.
-    pub fn wait_for<const N: usize>(bells: [&Self; N], timeout: Duration) -> bool {
+    pub fn wait_for<const N: usize>(events: [&Self; N], timeout: Duration) -> bool {
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        let mut watched = bells.map(|bell| PollFd::new(&*bell.file, PollFlags::IN));
-        let rung = poll(&mut watched, Some(&timeout)).is_ok_and(|ready| ready > 0);
-        let ready = watched.map(|bell| bell.revents().contains(PollFlags::IN));
-        for (bell, _) in bells.into_iter().zip(ready).filter(|(_, ready)| *ready) {
+        let mut watched = events.map(|event| PollFd::new(&*event.file, PollFlags::IN));
+        let signaled = poll(&mut watched, Some(&timeout)).is_ok_and(|ready| ready > 0);
+        let ready = watched.map(|event| event.revents().contains(PollFlags::IN));
+        for (event, _) in events.into_iter().zip(ready).filter(|(_, ready)| *ready) {
             // The read does not block: another thread may have reset the event already, which is as
             // good.
-            let _nothing_to_read = rustix::io::read(&bell.file, &mut [0; 8]);
+            let _nothing_to_read = rustix::io::read(&event.file, &mut [0; 8]);
         }
-        rung
+        signaled
     }
 }

@@ -19,7 +19,7 @@ pub(super) type TableId = u64;
 /// The tables that were woken and that the thread has not handled yet.
 #[derive(Debug)]
 pub(super) struct Wakeups {
-    bell: WakeEvent,
+    event: WakeEvent,
     woken: Mutex<Vec<Arc<Wakeup>>>,
 }
 
@@ -32,8 +32,8 @@ struct Wakeup {
 }
 
 impl Wakeups {
-    pub(super) fn new(bell: WakeEvent) -> Arc<Self> {
-        Arc::new(Self { bell, woken: Mutex::default() })
+    pub(super) fn new(event: WakeEvent) -> Arc<Self> {
+        Arc::new(Self { event, woken: Mutex::default() })
     }
 
     /// The waker for the callers of a table.
@@ -45,14 +45,14 @@ impl Wakeups {
             // system call.
             if !wakeup.sent.swap(true, AcqRel) {
                 lock(&wakeups.woken).push(wakeup.clone());
-                wakeups.bell.ring();
+                wakeups.event.signal();
             }
         })
     }
 
     /// The event that the publishing thread waits for.
-    pub(super) fn bell(&self) -> &WakeEvent {
-        &self.bell
+    pub(super) fn event(&self) -> &WakeEvent {
+        &self.event
     }
 
     /// Takes the tables woken since the last call. A sweep after this call sees what their callers

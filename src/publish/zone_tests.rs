@@ -28,7 +28,7 @@ fn endpoints(zones: &str) -> Vec<Endpoint> {
 struct Facts {
     endpoints: Vec<Endpoint>,
     policy: Policy,
-    here: Locality,
+    locality: Locality,
 }
 
 impl Facts {
@@ -36,8 +36,8 @@ impl Facts {
     /// away.
     fn new(endpoints: Vec<Endpoint>) -> Self {
         let policy = Policy { strategy: StrategyName::Random, ..Policy::default() };
-        let here = Locality { zone: Some("a".into()), ..Locality::default() };
-        Self { endpoints, policy, here }
+        let locality = Locality { zone: Some("a".into()), ..Locality::default() };
+        Self { endpoints, policy, locality }
     }
 
     fn but(&self, change: impl FnOnce(&mut Self)) -> Self {
@@ -62,7 +62,7 @@ impl Stage {
         let mut publisher = ServicePublisher::new(Setup {
             name: "cart.shop".into(),
             policy: facts.policy.into(),
-            here: facts.here,
+            locality: facts.locality,
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&facts.endpoints.into()).collect(),
             virtual_port: None,
@@ -76,7 +76,7 @@ impl Stage {
     }
 
     fn update(&mut self, facts: Facts) {
-        self.publisher.locate(facts.here);
+        self.publisher.locate(facts.locality);
         let endpoints = EndpointRef::all(&facts.endpoints.into()).collect();
         let superseded = self.publisher.update(endpoints, facts.policy.into(), self.now);
         assert!(!superseded.expect("heap memory"), "there is room for a few more");
@@ -111,10 +111,10 @@ fn changes() -> Vec<(&'static str, Facts, Facts)> {
     let far = all.but(|it| drop(it.endpoints.remove(0)));
     let unready = all.but(|it| it.endpoints[0].health = Health::Unready);
     let off = all.but(|it| it.policy.zone = ZoneMode::Off);
-    let nowhere = all.but(|it| it.here = Locality::default());
-    let elsewhere = all.but(|it| it.here.zone = Some("b".into()));
+    let nowhere = all.but(|it| it.locality = Locality::default());
+    let elsewhere = all.but(|it| it.locality.zone = Some("b".into()));
     let strict =
-        all.but(|it| (it.policy.zone, it.here.zone) = (ZoneMode::Strict, Some("b".into())));
+        all.but(|it| (it.policy.zone, it.locality.zone) = (ZoneMode::Strict, Some("b".into())));
     [
         ("its first endpoint comes", far),
         ("its only endpoint becomes ready", unready),

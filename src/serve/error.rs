@@ -32,18 +32,19 @@ pub enum Error {
     #[error("{what} is {why} (waited {})", humantime::format_duration(*.waited))]
     NotAnswered { what: String, why: String, waited: Duration },
     /// More at a time than makes sense.
-    #[error("these are more than {limit} {what}: send the rest when those are answered")]
+    #[error("these are more than {limit} {what}: send the others when these are answered")]
     TooMany {
         /// What there are too many of.
         what: &'static str,
         limit: usize,
     },
     /// The agent is shutting down.
-    #[error("the agent is ending: call again, and its successor answers")]
+    #[error("the agent is shutting down: call again, and the next agent answers")]
     ShuttingDown,
     /// The configuration does not let this caller ask for the service.
     #[error(
-        "{caller} may not ask for services of namespace \"{namespace}\": see access in the agent's configuration"
+        "{caller} may not ask for services of namespace \"{namespace}\": see access in the agent's \
+         configuration"
     )]
     Forbidden { caller: String, namespace: String },
     /// The caller holds too much, or all callers together do.
@@ -60,7 +61,7 @@ pub enum Error {
         limit: Duration,
     },
     /// The system gives no memory for a service's table.
-    #[error("no table could be made: {0}")]
+    #[error("the agent could not make a table: {0}")]
     NoTable(std::io::Error),
     /// A field of the request is invalid.
     #[error("{}", violations(.0))]
@@ -72,10 +73,10 @@ pub enum Error {
         limit: usize,
     },
     /// HTTP: nothing is served there.
-    #[error("nothing is served at {path}; there is {paths}")]
+    #[error("there is no path {path}; the paths are {paths}")]
     NoSuchPath { path: String, paths: &'static str },
     /// HTTP: the path does not take this method.
-    #[error("{path} does not take {method}; it takes {allow}")]
+    #[error("{path} does not accept {method}; it accepts {allow}")]
     NoSuchMethod { path: String, method: String, allow: &'static str },
 }
 

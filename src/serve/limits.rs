@@ -129,7 +129,7 @@ pub(super) fn duration(
             }
             Ok(Some(duration))
         }
-        _ => Err(Violation::new(field(), "has over 999999999 nanoseconds")),
+        _ => Err(Violation::new(field(), "has more than 999999999 nanoseconds")),
     }
 }
 
@@ -140,7 +140,7 @@ pub(super) fn lease_ttl(
 ) -> Result<Option<Duration>, Violation> {
     match duration(&field, ttl, leases::MAX_TTL)? {
         Some(Duration::ZERO) => {
-            Err(Violation::new(field(), "is 0s: leave it out for 60s, or say at least 1ms"))
+            Err(Violation::new(field(), "is 0s: leave it out for 60s, or send at least 1ms"))
         }
         ttl => Ok(ttl),
     }
@@ -158,14 +158,14 @@ pub(super) fn at_least_one(field: &str, number: u32, most: u32) -> Result<u32, V
 /// The endpoints not to choose.
 pub(super) fn exclude(texts: &[String]) -> Result<Vec<SocketAddr>, Violation> {
     if texts.len() > MAX_EXCLUDE {
-        let wrong = format!("has {} entries: at most {MAX_EXCLUDE} are taken", texts.len());
+        let wrong = format!("has {} entries: it may have at most {MAX_EXCLUDE}", texts.len());
         return Err(Violation::new("exclude", wrong));
     }
     let parse = |(index, text): (usize, &String)| {
         text.parse().map_err(|_| {
             Violation::new(
                 format!("exclude[{index}]"),
-                format!("{} is no ip:port, such as 10.1.2.3:8080 or [fd00::1]:8080", quoted(text)),
+                format!("{} is not ip:port, such as 10.1.2.3:8080 or [fd00::1]:8080", quoted(text)),
             )
         })
     };
@@ -177,7 +177,7 @@ pub(super) fn selector<'a>(
     entries: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
 ) -> Result<Labels, Violation> {
     if entries.len() > MAX_SELECTOR {
-        let wrong = format!("has {} labels: at most {MAX_SELECTOR} are taken", entries.len());
+        let wrong = format!("has {} labels: it may have at most {MAX_SELECTOR}", entries.len());
         return Err(Violation::new("selector", wrong));
     }
     let mut labels = Labels::new();
@@ -186,8 +186,10 @@ pub(super) fn selector<'a>(
             return Err(Violation::new("selector", "has a label without a name"));
         }
         if key.len() > MAX_LABEL || value.len() > MAX_LABEL {
-            let wrong =
-                format!("label {} is longer than {MAX_LABEL} bytes, or its value is", quoted(key));
+            let wrong = format!(
+                "label {}: it and its value may have at most {MAX_LABEL} bytes each",
+                quoted(key)
+            );
             return Err(Violation::new("selector", wrong));
         }
         labels.insert(Arc::from(key.as_str()), Arc::from(value.as_str()));

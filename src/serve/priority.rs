@@ -13,7 +13,10 @@ pub fn lower_priority(what: &str) {
     let given = rustix::process::getpriority_process(None)
         .and_then(|nice| rustix::process::setpriority_process(None, nice.max(NICE)));
     if let Err(error) = given {
-        tracing::warn!(%error, "{what}: this thread has the priority of picks");
+        tracing::warn!(
+            %error,
+            "{what}: the priority of this thread could not be lowered below that of picks"
+        );
     }
 }
 

@@ -69,7 +69,7 @@ impl Pointsman {
             let publisher = ServicePublisher::new(Setup {
                 name: "simulated".into(),
                 policy: policy.clone(),
-                here: Locality { zone: Some(zone_name(index % zones)), ..Locality::default() },
+                locality: Locality { zone: Some(zone_name(index % zones)), ..Locality::default() },
                 memory: Memory::Heap,
                 endpoints: endpoints.clone(),
                 virtual_port: None,

@@ -20,10 +20,10 @@ pub struct SocketAddress(PathBuf);
 /// Why a text is not a socket's address.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    #[error("no path; say a path or unix:///run/pointsman/agent.sock")]
+    #[error("the path is missing; write a path or unix:///run/pointsman/agent.sock")]
     Empty,
     /// Another scheme than `unix`.
-    #[error("scheme {0:?} is not served; say a path or unix:///run/pointsman/agent.sock")]
+    #[error("scheme {0:?} is not supported; write a path or unix:///run/pointsman/agent.sock")]
     Scheme(String),
     /// `unix://` with a host, or a relative path that looks like one.
     #[error(

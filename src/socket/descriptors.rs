@@ -70,7 +70,7 @@ pub async fn receive(stream: &mut UnixStream, most: u32) -> io::Result<(Vec<u8>,
     whole(bytes)?;
     let length = u32::from_le_bytes(length);
     if length > most {
-        return Err(io::Error::other(format!("a message of {length} bytes")));
+        return Err(io::Error::other(format!("a message of {length} bytes is too long")));
     }
     let mut message = vec![0; length as usize];
     stream.read_exact(&mut message).await?;
@@ -81,7 +81,7 @@ pub async fn receive(stream: &mut UnixStream, most: u32) -> io::Result<(Vec<u8>,
 fn whole(bytes: usize) -> io::Result<()> {
     match bytes {
         4 => Ok(()),
-        _ => Err(io::Error::other("half of a length")),
+        _ => Err(io::Error::other("the length of a message is incomplete")),
     }
 }
 
@@ -110,6 +110,6 @@ mod tests {
         let (mut one, mut other) = UnixStream::pair().unwrap();
         send(&mut one, b"hello", &[]).await.unwrap();
         let error = receive(&mut other, 4).await.unwrap_err();
-        assert_eq!(error.to_string(), "a message of 5 bytes");
+        assert_eq!(error.to_string(), "a message of 5 bytes is too long");
     }
 }

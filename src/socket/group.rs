@@ -14,7 +14,7 @@ pub fn number(group: &str) -> Result<u32, String> {
     }
     let known = fs::read_to_string(GROUPS).map_err(|error| format!("{GROUPS}: {error}"))?;
     find(&known, group).ok_or_else(|| {
-        format!("no group {group:?} in {GROUPS}: groups from elsewhere are named by number")
+        format!("no group {group:?} in {GROUPS}: for a group from elsewhere, write its number")
     })
 }
 

@@ -31,7 +31,7 @@ use crate::catalog::{Catalog, Locality, SourceId};
 /// [`Change::Synced`](crate::catalog::Change::Synced). Its state is in `status`.
 pub async fn run(
     spec: Spec,
-    here: watch::Sender<Locality>,
+    locality: watch::Sender<Locality>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,
@@ -40,11 +40,11 @@ pub async fn run(
     let work = async {
         match spec {
             Spec::File(path) => {
-                let node = here.borrow().node.clone();
+                let node = locality.borrow().node.clone();
                 file::run(path, node, source, catalog, status).await;
             }
             Spec::Kubernetes(cluster) => {
-                kubernetes::run(cluster, here, source, catalog, status).await;
+                kubernetes::run(cluster, locality, source, catalog, status).await;
             }
         }
     };

@@ -25,8 +25,8 @@ pub fn own_cluster(sources: &[Spec]) -> Option<&Cluster> {
 /// Why a text is not a source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{asked}\" is no source{hint}: write file:PATH, such as file:/etc/pointsman/services.yaml, or \
-     kubernetes"
+    "\"{asked}\" is not a source{hint}: write file:PATH, such as \
+     file:/etc/pointsman/services.yaml, or kubernetes"
 )]
 pub struct SpecError {
     asked: String,

@@ -44,7 +44,7 @@ impl Origins {
         let kept = self.catalog.last_good();
         let mut state = services::write(&kept, &self.sources, crate::clock::wall());
         state.judgements = self.judgements();
-        state.place = locality::write(&self.tables.here());
+        state.place = locality::write(&self.tables.locality());
         state
     }
 
@@ -72,8 +72,8 @@ impl Origins {
     fn take_in(&self, state: &record::State) -> Result<usize, record::InvalidRecord> {
         let services = services::read(state, &self.sources)?;
         self.remember(&state.judgements)?;
-        if let Some(here) = locality::read(state.place.as_ref(), &self.tables.here()) {
-            self.tables.locate(here);
+        if let Some(found) = locality::read(state.place.as_ref(), &self.tables.locality()) {
+            self.tables.locate(found);
         }
         let count = services.len();
         let Moment { now, wall } = Moment::read();
@@ -118,11 +118,14 @@ impl Keeper {
         });
         match loaded {
             Ok(Some(services)) => {
-                info!(services, path = %path.display(), "serving what was last known good");
+                info!(services, path = %path.display(), "serving the services last known good");
             }
             Ok(None) => debug!(path = %path.display(), "no state of an earlier agent"),
             Err(error) => {
-                warn!("state {}: {error}; starting without it, and writing it anew", path.display())
+                warn!(
+                    "state {}: {error}; starting without it, and writing a new one",
+                    path.display()
+                )
             }
         }
         let loaded = origins.changes();
@@ -164,8 +167,8 @@ impl Keeper {
         if failure != writing.logged {
             match &failure {
                 Some(error) => warn!(
-                    "the state can't be written, and a restart would begin with what was written \
-                     last: {error}"
+                    "the state can't be written, so a restart would begin with an earlier state: \
+                     {error}"
                 ),
                 None => info!("the state is written again"),
             }

@@ -1,14 +1,14 @@
-//! Which file of a crate needs which, by the paths that it writes.
+//! Which file of a crate needs which other file, by the paths in its code.
 //!
-//! A module is its file, named by its path from `src/`: `serve::calls::pick`. Tests at the end of a
-//! file count for nothing: they may look at whatever they test with.
+//! A module is named by its path from `src/`: `serve::calls::pick`. Tests at the end of a file do not
+//! count: they may use anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Modules, and those that each needs.
+/// For each module the modules that it needs.
 pub(crate) type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// What modules are there, each with its source.
+/// All modules, each with its source.
 #[derive(Default)]
 pub(crate) struct Modules(BTreeMap<String, String>);
 
@@ -17,8 +17,8 @@ impl Modules {
         self.0.insert(module.to_owned(), code(source));
     }
 
-    /// Who needs whom. What a file re-exports is its own file's; a file that does nothing else is
-    /// needed by nobody.
+    /// Which module needs which. A name that a file re-exports belongs to the file that declares it. So
+    /// no file needs a file that only re-exports.
     pub(crate) fn graph(&self) -> Graph {
         let edges = |module: &str, code: &str| {
             let mut needed = BTreeSet::new();
@@ -31,9 +31,9 @@ impl Modules {
         self.0.iter().map(|(module, code)| (module.clone(), edges(module, code))).collect()
     }
 
-    /// Paths from the crate's root that a file writes.
+    /// The paths from the crate's root in a file's code.
     fn paths(&self, module: &str, code: &str) -> Vec<String> {
-        // A file that only declares its children and re-exports of them does not need them.
+        // A file that only declares its children and re-exports from them does not need them.
         if only_declares(code) {
             return Vec::new();
         }
@@ -51,7 +51,7 @@ impl Modules {
         found.iter().filter_map(|path| self.absolute(module, path)).collect()
     }
 
-    /// A path as it is written in a module, from the crate's root.
+    /// Turns a path in a module into a path from the crate's root.
     fn absolute(&self, module: &str, path: &str) -> Option<String> {
         let mut at: Vec<&str> = module.split("::").collect();
         let mut rest: Vec<&str> = path.split("::").collect();
@@ -70,7 +70,7 @@ impl Modules {
         (!at.is_empty()).then(|| at.join("::"))
     }
 
-    /// The files that a path from the root leads to; none where it leaves these modules.
+    /// The files that a path from the root leads to. Empty if it leads out of these modules.
     fn resolve(&self, path: &str) -> BTreeSet<String> {
         let names: Vec<&str> = path.split("::").collect();
         let deepest = (1..=names.len()).rev().map(|n| names[..n].join("::"));
@@ -82,7 +82,7 @@ impl Modules {
         let mut files = BTreeSet::new();
         match name.and_then(|name| exports.get(name)) {
             Some(target) => files.extend(self.resolve(target)),
-            // The module as a whole, with whatever is taken from it later.
+            // The whole module is imported, so anything may be used from it.
             None if name.is_none() => {
                 for target in exports.values().filter(|target| *target != path) {
                     files.extend(self.resolve(target));
@@ -97,7 +97,7 @@ impl Modules {
         files
     }
 
-    /// What a module re-exports: the name, and the path from the root that it stands for.
+    /// What a module re-exports: the name, and the path from the root behind it.
     fn exports(&self, module: &str) -> BTreeMap<String, String> {
         let mut exports = BTreeMap::new();
         for statement in self.0[module].split(';') {
@@ -115,7 +115,7 @@ impl Modules {
     }
 }
 
-/// A circle of modules that need each other, if there is one: each needs the next, the last the first.
+/// A circle of modules, if there is one: each needs the next, and the last needs the first.
 pub(crate) fn circle(graph: &Graph) -> Option<Vec<String>> {
     let mut done = BTreeSet::new();
     graph.keys().find_map(|module| walk(graph, module, &mut Vec::new(), &mut done))
@@ -140,7 +140,7 @@ fn walk<'g>(
     found
 }
 
-/// The same with modules taken together, as `room` names them.
+/// The same graph between groups of modules. `room` names the group of a module.
 pub(crate) fn rooms(graph: &Graph, room: impl Fn(&str) -> String) -> Graph {
     let mut rooms = Graph::new();
     for (module, needed) in graph {
@@ -152,7 +152,7 @@ pub(crate) fn rooms(graph: &Graph, room: impl Fn(&str) -> String) -> Graph {
     rooms
 }
 
-/// Without comments, without the tests at its end, and without whom items are public to.
+/// The code without comments, without the tests at its end, and without the scope in `pub(...)`.
 fn code(source: &str) -> String {
     let source = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     let lines = source.lines().map(|line| line.split("//").next().unwrap_or_default());
@@ -166,7 +166,7 @@ fn code(source: &str) -> String {
     })
 }
 
-/// Whether there is nothing but declared children and what is re-exported of them.
+/// Whether the code only declares children and re-exports from them.
 fn only_declares(code: &str) -> bool {
     code.split(';').filter(|statement| !statement.trim().is_empty()).all(|statement| {
         let exports = matches!(statement_of(statement, "use "), Some(("pub", _)));
@@ -185,7 +185,7 @@ fn statement_of<'s>(statement: &'s str, kind: &str) -> Option<(&'static str, &'s
     rest.strip_prefix(kind).map(|rest| (scope, rest))
 }
 
-/// Bytes of the path that a text begins with, up to the end of its braces.
+/// The length in bytes of the path at the start of a text, up to the end of its braces.
 fn extent(text: &str) -> usize {
     let mut at = 0;
     loop {
@@ -203,13 +203,13 @@ fn extent(text: &str) -> usize {
     }
 }
 
-/// The name that a text begins with.
+/// The name at the start of a text.
 fn head(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
     &text[..end]
 }
 
-/// The single paths of what begins with a path, which may end in braces.
+/// The single paths in a path that may end in braces.
 fn expand(text: &str) -> Vec<String> {
     let mut prefix = String::new();
     let mut rest = text;
@@ -236,7 +236,7 @@ fn expand(text: &str) -> Vec<String> {
     }
 }
 
-/// What stands between the commas of a group, up to its end.
+/// The parts of a group, which commas separate.
 fn parts(group: &str) -> Vec<&str> {
     let (mut depth, mut parts, mut start) = (0, Vec::new(), 0);
     for (at, c) in group.char_indices() {

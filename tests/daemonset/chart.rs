@@ -1,4 +1,4 @@
-//! The chart renders what the kustomization renders, but for what is named here.
+//! The chart renders the same objects as the kustomization, except for the differences below.
 
 use std::{collections::BTreeMap, fs};
 
@@ -11,24 +11,25 @@ use serde_json::{Value, json};
 
 use crate::render::{CHART, Objects, ROOT, kustomized, run, templated, templated_of, yaml};
 
-/// What only one of the two has, and may: all else is equal.
+/// The allowed differences. All else is equal.
 fn without_what_may_differ(mut objects: Objects) -> Objects {
-    // Helm keeps its own records in the namespace, which is therefore there before the chart is.
+    // Helm keeps its records in the namespace, so the namespace exists before the chart.
     objects.remove("Namespace - pointsman");
     let mut same = Objects::new();
     for (key, mut object) in objects {
-        // Helm's own labels, by which it and people find what is of a chart.
+        // Helm's own labels, by which it finds the objects of a chart.
         for label in ["app.kubernetes.io/managed-by", "helm.sh/chart"] {
             remove(&mut object, "/metadata/labels", label);
         }
-        // A changed configuration has another name, by a hash that each of the two makes its own way.
+        // A changed configuration has a new name, with a hash that kustomize and Helm compute
+        // differently.
         let named = object.pointer_mut("/spec/template/spec/volumes/0/configMap/name");
         named.into_iter().for_each(strip_hash);
         let mut key = key;
         if key.starts_with("ConfigMap pointsman pointsman-agent") {
             strip_hash(&mut object["metadata"]["name"]);
             key = "ConfigMap pointsman pointsman-agent".to_owned();
-            // It is the same configuration, whatever the order of its keys.
+            // The configuration is the same, whatever the order of its keys.
             let text = object["data"]["agent.yaml"].as_str().unwrap();
             object["data"]["agent.yaml"] = yaml(text);
         }
@@ -72,7 +73,7 @@ fn the_chart_is_what_the_kustomization_is() {
     assert_same(kustomized(&[], ""), templated(&[]).unwrap());
 }
 
-/// Components, and the values that choose the same.
+/// Components, and the chart's values for the same.
 const PARTS: [(&str, &str); 6] = [
     ("alerts", "alerts.enabled=true"),
     ("dashboards", "dashboards.enabled=true"),
@@ -138,7 +139,7 @@ fn values_are_where_they_belong() {
     }
 }
 
-/// The pods of the agent, as their DaemonSet describes them.
+/// The agent's pod templates in the DaemonSets.
 fn agents(objects: &Objects) -> &Value {
     &objects["DaemonSet pointsman pointsman-agent"]["spec"]["template"]
 }
@@ -159,14 +160,14 @@ fn a_changed_configuration_rolls_the_agents_and_nothing_else_does() {
     assert_same(kustomize, helm);
 }
 
-/// The ConfigMaps of the agents' configuration, by name.
+/// The ConfigMaps with the agents' configuration, by name.
 fn configurations(objects: &Objects) -> Vec<&str> {
     let of_agents =
         objects.iter().filter(|(key, _)| key.starts_with("ConfigMap pointsman pointsman-agent"));
     of_agents.map(|(_, object)| object["metadata"]["name"].as_str().unwrap()).collect()
 }
 
-/// An agent that runs keeps what it was started with, and one that starts gets what was meant for it.
+/// A running agent keeps the configuration that it started with, and a new one gets the new one.
 #[test]
 fn a_configuration_has_its_name_by_what_is_in_it_and_never_changes() {
     let overlay = "configMapGenerator: [{name: pointsman-agent, namespace: pointsman, \
@@ -230,7 +231,7 @@ fn a_wrong_value_is_refused_by_its_name() {
     }
 }
 
-/// Or an agent that finds its configuration wrong would not know where the last good one is.
+/// Otherwise an agent with a wrong configuration would not find the last good one.
 #[test]
 fn an_agent_knows_where_its_state_is_without_its_configuration() {
     for objects in [kustomized(&[], ""), templated(&[]).unwrap()] {
@@ -242,7 +243,7 @@ fn an_agent_knows_where_its_state_is_without_its_configuration() {
     templated(&["--set", "config.state=/var/lib/pointsman"]).unwrap();
 }
 
-/// What the DaemonSet says on the command line wins, so that a value of it would have no effect.
+/// The DaemonSet's command line takes precedence, so such a value would have no effect.
 #[test]
 fn what_the_chart_says_to_the_agent_itself_is_no_value() {
     let all = templated(&["--set", "startupTaint.enabled=true,events.enabled=true"]).unwrap();
@@ -258,7 +259,7 @@ fn what_the_chart_says_to_the_agent_itself_is_no_value() {
     }
 }
 
-/// What a configuration says of some services.
+/// A configuration with settings of some services.
 fn policies(text: &str) -> [Policy; 3] {
     let config = Config::parse(&"agent.yaml".into(), text).unwrap();
     ["cart.shop", "users.shop", "job.batch"].map(|name| {

@@ -1,5 +1,5 @@
-//! What copies `daemonset/` from place to place may drop links, lose a file or empty it. Then nothing is
-//! rendered: half of it can be a right without what holds it in bounds.
+//! A copy of `daemonset/` may lack links or files, or have empty ones. Then nothing must be rendered: a
+//! part of it could give a right without the policy that limits it.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::render::{CHART, ROOT, run, templated_of};
 
-/// All files below a folder, and links, which are not followed.
+/// All files below a folder, and links, which it does not follow.
 fn below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let inside = |path: PathBuf| match !path.is_symlink() && path.is_dir() {
@@ -18,7 +18,7 @@ fn below(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(inside).collect()
 }
 
-/// `daemonset/` as a copy, to break.
+/// A copy of `daemonset/`, to damage.
 fn copy() -> tempfile::TempDir {
     let to = tempfile::tempdir().unwrap();
     let from = Path::new(ROOT).join("daemonset");
@@ -38,7 +38,7 @@ fn nothing_is_a_link() {
     assert!(all.len() > 20, "{all:?}");
 }
 
-/// The chart's files that a part by choice renders: with its value, and its component.
+/// The chart's files that an optional part renders, with the value that enables it, and its component.
 const FILES: [(&str, &str, &str); 3] = [
     ("files/alerts/alerts.yaml", "alerts.enabled=true", "alerts"),
     ("files/dashboard/pointsman.json", "dashboards.enabled=true", "dashboards"),
@@ -57,7 +57,7 @@ fn every_file_is_one_of_those_that_are_held_here() {
     assert_eq!(found, FILES.map(|(file, ..)| file));
 }
 
-/// What becomes of a file: it is gone, empty, or what Git writes for a link where there are none.
+/// The damage to a file: it is missing, empty, or what Git writes for a link on a system without links.
 const BROKEN: [Option<&str>; 4] = [None, Some(""), Some(" \n"), Some("../../elsewhere/file.yaml")];
 
 fn break_it(path: &Path, content: Option<&str>) {
@@ -87,7 +87,7 @@ fn helm_renders_no_part_whose_file_is_missing_or_empty_and_names_it() {
 
 #[test]
 fn kustomize_renders_no_part_whose_file_is_missing_or_empty() {
-    // Of a dashboard it can't say what has to be in it: an empty one is none.
+    // The content of a dashboard is not known here. An empty one is missing.
     for (file, _, component) in FILES.into_iter().filter(|it| it.2 != "dashboards") {
         for content in BROKEN {
             let copy = copy();

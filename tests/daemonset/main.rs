@@ -1,6 +1,6 @@
-//! What `daemonset/` is applied by: a kustomization and a Helm chart that come to the same.
+//! The two ways to apply `daemonset/`: a kustomization and a Helm chart with the same result.
 //!
-//! `scripts/daemonset` builds kubectl, helm and promtool and runs these.
+//! `scripts/daemonset` builds kubectl, helm and promtool, and runs these tests.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 

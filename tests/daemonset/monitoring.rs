@@ -1,4 +1,4 @@
-//! Alerts and dashboards name what agents say, fire when they should, and lead to their entry in the
+//! Alerts and dashboards use existing metrics, fire when they should, and link to their entry in the
 //! runbook.
 
 use std::{collections::BTreeSet, fs};
@@ -37,7 +37,7 @@ fn queries() -> Vec<String> {
     targets.map(|target| text(target, "expr").to_owned()).collect()
 }
 
-/// As `docs/metrics.md` has them, which is held to what agents say by a test of its own.
+/// The metrics in `docs/metrics.md`. Another test compares them with those of an agent.
 fn documented() -> BTreeSet<String> {
     let page = read("docs/metrics.md");
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split(['`', '{']).next());
@@ -49,7 +49,7 @@ fn metrics(query: &str) -> impl Iterator<Item = &str> {
     query.split(word).filter(|word| word.starts_with("pointsman_"))
 }
 
-/// Writes these files and runs promtool beside them.
+/// Writes these files, and runs promtool in their folder.
 fn promtool(files: &[(&str, &Value)], arguments: &[&str]) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
@@ -78,7 +78,7 @@ fn every_metric_of_an_alert_or_a_panel_is_documented() {
 fn prometheus_understands_every_alert_and_every_panel() {
     let said = promtool(&[("rules.yaml", &rules())], &["check", "rules", "--lint-fatal"]);
     assert!(said.is_ok(), "{said:?}");
-    // A rule each, since rules are what promtool reads.
+    // One rule per query, because promtool checks rules.
     let panels: Vec<Value> = queries()
         .iter()
         .enumerate()
@@ -105,7 +105,7 @@ fn every_alert_fires_alone_when_it_should_and_none_on_a_quiet_day() {
             );
         }
         let words = |(name, values): (&String, &Value)| {
-            // What YAML takes for a number, such as 0x60, is no series.
+            // A text that YAML would read as a number, such as 0x60, is not a series.
             let values = values.as_str().unwrap_or_else(|| panic!("{name}: quote it"));
             json!({ "series": name, "values": values })
         };

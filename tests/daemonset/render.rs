@@ -1,4 +1,4 @@
-//! What kubectl and helm make of `daemonset/`.
+//! The objects that kubectl and helm render from `daemonset/`.
 
 use std::{collections::BTreeMap, env, path::Path, process::Command};
 
@@ -10,9 +10,9 @@ pub type Objects = BTreeMap<String, Value>;
 pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 pub const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/daemonset/chart");
 
-/// The kustomization with these components, and more lines of an overlay.
+/// Renders the kustomization with these components, and more lines of an overlay.
 pub fn kustomized(components: &[&str], overlay: &str) -> Objects {
-    // kustomize reaches other folders by relative paths alone.
+    // kustomize reads other folders by relative paths only.
     let folder = tempfile::tempdir_in(Path::new(ROOT).join("tests")).unwrap();
     let mut text = format!("resources: [../../daemonset]\n{overlay}\n");
     if !components.is_empty() {
@@ -25,18 +25,18 @@ pub fn kustomized(components: &[&str], overlay: &str) -> Objects {
     objects(&made.unwrap_or_else(|why| panic!("{why}")))
 }
 
-/// The chart as a release in the namespace `pointsman`.
+/// Renders the chart as a release in the namespace `pointsman`.
 pub fn templated(arguments: &[&str]) -> Result<Objects, String> {
     templated_of(CHART, arguments)
 }
 
-/// As [`templated`], of a chart that is elsewhere.
+/// Like [`templated`], for a chart in another folder.
 pub fn templated_of(chart: &str, arguments: &[&str]) -> Result<Objects, String> {
     let all = [&["template", "pointsman", chart, "--namespace", "pointsman"], arguments].concat();
     run("HELM", &all).map(|text| objects(&text))
 }
 
-/// Runs the program that a variable names.
+/// Runs the program whose path is in this variable.
 pub fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let path = env::var_os(program)
         .unwrap_or_else(|| panic!("${program} is not set: run scripts/daemonset, which sets it"));

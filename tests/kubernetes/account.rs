@@ -1,4 +1,4 @@
-//! Who an agent is to the API server: a service account with one role.
+//! The agent's identity at the API server: a service account with one role.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Shop, typed, until};
 
-/// A service account that has this role and nothing else.
+/// A service account that has only this role.
 pub struct Account {
     pub shop: Shop,
     pub role: String,
@@ -48,7 +48,7 @@ impl Account {
         account
     }
 
-    /// The API server hears of a role a moment after it was written.
+    /// The API server applies a role a moment after it was written.
     async fn may(&self, rule: &PolicyRule) -> bool {
         let first = |of: &Option<Vec<String>>| of.as_ref().map(|all| all[0].clone());
         let review: SubjectAccessReview = typed(json!({ "spec": {
@@ -64,7 +64,7 @@ impl Account {
         review.status.unwrap().allowed
     }
 
-    /// A token; one that is bound to an object ends with that.
+    /// A token. If it is bound to an object, it ends with the object.
     pub async fn token(&self, bound_to: Value) -> String {
         let accounts: Api<ServiceAccount> = self.shop.api();
         let spec = json!({ "audiences": [], "boundObjectRef": bound_to });
@@ -89,7 +89,7 @@ impl Account {
         path
     }
 
-    /// This role from now on.
+    /// Sets the role.
     pub async fn allow(&self, role: ClusterRole) {
         let roles: Api<ClusterRole> = Api::all(self.shop.cluster.client.clone());
         let rules = Patch::Merge(json!({ "rules": role.rules }));

@@ -45,7 +45,7 @@ async fn pods_that_come_and_go_are_followed() {
     let service = shop.named("cart");
     until(ready(1..=5), async || crate::cluster::endpoints(&agent, &service).await).await;
     for n in [4, 5] {
-        // As a scale-down does it: it drains first.
+        // As in a scale-down: the endpoint drains first.
         shop.delete::<Pod>(&format!("cart-{n}")).await;
         shop.pod_gone(&format!("cart-{n}")).await;
     }

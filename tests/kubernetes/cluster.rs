@@ -31,7 +31,7 @@ use tempfile::TempDir;
 
 use crate::support::{Agent, POINTSMAN};
 
-/// How long anything may take that takes milliseconds on an idle machine.
+/// The limit for waits that take milliseconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A control plane.
@@ -42,7 +42,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The one that all tests share.
+    /// The control plane that all tests share.
     pub async fn shared() -> Self {
         let folder = std::env::var_os("POINTSMAN_CONTROL_PLANE")
             .expect("no control plane is named: run scripts/kubernetes, which starts one");
@@ -56,7 +56,7 @@ impl Cluster {
         Self { client: Client::try_from(config).unwrap(), kubeconfig: kubeconfig.to_owned() }
     }
 
-    /// Two nodes in a zone each, of one region.
+    /// Two nodes, each in its own zone, in one region.
     pub async fn nodes(&self) {
         for (name, zone) in [("node-a", "zone-a"), ("node-b", "zone-b")] {
             let labels = json!({
@@ -72,7 +72,7 @@ impl Cluster {
         }
     }
 
-    /// A new namespace, in which pods can be made.
+    /// A new namespace in which pods can be made.
     pub async fn namespace(&self) -> Shop {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         self.nodes().await;
@@ -86,19 +86,19 @@ impl Cluster {
         shop
     }
 
-    /// An agent that watches it with these arguments as well.
+    /// Starts an agent that watches the control plane, with these further arguments.
     pub fn agent(&self, arguments: &[&str]) -> Agent {
         agent_by(&self.kubeconfig, tempfile::tempdir().unwrap(), arguments)
     }
 }
 
-/// An agent whose source is what this kubeconfig leads to.
+/// Starts an agent whose source uses this kubeconfig.
 pub fn agent_by(kubeconfig: &Path, folder: impl Into<Arc<TempDir>>, arguments: &[&str]) -> Agent {
     let source = format!("kubernetes:kubeconfig={}", kubeconfig.display());
     agent_with(&[&source], folder, arguments)
 }
 
-/// An agent with these sources.
+/// Starts an agent with these sources.
 pub fn agent_with(sources: &[&str], folder: impl Into<Arc<TempDir>>, arguments: &[&str]) -> Agent {
     let folder = folder.into();
     let mut command = Command::new(POINTSMAN);
@@ -128,7 +128,7 @@ impl Shop {
         Api::namespaced(self.cluster.client.clone(), &self.name)
     }
 
-    /// `cart` as callers say it.
+    /// The name of `cart`, as callers write it.
     pub fn named(&self, service: &str) -> String {
         format!("{service}.{}", self.name)
     }
@@ -141,19 +141,20 @@ impl Shop {
         self.api().create(&PostParams::default(), &typed::<K>(object)).await.unwrap()
     }
 
-    /// A Service of this spec.
+    /// Makes a Service with this spec.
     pub async fn service(&self, name: &str, spec: Value) -> Service {
         self.create(json!({ "metadata": { "name": name }, "spec": spec })).await
     }
 
-    /// The Service `cart` without a selector: its slices are written by hand.
+    /// Makes the Service `cart` without a selector. The tests write its slices.
     pub async fn by_hand(&self, spec: Value) {
         let mut whole = json!({ "ports": [{ "name": "http", "port": 80 }] });
         merge(&mut whole, spec);
         self.service("cart", whole).await;
     }
 
-    /// The Service `cart` whose pods have the label `app: cart`, with more of its spec.
+    /// Makes the Service `cart` whose pods have the label `app: cart`, with these further fields in its
+    /// spec.
     pub async fn selecting(&self, spec: Value) {
         let mut whole = json!({
             "selector": { "app": "cart" },
@@ -163,12 +164,12 @@ impl Shop {
         self.service("cart", whole).await;
     }
 
-    /// A slice of `cart`, as a controller of somebody else writes it.
+    /// Makes a slice of `cart`, as a controller other than Kubernetes' own does.
     pub async fn slice(&self, name: &str, endpoints: Value) {
         self.slice_with(name, endpoints, json!({})).await;
     }
 
-    /// As [`Self::slice`], with other fields.
+    /// Like [`Self::slice`], with other fields.
     pub async fn slice_with(&self, name: &str, endpoints: Value, fields: Value) {
         let mut slice = json!({
             "metadata": { "name": name, "labels": {
@@ -183,7 +184,7 @@ impl Shop {
         self.create::<EndpointSlice>(slice).await;
     }
 
-    /// So many Services `s0`, `s1` and so on, each with one endpoint.
+    /// Makes this many Services `s0`, `s1` and so on, each with one endpoint.
     pub async fn many(&self, count: usize) {
         let make = async |n: usize| {
             let name = format!("s{n}");
@@ -196,18 +197,18 @@ impl Shop {
         made.collect::<Vec<()>>().await;
     }
 
-    /// The endpoints of a slice that is there.
+    /// Replaces the endpoints of an existing slice.
     pub async fn rewrite(&self, name: &str, endpoints: Value) {
         self.patch::<EndpointSlice>(name, json!({ "endpoints": endpoints })).await;
     }
 
-    /// When a slice was changed last, as the API server counts.
+    /// The resource version of a slice.
     pub async fn version_of_slice(&self, name: &str) -> u64 {
         let slice = self.api::<EndpointSlice>().get(name).await.unwrap();
         slice.metadata.resource_version.unwrap().parse().unwrap()
     }
 
-    /// A pod of `cart` that its kubelet calls ready.
+    /// Makes a pod of `cart` that its kubelet calls ready.
     pub async fn pod(&self, name: &str, ip: &str, node: &str) {
         self.create::<Pod>(json!({
             "metadata": { "name": name, "labels": { "app": "cart" } },
@@ -219,7 +220,7 @@ impl Shop {
         self.ready(name, true).await;
     }
 
-    /// What its kubelet would say of a pod.
+    /// Sets the status of a pod, as its kubelet would.
     pub async fn pod_status(&self, name: &str, status: Value) {
         let patch = Patch::Merge(json!({ "status": status }));
         let pods: Api<Pod> = self.api();
@@ -249,27 +250,27 @@ impl Shop {
         self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
     }
 
-    /// As a kubelet ends it: nothing of it is left.
+    /// Removes a pod completely, as its kubelet does at its end.
     pub async fn pod_gone(&self, name: &str) {
         let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         self.api::<Pod>().delete(name, &now).await.unwrap();
     }
 
-    /// An agent that has the names of this namespace.
+    /// Starts an agent, and waits until it has the names of this namespace.
     pub async fn agent(&self, arguments: &[&str]) -> Agent {
         let agent = self.cluster.agent(arguments);
         agent.logs("answered");
         agent
     }
 
-    /// Waits until the agent says so of `cart`: addresses and what the source says of them.
+    /// Waits until the agent has these endpoints of `cart`: addresses and health.
     pub async fn served(&self, agent: &Agent, expected: &[(&str, &str)]) {
         let expected: BTreeMap<String, String> =
             expected.iter().map(|(at, health)| ((*at).to_owned(), (*health).to_owned())).collect();
         until(expected, async || endpoints(agent, &self.named("cart")).await).await;
     }
 
-    /// Addresses that picks of `cart` give, of so many.
+    /// The addresses of this many picks of `cart`.
     pub async fn picked(&self, agent: &Agent, picks: usize) -> BTreeMap<String, usize> {
         let mut http = agent.http().await;
         let mut picked = BTreeMap::new();
@@ -286,14 +287,14 @@ impl Shop {
         pick(agent, &self.named("cart")).await
     }
 
-    /// What the agent notes of `cart`.
+    /// The agent's notes on `cart`.
     pub async fn notes(&self, agent: &Agent) -> String {
         let path = format!("/v1/services/{}/explain", self.named("cart"));
         agent.http().await.get(&path).await.1["notes"].to_string()
     }
 }
 
-/// Of the endpoint of the service of [`Shop::many`] with this number.
+/// The answer to a pick of the service of [`Shop::many`] with this number.
 pub fn an_address(n: usize) -> String {
     format!("10.1.{}.{}", n / 250, n % 250 + 1)
 }
@@ -310,7 +311,7 @@ pub async fn pick(agent: &Agent, service: &str) -> (u16, String) {
     (status.as_u16(), said)
 }
 
-/// Addresses of a service and what the source says of them; empty where it is not known.
+/// The addresses and health of a service's endpoints. Empty if the agent does not know the service.
 pub async fn endpoints(agent: &Agent, service: &str) -> BTreeMap<String, String> {
     let (_, body) = agent.http().await.get(&format!("/v1/services/{service}")).await;
     let endpoints = body["endpoints"].as_array().cloned().unwrap_or_default();
@@ -321,7 +322,7 @@ pub async fn endpoints(agent: &Agent, service: &str) -> BTreeMap<String, String>
         .collect()
 }
 
-/// Waits until it is so.
+/// Waits until the condition is true.
 pub async fn until<T: PartialEq + Debug>(expected: T, look: impl AsyncFn() -> T) {
     let begin = tokio::time::Instant::now();
     let mut seen = look().await;
@@ -336,7 +337,7 @@ pub fn typed<K: DeserializeOwned>(object: Value) -> K {
     serde_json::from_value(object).unwrap()
 }
 
-/// What `with` says wins.
+/// Merges two values. `with` takes precedence.
 fn merge(into: &mut Value, with: Value) {
     let (Value::Object(into), Value::Object(with)) = (into, with) else { panic!("no object") };
     for (key, value) in with {

@@ -1,4 +1,4 @@
-//! A wrong setting is told at the Service it is of.
+//! The agent writes an Event on a Service that has a wrong setting.
 
 use k8s_openapi::api::{
     core::v1::{Event, Service},
@@ -54,13 +54,13 @@ async fn a_wrong_setting_is_an_event_on_its_service_once_however_many_agents_see
         agent.logs("wrong setting");
     }
     let logged = |what| agents.iter().filter(|agent| agent.has_logged(what)).count();
-    until((1, 1), async || (logged("an event is written"), logged("the event was there"))).await;
+    until((1, 1), async || (logged("wrote an event"), logged("wrote the event already"))).await;
     assert_eq!(events(&account.shop).await.len(), 1);
     let (service, message) = events(&account.shop).await.remove(0);
     assert_eq!(service, "cart");
     assert!(message.contains("mode is \"offf\": it must be off, shadow"), "{message}");
     assert_eq!(logged("create events"), 0, "the second finds it there");
-    // So `kubectl describe` shows it.
+    // `kubectl describe` finds the Event by these fields.
     let cart = account.shop.api::<Service>().get("cart").await.unwrap();
     let of = Api::<Event>::namespaced(account.shop.cluster.client.clone(), &account.shop.name)
         .list(

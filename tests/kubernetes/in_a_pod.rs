@@ -1,4 +1,5 @@
-//! The agent as a pod: the API server's address in the environment, who it is in files.
+//! The agent in a pod: the address of the API server is in the environment, and the agent's identity is
+//! in files.
 
 use std::{fs, process::Command};
 
@@ -13,7 +14,7 @@ use crate::{
     support::{Agent, POINTSMAN, root_is_here},
 };
 
-/// A token that was renewed is read within a minute, which is what this waits for.
+/// The agent reads a renewed token within a minute. The test waits for that.
 #[tokio::test]
 async fn a_pods_account_is_found_and_a_token_that_was_renewed_is_taken_up() {
     if !root_is_here("mounting a folder where pods have their account") {
@@ -48,23 +49,23 @@ async fn a_pods_account_is_found_and_a_token_that_was_renewed_is_taken_up() {
     command.env_remove("KUBECONFIG");
     let agent = Agent::spawn(folder, command);
     agent.logs("answered");
-    agent.logs("this node's place");
+    agent.logs("this node's zone and region");
     assert_eq!(shop.pick(&agent).await, (200, "10.1.0.1:8080".to_owned()));
 
     shop.delete::<Secret>("first").await;
-    // For some seconds the API server goes on with what it found out of a token.
+    // The API server caches the result of checking a token for some seconds.
     until(true, async || {
         proxy.cut();
         proxy.mend();
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        agent.has_logged("does not know who asks (401")
+        agent.has_logged("does not accept the credentials (401")
     })
     .await;
-    // What began again just before that goes on, and would need no other token.
+    // A watch that began just before continues, and would need no other token.
     proxy.cut();
     proxy.mend();
-    assert_eq!(shop.pick(&agent).await.0, 200, "what was last good serves");
-    // As kubelet does it: another file in its place.
+    assert_eq!(shop.pick(&agent).await.0, 200, "the last good state serves");
+    // Replaces the file, as the kubelet does.
     fs::write(identity.join("next"), account.token(json!(null)).await).unwrap();
     fs::rename(identity.join("next"), identity.join("token")).unwrap();
     shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;
@@ -77,7 +78,7 @@ async fn a_pods_account_is_found_and_a_token_that_was_renewed_is_taken_up() {
     until(503, async || pick(&agent, &shop.named("pay")).await.0).await;
 }
 
-/// Where pods have it; for this process alone.
+/// Where pods have the files. The mount is visible to this process only.
 const MOUNT: &str =
     "mount -t tmpfs none /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount &&
     mount --bind \"$1\" /run/secrets/kubernetes.io/serviceaccount && shift && exec \"$@\"";

@@ -1,5 +1,5 @@
-//! What a consumer of EndpointSlices must get right, line by line, through a real API server. The
-//! same lines are tests of `src/source/manifests/slice_union/tests.rs`, where every order of events can be had.
+//! What a consumer of EndpointSlices must handle, case by case, with a real API server.
+//! `src/source/manifests/slice_union/tests.rs` tests the same cases in every order of events.
 
 use k8s_openapi::api::{
     core::v1::{Pod, Service},
@@ -16,7 +16,7 @@ async fn shop() -> Shop {
 #[tokio::test]
 async fn line_01_all_slices_of_a_service_are_joined() {
     let shop = shop().await;
-    // A hundred endpoints go into a slice; a second begins with the hundred-first.
+    // A slice has up to a hundred endpoints. The hundred-and-first is in a second slice.
     shop.selecting(json!({})).await;
     for n in 1..=101 {
         shop.pod(&format!("cart-{n}"), &format!("10.1.1.{n}"), "node-a").await;
@@ -117,7 +117,7 @@ async fn line_07_terminating_pods_that_still_serve_are_picked_when_nothing_is_re
     shop.pod("cart-1", "10.1.0.1", "node-a").await;
     shop.pod("cart-2", "10.1.0.2", "node-a").await;
     let agent = shop.agent(&[]).await;
-    // Its grace period runs for as long as no kubelet ends it.
+    // The pod's grace period does not end, because no kubelet ends it.
     shop.delete::<Pod>("cart-1").await;
     shop.served(&agent, &[("10.1.0.1:8080", "draining"), ("10.1.0.2:8080", "ready")]).await;
     assert_eq!(shop.picked(&agent, 20).await.into_keys().collect::<Vec<_>>(), ["10.1.0.2:8080"]);
@@ -163,7 +163,7 @@ async fn line_10_hints_of_nodes_win_over_those_of_zones() {
     shop.selecting(json!({ "trafficDistribution": "PreferSameNode" })).await;
     shop.pod("cart-1", "10.1.0.1", "node-a").await;
     shop.pod("cart-2", "10.1.0.2", "node-b").await;
-    // In node-a's zone, as far as zones go.
+    // This agent is on node-b, but has node-a's zone.
     let agent = shop.agent(&["--node", "node-b", "--zone", "zone-a"]).await;
     shop.served(&agent, &[("10.1.0.1:8080", "ready"), ("10.1.0.2:8080", "ready")]).await;
     until(vec!["10.1.0.2:8080".to_owned()], async || {
@@ -180,7 +180,7 @@ async fn line_12_a_pod_in_slices_of_both_families_is_one_endpoint_in_the_service
     shop.pod("cart-1", "10.1.0.1", "node-a").await;
     let both = json!([{ "ip": "10.1.0.1" }, { "ip": "fd00::1" }]);
     shop.pod_status("cart-1", json!({ "podIPs": both })).await;
-    // One of a single family, as of a controller that knows no other.
+    // A slice of a single family, as a controller writes it that knows no other family.
     shop.slice("by-hand", json!([{ "addresses": ["10.1.0.9"] }])).await;
     let agent = shop.agent(&[]).await;
     shop.served(&agent, &[("10.1.0.9:8080", "ready"), ("fd00::1:8080", "ready")]).await;
@@ -282,7 +282,7 @@ async fn line_14_a_port_of_a_number_that_none_can_have_is_left_out_and_noted() {
         })
     };
     until([true; 2], notes).await;
-    // What the slice says from now on counts, whatever is wrong with a port of it.
+    // The slice's new content counts, although one of its ports is invalid.
     shop.rewrite("cart-2", json!([{ "addresses": ["10.1.0.2"] }])).await;
     shop.served(&agent, &[("10.1.0.1:8080", "ready"), ("10.1.0.2:8080", "ready")]).await;
 }
@@ -313,7 +313,7 @@ async fn line_18_a_slice_without_the_label_is_of_no_service_and_another_controll
     shop.slice("by-hand", json!([{ "addresses": ["10.1.0.9"] }])).await;
     let agent = shop.agent(&[]).await;
     shop.served(&agent, &[("10.1.0.1:8080", "ready"), ("10.1.0.9:8080", "ready")]).await;
-    // It may change hands.
+    // A slice may move to another Service.
     let labels = json!({ "metadata": { "labels": { "kubernetes.io/service-name": "users" } } });
     shop.patch::<EndpointSlice>("by-hand", labels).await;
     shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
@@ -344,5 +344,5 @@ async fn line_20_session_affinity_is_not_followed_and_says_so() {
     shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"] }])).await;
     let agent = shop.agent(&[]).await;
     shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
-    assert!(shop.notes(&agent).await.contains("sessionAffinity ClientIP is not followed"));
+    assert!(shop.notes(&agent).await.contains("sessionAffinity ClientIP has no effect"));
 }

@@ -1,4 +1,4 @@
-//! Where the agent's node is.
+//! The agent finds its node's zone and region.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ async fn line_16_the_own_zone_and_region_are_the_labels_of_the_node() {
         shop.pod(&format!("cart-b{n}"), &format!("10.1.1.{n}"), "node-b").await;
     }
     let agent = shop.agent(&["--node", "node-b"]).await;
-    let line = agent.logs("this node's place");
+    let line = agent.logs("this node's zone and region");
     assert!(line.contains("zone-b") && line.contains("region-1"), "{line}");
     until(true, async || shop.picked(&agent, 30).await.keys().all(|at| at.starts_with("10.1.1")))
         .await;
@@ -27,7 +27,7 @@ async fn what_is_said_wins_over_the_nodes_labels() {
     let agent = shop.agent(&["--node", "node-b", "--zone", "zone-a"]).await;
     shop.by_hand(json!({})).await;
     until(503, async || shop.pick(&agent).await.0).await;
-    assert!(!agent.has_logged("this node's place"));
+    assert!(!agent.has_logged("this node's zone and region"));
     assert!(agent.admin_page("/").await.1.contains("zone-a"));
 }
 

@@ -1,7 +1,7 @@
 //! The source `kubernetes` against a real API server with the real controller of EndpointSlices.
 //!
-//! `scripts/kubernetes` starts the control plane and runs these; there are no nodes, so that the
-//! tests say what becomes of pods. Each test has a namespace and an agent of its own.
+//! `scripts/kubernetes` starts the control plane and runs these tests. There are no nodes, so the tests
+//! decide what becomes of pods. Each test has its own namespace and its own agent.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 

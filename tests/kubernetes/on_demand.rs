@@ -1,4 +1,4 @@
-//! Names of all services, endpoints of those that are asked for.
+//! The agent reads the names of all services, and the endpoints of those that callers ask for.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn a_service_that_is_deleted_is_none_any_more_and_may_come_back() {
     let agent = shop.agent(&[]).await;
     shop.served(&agent, &[("10.1.0.1:8080", "ready")]).await;
     shop.delete::<Service>("cart").await;
-    // Its slice, written by hand, stays: that alone is no service.
+    // Its slice, which the test wrote, stays. A slice alone is not a service.
     until(404, async || shop.pick(&agent).await.0).await;
     shop.by_hand(json!({})).await;
     until((200, "10.1.0.1:8080".to_owned()), async || shop.pick(&agent).await).await;
@@ -71,7 +71,7 @@ async fn everything_is_known_before_anybody_asks_where_that_is_wanted() {
     shop.by_hand(json!({})).await;
     shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"] }])).await;
     let source = format!("kubernetes:everything,kubeconfig={}", cluster.kubeconfig.display());
-    // The first that knows a service owns it; the other one never has to be asked.
+    // The first source that knows a service owns it. The agent never asks the other one.
     let agent = crate::cluster::agent_with(&[&source], tempfile::tempdir().unwrap(), &[]);
     agent.logs("answered");
     let path = format!("/v1/services?namespace={}", shop.name);
@@ -93,7 +93,7 @@ async fn a_hundred_services_share_a_few_connections() {
     }
     let agent = shop.agent(&[]).await;
     for n in 0..100 {
-        // There is such a service, and no endpoint in it.
+        // The service exists, and has no endpoint.
         assert_eq!(pick(&agent, &shop.named(&format!("s{n}"))).await.0, 503);
     }
     let descriptors = std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap();
@@ -118,7 +118,7 @@ async fn three_hundred_services_asked_for_at_once_are_all_answered() {
     let asked = connections.into_iter().enumerate().map(async |(n, mut http)| {
         let request = json!({ "service": shop.named(&format!("s{n}")), "wait": "5s" }).to_string();
         let (mut status, mut body) = http.post("/v1/pick", request.clone()).await;
-        // Where much else runs, 5 s may not be enough.
+        // On a busy machine 5 s may not be enough.
         while status == 504 && begin.elapsed() < Duration::from_secs(20) {
             (status, body) = http.post("/v1/pick", request.clone()).await;
         }

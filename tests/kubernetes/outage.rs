@@ -1,4 +1,5 @@
-//! An API server that is away: when the agent starts, later, and for long enough to forget.
+//! The API server is away: at the agent's start, later, and for long enough that the agent forgets
+//! services.
 
 use std::{path::Path, process::Command, time::Duration};
 
@@ -41,9 +42,9 @@ async fn line_09_what_vanished_while_the_watch_was_away_is_gone_and_meanwhile_al
     shop.delete::<Service>("users").await;
     shop.service("pay", json!({ "ports": [{ "name": "http", "port": 80 }] })).await;
     for _ in 0..50 {
-        assert_eq!(shop.pick(&agent).await.0, 200, "what was last good serves");
+        assert_eq!(shop.pick(&agent).await.0, 200, "the last good state serves");
     }
-    agent.logs("what was last good stays in force");
+    agent.logs("the last good state stays in force");
     assert_eq!(pick(&agent, &shop.named("pay")).await.0, 404, "nobody has heard of it yet");
 
     proxy.mend();
@@ -91,12 +92,13 @@ async fn an_agent_that_starts_without_its_api_server_serves_what_was_last_good_a
     assert_eq!(again.admin_page("/readyz").await.0, 200);
 }
 
-/// Services followed, and what their agent may make of connections to the API server in a cut of so long.
+/// The number of services that the agent follows.
 const FOLLOWED: usize = 100;
 const OUTAGE: Duration = Duration::from_millis(2600);
-/// Attempts, at least 125, 250, 500 and 1000 ms after one another: four, and one as it is mended.
+/// The most attempts to connect during the outage: four, at least 125, 250, 500 and 1000 ms apart, and
+/// one after it.
 const ATTEMPTS: usize = 5;
-/// Those that stay: 48 services share one.
+/// The most connections that stay open: 48 services share one.
 const STAY: usize = 3;
 
 #[tokio::test]
@@ -135,7 +137,7 @@ async fn a_cut_has_an_agent_knock_a_few_times_whatever_it_follows() {
     }
 }
 
-/// The API server sends one a minute to a watch of which there is nothing to say.
+/// The API server sends one bookmark a minute to a watch without changes.
 #[tokio::test]
 async fn a_quiet_watch_goes_on_from_its_last_bookmark() {
     let shop = three_pods().await;
@@ -152,7 +154,7 @@ async fn a_quiet_watch_goes_on_from_its_last_bookmark() {
     until(1, async || said("watching").len()).await;
     let began = said("watching")[0];
 
-    // Of the same kind, so that it would be told of, were it of the same service.
+    // An object of the same kind. The agent would hear of it if it belonged to the same service.
     elsewhere.by_hand(json!({})).await;
     elsewhere.slice("cart-1", json!([{ "addresses": ["10.2.0.1"] }])).await;
     let changed = elsewhere.version_of_slice("cart-1").await;
@@ -176,14 +178,14 @@ async fn a_quiet_watch_goes_on_from_its_last_bookmark() {
     assert!(!agent.has_logged("listing anew"));
 }
 
-/// `since="1234"` of a line.
+/// The number in a line's `since="1234"`.
 fn since(line: &str) -> u64 {
     let text = line.split("since=").nth(1).unwrap_or_else(|| panic!("{line}"));
     let digits = text.trim_start_matches('"').split(|it: char| !it.is_ascii_digit()).next();
     digits.unwrap().parse().unwrap()
 }
 
-/// A control plane of its own, since it is stopped.
+/// A control plane of its own, because the test stops it.
 struct Own(TempDir);
 
 impl Own {
@@ -222,7 +224,8 @@ impl Drop for Own {
 async fn an_api_server_that_is_stopped_for_twenty_seconds_is_followed_again_from_a_new_list() {
     let own = Own::up();
     let shop = own.shop().await;
-    // By hand: the controller takes half a minute to find its API server again.
+    // The test writes the slice, because the controller needs half a minute to find its API server
+    // again.
     let endpoints = |all: &[u8]| -> serde_json::Value {
         all.iter().map(|n| json!({ "addresses": [format!("10.1.0.{n}")] })).collect()
     };
@@ -234,7 +237,7 @@ async fn an_api_server_that_is_stopped_for_twenty_seconds_is_followed_again_from
     agent.logs("answered");
     shop.served(&agent, &THREE).await;
 
-    // What happens now the API server itself will have forgotten when it is back.
+    // The API server will have forgotten these changes when it is back.
     proxy.cut();
     shop.rewrite("cart-1", endpoints(&[2, 3])).await;
     own.control(&["stop"], &["kube-apiserver"]);
@@ -272,7 +275,7 @@ async fn an_api_server_that_hangs_without_a_word_is_noticed() {
     shop.served(&agent, &THREE[1..]).await;
 }
 
-/// What it is asked for waits for etcd, while it answers pings.
+/// The API server's answers wait for etcd, but it still answers pings.
 #[tokio::test]
 async fn an_api_server_that_takes_connections_and_answers_nothing_is_connected_to_anew() {
     let own = Own::up();

@@ -1,4 +1,4 @@
-//! A network between an agent and its API server that can be cut.
+//! A proxy between an agent and its API server, which can interrupt the connection.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,25 +14,26 @@ use tokio::{
     sync::watch,
 };
 
-/// What becomes of connections.
+/// What the proxy does with connections.
 #[derive(Clone, Copy, PartialEq)]
 enum LinkState {
-    /// They are passed on.
+    /// It passes their bytes on.
     Open,
-    /// They end, and new ones do at once.
+    /// It ends them, and ends new ones at once.
     Cut,
-    /// Nothing of them is passed on any more, and nobody says so.
+    /// It passes nothing on any more, and does not close them.
     Hanging,
 }
 
-/// A way from agents to an API server.
+/// A proxy between agents and their API server.
 pub struct Proxy {
     way: watch::Sender<LinkState>,
     accepted: Arc<AtomicUsize>,
 }
 
 impl Proxy {
-    /// To what this kubeconfig leads to; and another one in this folder, which leads through it.
+    /// Starts a proxy to the server of this kubeconfig. Also writes a kubeconfig that leads through the
+    /// proxy.
     pub fn before(kubeconfig: &Path, folder: &Path) -> (Self, PathBuf) {
         let text = std::fs::read_to_string(kubeconfig).unwrap();
         let target = server(&text).to_owned();
@@ -43,7 +44,7 @@ impl Proxy {
         let ways = way.subscribe();
         let accepted = Arc::new(AtomicUsize::new(0));
         let count = accepted.clone();
-        // A test that waits for a line of a log holds its own thread up.
+        // On a thread of its own, because a test that waits for a line of a log blocks its thread.
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(accept(listener, &target, ways, &count));
@@ -53,7 +54,7 @@ impl Proxy {
         (Self { way, accepted }, through)
     }
 
-    /// Connections that were made so far, whatever became of them.
+    /// All connections so far, including those that have ended.
     pub fn connections(&self) -> usize {
         self.accepted.load(Relaxed)
     }
@@ -96,13 +97,14 @@ async fn pass(mut near: TcpStream, target: String, mut ways: watch::Receiver<Lin
         && let Ok(mut far) = TcpStream::connect(target).await
     {
         tokio::select! {
-            // Where this thread had no turn for a while, what came after the change waits with it.
+            // The change comes first: bytes that arrive after it must not pass, even if this thread was
+            // late.
             biased;
             _ = ways.changed() => {}
             _ = copy_bidirectional(&mut near, &mut far) => {}
         }
         if *ways.borrow_and_update() == LinkState::Hanging {
-            // Both ends are kept, and hear nothing of each other; for good, once it began.
+            // Keeps both ends open and passes nothing on. This does not end once it has begun.
             std::future::pending::<()>().await;
         }
     } else if way == LinkState::Hanging {

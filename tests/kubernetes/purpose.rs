@@ -1,4 +1,4 @@
-//! What somebody asks for on purpose is obeyed at once: it is none of the brake's business.
+//! The agent follows an intended change at once. The brake does not apply to it.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use crate::{
     support::Agent,
 };
 
-/// What counts as at once, on a busy machine: a tenth of what the brake holds for.
+/// The limit for "at once" on a busy machine: a tenth of the time for which the brake holds endpoints.
 const AT_ONCE: Duration = Duration::from_secs(6);
 
 async fn at_once<T: PartialEq + std::fmt::Debug>(expected: T, look: impl AsyncFn() -> T) {
     tokio::time::timeout(AT_ONCE, until(expected, look)).await.expect("at once");
 }
 
-/// `cart` with two pods and this more in its spec, and an agent on node-a that has picked of it.
+/// `cart` with two pods and these further fields in its spec, and an agent on node-a that has picked
+/// from it.
 async fn cart(spec: Value) -> (Shop, Agent) {
     let shop = Cluster::shared().await.namespace().await;
     shop.selecting(spec).await;

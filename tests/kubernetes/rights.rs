@@ -1,5 +1,5 @@
-//! What the agent may do: exactly the ClusterRole of docs/kubernetes.md, which is that of daemonset/,
-//! and what is said where it may less.
+//! The agent's rights: exactly the ClusterRole of docs/kubernetes.md, which daemonset/ also has, and
+//! what the agent reports if it has fewer.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ use crate::{
     proxy::Proxy,
 };
 
-/// The ClusterRole that the page asks for.
+/// The ClusterRole in the page.
 pub fn documented() -> ClusterRole {
     let page = include_str!("../../docs/kubernetes.md");
     let block = page.split("```yaml\n").find(|block| block.contains("kind: ClusterRole\n"));
@@ -68,11 +68,11 @@ async fn line_22_the_documented_role_is_enough() {
     let account = Account::with(documented()).await;
     cart(&account.shop).await;
     let agent = agent(&account.kubeconfig().await);
-    agent.logs("this node's place");
+    agent.logs("this node's zone and region");
     assert_eq!(account.shop.pick(&agent).await.0, 200);
     account.shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;
     account.shop.served(&agent, &[("10.1.0.2:8080", "ready")]).await;
-    // In brackets, since a time of day may have these digits.
+    // In brackets, because a time of day may contain these digits.
     assert!(!agent.has_logged("(403)"));
 }
 
@@ -127,7 +127,7 @@ async fn line_22_without_nodes_the_zone_is_to_be_said() {
     cart(&account.shop).await;
     let agent = agent(&account.kubeconfig().await);
     let line = agent.logs("may not get nodes (403)");
-    assert!(line.contains("resources: [nodes], verbs: [get]}; or say --zone"), "{line}");
+    assert!(line.contains("resources: [nodes], verbs: [get]}; or set --zone"), "{line}");
     assert_eq!(account.shop.pick(&agent).await.0, 200);
 }
 
@@ -150,7 +150,7 @@ async fn a_right_that_is_taken_away_is_missed_when_a_watch_begins_anew_and_all_s
     assert!(line.contains(right), "{line}");
     let (_, page) = agent.admin_page("/").await;
     assert!(page.contains("may not watch services (403)"), "{page}");
-    assert_eq!(account.shop.pick(&agent).await.1, "10.1.0.1:8080", "what was last good serves");
+    assert_eq!(account.shop.pick(&agent).await.1, "10.1.0.1:8080", "the last good state serves");
     assert_eq!(agent.admin_page("/readyz").await.0, 200, "and the agent is no less ready for it");
     account.shop.rewrite("cart-1", json!([{ "addresses": ["10.1.0.2"] }])).await;
     account.shop.served(&agent, &[("10.1.0.2:8080", "ready")]).await;
@@ -169,7 +169,7 @@ async fn an_api_server_that_has_no_time_is_asked_again_later() {
     let client = account.shop.cluster.client.clone();
     let name = account.role.as_str();
     let levels: Api<PriorityLevelConfiguration> = Api::all(client.clone());
-    // A level without a single seat answers 429 with Retry-After, as a busy server does.
+    // A priority level without a seat answers 429 with Retry-After, as a busy server does.
     let level = json!({
         "metadata": { "name": name },
         "spec": { "type": "Limited", "limited": {
@@ -198,9 +198,9 @@ async fn an_api_server_that_has_no_time_is_asked_again_later() {
     });
     schemas.create(&PostParams::default(), &typed(schema)).await.unwrap();
     let kubeconfig = account.kubeconfig().await;
-    // Somebody is served even there, for as long as nobody else is.
+    // The level still serves a caller if no other caller is served.
     let busy: Vec<_> = (0..8).map(|_| tokio::spawn(ask_without_end(kubeconfig.clone()))).collect();
-    let refused = "has no time for \"list services\" (429";
+    let refused = "is too busy for \"list services\" (429";
     let mut agent = agent(&kubeconfig);
     until(true, async || agent.has_logged(refused) || agent.has_logged("answered")).await;
     for _ in 0..100 {
@@ -210,7 +210,7 @@ async fn an_api_server_that_has_no_time_is_asked_again_later() {
         agent = self::agent(&kubeconfig);
         until(true, async || agent.has_logged(refused) || agent.has_logged("answered")).await;
     }
-    assert!(agent.logs("(429").contains("asked again later"));
+    assert!(agent.logs("(429").contains("the agent asks again later"));
     busy.iter().for_each(tokio::task::JoinHandle::abort);
     schemas.delete(name, &DeleteParams::default()).await.unwrap();
     levels.delete(name, &DeleteParams::default()).await.unwrap();
@@ -219,14 +219,14 @@ async fn an_api_server_that_has_no_time_is_asked_again_later() {
     until(200, async || pick(&agent, &service).await.0).await;
 }
 
-/// Keeps a seat of its account taken.
+/// Keeps the seat of its account in use.
 async fn ask_without_end(kubeconfig: PathBuf) {
     let read = Kubeconfig::read_from(kubeconfig).unwrap();
     let mut config = Config::from_custom_kubeconfig(read, &Default::default()).await.unwrap();
     config.default_retry = false;
     let services: Api<Service> = Api::all(Client::try_from(config).unwrap());
     loop {
-        // Mostly it is refused.
+        // The server refuses most of these.
         services.list(&Default::default()).await.ok();
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 
 const KEY: &str = "pointsman.dev/agent-not-ready";
 
-/// A node of this test's own, with the taint and another one.
+/// A node for this test only, with the taint and another one.
 async fn tainted(name: &str) -> Api<Node> {
     let nodes: Api<Node> = Api::all(Cluster::shared().await.client);
     let node: Node = typed(json!({
@@ -32,7 +32,7 @@ async fn tainted(name: &str) -> Api<Node> {
 async fn taints(nodes: &Api<Node>, name: &str) -> Vec<String> {
     let node = nodes.get(name).await.unwrap();
     let taints = node.spec.unwrap().taints.unwrap_or_default().into_iter();
-    // What the controllers say of a node that has no kubelet.
+    // The conditions that the controllers set for a node without a kubelet.
     taints.map(|it| it.key).filter(|key| !key.starts_with("node.kubernetes.io/")).collect()
 }
 
@@ -48,7 +48,7 @@ async fn the_taint_goes_when_the_agent_is_ready_and_no_other_taint_does() {
     let late = format!("file:{}", file.display());
     let agent =
         agent_with(&[&kubernetes, &late], folder, &["--node", &name, "--remove-taint", KEY]);
-    agent.logs("this node's place");
+    agent.logs("this node's zone and region");
     assert_eq!(agent.admin_page("/readyz").await.0, 503, "a source has not answered");
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     assert_eq!(taints(&nodes, &name).await, [KEY, "other.dev/mine"]);
@@ -72,7 +72,7 @@ async fn without_the_right_to_it_the_taint_stays_until_it_is_given() {
     assert!(line.contains(right), "{line}");
     assert_eq!(taints(&nodes, &name).await, [KEY, "other.dev/mine"]);
 
-    // Somebody else's taint that came meanwhile.
+    // Another program's taint, which was added in between.
     let more: Value = json!({ "spec": { "taints": [
         { "key": "third.dev/one", "effect": "NoSchedule" },
         { "key": KEY, "effect": "NoSchedule" }

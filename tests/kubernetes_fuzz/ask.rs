@@ -1,4 +1,4 @@
-//! What an agent answers over its socket, beside what it should.
+//! Compares an agent's answers over its socket with the right ones.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,10 +17,10 @@ use crate::{
     support::{Agent, Http},
 };
 
-/// Of one name, each time it is asked.
+/// The picks of one name in each check.
 const PICKS: usize = 4;
 
-/// An answer that is none of the right ones.
+/// A wrong answer.
 #[derive(Clone, Debug)]
 pub struct Difference {
     pub asked: String,
@@ -34,8 +34,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// All names worth asking: each service, each of its ports by name and one by number, and a port that
-/// it has not.
+/// All names to ask for: each service, its ports by name and by number, and a port that it does not
+/// have.
 pub fn questions(now: &Objects) -> Vec<Question> {
     let mut questions = Vec::new();
     for service in random::SERVICES {
@@ -56,9 +56,9 @@ pub fn questions(now: &Objects) -> Vec<Question> {
     questions
 }
 
-/// The first thing in which an agent's answers differ from what is right.
+/// The first difference between an agent's answers and the right ones.
 pub async fn difference(agent: &Agent, name: &str, expected: &Expected) -> Option<Difference> {
-    // An agent that ends, or hangs up, is a difference like any other.
+    // If an agent ends or closes the connection, that is a difference, too.
     let asked = AssertUnwindSafe(differs(agent, name, expected)).catch_unwind().await;
     asked.unwrap_or_else(|_| {
         Some(Difference {
@@ -110,7 +110,7 @@ async fn differs(agent: &Agent, name: &str, expected: &Expected) -> Option<Diffe
     })
 }
 
-/// A pick whose request succeeds at once; or the code and message it ends with.
+/// Picks, and reports success at once. Returns the endpoint, or the code and message of the error.
 async fn pick(http: &mut Http, name: &str) -> Result<SocketAddr, (u16, String)> {
     let (status, body) = http.post("/v1/pick", json!({ "service": name }).to_string()).await;
     if !status.is_success() {

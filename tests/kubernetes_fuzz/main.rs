@@ -1,10 +1,10 @@
-//! A differential fuzz of the source `kubernetes`: random changes of a real API server, agents in two
-//! zones, faults; and an oracle that says what the agents should answer.
+//! A differential fuzz of the source `kubernetes`. It makes random changes at a real API server, with
+//! agents in two zones and with faults. An oracle computes the right answers of the agents.
 //!
-//! `scripts/kubernetes-fuzz` starts a control plane and runs this, since the API server is stopped
-//! now and then. A sequence of steps is played in a namespace of its own, by agents of its own. Now and
-//! then it waits until all is quiet, and asks each agent for each name; whoever answers something else
-//! than the oracle has made a mismatch, and the sequence is shrunk to the steps that it takes.
+//! `scripts/kubernetes-fuzz` starts a control plane and runs this, because the fuzz stops the API
+//! server now and then. Each sequence of steps has its own namespace and agents. At each check it waits
+//! until nothing changes any more, and asks each agent for each name. An answer that differs from the
+//! oracle's is a mismatch. The fuzz then shrinks the sequence to the steps that the mismatch needs.
 
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 

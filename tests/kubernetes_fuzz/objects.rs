@@ -1,4 +1,4 @@
-//! What stands in a namespace, and what stood there before.
+//! The objects of a namespace, now and earlier.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::operation::Kind;
 
-/// The objects of a namespace as the API server answered them.
+/// The objects of a namespace, as the API server returned them.
 #[derive(Clone, Default, PartialEq)]
 pub struct Objects {
     pub services: BTreeMap<String, Service>,
@@ -16,7 +16,7 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// After the API server has answered with it.
+    /// Adds an object that the API server returned.
     pub fn put(&mut self, kind: Kind, name: &str, object: Value) {
         let name = name.to_owned();
         match kind {
@@ -37,14 +37,14 @@ impl Objects {
     }
 }
 
-/// Where an agent is.
+/// The place of an agent.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     pub node: &'static str,
     pub zone: &'static str,
 }
 
-/// All that stood there since it began, each with the time at which it came to be so.
+/// All states of the objects since the start, each with its time.
 #[derive(Clone, Default)]
 pub struct History(pub Vec<(Instant, Objects)>);
 

@@ -1,7 +1,7 @@
-//! What is done to the cluster and to the agents, one step at a time.
+//! The steps of a sequence: changes of the cluster and of the agents.
 //!
-//! A step that the API server refuses, such as a patch of what is not there, changes nothing. So any
-//! part of a sequence can be left out, and the rest still means something.
+//! A step that the API server refuses changes nothing, such as a patch of an object that does not
+//! exist. So any part of a sequence can be left out, and the rest is still valid.
 
 use std::fmt;
 
@@ -11,22 +11,23 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     Create(Kind, String, Value),
-    /// By a JSON merge patch.
+    /// Changes an object by a JSON merge patch.
     Patch(Kind, String, Value),
     Delete(Kind, String),
-    /// kill -9, of the agent with this number.
+    /// kill -9 for the agent with this number.
     Kill(usize),
     Start(usize),
-    /// Its connections to the API server end, and new ones do at once.
+    /// Ends its connections to the API server, and any new ones at once.
     Cut(usize),
     Mend(usize),
-    /// The API server ends and begins anew. What it remembers of changes for watches is gone.
+    /// Restarts the API server, which forgets the changes that it remembered for watches.
     Restart,
-    /// Agents that are down start and cuts are mended. Once all is quiet, each agent is asked.
+    /// Starts agents that are down and repairs interrupted connections. When nothing changes any more,
+    /// asks each agent.
     Check,
 }
 
-/// What objects are.
+/// The kinds of objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Service,
@@ -41,7 +42,7 @@ impl Kind {
         }
     }
 
-    /// Where those of a namespace are.
+    /// The API path of this kind in a namespace.
     pub fn path(self, namespace: &str) -> String {
         match self {
             Self::Service => format!("/api/v1/namespaces/{namespace}/services"),
@@ -52,7 +53,7 @@ impl Kind {
     }
 }
 
-/// As somebody would type it.
+/// As a person would type it.
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,7 +78,7 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The annotation that a patch sets, where it does nothing else.
+/// The annotation that a patch sets, if it does nothing else.
 fn annotation(patch: &Value) -> Option<(&String, &Value)> {
     let annotations = patch["metadata"]["annotations"].as_object()?;
     let alone = patch.as_object()?.len() == 1 && annotations.len() == 1;

@@ -1,7 +1,7 @@
-//! Random steps, the same for the same seed.
+//! Random steps. The same seed gives the same steps.
 //!
-//! Few names, addresses and ports, so that they meet: one address in several slices, a slice that goes
-//! from one service to another, a port that is no longer there.
+//! There are few names, addresses and ports, so that objects share them: one address in several slices,
+//! a slice that moves from one service to another, a port that no longer exists.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,14 @@ pub const SERVICES: &[&str] = &["cart", "pay", "users"];
 const SLICES: [&str; 5] = ["a", "b", "c", "d", "e"];
 /// Names of ports.
 pub const PORTS: &[&str] = &["http", "grpc", "web"];
-/// So many pods, each with an address of each family, a node and a zone of its own.
+/// The number of pods. Each has an address of each family, a node and a zone of its own.
 const PODS: u32 = 9;
-/// What a sequence has of changes, and of questions after some of them.
+/// The number of changes in a sequence, and of checks after some of them.
 const BATCHES: u32 = 10;
 
 struct Random {
     rng: Xoshiro256PlusPlus,
-    /// The endpoints that slices should have, where all went well.
+    /// The endpoints that the slices should have, if the API server accepted all steps.
     slices: BTreeMap<&'static str, Slice>,
     steps: Vec<Operation>,
 }
@@ -63,11 +63,12 @@ impl Random {
         of[self.rng.random_range(0..of.len())].clone()
     }
 
-    /// Changes in a row, and what befalls agents meanwhile.
+    /// Changes in a row, with changes of agents in between.
     fn batch(&mut self, restart: bool) {
         let agent = self.rng.random_range(0..PLACES.len());
         if restart && self.one_in(2) {
-            // So that their watches hear of nothing, and the API server has forgotten it afterwards.
+            // The agents' watches hear nothing, and the API server has forgotten the changes
+            // afterwards.
             (0..PLACES.len()).for_each(|agent| self.steps.push(Operation::Cut(agent)));
         } else if self.one_in(8) {
             self.steps.push(Operation::Cut(agent));
@@ -212,7 +213,7 @@ impl Random {
         self.steps.push(Operation::Create(Kind::EndpointSlice, name.to_owned(), object));
     }
 
-    /// Of no service, now and then.
+    /// Sometimes the slice has no service.
     fn owner(&mut self) -> Value {
         if self.one_in(12) { Value::Null } else { json!(self.any(SERVICES)) }
     }
@@ -243,7 +244,7 @@ impl Random {
         self.steps.push(Operation::Patch(Kind::EndpointSlice, name.to_owned(), patch));
     }
 
-    /// One more, one less, one that turns, or others altogether.
+    /// One more, one fewer, one with another health, or completely different ones.
     fn change_endpoints(&mut self) {
         let names: Vec<&str> = self.slices.keys().copied().collect();
         if names.is_empty() {
@@ -265,7 +266,7 @@ impl Random {
         self.steps.push(Operation::Patch(Kind::EndpointSlice, name.to_owned(), patch));
     }
 
-    /// Whether endpoints that are made together have hints: of nodes, of zones, of some.
+    /// Whether endpoints that are made together have hints: for nodes, for zones, or for some of them.
     fn hints(&mut self) -> u32 {
         self.rng.random_range(0..8)
     }
@@ -281,7 +282,8 @@ impl Random {
         if self.one_in(15) {
             endpoint["addresses"] = json!([address(pod), address(pod % PODS + 1)]);
         }
-        // Of each three pods one is in the zone of each agent, and one in a zone of neither.
+        // Of three pods, one is in the first agent's zone, one in the second agent's, and one in
+        // neither.
         let place = PLACES.get(pod as usize % 3);
         let zone = place.map_or("zone-c", |place| place.zone);
         if !self.one_in(10) {
@@ -290,7 +292,7 @@ impl Random {
         if let Some(place) = place {
             endpoint["nodeName"] = json!(place.node);
         }
-        // Some addresses are of no pod.
+        // Some addresses belong to no pod.
         if pod % 4 != 0 {
             let (name, uid) = (format!("pod-{pod}"), format!("uid-{pod}"));
             endpoint["targetRef"] = json!({ "kind": "Pod", "name": name, "uid": uid });

@@ -1,5 +1,4 @@
-//! Sequence after sequence, until the time is over; and what becomes of one in which something is
-//! wrong.
+//! Runs sequence after sequence until the time is over, and shrinks those with a mismatch.
 
 use std::{fmt, time::Duration};
 
@@ -13,19 +12,20 @@ use crate::{
     stage::{Mismatch, PLACES, Stage},
 };
 
-/// How long an agent may take to agree once all is quiet: it takes milliseconds on an idle machine.
+/// The longest time until an agent agrees, once nothing changes any more. On an idle machine it takes
+/// milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The same while a mismatch is shrunk, which waits for it at each step. What is left is played with all
-/// the patience once more; where that finds nothing, the second of these shrinks it from the beginning.
+/// The same while a mismatch is shrunk, because each attempt waits for it. The result runs again with
+/// the long limit. If it finds nothing then, it is shrunk again with the second limit from the start.
 const SHRINKING: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(4)];
-/// How long a mismatch may be shrunk.
+/// The longest time to shrink a mismatch.
 const SHRUNK: Duration = Duration::from_secs(90);
-/// One sequence in so many has an API server that restarts, which takes some seconds.
+/// One in this many sequences restarts the API server, which takes some seconds.
 const RESTARTS: u64 = 12;
-/// Enough to look at.
+/// The most mismatches to report.
 const MOST: usize = 5;
 
-/// A mismatch, and the steps that it takes.
+/// A mismatch, and the steps that it needs.
 pub struct Found {
     seed: u64,
     pub steps: Vec<Operation>,
@@ -42,7 +42,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// How much was looked at.
+/// The amount of work that was done.
 #[derive(Default)]
 pub struct Counts {
     pub sequences: usize,
@@ -74,7 +74,7 @@ async fn no_agent_answers_otherwise_than_the_documents_say() {
             println!("{found}\n");
             all.push(found);
         }
-        // Others work on this machine, too.
+        // The machine may be busy with other work.
         tokio::time::sleep(begin.elapsed() / 2).await;
     }
     let Counts { sequences, steps, checks } = counts;
@@ -83,7 +83,7 @@ async fn no_agent_answers_otherwise_than_the_documents_say() {
     assert!(all.is_empty(), "{} mismatches, from POINTSMAN_FUZZ_SEED={first} on", all.len());
 }
 
-/// So that it can fail: it must find an oracle that errs.
+/// Proves that the fuzz can fail: it must notice an oracle that errs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rule_that_is_wrong_is_found_and_shrunk() {
     let cluster = cluster().await;
@@ -99,7 +99,7 @@ async fn a_rule_that_is_wrong_is_found_and_shrunk() {
     };
     let found = shortest(&cluster, oracle, found, SHRUNK).await;
     println!("{found}");
-    // A Service, a slice, such a pod in it, and the question.
+    // A Service, a slice, a pod of this kind in it, and the check.
     assert!(found.steps.len() <= 4, "{found}");
     assert!(found.steps.iter().any(|step| step.to_string().contains("terminating")), "{found}");
 }
@@ -110,7 +110,7 @@ async fn cluster() -> Cluster {
     cluster
 }
 
-/// Plays the sequence of this seed.
+/// Runs the sequence of this seed.
 async fn sequence(
     cluster: &Cluster,
     oracle: Oracle,
@@ -124,7 +124,7 @@ async fn sequence(
     Some(Found { seed, steps: steps[..played].to_vec(), mismatch: mismatch? })
 }
 
-/// How many steps were played, and the mismatch that the last of them found.
+/// Runs steps. Returns how many, and the mismatch that the last one found.
 async fn play(
     cluster: &Cluster,
     oracle: Oracle,
@@ -146,7 +146,7 @@ async fn play(
     (played, mismatch)
 }
 
-/// The same mismatch, or one that is near, by fewer steps; no longer than this.
+/// The same or a similar mismatch with fewer steps, within this time.
 async fn shortest(cluster: &Cluster, oracle: Oracle, found: Found, most: Duration) -> Found {
     let agents = [found.mismatch.agent];
     let mut counts = Counts::default();
@@ -162,6 +162,6 @@ async fn shortest(cluster: &Cluster, oracle: Oracle, found: Found, most: Duratio
             return Found { steps: steps[..played].to_vec(), mismatch, ..found };
         }
     }
-    // It takes what was left out, or is one of chance.
+    // It needs the steps that were left out, or it happens by chance.
     found
 }

@@ -1,11 +1,11 @@
-//! The shortest part of a sequence that still fails, and the simplest of its objects.
+//! Finds the shortest part of a sequence that still fails, with the simplest objects.
 
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::operation::Operation;
 
-/// Leaves steps out, halves first and single ones last, for as long as the rest fails.
+/// Leaves steps out while the rest still fails: first halves, at the end single steps.
 pub async fn shorter<T: Clone>(
     mut whole: Vec<T>,
     until: Instant,
@@ -28,7 +28,7 @@ pub async fn shorter<T: Clone>(
                 from = to;
             }
         }
-        // What could not be left out may be, once others are.
+        // A step that was needed before may be unnecessary when others are gone.
         if !(shrunk && size == 1) {
             size /= 2;
         }
@@ -36,7 +36,7 @@ pub async fn shorter<T: Clone>(
     whole
 }
 
-/// Leaves parts of objects out, for as long as the rest fails.
+/// Leaves parts of objects out while the sequence still fails.
 pub async fn simpler(
     mut whole: Vec<Operation>,
     until: Instant,
@@ -60,7 +60,7 @@ pub async fn simpler(
     whole
 }
 
-/// A step without the n-th of the parts that its object may go without.
+/// A step without the n-th optional part of its object.
 fn nth_simpler(operation: &Operation, n: usize) -> Option<Operation> {
     let mut simpler = operation.clone();
     let (Operation::Create(_, _, object) | Operation::Patch(_, _, object)) = &mut simpler else {
@@ -69,7 +69,7 @@ fn nth_simpler(operation: &Operation, n: usize) -> Option<Operation> {
     remove_nth(object, &mut { n }).then_some(simpler)
 }
 
-/// What an object is nothing without, or what says nothing more when it is gone.
+/// Parts that an object needs, or that have no effect when they are gone.
 const KEPT: [&str; 9] = [
     "apiVersion",
     "kind",
@@ -82,7 +82,7 @@ const KEPT: [&str; 9] = [
     "port",
 ];
 
-/// Counts parts, outer ones first, and removes the one at which the count is over.
+/// Counts the parts, outer ones first, and removes the one at which the count ends.
 fn remove_nth(value: &mut Value, n: &mut usize) -> bool {
     match value {
         Value::Array(items) => {

@@ -27,19 +27,19 @@ use crate::{
     support::Agent,
 };
 
-/// Where agents are. The first knows its zone from its Node and keeps its state across restarts; the
-/// second is told its zone, and keeps nothing.
+/// The places of the agents. The first gets its zone from its Node, and keeps its state across
+/// restarts. The second gets its zone as an argument, and keeps nothing.
 pub const PLACES: [Place; 2] =
     [Place { node: "node-a", zone: "zone-a" }, Place { node: "node-b", zone: "zone-b" }];
 
-/// An agent that was cut off asks its API server again after ten seconds at most.
+/// After an interruption an agent asks its API server again within ten seconds.
 const BACK: Duration = Duration::from_secs(15);
 /// How long an API server may take to start.
 const AWAY: Duration = Duration::from_secs(60);
-/// Between two looks at what is not right yet.
+/// The time between two checks of a condition.
 const LOOK: Duration = Duration::from_millis(40);
 
-/// What an agent was told of that was killed while it was cut off.
+/// The changes that an agent may know that was killed during an interruption.
 const NOTHING_KNOWN: usize = usize::MAX;
 
 pub struct Stage<'a> {
@@ -49,12 +49,12 @@ pub struct Stage<'a> {
     namespace: String,
     history: History,
     seats: Vec<Seat>,
-    /// What all agents agreed with last.
+    /// The last objects on which all agents agreed.
     settled: Option<usize>,
     pub checks: usize,
 }
 
-/// An agent's answer that is none of the right ones.
+/// A wrong answer of an agent.
 #[derive(Clone)]
 pub struct Mismatch {
     pub agent: usize,
@@ -68,21 +68,21 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// Where an agent runs, or will again.
+/// The agent's place, whether it runs or not.
 struct Seat {
     number: usize,
     folder: Arc<TempDir>,
     kubeconfig: PathBuf,
     proxy: Proxy,
     agent: Option<Agent>,
-    /// Since it was cut off: how many changes it had been told of.
+    /// Set while its connection is interrupted: the number of changes that it may know.
     cut: Option<usize>,
-    /// Something befell it since the last check.
+    /// Whether something happened to it since the last check.
     troubled: bool,
 }
 
 impl<'a> Stage<'a> {
-    /// With agents of these numbers, which agree after this long or not at all.
+    /// Agents with these numbers. Each check waits this long for them to agree.
     pub async fn new(
         cluster: &'a Cluster,
         agents: &[usize],
@@ -100,7 +100,7 @@ impl<'a> Stage<'a> {
         Self { cluster, oracle, patience, namespace, history, seats, settled, checks }
     }
 
-    /// Does it; where that is a check, what the agents answer wrongly.
+    /// Runs a step. For a check it returns what the agents answer wrongly.
     pub async fn perform(&mut self, operation: &Operation) -> Option<Mismatch> {
         match operation {
             Operation::Create(kind, name, object) => {
@@ -156,7 +156,7 @@ impl<'a> Stage<'a> {
     async fn check(&mut self) -> Option<Mismatch> {
         self.checks += 1;
         for seat in &self.seats {
-            // "When the API server is away, what was last known serves."
+            // While the API server is away, the agent serves what it knew last.
             let since = seat.cut.filter(|_| seat.cut == self.settled);
             if let Some(known) = since {
                 let known = History(self.history.0[..known].to_vec());
@@ -187,7 +187,7 @@ impl<'a> Stage<'a> {
         None
     }
 
-    /// What an agent answers wrongly, where this is what happened.
+    /// The first wrong answer of an agent, given this history.
     async fn look(&self, seat: &Seat, history: &History) -> Option<Mismatch> {
         let agent = seat.agent.as_ref()?;
         let place = PLACES[seat.number];
@@ -197,7 +197,7 @@ impl<'a> Stage<'a> {
             if let Some(Difference { asked, expected, seen }) =
                 ask::difference(agent, &name, &expected).await
             {
-                // The namespace is another one each time.
+                // Each run has another namespace.
                 let said = |text: String| text.replace(&self.namespace, "NAMESPACE");
                 let difference =
                     Difference { asked: said(asked), expected: said(expected), seen: said(seen) };
@@ -240,7 +240,7 @@ impl Seat {
         self.agent = Some(agent_by(&self.kubeconfig, self.folder.clone(), arguments));
     }
 
-    /// What befalls an agent; `now` is how many changes there were.
+    /// A change of an agent. `now` is the number of changes so far.
     fn perform(&mut self, operation: &Operation, now: usize) {
         match operation {
             Operation::Kill(_) => {
@@ -265,7 +265,7 @@ impl Seat {
     }
 }
 
-/// What the API server answers; none where it refuses. While it is away it is asked again.
+/// The API server's answer. `None` if it refuses. While the server is away, this asks again.
 async fn call(client: &Client, method: Method, path: &str, body: Option<&Value>) -> Option<Value> {
     let begin = Instant::now();
     loop {
@@ -284,7 +284,7 @@ async fn call(client: &Client, method: Method, path: &str, body: Option<&Value>)
     }
 }
 
-/// That of the folder in which this kubeconfig is.
+/// Restarts the API server of this kubeconfig's folder.
 fn restart_api_server(kubeconfig: &Path) {
     let folder = kubeconfig.parent().unwrap().parent().unwrap();
     for action in ["stop", "start"] {

@@ -14,10 +14,10 @@ use crate::{
     support::{Agent, SHOP},
 };
 
-/// Far more than may be connected at a time.
+/// Far more connections than the limit.
 const GUESTS: usize = 500;
 
-/// Whether the agent has hung up.
+/// Whether the agent has closed the connection.
 fn is_over(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0; 1024]) {
         Ok(read) => read == 0,
@@ -33,7 +33,7 @@ async fn who_fills_the_admin_address_with_half_requests_holds_nothing_and_no_one
     let mut guests = Vec::new();
     for _ in 0..GUESTS {
         let mut stream = TcpStream::connect(agent.admin()).unwrap();
-        // The agent may have hung up already.
+        // The agent may have closed it already.
         let head = format!("GET /metrics HTTP/1.1\r\nhost: x\r\na: {}", "x".repeat(7000));
         stream.write_all(head.as_bytes()).ok();
         stream.set_nonblocking(true).unwrap();
@@ -47,7 +47,7 @@ async fn who_fills_the_admin_address_with_half_requests_holds_nothing_and_no_one
     assert!(guests.len() <= 16, "{} are connected", guests.len());
     let grown = resident_kib(&agent).saturating_sub(before);
     assert!(grown < 6 << 10, "{grown} KiB more");
-    // Heads have 5 s.
+    // A request's head may take 5 s.
     tokio::time::sleep(Duration::from_millis(6500)).await;
     guests.retain_mut(|stream| !is_over(stream));
     assert_eq!(guests.len(), 0, "are still connected");
@@ -73,7 +73,7 @@ async fn the_admin_pages_are_back_once_there_are_file_descriptors_again() {
         let limit = Rlimit { current: Some(files), maximum: Some(1024) };
         prlimit(pid, Resource::Nofile, limit).unwrap();
     };
-    // Fewer than it has.
+    // Fewer bytes than the request has.
     limit(3);
     let mut waits = TcpStream::connect(agent.admin()).unwrap();
     waits.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();

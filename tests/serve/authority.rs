@@ -1,4 +1,4 @@
-//! What gRPC clients of the socket send as `:authority`, which h2 by itself refuses.
+//! The `:authority` that gRPC clients of the socket send. h2 alone refuses it.
 
 use pointsman::bench::isolation::frames::{
     END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, frame,
@@ -10,17 +10,17 @@ use tokio::{
 
 use crate::support::{Agent, SHOP};
 
-/// `:status 200` as every HTTP/2 server may write it: an index of the static table.
+/// `:status 200` as an index of the static table, which every HTTP/2 server may send.
 const STATUS_200: u8 = 0x88;
 
-/// A text as HPACK has it without Huffman's code.
+/// A text in HPACK, without Huffman's code.
 fn literal(text: &str) -> Vec<u8> {
     let mut literal = vec![u8::try_from(text.len()).unwrap()];
     literal.extend(text.as_bytes());
     literal
 }
 
-/// `GET /v1/services`, its authority under the name that these octets stand for.
+/// `GET /v1/services`, with these octets as the authority's name.
 fn get(name: &[u8], authority: &str) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x04];
     block.extend(literal("/v1/services"));
@@ -29,7 +29,8 @@ fn get(name: &[u8], authority: &str) -> Vec<u8> {
     block
 }
 
-/// Sends these requests on one connection; the kind and first octet of each answer's first frame.
+/// Sends these requests on one connection. Returns the type and the first octet of each answer's first
+/// frame.
 async fn answers(agent: &Agent, requests: &[Vec<u8>]) -> Vec<(u8, u8)> {
     let mut stream = UnixStream::connect(agent.socket()).await.unwrap();
     stream.write_all(PREFACE).await.unwrap();
@@ -56,7 +57,7 @@ async fn a_socket_path_as_the_authority_is_served() {
     let agent = Agent::with(SHOP);
     let new_name = [&[0x40][..], &literal(":authority")].concat();
     let requests = [
-        // C-core, dialing unix:///run/pointsman/agent.sock; again, from its dynamic table.
+        // C-core with unix:///run/pointsman/agent.sock, then the same from its dynamic table.
         get(&new_name, "run%2Fpointsman%2Fagent.sock"),
         [&[0x82, 0x86, 0x04][..], &literal("/v1/services"), &[0xbe]].concat(),
         // Java.

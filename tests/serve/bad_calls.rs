@@ -1,4 +1,4 @@
-//! Calls that can't be right: each gets a clear error, and the agent goes on serving.
+//! Invalid calls: each gets a clear error, and the agent continues to serve.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -12,13 +12,13 @@ use crate::support::{Agent, SHOP};
 
 const PICK: &str = "/pointsman.v1.Agent/Pick";
 
-/// What HTTP says to a body.
+/// The answer of HTTP to a body.
 async fn refused(agent: &Agent, path: &str, body: impl Into<Vec<u8>>) -> (u16, Value) {
     let (status, answer) = agent.http().await.post(path, body).await;
     (status.as_u16(), answer["error"].clone())
 }
 
-/// The field that an error blames.
+/// The field that an error names.
 fn field(error: &Value) -> &str {
     error["details"][1]["fieldViolations"][0]["field"].as_str().unwrap_or_default()
 }
@@ -54,12 +54,12 @@ async fn malformed_json_is_refused_with_line_column_and_field() {
 #[tokio::test]
 async fn malformed_protobuf_is_an_invalid_argument() {
     let agent = Agent::with(SHOP);
-    // A length that runs over the end, a group without its end, a field number of 0.
+    // A length beyond the end, a group without its end, a field with the number 0.
     for message in [&[0x0a, 0xff, 0x01][..], &[0x0b], &[0x00, 0x01], &[0xff; 20]] {
         let (code, text) = agent.grpc_raw(PICK, framed(message), &[]).await;
         assert_eq!(code, Code::InvalidArgument as i32, "{message:?}: {text}");
     }
-    // No message at all, and half of one.
+    // No message, and half of one.
     for body in [vec![], framed(&[0x0a; 40])[..20].to_vec()] {
         let (code, text) = agent.grpc_raw(PICK, body, &[]).await;
         assert_ne!(code, 0, "{text}");
@@ -73,7 +73,7 @@ async fn malformed_protobuf_is_an_invalid_argument() {
 async fn a_body_of_ten_megabytes_is_refused_without_being_kept() {
     let agent = Agent::with(SHOP);
     let large = vec![b' '; 10 << 20];
-    // The agent may answer and hang up before all was sent.
+    // The agent may answer and close the connection before everything was sent.
     let mut stream = UnixStream::connect(agent.socket()).await.unwrap();
     let head =
         format!("POST /v1/pick HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", large.len());
@@ -203,7 +203,7 @@ async fn bytes_that_are_no_protocol_are_hung_up_on() {
         let mut stream = UnixStream::connect(agent.socket()).await.unwrap();
         stream.write_all(bytes).await.unwrap();
         let mut answer = Vec::new();
-        // A reset is as good an end as any.
+        // A reset is a valid end, too.
         stream.read_to_end(&mut answer).await.ok();
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"), "{answer:?}");
     }

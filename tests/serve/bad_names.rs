@@ -1,4 +1,4 @@
-//! Names of services that lead nowhere, or are none.
+//! Names of services that do not exist, or that are invalid.
 
 use serde_json::{Value, json};
 use tonic::Code;

@@ -1,4 +1,4 @@
-//! `pointsman check` against a real agent, and against what goes wrong with one.
+//! `pointsman check` against a real agent, and against typical problems.
 
 use std::process::Command;
 
@@ -85,7 +85,7 @@ async fn an_agent_that_is_not_there_is_code_5_and_the_kernel_is_looked_at_all_th
 
 #[tokio::test]
 async fn a_relative_path_is_on_the_mount_of_its_folder() {
-    // A file system of its own in any container and on any systemd machine.
+    // This folder is a file system of its own in any container and on any systemd machine.
     let agent = Agent::in_folder(tempfile::tempdir_in("/dev/shm").unwrap(), &[]);
     let absolute = findings(&agent, &[]).1;
     assert_eq!(found(&absolute, "mount")["seen"], "its folder is on the mount /dev/shm");

@@ -62,7 +62,10 @@ fn arguments_that_can_not_be_right_are_wrong_usage() {
     };
     usage(&untaint("a.dev/b:NoSchedule", &[]), "write a.dev/b");
     usage(&untaint("a.dev/b", &["--source", "file:x", "--node", "n"]), "add --source kubernetes");
-    usage(&untaint("a.dev/b", &["--source", "kubernetes"]), "say which node's with --node");
+    usage(
+        &untaint("a.dev/b", &["--source", "kubernetes"]),
+        "needs the name of the node: add --node",
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Files that may be open run out before tables do: what nobody uses gives way.
+//! The limit on open files is reached before the limit on tables: the agent gives up unused tables.
 
 use std::fmt::Write;
 
@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::support::{Agent, Http};
 
-/// A tenth of what most systems give, and what the issue was seen with.
+/// A tenth of the usual limit.
 const FILES: u64 = 256;
 
-/// So many services, called by this letter.
+/// This many services, whose names begin with this letter.
 fn services(letter: char, count: usize) -> String {
     let mut text = String::from("services:\n");
     for n in 0..count {
@@ -30,7 +30,7 @@ fn open_files(agent: &Agent) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", agent.pid())).unwrap().count()
 }
 
-/// One request of each.
+/// Sends one request to each.
 async fn use_all(http: &mut Http, letter: char, count: usize) {
     for n in 0..count {
         let (address, lease) = http.pick(&format!("{letter}{n}.shop")).await;

@@ -1,4 +1,4 @@
-//! HTTP/2 by the byte: what no client library would send, and that nobody else is disturbed.
+//! HTTP/2 byte by byte: what no client library sends. No other caller is affected.
 
 use std::{
     fs,
@@ -14,8 +14,8 @@ use pointsman::bench::isolation::frames::{
 
 use crate::support::{Agent, SHOP};
 
-/// What one connection may have the agent hold more, in KiB: 256 requests, its buffers, and what the
-/// allocator keeps of what is over.
+/// The most memory that one connection may cost the agent, in KiB: 256 requests, its buffers, and what
+/// the allocator keeps afterwards.
 const MOST: u64 = 6 << 10;
 
 fn connect(agent: &Agent) -> UnixStream {
@@ -33,8 +33,8 @@ pub(super) fn resident_kib(agent: &Agent) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Sends frame after frame without reading, until the agent stops taking them or there are
-/// enough; then it must have held its memory, and still serve.
+/// Sends frames without reading, until the agent stops reading them or there are enough. Then checks
+/// the agent's memory, and that it still serves.
 async fn flood(frames: impl Iterator<Item = Vec<u8>>) {
     let agent = Agent::with(SHOP);
     agent.still_serves().await;
@@ -71,7 +71,7 @@ async fn pings_that_nobody_waits_for() {
 
 #[tokio::test]
 async fn settings_without_end() {
-    // Initial window size, over and over.
+    // Changes the initial window size again and again.
     flood((0..200_000).map(|_| frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0xff, 0xff]))).await;
 }
 
@@ -84,7 +84,8 @@ async fn a_head_that_never_ends() {
 
 #[tokio::test]
 async fn a_small_head_that_unpacks_to_a_large_one() {
-    // One long field into the dynamic table, then thousands of references to it, a byte each.
+    // Puts one long field into the dynamic table, then refers to it thousands of times with one byte
+    // each.
     let mut block = LIST.to_vec();
     block.extend(b"\x40\x01a\x7f\x81\x1e");
     block.extend([b'x'; 4000]);

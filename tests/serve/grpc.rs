@@ -59,7 +59,7 @@ async fn every_call_is_served() {
     assert_eq!(session.message().await.unwrap().unwrap().answers[0].id, 7);
     assert!(session.message().await.unwrap().is_none());
     client.list_callers(ListCallersRequest::default()).await.unwrap();
-    // A stream counts at its end.
+    // A stream counts when it ends.
     drop(watched);
     drop(client);
     let counted = async |call: Call| loop {
@@ -141,7 +141,7 @@ async fn a_callers_own_timer_is_not_sooner_than_the_answer_that_says_why() {
     let agent = Agent::with_silent_source();
     let mut client = agent.grpc().await;
     let mut request = tonic::Request::new(pick("cart.shop"));
-    // tonic's client says CANCELLED, without details, when this has passed.
+    // The client of tonic ends the call as CANCELLED without details after this time.
     request.set_timeout(Duration::from_millis(500));
     let status = client.pick(request).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");

@@ -1,4 +1,4 @@
-//! Health and reflection, as gRPC's own tools ask for them.
+//! Health and reflection, as gRPC's own tools use them.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ async fn the_health_of_an_unknown_service_is_not_found_and_when_watched_unknown(
     assert_eq!(first.status(), ServingStatus::ServiceUnknown);
 }
 
-// On other threads the client hears of the end while this one waits for the process.
+// On other threads, so the client learns of the end while this thread waits for the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_ends_waits_for_no_watcher_of_its_health() {
     let mut agent = Agent::with(SHOP);
@@ -64,7 +64,7 @@ async fn an_agent_that_ends_waits_for_no_watcher_of_its_health() {
     assert!(pointsman::clock::now() - begin < Duration::from_secs(3));
 }
 
-/// What one version of reflection says: the names of the services, and the file that has a symbol.
+/// The answers of one version of reflection: the names of the services, and the file with a symbol.
 macro_rules! reflected {
     ($version:ident, $agent:expr, $symbol:expr) => {{
         use $version::{
@@ -98,7 +98,7 @@ fn has_all(names: &[String]) {
     }
 }
 
-/// The file that declares the service, with its calls.
+/// The file that declares the service and its calls.
 fn declares_the_calls(files: &[Vec<u8>]) {
     let file = FileDescriptorProto::decode(&*files[0]).unwrap();
     assert_eq!(file.name(), "pointsman/v1/agent.proto");
@@ -137,7 +137,7 @@ async fn methods_that_health_and_reflection_do_not_have_are_unimplemented() {
         let (code, text) = agent.grpc_raw(path, vec![0; 5], &[]).await;
         assert_eq!(code, Code::Unimplemented as i32, "{path}: {text}");
     }
-    // Malformed, cut off and too large.
+    // Malformed, incomplete and too large.
     for body in [vec![0, 0, 0, 0, 2, 0x0a, 9], vec![0, 0, 0], vec![0, 0xff, 0xff, 0xff, 0xff]] {
         let (code, _) = agent.grpc_raw("/grpc.health.v1.Health/Check", body, &[]).await;
         assert_ne!(code, 0);

@@ -1,6 +1,6 @@
-//! What one caller's attacks take of the agent's memory, and that another caller is served meanwhile.
+//! The memory that one caller's attacks cost the agent, and that another caller is served meanwhile.
 //!
-//! `pointsman bench isolation` does the same for a minute each, in the DaemonSet's control group.
+//! `pointsman bench isolation` does the same for a minute per attack, in the DaemonSet's control group.
 
 use std::{
     fs,
@@ -31,12 +31,13 @@ use crate::{
 };
 
 const LASTS: Duration = Duration::from_secs(2);
-/// How long another's pick may take: whether it is served at all. The bench judges how soon.
+/// The longest time of another caller's pick. This only checks that the pick is served; the bench
+/// judges the time.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What an attack may add to what the agent has anyway, in KiB; with an agent of 15 MiB that is below the
-/// 96 MiB of which the bench makes sure.
+/// The most memory that an attack may add, in KiB. With an agent of 15 MiB the sum is below the 96 MiB
+/// that the bench requires.
 const MOST: u64 = 72 << 10;
-/// Bytes of unfinished requests that one caller may have.
+/// The bytes of unfinished requests that one caller may have.
 const ONE_CALLERS: usize = 87 << 18;
 
 fn peak_kib(agent: &Agent) -> u64 {
@@ -72,7 +73,8 @@ async fn whatever_one_caller_sends_memory_is_bounded_and_another_is_served() {
     }
 }
 
-/// Whether the admin address answers a probe from elsewhere, as kubelet's is, at the first try.
+/// Whether the admin address answers a probe from another address, such as the kubelet's, at the first
+/// attempt.
 async fn lives(agent: &Agent) -> bool {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
@@ -84,7 +86,7 @@ async fn lives(agent: &Agent) -> bool {
     answer.starts_with("HTTP/1.1 200 ")
 }
 
-/// Waits until nothing unfinished is counted any more.
+/// Waits until no unfinished bytes are counted any more.
 async fn all_is_given_back(agent: &Agent) {
     for _ in 0..1000 {
         if agent.admin_page("/metrics").await.1.contains("pointsman_unfinished_bytes 0\n") {
@@ -105,7 +107,7 @@ async fn who_leaves_bodies_unfinished_is_told_so_and_served_again_once_they_are_
         stream
             .write_all(b"POST /v1/pick HTTP/1.1\r\nhost: x\r\ncontent-length: 1048576\r\n\r\n")
             .unwrap();
-        // It may have been refused meanwhile.
+        // The agent may have refused it meanwhile.
         stream.write_all(&body).ok();
         stream
     };
@@ -118,7 +120,7 @@ async fn who_leaves_bodies_unfinished_is_told_so_and_served_again_once_they_are_
     assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
     assert!(answer.contains("bytes of unfinished requests are held by this caller"), "{answer}");
     assert!(answer.contains("send each request whole"), "{answer}");
-    // Whose request comes whole needs none of it.
+    // A request that comes in one piece needs no such bytes.
     agent.still_serves().await;
     half.truncate(10);
     drop(refused);
@@ -165,7 +167,7 @@ async fn a_stream_that_is_reset_gives_back_what_it_held() {
         call.abort();
         drop(pieces);
     }
-    // The connection stays, and what its buffers have grown to is its own.
+    // The connection stays, and keeps its larger buffers.
     for _ in 0..1000 {
         let (_, metrics) = agent.admin_page("/metrics").await;
         let held =
@@ -194,14 +196,15 @@ async fn a_head_of_http_1_has_16_kib() {
     }
 }
 
-/// What the metrics say of connections that are open.
+/// The number of open connections in the metrics.
 async fn connections_open(agent: &Agent) -> u64 {
     let metrics = agent.admin_page("/metrics").await.1;
     let line = metrics.lines().find(|line| line.starts_with("pointsman_connections_open "));
     line.unwrap().split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// Sends this so often, each time on a new connection, and hears that it is too long.
+/// Sends this many times, each time on a new connection, and checks that the answer says it is too
+/// long.
 fn refused(socket: &Path, too_long: &str, times: u32) {
     for _ in 0..times {
         let mut stream = UnixStream::connect(socket).unwrap();
@@ -221,7 +224,7 @@ async fn who_is_refused_again_and_again_waits_and_another_does_not() {
     agent.open_folder();
     let too_long = format!("GET / HTTP/1.1\r\nhost: x\r\na: {}\r\n\r\n", "a".repeat(20_000));
     let socket = agent.socket();
-    // 100 are free; each further one adds 5 ms.
+    // 100 are free. Each further one adds 5 ms.
     let refused: Vec<_> = (0..8)
         .map(|_| {
             let (socket, too_long) = (socket.clone(), too_long.clone());
@@ -247,7 +250,7 @@ async fn a_request_of_a_mebibyte_is_read_in_each_protocol() {
     let request = Request::post("http://x/v1/pick").body(Full::new(Bytes::from(request)));
     let (answer, _) = agent.http2(request.unwrap()).await;
     assert_eq!(answer.status(), 200);
-    // A string of gRPC's that nobody has: field 1 of a pick, of a million bytes.
+    // A string that no service has: field 1 of a pick, with a million bytes.
     let mut message = vec![0, 0, 0x0f, 0x42, 0x44, 0x0a, 0xc0, 0x84, 0x3d];
     message.extend(vec![b'a'; 1_000_000]);
     let (code, text) = agent.grpc_raw("/pointsman.v1.Agent/Pick", message, &[]).await;
@@ -255,7 +258,7 @@ async fn a_request_of_a_mebibyte_is_read_in_each_protocol() {
     all_is_given_back(&agent).await;
 }
 
-/// Names long enough for a page that is larger than all buffers on its way.
+/// Names so long that a page of them exceeds all buffers on its way.
 fn many_services() -> String {
     let service = |n| {
         let name = "x".repeat(50);

@@ -1,4 +1,4 @@
-//! Leases over connections and identities.
+//! Leases over several connections and identities.
 
 use std::time::Duration;
 
@@ -19,8 +19,7 @@ use crate::{
     support::{Agent, SHOP, root_is_here},
 };
 
-/// A short life of a lease, and as long as a pick of a service that is not known yet counts where
-/// nobody will report it.
+/// A short time of a lease. It is also the time for which an unreported pick of a new service counts.
 const SHORT: Duration = Duration::from_millis(100);
 
 fn pick() -> PickRequest {
@@ -90,7 +89,7 @@ async fn a_caller_that_hangs_up_leaves_nothing_in_flight() {
         let request = "POST /v1/pick HTTP/1.1\r\nhost: x\r\ncontent-length: 23\r\n\r\n\
                        {\"service\":\"cart.shop\"}";
         stream.write_all(request.as_bytes()).await.unwrap();
-        // With no byte read: whenever the answer comes, nobody is there.
+        // The caller reads no byte, so nothing takes the answer whenever it comes.
         drop(stream);
     }
     agent.in_flight_is("cart.shop", 0).await;
@@ -123,7 +122,7 @@ async fn another_users_lease_is_unknown() {
     assert!(agent.http().await.report(&lease, "SUCCESS").await);
 }
 
-/// Reports an event of one lease; says whether it was known.
+/// Reports an event of one lease. Returns whether the lease was known.
 async fn event(agent: &Agent, lease: &str, event: &str, ttl: &str) -> bool {
     let report = json!({ "reports": [{ "lease": lease, "event": event, "leaseTtl": ttl }] });
     let (status, body) = agent.http().await.post("/v1/report", report.to_string()).await;
@@ -143,7 +142,7 @@ async fn leases_of_a_pool_of_connections_are_reported_on_any_of_them() {
         leases.push(pool[turn % 8].pick("cart.shop").await.1);
     }
     agent.in_flight_is("cart.shop", 40).await;
-    // As pools do: some connections are closed, others opened.
+    // As connection pools do: some connections close, and others open.
     pool.truncate(3);
     pool.push(agent.http().await);
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -164,7 +163,7 @@ async fn a_renewed_lease_outlives_its_first_time_and_ends_by_the_next() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(agent.in_flight("cart.shop").await, 1);
     agent.in_flight_is("cart.shop", 0).await;
-    // An end is still taken from memory; nothing else is.
+    // The agent still remembers its end, and accepts no other event.
     assert!(!event(&agent, lease, "RENEWED", "60s").await);
     assert!(!event(&agent, lease, "STARTED", "60s").await);
     assert!(agent.http().await.report(lease, "SUCCESS").await);
@@ -212,7 +211,7 @@ async fn who_will_not_report_gets_no_lease_and_counts_for_a_while() {
         agent.metrics_say(line).await;
     }
     agent.in_flight_is("cart.shop", 0).await;
-    // The caller may know better than the agent how long it takes.
+    // The caller may know the time better than the agent does.
     let request = r#"{"service": "cart.shop", "noReport": true, "leaseTtl": "60s"}"#;
     agent.http().await.post("/v1/pick", request).await;
     let request = PickRequest { no_report: true, ..pick() };
@@ -226,7 +225,8 @@ async fn who_will_not_report_gets_no_lease_and_counts_for_a_while() {
     agent.in_flight_is("cart.shop", 1).await;
 }
 
-/// With two endpoints, how many of 400 requests in sequence go to the one that another was sent to.
+/// With two endpoints: the number of 400 requests in sequence that go to the endpoint which another
+/// request uses.
 async fn beside(agent: &Agent, first: &str) -> usize {
     let mut http = agent.http().await;
     let (_, picked) = http.post("/v1/pick", first).await;
@@ -277,7 +277,7 @@ async fn of_several_picks_the_others_are_in_flight_once_started() {
     agent.in_flight_is("cart.shop", 0).await;
 }
 
-/// A pick that waits for the source, as gRPC has it.
+/// A pick over gRPC that waits for the source.
 fn waiting() -> PickRequest {
     let wait = Some(Duration::from_secs(5).into());
     PickRequest { service: "cart.shop".to_owned(), wait, ..Default::default() }
@@ -315,7 +315,7 @@ async fn a_grpc_pick_that_is_cancelled_while_it_waits_picks_nothing() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     let (_, metrics) = agent.admin_page("/metrics").await;
     assert!(!metrics.contains("pointsman_picks_total{"), "{metrics}");
-    // The connection of the first lives on.
+    // The first caller's connection stays.
     assert_eq!(client.pick(waiting()).await.unwrap().into_inner().picks.len(), 1);
 }
 
@@ -323,7 +323,7 @@ async fn a_grpc_pick_that_is_cancelled_while_it_waits_picks_nothing() {
 async fn a_grpc_answer_that_its_caller_never_takes_ends_its_pick_unused() {
     let agent = Agent::with(SHOP);
     let stream = UnixStream::connect(agent.socket()).await.unwrap();
-    // With no window the agent may send no byte of a body.
+    // Without a window the agent may send no byte of a body.
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
         .initial_stream_window_size(0)
         .handshake(TokioIo::new(stream))
@@ -333,7 +333,7 @@ async fn a_grpc_answer_that_its_caller_never_takes_ends_its_pick_unused() {
     let message = PickRequest { service: "cart.shop".to_owned(), ..Default::default() };
     let response = sender.send_request(grpc("Pick", &message)).await.unwrap();
     agent.in_flight_is("cart.shop", 1).await;
-    // Reset, while the connection lives on.
+    // Resets the stream. The connection stays.
     drop(response);
     agent.in_flight_is("cart.shop", 0).await;
     assert!(!sender.is_closed());

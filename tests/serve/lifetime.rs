@@ -1,4 +1,4 @@
-//! How an agent starts, rests and ends.
+//! An agent's start, rest and end.
 
 use std::{collections::BTreeMap, fs, os::unix::net::UnixStream, time::Duration};
 
@@ -26,8 +26,8 @@ async fn a_call_under_way_is_answered_before_the_end() {
     assert_eq!(agent.ended().code(), Some(0));
 }
 
-// The callers' connections have to go on while the test waits: HTTP/2 asks whether the caller is there
-// before it closes.
+// The callers' connections must be polled while the test waits: before HTTP/2 closes, it checks that
+// the caller is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_hold_no_end_up() {
     let mut agent = Agent::with(SHOP);
@@ -38,16 +38,16 @@ async fn idle_connections_hold_no_end_up() {
     let begun = clock::now();
     agent.terminate();
     assert_eq!(agent.ended().code(), Some(0));
-    // Who holds it up does so for as long as requests may take.
+    // A caller delays the end only for the time that a request may take.
     let took = clock::now() - begun;
     assert!(took < GRACE, "{took:?}");
-    assert!(!agent.has_logged("took too long to finish"));
+    assert!(!agent.has_logged("did not finish in time"));
     assert!(agent.socket().exists(), "by now it may be the successor's");
 }
 
 #[tokio::test]
 async fn an_idle_agent_wakes_at_most_four_times_a_second() {
-    // The folder above that of a services file is watched too; other tests keep /tmp busy.
+    // The agent also watches the folder above a services file, and other tests write to /tmp.
     let above = tempfile::tempdir().unwrap();
     let folder = tempfile::tempdir_in(above.path()).unwrap();
     fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
@@ -71,7 +71,7 @@ async fn an_idle_agent_wakes_at_most_four_times_a_second() {
     assert!(woken.values().sum::<u64>() <= 16, "in 4 s: {woken:?}");
 }
 
-/// How often each thread of a process went to sleep by itself.
+/// How often each thread of a process went to sleep voluntarily.
 fn wakeups(pid: u32) -> BTreeMap<String, u64> {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let of = |thread: fs::DirEntry| {

@@ -1,4 +1,4 @@
-//! The agent as a process: its socket, its command line, and what it makes of bad input.
+//! The agent as a process: its socket, its command line, and its answers to bad input.
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! Callers that misspell as fast as they can, where there are many services with long names.
+//! Callers that misspell names as fast as they can, with many services that have long names.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use crate::support::{Agent, Http};
 
 const SERVICES: usize = 10_000;
-/// Of each caller, under way at a time.
+/// Requests of each caller at the same time.
 const CALLERS: usize = 4;
 const FLOOD: Duration = Duration::from_secs(3);
 
-/// The part of a name before its namespace, of 50 letters.
+/// The part of a name before its namespace, with 50 letters.
 fn name(number: usize) -> String {
     format!("checkout-of-the-main-shop-in-the-region-eu-1-{number:05}")
 }
@@ -26,18 +26,18 @@ fn services() -> String {
     format!("services:\n{all}")
 }
 
-/// What the agent's threads of this name had of the processors.
+/// The processor time of the agent's threads with this name.
 fn processor_time(agent: &Agent, thread: &str) -> Duration {
     thread_usage::processor_time(agent.pid(), thread).unwrap().unwrap_or_default()
 }
 
-/// Asks for so many names in turn, as far as there is time; returns how many.
+/// Asks for names in turn until the time is over. Returns how many.
 async fn ask(mut http: Http, first: usize, status: u16, until: Instant) -> u32 {
     let mut asked = 0;
     while Instant::now() < until {
         let text = match status {
             200 => format!("{}.shop", name(first)),
-            // Never the same one twice.
+            // A different name each time.
             _ => format!("{}.shop", name(first + asked as usize * CALLERS).replace("shop", "shpo")),
         };
         let pick = json!({ "service": text, "leaseTtl": "0.05s" }).to_string();
@@ -47,7 +47,7 @@ async fn ask(mut http: Http, first: usize, status: u16, until: Instant) -> u32 {
     asked
 }
 
-/// Processor time of a serving thread for each answer.
+/// The processor time of the serving threads per answer.
 async fn each(agent: &Agent, status: u16) -> Duration {
     let before = processor_time(agent, "serve");
     let until = Instant::now() + FLOOD;

@@ -82,8 +82,8 @@ async fn a_percentage_is_that_share_of_the_picks_and_a_key_stays_on_its_side() {
     assert!(sides.values().any(|side| *side) && sides.values().any(|side| !*side));
 }
 
-/// A service for every mode, meaning of zones, and zone of its one endpoint ("-": not known), named
-/// by them: `off-strict-b.shop`.
+/// One service for each mode, zone setting and endpoint zone ("-": unknown), with these in its name:
+/// `off-strict-b.shop`.
 fn grid() -> (String, Vec<[&'static str; 3]>) {
     let mut text = "services:\n".to_owned();
     let mut cells = Vec::new();
@@ -180,7 +180,7 @@ async fn explain_says_that_a_hash_key_chooses_no_endpoint_where_picks_have_one()
     let mut http = agent.http().await;
     let noted = async |http: &mut Http| {
         let (_, explained) = http.get("/v1/services/cart.shop/explain").await;
-        explained["notes"].to_string().contains("hash_key: no strategy goes by it yet")
+        explained["notes"].to_string().contains("hash_key: no strategy uses it yet")
     };
     http.pick("cart.shop").await;
     assert!(!noted(&mut http).await);

@@ -1,4 +1,4 @@
-//! /openapi.json, held against the routes, the messages and what is really answered.
+//! Compares /openapi.json with the routes, the messages and the real answers.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ async fn document(http: &mut Http) -> Value {
     document
 }
 
-/// Each method and path that is described.
+/// Each method and path in the description.
 fn described(document: &Value) -> BTreeSet<(String, String)> {
     let paths = document["paths"].as_object().unwrap().iter();
     let methods = paths.flat_map(|(path, methods)| {
@@ -27,7 +27,7 @@ fn described(document: &Value) -> BTreeSet<(String, String)> {
     methods.collect()
 }
 
-/// What a schema of the document takes; what it refers to comes along.
+/// A validator for a schema of the document, with the schemas that it refers to.
 fn validator(document: &Value, schema: &Value) -> Validator {
     let mut whole = json!({ "components": document["components"], "allOf": [schema] });
     whole["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
@@ -38,7 +38,7 @@ fn of_message(document: &Value, name: &str) -> Validator {
     validator(document, &json!({ "$ref": format!("#/components/schemas/{name}") }))
 }
 
-/// All objects with a schema and an example.
+/// All objects that have a schema and an example.
 fn examples(value: &Value) -> Vec<(&Value, &Value)> {
     let mut found = Vec::new();
     match value {
@@ -114,7 +114,7 @@ async fn real_answers_are_as_their_schemas_say_with_no_field_that_is_not_describ
         ("Error", http.post("/v1/pick", "{}").await.1),
         ("Error", http.get("/nowhere").await.1),
     ];
-    // Nothing may be there that the description does not know.
+    // The answers must not have fields that the description does not have.
     let mut strict = document.clone();
     for (name, schema) in strict["components"]["schemas"].as_object_mut().unwrap() {
         if name != "Error" {
@@ -188,7 +188,7 @@ async fn the_bounds_described_are_those_that_hold() {
         assert_eq!(status == 200, right, "{request}: {body}");
         assert_eq!(picks.is_valid(&request), right, "{request}: as described");
     }
-    // No endpoint has it, which is another matter.
+    // No endpoint has this label, which is a different error.
     assert!(picks.is_valid(&pick(label(253))));
     let (status, body) = http.post("/v1/pick", pick(label(253)).to_string()).await;
     assert_eq!(status, 503, "{body}");

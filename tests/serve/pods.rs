@@ -1,5 +1,7 @@
-//! A listener for each pod: two pods of one uid are two callers, and a pod never notices what becomes of
-//! the agent. The folders are made here as `pointsman csi` makes them; no cluster and no root is needed.
+//! A listener for each pod: two pods with the same uid are two callers, and a pod does not notice what
+//! happens to the agent.
+//!
+//! The tests make the folders as `pointsman csi` does. They need no cluster and no root.
 
 use std::{
     fs,
@@ -26,9 +28,9 @@ use crate::{
     support::{Agent, Http, SHOP},
 };
 
-/// As many pods as a node has where it has many.
+/// As many pods as a large node has.
 const MANY: u8 = 250;
-/// How often agents change under load.
+/// The number of times that the agent changes under load.
 const TAKEOVERS: usize = 10;
 
 fn uid(number: u8) -> PodUid {
@@ -39,7 +41,7 @@ fn pod(name: &str) -> Pod {
     Pod { namespace: "shop".into(), name: name.into(), service_account: "cart".into() }
 }
 
-/// What the plugin makes for pods, beside an agent's socket.
+/// The folders that the plugin makes for pods, beside an agent's socket.
 struct Node {
     folder: Arc<TempDir>,
     folders: PodFolders,
@@ -68,7 +70,7 @@ impl Node {
         self.folders.socket(uid(number))
     }
 
-    /// A connection of this pod, as soon as somebody listens.
+    /// A connection of this pod, as soon as the agent listens.
     async fn connects(&self, number: u8) -> Http {
         for _ in 0..2000 {
             if let Ok(http) = Http::connect(&self.socket(number)).await {
@@ -80,7 +82,7 @@ impl Node {
     }
 }
 
-/// Picks until that is refused; what the refusal says.
+/// Picks until the agent refuses. Returns the refusal.
 async fn hoard(http: &mut Http) -> String {
     let request = json!({ "service": "cart.shop", "count": 64, "leaseTtl": "600s" }).to_string();
     loop {
@@ -97,7 +99,7 @@ async fn two_pods_of_one_uid_share_nothing() {
     let node = Node::new();
     node.adds(1, "greedy");
     node.adds(2, "modest");
-    // As many leases with each pick as there may be.
+    // As many leases with each pick as possible.
     let endpoints: String = (1..=64).map(|n| format!("{{address: '10.1.2.{n}:80'}}, ")).collect();
     let services = format!("services: [{{name: cart.shop, endpoints: [{endpoints}]}}]");
     fs::write(node.folder.path().join("services.yaml"), services).unwrap();
@@ -132,7 +134,7 @@ async fn a_flood_of_one_pods_connections_leaves_another_pod_of_its_uid_served() 
     let agent = Agent::in_folder_by(folder, &starter);
     agent.logs("answered");
     node.connects(1).await;
-    // Half of the files are for connections, and three quarters of those for one caller.
+    // Half of the open files are for connections. One caller may have three quarters of those.
     let mut flood = Vec::new();
     for _ in 0..300 {
         flood.extend(tokio::net::UnixStream::connect(node.socket(1)).await);
@@ -165,7 +167,7 @@ async fn a_pod_may_ask_for_its_own_namespace_and_is_named_where_it_may_not() {
 
     fs::write(&config, "access: [{uids: any}]\n").unwrap();
     agent.signal(Signal::HUP);
-    agent.logs("no entry of access fits a pod");
+    agent.logs("no entry of access is for pods");
     agent.logs("access_changed=true");
     let (status, _) = cart.post("/v1/pick", json!({ "service": "cart.shop" }).to_string()).await;
     assert_eq!(status, 403, "uids fit no pod");
@@ -190,7 +192,7 @@ async fn folders_come_and_go_while_the_agent_runs_and_while_it_does_not() {
     last.pick("cart.shop").await;
     let (_, page) = agent.admin_page("/").await;
     assert!(page.contains("pod shop/late (serviceaccount cart)"), "it holds a lease: {page}");
-    // The same pod again, as after its last volume was taken away by mistake.
+    // The same pod again, as if its last volume had been removed by mistake.
     node.adds(2, "late");
     node.connects(2).await.pick("cart.shop").await;
 
@@ -235,19 +237,19 @@ async fn a_folder_that_is_not_to_be_trusted_is_named_and_the_others_are_served()
     let agent = node.agent(&[]);
     node.connects(1).await.pick("cart.shop").await;
     let damaged =
-        agent.logs(&format!("{} does not say who the folder is for", record(2).display()));
+        agent.logs(&format!("{} does not say which pod the folder is for", record(2).display()));
     assert!(damaged.contains("a pod's folder is not served") && damaged.contains("missing field"));
     agent.logs(&format!("{} has the mode 0666: with 0600", record(3).display()));
     metric_is(&agent, "pointsman_pod_folders_refused", 2).await;
     assert!(!node.socket(2).exists() && !node.socket(3).exists());
-    // Each is told once, however often others come; and served, once it is mended.
+    // Each folder is logged once, however often others come, and is served once it is corrected.
     node.adds(2, "damaged");
     node.connects(2).await.pick("cart.shop").await;
     metric_is(&agent, "pointsman_pod_folders_refused", 1).await;
     assert_eq!(agent.logged(&["a pod's folder is not served"]).len(), 2);
 }
 
-/// Picks and reports over one connection after another, as a pod whose folder is open all the while.
+/// Picks and reports over one connection after another, as a pod does whose folder stays mounted.
 async fn keep_asking(socket: PathBuf, ends: Arc<AtomicBool>, asked: Arc<AtomicU64>) {
     let mut connection: Option<Http> = None;
     while !ends.load(SeqCst) {
@@ -262,7 +264,8 @@ async fn keep_asking(socket: PathBuf, ends: Arc<AtomicBool>, asked: Arc<AtomicU6
                 asked.fetch_add(1, SeqCst);
                 connection = (!closes).then_some(http);
             }
-            // It was closed before the request was sent, as HTTP/1.1 allows between two.
+            // The connection was closed before the request was sent, which HTTP/1.1 allows between two
+            // requests.
             Err(error) => assert!(error.is_canceled() || error.is_closed(), "{error:?}"),
         }
     }
@@ -294,7 +297,7 @@ async fn a_pod_picks_on_while_agents_take_over_and_keeps_its_leases() {
     asking.await.unwrap();
     let (_, page) = agent.admin_page("/").await;
     assert!(page.contains("pod shop/gone (serviceaccount cart)"), "it left a lease: {page}");
-    // A connection for each: the client has to be done with one request before it takes another.
+    // A connection for each, because the client sends one request at a time on a connection.
     assert!(!node.connects(1).await.report(&others, "SUCCESS").await, "it is the other's");
     assert!(node.connects(1).await.report(&lease, "SUCCESS").await);
 }
@@ -305,10 +308,10 @@ async fn a_take_over_that_fails_leaves_the_pods_with_the_old_agent() {
     node.adds(1, "cart-7f");
     let agent = node.agent(&["--takeover"]);
     let mut http = node.connects(1).await;
-    // One that asks for the socket, puts its own into a pod's folder, and dies.
+    // A program that asks for the socket, puts its own socket into a pod's folder, and dies.
     let door = node.folder.path().join("agent.sock.takeover");
     let mut other = std::os::unix::net::UnixStream::connect(door).unwrap();
-    // A length, and the hello of version 1 of the take-over, of pid 1.
+    // A length, and the hello of version 1 of the take-over with pid 1.
     other.write_all(&[6, 0, 0, 0, 0x0a, 4, 0x08, 1, 0x10, 1]).unwrap();
     other.read_exact(&mut [0; 4]).unwrap();
     fs::remove_file(node.socket(1)).unwrap();
@@ -316,7 +319,7 @@ async fn a_take_over_that_fails_leaves_the_pods_with_the_old_agent() {
     node.adds(2, "late");
     assert!(Http::connect(&node.socket(1)).await.is_err());
     drop(other);
-    agent.logs("an agent began to take over, and did not");
+    agent.logs("an agent began to take over and did not finish");
     http.pick("cart.shop").await;
     for number in [1, 2] {
         node.connects(number).await.pick("cart.shop").await;
@@ -353,7 +356,7 @@ async fn what_one_pod_reports_moves_no_other_pod_of_its_uid() {
     assert!(metrics.contains(named) && !metrics.contains("shop/modest"), "{metrics}");
 }
 
-/// Processor time of a process in ticks of 10 ms.
+/// The processor time of a process in ticks of 10 ms.
 fn ticks(agent: &Agent) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -368,7 +371,7 @@ fn threads(agent: &Agent) -> usize {
 async fn idle_pods_cost_an_idle_agent_next_to_nothing() {
     let node = Node::new();
     let agent = node.agent(&[]);
-    // The folders are followed from now on, by a thread of its own.
+    // From now on the agent watches the folders on a thread of its own.
     node.adds(MANY, "first");
     node.connects(MANY).await;
     let (before, few) = (resident_kib(&agent), threads(&agent));
@@ -382,7 +385,7 @@ async fn idle_pods_cost_an_idle_agent_next_to_nothing() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let spent = ticks(&agent) - begun;
     println!("{grown} KiB for {MANY} pods, {spent} ticks in 2 s");
-    // 1.4 to 2.0 MiB were measured: with what the growing heap takes, 6 to 8 KiB a pod.
+    // Measured: 1.4 to 2.0 MiB. With the growth of the heap this is 6 to 8 KiB per pod.
     assert!(grown < 3072, "{grown} KiB more");
     assert!(spent <= 1, "{spent} ticks of 10 ms in 2 s");
 }

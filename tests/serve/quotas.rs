@@ -1,6 +1,6 @@
-//! What one caller may take, and that the others are served all the same.
+//! What one caller may hold, and that others are still served.
 //!
-//! Another identity takes root; without it these tests say what they can about one alone.
+//! Another identity needs root. Without root these tests check what they can with one identity.
 
 use std::{
     io::{Read, Write},
@@ -32,10 +32,10 @@ use crate::{
 };
 
 const MILLION: u64 = 1_000_000;
-/// As many of a million as one session asks for.
+/// The part of the million that one session asks for.
 const BY_ONE: usize = 250_000;
 
-/// What a thread does as somebody else, where it may become somebody else.
+/// Runs on a thread as another user, if this process may become one.
 pub(super) fn as_nobody<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     let as_nobody = || {
         if root_is_here("a flood by another user") {
@@ -54,7 +54,7 @@ pub(super) fn open_more_files() {
     setrlimit(Resource::Nofile, files).unwrap();
 }
 
-/// Opens so many connections; those that the agent did not hang up on.
+/// Opens this many connections. Returns those that the agent did not close.
 fn connect(socket: &Path, count: usize) -> Vec<UnixStream> {
     let open = |_| UnixStream::connect(socket).unwrap();
     let mut connections: Vec<_> = (0..count).map(open).collect();
@@ -87,7 +87,7 @@ async fn with_few_files_the_last_connections_are_for_others() {
     let mut agent = Agent::in_folder_by(folder, &["sh", "-c", "ulimit -n 400; exec \"$@\"", "sh"]);
     agent.logs("answered");
     let socket = agent.socket();
-    // Half of the files are for connections, and three quarters of those for one caller.
+    // Half of the open files are for connections. One caller may have three quarters of those.
     let flood = connect(&socket, 300);
     assert_eq!(flood.len(), 150);
     agent.logs("hung up on a caller: 150 connections are held by this caller");
@@ -106,8 +106,8 @@ async fn with_few_files_the_last_connections_are_for_others() {
     assert!(agent.ended().success());
 }
 
-/// Opens streams until one is refused; says how many there were, and the refusal. They come over
-/// as many connections as it takes for each to have no more than the 256 that it may.
+/// Opens streams until the agent refuses one. Returns their number, and the refusal. It opens a new
+/// connection when one has its limit of 256 streams.
 async fn hoard<S>(
     agent: &Agent,
     open: impl AsyncFn(&mut AgentClient<Channel>) -> Result<S, Status>,
@@ -128,7 +128,7 @@ async fn hoard<S>(
 async fn who_hoards_sessions_is_refused_until_some_end() {
     let agent = Agent::with(SHOP);
     let open = async |client: &mut AgentClient<Channel>| {
-        // A session ends when neither side of it is held any more.
+        // A session ends when both sides of it are dropped.
         let (requests, receiver) = mpsc::channel(1);
         let responses = client.session(ReceiverStream::new(receiver)).await?.into_inner();
         Ok((requests, responses))
@@ -219,7 +219,7 @@ async fn tables_for_labels_are_bounded() {
     agent.still_serves().await;
 }
 
-/// An agent of two namespaces, to which callers have this access.
+/// Starts an agent with two namespaces and this access for its callers.
 fn agent_with_access(access: &str) -> Agent {
     let folder = tempfile::tempdir().unwrap();
     let services =
@@ -264,7 +264,7 @@ async fn sighup_gives_and_takes_access() {
     agent.logs("access_changed=true");
     let now = (picked("cart.shop").await, picked("ledger.bank").await);
     assert_eq!(now, (Code::Ok, Code::PermissionDenied));
-    // What changes of the service is no longer told.
+    // The caller no longer gets changes of the service.
     std::fs::write(agent.folder.path().join("services.yaml"), SHOP).unwrap();
     assert_eq!(watch.message().await.unwrap_err().code(), Code::PermissionDenied);
 
@@ -316,14 +316,15 @@ async fn a_body_that_stops_half_way_is_given_up() {
     assert!(answer.contains("not complete after 10s"), "{answer}");
 }
 
-/// Names that nothing has, all different: the numbers from 0 on, each turned into another.
+/// Names that no service has, all different: it turns each number from 0 on into another number.
 fn nowhere(n: u64) -> String {
-    // Odd, so that no two have the same product; of the golden ratio, so that none are alike.
+    // An odd factor, so that no two products are equal. It comes from the golden ratio, so that no two
+    // are similar.
     let scattered = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("s{scattered:016x}.n{:x}", scattered >> 60)
 }
 
-/// Picks from all of these over one session, in messages as long as they may be.
+/// Picks from all of these over one session, in messages of the largest size.
 async fn ask_for_nothing(session: Session, numbers: Range<u64>) {
     let Session { requests, mut responses, .. } = session;
     let count = numbers.end - numbers.start;

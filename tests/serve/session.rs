@@ -112,7 +112,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// All answers to a session of these bytes, and the code that it ended with.
+/// Sends these bytes as a session. Returns all answers, and the code that it ended with.
 async fn answers_to(agent: &Agent, body: Vec<u8>) -> (Vec<SessionAnswer>, i32) {
     let request = Request::post("http://localhost/pointsman.v1.Agent/Session")
         .header("content-type", "application/grpc")
@@ -216,8 +216,8 @@ async fn an_error_ends_its_call_and_not_the_session() {
 #[tokio::test]
 async fn a_call_that_can_not_be_read_fails_alone() {
     let agent = Agent::with(SHOP);
-    // Number 9, then a pick whose service is not UTF-8; number 10 and a length over the end;
-    // nothing but a length over the end; a call as it should be.
+    // Number 9 and a pick whose service is not UTF-8; number 10 and a length beyond the end; only a
+    // length beyond the end; a valid call.
     let mut message = vec![0x0a, 8, 0x08, 9, 0x12, 4, 0x0a, 2, 0xff, 0xfe];
     message.extend([0x0a, 4, 0x08, 10, 0x12, 99]);
     message.extend([0x0a, 2, 0x12, 99]);
@@ -246,7 +246,7 @@ async fn a_message_that_can_not_be_read_ends_the_session_after_what_came_before(
     agent.still_serves().await;
 }
 
-/// A call of which so much of the body is sent, and then nothing for ever; the answer's trailers.
+/// Sends this much of a call's body, and then nothing. Returns the trailers of the answer.
 async fn half_sent(agent: &Agent, path: &str, body: Vec<u8>) -> HeaderMap {
     let stream = UnixStream::connect(agent.socket()).await.unwrap();
     let (mut sender, connection) =
@@ -270,7 +270,7 @@ async fn a_message_that_stops_half_way_ends_the_stream() {
     let agent = Agent::with(SHOP);
     let whole = framed(&SessionRequest { calls: vec![pick(1, "cart.shop")] }.encode_to_vec());
     let half = || [&whole[..], &whole[..whole.len() / 2]].concat();
-    // Whoever serves reflection hears of an error and just ends.
+    // The server of reflection gets an error and simply ends.
     let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
     let (session, reflection) = tokio::join!(
         half_sent(&agent, "/pointsman.v1.Agent/Session", half()),
@@ -366,14 +366,15 @@ async fn a_session_that_reads_no_answer_is_not_listened_to() {
         before = sent.load(Relaxed);
         tokio::time::sleep(Duration::from_millis(700)).await;
     }
-    // tonic's window is 2 MiB and an answer has over 60 bytes; beyond that the agent keeps little.
+    // tonic's window is 2 MiB, and an answer has more than 60 bytes. Beyond that the agent keeps
+    // little.
     let picked = agent.in_flight("cart.shop").await;
     assert!((1..50_000).contains(&picked), "{picked} picked, {before} sent");
     agent.still_serves().await;
     drop(responses);
 }
 
-// On other threads the client hears of the end while this one waits for the process.
+// On other threads, so the client learns of the end while this thread waits for the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_ends_says_so_and_waits_for_no_session() {
     let mut agent = Agent::with(SHOP);

@@ -1,5 +1,5 @@
-//! Settings that are wrong: what holds in their place, and where a person hears of them; and a
-//! configuration that is.
+//! Wrong settings: what applies in their place, and where a person sees them. Also a wrong
+//! configuration.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::support::{Agent, SHOP, command};
 
 const VIRTUAL: &str = "10.96.0.7:80";
 
-/// `cart.shop` with a virtual IP, and `mode` as it is written.
+/// `cart.shop` with a virtual IP, and with this text as its `mode`.
 fn services(mode: &str) -> String {
     let mode = if mode.is_empty() { String::new() } else { format!("mode: '{mode}', ") };
     format!(
@@ -19,7 +19,7 @@ fn services(mode: &str) -> String {
     )
 }
 
-/// Replaces the services, and waits until the agent has them.
+/// Replaces the services, and waits until the agent has read them.
 pub(crate) async fn write(agent: &Agent, text: &str) {
     let before = version(agent).await;
     fs::write(agent.folder.path().join("services.yaml"), text).unwrap();
@@ -74,11 +74,11 @@ async fn a_wrong_mode_leaves_the_one_before_and_is_told_everywhere() {
     assert!(page.contains("<td>cart.shop<td>services file "), "{page}");
 
     write(&agent, &services("off")).await;
-    // The catalog has it before the table does.
+    // The catalog has it before the table has it.
     while picked(&agent).await != VIRTUAL {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    agent.logs("its settings are all understood now");
+    agent.logs("all its settings are valid now");
     assert_eq!(agent.cli(&["check"]).code, 0);
     let (_, metrics) = agent.admin_page("/metrics").await;
     assert!(!metrics.contains("pointsman_wrong_settings{"), "{metrics}");
@@ -96,7 +96,7 @@ async fn what_held_before_a_wrong_mode_outlives_the_agent() {
     assert_ne!(picked(&again).await, VIRTUAL);
 }
 
-/// With these services.
+/// Starts with these services.
 pub(crate) fn folder(services: &str) -> Arc<TempDir> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("services.yaml"), services).unwrap();
@@ -125,7 +125,7 @@ pub(crate) fn configure(folder: &Path, text: &str) {
 }
 
 const GOOD: &str = "policies: {services: {cart.shop: {choices: 3}}}\n";
-/// Without its namespace.
+/// The namespace is missing.
 const WRONG: &str = "policies: {services: {cart: {choices: 3}}}\n";
 
 #[tokio::test]
@@ -147,7 +147,8 @@ async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_las
     let (_, page) = agent.admin_page("/").await;
     assert!(page.contains("an earlier configuration is in force"), "{page}");
 
-    // One that would take over does not: whoever serves is no worse.
+    // An agent with a wrong configuration does not take over: the running agent serves at least as
+    // well.
     let config = folder.path().join("agent.yaml");
     let mut next = command(folder.path());
     let state = folder.path().join("state");
@@ -155,10 +156,7 @@ async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_las
     let refused = next.output().unwrap();
     assert_eq!(refused.status.code(), Some(1), "{refused:?}");
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        told.contains("an agent serves already") && told.contains("policies.services"),
-        "{told}"
-    );
+    assert!(told.contains("so the running agent") && told.contains("policies.services"), "{told}");
     assert_eq!(agent.setting("choices").await, "3");
 
     configure(folder.path(), &GOOD.replace('3', "4"));
@@ -168,7 +166,7 @@ async fn an_agent_that_is_started_beside_a_wrong_configuration_serves_by_the_las
     assert!(agent.admin_page("/metrics").await.1.contains(&metric(0)));
 }
 
-/// One that can be read, and is of no use on this node.
+/// A configuration that is valid, but cannot be used on this node.
 #[tokio::test]
 async fn a_configuration_that_can_not_be_applied_is_wrong_like_any_other() {
     let folder = folder(SHOP);
@@ -180,7 +178,7 @@ async fn a_configuration_that_can_not_be_applied_is_wrong_like_any_other() {
     assert!(line.contains("a-group-that-is-not-there"), "{line}");
     assert_eq!(agent.setting("choices").await, "3");
     drop(agent.kill());
-    // The command line is not in the configuration: what is wrong there is refused.
+    // The last good configuration does not replace the command line: a mistake there is an error.
     let mut agent = command(folder.path());
     let (config, state) = (folder.path().join("agent.yaml"), folder.path().join("state"));
     agent.arg("--config").arg(config).arg("--state").arg(state);
@@ -203,7 +201,7 @@ async fn a_configuration_that_turns_wrong_while_the_agent_runs_is_told() {
     let check = agent.cli(&["check"]);
     assert_eq!(check.code, 1, "{check:?}");
     assert!(check.stdout.contains("wrong\tconfiguration"), "{check:?}");
-    // What is kept for the next start is still what was good.
+    // The configuration for the next start is still the good one.
     drop(agent.kill());
     assert_eq!(configured(&folder).setting("choices").await, "3");
 }

@@ -1,4 +1,4 @@
-//! What an agent is told by signals, and what it tells systemd.
+//! Signals to the agent, and its notifications to systemd.
 
 use std::{
     fs,
@@ -44,7 +44,7 @@ async fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
     agent.logs("read the configuration again");
     agent.logs("zone, region or node has changed: it takes effect with the next start");
     assert_eq!(agent.setting("choices").await, "4");
-    // The live table has it, too: four of three are all of them.
+    // The table in use has it, too. Four choices from three endpoints are all of them.
     agent.still_serves().await;
     let (_, body) = agent.http().await.get("/v1/services/cart.shop/explain").await;
     assert_eq!(body["groups"][0]["choices"], 4, "{body}");
@@ -52,8 +52,8 @@ async fn sighup_reads_the_configuration_again_and_a_bad_one_changes_nothing() {
 
 #[tokio::test]
 async fn sighup_has_sources_read_again_whose_change_nothing_told_of() {
-    // services.yaml leads over a link in the middle of its path to the real file. Of what the link
-    // lies in nothing is heard: only the two ends of the way are watched.
+    // The path of services.yaml has a link in the middle. The agent gets no events of the folder that
+    // has the link: it watches only both ends of the path.
     let elsewhere = tempfile::tempdir().unwrap();
     let at = |name: &str| elsewhere.path().join(name);
     for (version, services) in [("v1", SHOP.to_owned()), ("v2", SHOP.replace("pay", "bill"))] {
@@ -83,7 +83,7 @@ async fn sighup_has_sources_read_again_whose_change_nothing_told_of() {
     panic!("it was not read again");
 }
 
-/// What a service manager hears.
+/// The messages that a service manager receives.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -97,7 +97,7 @@ impl Manager {
         command.env("NOTIFY_SOCKET", folder.join("notify"));
     }
 
-    /// The next message that is no sign of life.
+    /// The next message that is not a keep-alive.
     fn hears(&self) -> String {
         loop {
             let text = self.hears_anything();
@@ -137,7 +137,7 @@ async fn systemd_hears_when_the_agent_is_ready_reloads_lives_and_ends() {
     assert_eq!(agent.ended().code(), Some(0));
 }
 
-/// An agent that is passed this listening socket, as systemd does.
+/// Starts an agent with this listening socket, as systemd does.
 fn activated(folder: &Arc<TempDir>, listener: &UnixListener) -> Agent {
     let mut command = Command::new("sh");
     command
@@ -161,7 +161,7 @@ async fn callers_of_a_passed_socket_wait_for_the_agent_and_are_never_refused() {
     first.still_serves().await;
     first.terminate();
     assert_eq!(first.ended().code(), Some(0));
-    // Nobody serves; it is connected all the same.
+    // No agent serves, but a connection is still possible.
     let waits = tokio::net::UnixStream::connect(&path).await.unwrap();
     let second = activated(&folder, &listener);
     second.still_serves().await;

@@ -1,4 +1,4 @@
-//! Whose the socket is, and what it looks like.
+//! The socket's owner, permissions and path.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use crate::support::{Agent, POINTSMAN, Ran, SHOP, command, command_at, root_is_here};
 
-/// Starts an agent that must not start.
+/// Starts an agent that is expected to fail.
 fn refused(socket: &Path) -> Ran {
     let ran: Ran = command_at(socket, "127.0.0.1:0").output().unwrap().into();
     assert_ne!(ran.code, 0, "{ran:?}");

@@ -1,4 +1,4 @@
-//! What outlives an agent: services last known good, endpoints put aside; and bad state.
+//! The state between two agents: services last known good, ejected endpoints. Also an invalid state.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::support::{Agent, SHOP, eject, state_of};
 
-/// An agent with `state` in its folder, and its services known.
+/// Starts an agent with `state` in its folder, and waits for its services.
 fn with_state(services: &str) -> Agent {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("services.yaml"), services).unwrap();
@@ -37,7 +37,7 @@ fn state_folder(folder: &Path) -> PathBuf {
     folder.join("state")
 }
 
-/// Waits until the state says so.
+/// Waits until the state has this.
 async fn written(folder: &Path, right: impl Fn(&pointsman::state::record::State) -> bool) {
     for _ in 0..1000 {
         if file::read(&state_folder(folder)).is_ok_and(|state| state.is_some_and(|it| right(&it))) {
@@ -48,7 +48,7 @@ async fn written(folder: &Path, right: impl Fn(&pointsman::state::record::State)
     panic!("{:?}", file::read(&state_folder(folder)));
 }
 
-/// An agent that knew its services, was killed, and has lost their file.
+/// The folder of an agent that knew its services and was killed. The services file is gone.
 async fn left_behind() -> Arc<TempDir> {
     let agent = with_state(SHOP);
     written(agent.folder.path(), |state| state.services.len() == 2).await;
@@ -63,7 +63,7 @@ async fn pick(agent: &Agent, service: &str) -> (u16, serde_json::Value) {
     (status.as_u16(), body)
 }
 
-/// The group that picks of it are made from first, as the agent explains them.
+/// The group that picks try first, in the agent's explanation.
 async fn first_group(agent: &Agent, service: &str) -> serde_json::Value {
     let path = format!("/v1/services/{service}/explain");
     agent.http().await.get(&path).await.1["groups"][0]["name"].clone()
@@ -93,14 +93,14 @@ async fn an_agent_that_can_ask_nobody_where_its_node_is_knows_it_from_the_last_o
 #[tokio::test]
 async fn a_killed_agent_leaves_what_the_next_serves_at_once_though_not_as_ready() {
     let agent = again(left_behind().await);
-    agent.logs("serving what was last known good");
+    agent.logs("serving the services last known good");
     let (status, body) = pick(&agent, "cart.shop").await;
     assert_eq!(status, 200, "{body}");
     assert_eq!(body.get("stale"), None, "{body}");
     let (status, why) = agent.admin_page("/readyz").await;
     assert_eq!(status, 503);
     assert!(why.contains("no answer so far from file:"), "{why}");
-    // What nobody knew may yet be known.
+    // A service that the state does not have may still become known.
     assert_eq!(pick(&agent, "other.shop").await.0, 504);
 }
 
@@ -159,7 +159,7 @@ async fn an_ejected_endpoint_stays_ejected_over_an_end_and_over_a_kill() {
     assert!(body.to_string().contains("time 1 in a row"), "{body}");
 }
 
-/// The agent starts and serves beside such a state, says so, and writes a good one over it.
+/// The agent starts and serves with such a state, logs it, and writes a good one over it.
 async fn serves_without(state: &[u8], says: &str) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
@@ -201,8 +201,7 @@ async fn garbage_for_a_state_is_named_and_passed_over() {
     serves_without(&state, "its checksum is wrong").await;
 }
 
-/// How long a start may take by a debug build, on a machine that has other work; a release build
-/// needs a tenth.
+/// The longest time of a start with a debug build on a busy machine. A release build needs a tenth.
 const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -239,7 +238,7 @@ async fn a_hundred_thousand_endpoints_are_served_soon_after_a_start() {
     assert!(took < SOON, "{took:?}");
 }
 
-/// A small file system of its own, for who may mount one.
+/// A small file system of its own, if this user may mount one.
 struct Disk(TempDir);
 
 impl Disk {
@@ -277,7 +276,7 @@ async fn a_full_disk_and_a_read_only_one_are_named_and_left_alone() {
     let line = agent.logs("the state can't be written");
     assert!(line.contains("No space left on device"), "{line}");
     agent.still_serves().await;
-    // Room is found by itself.
+    // The agent finds the new room by itself.
     fs::remove_file(disk.0.path().join("other")).unwrap();
     let one_more =
         format!("{SHOP}  - {{name: new.shop, endpoints: [{{address: '10.3.0.1:1'}}]}}\n");
@@ -287,7 +286,7 @@ async fn a_full_disk_and_a_read_only_one_are_named_and_left_alone() {
 
     disk.remount("ro");
     let agent = on(&disk);
-    agent.logs("serving what was last known good");
+    agent.logs("serving the services last known good");
     let line = agent.logs("the state can't be written");
     assert!(line.contains("Read-only file system"), "{line}");
     agent.still_serves().await;

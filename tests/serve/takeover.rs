@@ -21,13 +21,13 @@ use tonic::transport::Channel;
 
 use crate::support::{Agent, Http, Ran, SHOP, command, eject, state_of};
 
-/// How often agents change under load.
+/// The number of times that the agent changes under load.
 const TAKEOVERS: usize = 100;
-/// How often in a row a client may find its connection gone before it has sent anything.
+/// How often in a row a client may find its connection closed before it has sent anything.
 const UNSENT: u32 = 3;
-/// How often an agent is killed at some point of its life.
+/// The number of times that an agent is killed at some point.
 const KILLS: u64 = 40;
-/// Time over which those points are spread: longer than a start or a take-over takes.
+/// The time over which these points are spread: longer than a start or a take-over.
 const SPREAD: Duration = Duration::from_millis(300);
 
 fn successor(of: &Agent) -> Agent {
@@ -57,7 +57,7 @@ async fn the_new_agent_serves_and_the_old_one_ends_by_itself() {
 async fn an_agent_that_stays_is_alive_and_unready_until_it_is_told_to_end() {
     let mut old = Agent::with_arguments(SHOP, &["--stay"]);
     let new = successor(&old);
-    old.logs("staying until told to end");
+    old.logs("waiting for a signal to end");
     assert_eq!(old.admin_page("/livez").await.0, 200);
     assert_eq!(old.admin_page("/readyz").await.0, 503);
     new.still_serves().await;
@@ -95,10 +95,10 @@ async fn a_lease_of_the_old_agent_counts_at_the_new_one_and_is_reported_to_eithe
     new.in_flight_is("cart.shop", 3).await;
     assert!(new.http().await.report(&first, "SUCCESS").await);
     new.in_flight_is("cart.shop", 2).await;
-    // On the connection to the old one, which ends with this answer.
+    // Over the connection to the old agent, which ends with this answer.
     assert!(lasting.report(&second, "SUCCESS").await);
     new.in_flight_is("cart.shop", 1).await;
-    // Its connection was ended by the take-over and not by its caller.
+    // The take-over ended this connection, and not the caller.
     tokio::time::sleep(Duration::from_millis(5500)).await;
     assert_eq!(new.in_flight("cart.shop").await, 1);
     assert!(new.http().await.report(&third, "SUCCESS").await);
@@ -115,11 +115,11 @@ async fn a_pick_and_a_report_across_the_change_find_each_other() {
     let new = successor(&old);
     old.logs("handed over");
     new.in_flight_is("cart.shop", 2).await;
-    // Picked at the old one after the change, reported at the new one.
+    // Picked at the old agent after the change, and reported at the new one.
     let (_, late) = lasting.pick("cart.shop").await;
     new.in_flight_is("cart.shop", 3).await;
     assert!(new.http().await.report(&late, "SUCCESS").await);
-    // The other way about.
+    // The reverse.
     let (_, lease) = new.http().await.pick("cart.shop").await;
     new.in_flight_is("cart.shop", 3).await;
     assert!(lasting_too.report(&lease, "SUCCESS").await);
@@ -127,7 +127,7 @@ async fn a_pick_and_a_report_across_the_change_find_each_other() {
     assert_eq!(old.ended().code(), Some(0), "nobody is connected any more");
 }
 
-/// Picks so many leases over HTTP, 64 at a time, and the rest of one batch.
+/// Picks this many leases over HTTP, 64 at a time, and the rest in one batch.
 async fn pick_leases(agent: &Agent, count: usize) -> Vec<String> {
     let mut http = agent.http().await;
     let request = json!({ "service": "cart.shop", "count": 64, "leaseTtl": "3600s" }).to_string();
@@ -147,7 +147,7 @@ fn services(endpoints: usize) -> String {
     format!("services:\n  - name: cart.shop\n    endpoints:\n{endpoints}")
 }
 
-/// The reports of these leases: how many are not known.
+/// Reports these leases. Returns how many are unknown.
 async fn unknown(http: &mut Http, leases: &[String]) -> usize {
     let report = |lease| json!({ "lease": lease, "outcome": "SUCCESS" });
     let reports: Vec<_> = leases.iter().map(report).collect();
@@ -208,8 +208,8 @@ async fn a_successor_that_stalls_misses_none_of_a_hundred_thousand_reports() {
     panic!("not {open}: {page}");
 }
 
-// The caller's connection has to go on while the test waits: HTTP/2 asks whether the caller is there
-// before it closes.
+// The caller's connection must be polled while the test waits: before HTTP/2 closes, it checks that the
+// caller is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_watches_is_told_to_begin_again_with_the_new_agent() {
     let mut old = Agent::with(SHOP);
@@ -219,7 +219,8 @@ async fn whoever_watches_is_told_to_begin_again_with_the_new_agent() {
     watched.message().await.unwrap().expect("a snapshot");
     let begun = clock::now();
     let new = successor(&old);
-    // An end, or an error that says so; not silence until the old one has lingered long enough.
+    // The watch must end or report an error. It must not stay silent until the old agent stops
+    // lingering.
     while watched.message().await.is_ok_and(|event| event.is_some()) {}
     assert_eq!(old.ended().code(), Some(0));
     assert!(clock::now() - begun < pointsman::agent::takeover::LINGER);
@@ -233,7 +234,7 @@ async fn the_admin_address_goes_over_as_well() {
     let folder: Arc<TempDir> = tempfile::tempdir().unwrap().into();
     fs::write(folder.path().join("services.yaml"), SHOP).unwrap();
     let admin = free.to_string();
-    // The last one counts... which clap refuses: so a command of its own.
+    // clap refuses an argument that is given twice, so this needs a command of its own.
     let start = |arguments: &[&str]| {
         let mut command = crate::support::command_at(&folder.path().join("agent.sock"), &admin);
         command.args(arguments);
@@ -273,7 +274,7 @@ async fn an_agent_that_crashes_while_the_one_before_lingers_can_be_started_again
         let again = start();
         again.still_serves().await;
         assert_eq!(again.admin_page("/livez").await.0, 200);
-        // The old one is there as long as somebody is connected to it.
+        // The old agent stays while a caller is connected to it.
         assert!(!old.has_logged("ended"));
         idle.pick("cart.shop").await;
     }
@@ -291,7 +292,8 @@ async fn only_the_agent_that_serves_writes_the_state() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let new = Agent::in_folder(folder.clone(), &arguments);
-    // The new one writes by itself: not while it is looked whether the old one does.
+    // The new agent writes by itself, so it is stopped while the test checks whether the old one
+    // writes.
     new.signal(Signal::STOP);
     fs::remove_dir_all(&state).unwrap();
     old.terminate();
@@ -317,7 +319,7 @@ async fn an_agent_that_hangs_is_named_and_goes_on_when_it_wakes() {
     assert_eq!(holder(&old.folder), old.pid());
     old.signal(Signal::CONT);
     old.still_serves().await;
-    old.logs("did not; serving on");
+    old.logs("did not finish; this agent continues to serve");
     let new = successor(&old);
     new.still_serves().await;
 }
@@ -337,7 +339,7 @@ async fn an_agent_whose_sources_do_not_answer_takes_nothing() {
     assert!(!old.has_logged("handing over"));
 }
 
-/// A successor is killed, or stopped for good and then killed, so long after its start.
+/// A successor is killed, or stopped for good and then killed, at this time after its start.
 async fn interrupted(old: &Agent, after: Duration, stop_first: bool) {
     let mut command = command(old.folder.path());
     command.arg("--takeover");
@@ -354,7 +356,7 @@ async fn interrupted(old: &Agent, after: Duration, stop_first: bool) {
 async fn whoever_is_killed_at_whatever_point_an_agent_can_start_and_serve() {
     let mut agent = Agent::with(SHOP);
     for round in 0..KILLS {
-        // Spread evenly, in an order that mixes early and late.
+        // Evenly spread, in an order that mixes early and late.
         let after = SPREAD.mul_f64((round * 17 % KILLS) as f64 / KILLS as f64);
         match round % 4 {
             0 | 1 => interrupted(&agent, after, round % 4 == 1).await,
@@ -375,7 +377,7 @@ async fn whoever_is_killed_at_whatever_point_an_agent_can_start_and_serve() {
         }
         let served_on = round % 4 < 2 && !agent.has_logged("handed over");
         if served_on {
-            // It may be putting its socket back just now.
+            // The old agent may be putting its socket back at this moment.
             served_soon(&agent).await;
         }
         let next = Agent::in_folder(agent.folder.clone(), &["--takeover"]);
@@ -391,7 +393,7 @@ async fn served_soon(agent: &Agent) {
             return agent.still_serves().await;
         }
         if agent.has_logged("handed over") {
-            // The successor had it, and was killed then.
+            // The successor had the socket, and was killed then.
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -399,7 +401,7 @@ async fn served_soon(agent: &Agent) {
     panic!("nobody serves");
 }
 
-/// What clients met.
+/// The results of clients.
 #[derive(Default)]
 struct Met {
     stop: AtomicBool,
@@ -408,7 +410,7 @@ struct Met {
     unknown: AtomicU64,
 }
 
-/// A caller over HTTP: keeps a connection, makes a new one when that ended, retries once.
+/// A caller over HTTP. It keeps a connection, opens a new one when that has ended, and retries once.
 async fn calls_over_http(folder: Arc<TempDir>, met: Arc<Met>) {
     let socket = folder.path().join("agent.sock");
     let mut http = None;
@@ -464,7 +466,7 @@ async fn call(
     panic!("no answer to {path}");
 }
 
-/// A caller over gRPC: one channel, which reconnects by itself.
+/// A caller over gRPC with one channel, which reconnects by itself.
 async fn calls_over_grpc(agent: AgentClient<Channel>, met: Arc<Met>) {
     while !met.stop.load(SeqCst) {
         let pick = PickRequest { service: "cart.shop".to_owned(), ..Default::default() };
@@ -490,7 +492,7 @@ async fn calls_over_grpc(agent: AgentClient<Channel>, met: Arc<Met>) {
     }
 }
 
-/// gRPC's own clients send again what never left them; tonic leaves that to its caller.
+/// gRPC's own clients resend requests that were not sent. tonic leaves this to its caller.
 async fn sent<T, F: Future<Output = Result<tonic::Response<T>, tonic::Status>>>(
     met: &Met,
     call: impl Fn() -> F,

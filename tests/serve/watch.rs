@@ -22,7 +22,7 @@ async fn watch(agent: &Agent, service: &str) -> Streaming<WatchEvent> {
     agent.grpc().await.watch_service(request).await.unwrap().into_inner()
 }
 
-/// A watch over HTTP/1.0, whose body has no chunks around its lines.
+/// A watch over HTTP/1.0, whose body has lines without chunks around them.
 async fn watch_by_lines(agent: &Agent, query: &str) -> Lines<BufReader<UnixStream>> {
     let mut stream = UnixStream::connect(agent.socket()).await.unwrap();
     let request = format!("GET /v1/services/cart.shop?watch=true{query} HTTP/1.0\r\n\r\n");
@@ -141,7 +141,7 @@ async fn a_version_of_another_agent_or_of_the_future_gets_a_snapshot() {
     }
 }
 
-/// A large service in its nth generation.
+/// A large service in its nth version.
 fn generation(number: usize) -> String {
     let mut services = String::from("services:\n  - name: cart.shop\n    endpoints:\n");
     for index in 0..3000 {
@@ -179,12 +179,12 @@ async fn a_watcher_that_does_not_read_gets_the_latest_state_when_it_does() {
             zones.insert(endpoint["address"].to_string(), zone);
         }
     }
-    // The first and a few that the socket and the protocol took in before the latest.
+    // The first version, and a few that the socket and the protocol buffered before the latest.
     assert!(events < GENERATIONS, "{events} events for {GENERATIONS} changes");
     assert_eq!(zones.len(), 3000);
 }
 
-// On other threads the client hears of the end while this one waits for the process.
+// On other threads, so the client learns of the end while this thread waits for the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_ends_waits_for_no_watcher() {
     let mut agent = Agent::with(SHOP);

@@ -1,4 +1,4 @@
-//! Whose failures count for whom.
+//! For which callers a failure counts.
 
 use std::{os::unix::net::UnixStream, time::Duration};
 
@@ -19,7 +19,8 @@ services:
       - {address: '10.1.2.6:80'}
 ";
 
-/// One request, of a caller that can't connect to some endpoints; whether it was sent to one of those.
+/// Sends one request of a caller that cannot connect to some endpoints. Returns whether it was sent to
+/// one of those.
 async fn request(http: &mut Http, out_of_reach: &[&str]) -> bool {
     let (address, lease) = http.pick("cart.shop").await;
     let denied = out_of_reach.contains(&address.as_str());
@@ -62,13 +63,13 @@ async fn a_caller_without_a_route_is_named_and_steered_alone() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!((350..=550).contains(&there), "half of the others' 900 go there: {there}");
-    // Each once, after a second, after two more, after four more.
+    // Once each, after one second, two more and four more.
     let most = 3 * (2 + ((pointsman::clock::now() - start).as_secs_f64() + 1.0).log2() as u32);
     assert!(sent <= most, "{sent} of 100, {most} at most");
     let (_, explained) = others[0].get("/v1/services/cart.shop/explain").await;
     let notes = explained["notes"].to_string();
     assert!(notes.contains("uid 65534 could not connect to 10.1.2.1:80"), "{notes}");
-    agent.logs("its own picks avoid the endpoint");
+    agent.logs("its own picks avoid it");
     let (_, metrics) = agent.admin_page("/metrics").await;
     let avoided = "pointsman_endpoints_avoided{service=\"cart.shop\",caller=\"uid 65534\"} 3";
     assert!(metrics.lines().any(|line| line == avoided), "{metrics}");

@@ -1,5 +1,5 @@
-//! How settings that are wrong are told: each once, whoever else has some, and in text that nobody's
-//! terminal or log obeys.
+//! The log of wrong settings: each is logged once, whatever other services have, and its text cannot
+//! control a terminal or forge a log line.
 
 use std::{fs, time::Duration};
 
@@ -25,7 +25,7 @@ fn services(all: &[String]) -> String {
     format!("services:\n{}", all.concat())
 }
 
-/// So many keys that no setting has.
+/// This many keys that are no settings.
 fn keys(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("key-{number}: x")).collect()
 }
@@ -40,7 +40,7 @@ async fn many_wrong_settings_of_one_namespace_hide_none_of_another() {
     let mut all: Vec<_> = (0..60).map(|nth| many_wrong(&format!("cart-{nth}.noisy"), 40)).collect();
     all.push(service("checkout.victim", &["mode: ten percent"]));
     let agent = Agent::with(&services(&all));
-    agent.logs("more wrong settings");
+    agent.logs("more settings are wrong");
     let told = agent.logged(&["wrong setting:", "checkout.victim"]);
     assert_eq!(told.len(), 1, "{told:?}");
     let lines = agent.logged(&["wrong setting:"]).len();
@@ -58,8 +58,8 @@ async fn what_had_to_wait_for_its_turn_is_told_in_the_next() {
     }
 }
 
-/// What a terminal or a reader of the log would obey: it ends the line, clears the screen, rings, ends a
-/// string, and shows the rest from right to left.
+/// What a terminal or a log reader would act on: it ends the line, clears the screen, rings the bell,
+/// ends a string, and reverses the direction of the text.
 const OBEYED: &str =
     r#""x\n2030-01-01T00:00:00Z ERROR all is lost\r\e[2J\a\0\u009b31m\u202Etxet\u2066\u200b""#;
 
@@ -146,7 +146,7 @@ async fn a_service_that_is_gone_is_not_called_mended() {
     assert!(!agent.has_logged("understood now"));
 }
 
-/// A configuration makes nothing wrong that a service says, and decides what holds in its place.
+/// A configuration makes no setting of a service wrong. It decides which setting applies.
 #[tokio::test]
 async fn what_holds_by_a_new_configuration_is_told() {
     let folder = folder(&services(&[service("cart.shop", &["mode: junk"])]));
@@ -159,7 +159,8 @@ async fn what_holds_by_a_new_configuration_is_told() {
     assert!(line.contains("WARN") && line.contains("cart.shop"), "{line}");
 }
 
-/// Ejections that contradict each other are no fault of one place: the stronger holds, and that is said.
+/// If ejection times contradict each other, neither place is wrong. The stronger one applies, and a
+/// note reports it.
 #[tokio::test]
 async fn an_override_of_ejections_holds_whatever_a_service_says() {
     let long = service("cart.shop", &["outlier: {base_ejection: 1h, max_ejection: 1h}"]);
@@ -198,9 +199,9 @@ async fn the_brake_is_told_where_it_takes_hold_and_where_it_ends() {
     write(&agent, &services(&[endpoints("cart.shop", &[5])])).await;
     let line = agent.logs("brake");
     assert!(line.contains("WARN") && line.contains("service=cart.shop"), "{line}");
-    assert!(line.contains("4 of 5 endpoints went within 10 s"), "{line}");
+    assert!(line.contains("4 of 5 endpoints disappeared within 10 s"), "{line}");
     write(&agent, &services(&[endpoints("cart.shop", &[1, 2, 3, 4, 5])])).await;
-    let line = agent.logs("the brake holds nothing");
+    let line = agent.logs("the brake holds no endpoint");
     assert!(line.contains("INFO") && line.contains("service=cart.shop"), "{line}");
 }
 

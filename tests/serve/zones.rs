@@ -1,13 +1,13 @@
-//! Where picks go beside streams, forgotten leases, and endpoints that the source dropped.
+//! Where picks go if there are streams, forgotten leases, and endpoints that the source dropped.
 
 use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 use crate::support::{Agent, Http};
 
-/// How long requests may take to count as standing, on a busy machine: two epochs are 400 ms.
+/// The time until requests count as standing on a busy machine. Two epochs are 400 ms.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// `cart.shop` with an endpoint in each of these zones: 10.0.0.1, 10.0.0.2 and so on.
+/// `cart.shop` with one endpoint in each of these zones: 10.0.0.1, 10.0.0.2 and so on.
 fn services(zones: &str) -> String {
     let mut text = "services:\n  - name: cart.shop\n    endpoints:\n".to_owned();
     for (number, zone) in (1..).zip(zones.chars()) {
@@ -20,7 +20,7 @@ fn agent_in_zone_a(zones: &str) -> Agent {
     Agent::with_arguments(&services(zones), &["--zone", "a"])
 }
 
-/// Waits until so many requests to `cart.shop` count as standing.
+/// Waits until this many requests to `cart.shop` count as standing.
 async fn standing(http: &mut Http, expected: u64) {
     let mut seen = 0;
     for _ in 0..PATIENCE.as_millis() / 10 {
@@ -35,7 +35,7 @@ async fn standing(http: &mut Http, expected: u64) {
     panic!("{seen} are standing, not {expected}");
 }
 
-/// So many requests one after the other; how many each endpoint got, by its number.
+/// Sends this many requests in sequence. Returns how many each endpoint got, by its number.
 async fn one_at_a_time(http: &mut Http, count: usize) -> BTreeMap<u16, usize> {
     let mut went = BTreeMap::new();
     for _ in 0..count {

@@ -66,13 +66,13 @@ fn pick_and_end<F: Form>(picker: &mut Picker<F>, open: &mut [Pick; OPEN], picks:
     }
 }
 
-/// The same loads and updates in memory of the same shape, without a decision but for the lower
-/// of two bases.
+/// The same loads and updates in memory of the same layout. Its only decision is for the lower of two
+/// bases.
 struct Floor {
     header: Vec<AtomicU32>,
     cells: Vec<AtomicU32>,
     own: Vec<[u32; 2]>,
-    /// Pages as those of the counters: flow, and times.
+    /// Two pages, like those of the counters: flow, and times.
     flow: Vec<AtomicU32>,
     times: Vec<AtomicU32>,
     activity: AtomicU32,

@@ -8,8 +8,8 @@ use pointsman_table::{Capacity, Counters, Differences, Outcome, Picker, Sweep, T
 
 const ROUNDS: usize = 41;
 
-/// Sweeps so many processes, all of whose threads (one a shard) picked since the last visit, and
-/// with nothing moved.
+/// Measures a sweep of this many processes: once after all of their threads picked (one thread per
+/// shard), and once when nothing has changed.
 fn bench(processes: usize, slots: u32, shards: u32, costly: bool) {
     let capacity = Capacity { groups: 1, rows: 1, ring: 0, slots, endpoints: 1, text: 0 };
     let writer = TableWriter::on_heap(capacity);

@@ -362,7 +362,7 @@ const _: () = {
     assert!(PAGE == 1024, "a page of counters is 4 KiB");
     assert!(LINE + MAX_SHARDS as usize * BLOCK <= PAGE, "page 0 holds every shard's block");
     assert!(RUN.is_multiple_of(4), "runs are whole vectors");
-    assert!(BANKS_AT <= PAGE, "the header is looked at by as much as of a table");
+    assert!(BANKS_AT <= PAGE, "a reader reads as many bytes of any header as BANKS_AT");
 };
 
 #[cfg(test)]

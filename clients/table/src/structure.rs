@@ -123,7 +123,7 @@ pub struct CapacityExceeded {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A group has no rows, or some of its rows do not exist.
-    #[error("group {group} has {rows} rows from {first_row}, of {available}")]
+    #[error("group {group} has {rows} rows from row {first_row}, but the table has {available}")]
     Rows {
         /// Index of the group.
         group: usize,
@@ -135,7 +135,7 @@ pub enum Malformed {
         available: usize,
     },
     /// A group's `choices` is not between 1 and 8.
-    #[error("group {group} compares {choices} candidates; 1 to {MAX_CHOICES} can be")]
+    #[error("group {group} compares {choices} candidates; it must be 1 to {MAX_CHOICES}")]
     Choices {
         /// Index of the group.
         group: usize,
@@ -143,7 +143,9 @@ pub enum Malformed {
         choices: u32,
     },
     /// A group names itself, or a group that does not exist, as its overflow.
-    #[error("group {group} overflows into group {overflow}, of {groups}")]
+    #[error(
+        "group {group} overflows into group {overflow}, but it must be another one of {groups}"
+    )]
     Overflow {
         /// Index of the group.
         group: usize,
@@ -153,7 +155,10 @@ pub enum Malformed {
         groups: usize,
     },
     /// A threshold is lower than the one before it, or the last one is not 2^32-1.
-    #[error("the threshold of group {group} is {threshold}: they may not fall, and end at 2^32-1")]
+    #[error(
+        "the threshold of group {group} is {threshold}: thresholds must not decrease, and the last \
+         must be 2^32-1"
+    )]
     Threshold {
         /// Index of the group.
         group: usize,
@@ -161,7 +166,7 @@ pub enum Malformed {
         threshold: u32,
     },
     /// A number is negative or not finite.
-    #[error("{what} of {of} is {value}; it has to be finite and not negative")]
+    #[error("{what} of {of} is {value}; it must be finite and not negative")]
     Number {
         /// The field.
         what: &'static str,
@@ -171,7 +176,7 @@ pub enum Malformed {
         value: String,
     },
     /// A word has a value that no writer of this layout writes.
-    #[error("{what} is {value}, which means nothing")]
+    #[error("{what} is {value}, which no writer writes")]
     Word {
         /// The field.
         what: &'static str,
@@ -315,15 +320,16 @@ mod tests {
         refused(|s| s.groups[0].rows = 0, "group 0 has 0 rows from 0, of 2");
         refused(|s| s.groups[0].first_row = u32::MAX, "group 0 has 2 rows from 4294967295, of 2");
         refused(|s| s.groups[0].mode = Mode::Hashed, "group 0 has 2 rows from 0, of 0");
-        refused(|s| s.groups[0].choices = 0, "group 0 compares 0 candidates; 1 to 8 can be");
+        refused(|s| s.groups[0].choices = 0, "group 0 compares 0 candidates; it must be 1 to 8");
         refused(|s| s.groups[0].overflow = Some(0), "group 0 overflows into group 0, of 1");
         refused(
             |s| s.groups[0].spill_at = f32::NAN,
-            "spill_at of 0 is NaN; it has to be finite and not negative",
+            "spill_at of 0 is NaN; it must be finite and not negative",
         );
         refused(
             |s| s.groups[0].threshold = 7,
-            "the threshold of group 0 is 7: they may not fall, and end at 2^32-1",
+            "the threshold of group 0 is 7: thresholds must not decrease, and the last must be \
+             2^32-1",
         );
         refused(|s| s.rows[1].alias = 10, "the table has room for 10 slots, not for 11");
         refused(|s| s.ring.push(u32::MAX), "the table has room for 10 slots, not for 4294967296");

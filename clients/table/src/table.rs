@@ -296,7 +296,7 @@ pub enum AttachError {
         expected: u32,
     },
     /// The size of the file differs from what its header says.
-    #[error("it has {found} bytes where its header asks for {expected}")]
+    #[error("it has {found} bytes, but its header asks for {expected}")]
     Size {
         /// Bytes of the file.
         found: u64,

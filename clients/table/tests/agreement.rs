@@ -13,7 +13,7 @@ use reference::{Published, Question, Reference};
 
 const OPERATIONS: usize = if cfg!(miri) { 12 } else { 60 };
 
-/// The agent's numbers, written to a table and kept beside for the reference.
+/// The agent's numbers, both in a table and in a copy for the reference.
 struct Agent {
     writer: TableWriter,
     structure: Structure,

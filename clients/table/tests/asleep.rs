@@ -39,7 +39,7 @@ fn a_caller_that_counts_while_the_agent_falls_asleep_wakes_it() {
     let waker = Waker::new(Arc::clone(&events)).unwrap();
     let mut picker: Picker = Picker::new(writer.table(), Arc::clone(&counters), 1, Some(waker));
     let mut sweep = Sweep::new(counters, 100);
-    // How many times the agent has noticed something.
+    // How many times the agent has noticed activity.
     let noticed = AtomicU32::new(0);
     let over = AtomicU32::new(0);
 
@@ -79,7 +79,8 @@ fn a_caller_that_counts_while_the_agent_falls_asleep_wakes_it() {
         let end = Instant::now() + RUN_FOR;
         while Instant::now() < end {
             let before = noticed.load(SeqCst);
-            // A request that goes on while the agent sleeps: its end has to wake it as its start has.
+            // A request that continues while the agent sleeps. Its end must wake the agent, as its
+            // start did.
             if rounds % 2 == 0 {
                 picker.start(0, 1);
             } else {
@@ -91,7 +92,7 @@ fn a_caller_that_counts_while_the_agent_falls_asleep_wakes_it() {
                 spin_loop();
             }
             rounds += 1;
-            // Up to 100 us, and now and then as long as the barrier takes.
+            // Up to 100 us, and sometimes as long as the barrier takes.
             let pause = random.draw() % if random.draw().is_multiple_of(4) { 20_000 } else { 100 };
             thread::sleep(Duration::from_micros(u64::from(pause)));
         }

@@ -81,19 +81,19 @@ fn a_receiver_cannot_change_the_table() {
     };
     assert_eq!(map(ProtFlags::READ | ProtFlags::WRITE), Err(Errno::ACCESS));
     let mapped = map(ProtFlags::READ).unwrap();
-    // SAFETY: the mapping is ours, and nothing refers to it.
+    // SAFETY: this test made the mapping, and nothing refers to it.
     let writable =
         unsafe { rustix::mm::mprotect(mapped, 4096, MprotectFlags::READ | MprotectFlags::WRITE) };
     assert_eq!(writable, Err(Errno::ACCESS));
     assert!(File::from(file).write_all(b"garbage").is_err());
 }
 
-/// Even a writable descriptor, which a client with the agent's uid could make of its own.
+/// Also with a writable descriptor, which a client with the agent's uid could open itself.
 #[test]
 fn the_seals_hold_against_a_writable_descriptor() {
     let writer = writer();
     let path = format!("/proc/self/fd/{}", writer.reader_fd().unwrap().as_raw_fd());
-    // The permissions refuse this, but not to root.
+    // The permissions forbid this to everyone except root.
     let Ok(file) = File::options().read(true).write(true).open(path) else { return };
     let file = OwnedFd::from(file);
     // SAFETY: a new mapping overlaps nothing.
@@ -122,7 +122,7 @@ fn counters_keep_their_size_and_a_punched_hole_is_noticed() {
     picker.pick(&Request::default()).unwrap();
     assert_eq!(sweep.in_flight(&mut sums).unwrap().in_flight, 1);
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    // The first page of flow; page 0 is as it was.
+    // The first page of flow. Page 0 has not changed.
     rustix::fs::fallocate(&file, punch, 4096, 4096).unwrap();
     picker.pick(&Request::default()).unwrap();
     assert_eq!(sweep.in_flight(&mut sums), Err(Punched { shard: 0 }));

@@ -31,7 +31,7 @@ fn open() -> Cell {
     Cell { slope: 1.0, ..Cell::default() }
 }
 
-/// A structure in which each part has the same number.
+/// A structure whose parts all have the same number.
 fn marked(mark: u32) -> Structure {
     Structure { ring: vec![mark, mark], ..Structure::default() }
 }
@@ -45,7 +45,7 @@ fn of_slot(slot: u32) -> Structure {
     }
 }
 
-/// The writer is two generations ahead, back in the bank that the reader is copying.
+/// The writer is two generations ahead, and writes to the bank that the reader copies.
 #[test]
 fn a_structure_is_read_whole_or_not_at_all() {
     model(|| {
@@ -66,7 +66,8 @@ fn a_structure_is_read_whole_or_not_at_all() {
     });
 }
 
-/// A cell that was never written is closed: a pick that knows the slot but not its cell has none.
+/// A cell that was never written is closed. So a pick that knows the slot, but not its cell, does not
+/// choose it.
 #[test]
 fn the_cell_of_a_new_slot_is_seen_with_the_generation_that_names_it() {
     model(|| {
@@ -84,7 +85,7 @@ fn the_cell_of_a_new_slot_is_seen_with_the_generation_that_names_it() {
     });
 }
 
-/// If a pick takes its own requests as included in the published load, they are included.
+/// If a pick assumes that the published load includes its own requests, it does include them.
 #[test]
 fn the_load_of_a_publication_is_seen_with_its_number() {
     model(|| {
@@ -104,8 +105,8 @@ fn the_load_of_a_publication_is_seen_with_its_number() {
     });
 }
 
-/// One request is in flight all the time, and another starts on one thread and ends on the other:
-/// a sweep that sees the end without the start finds none in flight.
+/// One request is in flight all the time. Another one starts on one thread and ends on the other. A
+/// sweep that sees the end without the start would find none in flight.
 #[test]
 fn an_end_is_never_seen_without_its_start() {
     model(|| {
@@ -185,8 +186,8 @@ fn a_sweep_that_sees_activity_sees_what_was_counted() {
     });
 }
 
-/// An end that nobody looks for any more wakes the agent, though a request in flight kept it from
-/// nothing: either the last look of an agent that lies down finds it, or it sends the message.
+/// The last end wakes a sleeping agent. Either the agent's last look before it sleeps finds the end, or
+/// the end sends the message.
 #[test]
 fn an_end_is_found_by_the_last_look_or_wakes_the_agent() {
     model(|| {

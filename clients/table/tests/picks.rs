@@ -19,7 +19,7 @@ fn closed() -> Cell {
     Cell { limit: 0, ..idle() }
 }
 
-/// A table of one group of slots 0.. with these weights.
+/// A table with one group, whose slots 0, 1, ... have these weights.
 fn table(weights: &[f64]) -> TableWriter {
     let mut writer = TableWriter::on_heap(CAPACITY);
     let weights: Vec<_> = (0..).zip(weights.iter().copied()).collect();
@@ -38,7 +38,7 @@ fn table(weights: &[f64]) -> TableWriter {
     writer
 }
 
-/// A table of groups, each of some slots of weight 1.
+/// A table with groups, each with some slots of weight 1.
 fn grouped(groups: &[(&[u32], Group)]) -> TableWriter {
     let mut writer = TableWriter::on_heap(CAPACITY);
     let mut structure = Structure::default();
@@ -65,7 +65,7 @@ fn pick(picker: &mut Picker) -> Option<u32> {
     picker.pick(&Request::default()).map(|pick| pick.slot)
 }
 
-/// How often each of the first slots is picked of so many, each ended at once.
+/// How often each of the first slots is picked in this many picks. Each request ends at once.
 fn shares(picker: &mut Picker, slots: usize, picks: usize) -> Vec<f64> {
     let mut picked = vec![0; slots];
     for _ in 0..picks {
@@ -97,7 +97,7 @@ fn nothing_is_picked_before_the_first_structure() {
     assert_eq!(picker.generation(), 0);
 }
 
-/// Counts more draws than Miri makes in a minute.
+/// This needs more draws than Miri makes in a minute.
 #[test]
 #[cfg(not(miri))]
 fn idle_endpoints_are_picked_by_weight() {
@@ -108,7 +108,7 @@ fn idle_endpoints_are_picked_by_weight() {
     }
 }
 
-/// Counts more draws than Miri makes in a minute.
+/// This needs more draws than Miri makes in a minute.
 #[test]
 #[cfg(not(miri))]
 fn the_less_loaded_of_the_candidates_is_picked() {
@@ -207,7 +207,7 @@ fn cost_weighs_as_so_many_requests() {
     assert!((0..98).all(|_| pick(&mut picker) == Some(costly.slot)));
 }
 
-/// Counts more draws than Miri makes in a minute.
+/// This needs more draws than Miri makes in a minute.
 #[test]
 #[cfg(not(miri))]
 fn a_quiet_caller_uses_all_of_a_small_group_by_weight() {
@@ -216,7 +216,7 @@ fn a_quiet_caller_uses_all_of_a_small_group_by_weight() {
     assert!((shares[0] - 0.25).abs() < 0.01, "{shares:?}");
 }
 
-/// Counts more draws than Miri makes in a minute.
+/// This needs more draws than Miri makes in a minute.
 #[test]
 #[cfg(not(miri))]
 fn groups_are_drawn_by_their_share() {
@@ -234,7 +234,7 @@ fn a_loaded_group_spills_where_it_is_better_by_the_margin() {
     let local = Group { overflow: Some(1), spill_at: 5.0, spill_margin: 2.0, ..Group::default() };
     let far = Group::default();
     let mut writer = grouped(&[(&[0, 1, 2], local), (&[3, 4, 5], far)]);
-    // Share 0 for the far group.
+    // The far group has share 0.
     let mut base = |slots: [u32; 3], base| {
         for slot in slots {
             writer.write_cell(slot, &Cell { base, slope: 0.0, ..idle() });

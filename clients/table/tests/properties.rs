@@ -99,7 +99,7 @@ proptest! {
             };
             prop_assert!(distinct.is_subset(&members));
             prop_assert!(!candidates.is_empty() && distinct.len() <= group.choices as usize);
-            // All rows may say the same slot twice; drawn ones and hashed ones may not.
+            // A scan of all rows may meet a slot twice. Drawn and hashed candidates are distinct.
             if group.mode == Mode::Hashed || group.rows > group.choices {
                 prop_assert_eq!(distinct.len(), candidates.len());
             }
@@ -174,7 +174,7 @@ proptest! {
     }
 }
 
-/// Words that mean something somewhere, and any.
+/// Words with a meaning somewhere in the format, and arbitrary ones.
 fn word() -> impl Strategy<Value = u32> {
     prop_oneof![
         prop::sample::select(vec![0, 1, 2, 3, 11, 12, 13, u32::MAX, u32::MAX - 1, 1 << 31]),
@@ -214,7 +214,8 @@ proptest! {
     }
 }
 
-/// Found by the property above: redraws may never meet the aliases, and no row has another slot.
+/// The property above found this case: repeated draws may never reach the aliases, and no row has
+/// another slot of its own.
 #[test]
 fn rows_of_one_slot_of_their_own_offer_it_once() {
     let rows = [642_423_895, 2_188_193_778, 809_265_899];

@@ -30,10 +30,10 @@ const CAPACITY: Capacity =
 const RUN_FOR: Duration = Duration::from_secs(6);
 const CHILDREN: usize = 3;
 const THREADS: usize = 2;
-/// Requests that a thread of a child has open, at the most.
+/// The most requests that a thread of a child process has open.
 const OPEN: usize = 16;
 
-/// What generation `generation` says: everything follows from the number.
+/// The content of a generation. It follows from the number alone.
 fn expected(generation: u32) -> Structure {
     let slots: Vec<u32> = (0..20).map(|i| (generation.wrapping_mul(7) + i * 13) % SLOTS).collect();
     let weights: Vec<_> = slots.iter().map(|slot| (*slot, f64::from(slot % 5) + 1.0)).collect();
@@ -112,7 +112,8 @@ fn nothing_is_torn_and_the_dead_leave_nothing_behind() {
             let mut differences = Differences::new(SLOTS);
             process.sweep.differences(1_000, &mut differences).unwrap();
             let ends: u64 = differences.ended.iter().map(|count| u64::from(*count)).sum();
-            // Ends are read before starts, so what ended in between seems to be in flight.
+            // The sweep reads ends before starts, so requests that end in between still seem to be in
+            // flight.
             let most = (THREADS * OPEN) as u64 + ends;
             assert!(visit.in_flight <= most, "{} of {most} in flight", visit.in_flight);
             busiest = busiest.max(visit.in_flight);
@@ -141,7 +142,7 @@ fn nothing_is_torn_and_the_dead_leave_nothing_behind() {
     for process in processes {
         process.kill();
     }
-    // No process, nothing in flight: what was summed of them went with their sweeps.
+    // Without a process nothing is in flight: the agent's sums of a process end with it.
     let generations = writer.table().generation();
     println!("{generations} generations, {ended} requests, {kills} kills, {busiest} at a time");
     assert!(generations > 100 && ended > 10_000 && kills > 5 && busiest > 0);
@@ -180,13 +181,13 @@ fn a_process_cannot_change_the_table_or_the_size_of_its_counters() {
     assert!(process.child.wait().unwrap().success());
 }
 
-/// Not a test: the child processes of the others run it.
+/// This is not a test. The other tests run it as their child processes.
 #[test]
 fn a_child_does_its_part() {
     let Ok(role) = env::var("STRESS_ROLE") else { return };
     let file = |name: &str| {
         let number = env::var(name).unwrap().parse().unwrap();
-        // SAFETY: the parent left this descriptor open for us, and nothing else here uses it.
+        // SAFETY: the parent left this descriptor open for this process, and nothing else here uses it.
         unsafe { OwnedFd::from_raw_fd(number) }
     };
     let (table, counters) = (file("STRESS_TABLE"), file("STRESS_COUNTERS"));
@@ -206,7 +207,7 @@ fn pick_for_ever(table: OwnedFd, counters: OwnedFd) {
             let (table, counters) = (Arc::clone(&table), Arc::clone(&counters));
             scope.spawn(move || {
                 pick_and_check(Picker::new(table, counters, seed, None));
-                // A wrong pick on one thread ends the process, which the parent notices.
+                // A wrong pick on one thread ends the process, and the parent notices that.
                 std::process::exit(1);
             });
         }
@@ -246,7 +247,7 @@ fn erase(table: OwnedFd, counters: OwnedFd) {
     for _ in 0..1000 {
         picker.pick(&Request::default()).unwrap();
     }
-    // A moment for the agent to see them.
+    // So that the agent has time to see them.
     thread::sleep(Duration::from_millis(50));
     let size = rustix::fs::fstat(&file).unwrap().st_size as u64;
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
@@ -267,12 +268,13 @@ fn tamper(table: &OwnedFd, counters: &OwnedFd) {
     let refused = [Errno::ACCESS, Errno::PERM];
     assert!(refused.contains(&map(write, MapFlags::SHARED).unwrap_err()));
     let mapped = map(ProtFlags::READ, MapFlags::SHARED).unwrap();
-    // SAFETY: the mapping is ours, and nothing refers to it.
+    // SAFETY: this process made the mapping, and nothing refers to it.
     let made_writable =
         unsafe { rustix::mm::mprotect(mapped, size, MprotectFlags::READ | MprotectFlags::WRITE) };
     assert!(refused.contains(&made_writable.unwrap_err()));
     assert_eq!(rustix::io::write(table, b"garbage"), Err(Errno::BADF));
-    // A read-only descriptor can't be truncated (EINVAL); a writable one is refused by the seals.
+    // ftruncate fails: with EINVAL for a read-only descriptor, and because of the seals for a writable
+    // one.
     assert!(rustix::fs::ftruncate(table, 0).is_err());
     let path = format!("/proc/self/fd/{}", table.as_raw_fd());
     if let Ok(file) = std::fs::File::options().read(true).write(true).open(path) {

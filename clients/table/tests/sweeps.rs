@@ -1,4 +1,4 @@
-//! What a sweep finds in counters.
+//! What a sweep reads from counters.
 #![cfg(not(loom))]
 
 use std::sync::Arc;

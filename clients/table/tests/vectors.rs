@@ -1,5 +1,5 @@
-//! The conformance vectors are what their generator makes. The real picker reproduces them from the files
-//! alone, as an implementation in another language has to.
+//! The committed conformance vectors are those that the generator makes. The real picker reproduces
+//! them from the files alone, as an implementation in another language must.
 #![cfg(not(any(loom, miri)))]
 
 mod cases;
@@ -50,7 +50,7 @@ fn image(name: &str) -> Vec<u8> {
     fs::read(folder().join(name)).unwrap()
 }
 
-/// A table in memory that the steps of a case change.
+/// A table in memory, which the steps of a case change.
 struct Memory {
     writer: TableWriter,
 }
@@ -68,7 +68,7 @@ impl Memory {
     }
 }
 
-/// How many picks a case has.
+/// The number of picks of a case.
 fn replay(case: &Case) -> usize {
     let mut memory = Memory::new(&image(&case.image));
     let slots = memory.writer.table().capacity().slots;

@@ -1,6 +1,6 @@
-//! What a header block costs, against the same octets copied without the adapter:
+//! Measures the cost of a header block, compared with the same octets copied without the adapter:
 //! `cargo run --release -p mend-authority --example cost`.
-// Reading the clock is what a bench is for.
+// A bench has to read the clock.
 #![allow(clippy::disallowed_methods)]
 
 use std::{
@@ -16,10 +16,10 @@ use tokio::io::{AsyncRead, ReadBuf};
 const OPENING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const BLOCKS: u32 = 10_000;
 const RUNS: usize = 101;
-/// What h2 reads at a time.
+/// h2 reads this many octets at a time.
 const ROOM: usize = 8 * 1024;
 
-/// What a gRPC call has beside the authority, from its second time on: indices.
+/// The other fields of a gRPC call, from its second time on: indices.
 const OTHERS: &[u8] = &[0x83, 0x86, 0xc4, 0xc3, 0xc2, 0xc1, 0xc0, 0xbf];
 
 fn main() {
@@ -49,7 +49,7 @@ fn connection(authority: &[u8]) -> Vec<u8> {
     [OPENING, &[&head, &block[..]].concat().repeat(BLOCKS as usize)].concat()
 }
 
-/// Nanoseconds per block to read all of the stream.
+/// The nanoseconds per block to read the whole stream.
 fn median<T: AsyncRead + Unpin>(stream: impl Fn() -> T) -> f64 {
     let mut room = vec![0; ROOM];
     let mut run = || {

@@ -51,20 +51,20 @@ mod tests {
     #[test]
     fn only_what_is_refused_changes() {
         for (was, is) in [
-            // As C-core and Java name a socket.
+            // The name of a socket in C-core and Java.
             ("tmp%2Fagent.sock", "tmp-2Fagent.sock"),
             ("/tmp/agent.sock", "-tmp-agent.sock"),
             ("/tmp/a b/\u{e9}.sock", "-tmp-a-b---.sock"),
-            // The colon was not at fault, the brackets were not, the `@` was not.
+            // The `@` was invalid. The colon and the brackets were not.
             ("a/b:80", "a-b:80"),
             ("[::1]/:80", "[::1]-:80"),
             ("me@ho/st", "me@ho-st"),
-            // Refused for where they stand.
+            // `http` refuses these because of their position.
             ("localhost:80:90", "localhost-80-90"),
             ("a@", "a-"),
             ("x]", "x-"),
             ("a/b:c:d", "a-b-c-d"),
-            // Nothing is wrong with these.
+            // These are valid.
             ("localhost", "localhost"),
             ("localhost:50051", "localhost:50051"),
             ("[::1]:80", "[::1]:80"),
@@ -76,7 +76,7 @@ mod tests {
         }
     }
 
-    /// All strings of up to 6 characters that are treated differently.
+    /// All strings of up to 6 characters, with one character for each different treatment.
     #[test]
     fn what_is_accepted_unasked_is_what_http_accepts() {
         let mut strings = vec![vec![]];

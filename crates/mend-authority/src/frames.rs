@@ -172,7 +172,7 @@ mod tests {
         [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
     }
 
-    /// What comes out when all of it came at once, and how much is lacking then.
+    /// The output if all of the input arrived at once, and how many octets are then missing.
     fn walked(parts: &[&[u8]]) -> (Vec<u8>, usize) {
         let mut octets = [&[PREFACE], parts].concat().concat();
         let Walk { done, lacks } = Frames::new().walk(&mut octets);
@@ -254,7 +254,8 @@ mod tests {
             [frame(HEADERS, 0, &block(WAS, LONGEST)), frame(CONTINUATION, END_HEADERS, WAS)]
                 .concat(),
         ] {
-            // Nothing waits for its end, and what follows it is mended.
+            // The rest of this connection does not wait for the block's end, and later blocks are
+            // mended.
             let part = &long[..LONGEST + HEAD];
             assert!(walked(&[part]) == (part.to_vec(), 0));
             let next = |block| frame(HEADERS, END_HEADERS, block);
@@ -288,7 +289,7 @@ mod tests {
                 _ if cut < third => Some(3),
                 _ => Some(4),
             };
-            // The head of a block's frame that is cut may be another's.
+            // The head of a block's next frame, cut off, may be that of another frame.
             let close = expected.is_some_and(|number| unfinished == Some(number + 1));
             assert!(unfinished == expected || close && cut > second, "{cut}: {unfinished:?}");
         }

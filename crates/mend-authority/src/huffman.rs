@@ -163,14 +163,14 @@ mod tests {
     use super::*;
     use crate::cases::cases;
 
-    /// As another implementation encodes it.
+    /// Encodes with another implementation.
     fn coded(text: &[u8]) -> Vec<u8> {
         let mut value = Vec::new();
         httlib_huffman::encode(text, &mut value).expect("every octet has a code");
         value
     }
 
-    /// As another implementation decodes it.
+    /// Decodes with another implementation.
     fn plain(value: &[u8]) -> Vec<u8> {
         let mut text = Vec::new();
         let speed = httlib_huffman::DecoderSpeed::OneBit;
@@ -186,8 +186,8 @@ mod tests {
         plain(&is)
     }
 
-    /// Appendix B of RFC 7541: how many octets have a code of each length. The end of a string has
-    /// one of 30 bits besides.
+    /// Appendix B of RFC 7541: the number of octets that have a code of each length. In addition, the
+    /// end of a string has a code of 30 bits.
     #[test]
     fn the_code_is_complete_and_its_lengths_are_the_rfcs() {
         let counts = OCTETS.map(|(length, octets)| (length, octets.len()));
@@ -307,7 +307,7 @@ mod tests {
             let is = mended(&text);
             prop_assert_eq!(is.len(), text.len());
             let accepted = |text: &[u8]| Authority::try_from(text).is_ok();
-            // The most that an accepted text takes, against the least that these octets hold.
+            // The most bits of an accepted text, and the fewest bits of these octets.
             let possible = 13 * text.len() >= coded(&text).len() * 8 - 7;
             prop_assert_eq!(accepted(&is), possible);
             if accepted(&text) || !possible {

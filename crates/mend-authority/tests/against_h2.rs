@@ -1,4 +1,4 @@
-//! h2's own server takes every request through the adapter, and refuses the same without it.
+//! h2's own server takes every request through the adapter, and refuses the same requests without it.
 
 mod client;
 
@@ -17,13 +17,13 @@ use mend_authority::Mended;
 use proptest::prelude::*;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 
-/// What came of a connection: the requests that the server took, and the streams that it refused.
+/// The result of a connection: the requests that the server took, and the streams that it refused.
 struct Outcome {
     taken: Vec<Parts>,
     refused: BTreeSet<u32>,
 }
 
-/// Sends the requests to h2's server over what `adapt` makes of the stream.
+/// Sends the requests to h2's server through the stream that `adapt` makes.
 fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     requests: &[Request],
     adapt: impl FnOnce(DuplexStream) -> T,
@@ -35,8 +35,8 @@ fn serve<T: AsyncRead + AsyncWrite + Unpin>(
     Outcome { taken, refused }
 }
 
-/// Stays until each request has been answered one way or the other: h2 forgets those it has not
-/// handed out when a connection ends.
+/// Waits until each request has an answer or an error. When a connection ends, h2 drops requests that
+/// it has not passed on.
 async fn ask(mut wire: DuplexStream, requests: &[Request]) -> BTreeSet<u32> {
     wire.write_all(&connection(requests)).await.expect("room for all of it");
     let mut open: BTreeSet<u32> = (0..requests.len()).map(stream).collect();
@@ -75,7 +75,7 @@ fn headers(parts: &Parts) -> Vec<Field> {
     fields
 }
 
-/// Whether the server got what was sent, but for what is refused in the authority.
+/// Whether the server got what was sent, except for the refused parts of the authority.
 fn check(sent: &Request, got: &Parts) -> Result<(), TestCaseError> {
     let (was, is) = (sent.value(":authority"), got.uri.authority().expect("an authority").as_str());
     prop_assert_eq!(is.len(), was.len());

@@ -1,4 +1,4 @@
-//! Blocks that come whole cost no allocation.
+//! Blocks that arrive in one piece cause no allocation.
 
 mod client;
 
@@ -14,8 +14,8 @@ use client::{
 use mend_authority::Mended;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// A connection with two calls to each of these, one whose authority is written out and one whose
-/// authority is in a table.
+/// A connection with two calls to each of these: one has its authority as a literal, the other as an
+/// index.
 fn connection(authorities: &[&str], how: How) -> Vec<u8> {
     let (mut out, mut encoder) = (opening(), Encoder::new());
     for (nth, authority) in authorities.iter().flat_map(|authority| [authority; 2]).enumerate() {
@@ -28,7 +28,7 @@ fn connection(authorities: &[&str], how: How) -> Vec<u8> {
     out
 }
 
-/// How often one read allocates that is offered all of it.
+/// The number of allocations of one read that could return everything.
 fn allocations(octets: &[u8]) -> u64 {
     let mut room = vec![0; octets.len()];
     let counted = allocation_counter::measure(|| {
@@ -52,7 +52,7 @@ fn blocks_that_come_whole_cost_no_allocation() {
         let how = How { indexed: true, literal, name_indexed, name_huffman, value_huffman };
         let octets = connection(&authorities, how);
         assert_eq!(allocations(&octets), 0);
-        // So that it is known to count.
+        // Proves that the counter counts.
         assert_ne!(allocations(&octets[..octets.len() - 1]), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What has no header block passes as it is, and however it is cut, the same comes out.
+//! Input without a header block passes unchanged. The result never depends on how the input is cut.
 
 mod client;
 
@@ -12,7 +12,7 @@ use proptest::{prelude::*, sample::Index};
 
 const LITERAL: &[u8] = b"\x41\x03a/b";
 
-/// A whole request, whose authority is mended where it stands in an HTTP/2 connection.
+/// A whole request. In an HTTP/2 connection its authority would be mended.
 fn request() -> Vec<u8> {
     let mut out = Vec::new();
     Framing::PLAIN.write(&mut out, 1, true, LITERAL);
@@ -44,7 +44,7 @@ fn a_preface_that_ends_or_changes_anywhere_is_none() {
             assert_eq!(mended_whole(&was), was);
             assert_eq!(mended(&was, &[cut.max(1), 1], &[100]), was);
         }
-        // And one that only comes in two parts is one.
+        // A block that only comes in two parts.
         let was = [PREFACE, &request()].concat();
         assert_ne!(mended_whole(&was), was);
         assert_eq!(mended(&was, &[cut.max(1), usize::MAX], &[100]), mended_whole(&was));
@@ -59,7 +59,7 @@ fn a_block_with_an_end_that_never_comes_takes_no_more_than_so_much_memory() {
         frame(&mut was, CONTINUATION, 0, 1, &[]);
     }
     let most = allocation_counter::measure(|| assert!(mended(&was, &[999], &[999]) == was));
-    // Also counted: what came out, and the vector that it came from while it grew.
+    // This also counts the output, and the vector of the input while it grew.
     assert!(most.bytes_max < 3 * was.len() as u64 + 300_000, "{most:?}");
 }
 
@@ -75,7 +75,7 @@ proptest! {
         prop_assert_eq!(mended(&was, &sizes, &rooms), was);
     }
 
-    /// Also where the frames are not as they should be.
+    /// Also with invalid frames.
     #[test]
     fn however_it_is_cut_the_same_comes_out(
         requests in requests(),

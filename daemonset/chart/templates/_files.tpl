@@ -1,6 +1,6 @@
 {{/*
-A file of files/, which has to have this text in it. What copies a chart may lose a file or empty it, and
-half a chart is worse than none: a right without the policy that holds it in bounds.
+A file of files/, which must contain this text. A copy of the chart may lose or empty a file. Half a chart
+is worse than none: it would give a right without the policy that limits it.
 */}}
 {{- define "file" -}}
 {{- $text := .root.Files.Get .path -}}

@@ -1,4 +1,4 @@
-{{/* What a cluster has once has a name that is no release's: there is one agent a node. */}}
+{{/* The names do not contain the release: a cluster has one agent per node, whatever the release. */}}
 
 {{- define "labels" -}}
 app.kubernetes.io/name: pointsman
@@ -6,7 +6,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
-{{/* Of pods, and what selects them: nothing that a new version of the chart would change. */}}
+{{/* Labels of pods, and of what selects them. They must not change with the chart's version. */}}
 {{- define "agent" -}}
 {app.kubernetes.io/name: pointsman, app.kubernetes.io/component: agent}
 {{- end }}
@@ -23,8 +23,8 @@ imagePullPolicy: {{ . }}
 {{- end }}
 
 {{/*
-The agent's configuration, and its ConfigMap's name: another one for another content. So a change rolls
-the agents, and those that run keep what they were started with.
+The agent's configuration, and the name of its ConfigMap, which depends on the content. So a change rolls
+the agents out again, and running agents keep the configuration that they started with.
 */}}
 {{- define "config" -}}
 {{ toYaml .Values.config }}
@@ -34,7 +34,7 @@ the agents, and those that run keep what they were started with.
 pointsman-agent-{{ include "config" . | sha256sum | trunc 10 }}
 {{- end }}
 
-{{/* Where a pod may run, and by whose images. */}}
+{{/* The nodes on which a pod may run, and the secrets to pull its image. */}}
 {{- define "placement" -}}
 priorityClassName: {{ .Values.priorityClassName }}
 tolerations: {{- toYaml .Values.tolerations | nindent 2 }}

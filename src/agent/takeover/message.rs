@@ -101,7 +101,7 @@ pub(super) struct Serving {}
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Updates {
     #[prost(message, repeated, tag = "1")]
-    pub(super) news: Vec<Update>,
+    pub(super) events: Vec<Update>,
 }
 
 /// One of [`LeaseEvent`].
@@ -262,8 +262,8 @@ impl Lease {
 }
 
 impl Update {
-    pub(super) fn write(news: &LeaseEvent) -> Self {
-        match news {
+    pub(super) fn write(event: &LeaseEvent) -> Self {
+        match event {
             LeaseEvent::Given(lease) => Self { given: Some(Lease::write(lease)), reported: None },
             LeaseEvent::Reported { id, identity, event, load, retry } => {
                 let (uid, pod) = write_identity(*identity);
@@ -358,8 +358,8 @@ mod tests {
             reported(Event::Started(second)),
             reported(Event::Renewed(second)),
         ];
-        for news in ended.into_iter().chain(others) {
-            assert_eq!(Update::write(&news).read(), Some(news));
+        for event in ended.into_iter().chain(others) {
+            assert_eq!(Update::write(&event).read(), Some(event));
         }
     }
 

@@ -22,7 +22,7 @@ mod predecessor;
 mod successor;
 
 pub(super) use predecessor::{Predecessor, SuccessorLink};
-pub(super) use successor::{PredecessorNews, Successor, take};
+pub(super) use successor::{PredecessorEvents, Successor, take};
 
 /// How long the sources of the new agent may take: long enough for a slow API server, short enough for a
 /// person who watches a roll-out.
@@ -43,7 +43,7 @@ pub const LAST_CALLERS: Duration = Duration::from_millis(200);
 pub enum TakeoverError {
     /// Its own sources are not ready.
     #[error(
-        "not taking over from pid {pid}, which serves on: no answer within {} s from {}",
+        "not taking over from pid {pid}, which continues to serve: no answer within {} s from {}",
         SOURCES_LIMIT.as_secs(),
         sources.join(", ")
     )]
@@ -53,7 +53,7 @@ pub enum TakeoverError {
         sources: Vec<String>,
     },
     /// The other agent's take-over socket can't be reached.
-    #[error("pid {pid} can't be asked to hand over on {socket}: {reason}")]
+    #[error("cannot ask pid {pid} to hand over on {socket}: {reason}")]
     Unreachable { pid: String, socket: PathBuf, reason: io::Error },
     /// The other agent does not answer.
     #[error(
@@ -69,6 +69,6 @@ pub enum TakeoverError {
         why: String,
     },
     /// The other agent sent an invalid message.
-    #[error("pid {pid} sent what this agent can't use: {why}")]
+    #[error("pid {pid} sent an invalid message: {why}")]
     BadMessage { pid: String, why: String },
 }

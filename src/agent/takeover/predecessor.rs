@@ -77,7 +77,12 @@ impl Predecessor<'_> {
                     return SuccessorLink { pid, has_admin, channel, leases };
                 }
                 Err(error) => {
-                    warn!(pid, %error, "an agent began to take over, and did not; serving on");
+                    warn!(
+                        pid,
+                        %error,
+                        "an agent began to take over and did not finish; this agent continues to \
+                         serve"
+                    );
                     if let Some(new_socket) = self.resume() {
                         takeover_socket = new_socket;
                     }
@@ -90,7 +95,7 @@ impl Predecessor<'_> {
     async fn hand_over(&self, channel: &mut Channel) -> io::Result<(bool, Handoff)> {
         let hello = timeout(ANSWER_LIMIT, channel.receive()).await??;
         let (Payload::Hello(hello), _) = hello else {
-            return Err(io::Error::other("its first message is no hello"));
+            return Err(io::Error::other("its first message is not a hello"));
         };
         if hello.version != VERSION {
             let found = hello.version;
@@ -142,7 +147,7 @@ impl Predecessor<'_> {
         }
         self.pods.inspect(|pods| pods.resume());
         if let Err(error) = self.socket_lock.write_pid() {
-            warn!(%error, "the lock file has another pid");
+            warn!(%error, "the lock file still has the pid of the other agent");
         }
         match self.sockets.put_back(self.socket_lock) {
             Ok((socket, takeover_socket)) => {
@@ -168,7 +173,7 @@ fn allowed_peer(stream: &UnixStream) -> io::Result<Option<u32>> {
     let own = rustix::process::geteuid().as_raw();
     if peer.uid() != own && peer.uid() != 0 {
         let uid = peer.uid();
-        return Err(io::Error::other(format!("uid {uid} asked, and this agent is uid {own}")));
+        return Err(io::Error::other(format!("uid {uid} asked, but this agent runs as uid {own}")));
     }
     // 0: another pid namespace.
     Ok(peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0))
@@ -177,8 +182,8 @@ fn allowed_peer(stream: &UnixStream) -> io::Result<Option<u32>> {
 impl SuccessorLink {
     /// Sends events of the leases here until the successor is gone.
     pub(in crate::agent) async fn send_updates(mut self) {
-        while let Some(news) = self.leases.news(LEASES_PER_MESSAGE).await {
-            let updates = Updates { news: news.iter().map(Update::write).collect() };
+        while let Some(events) = self.leases.events(LEASES_PER_MESSAGE).await {
+            let updates = Updates { events: events.iter().map(Update::write).collect() };
             if let Err(error) = self.channel.send(Payload::Updates(updates)).await {
                 info!(%error, "the agent that took over is gone");
                 return;

@@ -31,7 +31,7 @@ use crate::{
 const ENDING_POLL: Duration = Duration::from_millis(20);
 
 /// Completes after the last event from the agent before.
-pub(in crate::agent) type PredecessorNews = tokio::task::JoinHandle<()>;
+pub(in crate::agent) type PredecessorEvents = tokio::task::JoinHandle<()>;
 
 /// A new agent, with what it got from the one before it.
 pub(in crate::agent) struct Successor {
@@ -87,11 +87,11 @@ pub(in crate::agent) async fn take(
         Err(AskError::Refused(error)) => Err(error.into()),
         Err(AskError::Disconnected(reason)) => match acquire_once_ended(address).await {
             Err(SocketError::Live { pid, .. }) => {
-                let why = format!("it hung up ({reason})");
+                let why = format!("it closed the connection ({reason})");
                 Err(TakeoverError::Refused { pid, why }.into())
             }
             socket_lock => {
-                agent.leases().expect_news(false);
+                agent.leases().expect_events(false);
                 Ok((socket_lock?, None))
             }
         },
@@ -155,13 +155,13 @@ async fn ask(
                 let (pid, why) = (pid.to_owned(), refusal.why);
                 return Err(AskError::Refused(TakeoverError::Refused { pid, why }));
             }
-            (other, _) => return Err(bad_message(format!("{other:?} in place of an offer"))),
+            (other, _) => return Err(bad_message(format!("it sent {other:?}, not an offer"))),
         };
     for (uid, pod) in offer.pods.iter().filter_map(PodNames::read) {
         agent.pods().remember(uid, pod);
     }
     origins.remember(&offer.judgements).map_err(|error| bad_message(error.to_string()))?;
-    agent.leases().expect_news(true);
+    agent.leases().expect_events(true);
     let (mut adopted, mut lost, mut waiting) = (0, 0, true);
     loop {
         let answer = timeout(ANSWER_LIMIT, channel.receive()).await.map_err(hung)??;
@@ -188,7 +188,8 @@ async fn ask(
     if lost > 0 {
         warn!(
             leases = lost,
-            "not taken over: their endpoints are gone, or their callers hold too many"
+            "some leases were not taken over: their endpoints are gone, or their callers hold too \
+             many"
         );
     }
     debug!(leases = adopted, judgements = offer.judgements.len(), "taken over");
@@ -200,7 +201,7 @@ impl Successor {
     pub(in crate::agent) async fn report_serving(
         mut self,
         agent: Arc<serve::Agent>,
-    ) -> PredecessorNews {
+    ) -> PredecessorEvents {
         if let Err(error) = self.channel.send(Payload::Serving(Serving {})).await {
             warn!(pid = self.from, %error, "the agent before this one is gone");
         }
@@ -208,11 +209,15 @@ impl Successor {
         tokio::spawn(async move {
             while let Ok((what, _)) = self.channel.receive().await {
                 if let Payload::Updates(updates) = what {
-                    updates.news.iter().filter_map(Update::read).for_each(|news| agent.hear(news));
+                    updates
+                        .events
+                        .iter()
+                        .filter_map(Update::read)
+                        .for_each(|event| agent.hear(event));
                     tokio::task::yield_now().await;
                 }
             }
-            agent.leases().expect_news(false);
+            agent.leases().expect_events(false);
             debug!(pid = self.from, "the agent before this one has ended");
         })
     }

@@ -103,7 +103,7 @@ impl PublishBench {
         let mut publisher = ServicePublisher::new(Setup {
             name: "bench".into(),
             policy: Arc::new(Policy::default()),
-            here: Locality::default(),
+            locality: Locality::default(),
             memory: Memory::Shared,
             endpoints: endpoints(),
             virtual_port: None,

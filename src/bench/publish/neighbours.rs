@@ -83,10 +83,10 @@ fn bare_wakeups(duration: Duration) -> io::Result<f64> {
     let from = clock::now();
     let thread =
         thread::Builder::new().name(NAME.into()).spawn(move || -> io::Result<Duration> {
-            let never_rung = WakeEvent::new()?;
+            let never_signaled = WakeEvent::new()?;
             while clock::now() - from < duration {
                 let since = (clock::now() - from).as_nanos() % TICK.as_nanos();
-                WakeEvent::wait_for([&never_rung], TICK - Duration::from_nanos(since as u64));
+                WakeEvent::wait_for([&never_signaled], TICK - Duration::from_nanos(since as u64));
             }
             let spent = processor_time(std::process::id(), NAME)?;
             spent.ok_or_else(|| io::Error::other("no thread waits"))

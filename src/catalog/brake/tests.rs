@@ -50,7 +50,7 @@ fn an_update_that_takes_all_endpoints_is_braked() {
     assert_eq!(catalog.brake_counts().triggered, 1);
     assert_eq!(catalog.brake_counts().held, 3);
     let note = &cart(&catalog).notes[0];
-    assert!(note.contains("3 of 3 endpoints went within 10 s"), "{note}");
+    assert!(note.contains("3 of 3 endpoints disappeared within 10 s"), "{note}");
     assert!(note.contains("for 60 s"), "{note}");
     assert!(note.contains("remove in two steps (first draining, then gone)"), "{note}");
 }

@@ -145,7 +145,7 @@ fn a_port_is_found_by_name_or_number_and_alone_without_either() {
     assert_eq!(found("users.shop"), 0);
     assert_eq!(
         message(&catalog, "cart.shop"),
-        r#""cart.shop" has 2 ports: say which, such as "cart.shop:http"; its ports: http (80), grpc (90)"#
+        r#""cart.shop" has 2 ports: name one, such as "cart.shop:http"; its ports: http (80), grpc (90)"#
     );
     assert_eq!(
         message(&catalog, "cart.shop:htpt"),
@@ -204,7 +204,11 @@ fn of_two_entries_with_one_address_the_healthiest_counts_in_any_order() {
         let catalog = synced(vec![service("cart.shop", endpoints)]);
         let cart = catalog.get(&name("cart.shop")).unwrap();
         assert_eq!(*cart.ports[0].endpoints, [endpoint(1), endpoint(2)]);
-        assert!(cart.notes[0].starts_with("2 endpoints had an address"), "{:?}", cart.notes);
+        assert!(
+            cart.notes[0].starts_with("2 endpoints have the address of another"),
+            "{:?}",
+            cart.notes
+        );
     }
 }
 

@@ -56,7 +56,7 @@ fn reported(callers: &[v1::CallerSummary]) -> Finding {
     };
     let said = |caller: &v1::CallerSummary| {
         let v1::CallerSummary { caller, leases_given, leases_expired, .. } = caller;
-        format!("{caller} let {leases_expired} of {leases_given} run out")
+        format!("{caller} did not report {leases_expired} of {leases_given} leases")
     };
     let forgetful: Vec<_> = callers.iter().filter(forgets).map(said).collect();
     if forgetful.is_empty() {
@@ -66,8 +66,9 @@ fn reported(callers: &[v1::CallerSummary]) -> Finding {
     let named = forgetful.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     Finding::doubtful(
         "leases",
-        format!("over the last 10 to 20 minutes {named}{rest}"),
-        "report each pick when its request ends, whatever the outcome; a caller that can't sets no_report",
+        format!("over the last 10 to 20 minutes, {named}{rest}"),
+        "report each pick when its request ends, whatever the outcome; a caller that cannot report \
+         sets no_report",
     )
 }
 
@@ -81,12 +82,13 @@ fn version(headers: &HeaderMap) -> Finding {
         Some(version) => Finding::doubtful(
             "version",
             format!("the agent is {version}, this command {own}"),
-            "they understand each other within a major version; look at the agent with its own",
+            "they work together within a major version; if in doubt, use the pointsman of the \
+             agent",
         ),
         None => Finding::wrong(
             "version",
             format!("the program that answers is {}", product.unwrap_or("unknown")),
-            "name the agent's socket with --socket or $POINTSMAN_SOCKET",
+            "set --socket or $POINTSMAN_SOCKET to the agent's socket",
         ),
     }
 }
@@ -95,16 +97,16 @@ fn version(headers: &HeaderMap) -> Finding {
 fn time(headers: &HeaderMap, now: SystemTime) -> Finding {
     let told = headers.get(header::DATE).and_then(|value| value.to_str().ok());
     let Some(agent) = told.and_then(|date| httpdate::parse_http_date(date).ok()) else {
-        return Finding::doubtful("clock", "the agent does not say its time", "upgrade it");
+        return Finding::doubtful("clock", "the agent did not send its time", "upgrade it");
     };
     let apart = now.duration_since(agent).unwrap_or_else(|ahead| ahead.duration());
     match apart {
-        apart if apart <= CLOCKS_APART => Finding::good("clock", "the agent's is ours"),
+        apart if apart <= CLOCKS_APART => Finding::good("clock", "the same as the agent's"),
         apart => Finding::doubtful(
             "clock",
-            format!("the agent's differs from ours by {} s", apart.as_secs()),
-            "ready times and logs are told by the agent's: look for a time namespace or a faked \
-             clock",
+            format!("the agent's clock differs by {} s", apart.as_secs()),
+            "ready times and log times come from the agent's clock: look for a time namespace or a \
+             faked clock",
         ),
     }
 }
@@ -113,7 +115,7 @@ fn sources(options: &client::Options, answer: &Answer) -> Vec<Finding> {
     if !answer.head.status.is_success() {
         let error: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         let message = error["error"]["message"].as_str().unwrap_or("it gave no reason").to_owned();
-        let right = "see /readyz on the agent's admin address and what it logs of its sources";
+        let right = "see /readyz on the agent's admin address, and the agent's log";
         return vec![Finding::wrong("sources", message, right)];
     }
     match serde_json::from_slice::<v1::ListServicesResponse>(&answer.body) {
@@ -132,14 +134,18 @@ fn sources(options: &client::Options, answer: &Answer) -> Vec<Finding> {
             findings
         }
         Err(error) => {
-            let seen = format!("the list of services is not readable: {error}");
-            vec![Finding::wrong("sources", seen, "compare the versions")]
+            let seen = format!("cannot read the list of services: {error}");
+            vec![Finding::wrong(
+                "sources",
+                seen,
+                "compare the versions of the agent and this command",
+            )]
         }
     }
 }
 
 fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
-    let more = if all { "" } else { " of those looked at" };
+    let more = if all { "" } else { " checked" };
     let named = |of: Vec<&v1::ServiceSummary>| {
         let names: Vec<_> = of.iter().take(NAMED).map(|one| one.service.as_str()).collect();
         let rest = if of.len() > NAMED { ", ..." } else { "" };
@@ -164,7 +170,7 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
     }
     if !empty.is_empty() {
         let right = "see pointsman endpoints SERVICE";
-        let seen = format!("none ready: {}", named(empty));
+        let seen = format!("no endpoint is ready: {}", named(empty));
         findings.push(Finding::doubtful("endpoints", seen, right));
     }
     findings
@@ -172,7 +178,7 @@ fn known(services: &[v1::ServiceSummary], all: bool) -> Vec<Finding> {
 
 fn configuration() -> Finding {
     let seen = "the agent's configuration file is wrong, and an earlier one is in force";
-    Finding::wrong("configuration", seen, "see its admin page or its log, and mend the file")
+    Finding::wrong("configuration", seen, "see its admin page or its log, and correct the file")
 }
 
 /// A finding for each wrong setting.
@@ -181,9 +187,9 @@ fn settings(services: &[v1::ServiceSummary]) -> Vec<Finding> {
         service.problems.iter().map(|problem| format!("{}: {problem}", service.service))
     });
     let mut findings: Vec<_> =
-        wrong.map(|seen| Finding::wrong("settings", seen, "mend it where it stands")).collect();
+        wrong.map(|seen| Finding::wrong("settings", seen, "correct it there")).collect();
     if findings.is_empty() {
-        findings.push(Finding::good("settings", "all are understood"));
+        findings.push(Finding::good("settings", "all are valid"));
     }
     findings
 }
@@ -211,9 +217,9 @@ mod tests {
             [service("a.x", 1, true), service("b.x", 0, false), service("c.x", 2, false)];
         let findings = known(&services, true);
         assert_eq!(findings[0].seen, "stale: 1 of 3 services: a.x");
-        assert_eq!(findings[1].seen, "none ready: 1 of 3 services: b.x");
+        assert_eq!(findings[1].seen, "no endpoint is ready: 1 of 3 services: b.x");
         assert!(findings.iter().all(|finding| finding.verdict == Verdict::Doubtful));
-        assert_eq!(known(&services[2..], false)[0].seen, "1 service of those looked at");
+        assert_eq!(known(&services[2..], false)[0].seen, "1 service checked");
     }
 
     #[test]
@@ -241,7 +247,10 @@ mod tests {
         let many = [caller("uid 1000", 400, 80), caller("uid 1", 1000, 100)];
         let finding = reported(&many);
         assert_eq!(finding.verdict, Verdict::Doubtful);
-        assert!(finding.seen.ends_with("minutes uid 1000 let 80 of 400 run out"), "{finding:?}");
+        assert!(
+            finding.seen.ends_with("minutes, uid 1000 did not report 80 of 400 leases"),
+            "{finding:?}"
+        );
     }
 
     #[test]
@@ -261,6 +270,6 @@ mod tests {
         let headers = HeaderMap::from_iter([(header::DATE, date)]);
         let at = |second| time(&headers, SystemTime::UNIX_EPOCH + Duration::from_secs(second));
         assert_eq!(at(61).verdict, Verdict::Good);
-        assert_eq!(at(20).seen, "the agent's differs from ours by 40 s");
+        assert_eq!(at(20).seen, "the agent's clock differs by 40 s");
     }
 }

@@ -34,7 +34,7 @@ fn shared_memory() -> Finding {
         Err(error) => Finding::wrong(
             "shared memory",
             format!("no sealed memfds on Linux {kernel}: {error}"),
-            "run the agent on Linux 5.1 or later, and let its seccomp profile pass memfd_create",
+            "run the agent on Linux 5.1 or later, with a seccomp profile that allows memfd_create",
         ),
     }
 }
@@ -45,7 +45,7 @@ fn barrier() -> Finding {
         Err(error) => Finding::doubtful(
             "sleep",
             format!("an idle agent wakes ten times a second: {error}"),
-            "let its seccomp profile pass membarrier",
+            "use a seccomp profile that allows membarrier",
         ),
     }
 }
@@ -69,7 +69,8 @@ fn quick_clock(name: &str) -> Finding {
     Finding::doubtful(
         "clock source",
         name,
-        "reading it takes a system call of a microsecond: see why the kernel gave tsc up",
+        "each reading costs a system call of about a microsecond: find out why the kernel does not \
+         use tsc",
     )
 }
 

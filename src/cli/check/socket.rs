@@ -21,9 +21,9 @@ pub(super) fn check(path: &Path) -> Vec<Finding> {
     if !metadata.file_type().is_socket() {
         return vec![Finding::wrong(
             "socket",
-            format!("{shown} is no socket"),
-            "name the agent's with --socket or $POINTSMAN_SOCKET; in a container, mount its folder \
-             before anything creates a file in its place",
+            format!("{shown} is not a socket"),
+            "set --socket or $POINTSMAN_SOCKET to the agent's socket; in a container, mount its \
+             folder before anything creates a file in its place",
         )];
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -55,8 +55,8 @@ fn missing(path: &Path, error: &std::io::Error) -> Finding {
         _ => Finding::wrong(
             "socket",
             format!("{shown}: {error}"),
-            "start the agent on this node; in a container, mount the socket's folder; another path \
-             is named by --socket or $POINTSMAN_SOCKET",
+            "start the agent on this node; in a container, mount the socket's folder; set another \
+             path with --socket or $POINTSMAN_SOCKET",
         ),
     }
 }
@@ -73,8 +73,9 @@ fn mount(path: &Path, mounts: &str) -> Finding {
         let folder = path.parent().unwrap_or(path).display();
         return Finding::wrong(
             "mount",
-            "the socket's file is mounted by itself, and stays the old one when the agent restarts",
-            format!("mount the folder {folder}"),
+            "the socket's file is mounted without its folder, so it stays the old socket when the \
+             agent restarts",
+            format!("mount the folder {folder} instead"),
         );
     }
     Finding::good("mount", format!("its folder is on the mount {point}"))
@@ -102,13 +103,16 @@ fn connection(path: &Path, owner: u32, mode: u32) -> Finding {
         Ok(_) => Finding::good("permission", format!("uid {own} may connect")),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Finding::wrong(
             "permission",
-            format!("uid {own} may not connect: the socket is uid {owner}'s, mode {mode:04o}"),
-            "start the agent with --socket-mode 0666, or 0660 and a --socket-group of this user's",
+            format!(
+                "uid {own} may not connect: the socket belongs to uid {owner}, mode {mode:04o}"
+            ),
+            "start the agent with --socket-mode 0666, or with 0660 and a --socket-group that this \
+             user is in",
         ),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Finding::wrong(
             "permission",
             "nobody listens on it",
-            "its agent has ended, and left it for the next: start one",
+            "its agent has ended: start an agent",
         ),
         Err(error) => Finding::wrong("permission", error.to_string(), "see what the agent logs"),
     }
@@ -134,7 +138,7 @@ mod tests {
     fn a_socket_that_is_mounted_as_a_file_is_wrong() {
         let finding = mount(Path::new("/var/agent.sock"), MOUNTS);
         assert_eq!(finding.verdict, Verdict::Wrong);
-        assert_eq!(finding.right, "mount the folder /var");
+        assert_eq!(finding.right, "mount the folder /var instead");
     }
 
     #[test]
@@ -161,7 +165,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(check(&file)[0].seen.ends_with("is no socket"));
+        assert!(check(&file)[0].seen.ends_with("is not a socket"));
         let stale = folder.path().join("agent.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
         let findings = check(&stale);

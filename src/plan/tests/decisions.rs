@@ -8,7 +8,7 @@ fn a_plan_decides_otherwise_if_anything_that_callers_see_differs() {
     let changes: [(Change, &str); 14] = [
         (|plan| drop(plan.groups.pop()), "groups"),
         (|plan| plan.groups[0].share = 0.5, "share"),
-        (|plan| drop(plan.groups[0].members.pop()), "members"),
+        (|plan| plan.groups[0].members.clear(), "members"),
         (|plan| plan.groups[0].choices = 3, "choices"),
         (|plan| plan.groups[0].overflow = None, "overflow"),
         (|plan| plan.groups[0].spill_at = 9.0, "spill_at"),
@@ -17,7 +17,7 @@ fn a_plan_decides_otherwise_if_anything_that_callers_see_differs() {
         (|plan| plan.endpoints[0].state = Ejected, "state"),
         (|plan| plan.endpoints[0].weight = 0.5, "weight"),
         (|plan| plan.endpoints[0].draw = 0.25, "draw"),
-        (|plan| plan.endpoints[0].lean = 0.5, "lean"),
+        (|plan| plan.endpoints[0].standing_bias = 0.5, "standing_bias"),
         (|plan| plan.endpoints[0].limit = 1, "limit"),
         (|plan| plan.endpoints.swap(0, 1), "address"),
     ];

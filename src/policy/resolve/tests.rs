@@ -161,7 +161,7 @@ fn an_unknown_setting_names_what_was_probably_meant_and_costs_nothing() {
     assert_eq!(
         resolved.problems[0],
         "annotation pointsman.dev/zoen: no setting \"zoen\"; did you mean \"zone\"? zone is what it \
-         would be without"
+         would be without this setting"
     );
     assert!(
         resolved.problems[1]
@@ -181,7 +181,7 @@ fn a_value_out_of_range_names_the_range_and_leaves_the_weaker_value() {
         resolved.problems,
         [
             "annotation pointsman.dev/choices: choices is \"9\": it must be 1 to 8; it is what it would \
-          be without"
+          be without this setting"
         ]
     );
 }
@@ -256,7 +256,9 @@ fn a_wrong_value_leaves_what_its_source_said_before() {
     assert_eq!(origin(&resolved, "mode"), ("10%".into(), place.into()));
     let resolved = mode(PreviousValue::Unset);
     assert_eq!(resolved.policy.mode, Mode::Shadow);
-    assert!(resolved.problems[0].ends_with("; it is what it would be without, as before"));
+    assert!(
+        resolved.problems[0].ends_with("; it is what it would be without this setting, as before")
+    );
     assert_eq!(mode(PreviousValue::Unknown).policy.mode, Mode::Off);
 }
 
@@ -278,7 +280,7 @@ fn values_that_are_no_numbers_words_or_durations_are_refused() {
         let resolved = resolve(&ConfigPolicies::default(), &annotated(&[(name, text)]));
         assert_eq!(resolved.policy, Policy::default(), "{name}: {text}");
         assert!(resolved.problems[0].contains("it must be"), "{:?}", resolved.problems);
-        assert!(resolved.problems[0].ends_with("it is what it would be without"));
+        assert!(resolved.problems[0].ends_with("it is what it would be without this setting"));
     }
 }
 
@@ -370,7 +372,7 @@ fn a_mode_is_in_force_where_there_is_a_virtual_ip_to_send_the_others_to() {
     let settings = annotated(&[("mode", "off"), ("virtual-ip", "10.96.0.7")]).settings;
     let without_port = Service { settings, ..service("cart.shop", []) };
     let notes = resolve(&ConfigPolicies::default(), &without_port).notes;
-    assert!(notes[0].contains("the service says no port"), "{notes:?}");
+    assert!(notes[0].contains("the port of the virtual IP is not known"), "{notes:?}");
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Stage {
         let mut publisher = ServicePublisher::new(Setup {
             name: "cart.shop".into(),
             policy: Arc::new(Policy::default()),
-            here: Locality { zone: Some("a".into()), ..Locality::default() },
+            locality: Locality { zone: Some("a".into()), ..Locality::default() },
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&endpoints).collect(),
             virtual_port: None,

@@ -42,8 +42,8 @@ pub(super) fn page(state: &AdminState, missing: &[String]) -> String {
         agent.leases().open(),
     ));
 
-    let here = state.tables.here();
-    let place = [("zone", &here.zone), ("region", &here.region), ("node", &here.node)];
+    let locality = state.tables.locality();
+    let place = [("zone", &locality.zone), ("region", &locality.region), ("node", &locality.node)];
     let place = place
         .map(|(name, value)| [name.to_owned(), value.as_deref().unwrap_or("not known").to_owned()]);
     let settings = state.settings.iter().map(|(name, value)| [(*name).to_owned(), value.clone()]);
@@ -53,7 +53,7 @@ pub(super) fn page(state: &AdminState, missing: &[String]) -> String {
         let said = match (source.synced(), problems.is_empty()) {
             (true, true) => "answered".to_owned(),
             (synced, _) => {
-                let kept = if synced { "what was last good is served: " } else { "no answer: " };
+                let kept = if synced { "the last good state is served: " } else { "no answer: " };
                 format!("{kept}{}", problems.join("; "))
             }
         };
@@ -65,7 +65,7 @@ pub(super) fn page(state: &AdminState, missing: &[String]) -> String {
         let problems = policy::problems(&policies, service).texts();
         problems.into_iter().map(|problem| [service.name.to_string(), problem])
     });
-    put(table("Wrong settings, which do not hold", ["service", ""], wrong.take(LISTED)));
+    put(table("Wrong settings, which have no effect", ["service", ""], wrong.take(LISTED)));
     put(table("Connections", ["caller", "open"], holders(agent.pods(), agent.connections())));
     put(table("Sessions", ["caller", "open"], holders(agent.pods(), agent.sessions())));
     put(table("Watches", ["caller", "open"], holders(agent.pods(), agent.watches())));
@@ -75,14 +75,14 @@ pub(super) fn page(state: &AdminState, missing: &[String]) -> String {
     put(table("Leases", ["caller", "open"], leases(agent)));
 
     put(table(
-        "Leases that ran out, of those of the last 10 to 20 minutes",
+        "Leases that ran out, over the last 10 to 20 minutes",
         ["caller", ""],
         forgetful(agent),
     ));
 
     let numbers = state.tables.numbers();
     let period = match numbers.period_ns.load(Relaxed) {
-        0 => "asleep: nothing moves".to_owned(),
+        0 => "asleep: nothing changes".to_owned(),
         period => format!("{:?}", Duration::from_nanos(period)),
     };
     let publishing = [

@@ -46,8 +46,8 @@ impl Agent {
     }
 
     /// Applies an event of a lease at the other agent.
-    pub fn hear(&self, news: LeaseEvent) {
-        match news {
+    pub fn hear(&self, event: LeaseEvent) {
+        match event {
             LeaseEvent::Given(lease) => drop(self.adopt(lease)),
             LeaseEvent::Reported { id, identity, event, load, retry } => {
                 self.leases.report(identity, id, &Report { event, load, retry });

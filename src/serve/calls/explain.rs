@@ -6,15 +6,15 @@ use super::{Agent, get::timestamp};
 use crate::{
     api::v1,
     identity::{Identity, Pods},
-    plan::{Group, Plan, Planned, Reason},
+    plan::{Group, Plan, PlannedEndpoint, Reason},
     policy::{Overridden, resolve},
     publish::{Avoided, CellView, Explanation, Sample},
     serve::{Error, limits},
 };
 
 /// The note for a service whose picks have a hash key.
-const HASH_KEY: &str = "picks come with a hash_key: no strategy goes by it yet, so that requests of \
-     one key go to any endpoint; with mode N% they are all balanced, or all not";
+const HASH_KEY: &str = "picks come with a hash_key: no strategy uses it yet, so requests of one key \
+     go to any endpoint; with mode N%, either all of them are balanced, or none";
 
 impl Agent {
     /// The plan of a service with the reason of every factor, and the last picks sampled.
@@ -122,7 +122,7 @@ fn group(plan: &Plan, group: &Group) -> v1::PlannedGroup {
     }
 }
 
-fn endpoint(plan: &Plan, planned: &Planned, cell: Option<CellView>) -> v1::PlannedEndpoint {
+fn endpoint(plan: &Plan, planned: &PlannedEndpoint, cell: Option<CellView>) -> v1::PlannedEndpoint {
     let address = planned.endpoint.address;
     v1::PlannedEndpoint {
         address: address.ip().to_string(),

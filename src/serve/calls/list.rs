@@ -105,7 +105,8 @@ fn after(token: &str) -> Result<Option<ServiceName>, Violation> {
         _ => Err(Violation::new(
             "page_token",
             format!(
-                "{} is no token: say the next_page_token of the page before, or nothing",
+                "{} is not a page token: send the next_page_token of the previous page, or leave \
+                 it out",
                 limits::quoted(token)
             ),
         )),

@@ -27,7 +27,7 @@ impl Agent {
     ) -> Result<v1::ReportResponse, Error> {
         if request.reports.len() > limits::MAX_REPORTS {
             let (most, count) = (limits::MAX_REPORTS, request.reports.len());
-            let wrong = format!("has {count} reports: at most {most} are taken at a time");
+            let wrong = format!("has {count} reports: send at most {most} at a time");
             return Err(Violation::new("reports", wrong).into());
         }
         let checked =
@@ -59,7 +59,10 @@ impl Agent {
 fn check(index: usize, report: &v1::Report) -> Result<Report, Violation> {
     let field = |name: &str| format!("reports[{index}].{name}");
     if report.lease.is_empty() {
-        return Err(Violation::new(field("lease"), "is missing: say the lease that the pick gave"));
+        return Err(Violation::new(
+            field("lease"),
+            "is missing: send the lease that the pick returned",
+        ));
     }
     // Every field is checked, whether the event uses it or not: an invalid one is the caller's mistake.
     let ttl = limits::lease_ttl(|| field("lease_ttl"), report.lease_ttl.as_ref())?;
@@ -73,7 +76,7 @@ fn check(index: usize, report: &v1::Report) -> Result<Report, Violation> {
         Ok(v1::Event::Started) => Event::Started(ttl),
         Ok(v1::Event::Renewed) => Event::Renewed(ttl),
         Err(_) => {
-            let wrong = format!("is {}: it is ENDED, STARTED or RENEWED", report.event);
+            let wrong = format!("is {}: it must be ENDED, STARTED or RENEWED", report.event);
             return Err(Violation::new(field("event"), wrong));
         }
     };
@@ -91,11 +94,12 @@ fn outcome(field: &impl Fn(&str) -> String, report: &v1::Report) -> Result<Outco
         Ok(v1::Outcome::Cancelled) => Ok(Outcome::Cancelled),
         Ok(v1::Outcome::Rejected) => Ok(Outcome::Rejected),
         Ok(v1::Outcome::Unspecified) => {
-            Err(Violation::new(field("outcome"), format!("is missing: say {RIGHT}")))
+            Err(Violation::new(field("outcome"), format!("is missing: send {RIGHT}")))
         }
-        Err(_) => {
-            Err(Violation::new(field("outcome"), format!("is {}: it is {RIGHT}", report.outcome)))
-        }
+        Err(_) => Err(Violation::new(
+            field("outcome"),
+            format!("is {}: it must be {RIGHT}", report.outcome),
+        )),
     }
 }
 
@@ -152,9 +156,9 @@ mod tests {
     fn what_is_wrong_is_named_with_its_place_in_the_batch() {
         let wrong = |change: fn(&mut v1::Report)| report(change).unwrap_err();
         assert!(
-            wrong(|sent| sent.outcome = 0).starts_with("reports[3].outcome is missing: say SUC")
+            wrong(|sent| sent.outcome = 0).starts_with("reports[3].outcome is missing: send SUC")
         );
-        assert!(wrong(|sent| sent.outcome = 99).contains("is 99: it is SUCCESS"));
+        assert!(wrong(|sent| sent.outcome = 99).contains("is 99: it must be SUCCESS"));
         assert!(wrong(|sent| sent.event = -1).starts_with("reports[3].event is -1"));
         assert!(wrong(|sent| sent.lease.clear()).starts_with("reports[3].lease is missing"));
         let negative = pbjson_types::Duration { seconds: -3, nanos: 0 };

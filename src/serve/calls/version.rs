@@ -31,7 +31,7 @@ impl RunId {
             None => Err(Violation::new(
                 "since",
                 format!(
-                    "{} is no version: say that of the last event, or nothing",
+                    "{} is not a version: send the version of the last event, or leave it out",
                     limits::quoted(version)
                 ),
             )),

@@ -35,12 +35,12 @@ pub(in crate::serve) struct Watcher {
     ended: ShutdownSignal,
     /// The version that the caller has.
     since: Option<u64>,
-    sent: Option<View>,
+    sent: Option<WatchedPorts>,
     _permit: Permit<Identity>,
 }
 
 /// The watched ports of a service at one time.
-struct View {
+struct WatchedPorts {
     service: Arc<Service>,
     ports: Range<usize>,
 }
@@ -111,7 +111,7 @@ impl Watcher {
     fn next_change(&mut self) -> Result<Option<v1::WatchEvent>, Error> {
         // Access may change during the watch.
         self.agent.resolver.admit(self.identity, &self.asked)?;
-        let now = View::of(&self.agent, self.identity, &self.asked)
+        let now = WatchedPorts::of(&self.agent, self.identity, &self.asked)
             .map_err(|error| lost(&self.name, error, Duration::ZERO))?;
         let known = self.sent.as_ref().map(|sent| sent.service.version).or(self.since);
         if known == Some(now.service.version) {
@@ -155,7 +155,7 @@ impl Watcher {
     }
 }
 
-impl View {
+impl WatchedPorts {
     fn of(agent: &Agent, identity: Identity, asked: &ServiceRef) -> Result<Self, LookupError> {
         let catalog = agent.resolver.catalog();
         let (service, ports) = all_ports(catalog, catalog.lookup_by(Some(identity), asked))?;

@@ -138,7 +138,10 @@ impl Connections {
         let identity = match pod.map_or_else(user, |pod| Ok(Identity::Pod(pod))) {
             Ok(identity) => identity,
             Err(error) => {
-                tracing::warn!(%error, "a caller's identity is unknown; hanging up");
+                tracing::warn!(
+                    %error,
+                    "closed a connection: the identity of its caller is unknown"
+                );
                 return None;
             }
         };

@@ -234,7 +234,7 @@ fn refuse(agent: &Agent, call: Option<Call>, status: &Status) -> Response<axum::
 
 fn no_such_method(path: &str) -> Status {
     let names = Call::ALL.map(Call::name).join(", ");
-    Status::unimplemented(format!("no method {path}; pointsman.v1.Agent has {names}"))
+    Status::unimplemented(format!("there is no method {path}; pointsman.v1.Agent has {names}"))
 }
 
 /// The status for a request whose encoding is not supported.
@@ -243,7 +243,9 @@ fn unreadable(headers: &HeaderMap) -> Option<Status> {
     if encoding == "identity" {
         return None;
     }
-    let mut status = Status::unimplemented("compressed messages are not read: send identity");
+    let mut status = Status::unimplemented(
+        "the agent reads no compressed messages: send grpc-encoding identity",
+    );
     status
         .metadata_mut()
         .insert("grpc-accept-encoding", tonic::metadata::MetadataValue::from_static("identity"));

@@ -37,7 +37,7 @@ async fn collect(mut body: Incoming, account: &Arc<Account>) -> Result<Bytes, Er
         });
         let Some(frame) = frame.await? else { break };
         let frame = frame.map_err(|error| {
-            let wrong = format!("the body broke off: {error}");
+            let wrong = format!("the body ended too early: {error}");
             Violation::new("", wrong)
         })?;
         // Trailers have no meaning here.

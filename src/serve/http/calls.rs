@@ -123,7 +123,8 @@ async fn list(agent: &Agent, caller: &Caller, mut query: QueryParameters) -> Res
             namespace: query.take("namespace").unwrap_or_default(),
             page_size: match query.take("pageSize") {
                 Some(text) => text.parse().map_err(|_| {
-                    let wrong = format!("{} is no whole number from 0 on", limits::quoted(&text));
+                    let wrong =
+                        format!("{} is not a whole number of 0 or more", limits::quoted(&text));
                     Violation::new("pageSize", wrong)
                 })?,
                 None => 0,
@@ -146,7 +147,7 @@ async fn one(
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(text) => {
-            let wrong = format!("is {}: it is true or false", limits::quoted(text));
+            let wrong = format!("is {}: it must be true or false", limits::quoted(text));
             Err(Violation::new("watch", wrong))
         }
     };
@@ -155,7 +156,7 @@ async fn one(
     }
     let answer = async {
         watch?;
-        query.end("watch, and since with watch=true,")?;
+        query.end("watch, and since with watch=true")?;
         let request = v1::GetServiceRequest { service: service? };
         agent.get_service(caller.identity, &request, None).await
     };

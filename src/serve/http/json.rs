@@ -159,7 +159,7 @@ fn wrong(field: String, error: &serde_json::Error) -> Error {
         }
         // pbjson's messages for a value that is no number, plain or in a string.
         _ if text.ends_with("untagged enum Content") || text == "invalid digit found in string" => {
-            "it must be a number, without a fraction where it counts something"
+            "it must be a number, and a count must be a whole number"
         }
         _ => text,
     };

@@ -15,7 +15,7 @@ pub(super) fn service_name(escaped: &str) -> Result<String, Error> {
     match percent_decode_str(escaped).decode_utf8() {
         Ok(name) => Ok(name.into_owned()),
         Err(_) => {
-            Err(Violation::new("service", "is not UTF-8 once its %-escapes are undone").into())
+            Err(Violation::new("service", "is not UTF-8 after its %-escapes are decoded").into())
         }
     }
 }
@@ -52,7 +52,7 @@ impl QueryParameters {
         match self.0?.into_keys().next() {
             Some(key) => Err(Violation::new(
                 limits::quoted(&key),
-                format!("is no parameter here: {right} may be given"),
+                format!("is not a parameter of this path, which takes {right}"),
             )),
             None => Ok(()),
         }

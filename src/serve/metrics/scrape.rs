@@ -118,14 +118,17 @@ impl AgentCollector {
         let mut misdirected = counters(
             to,
             "misdirected_requests",
-            "Requests for a path or method that there is not",
+            "Requests for a path or method that does not exist",
         )?;
         count_alone(&mut misdirected, metrics.misdirected.load(Relaxed))?;
         let mut accepted = counters(to, "connections", "Connections accepted on the socket")?;
         let ever = metrics.connections_accepted.load(Relaxed);
         count_alone(&mut accepted, ever)?;
-        let mut refused =
-            counters(to, "connections_refused", "Callers hung up on for want of a connection")?;
+        let mut refused = counters(
+            to,
+            "connections_refused",
+            "Connections closed because the caller, or all callers, held too many",
+        )?;
         count_alone(&mut refused, metrics.connections_refused.load(Relaxed))?;
         let ended = metrics.connections_ended.load(Relaxed);
         gauge(
@@ -137,11 +140,11 @@ impl AgentCollector {
         let pods = metrics.pods_listening.load(Relaxed);
         gauge(to, "pods_listening", "Pods that have a listener of their own", pods)?;
         let refused = metrics.pod_folders_refused.load(Relaxed);
-        gauge(to, "pod_folders_refused", "Pods' folders that are not served", refused)?;
+        gauge(to, "pod_folders_refused", "Folders of pods that the agent does not serve", refused)?;
         let sessions = self.agent.sessions.in_use() as u64;
         gauge(to, "sessions_open", "Sessions open", sessions)?;
         let watches = self.agent.watches.in_use() as u64;
-        gauge(to, "watches_open", "Watches of services and of the health open", watches)?;
+        gauge(to, "watches_open", "Watches open, of services and of the health", watches)?;
         let unfinished = self.agent.pending.in_use() as u64;
         let text = "Bytes of unfinished requests and unread answers";
         gauge(to, "unfinished_bytes", text, unfinished)
@@ -155,14 +158,16 @@ impl AgentCollector {
         by_service(to, "picks_other_zone", elsewhere, &services, |counts| counts.picked_elsewhere)?;
         let none = "Picks for which no endpoint could serve, by service";
         by_service(to, "picks_without_endpoint", none, &services, |counts| counts.none)?;
-        let shadowed = "Picks that went to the virtual IP, and were made to see where they would go, by service";
+        let shadowed = "Picks that were made only for comparison, while the request went to the \
+                        virtual IP, by service";
         by_service(to, "picks_shadowed", shadowed, &services, |counts| counts.shadowed)?;
-        let unreported = "Picks whose callers said that they will not report, by service";
+        let unreported = "Picks with no_report, by service";
         by_service(to, "picks_no_report", unreported, &services, |counts| counts.unreported)?;
         let mut ended = counters(
             to,
             "requests_ended",
-            "Picked requests that are over, by service and outcome; unreported ones as cancelled",
+            "Picked requests that ended, by service and outcome; unreported ones count as \
+             cancelled",
         )?;
         for (service, counts) in &services {
             for (outcome, count) in OUTCOMES.into_iter().zip(counts.ended) {
@@ -181,11 +186,11 @@ impl AgentCollector {
         let remembered = leases.remembered() as u64;
         gauge(to, "leases_remembered", "Leases that ended a short while ago", remembered)?;
         self.forgetful(to)?;
-        let lost = "Leases of the agent before this one that could not be taken over";
+        let lost = "Leases of the previous agent that could not be taken over";
         let mut leases_lost = counters(to, "leases_lost", lost)?;
         count_alone(&mut leases_lost, metrics.leases_lost.load(Relaxed))?;
         let mut reports =
-            counters(to, "reports", "Reports taken, by whether their lease was known")?;
+            counters(to, "reports", "Reports received, by whether their lease was known")?;
         let accepted = metrics.reports_accepted.load(Relaxed);
         count_one(&mut reports, &[("lease", "known")], accepted)?;
         count_one(&mut reports, &[("lease", "unknown")], metrics.reports_unknown.load(Relaxed))
@@ -205,9 +210,10 @@ impl AgentCollector {
             }
             Ok(())
         };
-        let help = "Leases given over the last 10 to 20 minutes, to callers that let some run out";
+        let help = "Leases given over the last 10 to 20 minutes, by caller, if some of them \
+                    expired unreported";
         encode("caller_leases", help, |account| account.given)?;
-        let help = "Leases that ended unreported over the last 10 to 20 minutes, by caller";
+        let help = "Leases that expired unreported over the last 10 to 20 minutes, by caller";
         encode("caller_leases_expired", help, |account| account.expired)
     }
 
@@ -224,11 +230,16 @@ impl AgentCollector {
         let mut braked = counters(
             to,
             "brake",
-            "Times that a service lost so many endpoints at once that they were kept",
+            "Times that a service lost so many endpoints at once that the brake held them",
         )?;
         count_alone(&mut braked, brake.triggered)?;
         let held = brake.held as u64;
-        gauge(to, "brake_endpoints_held", "Endpoints kept though their source dropped them", held)
+        gauge(
+            to,
+            "brake_endpoints_held",
+            "Endpoints that the brake holds although their source dropped them",
+            held,
+        )
     }
 
     /// The wrong settings of services. The services that come first by name have their own series.
@@ -242,7 +253,7 @@ impl AgentCollector {
             (service.name.to_string(), policy::problems(&policies, service).count() as u64)
         });
         let wrong: Vec<_> = wrong.filter(|(_, count)| *count > 0).collect();
-        let help = "Settings of a service that are wrong, and do not hold";
+        let help = "Settings of a service that are wrong and not in force";
         let mut metric = to.encode_descriptor("wrong_settings", help, None, MetricType::Gauge)?;
         for (service, count) in wrong.iter().take(LISTED_SERVICES) {
             metric.encode_family(&[("service", service.as_str())])?.encode_gauge(count)?;
@@ -252,13 +263,13 @@ impl AgentCollector {
             metric.encode_family(&[("service", OTHERS)])?.encode_gauge(&others)?;
         }
         let wrong = u64::from(self.agent.configuration.problem().is_some());
-        let help = "Whether the configuration file is wrong, so that an earlier one is in force";
+        let help = "1 if the configuration file is wrong and an earlier one is in force";
         gauge(to, "configuration_wrong", help, wrong)
     }
 
     /// The ejected endpoints, of the services in use that come first by name.
     fn ejected(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Endpoints put aside for their errors, by service";
+        let help = "Endpoints ejected for their errors, by service";
         let mut ejected =
             to.encode_descriptor("endpoints_ejected", help, None, MetricType::Gauge)?;
         for (service, live) in
@@ -273,7 +284,8 @@ impl AgentCollector {
 
     /// The avoided endpoints, by the callers that avoid most.
     fn avoided(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let help = "Endpoints that one caller's picks avoid, since it fails there and others don't";
+        let help =
+            "Endpoints that only one caller's picks avoid, since only its requests fail there";
         let mut metric =
             to.encode_descriptor("endpoints_avoided", help, None, MetricType::Gauge)?;
         let mut counts: BTreeMap<(String, Identity), u64> = BTreeMap::new();
@@ -301,12 +313,7 @@ impl AgentCollector {
 
     fn publishing(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let tables = self.tables.all().len() as u64;
-        gauge(
-            to,
-            "tables",
-            "ServiceTable tables: one per service port and selector in use",
-            tables,
-        )?;
+        gauge(to, "tables", "Tables: one for each service port and selector in use", tables)?;
         let numbers = self.tables.numbers();
         let mut passes = counters(to, "publications", "Publications of load, of one table each")?;
         count_alone(&mut passes, numbers.passes.load(Relaxed))?;
@@ -318,13 +325,16 @@ impl AgentCollector {
             MetricType::Gauge,
         )?
         .encode_gauge(&period)?;
-        let mut overruns =
-            counters(to, "publishing_overruns", "Publications late by more than their period")?;
+        let mut overruns = counters(
+            to,
+            "publishing_overruns",
+            "Publications that were late by more than their period",
+        )?;
         count_alone(&mut overruns, numbers.overruns.load(Relaxed))?;
         let mut late = counters(
             to,
             "publishing_late_wakeups",
-            "Activity that only the backstop found, and no message: each one is a bug",
+            "Wake-ups that were lost and found late; each one is a bug",
         )?;
         count_alone(&mut late, numbers.late_wakeups.load(Relaxed))
     }

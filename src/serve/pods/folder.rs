@@ -59,12 +59,14 @@ pub struct PodFolders(PathBuf);
 pub enum FolderError {
     /// Another user than root could have written the pod's names.
     #[error(
-        "{path} belongs to uid {uid}: it has to be root's, or its owner could say who a pod is"
+        "{path} belongs to uid {uid}: it must belong to root, so that only root says which pod it \
+         is for"
     )]
     Owner { path: PathBuf, uid: u32 },
     /// The same, by the permissions.
     #[error(
-        "{path} has the mode {mode:04o}: with {right:04o} nobody but its owner could say who a pod is"
+        "{path} has the mode {mode:04o}: it must be {right:04o}, so that only root says which pod \
+         it is for"
     )]
     Writable { path: PathBuf, mode: u32, right: u32 },
     /// A symbolic link, or something else.
@@ -74,7 +76,7 @@ pub enum FolderError {
     #[error("{path} is not named after a pod's uid, such as 1b4e28ba-2fa1-11d2-883f-0016d3cca427")]
     Name { path: PathBuf },
     /// Its record has no valid names.
-    #[error("{path} does not say who the folder is for: {why}")]
+    #[error("{path} does not say which pod the folder is for: {why}")]
     Record { path: PathBuf, why: String },
     /// No socket could be made in it.
     #[error(transparent)]
@@ -321,7 +323,7 @@ fn parse(text: &str, uid: PodUid) -> Result<Pod, String> {
         return Err(format!("it is of version {found}, and this agent reads version {VERSION}"));
     }
     if PodUid::parse(&record.uid) != Some(uid) {
-        return Err(format!("its uid is \"{}\", and not that of the folder", record.uid));
+        return Err(format!("its uid is \"{}\", which is not that of the folder", record.uid));
     }
     let Record { namespace, name, service_account, .. } = record;
     for (field, text) in
@@ -330,7 +332,7 @@ fn parse(text: &str, uid: PodUid) -> Result<Pod, String> {
         // The characters that Kubernetes allows in all three: none can forge a log or a page.
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-.".contains(&c);
         if text.is_empty() || text.len() > LONGEST_NAME || !text.bytes().all(allowed) {
-            return Err(format!("its {field} {text:?} is no name in Kubernetes"));
+            return Err(format!("its {field} {text:?} is not a valid name in Kubernetes"));
         }
     }
     Ok(Pod { namespace, name, service_account })

@@ -67,7 +67,7 @@ impl PodListeners {
         let listeners = Arc::new(Self { folders, connections, state: Mutex::default() });
         listeners.look();
         let pods = listeners.state().served.len();
-        info!(folder = %listeners.folders.path().display(), pods, "following pods' folders");
+        info!(folder = %listeners.folders.path().display(), pods, "watching pods' folders");
         listeners
     }
 
@@ -84,7 +84,7 @@ impl PodListeners {
                     }
                 }
                 Err(error) => {
-                    debug!(%error, "nothing tells of pods' folders: looking again soon");
+                    debug!(%error, "cannot watch pods' folders: looking again soon");
                     tokio::time::sleep(POLL).await;
                 }
             }

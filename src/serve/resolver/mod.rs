@@ -348,8 +348,8 @@ pub(super) fn lost(name: &str, error: LookupError, waited: Duration) -> Error {
         LookupError::PortNeeded { .. } => Violation::new("service", error.to_string()).into(),
         LookupError::NotAsked { exhausted, .. } => Error::Exhausted {
             exhausted,
-            right: "pick from fewer services, or wait: one that is no longer used goes after 10 to 25 \
-                    minutes",
+            right: "pick from fewer services, or wait: the agent forgets a service 10 to 25 \
+                    minutes after its last pick",
         },
         error => Error::NotFound(error),
     }

@@ -168,7 +168,7 @@ impl Suggestions {
         let thread = std::thread::Builder::new().name("suggest".to_owned());
         let started = thread.spawn(move || shared.run());
         if let Err(error) = &started {
-            warn!(%error, "no thread to search for what was meant: errors go without suggestions");
+            warn!(%error, "the thread for suggestions could not start: errors have no suggestions");
             self.0.started.store(false, Relaxed);
         }
         started.is_ok()
@@ -190,7 +190,7 @@ impl fmt::Debug for Suggestions {
 
 impl Shared {
     fn run(&self) {
-        lower_priority("searches for what was meant");
+        lower_priority("the search for suggestions");
         let mut budget = Budget::new(clock::now());
         let mut paid = clock::thread_time();
         while let Some(question) = self.next() {

@@ -174,8 +174,8 @@ mod tests {
                 catalog.apply(SourceId(0), Change::Upsert(service), Duration::ZERO);
             }
             catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
-            let (policies, here) = (ConfigPolicies::default(), Locality::default());
-            let tables = Tables::start(catalog.clone(), policies, here, 1).unwrap();
+            let (policies, locality) = (ConfigPolicies::default(), Locality::default());
+            let tables = Tables::start(catalog.clone(), policies, locality, 1).unwrap();
             let made = CallersTables::new(tables.clone(), most);
             Self { made, catalog, tables, forgot: Cell::new(0) }
         }

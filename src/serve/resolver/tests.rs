@@ -22,8 +22,8 @@ fn agent(services: usize) -> (Agent, Arc<Catalog>, Tables) {
     let names = (0..services).map(|n| format!("s{n}.shop").parse().unwrap()).collect();
     catalog.apply(SourceId(0), Change::Names(names), Duration::ZERO);
     catalog.apply(SourceId(0), Change::Synced, Duration::ZERO);
-    let (policies, here) = (ConfigPolicies::default(), Locality::default());
-    let tables = Tables::start(catalog.clone(), policies, here, 1).unwrap();
+    let (policies, locality) = (ConfigPolicies::default(), Locality::default());
+    let tables = Tables::start(catalog.clone(), policies, locality, 1).unwrap();
     (Agent::new(catalog.clone(), tables.clone(), Access::default()), catalog, tables)
 }
 

@@ -27,7 +27,7 @@ use crate::{
 const MOST_BYTES: u64 = 256 << 20;
 
 /// Appended to a problem while the last valid content stays in force.
-const STAYS: &str = " (what was last good stays in force)";
+const STAYS: &str = " (the last good state stays in force)";
 
 /// The extensions of the files that are read in a folder.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];

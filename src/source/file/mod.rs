@@ -44,8 +44,8 @@ pub(super) async fn run(
             (watch, loader, problems)
         });
         let Ok((same_watch, same_loader, problems)) = look.await else {
-            let what = "reading it failed within the agent; what was last good stays in force, \
-                        and changes are no longer read: restart the agent and report this";
+            let what = "a bug of the agent ended the reading of it; the last good state stays in \
+                        force, and changes are no longer read: restart the agent and report this";
             let problem = Problem::of_file(&file, what);
             tracing::error!("{problem}");
             return status.read(false, vec![problem]);

@@ -58,8 +58,8 @@ pub(super) fn read(file: &Arc<str>, bytes: &[u8]) -> Result<Content, Problem> {
                 line: Some(document.lines_before + 1),
                 column: Some(1),
             };
-            let what = "one of several documents has no \"kind\": only Kubernetes manifests may \
-                        be several in one file";
+            let what = "this document has no \"kind\": a file of several documents must have only \
+                        Kubernetes manifests";
             return Err(Problem { place, field: String::new(), what: what.to_owned() });
         };
         let read = manifest(&document, &probe)?;

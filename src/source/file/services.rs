@@ -60,13 +60,13 @@ struct ServiceEntry {
     /// name.namespace, or name.namespace@cluster
     #[schemars(with = "String", regex(pattern = patterns::SERVICE))]
     name: Spanned<Name>,
-    /// The service's ports; without them endpoints carry address:port.
+    /// The service's ports. Without them each endpoint's address has a port.
     #[serde(default)]
     ports: Vec<PortEntry>,
-    /// How it is balanced.
+    /// The settings of its policy.
     #[schemars(with = "Option<PolicySchema>")]
     policy: Option<PolicyBlock>,
-    /// Where it runs.
+    /// The service's endpoints.
     endpoints: Vec<EndpointEntry>,
 }
 
@@ -75,9 +75,9 @@ struct ServiceEntry {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Port")]
 struct PortEntry {
-    /// Needed where there are several.
+    /// The port's name. Required if the service has several ports.
     name: Option<String>,
-    /// The service's port, and the endpoints' where they don't say otherwise.
+    /// The service's port. Each endpoint has the same port, unless it sets its own.
     #[schemars(with = "std::num::NonZeroU16")]
     port: Spanned<PortNumber>,
 }
@@ -87,33 +87,33 @@ struct PortEntry {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Endpoint")]
 struct EndpointEntry {
-    /// An IP address; with a port (10.1.2.3:8080, [fd00::1]:8080) where the service has none.
+    /// An IP address, with a port (10.1.2.3:8080, [fd00::1]:8080) if the service has no ports.
     #[schemars(with = "String")]
     address: Spanned<Address>,
-    /// Where it runs.
+    /// The region that it runs in.
     region: Option<Arc<str>>,
-    /// Where it runs.
+    /// The zone that it runs in.
     zone: Option<Arc<str>>,
-    /// Where it runs.
+    /// The node that it runs on.
     node: Option<Arc<str>>,
-    /// Relative capacity; 0 takes no traffic.
+    /// The relative capacity. An endpoint with 0 gets no traffic.
     #[serde(default = "one")]
     #[schemars(range(max = 4_294_967_295u32))]
     weight: u32,
     /// Whether it takes requests.
     #[serde(default)]
     health: HealthEntry,
-    /// What requests may select by.
+    /// Labels that requests may select endpoints by.
     #[serde(default)]
     labels: BTreeMap<Arc<str>, Arc<str>>,
-    /// Its own port where it differs from the service's, by the port's name.
+    /// Ports that differ from the service's, by the port's name.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, std::num::NonZeroU16>")]
     ports: BTreeMap<String, Spanned<PortNumber>>,
     /// When it became ready, such as 2026-01-01T00:00:00Z.
     #[schemars(with = "Option<String>")]
     ready_since: Option<Time>,
-    /// The name to verify a certificate against.
+    /// The name that the server's certificate must have.
     server_name: Option<Arc<str>>,
 }
 
@@ -124,7 +124,7 @@ enum HealthEntry {
     /// Takes requests.
     #[default]
     Ready,
-    /// Still serves, but is about to go: only when nothing is ready.
+    /// Serves, but will end soon: picked only if no endpoint is ready.
     Draining,
     /// Never picked.
     Unready,
@@ -142,15 +142,15 @@ enum IpOrSocket {
 document::from_text!(Name(ServiceName), |text| text.parse().map_err(|error| format!("{error}")));
 document::from_text!(PortNumber(u16), |text| match text.parse::<u16>() {
     Ok(number) if number > 0 => Ok(number),
-    _ => Err(format!("\"{text}\" is no port: ports are 1 to 65535")),
+    _ => Err(format!("\"{text}\" is not a port: ports are 1 to 65535")),
 });
 document::from_text!(Time(SystemTime), |text| humantime::parse_rfc3339(text)
-    .map_err(|_| format!("\"{text}\" is no time: write it as 2026-01-01T00:00:00Z (in UTC)")));
+    .map_err(|_| format!("\"{text}\" is not a time: write it as 2026-01-01T00:00:00Z (in UTC)")));
 document::from_text!(Address(IpOrSocket), |text| {
     let socket = text.parse().map(IpOrSocket::Socket);
     socket.or_else(|_| text.parse().map(IpOrSocket::Ip)).map_err(|_| {
         format!(
-            "\"{text}\" is no IP address: write 10.1.2.3, 10.1.2.3:8080, fd00::1 or \
+            "\"{text}\" is not an IP address: write 10.1.2.3, 10.1.2.3:8080, fd00::1 or \
              [fd00::1]:8080 (names are not looked up)"
         )
     })
@@ -222,7 +222,7 @@ impl ServiceEntry {
         for (nth, port) in self.ports.iter().enumerate() {
             let at = port.port.referenced;
             if port.name.is_none() && self.ports.len() > 1 {
-                let what = "of several ports each needs a name".to_owned();
+                let what = "each of several ports needs a name".to_owned();
                 return Err(wrong(at, format!("ports[{nth}]"), what));
             }
             let twice = self.ports[..nth].iter().any(|earlier| {

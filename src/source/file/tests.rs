@@ -124,7 +124,7 @@ async fn a_changed_file_is_read_again_and_a_bad_one_keeps_the_last_good() {
     running.until("a problem", |it| !it.status.problems().is_empty()).await;
     let problem = running.status.problems()[0].to_string();
     assert!(problem.contains("services.yaml:3:18: services[0].endpoints[0]: unknown field \"adress\"; did you mean \"address\"?"), "{problem}");
-    assert!(problem.ends_with(" (what was last good stays in force)"), "{problem}");
+    assert!(problem.ends_with(" (the last good state stays in force)"), "{problem}");
     assert_eq!(running.read(), ["cart.shop 10.0.0.2:80"]);
 
     fs::write(&path, cart("10.0.0.4:80")).unwrap();

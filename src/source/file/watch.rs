@@ -117,10 +117,10 @@ impl Watch {
         let path = self.path.display();
         match refused {
             Some(error) if !self.refused => tracing::warn!(
-                "{path}: nothing tells of its changes ({error}): looking every {} s instead",
+                "{path}: cannot watch it for changes ({error}): looking every {} s instead",
                 self.poll.as_secs_f32()
             ),
-            None if self.refused => tracing::info!("{path}: its changes are told of again"),
+            None if self.refused => tracing::info!("{path}: watching it for changes again"),
             _ => {}
         }
     }

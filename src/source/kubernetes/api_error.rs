@@ -66,7 +66,7 @@ pub(super) fn of_call(
         error => with_causes(error),
     };
     plain(format!(
-        "no answer from {server} to \"{verb} {}\": {what}; what was last good stays in force",
+        "no answer from {server} to \"{verb} {}\": {what}; the last good state stays in force",
         resource.plural()
     ))
 }
@@ -80,12 +80,16 @@ fn of_status(status: &Status, verb: &str, resource: Resource, server: &str) -> F
     let of = resource.plural();
     let what = match status.code {
         401 => format!(
-            "{server} does not know who asks (401 {said}): the token or certificate has ended or \
-             is another cluster's"
+            "{server} does not accept the credentials (401 {said}): the token or certificate has \
+             expired, or is for another cluster"
         ),
         403 if said.contains("User \"") => forbidden(said, verb, resource),
-        410 => format!("{server} no longer has the changes of {of} since the last one heard of"),
-        429 => format!("{server} has no time for \"{verb} {of}\" (429 {said}): asked again later"),
+        410 => format!(
+            "{server} no longer has the changes of {of} since the last one that the agent read"
+        ),
+        429 => format!(
+            "{server} is too busy for \"{verb} {of}\" (429 {said}): the agent asks again later"
+        ),
         code => format!("{server} answers \"{verb} {of}\" with {code} {said}"),
     };
     let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
@@ -102,7 +106,7 @@ fn forbidden(said: &str, verb: &str, resource: Resource) -> String {
     let user = user.map(|user| format!(" \"{user}\"")).unwrap_or_default();
     let of = resource.plural();
     let own = match resource {
-        Resource::Nodes => "; or say --zone",
+        Resource::Nodes => "; or set --zone",
         Resource::Taints => "; or leave --remove-taint out",
         Resource::Events => "; or leave --events out",
         Resource::Services | Resource::EndpointSlices => "",
@@ -164,6 +168,6 @@ mod tests {
         let error = kube::Error::Api(status);
         let failure = of_call(&error, "list", Resource::Services, "https://10.0.0.1");
         assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
-        assert!(failure.what.contains("has no time for \"list services\""), "{}", failure.what);
+        assert!(failure.what.contains("is too busy for \"list services\""), "{}", failure.what);
     }
 }

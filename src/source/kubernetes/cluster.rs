@@ -35,7 +35,7 @@ impl FromStr for Cluster {
                     let hint =
                         did_you_mean(&similar(word, ["context", "kubeconfig", "everything"]));
                     return Err(format!(
-                        "\"{option}\" says nothing of a cluster{hint}: write kubernetes, \
+                        "\"{option}\" is not an option of kubernetes{hint}: write kubernetes, \
                          kubernetes:context=NAME, kubernetes:/PATH/OF/KUBECONFIG or \
                          kubernetes:everything, several with commas between them"
                     ));

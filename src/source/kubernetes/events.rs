@@ -109,9 +109,9 @@ async fn create(
     };
     *open = Some(session);
     match written {
-        Ok(_) => debug!(service = %pending.service, "an event is written"),
+        Ok(_) => debug!(service = %pending.service, "wrote an event"),
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            debug!(service = %pending.service, "the event was there: another node's agent said it");
+            debug!(service = %pending.service, "another node's agent wrote the event already");
         }
         Err(error) => {
             return Err(api_error::of_call(&error, "create", Resource::Events, &server).what);

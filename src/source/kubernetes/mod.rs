@@ -56,7 +56,7 @@ pub use cluster::Cluster;
 /// Keeps the catalog up to date with a cluster, forever.
 pub(super) async fn run(
     cluster: Cluster,
-    here: Sender<Locality>,
+    locality: Sender<Locality>,
     source: SourceId,
     catalog: Arc<Catalog>,
     status: Status,
@@ -74,7 +74,7 @@ pub(super) async fn run(
             source,
             name: name.clone(),
             server: connections.server().into(),
-            node: here.borrow().node.clone(),
+            node: locality.borrow().node.clone(),
             catalog: catalog.clone(),
             connections,
             problems: problems.clone(),
@@ -86,7 +86,7 @@ pub(super) async fn run(
             }
         };
         tokio::select! {
-            () = async { tokio::join!(work, node::locate(&here, &shared)); } => {}
+            () = async { tokio::join!(work, node::locate(&locality, &shared)); } => {}
             // Reads the client configuration again too: a renewed certificate, another token.
             () = status.told_to_look() => {}
         }

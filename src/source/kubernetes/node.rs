@@ -18,9 +18,9 @@ const ZONE: &str = "topology.kubernetes.io/zone";
 const REGION: &str = "topology.kubernetes.io/region";
 
 /// Adds the zone and region if they are unknown. A node's zone never changes, so this asks once.
-pub(super) async fn locate(here: &watch::Sender<Locality>, shared: &Context) {
+pub(super) async fn locate(locality: &watch::Sender<Locality>, shared: &Context) {
     let Some(node) = shared.node.as_deref() else { return };
-    if here.borrow().zone.is_some() {
+    if locality.borrow().zone.is_some() {
         return;
     }
     let finder: Arc<str> = format!("node {node}").into();
@@ -33,19 +33,19 @@ pub(super) async fn locate(here: &watch::Sender<Locality>, shared: &Context) {
                 shared.problems.mended(&finder);
                 let labels = object.metadata.labels.unwrap_or_default();
                 let label = |name: &str| labels.get(name).map(|value| Arc::from(value.as_str()));
-                here.send_if_modified(|here| {
-                    let before = here.clone();
-                    here.zone = before.zone.clone().or_else(|| label(ZONE));
-                    here.region = before.region.clone().or_else(|| label(REGION));
-                    *here != before
+                locality.send_if_modified(|locality| {
+                    let before = locality.clone();
+                    locality.zone = before.zone.clone().or_else(|| label(ZONE));
+                    locality.region = before.region.clone().or_else(|| label(REGION));
+                    *locality != before
                 });
                 return;
             }
             Ok(None) => shared.problems.found(
                 &finder,
                 &format!(
-                    "there is no node \"{node}\" in the cluster: --node is to be the name that \
-                     \"kubectl get nodes\" shows (spec.nodeName of the agent's pod), or say --zone"
+                    "there is no node \"{node}\" in the cluster: set --node to the name that \
+                     \"kubectl get nodes\" shows (spec.nodeName of the agent's pod), or set --zone"
                 ),
             ),
             Err(error) => {

@@ -118,7 +118,7 @@ impl FollowedServices {
         if let Err(failed) = &ended
             && failed.is_panic()
         {
-            error!("following a service failed within the agent; it begins anew: {failed}");
+            error!("a bug of the agent ended the watch of a service; it starts again: {failed}");
         }
         // A service that went and returned has another task by now.
         self.by_name.retain(|_, task| task.id() != id);

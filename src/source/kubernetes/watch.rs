@@ -288,7 +288,7 @@ where
         };
         if failure.gone {
             // No problem to report: the API server or the agent was away.
-            debug!(of = %self.subject.finder, "listing anew: {}", failure.what);
+            debug!(of = %self.subject.finder, "listing again: {}", failure.what);
         } else {
             self.problems.found(&self.subject.finder, &failure.what);
         }

@@ -144,9 +144,9 @@ impl SliceEndpoint {
             return Err(wrong("an endpoint needs an address".to_owned()));
         };
         let ip: IpAddr =
-            address.parse().map_err(|_| wrong(format!("\"{address}\" is no IP address")))?;
+            address.parse().map_err(|_| wrong(format!("\"{address}\" is not an IP address")))?;
         if ip.is_ipv4() != (family == Family::Ipv4) {
-            return Err(wrong(format!("\"{address}\" is not of the slice's addressType")));
+            return Err(wrong(format!("\"{address}\" does not fit the slice's addressType")));
         }
         Ok(Self {
             ip,

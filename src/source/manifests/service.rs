@@ -86,7 +86,8 @@ impl KubeService {
         );
         if too_many {
             notes.push(format!(
-                "more than {MOST_ANNOTATIONS} annotations {ANNOTATION}...: the others are not looked at"
+                "more than {MOST_ANNOTATIONS} annotations {ANNOTATION}...: the agent ignores the \
+                 others"
             ));
         }
         let families = spec.ip_families.unwrap_or_default();
@@ -155,8 +156,7 @@ fn notes(kind: Option<&str>, external: Option<&str>, affinity: Option<&str>) -> 
     }
     if affinity == Some("ClientIP") {
         notes.push(
-            "sessionAffinity ClientIP is not followed: each request is balanced by itself"
-                .to_owned(),
+            "sessionAffinity ClientIP has no effect: each request is balanced by itself".to_owned(),
         );
     }
     notes

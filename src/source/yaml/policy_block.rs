@@ -141,29 +141,30 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// What a `policy:` block may say, for editors that know JSON Schema.
+/// The settings of a service's policy.
 #[derive(JsonSchema)]
 #[schemars(rename = "Policy", deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct PolicySchema {
     /// Which requests are balanced: off, shadow, a whole percentage of 0% to 100%, or on.
     mode: Option<ModeSchema>,
-    /// Where the others go: the service's address at kube-proxy, or none.
+    /// The address for requests that are not balanced: the service's virtual IP at kube-proxy, or none.
     #[schemars(regex(pattern = patterns::ADDRESS_OR_NONE))]
     virtual_ip: Option<String>,
-    /// How scores are made: by least_request (the fewest requests in flight of `choices`, by weight) or
-    /// random (by weight alone).
+    /// How to compute scores: by least_request (the fewest requests in flight of `choices`, by weight)
+    /// or random (by weight alone).
     #[schemars(regex(pattern = patterns::STRATEGY), extend("examples" = ["least_request", "random"]))]
     strategy: Option<String>,
-    /// How many endpoints one pick compares.
+    /// The number of endpoints that one pick compares.
     #[schemars(range(min = 1, max = 8))]
     choices: Option<u32>,
-    /// What the caller's own zone means: prefer, strict or off.
+    /// How to use the caller's own zone: prefer, strict or off.
     zone: Option<ZoneSchema>,
-    /// Below this share of ready endpoints the agent's own judgements are undone.
+    /// Panic mode: if fewer than this share of the ready endpoints would be left, the agent ignores its
+    /// own judgements.
     #[schemars(range(min = 0.0, max = 1.0))]
     panic_below: Option<f64>,
-    /// Steering away from errors.
+    /// How the agent avoids endpoints that fail.
     outlier: Option<OutlierSchema>,
     /// How many retries callers may make.
     retry: Option<RetrySchema>,
@@ -183,8 +184,8 @@ enum ModeSchema {
 #[schemars(rename = "Zone", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum ZoneSchema {
-    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only, while it has a
-    /// ready endpoint) or off (zones don't matter).
+    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only) or off
+    /// (zones have no effect).
     Word(
         #[schemars(
             regex(pattern = patterns::ZONE),
@@ -200,7 +201,7 @@ enum ZoneSchema {
 #[schemars(rename = "Outlier", untagged)]
 #[expect(dead_code, reason = "only its schema is used")]
 enum OutlierSchema {
-    /// Whether errors steer at all.
+    /// Whether the agent avoids endpoints that fail.
     Switch(SwitchSchema),
     Settings(OutlierSettings),
 }
@@ -218,18 +219,18 @@ enum SwitchSchema {
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct OutlierSettings {
-    /// Whether errors steer at all.
+    /// Whether the agent avoids endpoints that fail.
     enabled: Option<SwitchSchema>,
-    /// Failures in a row that eject an endpoint where the others do well.
+    /// This many failures in a row eject an endpoint, if the other endpoints do well.
     #[schemars(range(min = 1, max = 10_000))]
     min_requests: Option<u32>,
-    /// First ejection; each further one doubles. 100ms to 1h.
+    /// The time of the first ejection, 100ms to 1h. Each further ejection takes twice as long.
     #[schemars(regex(pattern = patterns::DURATION))]
     base_ejection: Option<String>,
-    /// Longest ejection. 100ms to 1h.
+    /// The longest time of an ejection, 100ms to 1h.
     #[schemars(regex(pattern = patterns::DURATION))]
     max_ejection: Option<String>,
-    /// Largest share of the ready endpoints ejected at a time.
+    /// The largest share of the ready endpoints that may be ejected at the same time.
     #[schemars(range(min = 0.0, max = 1.0))]
     max_ejected: Option<f64>,
 }
@@ -238,10 +239,10 @@ struct OutlierSettings {
 #[schemars(rename = "Retry", deny_unknown_fields)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct RetrySchema {
-    /// Retries allowed per request.
+    /// The retries that each request allows.
     #[schemars(range(min = 0.0, max = 1.0))]
     ratio: Option<f64>,
-    /// Retries per second allowed on top.
+    /// The retries allowed per second, in addition.
     #[schemars(range(min = 0.0, max = 10_000.0))]
     per_second: Option<f64>,
 }

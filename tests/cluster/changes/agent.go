@@ -75,7 +75,7 @@ func (n *node) follow(ctx context.Context, service int) error {
 	return err
 }
 
-// memory returns its resident memory, in bytes.
+// memory returns the agent's resident memory, in bytes.
 func (n *node) memory() (int, error) {
 	sizes, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", n.process.Process.Pid))
 	if err != nil {
@@ -86,5 +86,6 @@ func (n *node) memory() (int, error) {
 	return resident * os.Getpagesize(), err
 }
 
-// watches returns how many watches it has: one of all names, and two for each service that it follows.
+// watches returns the agent's number of watches: one of all names, and two for each service that it
+// follows.
 func (n *node) watches(followed int) int { return 1 + 2*followed }

@@ -48,7 +48,7 @@ def main():
 
 def of_all(rounds):
     row = {figure: statistics.median(round[figure] for round in rounds) for figure in rounds[0]}
-    # A failure is a failure, in whichever round it was.
+    # A failed call counts, whatever the round.
     for counted in "failed", "calls":
         row[counted] = sum(round[counted] for round in rounds)
     row["p99s"] = sorted(round["p99"] for round in rounds)
@@ -69,7 +69,7 @@ def of_round(folder, pods):
         "p90": quantile(took, 0.9),
         "p99": quantile(took, 0.99),
         "most": max(requests.values()) / mean,
-        # Those that nobody called count, too.
+        # Pods without any call count, too.
         "least": (min(requests.values()) if len(requests) == pods else 0) / mean,
         "in_flight": in_flight(known, pods),
         "across": sum(call.zone != call.caller for call in known) / len(known),

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # What takes long to build is built once and kept in the user's cache, by what it is made from.
 
-# cached KIND COMMAND FILE...: prints the folder that `COMMAND FOLDER` filled, made now if it was not
-# made before of the same files by the same Go.
+# cached KIND COMMAND FILE...: prints the folder that `COMMAND FOLDER` filled. Runs COMMAND only if
+# there is no such folder for the same files and the same Go.
 cached() {
   local kind=$1 command=$2 cache key folder
   shift 2
@@ -18,7 +18,7 @@ cached() {
     "$command" "$folder" 9>&- >&2
     touch "$folder/.complete"
   ) 9>"$cache/lock"
-  # What was not used for a month.
+  # Removes what was not used for a month.
   touch "$folder/.complete"
   find "$cache" -mindepth 2 -maxdepth 2 -name .complete -mtime +30 -printf '%h\0' | xargs -0 -r rm -rf
   echo "$folder"

@@ -4,8 +4,8 @@
 
 now() { date +%s%3N; }
 
-# calls FROM TO: those begun from then on and before that, a line each:
-# CALLER'S-ZONE WHEN ok SERVICE POD ZONE, or CALLER'S-ZONE WHEN failed SERVICE pick|report|ADDRESS WHY
+# calls FROM TO: the calls that began in this time, one per line: CALLER'S-ZONE WHEN ok SERVICE POD
+# ZONE, or CALLER'S-ZONE WHEN failed SERVICE pick|report|ADDRESS WHY
 calls() {
   awk -v from="$1" -v to="$2" '
     FNR == 1 { match(FILENAME, /\/node[0-9]+\//); zone = substr("abc", substr(FILENAME, RSTART + 5, 1), 1) }
@@ -13,21 +13,21 @@ calls() {
   ' "$POINTSMAN_CLUSTER"/node*/log/pods/*_caller-*/caller/*.log
 }
 
-# failures FROM TO [SERVICE]: how many failed of how many, and the first of them
+# failures FROM TO [SERVICE]: how many calls failed of how many, and the first of them
 failures() {
   calls "$1" "$2" | sort -k 2n | awk -v service="${3:-}" '
     $4 ~ "^" service { n++; if ($3 == "failed" && ++failed <= 3) first = first "; " $0 }
     END { print failed + 0 " of " n + 0 " calls" first }'
 }
 
-# called NAME FROM TO [SERVICE]: all were answered, and there were some.
+# called NAME FROM TO [SERVICE]: all calls were answered, and there were some
 called() {
   local said
   said=$(failures "${@:2}")
   if [[ "$said" =~ ^0\ of\ [0-9]{3,} ]]; then echo "ok $1: failed $said"; else wrong "$1: failed $said"; fi
 }
 
-# picked NAME FROM TO: whatever became of the calls, the agents always said where to.
+# picked NAME FROM TO: the agents answered all picks, whatever became of the calls
 picked() {
   local said
   said=$(calls "$2" "$3" | awk '$3 == "failed" && $5 !~ /^[0-9]/' | head -n 3)

@@ -8,7 +8,7 @@
 new_key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
 days=3650
 
-# quietly COMMAND...: openssl tells of its progress where errors belong.
+# quietly COMMAND...: hides openssl's progress, which it prints to standard error
 quietly() {
   local said
   said=$("$@" 2>&1) || { echo "$said" >&2 && return 1; }
@@ -19,7 +19,7 @@ make_authority() {
   [ -e "$identities/authority.crt" ] && return
   quietly openssl req -x509 "${new_key[@]}" -days $days -subj /CN=authority \
     -keyout "$identities/authority.key" -out "$identities/authority.crt"
-  # Tokens of service accounts are signed by a key of their own.
+  # A separate key signs the tokens of service accounts.
   quietly openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out "$identities/tokens.key"
   quietly openssl pkey -in "$identities/tokens.key" -pubout -out "$identities/tokens.pub"
 }
@@ -37,7 +37,7 @@ certify() {
 # serving NAME SUBJECT-ALTERNATIVE-NAMES
 serving() { certify "$1" "/CN=$1" "subjectAltName=$2"$'\n'extendedKeyUsage=serverAuth; }
 
-# client NAME SUBJECT SERVER: its kubeconfig, too, which needs no other file.
+# client NAME SUBJECT SERVER: also makes its kubeconfig, which needs no other file
 client() {
   local of=$identities/$1
   certify "$1" "$2" extendedKeyUsage=clientAuth

@@ -4,7 +4,7 @@
 
 cgroup_root=/sys/fs/cgroup
 
-# cgroup_of CLUSTER: its name says whose it is, so that it is found when the folder is gone.
+# cgroup_of CLUSTER: its name has the cluster, so that it can be found when the folder is gone
 cgroup_of() { echo "pointsman-$(sha256sum <<<"$1" | cut -c 1-12)"; }
 
 cgroups_are_v2() { [ -e "$cgroup_root/cgroup.controllers" ]; }
@@ -21,7 +21,8 @@ make_cgroups() {
   done < <(hierarchies)
 }
 
-# make_cgroup HIERARCHY PATH: a part after the other, since what a group may use it has from its parent.
+# make_cgroup HIERARCHY PATH: makes one level after another, because a group gets its controllers from
+# its parent
 make_cgroup() {
   local at=$1 part parts
   IFS=/ read -ra parts <<<"$2"
@@ -37,7 +38,7 @@ make_cgroup() {
   if cgroups_are_v2; then hand_controllers_on "$at"; fi
 }
 
-# hand_controllers_on GROUP: kubelet wants all of these, as far as the machine has them.
+# hand_controllers_on GROUP: enables all controllers that the kubelet needs, if the machine has them
 hand_controllers_on() {
   local controller
   for controller in cpu cpuset memory hugetlb pids; do
@@ -50,12 +51,14 @@ hand_controllers_on() {
   done
 }
 
-# What the machine's own root hands on to its groups, so that it can be as it was: v2 alone has that.
+# Prints the controllers that the machine's root enables for its groups, so that they can be restored.
+# Only v2 has this.
 handed_on() {
   if cgroups_are_v2; then cat "$cgroup_root/cgroup.subtree_control"; fi
 }
 
-# hand_on_only CONTROLLERS: what handed_on said before. What somebody else uses by now stays.
+# hand_on_only CONTROLLERS: restores what handed_on printed. Controllers that another group uses by now
+# stay.
 hand_on_only() {
   local controller
   for controller in $(handed_on); do
@@ -64,7 +67,7 @@ hand_on_only() {
   done
 }
 
-# remove_cgroups PATH: its processes were killed; the kernel takes a moment to bury them.
+# remove_cgroups PATH: its processes were killed, but the kernel needs a moment to remove them
 remove_cgroups() {
   local hierarchy try
   for ((try = 0; try < 100; try++)); do

@@ -8,7 +8,7 @@ wrong() {
   failed=1
 }
 
-# check NAME SECONDS COMMAND...: it succeeds, in time.
+# check NAME SECONDS COMMAND...: COMMAND succeeds within that time
 check() {
   local name=$1 seconds=$2 until=$((SECONDS + $2)) said
   shift 2
@@ -22,7 +22,7 @@ check() {
   echo "ok $name"
 }
 
-# bring_up ARGUMENTS...: of `cluster up`; or the test ends with what that said, and as that did.
+# bring_up ARGUMENTS...: of `cluster up`. If that fails, the test ends with its output and exit code.
 bring_up() {
   local said status=0
   said=$("$here/cluster" up "$@" 2>&1) || status=$?
@@ -32,7 +32,7 @@ bring_up() {
   fi
 }
 
-# nothing_left BEFORE: the machine is as `host-state` said that it was before.
+# nothing_left BEFORE: `host-state` prints the same as before
 nothing_left() {
   local left
   if left=$(diff <(echo "$1") <("$here/host-state")); then

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # A Go program that asks the agent, with the messages of ../../proto.
 
-# build_client FOLDER PROGRAM: what is in the folder where this is called, built in a copy of it, since
-# that is where the messages are made.
+# build_client FOLDER PROGRAM: builds the program of the current folder in FOLDER, because the build
+# generates files
 build_client() {
   local proto
   proto=$(realpath ../../../proto)

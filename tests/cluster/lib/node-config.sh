@@ -21,8 +21,8 @@ version = 2
     bin_dir = "$plugins"
     conf_dir = "$node/network"
 TOML
-  # Each pod has a link of its own to the node: packets between pods of one node go through the
-  # node's rules, as kube-proxy needs it, without a bridge that has to be told to.
+  # Each pod has a link of its own to the node. So packets between pods of one node pass the node's
+  # rules, as kube-proxy requires. A bridge would need extra settings for that.
   cat >"$node/network/pods.conflist" <<JSON
 {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": {"type": "host-local",
   "ranges": [[{"subnet": "10.244.$number.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
@@ -49,7 +49,7 @@ resolvConf: ""
 clusterDNS: [10.96.0.10]
 clusterDomain: cluster.local
 nodeStatusUpdateFrequency: 5s
-# How full the machine's disk is, is not what is tested.
+# The tests do not depend on how full the machine's disk is.
 localStorageCapacityIsolation: false
 imageGCHighThresholdPercent: 100
 evictionHard: {memory.available: 50Mi}
@@ -65,7 +65,7 @@ clientConnection: {kubeconfig: $identities/kube-proxy.kubeconfig}
 mode: iptables
 clusterCIDR: 10.244.0.0/16
 hostnameOverride: node$number
-# Zero: as it is. What connections the kernel tracks is the whole machine's.
+# 0 leaves the setting as it is. Connection tracking is shared by the whole machine.
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 YAML
 }

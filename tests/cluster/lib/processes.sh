@@ -9,13 +9,13 @@ launch() {
   echo $! >"$folder/$name.pid"
 }
 
-# runs FOLDER NAME: by now the pid may be somebody else's, whose command line says so.
+# runs FOLDER NAME: the pid may belong to another process by now, so the command line is checked
 runs() {
   local pid
   pid=$(cat "$1/$2.pid" 2>/dev/null) && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF "$1"
 }
 
-# await FOLDER NAME SECONDS COMMAND...: until it succeeds, for as long as the program runs.
+# await FOLDER NAME SECONDS COMMAND...: waits until COMMAND succeeds, while the program runs
 await() {
   local folder=$1 name=$2 seconds=$3 until=$((SECONDS + $3))
   shift 3
@@ -29,14 +29,14 @@ await() {
   done
 }
 
-# give_up FOLDER NAME WHY: with the end of what the program said.
+# give_up FOLDER NAME WHY: prints the end of the program's output
 give_up() {
   echo "$2: $3. The end of $1/$2.log:" >&2
   tail -n 20 "$1/$2.log" >&2
   exit 1
 }
 
-# stop FOLDER NAME: at its own pace for 5 s, and then at once.
+# stop FOLDER NAME: sends SIGTERM, and SIGKILL after 5 s
 stop() {
   local pid i
   runs "$1" "$2" || return 0

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Whether a cluster can run on this machine.
 
-# why_not FOLDER: one line, if it can't.
+# why_not FOLDER: prints one line if a cluster cannot run here
 why_not() {
   local program hierarchy
   if [ "$(id -u)" != 0 ]; then

@@ -1,19 +1,20 @@
 # shellcheck shell=bash
 # The DaemonSet of the agents, and the agent of a node as its callers see it.
 
-# agent NODE PATH [OPTION...]: of its API
+# agent NODE PATH [OPTION...]: requests that path from the agent's API
 agent() {
   cluster on "$1" curl -s --max-time 5 --unix-socket /run/pointsman/agent.sock "http://localhost/v1/$2" "${@:3}"
 }
 
-# state NODE SERVICE ADDRESS: what the agent there makes of it
+# state NODE SERVICE ADDRESS: the endpoint's state in that agent's plan
 state() {
   agent "$1" "services/$2" | jq -r --arg address "$3" '.endpoints[] | select(.address == $address) | .state'
 }
 
 is_state() { [ "$(state "$1" "$2" "$3")" = "$4" ]; }
 
-# put_aside NODE SERVICE ADDRESS: by reports of requests that were never sent, one to each endpoint
+# put_aside NODE SERVICE ADDRESS: ejects it by reports of failures, after a pick of each endpoint
+# without a request
 put_aside() {
   local reports
   # shellcheck disable=SC2016
@@ -23,7 +24,8 @@ put_aside() {
   is_state "$1" "$2" "$3" ejected
 }
 
-# A Service of its own for the same pods, which nobody calls: what is reported of it is what is known.
+# A separate Service for the same pods, which nobody calls. So the agent's only knowledge is what is
+# reported here.
 open_judged() {
   kubectl create service clusterip judged --tcp=80:http >/dev/null
   kubectl set selector service judged app=cart >/dev/null
@@ -48,11 +50,11 @@ agents_rolled() {
   took=$(($(now) - from))
   if [ "$took" -le 30000 ]; then echo "ok agents: in $took ms"; else wrong "agents: in $took ms"; fi
   check "agents: what was put aside still is" 0 is_state 1 judged.shop "$address" ejected
-  # The old ones linger for who is connected to them.
+  # The old agents linger for callers that are connected to them.
   sleep 2
   picked "agents" "$from" "$(now)"
   called "agents: calls while they were rolled" "$from" "$(now)"
-  # An old agent that kubelet starts again would take the socket back.
+  # An old agent that the kubelet starts again would take the socket back.
   restarts=$(restarts_of_agents)
   if [ "$restarts" = "0 0 0" ]; then echo "ok agents: none was started twice"; else wrong "agents: restarts $restarts"; fi
 }

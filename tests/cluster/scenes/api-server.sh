@@ -50,7 +50,8 @@ api_server() {
   if [ "$own" -ge 90 ]; then echo "ok $said"; else wrong "$said"; fi
   control_plane start kube-apiserver kube-controller-manager
   back=$(now)
-  # It serves until its kubelet hears, which takes its time to ask again; the agents don't.
+  # The pod serves until its kubelet learns of the deletion. The kubelet waits before it asks again; the
+  # agents do not.
   read -r name _ < <(pod cart 2)
   kubectl delete pod "$name" --wait=false >/dev/null
   check "API server: back, and a pod that is deleted now is no longer called" 20 not_called_lately "$name"

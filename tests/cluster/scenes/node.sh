@@ -2,7 +2,7 @@
 # A node dies, as if its plug were pulled. Until the control plane notices, which takes it most of a
 # minute, its pods are ready by all that it says: the agents of the others have to find out.
 
-# aside_elsewhere ADDRESS: or tried with a request now and then
+# aside_elsewhere ADDRESS: the other agents send it no requests, or only a probe now and then
 aside_elsewhere() {
   local node port
   for node in 1 2; do
@@ -12,7 +12,7 @@ aside_elsewhere() {
   done
 }
 
-# zone_is_called FROM ZONE: from the others, too
+# zone_is_called FROM ZONE: callers in the other zones call it, too
 zone_is_called() {
   calls "$1" "$(now)" | awk -v zone="$2" '
     $3 == "ok" && $4 ~ /^stock/ && $6 == zone && $1 != zone { n++ }
@@ -23,7 +23,7 @@ node_dies() {
   local address from aside to said failed_of all
   read -r _ address < <(pod stock 3)
   from=$(now)
-  # With it go its callers, and what they wrote.
+  # The node's callers and their output are gone with it.
   cluster rm 3
   check "node: dead, its pod is put aside by the others' agents" 15 aside_elsewhere "$address"
   aside=$(now)
@@ -32,7 +32,7 @@ node_dies() {
   picked "node" "$from" "$to"
   called "node: cart, whose callers keep to their zones" "$from" "$to" cart.shop
   echo "ok node: stock, until it was put aside ($((aside - from)) ms): failed $(failures "$from" "$aside" stock.shop)"
-  # Now and then a request is sent to see whether it is back. It was a third of them all before.
+  # Now and then a probe checks whether it is back. Before, it got a third of all requests.
   said=$(failures "$aside" "$to" stock.shop)
   read -r failed_of _ all _ <<<"$said"
   said="node: stock, from then on: failed $said"

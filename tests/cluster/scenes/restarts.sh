@@ -9,7 +9,7 @@ restarts() {
   kubectl rollout restart deployment/cart deployment/stock >/dev/null
   check "restarts: cart rolled" 60 serves cart
   check "restarts: stock rolled" 60 serves stock
-  # The last pods drain.
+  # The last pods are draining.
   sleep 4
   to=$(now)
   picked "restarts" "$from" "$to"

@@ -2,14 +2,14 @@
 # A typing error in a Service's selector: the Service has no pod left, though all pods serve.
 
 select_pods() { kubectl patch service cart -p "{\"spec\": {\"selector\": {\"app\": \"$1\"}}}" >/dev/null; }
-# The endpoints that have to stay.
+# The endpoints that must stay.
 endpoints() {
   kubectl get endpointslices -l kubernetes.io/service-name=cart -o json |
     jq '[.items[].endpoints[]? | select(.conditions.terminating | not)] | length'
 }
 has_none() { [ "$(endpoints)" = 0 ]; }
 has_at_least() { [ "$(endpoints)" -ge "$1" ]; }
-# brakes NODE: how many notes of its agent name the brake
+# brakes NODE: the number of notes of its agent that name the brake
 brakes() { agent "$1" services/cart.shop:http/explain | jq '[.notes[]? | select(startswith("brake"))] | length'; }
 brakes_are() { [ "$(brakes "$1")" = "$2" ]; }
 

@@ -3,7 +3,8 @@
 # in each zone and called from all of them, whose pods exit at once.
 # shellcheck disable=SC2154
 
-# application NAME PODS DRAIN: that of smoke.yaml, as another, without the hints of its zones
+# application NAME PODS DRAIN: makes the application of smoke.yaml under another name, without zone
+# hints
 application() {
   sed "s/cart/$1/g; s/replicas: 4/replicas: $2/; s/--drain=3s/--drain=$3/; /trafficDistribution/d" "$here/smoke.yaml"
 }
@@ -17,7 +18,7 @@ open_shop() {
 serves_everywhere() { cluster in kubectl -n "$2" rollout status "daemonset/$1" --timeout=1s; }
 serves() { kubectl rollout status "deployment/$1" --timeout=1s; }
 
-# pod APPLICATION NODE: the name and the address of one that runs there
+# pod APPLICATION NODE: the name and the address of one of its pods on that node
 pod() {
   kubectl get pods -l "app=$1" --field-selector "spec.nodeName=node$2,status.phase=Running" \
     -o 'jsonpath={.items[0].metadata.name} {.items[0].status.podIP}{"\n"}'

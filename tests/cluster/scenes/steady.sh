@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Nothing changes: each call is answered, each pod gets its share, and calls stay in their zones.
 
-# shared NAME PODS FROM TO SERVICE: so many were called, none less than half or more than twice its share
+# shared NAME PODS FROM TO SERVICE: this many pods were called, each at least half and at most twice its
+# share
 shared() {
   local said
   if said=$(shares "$3" "$4" "$5" | awk -v pods="$2" '
@@ -17,7 +18,7 @@ shared() {
   fi
 }
 
-# in_own_zone FROM TO SERVICE: percent of its calls that stayed in the zone of their caller
+# in_own_zone FROM TO SERVICE: the percentage of its calls that stayed in the caller's zone
 in_own_zone() {
   calls "$1" "$2" | awk -v service="$3" '
     $3 == "ok" && $4 ~ "^" service { n++; own += $1 == $6 }
@@ -37,6 +38,6 @@ steady() {
   own=$(in_own_zone "$from" "$to" cart.shop)
   all=$(in_own_zone "$from" "$to" stock.shop)
   said="zones: $own% of cart's calls stay in their caller's, $all% of stock's, where that is off"
-  # By chance a third would. The rest of cart's calls overflow for a moment.
+  # By chance a third would stay. The rest of cart's calls overflow for a moment.
   if [ "$own" -ge 90 ] && [ "$all" -le 50 ]; then echo "ok $said"; else wrong "$said"; fi
 }

@@ -2,7 +2,7 @@
 # kubectl delete -k, and what is left according to docs/install.md.
 # shellcheck disable=SC2154
 
-# lacks PATTERN COMMAND...: what that says, once it could be asked
+# lacks PATTERN COMMAND...: COMMAND succeeds, and its output lacks the pattern
 lacks() {
   local said
   said=$("${@:2}") && ! grep -E "$1" <<<"$said"
@@ -24,7 +24,7 @@ folders() {
     sort | paste -sd ' '
 }
 has_folders() { [ "$(folders "$1" | tee /dev/stderr)" = "$2" ]; }
-# The commands of the page.
+# The page's commands.
 remove_folders() { cluster on "$1" bash -c "$(grep '^rm -rf ' "$here/../../docs/install.md")"; }
 
 uninstall() {

@@ -1,15 +1,15 @@
-//! What the brake may hold: docs/services-file.md, "What is wrong, and what happens then".
+//! The endpoints that the brake may hold, as docs/services-file.md describes it.
 //!
-//! "If changes within 10 s take all, or more than half of at least 4, of the endpoints of a port that
-//! were ready, those stay for 60 s, as the last resort. Removing a service as a whole is not braked, and
-//! neither is replacing endpoints by as many others." It is for what a source dropped: what is
-//! asked for on purpose (another policy, fewer ports, another type) holds at once. "A port that got
-//! another name or number takes what is held along."
+//! If changes within 10 s remove all of a port's ready endpoints, or more than half of at least 4, the
+//! removed ones stay for 60 s as the last choice. The brake does not act when a whole service is
+//! removed, or when other endpoints replace as many. It acts on endpoints that a source dropped: an
+//! intended change (another policy, fewer ports, another type) applies at once. A port that gets
+//! another name or number keeps what is held.
 //!
-//! An agent may see several changes as one, so any two moments count; what came and went between them
-//! was taken, too. It watches Services and slices apart, and one watch may be behind the other, by
-//! seconds after an API server's restart: so it may have known an endpoint that never stood there. And
-//! what may be held need not be.
+//! An agent may see several changes as one, so any two moments count, and endpoints that came and went
+//! in between count as removed. The agent watches Services and slices separately. One watch may be
+//! behind the other, by seconds after a restart of the API server. So the agent may have known an
+//! endpoint that never existed. And it does not have to hold what it may hold.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,10 +27,10 @@ use super::{
 };
 use crate::objects::{History, Objects, Place};
 
-/// For how long, and what it may take an agent to notice that something vanished.
+/// The time for which endpoints are held, and the time that an agent may need to notice a removal.
 const HELD: Duration = Duration::from_secs(60 + 20);
 
-/// What may be held of this port, and the zone that it was in.
+/// An endpoint of this port that may be held, and its zone.
 pub fn held(
     oracle: &Oracle,
     history: &History,
@@ -63,7 +63,7 @@ pub fn held(
 
 type Moment = (Instant, Vec<Entry>);
 
-/// The endpoints of a port at each moment since the Service came to be, the present one last.
+/// The endpoints of a port at each moment since the Service exists. The present moment is the last.
 fn moments(oracle: &Oracle, history: &History, service: &str, port: &ServicePort) -> Vec<Moment> {
     let now = history.now();
     let Some(present) = now.services.get(service) else { return Vec::new() };
@@ -78,8 +78,8 @@ fn moments(oracle: &Oracle, history: &History, service: &str, port: &ServicePort
     moments
 }
 
-/// The ready endpoints that an agent may have seen lately whose Service is of one moment and its slices
-/// of another.
+/// The ready endpoints that an agent may have seen lately, with the Service of one moment and the
+/// slices of another.
 fn mixed(oracle: &Oracle, history: &History, service: &str, port: &ServicePort) -> Vec<Entry> {
     let now = history.now();
     let Some(present) = now.services.get(service) else { return Vec::new() };
@@ -97,7 +97,7 @@ fn mixed(oracle: &Oracle, history: &History, service: &str, port: &ServicePort) 
     }
     let mut mixed = Vec::new();
     for (at, then) in &services {
-        // The one that is ahead was seen when it was there, and not before.
+        // The newer one was seen while it existed, and not before.
         let lately = slices.iter().filter(|(of, _)| of.max(at).elapsed() <= HELD);
         mixed.extend(lately.flat_map(|(_, objects)| entries(oracle, objects, then, port, present)));
     }
@@ -105,14 +105,14 @@ fn mixed(oracle: &Oracle, history: &History, service: &str, port: &ServicePort) 
     mixed
 }
 
-/// The Service at this moment, where it is the present one and has endpoints.
+/// The Service at this moment, if it is the same Service as now and has endpoints.
 fn same_service<'a>(objects: &'a Objects, present: &Service) -> Option<&'a Service> {
     let then = objects.services.get(present.metadata.name.as_deref()?)?;
     (then.metadata.uid == present.metadata.uid && !is_alias(then)).then_some(then)
 }
 
-/// What slices say of a port of the Service as it was then. They count by the families that the Service
-/// has now.
+/// The endpoints in slices for a port of an earlier state of the Service. The Service's present
+/// families decide which slices count.
 fn entries(
     oracle: &Oracle,
     slices: &Objects,
@@ -128,7 +128,7 @@ fn entries(
     endpoints::of(oracle, slices, &families, same)
 }
 
-/// "A port that got another name or number takes what is held along": the port that it was.
+/// A port that gets another name or number keeps what is held. This is the earlier port.
 fn port_before<'a>(
     before: &'a [ServicePort],
     port: &ServicePort,
@@ -141,8 +141,8 @@ fn port_before<'a>(
     by_name.or_else(by_number).or_else(only)
 }
 
-/// Of those that count, the ready ones that vanished since some moment before, where they are more than
-/// may vanish at once.
+/// The ready endpoints that disappeared since some moment before, if there are more than may disappear
+/// at once.
 fn taken<'a>(
     before: &'a [Moment],
     later: &[Entry],

@@ -13,7 +13,7 @@ use k8s_openapi::api::{
 use super::{Oracle, Wrong};
 use crate::objects::Objects;
 
-/// What the source says of an endpoint; the healthiest last.
+/// The health that the source gives an endpoint. The healthiest is the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
     Unready,
@@ -31,7 +31,7 @@ impl Health {
     }
 }
 
-/// What one slice says of an endpoint.
+/// An endpoint as one slice has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub address: SocketAddr,
@@ -43,11 +43,11 @@ pub struct Entry {
     pod: Option<String>,
 }
 
-/// All that slices say of a port, duplicates among it.
+/// All endpoints of a port in all slices, including duplicates.
 pub fn of(oracle: &Oracle, now: &Objects, service: &Service, port: &ServicePort) -> Vec<Entry> {
     let spec = service.spec.clone().unwrap_or_default();
     let name = service.metadata.name.as_deref();
-    // The API server fills it in. Slices of a family that the Service has not are not its own.
+    // The API server fills this in. Slices of a family that the Service does not have do not count.
     let families = spec.ip_families.unwrap_or_default();
     let all_ready = spec.publish_not_ready_addresses == Some(true);
     let mut pods = BTreeSet::new();
@@ -57,7 +57,7 @@ pub fn of(oracle: &Oracle, now: &Objects, service: &Service, port: &ServicePort)
         let own = of_family.filter(|slice| owner(slice) == name);
         let mut entries: Vec<Entry> =
             own.flat_map(|slice| of_slice(oracle, slice, port, all_ready)).collect();
-        // "A pod in slices of both families is one endpoint, in the Service's first family."
+        // A pod in slices of both families is one endpoint, in the Service's first family.
         entries.retain(|entry| entry.pod.as_ref().is_none_or(|pod| !pods.contains(pod)));
         pods.extend(entries.iter().filter_map(|entry| entry.pod.clone()));
         found.extend(entries);
@@ -65,8 +65,8 @@ pub fn of(oracle: &Oracle, now: &Objects, service: &Service, port: &ServicePort)
     found
 }
 
-/// "The same address with another port is another endpoint. Of duplicates that disagree the healthiest
-/// counts": what is left of each are those that are equally healthy.
+/// The same address with another port is another endpoint. Of duplicates that disagree, the healthiest
+/// counts. This keeps those that are equally healthy.
 pub fn merge(entries: impl Iterator<Item = Entry>) -> BTreeMap<SocketAddr, Vec<Entry>> {
     let mut merged: BTreeMap<SocketAddr, Vec<Entry>> = BTreeMap::new();
     for entry in entries {
@@ -80,7 +80,7 @@ pub fn merge(entries: impl Iterator<Item = Entry>) -> BTreeMap<SocketAddr, Vec<E
     merged
 }
 
-/// The Service that a slice is of.
+/// The Service of a slice.
 fn owner(slice: &EndpointSlice) -> Option<&str> {
     let labels = slice.metadata.labels.as_ref()?;
     labels.get("kubernetes.io/service-name").map(String::as_str)
@@ -96,7 +96,7 @@ fn of_slice(
     let numbers: Vec<u16> = ports.iter().filter_map(|own| number(own, port)).collect();
     let endpoints = slice.endpoints.iter();
     let entry = |endpoint: &Endpoint, number: u16| -> Option<Entry> {
-        // "Only the first address of an endpoint has a meaning."
+        // Only the first address of an endpoint has a meaning.
         let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
         let hints = endpoint.hints.clone().unwrap_or_default();
         let zones = hints.for_zones.unwrap_or_default().into_iter().map(|hint| hint.name);
@@ -114,8 +114,8 @@ fn of_slice(
     endpoints.flat_map(|endpoint| numbers.iter().filter_map(|it| entry(endpoint, *it))).collect()
 }
 
-/// "Ports are resolved by their names; a port without a number is none", and so is one whose number is
-/// none of TCP's. An unset name is the empty one, and an unset protocol TCP.
+/// Ports are resolved by their names. A port without a number, or with a number that is invalid in TCP,
+/// gives no endpoint. A missing name is the empty one, and a missing protocol is TCP.
 fn number(own: &EndpointPort, port: &ServicePort) -> Option<u16> {
     let name = |name: &Option<String>| name.clone().unwrap_or_default();
     let protocol = |it: &Option<String>| it.clone().unwrap_or_else(|| "TCP".to_owned());
@@ -125,8 +125,8 @@ fn number(own: &EndpointPort, port: &ServicePort) -> Option<u16> {
     number.filter(|_| same)
 }
 
-/// EndpointConditions: unset means ready, serving and not terminating, each by itself. What is not
-/// ready, and still serves while it terminates, drains.
+/// EndpointConditions: a missing one means ready, serving, or not terminating. An endpoint that is not
+/// ready, but still serves while it terminates, drains.
 fn health(oracle: &Oracle, endpoint: &Endpoint) -> Health {
     let conditions = endpoint.conditions.clone().unwrap_or_default();
     if conditions.ready.unwrap_or(true) {

@@ -1,8 +1,8 @@
-//! What an agent should answer, given what stands in the API server.
+//! The right answers of an agent for given objects in the API server.
 //!
-//! Written from the API reference of Kubernetes (Service v1, EndpointSlice v1) and from this
-//! project's docs/kubernetes.md, services-file.md and balancing.md; never from the agent's code. Where
-//! these leave more than one answer open, all of them are right here.
+//! The oracle follows the API reference of Kubernetes (Service v1, EndpointSlice v1) and this project's
+//! docs/kubernetes.md, services-file.md and balancing.md. It never follows the agent's code. If these
+//! pages allow several answers, all of them are right here.
 
 mod brake;
 mod endpoints;
@@ -19,11 +19,11 @@ pub use endpoints::Health;
 
 use crate::objects::{History, Objects, Place};
 
-/// Where the oracle errs on purpose, to see that it is noticed.
+/// Mistakes that the oracle makes on purpose, to check that the fuzz notices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wrong {
     Nowhere,
-    /// A pod that terminates is as good as any.
+    /// It treats a terminating pod as ready.
     DrainingIsReady,
 }
 
@@ -44,16 +44,16 @@ impl Question {
     }
 }
 
-/// Any of these is right.
+/// The right answers. Any of them is right.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expected {
-    /// What may be picked.
+    /// The endpoints that may be picked.
     pub picks: BTreeSet<SocketAddr>,
-    /// What a pick may end with instead, as HTTP has it.
+    /// The HTTP status that a pick may end with instead.
     pub codes: BTreeSet<u16>,
-    /// What has to be listed; none where the documents don't say.
+    /// The endpoints that must be listed. `None` if the pages do not decide it.
     pub list: Option<BTreeMap<SocketAddr, Health>>,
-    /// What may be listed besides.
+    /// Further endpoints that may be listed.
     pub may_be_listed: BTreeSet<SocketAddr>,
 }
 
@@ -73,7 +73,7 @@ const NOT_FOUND: u16 = 404;
 const UNAVAILABLE: u16 = 503;
 
 impl Oracle {
-    /// What an agent at this place should answer now.
+    /// The right answers of an agent at this place now.
     pub fn expected(&self, history: &History, question: &Question, place: Place) -> Expected {
         let now = history.now();
         let Some(service) = now.services.get(&question.service) else {
@@ -82,7 +82,7 @@ impl Oracle {
         let port = match port_of(service, question.port.as_deref()) {
             Ok(port) => port,
             Err(code) => {
-                // An alias has nothing to pick from, whatever its port.
+                // An alias has no endpoints, whatever the port.
                 let alias = is_alias(service).then_some(UNAVAILABLE);
                 let codes: Vec<u16> = alias.into_iter().chain([code]).collect();
                 return Expected::error(&codes);
@@ -94,7 +94,7 @@ impl Oracle {
         let held = brake::held(self, history, &question.service, port, place);
         let mut expected = self.balanced(&now, service, port, place);
         if expected.codes.contains(&UNAVAILABLE) {
-            // The brake's are the last choice.
+            // Endpoints that the brake holds are the last choice.
             let strict = setting(service, "zone") == Some("strict");
             let fits = |zone: &Option<String>| !strict || zone.as_deref() == Some(place.zone);
             let picked = held.iter().filter(|(_, zone)| fits(zone));
@@ -108,7 +108,7 @@ impl Oracle {
                     expected.picks = [virtual_ip].into();
                     expected.codes.clear();
                 }
-                // A share of the requests.
+                // Only a share of the requests is balanced.
                 _ => drop(expected.picks.insert(virtual_ip)),
             }
             expected.may_be_listed.insert(virtual_ip);
@@ -116,7 +116,7 @@ impl Oracle {
         expected
     }
 
-    /// By its endpoints, whatever the mode.
+    /// By the endpoints, whatever the mode is.
     fn balanced(
         &self,
         now: &Objects,
@@ -139,7 +139,7 @@ impl Oracle {
     }
 }
 
-/// "internalTrafficPolicy: Local is a filter to the agent's node".
+/// `internalTrafficPolicy: Local` admits only the endpoints of the agent's node.
 fn is_local(service: &Service) -> bool {
     let policy = service.spec.as_ref().and_then(|spec| spec.internal_traffic_policy.as_deref());
     policy == Some("Local")
@@ -149,12 +149,12 @@ fn is_reached(service: &Service, entry: &endpoints::Entry, place: Place) -> bool
     !is_local(service) || entry.node.as_deref() == Some(place.node)
 }
 
-/// `type: ExternalName`: a name for DNS, with nothing to pick from.
+/// `type: ExternalName`: a DNS name without endpoints.
 fn is_alias(service: &Service) -> bool {
     service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("ExternalName")
 }
 
-/// The port that is meant: by name or number, or the only one.
+/// The port that the name means: by name or number, or the only port.
 fn port_of<'a>(service: &'a Service, asked: Option<&str>) -> Result<&'a ServicePort, u16> {
     let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
     let Some(asked) = asked else {
@@ -169,13 +169,13 @@ fn port_of<'a>(service: &'a Service, asked: Option<&str>) -> Result<&'a ServiceP
     ports.iter().find(is_it).ok_or(NOT_FOUND)
 }
 
-/// `pointsman.dev/KEY` on the Service.
+/// The annotation `pointsman.dev/KEY` of the Service.
 fn setting<'a>(service: &'a Service, key: &str) -> Option<&'a str> {
     let annotations = service.metadata.annotations.as_ref()?;
     annotations.get(&format!("pointsman.dev/{key}")).map(String::as_str)
 }
 
-/// What a headless Service has none of.
+/// A headless Service has no virtual IP.
 fn virtual_ip(service: &Service, port: &ServicePort) -> Option<SocketAddr> {
     let address = service.spec.as_ref()?.cluster_ip.as_ref()?.parse().ok()?;
     Some(SocketAddr::new(address, u16::try_from(port.port).ok()?))

@@ -1,7 +1,7 @@
-//! Which of the endpoints of a port an idle agent may pick.
+//! The endpoints of a port that an idle agent may pick.
 //!
-//! Duplicates that are equally healthy may disagree about a zone or a hint. Nobody says which of them
-//! counts then, so an endpoint may be in the own zone "surely" or "perhaps".
+//! Equally healthy duplicates may differ in their zone or hint, and the pages do not say which counts.
+//! So an endpoint is "surely" or "perhaps" in the own zone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ type Merged<'a> = BTreeMap<SocketAddr, &'a [Entry]>;
 type Addresses = BTreeSet<SocketAddr>;
 type Hints = fn(&Entry) -> &[String];
 
-/// What may be picked, and whether there may be nothing to pick.
+/// The endpoints that may be picked, and whether there may be none.
 pub fn choice(
     merged: &BTreeMap<SocketAddr, Vec<Entry>>,
     zone: &str,
@@ -29,7 +29,7 @@ pub fn choice(
     let (ready, draining) = (of(Health::Ready), of(Health::Draining));
     let own = |entry: &Entry| entry.zone.as_deref() == Some(place.zone);
     if zone == "strict" {
-        // "While nothing is ready there, endpoints of the own zone that drain serve as the last ones."
+        // While nothing is ready in the own zone, its draining endpoints serve as the last choice.
         let (surely, mut perhaps) = split(&ready, own);
         if !surely.is_empty() {
             return (perhaps, false);
@@ -41,15 +41,15 @@ pub fn choice(
     if ready.is_empty() {
         return (draining.keys().copied().collect(), draining.is_empty());
     }
-    // All of a node are in one zone; and without a preference nothing is said of hints.
+    // All pods of a node are in one zone. Without a preference, hints have no effect.
     if local || zone == "off" {
         return (ready.keys().copied().collect(), false);
     }
     (preferred(&ready, place), false)
 }
 
-/// "Hints are preferences, and all or nothing over the ready endpoints: those of nodes first, then of
-/// zones." Without them the own zone is preferred.
+/// Hints are preferences, and apply to all ready endpoints or to none: first hints for nodes, then for
+/// zones. Without hints the own zone is preferred.
 fn preferred(ready: &Merged<'_>, place: Place) -> Addresses {
     let mut may = Addresses::new();
     let hints: [(Hints, &str); 2] =
@@ -70,7 +70,7 @@ fn preferred(ready: &Merged<'_>, place: Place) -> Addresses {
     may
 }
 
-/// Those of which all duplicates say so, and those of which any does.
+/// The endpoints whose duplicates all match, and those of which any duplicate matches.
 fn split(merged: &Merged<'_>, says: impl Fn(&Entry) -> bool) -> (Addresses, Addresses) {
     let those = |is: &dyn Fn(&[Entry]) -> bool| -> Addresses {
         merged.iter().filter(|(_, same)| is(same)).map(|(address, _)| *address).collect()

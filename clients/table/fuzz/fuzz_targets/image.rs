@@ -1,4 +1,4 @@
-//! A table of arbitrary words is either refused, or picks stay within its slots.
+//! For a table of arbitrary words, either the table is refused, or picks stay within its slots.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -12,9 +12,9 @@ const SLOTS: u32 = 8;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
-    /// By how many words the image is cut short.
+    /// The number of words that are missing at the end of the image.
     cut: u8,
-    /// Words of it that say something else: where, and what.
+    /// Words to change: the position, and the new value.
     words: Vec<(u16, u32)>,
     exclude: [u32; 2],
     key: Option<[u8; 3]>,

@@ -1,4 +1,4 @@
-//! Random tables and requests, small enough that the rare ways of a pick are taken often.
+//! Random tables and requests, so small that the rare paths of a pick are frequent.
 #![allow(dead_code, reason = "each test uses a part")]
 
 use pointsman_table::{Capacity, Cell, Group, Mode, Row, Structure, alias_rows};
@@ -8,7 +8,7 @@ pub(crate) const SLOTS: u32 = 12;
 pub(crate) const CAPACITY: Capacity =
     Capacity { groups: 4, rows: 64, ring: 64, slots: SLOTS, endpoints: 12, text: 512 };
 
-/// Few cases where each is slow (Miri), many where not.
+/// Few cases where each is slow (Miri), and many elsewhere.
 pub(crate) fn cases(many: u32) -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     ProptestConfig {
@@ -18,7 +18,7 @@ pub(crate) fn cases(many: u32) -> ProptestConfig {
     }
 }
 
-/// Numbers that tie, spill and overflow.
+/// Numbers that lead to ties, overflow and numeric extremes.
 pub(crate) fn number() -> impl Strategy<Value = f32> {
     prop_oneof![
         4 => prop::sample::select(vec![0.0, 1.0, 2.0, 3.0, 0.1, 0.3, 1e-3, 7.5]),
@@ -42,7 +42,7 @@ pub(crate) fn cell() -> impl Strategy<Value = Cell> {
     )
 }
 
-/// Rows as a planner makes them, or any that can be followed.
+/// Rows as a planner makes them, or any valid ones.
 fn rows() -> impl Strategy<Value = Vec<Row>> {
     let weight = prop::sample::select(vec![0.0, 1.0, 1.0, 2.0, 1000.0, 0.001]);
     let planned = prop::collection::vec((0..SLOTS, weight), 1..9).prop_map(|mut weights| {
@@ -109,7 +109,7 @@ pub(crate) fn structure() -> impl Strategy<Value = Structure> {
     })
 }
 
-/// A request, and changes of what it is made of.
+/// A request, and changes of the pick's inputs.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
     Pick { exclude: Vec<u32>, cost: u32, key: Option<Vec<u8>> },

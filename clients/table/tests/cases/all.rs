@@ -1,5 +1,5 @@
-//! Every case that the format's page names, and some that its reading needed; here those of
-//! drawing and choosing.
+//! All cases: those that the page of the format names, and some more. This file has those of draws and
+//! choices.
 
 use pointsman_table::{Cell, Group};
 

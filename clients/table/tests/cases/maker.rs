@@ -1,4 +1,4 @@
-//! Puts a case together: writes images with the writer, and asks the reference what to expect.
+//! Makes a case: writes images with the writer, and gets the expected results from the reference.
 
 use pointsman_table::{
     Capacity, Cell, EndpointRecord, Group, Mode, Row, Structure, TableWriter, alias_rows,
@@ -37,7 +37,7 @@ impl Maker {
         Self::with(SMALL, (0, 0), name, seed, about)
     }
 
-    /// `numbers`: the generation and the publication before the first.
+    /// `numbers`: the generation and the publication before the first image.
     pub(crate) fn with(
         capacity: Capacity,
         numbers: (u32, u32),
@@ -108,7 +108,7 @@ impl Maker {
         self
     }
 
-    /// Forgets the groups, for the structure of a next generation.
+    /// Removes all groups, before the structure of the next generation.
     pub(crate) fn restructure(&mut self) -> &mut Self {
         self.structure = Structure::default();
         self
@@ -131,7 +131,7 @@ impl Maker {
         self
     }
 
-    /// Publishes the structure and the cells as an image: the first of the case, or another.
+    /// Publishes the structure and the cells as an image of the case.
     pub(crate) fn image(&mut self) -> &mut Self {
         self.writer.write_structure(&self.structure).unwrap();
         self.publication = self.writer.publish();
@@ -224,7 +224,7 @@ impl Maker {
         self
     }
 
-    /// The last picks that were made.
+    /// The picks of the last step.
     pub(crate) fn last(&self) -> &[Option<u32>] {
         let picks = self.case.steps.iter().rev().find_map(|step| match step {
             Step::Pick { expect, .. } => Some(&expect[..]),

@@ -1,4 +1,4 @@
-//! The conformance vectors: how they look in their files, and how they are made.
+//! The conformance vectors: their file format, and how they are made.
 //!
 //! The expected results come from the reference picker, not from the real one.
 #![allow(dead_code, reason = "the example writes them, the test reads them")]
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use all::all;
 
-/// A file of `vectors/`; its fields are explained in `vectors/README.md`.
+/// A file of `vectors/`. `vectors/README.md` explains its fields.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -88,12 +88,12 @@ pub(crate) enum Outcome {
     Rejected,
 }
 
-/// What has to stand in the counters at the end.
+/// The expected content of the counters at the end.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Counted {
     pub(crate) slots: u32,
     pub(crate) shards: u32,
-    /// Words whose value is up to the implementation, as long as it is not 0.
+    /// Words whose value the implementation chooses. Only 0 is not allowed.
     pub(crate) not_zero: Vec<usize>,
     /// All other words that are not 0.
     pub(crate) words: BTreeMap<usize, u32>,
@@ -108,7 +108,7 @@ fn is_one(cost: &u32) -> bool {
 }
 
 impl Case {
-    /// The file's text: a step to a line.
+    /// The text of the file, with one step per line.
     pub(crate) fn to_json(&self) -> String {
         fn json(of: &impl Serialize) -> String {
             serde_json::to_string(of).unwrap()
@@ -129,7 +129,7 @@ impl Case {
     }
 }
 
-/// Files by name, as they stand in `vectors/`.
+/// The files of `vectors/`, by name.
 pub(crate) fn files() -> BTreeMap<String, Vec<u8>> {
     all().into_iter().flatten().collect()
 }

@@ -1,4 +1,4 @@
-//! Cases at the edges of numbers: wrapped, rounded, too large, none.
+//! Cases with extreme numbers: they wrap, are rounded, are too large, or are missing.
 
 use pointsman_table::{Cell, Group, Random, Row};
 
@@ -66,7 +66,7 @@ pub(crate) fn boundaries() -> Files {
     maker.files()
 }
 
-/// Looks for numbers at which another arithmetic makes another pick.
+/// Finds numbers for which a different arithmetic would make a different pick.
 pub(crate) fn rounding() -> Files {
     let mut maker = Maker::new(
         "rounding",
@@ -75,7 +75,7 @@ pub(crate) fn rounding() -> Files {
          that the first wins the tie; a fused multiply-add, or arithmetic in f64, makes it higher \
          and picks the second.",
     );
-    // By these weights the comparison all but always begins with the first slot.
+    // With these weights the comparison nearly always begins with the first slot.
     maker.group(&[(0, 1e9), (1, 1.0)], Group::default()).image().start(0, 3);
     let mut random = Random::new(21);
     let mut number = || (random.draw() % 1_000_000) as f32 / 131_071.0;

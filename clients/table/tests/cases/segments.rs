@@ -1,4 +1,4 @@
-//! Cases of what stands in the segments besides picks: endpoints in a table, counts in counters.
+//! Cases about the content of the segments besides picks: endpoints in a table, counts in counters.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ pub(crate) fn endpoints() -> Files {
     .files()
 }
 
-/// Expected words are worked out here from the page's formula, not by the crate.
+/// These expected words come from the formula in the page, not from the crate.
 pub(crate) fn counting() -> Files {
     const SLOTS: u32 = 510;
     let capacity = Capacity { groups: 1, rows: 4, ring: 0, slots: SLOTS, endpoints: 0, text: 0 };
@@ -65,7 +65,7 @@ pub(crate) fn counting() -> Files {
     let canary = 0x5afe_5afe;
     let header = [canary, layout::COUNTERS_MAGIC, layout::VERSION, SLOTS, 2];
     words.extend((0..).zip(header));
-    // Two pages of each kind, and every kind is used.
+    // Two pages of each kind. Every kind is in use.
     words.extend((0..9 * 2).map(|page| ((1 + page) * 1024, canary)));
     let block = 16;
     let (activity, retried, unreachable, reports, used) =
@@ -93,7 +93,7 @@ pub(crate) fn counting() -> Files {
     at(505, 3, 1, 1);
     at(0, 4, 0, 1);
     at(1, 4, 1, 1);
-    // 20 s is capped; the expired one was not timed.
+    // 20 s exceeds the cap, so the cap counts. The expired request was not timed.
     at(505, 8, 1, 10_000);
     at(1, 8, 0, 1);
     at(509, 5, 0, 2);

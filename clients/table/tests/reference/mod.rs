@@ -12,7 +12,7 @@ pub(crate) struct Question<'a> {
     pub(crate) key: Option<&'a [u8]>,
 }
 
-/// What the agent has published.
+/// The content that the agent has published.
 pub(crate) struct Published<'a> {
     pub(crate) structure: &'a Structure,
     pub(crate) cells: &'a [Cell],
@@ -22,7 +22,7 @@ pub(crate) struct Published<'a> {
 /// A picker's own state.
 pub(crate) struct Reference {
     random: [u32; 4],
-    /// Of each slot what was added and ended, and since which publication.
+    /// For each slot the cost that was started and ended, and the publication since which it counts.
     own: HashMap<u32, (u32, i32)>,
 }
 
@@ -40,7 +40,7 @@ impl Reference {
         Self { random, own: HashMap::new() }
     }
 
-    /// xoshiro128++ as its authors wrote it.
+    /// xoshiro128++, as in its authors' paper.
     fn draw(&mut self) -> u32 {
         let s = &mut self.random;
         let result = s[0].wrapping_add(s[3]).rotate_left(7).wrapping_add(s[0]);
@@ -66,7 +66,7 @@ impl Reference {
         }
     }
 
-    /// The slot that is picked; its start is for the caller to `add`.
+    /// The picked slot. The caller counts its start with `add`.
     pub(crate) fn pick(
         &mut self,
         published: &Published<'_>,
@@ -112,7 +112,7 @@ impl Reference {
         question: Question<'_>,
     ) -> Option<u32> {
         let groups = &published.structure.groups;
-        // The overflow group, each group once.
+        // The overflow groups, each of them once.
         let mut visited = vec![drawn];
         let mut at = drawn;
         while let Some(next) = groups[at].overflow {
@@ -154,7 +154,7 @@ impl Reference {
         None
     }
 
-    /// The best candidate of a group, and the row that was looked at last.
+    /// The best candidate of a group, and the last row that was examined.
     fn best(
         &mut self,
         group: &Group,

@@ -1,5 +1,5 @@
-//! Any connection, cut anywhere: as many octets come out, the same however it was cut, and nothing
-//! changes but header blocks.
+//! For any connection, cut anywhere: the number of octets stays the same, the result does not depend on
+//! the cuts, and only header blocks change.
 #![no_main]
 
 use std::{
@@ -23,7 +23,7 @@ struct Connection<'a> {
     preface: bool,
     frames: Vec<Frame<'a>>,
     rest: &'a [u8],
-    /// How much each read gets, and how much it has room for.
+    /// The octets that each read gets, and the room that it has.
     sizes: Vec<(u8, u8)>,
 }
 
@@ -118,7 +118,7 @@ fn mended_whole(octets: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The octets that may not change: all but the payloads of HEADERS and CONTINUATION.
+/// The octets that must not change: all but the payloads of HEADERS and CONTINUATION.
 fn kept(octets: &[u8]) -> Vec<bool> {
     let mut kept = vec![true; octets.len()];
     let mut at = PREFACE.len();
@@ -142,6 +142,6 @@ fuzz_target!(|connection: Connection<'_>| {
     if !connection.sizes.is_empty() {
         assert_eq!(mended(&was, &connection.sizes), is);
     }
-    // What was mended needs no mending.
+    // The result needs no further change.
     assert_eq!(mended_whole(&is), is);
 });

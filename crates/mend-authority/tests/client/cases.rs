@@ -1,8 +1,8 @@
-//! How many cases, and which.
+//! The number of random cases, and their seed.
 
 use proptest::{prelude::ProptestConfig, test_runner::RngSeed};
 
-/// So many, and the same each time, unless PROPTEST_CASES and PROPTEST_RNG_SEED say otherwise.
+/// This many, and the same each time, unless PROPTEST_CASES and PROPTEST_RNG_SEED are set.
 pub(crate) fn cases(many: u32) -> ProptestConfig {
     let asked = ProptestConfig::default();
     ProptestConfig {

@@ -1,4 +1,4 @@
-//! Reads that are cut off anywhere.
+//! Reads that are cut anywhere.
 
 use std::{
     io,
@@ -9,8 +9,8 @@ use std::{
 use mend_authority::Mended;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A stream that gives no more than so many octets at a read, and again from the first number after
-/// the last. 0 is a read that has to wait.
+/// A stream whose reads return at most these numbers of octets in turn, from the first number again
+/// after the last. With 0 a read has to wait.
 pub(crate) struct Choppy<T> {
     stream: T,
     sizes: Vec<usize>,
@@ -61,8 +61,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Choppy<T> {
     }
 }
 
-/// All that comes out where these octets go in: sent in parts of these sizes, and read into rooms
-/// of these.
+/// The output for these octets, which arrive in parts of these sizes and are read into buffers of these
+/// sizes.
 pub(crate) fn mended(octets: &[u8], sizes: &[usize], rooms: &[usize]) -> Vec<u8> {
     let mut stream = Mended::new(Choppy::new(octets, sizes));
     let mut out = Vec::new();
@@ -80,7 +80,7 @@ pub(crate) fn mended(octets: &[u8], sizes: &[usize], rooms: &[usize]) -> Vec<u8>
     out
 }
 
-/// The same, sent and read at once.
+/// The same in one piece.
 pub(crate) fn mended_whole(octets: &[u8]) -> Vec<u8> {
     mended(octets, &[usize::MAX], &[octets.len().max(1)])
 }

@@ -1,4 +1,4 @@
-//! HTTP/2's frames (RFC 9113), as a client writes and reads them.
+//! HTTP/2 frames (RFC 9113), as a client writes and reads them.
 
 use proptest::{prelude::*, sample::Index};
 
@@ -18,7 +18,7 @@ pub(crate) const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// A frame's head is so many octets.
+/// The octets of a frame's head.
 pub(crate) const HEAD: usize = 9;
 
 pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
@@ -29,25 +29,25 @@ pub(crate) fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload
     out.extend(payload);
 }
 
-/// A frame's kind, stream and length.
+/// A frame's type, stream and length.
 pub(crate) fn head(head: [u8; HEAD]) -> (u8, u32, usize) {
     let [high, middle, low, kind, _, stream @ ..] = head;
     (kind, u32::from_be_bytes(stream), u32::from_be_bytes([0, high, middle, low]) as usize)
 }
 
-/// A connection's beginning: the preface, and settings.
+/// The start of a connection: the preface and SETTINGS.
 pub(crate) fn opening() -> Vec<u8> {
     let mut out = PREFACE.to_vec();
     frame(&mut out, SETTINGS, 0, 0, &[]);
     out
 }
 
-/// How a header block is put into frames.
+/// How to split a header block into frames.
 #[derive(Clone, Debug)]
 pub(crate) struct Framing {
     pub(crate) padding: Option<u8>,
     pub(crate) priority: Option<u8>,
-    /// Where a CONTINUATION begins.
+    /// The position at which a CONTINUATION begins.
     pub(crate) cuts: Vec<Index>,
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn framing() -> impl Strategy<Value = Framing> {
     })
 }
 
-/// A frame that belongs to no request, and looks as if it had something to mend.
+/// A frame that belongs to no request, but seems to contain something to mend.
 pub(crate) fn aside() -> impl Strategy<Value = Vec<u8>> {
     let literal = b"\x41\x07a/b%c/d";
     let written = |kind, flags, payload: &[u8]| {
@@ -113,7 +113,7 @@ pub(crate) fn aside() -> impl Strategy<Value = Vec<u8>> {
         written(SETTINGS, 0, &[]),
         written(PING, 0, &literal[..8]),
         written(WINDOW_UPDATE, 0, &[0, 0, 0, 7]),
-        // A kind that no RFC knows is ignored.
+        // An unknown type of frame, which the receiver ignores.
         written(0xbb, 0xff, literal),
     ])
 }

@@ -1,8 +1,8 @@
-//! An HPACK encoder (RFC 7541) that chooses at random between all the ways to say the same.
+//! An HPACK encoder (RFC 7541) that chooses at random between all encodings of the same fields.
 
 use proptest::prelude::*;
 
-/// The names of the static table that the requests have, with their first entries.
+/// The names in the static table that the requests use, with their first entries.
 const STATIC: [(&str, usize); 6] = [
     (":authority", 1),
     (":method", 2),
@@ -12,9 +12,9 @@ const STATIC: [(&str, usize); 6] = [
     ("user-agent", 58),
 ];
 const FIRST_DYNAMIC: usize = 62;
-/// What a table's entry takes beside its texts.
+/// The size of an entry in a table, besides its texts.
 const OVERHEAD: usize = 32;
-/// The size that a decoder allows unless its settings say otherwise.
+/// The decoder's maximum size of the table, unless its settings have another one.
 pub(crate) const LARGEST_TABLE: usize = 4096;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ impl Field {
     }
 }
 
-/// How a field is encoded, where there is a choice.
+/// How to encode a field.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct How {
     pub(crate) indexed: bool,
@@ -68,7 +68,7 @@ pub(crate) fn how() -> impl Strategy<Value = How> {
 }
 
 pub(crate) struct Encoder {
-    /// The last one added stands first.
+    /// The newest entry is the first.
     table: Vec<Field>,
     largest: usize,
 }

@@ -1,4 +1,4 @@
-//! A client that makes use of all that HTTP/2 and HPACK leave to a client, at random.
+//! A client that uses at random everything that HTTP/2 and HPACK allow a client.
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod cases;
@@ -7,7 +7,7 @@ pub(crate) mod frames;
 pub(crate) mod hpack;
 pub(crate) mod requests;
 
-/// What `http`, and so h2, says of it.
+/// Whether `http`, and so h2, accepts it.
 pub(crate) fn accepted(authority: &[u8]) -> bool {
     http::uri::Authority::try_from(authority).is_ok()
 }

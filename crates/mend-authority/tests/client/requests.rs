@@ -1,4 +1,4 @@
-//! Requests, and a connection's octets that carry them.
+//! Requests, and the octets of a connection that carries them.
 
 use proptest::prelude::*;
 
@@ -10,12 +10,12 @@ use super::{
 
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// The dynamic table's size from here on.
+    /// A new size of the dynamic table, from here on.
     resized: Option<usize>,
     pub(crate) fields: Vec<(Field, How)>,
     framing: Framing,
     body: Option<Vec<u8>>,
-    /// Frames before it.
+    /// Frames before the request.
     asides: Vec<Vec<u8>>,
 }
 
@@ -25,14 +25,14 @@ impl Request {
         &fields.find(|field| field.name == name.as_bytes()).expect("a field").value
     }
 
-    /// What is not about the request line.
+    /// The fields besides the pseudo-headers.
     pub(crate) fn headers(&self) -> Vec<Field> {
         let fields = self.fields.iter().map(|(field, _)| field);
         fields.filter(|field| !field.name.starts_with(b":")).cloned().collect()
     }
 }
 
-/// The stream that carries the nth request.
+/// The stream of the nth request.
 pub(crate) fn stream(nth: usize) -> u32 {
     2 * u32::try_from(nth).expect("few requests") + 1
 }
@@ -57,7 +57,7 @@ pub(crate) fn connection(requests: &[Request]) -> Vec<u8> {
 }
 
 pub(crate) fn requests() -> impl Strategy<Value = Vec<Request>> {
-    // Few authorities, so that most are referred to by an index sooner or later.
+    // Few authorities, so that an index refers to most of them sooner or later.
     let authorities = prop::collection::vec(authority(), 1..4);
     authorities.prop_flat_map(|authorities| {
         let authority = prop::sample::select(authorities);
@@ -65,8 +65,7 @@ pub(crate) fn requests() -> impl Strategy<Value = Vec<Request>> {
     })
 }
 
-/// An authority as a client may mean it, or as none does. Nothing that is not UTF-8: to h2 that is
-/// the end of the whole connection.
+/// A valid authority, or an invalid one. It is always UTF-8: otherwise h2 ends the whole connection.
 fn authority() -> impl Strategy<Value = String> {
     let real = prop::sample::select(vec![
         "localhost",
@@ -101,7 +100,7 @@ fn request(authority: impl Strategy<Value = String>) -> impl Strategy<Value = Re
         })
 }
 
-/// The pseudo-headers in any order, and then others.
+/// The pseudo-headers in any order, then the other fields.
 fn fields(authority: impl Strategy<Value = String>) -> impl Strategy<Value = Vec<(Field, How)>> {
     let path = prop::sample::select(vec!["/", "/a.B/C", "/a%2Fb", "/:authority"]);
     let pseudo = (authority, path).prop_map(|(authority, path)| {
@@ -132,7 +131,7 @@ fn fields(authority: impl Strategy<Value = String>) -> impl Strategy<Value = Vec
         })
 }
 
-/// An authority that nothing can be made of in so many bits goes without the Huffman code.
+/// If no authority fits the number of bits, this one is sent without the Huffman code.
 fn possible(field: &Field, how: How) -> How {
     let impossible =
         !accepted(&field.value) && huffman(&field.value).len() * 8 >= 13 * field.value.len() + 8;

@@ -44,7 +44,7 @@ impl Balancer {
                 let publisher = ServicePublisher::new(Setup {
                     name: "bench".into(),
                     policy: Arc::new(Policy::default()),
-                    here: Locality::default(),
+                    locality: Locality::default(),
                     memory: Memory::Shared,
                     endpoints: EndpointRef::all(&endpoints).collect(),
                     virtual_port: None,

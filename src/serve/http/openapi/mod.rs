@@ -28,7 +28,8 @@ fn the_committed_description_is_what_the_messages_say() {
     }
     assert!(
         super::calls::OPENAPI == current,
-        "{} is not what proto/ and limits.rs say: run POINTSMAN_WRITE_SCHEMAS=1 cargo test --lib openapi",
+        "{} is not what proto/ and limits.rs say: run POINTSMAN_WRITE_SCHEMAS=1 cargo test --lib \
+         openapi",
         path.display()
     );
 }
@@ -52,14 +53,14 @@ const LINES: &str = "application/x-ndjson";
 
 /// What each status of an error means.
 const ERRORS: [(u16, &str); 9] = [
-    (400, "Something in the request can't be right: `google.rpc.BadRequest` names it."),
-    (403, "The namespace is not for this caller."),
-    (404, "No such service or port; with near misses."),
+    (400, "Part of the request is invalid: `google.rpc.BadRequest` names it."),
+    (403, "This caller may not ask for this namespace."),
+    (404, "No such service or port. The message has similar names."),
     (408, "The body was not complete in time."),
     (413, "The body is larger than 1 MiB."),
-    (429, "This caller, or all of them, hold too much."),
+    (429, "This caller, or all callers together, hold too much."),
     (500, "The system gives no memory for a table."),
-    (503, "No endpoint can serve; says why."),
+    (503, "No endpoint can serve. The message has the reason."),
     (504, "The source has not answered in time."),
 ];
 
@@ -87,13 +88,14 @@ fn written() -> Value {
         "info": {
             "title": "Pointsman",
             "description": "Asks the agent of this node, over its Unix socket, which endpoint \
-                            should serve a request. The same calls are there over gRPC.",
+                            should serve a request. gRPC has the same calls.",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{
             "url": "http://localhost",
-            "description": "The Unix socket /run/pointsman/agent.sock; the host means nothing.",
+            "description": "The Unix socket /run/pointsman/agent.sock. The host name has no \
+                            meaning.",
         }],
         "paths": paths,
         "components": { "schemas": components, "responses": errors },
@@ -194,19 +196,19 @@ fn operations() -> Vec<Operation> {
                 parameter(
                     "query",
                     "namespace",
-                    "Only this namespace; none for all.",
+                    "Only services of this namespace. Without it: of all namespaces.",
                     json!({ "type": "string", "examples": ["shop"] }),
                 ),
                 parameter(
                     "query",
                     "pageSize",
-                    "0 is 100.",
+                    "The number of services on a page. 0 means 100.",
                     json!({ "type": "integer", "minimum": 0, "maximum": MAX_PAGE }),
                 ),
                 parameter(
                     "query",
                     "pageToken",
-                    "The `nextPageToken` of the page before.",
+                    "The `nextPageToken` of the previous page.",
                     json!({ "type": "string", "format": "page-token" }),
                 ),
             ],
@@ -227,8 +229,8 @@ fn operations() -> Vec<Operation> {
                 parameter(
                     "query",
                     "watch",
-                    "Sends what changes from then on: the answer is a line for each WatchEvent, \
-                     and has no end.",
+                    "Sends each later change, too: the answer is a line for each WatchEvent, and \
+                     has no end.",
                     json!({ "type": "boolean" }),
                 ),
                 parameter(

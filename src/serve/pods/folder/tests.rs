@@ -105,7 +105,10 @@ fn a_record_that_others_could_have_written_is_refused_with_what_would_be_right()
     ] {
         fs::set_permissions(&path, Permissions::from_mode(right | 0o020)).unwrap();
         let said = refused();
-        assert!(said.contains(&format!("mode {:04o}: with {right:04o}", right | 0o020)), "{said}");
+        assert!(
+            said.contains(&format!("mode {:04o}: it must be {right:04o}", right | 0o020)),
+            "{said}"
+        );
         fs::set_permissions(&path, Permissions::from_mode(right)).unwrap();
     }
     folders.read(uid()).unwrap();
@@ -135,7 +138,7 @@ fn a_folder_of_another_user_is_refused() {
     for path in [folders.path().join(UID).join(RECORD), folders.path().join(mounted(uid()))] {
         std::os::unix::fs::chown(&path, Some(65534), None).unwrap();
         let said = folders.read(uid()).unwrap_err().to_string();
-        assert!(said.contains("belongs to uid 65534: it has to be root's"), "{said}");
+        assert!(said.contains("belongs to uid 65534: it must belong to root"), "{said}");
         std::os::unix::fs::chown(&path, Some(0), None).unwrap();
     }
     std::os::unix::fs::chown(folders.path(), Some(65534), None).unwrap();
@@ -169,11 +172,11 @@ fn a_malformed_record_says_what_is_wrong() {
         assert!(said.contains(why), "{said} lacks {why}");
     };
     wrong(&|it| it["version"] = 2.into(), "it is of version 2, and this agent reads version 1");
-    wrong(&|it| it["uid"] = "".into(), "its uid is \"\", and not that of the folder");
-    wrong(&|it| it["namespace"] = "shop\n".into(), "its namespace \"shop\\n\" is no name");
-    wrong(&|it| it["name"] = "<b>".into(), "its name \"<b>\" is no name");
-    wrong(&|it| it["serviceAccount"] = "".into(), "its serviceAccount \"\" is no name");
-    wrong(&|it| it["name"] = "a".repeat(254).into(), "is no name");
+    wrong(&|it| it["uid"] = "".into(), "its uid is \"\", which is not that of the folder");
+    wrong(&|it| it["namespace"] = "shop\n".into(), "its namespace \"shop\\n\" is not a valid name");
+    wrong(&|it| it["name"] = "<b>".into(), "its name \"<b>\" is not a valid name");
+    wrong(&|it| it["serviceAccount"] = "".into(), "its serviceAccount \"\" is not a valid name");
+    wrong(&|it| it["name"] = "a".repeat(254).into(), "is not a valid name");
     wrong(&|it| drop(it.as_object_mut().unwrap().remove("name")), "missing field `name`");
     assert!(parse("", uid()).is_err());
 }

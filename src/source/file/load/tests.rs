@@ -85,7 +85,7 @@ fn a_bad_file_keeps_its_own_last_good_and_others_go_on() {
     assert!(loaded.complete);
     let problems = problems(&loaded, &folder);
     assert!(problems[0].starts_with("a.yaml:2:11: services[0].name: \"a\": names are"));
-    assert!(problems[0].ends_with(" (what was last good stays in force)"));
+    assert!(problems[0].ends_with(" (the last good state stays in force)"));
     // Looking again at the same bytes tells the same.
     assert_eq!(self::problems(&loader.load(|_| {}), &folder), problems);
     put(&folder, "a.yaml", services(&["a.shop"], "10.0.0.3:80"));
@@ -140,7 +140,7 @@ fn of_a_path_that_is_not_there_nothing_can_be_said() {
     assert!(loaded.services.is_none());
     assert_eq!(
         problems(&loaded, &folder),
-        ["services.yaml: there is no such file or folder (what was last good stays in force)"]
+        ["services.yaml: there is no such file or folder (the last good state stays in force)"]
     );
 }
 

@@ -72,7 +72,8 @@ fn weight_zero_is_valid_and_takes_no_traffic() {
 fn a_weight_beyond_32_bits_names_the_range() {
     assert_eq!(
         error(endpoint("address: '10.1.2.3:80', weight: 4294967296")),
-        "s.yaml:4:42: services[0].endpoints[0].weight: here must be a whole number of 0 to 4294967295"
+        "s.yaml:4:42: services[0].endpoints[0].weight: here must be a whole number of 0 to \
+         4294967295"
     );
     assert!(error(endpoint("address: '10.1.2.3:80', weight: -1")).contains("0 to 4294967295"));
     assert!(error(endpoint("address: '10.1.2.3:80', weight: 1.5")).contains("0 to 4294967295"));
@@ -105,7 +106,8 @@ fn an_unknown_word_names_the_words_there_are() {
 
 #[test]
 fn a_duplicate_service_names_both_lines() {
-    let text = "services:\n  - name: cart.shop\n    endpoints: []\n  - name: cart.shop\n    endpoints: []\n";
+    let text = "services:\n  - name: cart.shop\n    endpoints: []\n  - name: cart.shop\n    \
+                endpoints: []\n";
     assert_eq!(
         error(text),
         "s.yaml:4:11: services[1].name: \"cart.shop\" is already in line 2: join their endpoints, \
@@ -136,10 +138,10 @@ fn port_zero_and_others_out_of_range_are_refused() {
     };
     assert_eq!(
         ports("0"),
-        "s.yaml:3:20: services[0].ports[0].port: \"0\" is no port: ports are 1 to 65535"
+        "s.yaml:3:20: services[0].ports[0].port: \"0\" is not a port: ports are 1 to 65535"
     );
     assert!(ports("65536").contains("ports are 1 to 65535"));
-    assert!(ports("http").contains("\"http\" is no port"));
+    assert!(ports("http").contains("\"http\" is not a port"));
 }
 
 #[test]
@@ -147,7 +149,7 @@ fn a_malformed_address_says_how_addresses_look() {
     let text = error(endpoint("address: '10.1.2.300:80'"));
     assert!(
         text.starts_with(
-            "s.yaml:4:19: services[0].endpoints[0].address: \"10.1.2.300:80\" is no IP address"
+            "s.yaml:4:19: services[0].endpoints[0].address: \"10.1.2.300:80\" is not an IP address"
         ),
         "{text}"
     );
@@ -162,7 +164,8 @@ fn an_address_has_a_port_just_where_the_service_has_none() {
         text.contains("\"10.1.2.3\" has no port, and the service has none: write 10.1.2.3:8080"),
         "{text}"
     );
-    let both = "services:\n  - name: c.s\n    ports: [{port: 80}]\n    endpoints: [{address: '10.1.2.3:81'}]\n";
+    let both = "services:\n  - name: c.s\n    ports: [{port: 80}]\n    endpoints: [{address: \
+                '10.1.2.3:81'}]\n";
     assert!(
         error(both)
             .contains("\"10.1.2.3:81\" has a port, but the service has ports: write 10.1.2.3")
@@ -175,7 +178,7 @@ fn several_ports_need_names_and_differ() {
         error(format!("services:\n  - name: c.s\n    ports: [{ports}]\n    endpoints: []\n"))
     };
     assert!(
-        ports("{port: 80}, {name: b, port: 81}").contains("of several ports each needs a name")
+        ports("{port: 80}, {name: b, port: 81}").contains("each of several ports needs a name")
     );
     assert!(ports("{name: a, port: 80}, {name: a, port: 81}").contains("same name or number"));
     let unknown = "services:\n  - name: c.s\n    ports: [{name: http, port: 80}]\n    endpoints:\n      \
@@ -187,7 +190,8 @@ fn several_ports_need_names_and_differ() {
 fn a_name_without_a_namespace_says_how_names_look() {
     assert_eq!(
         error("services:\n  - name: cart\n    endpoints: []\n"),
-        "s.yaml:2:11: services[0].name: \"cart\": names are name.namespace, such as \"cart.default\""
+        "s.yaml:2:11: services[0].name: \"cart\": names are name.namespace, such as \
+         \"cart.default\""
     );
 }
 
@@ -207,7 +211,7 @@ fn a_missing_field_and_one_of_a_wrong_kind_are_named() {
 fn a_malformed_time_says_how_times_look() {
     let text = error(endpoint("address: '10.1.2.3:80', ready_since: yesterday"));
     assert!(
-        text.contains("ready_since: \"yesterday\" is no time: write it as 2026-01-01T00:00:00Z"),
+        text.contains("ready_since: \"yesterday\" is not a time: write it as 2026-01-01T00:00:00Z"),
         "{text}"
     );
 }
@@ -261,7 +265,9 @@ fn anchors_and_aliases_are_allowed_and_bombs_are_not() {
                   name: b.shop\n    endpoints: *e\n";
     assert_eq!(content(shared).services[1].0.ports[0].endpoints.len(), 1);
 
-    let mut bomb = "services:\n  - name: a.shop\n    endpoints: []\n    policy:\n      a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    let mut bomb = "services:\n  - name: a.shop\n    endpoints: []\n    policy:\n      a: &a \
+                    [x,x,x,x,x,x,x,x,x]\n"
+        .to_owned();
     for (this, last) in [("b", "a"), ("c", "b"), ("d", "c"), ("e", "d"), ("f", "e"), ("g", "f")] {
         let nine = vec![format!("*{last}"); 9].join(",");
         bomb.push_str(&format!("      {this}: &{this} [{nine}]\n"));
@@ -387,8 +393,9 @@ fn a_list_is_read_as_its_items() {
 fn a_malformed_manifest_names_its_line_and_field() {
     let bad = |replace: &str, with: &str| error(MANIFESTS.replace(replace, with));
     assert!(
-        bad("10.0.0.1", "10.0.0.1000")
-            .starts_with("s.yaml:13: endpoints[0].addresses[0]: \"10.0.0.1000\" is no IP address")
+        bad("10.0.0.1", "10.0.0.1000").starts_with(
+            "s.yaml:13: endpoints[0].addresses[0]: \"10.0.0.1000\" is not an IP address"
+        )
     );
     let text = bad("port: 8080", "port: eighty");
     assert!(text.starts_with("s.yaml:23:28: ports[0].port: "), "{text}");
@@ -402,7 +409,7 @@ fn a_malformed_manifest_names_its_line_and_field() {
 #[test]
 fn a_services_document_among_manifests_is_refused() {
     let text = error(format!("{MANIFESTS}services: []\n"));
-    assert!(text.starts_with("s.yaml:33:1: one of several documents has no \"kind\""), "{text}");
+    assert!(text.starts_with("s.yaml:33:1: this document has no \"kind\""), "{text}");
 }
 
 #[test]

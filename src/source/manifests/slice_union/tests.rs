@@ -212,7 +212,8 @@ fn line_07_serving_and_terminating_ones_are_kept_for_when_nothing_is_ready() {
 
 #[test]
 fn line_08_an_address_may_begin_as_terminating_and_come_back_ready() {
-    let old = "{addresses: [10.0.0.1], conditions: {ready: false, terminating: true}, targetRef: {uid: a}}";
+    let old = "{addresses: [10.0.0.1], conditions: {ready: false, terminating: true}, targetRef: \
+               {uid: a}}";
     let new = "{addresses: [10.0.0.1], conditions: {ready: true}, targetRef: {uid: b}}";
     let mut join = join(cart(), [slice("cart-1", &[old])]);
     assert_eq!(served(&join)["10.0.0.1:8080"], Health::Draining);
@@ -390,7 +391,7 @@ fn line_20_hints_and_traffic_distribution_are_preferences() {
 #[test]
 fn line_20_session_affinity_is_not_followed_and_says_so() {
     let sticky = join(cart_with(", sessionAffinity: ClientIP"), []);
-    assert!(service(&sticky).notes[0].contains("sessionAffinity ClientIP is not followed"));
+    assert!(service(&sticky).notes[0].contains("sessionAffinity ClientIP has no effect"));
 }
 
 #[test]
@@ -431,8 +432,11 @@ fn a_malformed_slice_names_the_field() {
     };
     assert_eq!(
         error(ONE_PORT, "{addresses: [10.0.0.256]}"),
-        "endpoints[0].addresses[0]: \"10.0.0.256\" is no IP address"
+        "endpoints[0].addresses[0]: \"10.0.0.256\" is not an IP address"
     );
     assert!(error(ONE_PORT, "{addresses: []}").contains("an endpoint needs an address"));
-    assert!(error(ONE_PORT, "{addresses: ['fd00::1']}").contains("not of the slice's addressType"));
+    assert!(
+        error(ONE_PORT, "{addresses: ['fd00::1']}")
+            .contains("does not fit the slice's addressType")
+    );
 }

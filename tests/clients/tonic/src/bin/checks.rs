@@ -22,7 +22,7 @@ fn code(status: &Status) -> &str {
     match status.code() {
         Code::NotFound => "NOT_FOUND",
         Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        // What tonic says where its own clock was first.
+        // tonic's status if its own clock ends the call.
         Code::Cancelled => "CANCELLED",
         other => other.description(),
     }

@@ -20,8 +20,8 @@ const BOUND: f64 = 2.0;
 /// Steps per doubling, so that noise makes no new generation.
 const STEPS: f64 = 8.0;
 
-/// Sets the lean of each endpoint's draws.
-pub fn lean(inputs: &Inputs<'_>, draft: &mut Draft) {
+/// Sets the standing bias of each endpoint's draws.
+pub fn standing_bias(inputs: &Inputs<'_>, draft: &mut Draft) {
     if !strategy::of(inputs.policy.strategy).scores_by_weight() {
         return;
     }
@@ -36,11 +36,11 @@ pub fn lean(inputs: &Inputs<'_>, draft: &mut Draft) {
         for member in &group.members {
             let planned = &mut draft.endpoints[*member as usize];
             let more = standing(member) - all * planned.weight / weights;
-            planned.lean = stepped((-pull * more).exp());
+            planned.standing_bias = stepped((-pull * more).exp());
         }
         let drawn: f64 = group.members.iter().map(|m| draft.endpoints[*m as usize].drawn()).sum();
         for member in &group.members {
-            draft.endpoints[*member as usize].lean /= drawn;
+            draft.endpoints[*member as usize].standing_bias /= drawn;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How draws lean away from standing load.
+//! How draws avoid standing load.
 
 use super::*;
 use crate::policy::StrategyName;
@@ -8,12 +8,12 @@ impl Bench {
         self.loads.iter_mut().zip(standing).for_each(|(load, standing)| load.standing = *standing);
     }
 
-    /// By how many eighths of a doubling the lean of the second endpoint is above that of the first.
-    fn lean(&mut self) -> f64 {
+    /// By how many eighths of a doubling the bias of the second endpoint is above that of the first.
+    fn bias(&mut self) -> f64 {
         let endpoints = &self.plan().endpoints;
         let drawn: f64 = endpoints.iter().map(|e| e.drawn()).sum();
         assert!((drawn - 1.0).abs() < 1e-9, "{drawn}");
-        let eighths = (endpoints[1].lean / endpoints[0].lean).log2() * 8.0;
+        let eighths = (endpoints[1].standing_bias / endpoints[0].standing_bias).log2() * 8.0;
         assert!((eighths - eighths.round()).abs() < 1e-9, "{eighths}");
         eighths.round()
     }
@@ -25,10 +25,10 @@ fn draws_lean_the_more_the_more_requests_become_standing() {
     bench.stand(&[1, 0]);
     for (part_standing, eighths) in [(0.0, 2.0), (0.5, 6.0), (1.0, 12.0)] {
         bench.service.part_standing = part_standing;
-        assert_eq!(bench.lean(), eighths, "at {part_standing}");
+        assert_eq!(bench.bias(), eighths, "at {part_standing}");
     }
     bench.stand(&[100, 0]);
-    assert_eq!(bench.lean(), 16.0, "from half to twice at most");
+    assert_eq!(bench.bias(), 16.0, "from half to twice at most");
 }
 
 #[test]
@@ -36,18 +36,18 @@ fn a_heavy_endpoint_may_have_as_many_more_streams() {
     let mut bench = Bench::new("aa");
     bench.endpoints[0].weight = 3;
     bench.stand(&[3, 1]);
-    assert_eq!(bench.lean(), 0.0);
+    assert_eq!(bench.bias(), 0.0);
     bench.stand(&[4, 0]);
-    assert_eq!(bench.lean(), 4.0);
+    assert_eq!(bench.bias(), 4.0);
     bench.stand(&[0, 4]);
-    assert_eq!(bench.lean(), -14.0);
+    assert_eq!(bench.bias(), -14.0);
 }
 
 #[test]
-fn nothing_leans_without_standing_load_or_where_nothing_is_compared() {
+fn nothing_is_biased_without_standing_load_or_where_nothing_is_compared() {
     let mut bench = Bench::new("aa");
-    assert!(bench.plan().endpoints.iter().all(|e| e.lean == 1.0));
+    assert!(bench.plan().endpoints.iter().all(|e| e.standing_bias == 1.0));
     bench.policy.strategy = StrategyName::Random;
     bench.stand(&[9, 0]);
-    assert!(bench.plan().endpoints.iter().all(|e| e.lean == 1.0));
+    assert!(bench.plan().endpoints.iter().all(|e| e.standing_bias == 1.0));
 }
