@@ -4,7 +4,11 @@
 
 use tracing::{error, info, warn};
 
-use super::{Options, logs, systemd};
+use super::{
+    logs,
+    options::{Options, warn_of_access},
+    systemd,
+};
 use crate::{
     publish::Tables,
     serve::{Agent, resolver::Resolver},
@@ -35,7 +39,7 @@ impl Reload {
         match (self.read)() {
             Ok(new) => {
                 agent.configuration().set_problem(None);
-                super::keep_configuration(&new);
+                new.keep_configuration();
                 self.apply(now, new, tables, agent.resolver());
             }
             Err(why) => {
@@ -71,7 +75,7 @@ impl Reload {
         if changed {
             tables.configure(new.policies);
         }
-        super::warn_of_access(now.pods.as_deref(), &new.access);
+        warn_of_access(now.pods.as_deref(), &new.access);
         let access_changed = resolver.set_access(new.access);
         info!(policies_changed = changed, access_changed, "read the configuration again");
     }

@@ -12,13 +12,13 @@ use tokio::{net::UnixListener, sync::watch};
 use tracing::{error, info, warn};
 
 use super::{
-    Components, SocketOwner, StartError,
     activation::PassedSocket,
-    keep_configuration, settings,
+    components::Components,
     signals::{SignalAction, Signals},
     sockets::Sockets,
     source_status::SourceStatus,
-    system, systemd,
+    start_error::{StartError, system},
+    systemd,
     takeover::{self, Predecessor, PredecessorEvents, Successor, SuccessorLink},
 };
 use crate::{
@@ -33,6 +33,13 @@ use crate::{
     socket::lock::SocketLock,
     source::{Spec, Status},
 };
+
+/// Which agent has the socket at the start.
+pub(super) enum SocketOwner {
+    ThisAgent(SocketLock),
+    /// Another agent has it; its pid.
+    OtherAgent(String),
+}
 
 /// An agent that has the socket.
 pub(super) struct Serving {
@@ -75,7 +82,7 @@ impl Serving {
             tables: components.tables.clone(),
             sources: shown(&components.sources),
             listening: listens.clone(),
-            settings: settings(options),
+            settings: options.settings(),
             series: Series { endpoints: options.endpoint_metrics },
         };
         let same = admin.try_clone().map_err(system("the admin pages"))?;
@@ -98,7 +105,7 @@ impl Serving {
         let pods =
             options.pods.clone().map(|folder| PodListeners::start(folder, connections.clone()));
         socket_lock.write_pid()?;
-        keep_configuration(options);
+        options.keep_configuration();
         listening.send_replace(true);
         let ready = tell_when_ready(components.catalog.clone(), listens);
         let taint = options.startup_taint.clone();

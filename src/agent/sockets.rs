@@ -4,7 +4,7 @@ use std::{os::unix::net::UnixListener as StdUnixListener, sync::Mutex};
 
 use tokio::net::UnixListener;
 
-use super::{StartError, system};
+use super::start_error::{StartError, system};
 use crate::socket::{
     listener::{self, Inode},
     lock::SocketLock,

@@ -9,15 +9,15 @@ use std::{
     time::Duration,
 };
 
-use pointsman_table::{Explanation, Pick, Picker, Request, ServerLoad, Table, Waker};
+use pointsman_table::{Explanation, Outcome, Pick, Picker, Request, ServerLoad, Table, Waker};
 use smallvec::SmallVec;
 use tracing::warn;
 
 use super::{
-    Outcome, ServicePublisher,
     pick_options::PickOptions,
     routing::Routing,
     samples::{Sample, Samples},
+    service::ServicePublisher,
     share::{MOST_USERS, Users},
     target::Target,
     usual_time::UsualTime,

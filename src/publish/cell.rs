@@ -2,15 +2,11 @@
 
 use pointsman_table::Cell;
 
-use super::standing_load::InFlight;
+use super::{segment::CLOSED, standing_load::InFlight};
 use crate::plan::{
     PlannedEndpoint, State,
     strategy::{Observed, Strategy},
 };
-
-/// The cell of a slot that takes no picks.
-pub(super) const CLOSED: Cell =
-    Cell { base: 0.0, slope: 0.0, knee: f32::MAX, hot_base: 0.0, hot_slope: 0.0, limit: 0 };
 
 /// The numbers of an endpoint's slot. The slot of an endpoint outside the plan is closed: a
 /// caller's copy of the structure may still name it.

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
-    ServicePublisher, samples::Sample, target::Target, verdicts::VerdictSummary, witnesses::Failure,
+    samples::Sample, service::ServicePublisher, target::Target, verdicts::VerdictSummary,
+    witnesses::Failure,
 };
 use crate::{
     catalog::{EndpointRef, Health},

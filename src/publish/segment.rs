@@ -7,11 +7,10 @@
 use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use pointsman_table::{
-    Capacity, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
+    Capacity, Cell, Counters, Differences, Structure, StructureError, Sweep, Table, TableWriter,
 };
 use tracing::warn;
 
-use super::cell::CLOSED;
 use crate::{
     catalog::EndpointRef,
     clock,
@@ -24,6 +23,10 @@ const PREEMPTED: Duration = Duration::from_millis(1);
 /// The most that all leases may cost together. Sweeps count up to it exactly, so the part of each
 /// endpoint is known. A caller that holds little may still have three requests of the highest cost.
 pub const MOST_COST: u32 = 1 << 23;
+
+/// The cell of a slot that takes no picks.
+pub(super) const CLOSED: Cell =
+    Cell { base: 0.0, slope: 0.0, knee: f32::MAX, hot_base: 0.0, hot_slope: 0.0, limit: 0 };
 
 /// Where a table lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

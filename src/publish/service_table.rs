@@ -15,11 +15,11 @@ use arc_swap::ArcSwap;
 use pointsman_table::Waker;
 
 use super::{
-    ServicePublisher,
     callers::{Callers, InFlightGuard, PickState, PickedEndpoints},
     explanation::{Avoided, EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     pick_options::PickOptions,
     routing::Routing,
+    service::ServicePublisher,
     share::Users,
     target::Target,
     verdicts::Allowance,

@@ -12,12 +12,12 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rustix::io::Errno;
 use tokio::sync::watch;
 use tracing::error;
 
 use super::{
     service_table::ServiceTable,
-    shortage::is_shortage,
     target::{Target, TargetKind},
     verdicts::Allowance,
     wake_event::WakeEvent,
@@ -75,6 +75,12 @@ pub struct Numbers {
     pub overruns: AtomicU64,
     /// Activity without a wake-up, which only the sweep of sleeping tables found.
     pub late_wakeups: AtomicU64,
+}
+
+/// Whether the system lacks what a table needs: files or memory.
+pub(super) fn is_shortage(error: &io::Error) -> bool {
+    let error = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(error, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -237,7 +243,7 @@ impl Shared {
                 );
                 lock(&self.failed).insert(live.target().service.clone());
                 if is_shortage(&error) {
-                    self.lower_priority();
+                    self.give_up_unused();
                 }
             }
         }

@@ -1,8 +1,7 @@
 //! Gives up unused tables when the system has no more files or memory for a table that is wanted.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
-use rustix::io::Errno;
 use tracing::warn;
 
 use super::{
@@ -14,16 +13,10 @@ use super::{
 /// 100 us and what was learnt of its endpoints' load. Range 1 to 64.
 const PART: usize = 8;
 
-/// Whether the system lacks what a table needs: files or memory.
-pub(super) fn is_shortage(error: &io::Error) -> bool {
-    let error = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(error, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
-}
-
 impl Shared {
     /// Gives up some of the tables in which nothing is open, the longest unused first. Returns
     /// whether there were any.
-    pub(super) fn lower_priority(&self) -> bool {
+    pub(super) fn give_up_unused(&self) -> bool {
         let mut all = lock(&self.live);
         let mut unused: Vec<(Duration, Target)> = (all.values())
             .filter_map(|live| {

@@ -14,8 +14,7 @@ use super::{
     segment::Memory,
     service::{ServicePublisher, Setup},
     service_table::ServiceTable,
-    shared::{Judgements, Numbers, Shared, lock, selected},
-    shortage::is_shortage,
+    shared::{Judgements, Numbers, Shared, is_shortage, lock, selected},
     target::Target,
 };
 use crate::{
@@ -68,7 +67,7 @@ impl Tables {
     /// The system gives no shared memory, even after unused tables were given up.
     pub fn open(&self, target: &Target) -> io::Result<Option<Arc<ServiceTable>>> {
         match self.find_or_make(target) {
-            Err(error) if is_shortage(&error) && self.shared.lower_priority() => {
+            Err(error) if is_shortage(&error) && self.shared.give_up_unused() => {
                 self.find_or_make(target)
             }
             made => made,

@@ -4,13 +4,13 @@
 //! wake-up names the table. Otherwise one caller would make the thread sweep all sleeping tables.
 
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, Ordering::AcqRel},
 };
 
 use pointsman_table::Waker;
 
-use super::{shared::lock, wake_event::WakeEvent};
+use super::wake_event::WakeEvent;
 
 /// Distinguishes the tables of this process, also two tables that one target had one after the
 /// other.
@@ -36,6 +36,10 @@ impl Wakeups {
         Arc::new(Self { event, woken: Mutex::default() })
     }
 
+    fn woken(&self) -> MutexGuard<'_, Vec<Arc<Wakeup>>> {
+        self.woken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The waker for the callers of a table.
     pub(super) fn waker(self: &Arc<Self>, table: TableId) -> Waker {
         let wakeup = Arc::new(Wakeup { table, sent: AtomicBool::new(false) });
@@ -44,7 +48,7 @@ impl Wakeups {
             // Usually another caller has sent the wake-up already: then this takes no lock and no
             // system call.
             if !wakeup.sent.swap(true, AcqRel) {
-                lock(&wakeups.woken).push(wakeup.clone());
+                wakeups.woken().push(wakeup.clone());
                 wakeups.event.signal();
             }
         })
@@ -58,7 +62,7 @@ impl Wakeups {
     /// Takes the tables woken since the last call. A sweep after this call sees what their callers
     /// counted before the wake-up.
     pub(super) fn take(&self) -> Vec<TableId> {
-        let woken = std::mem::take(&mut *lock(&self.woken));
+        let woken = std::mem::take(&mut *self.woken());
         let taken = woken.iter().map(|wakeup| {
             wakeup.sent.swap(false, AcqRel);
             wakeup.table

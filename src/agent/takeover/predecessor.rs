@@ -15,8 +15,8 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    ANSWER_LIMIT,
     channel::Channel,
+    error::ANSWER_LIMIT,
     message::{Lease, Leases, Offer, Payload, PodNames, Refusal, Update, Updates, VERSION},
 };
 use crate::{

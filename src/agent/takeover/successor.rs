@@ -12,11 +12,12 @@ use tokio::{net::UnixStream, time::timeout};
 use tracing::{debug, info, warn};
 
 use super::{
-    ANSWER_LIMIT, SOURCES_LIMIT, TakeoverError,
     channel::Channel,
+    error::{ANSWER_LIMIT, SOURCES_LIMIT, TakeoverError},
     message::{Hello, Lease, Offer, Payload, PodNames, Serving, Update, VERSION},
 };
 use crate::{
+    agent::start_error::StartError,
     catalog::Catalog,
     serve::{self, connection::accept::GRACE},
     socket::{
@@ -53,7 +54,7 @@ pub(in crate::agent) async fn take(
     pid: String,
     origins: &Origins,
     agent: &serve::Agent,
-) -> Result<(SocketLock, Option<Successor>), super::super::StartError> {
+) -> Result<(SocketLock, Option<Successor>), StartError> {
     wait_for_sources(&origins.catalog, &pid).await?;
     let socket = listener::takeover_path(address.path());
     let connected = listener::connect(&socket).and_then(|stream| {
