@@ -5,14 +5,13 @@
 
 use std::{fmt, sync::Arc};
 
-use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
 };
 use serde_saphyr::{Location, Spanned};
 
-use super::{document, patterns};
+use super::document;
 use crate::{
     catalog::Setting,
     policy::settings::validated,
@@ -139,109 +138,4 @@ impl<'de> Deserialize<'de> for Value {
         }
         deserializer.deserialize_any(Any)
     }
-}
-
-/// What a `policy:` block may say, for editors that know JSON Schema.
-#[derive(JsonSchema)]
-#[schemars(rename = "Policy", deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct PolicySchema {
-    /// Which requests are balanced: off, shadow, a whole percentage of 0% to 100%, or on.
-    mode: Option<ModeSchema>,
-    /// Where the others go: the service's address at kube-proxy, or none.
-    #[schemars(regex(pattern = patterns::ADDRESS_OR_NONE))]
-    virtual_ip: Option<String>,
-    /// How scores are made: by least_request (the fewest requests in flight of `choices`, by weight) or
-    /// random (by weight alone).
-    #[schemars(regex(pattern = patterns::STRATEGY), extend("examples" = ["least_request", "random"]))]
-    strategy: Option<String>,
-    /// How many endpoints one pick compares.
-    #[schemars(range(min = 1, max = 8))]
-    choices: Option<u32>,
-    /// What the caller's own zone means: prefer, strict or off.
-    zone: Option<ZoneSchema>,
-    /// Below this share of ready endpoints the agent's own judgements are undone.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    panic_below: Option<f64>,
-    /// Steering away from errors.
-    outlier: Option<OutlierSchema>,
-    /// How many retries callers may make.
-    retry: Option<RetrySchema>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Mode", untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum ModeSchema {
-    /// off, shadow, a whole percentage of 0% to 100%, or on.
-    Word(#[schemars(regex(pattern = patterns::MODE))] String),
-    /// Whether requests are balanced.
-    Bool(bool),
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Zone", untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum ZoneSchema {
-    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only, while it has a
-    /// ready endpoint) or off (zones don't matter).
-    Word(
-        #[schemars(
-            regex(pattern = patterns::ZONE),
-            extend("examples" = ["prefer", "strict", "off"])
-        )]
-        String,
-    ),
-    /// off, as YAML 1.1 reads it, and Helm with it.
-    No(#[schemars(extend("const" = false))] bool),
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Outlier", untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum OutlierSchema {
-    /// Whether errors steer at all.
-    Switch(SwitchSchema),
-    Settings(OutlierSettings),
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Switch", untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum SwitchSchema {
-    /// on or off; also true or false, enabled or disabled.
-    Word(#[schemars(regex(pattern = patterns::SWITCH), extend("examples" = ["on", "off"]))] String),
-    Bool(bool),
-}
-
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct OutlierSettings {
-    /// Whether errors steer at all.
-    enabled: Option<SwitchSchema>,
-    /// Failures in a row that eject an endpoint where the others do well.
-    #[schemars(range(min = 1, max = 10_000))]
-    min_requests: Option<u32>,
-    /// First ejection; each further one doubles. 100ms to 1h.
-    #[schemars(regex(pattern = patterns::DURATION))]
-    base_ejection: Option<String>,
-    /// Longest ejection. 100ms to 1h.
-    #[schemars(regex(pattern = patterns::DURATION))]
-    max_ejection: Option<String>,
-    /// Largest share of the ready endpoints ejected at a time.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    max_ejected: Option<f64>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Retry", deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct RetrySchema {
-    /// Retries allowed per request.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    ratio: Option<f64>,
-    /// Retries per second allowed on top.
-    #[schemars(range(min = 0.0, max = 10_000.0))]
-    per_second: Option<f64>,
 }
