@@ -13,7 +13,7 @@ use std::{
 
 use access::AccessBlock;
 pub use access::{AccessEntry, Callers};
-use by_name::{NamespaceSchema, ServiceSchema, by_namespace, by_service};
+use by_name::{NamespaceKey, ServiceKey, by_namespace, by_service};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
@@ -24,10 +24,7 @@ use crate::{
     policy::{ConfigPolicies, Layers},
     source::{
         Problem, Spec,
-        yaml::{
-            document,
-            policy_block::{PolicyBlock, PolicySchema},
-        },
+        yaml::{document, policy_block::PolicyBlock},
     },
 };
 
@@ -136,14 +133,14 @@ struct ConfigFile {
 struct PoliciesBlock {
     /// Defaults for every service. Settings of its namespace, of its own entry here, and of the service
     /// itself take precedence.
-    #[schemars(with = "Option<PolicySchema>")]
+    #[schemars(with = "Option<PolicyBlock>")]
     default: PolicyBlock,
     /// By namespace.
     #[serde(deserialize_with = "by_namespace")]
-    #[schemars(with = "BTreeMap<NamespaceSchema, PolicySchema>")]
+    #[schemars(with = "BTreeMap<NamespaceKey, PolicyBlock>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
-    #[schemars(with = "BTreeMap<ServiceSchema, PolicySchema>")]
+    #[schemars(with = "BTreeMap<ServiceKey, PolicyBlock>")]
     #[serde(deserialize_with = "by_service")]
     services: BTreeMap<ServiceName, PolicyBlock>,
     /// Settings that take precedence over services' own, in their annotations or their file.
@@ -156,14 +153,14 @@ struct PoliciesBlock {
 #[schemars(rename = "Override")]
 struct OverrideBlock {
     /// For every service.
-    #[schemars(with = "Option<PolicySchema>")]
+    #[schemars(with = "Option<PolicyBlock>")]
     all: PolicyBlock,
     /// By namespace.
     #[serde(deserialize_with = "by_namespace")]
-    #[schemars(with = "BTreeMap<NamespaceSchema, PolicySchema>")]
+    #[schemars(with = "BTreeMap<NamespaceKey, PolicyBlock>")]
     namespaces: BTreeMap<Arc<str>, PolicyBlock>,
     /// By service: name.namespace.
-    #[schemars(with = "BTreeMap<ServiceSchema, PolicySchema>")]
+    #[schemars(with = "BTreeMap<ServiceKey, PolicyBlock>")]
     #[serde(deserialize_with = "by_service")]
     services: BTreeMap<ServiceName, PolicyBlock>,
 }

@@ -1,16 +1,13 @@
 //! The `access` block of the configuration: which callers may ask for which namespaces.
 
-use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::by_name::NamespaceKey;
-use crate::source::{
-    Problem,
-    yaml::{document, patterns},
-};
+use crate::source::{Problem, yaml::document};
 
 /// What some callers may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +41,11 @@ pub enum Callers {
 pub(super) struct AccessBlock {
     /// A user id (1000), a range of them (1000-1999), or any. It matches processes that connect to the
     /// node's socket. Set either this or pods.
-    #[schemars(with = "Option<UidsSchema>")]
     uids: Option<Uids>,
     /// It matches pods that connect through a folder of their own. Set either this or uids.
     pods: Option<PodsBlock>,
     /// The namespaces whose services these callers may list and pick. All, if neither this nor
     /// own_namespace is set.
-    #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
     /// Whether each of these pods may list and pick the services of its own namespace.
     #[serde(default)]
@@ -63,19 +58,28 @@ pub(super) struct AccessBlock {
 #[schemars(rename = "AccessPods")]
 struct PodsBlock {
     /// Pods of these namespaces; of all namespaces if left out.
-    #[schemars(with = "Option<BTreeSet<String>>", inner(regex(pattern = patterns::NAMESPACE)))]
     namespaces: Option<BTreeSet<NamespaceKey>>,
     /// Pods with these ServiceAccounts, by name; with any ServiceAccount if left out.
     service_accounts: Option<BTreeSet<Arc<str>>>,
 }
 
-/// A user id, a range of them, or any.
-#[derive(JsonSchema)]
-#[schemars(untagged, inline)]
-#[expect(dead_code, reason = "only its shape is used")]
-enum UidsSchema {
-    One(u32),
-    Text(#[schemars(regex(pattern = "^(any|[0-9]+(-[0-9]+)?)$"))] String),
+impl JsonSchema for Uids {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Uids".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "maximum": u32::MAX,
+            "pattern": "^(any|[0-9]+(-[0-9]+)?)$",
+        })
+    }
 }
 
 /// Uids or pods, for the schema: as [`entry`] has it.

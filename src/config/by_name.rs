@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData, sync::Arc};
 
-use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
@@ -25,9 +24,12 @@ impl<'de> Deserialize<'de> for NamespaceKey {
     }
 }
 
-document::from_text!(ServiceKey(ServiceName), |text| text
+document::schema_of_text!(NamespaceKey, patterns::NAMESPACE);
+
+document::from_text!(pub(super) ServiceKey(ServiceName), |text| text
     .parse()
     .map_err(|error| format!("{error}")));
+document::schema_of_text!(ServiceKey, patterns::SERVICE);
 
 /// Reads a block whose keys are namespaces.
 pub(super) fn by_namespace<'de, D: Deserializer<'de>>(
@@ -73,16 +75,6 @@ impl<'de, K: Deserialize<'de>, N: Ord + fmt::Display> Visitor<'de> for BlocksVis
         Ok(blocks)
     }
 }
-
-/// A namespace's name, for the schema.
-#[derive(JsonSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(super) struct NamespaceSchema(#[schemars(regex(pattern = patterns::NAMESPACE))] String);
-
-/// A service's name, for the schema.
-#[derive(JsonSchema)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(super) struct ServiceSchema(#[schemars(regex(pattern = patterns::SERVICE))] String);
 
 #[cfg(test)]
 mod tests {

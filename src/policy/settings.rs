@@ -1,195 +1,211 @@
-//! All settings by name: how each is read from text, its range, and how it is printed.
+//! All settings by name: what each means, its values, and how it is read and printed.
 //!
 //! A key has one spelling in tables and explanations (`outlier.min_requests`). In YAML its parts
 //! nest. In an annotation dashes may stand for underscores (`pointsman.dev/outlier.min-requests`).
 
-use std::time::Duration;
-
-use super::{Mode, Policy, StrategyName, ZoneMode};
+use super::{Kind, Mode, Policy, StrategyName, ZoneMode, patterns};
 use crate::{
     catalog::{PreviousValue, Setting, SettingError},
     printable::printable,
     suggest::{did_you_mean, similar},
 };
 
-/// One setting: its key, its range, and the conversion between text and [`Policy`].
+/// One setting.
 pub struct Key {
     /// As in tables: `outlier.min_requests`.
     pub name: &'static str,
-    /// The valid values, for a person: `1 to 8`.
-    pub range: &'static str,
-    set: fn(&mut Policy, &str) -> Option<()>,
-    get: fn(&Policy) -> String,
-    /// A hint on what an invalid value probably means; empty: none.
-    hint: fn(&str) -> &'static str,
+    /// What it means, for a schema.
+    pub about: &'static str,
+    /// Its values.
+    pub kind: Kind,
 }
+
+/// Settings that share the first part of their names, and what they are about, for a schema.
+pub const GROUPS: &[(&str, &str)] = &[
+    ("outlier", "How the agent avoids endpoints that fail."),
+    ("retry", "How many retries callers may make."),
+];
 
 /// All settings, in the order of the documentation.
 pub const KEYS: &[Key] = &[
     Key {
         name: "mode",
-        range: "off, shadow, a whole percentage of 0% to 100%, or on",
-        set: |policy, text| {
-            policy.mode = match &*text.to_ascii_lowercase() {
-                "off" | "false" => Mode::Off,
-                "shadow" => Mode::Shadow,
-                "on" | "true" => Mode::On,
-                text => Mode::Percent(percent(text)?),
-            };
-            Some(())
+        about: "Which requests are balanced: off, shadow, a whole percentage of 0% to 100%, or on.",
+        kind: Kind::Text {
+            range: "off, shadow, a whole percentage of 0% to 100%, or on",
+            pattern: patterns::MODE,
+            examples: &[],
+            booleans: &[true, false],
+            set: |policy, text| {
+                policy.mode = match &*text.to_ascii_lowercase() {
+                    "off" | "false" => Mode::Off,
+                    "shadow" => Mode::Shadow,
+                    "on" | "true" => Mode::On,
+                    text => Mode::Percent(percent(text)?),
+                };
+                Some(())
+            },
+            get: |policy| match policy.mode {
+                Mode::Off => "off".to_owned(),
+                Mode::Shadow => "shadow".to_owned(),
+                Mode::Percent(share) => format!("{share}%"),
+                Mode::On => "on".to_owned(),
+            },
+            hint: mode_hint,
         },
-        get: |policy| match policy.mode {
-            Mode::Off => "off".to_owned(),
-            Mode::Shadow => "shadow".to_owned(),
-            Mode::Percent(share) => format!("{share}%"),
-            Mode::On => "on".to_owned(),
-        },
-        hint: mode_hint,
     },
     Key {
         name: "virtual_ip",
-        range: "an IP address, or none",
-        set: |policy, text| {
-            policy.virtual_ip = match text {
-                text if text.eq_ignore_ascii_case("none") => None,
-                text => Some(text.parse().ok()?),
-            };
-            Some(())
+        about: "The address for requests that are not balanced: the service's virtual IP at kube-proxy, or none.",
+        kind: Kind::Text {
+            range: "an IP address, or none",
+            pattern: patterns::ADDRESS_OR_NONE,
+            examples: &[],
+            booleans: &[],
+            set: |policy, text| {
+                policy.virtual_ip = match text {
+                    text if text.eq_ignore_ascii_case("none") => None,
+                    text => Some(text.parse().ok()?),
+                };
+                Some(())
+            },
+            get: |policy| match policy.virtual_ip {
+                Some(ip) => ip.to_string(),
+                None => "none".to_owned(),
+            },
+            hint: no_hint,
         },
-        get: |policy| match policy.virtual_ip {
-            Some(ip) => ip.to_string(),
-            None => "none".to_owned(),
-        },
-        hint: no_hint,
     },
     Key {
         name: "strategy",
-        range: "least_request or random",
-        set: |policy, text| {
-            policy.strategy = match &*text.to_ascii_lowercase() {
-                "least_request" | "least-request" => StrategyName::LeastRequest,
-                "random" => StrategyName::Random,
-                _ => return None,
-            };
-            Some(())
+        about: "How to compute scores: by least_request (the fewest requests in \
+                flight of `choices`, by weight) or random (by weight alone).",
+        kind: Kind::Text {
+            range: "least_request or random",
+            pattern: patterns::STRATEGY,
+            examples: &["least_request", "random"],
+            booleans: &[],
+            set: |policy, text| {
+                policy.strategy = match &*text.to_ascii_lowercase() {
+                    "least_request" | "least-request" => StrategyName::LeastRequest,
+                    "random" => StrategyName::Random,
+                    _ => return None,
+                };
+                Some(())
+            },
+            get: |policy| {
+                match policy.strategy {
+                    StrategyName::LeastRequest => "least_request",
+                    StrategyName::Random => "random",
+                }
+                .to_owned()
+            },
+            hint: no_hint,
         },
-        get: |policy| {
-            match policy.strategy {
-                StrategyName::LeastRequest => "least_request",
-                StrategyName::Random => "random",
-            }
-            .to_owned()
-        },
-        hint: no_hint,
     },
     Key {
         name: "choices",
-        range: "1 to 8",
-        set: |policy, text| whole(&mut policy.choices, text, 1, 8),
-        get: |policy| policy.choices.to_string(),
-        hint: no_hint,
+        about: "The number of endpoints that one pick compares.",
+        kind: Kind::Whole { bounds: 1..=8, field: |policy| &mut policy.choices },
     },
     Key {
         name: "zone",
-        range: "prefer, strict or off",
-        set: |policy, text| {
-            policy.zone = match &*text.to_ascii_lowercase() {
-                "prefer" => ZoneMode::Prefer,
-                "strict" => ZoneMode::Strict,
-                // YAML 1.1 reads off as false, and Helm with it.
-                "off" | "false" => ZoneMode::Off,
-                _ => return None,
-            };
-            Some(())
+        about: "How to use the caller's own zone: prefer (own zone first; others as \
+                far as it lacks capacity), strict (own zone only) or off (zones have no effect).",
+        kind: Kind::Text {
+            range: "prefer, strict or off",
+            pattern: patterns::ZONE,
+            examples: &["prefer", "strict", "off"],
+            booleans: &[false],
+            set: |policy, text| {
+                policy.zone = match &*text.to_ascii_lowercase() {
+                    "prefer" => ZoneMode::Prefer,
+                    "strict" => ZoneMode::Strict,
+                    // YAML 1.1 reads off as false, and Helm with it.
+                    "off" | "false" => ZoneMode::Off,
+                    _ => return None,
+                };
+                Some(())
+            },
+            get: |policy| {
+                match policy.zone {
+                    ZoneMode::Prefer => "prefer",
+                    ZoneMode::Strict => "strict",
+                    ZoneMode::Off => "off",
+                }
+                .to_owned()
+            },
+            hint: no_hint,
         },
-        get: |policy| {
-            match policy.zone {
-                ZoneMode::Prefer => "prefer",
-                ZoneMode::Strict => "strict",
-                ZoneMode::Off => "off",
-            }
-            .to_owned()
-        },
-        hint: no_hint,
     },
     Key {
         name: "panic_below",
-        range: "0 to 1",
-        set: |policy, text| number(&mut policy.panic_below, text, 0.0, 1.0),
-        get: |policy| share(policy.panic_below),
-        hint: no_hint,
+        about: "Panic mode: if fewer than this share of the ready endpoints would be \
+                left, the agent ignores its own judgements.",
+        kind: Kind::Number { bounds: 0.0..=1.0, field: |policy| &mut policy.panic_below },
     },
     Key {
         name: "outlier.enabled",
-        range: "on or off",
-        set: |policy, text| {
-            policy.outlier.enabled = match &*text.to_ascii_lowercase() {
-                "on" | "true" | "enabled" => true,
-                "off" | "false" | "disabled" => false,
-                _ => return None,
-            };
-            Some(())
+        about: "Whether the agent avoids endpoints that fail: on or off.",
+        kind: Kind::Text {
+            range: "on or off",
+            pattern: patterns::SWITCH,
+            examples: &["on", "off"],
+            booleans: &[true, false],
+            set: |policy, text| {
+                policy.outlier.enabled = match &*text.to_ascii_lowercase() {
+                    "on" | "true" | "enabled" => true,
+                    "off" | "false" | "disabled" => false,
+                    _ => return None,
+                };
+                Some(())
+            },
+            get: |policy| if policy.outlier.enabled { "on" } else { "off" }.to_owned(),
+            hint: no_hint,
         },
-        get: |policy| if policy.outlier.enabled { "on" } else { "off" }.to_owned(),
-        hint: no_hint,
     },
     Key {
         name: "outlier.min_requests",
-        range: "1 to 10000",
-        set: |policy, text| whole(&mut policy.outlier.min_requests, text, 1, 10_000),
-        get: |policy| policy.outlier.min_requests.to_string(),
-        hint: no_hint,
+        about: "This many failures in a row eject an endpoint, if the other endpoints \
+                do well.",
+        kind: Kind::Whole { bounds: 1..=10_000, field: |policy| &mut policy.outlier.min_requests },
     },
     Key {
         name: "outlier.base_ejection",
-        range: "a duration of 100ms to 1h, such as 5s",
-        set: |policy, text| duration(&mut policy.outlier.base_ejection, text),
-        get: |policy| humantime::format_duration(policy.outlier.base_ejection).to_string(),
-        hint: no_hint,
+        about: "The time of the first ejection, 100ms to 1h. Each further ejection \
+                takes twice as long.",
+        kind: Kind::Ejection { example: "5s", field: |policy| &mut policy.outlier.base_ejection },
     },
     Key {
         name: "outlier.max_ejection",
-        range: "a duration of 100ms to 1h, such as 1m30s",
-        set: |policy, text| duration(&mut policy.outlier.max_ejection, text),
-        get: |policy| humantime::format_duration(policy.outlier.max_ejection).to_string(),
-        hint: no_hint,
+        about: "The longest time of an ejection, 100ms to 1h.",
+        kind: Kind::Ejection { example: "1m30s", field: |policy| &mut policy.outlier.max_ejection },
     },
     Key {
         name: "outlier.max_ejected",
-        range: "0 to 1",
-        set: |policy, text| number(&mut policy.outlier.max_ejected, text, 0.0, 1.0),
-        get: |policy| share(policy.outlier.max_ejected),
-        hint: no_hint,
+        about: "The largest share of the ready endpoints that may be ejected at the \
+                same time.",
+        kind: Kind::Number { bounds: 0.0..=1.0, field: |policy| &mut policy.outlier.max_ejected },
     },
     Key {
         name: "retry.ratio",
-        range: "0 to 1",
-        set: |policy, text| number(&mut policy.retry.ratio, text, 0.0, 1.0),
-        get: |policy| share(policy.retry.ratio),
-        hint: no_hint,
+        about: "The retries that each request allows.",
+        kind: Kind::Number { bounds: 0.0..=1.0, field: |policy| &mut policy.retry.ratio },
     },
     Key {
         name: "retry.per_second",
-        range: "0 to 10000",
-        set: |policy, text| number(&mut policy.retry.per_second, text, 0.0, 10_000.0),
-        get: |policy| share(policy.retry.per_second),
-        hint: no_hint,
+        about: "The retries allowed per second, in addition.",
+        kind: Kind::Number { bounds: 0.0..=10_000.0, field: |policy| &mut policy.retry.per_second },
     },
 ];
-
-/// Shortest and longest ejection. A shorter one gives the endpoint no rest; a longer one would be
-/// an outage whose cause nobody remembers.
-const EJECTION: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(100)..=Duration::from_secs(3600);
 
 impl Key {
     /// Sets it from text. Err: what would be valid.
     pub fn set(&self, policy: &mut Policy, text: &str) -> Result<(), String> {
         let mut next = policy.clone();
-        (self.set)(&mut next, text.trim()).ok_or_else(|| {
-            let hint = (self.hint)(text);
-            let text = printable(text);
-            format!("{} is \"{text}\": it must be {}{hint}", self.name, self.range)
+        self.kind.set(&mut next, text.trim()).ok_or_else(|| {
+            let (range, hint) = (self.kind.range(), self.kind.hint(text));
+            format!("{} is \"{}\": it must be {range}{hint}", self.name, printable(text))
         })?;
         *policy = next;
         Ok(())
@@ -197,7 +213,7 @@ impl Key {
 
     /// Its value as text, which [`Self::set`] takes.
     pub fn get(&self, policy: &Policy) -> String {
-        (self.get)(policy)
+        self.kind.get(policy)
     }
 }
 
@@ -311,24 +327,4 @@ fn mode_hint(text: &str) -> &'static str {
         (Ok(share), false) if (0.0..=100.0).contains(&share) => "; a percentage ends with %",
         _ => "",
     }
-}
-
-fn whole(field: &mut u32, text: &str, least: u32, most: u32) -> Option<()> {
-    *field = text.parse().ok().filter(|number| (least..=most).contains(number))?;
-    Some(())
-}
-
-fn number(field: &mut f64, text: &str, least: f64, most: f64) -> Option<()> {
-    *field = text.parse().ok().filter(|number| (least..=most).contains(number))?;
-    Some(())
-}
-
-fn duration(field: &mut Duration, text: &str) -> Option<()> {
-    *field = humantime::parse_duration(text).ok().filter(|it| EJECTION.contains(it))?;
-    Some(())
-}
-
-fn share(value: f64) -> String {
-    // Rounded, since the default of a third has no finite decimal form.
-    format!("{}", (value * 1e4).round() / 1e4)
 }

@@ -16,10 +16,7 @@ use crate::{
     catalog::{Endpoint, Health, Interner, Port, Service, ServiceName},
     source::{
         problem::Problem,
-        yaml::{
-            document, patterns,
-            policy_block::{PolicyBlock, PolicySchema},
-        },
+        yaml::{document, patterns, policy_block::PolicyBlock},
     },
     suggest::{did_you_mean, similar},
 };
@@ -64,7 +61,6 @@ struct ServiceEntry {
     #[serde(default)]
     ports: Vec<PortEntry>,
     /// The settings of its policy.
-    #[schemars(with = "Option<PolicySchema>")]
     policy: Option<PolicyBlock>,
     /// The service's endpoints.
     endpoints: Vec<EndpointEntry>,

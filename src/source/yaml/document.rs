@@ -22,9 +22,8 @@ const DEPTH: usize = 64;
 /// Defines a type that is read from a scalar's text, with an error that says what would be valid
 /// (serde's own errors name Rust types).
 macro_rules! from_text {
-    ($(#[$meta:meta])* $type:ident($inner:ty), $parse:expr) => {
-        $(#[$meta])*
-        struct $type($inner);
+    ($vis:vis $type:ident($inner:ty), $parse:expr) => {
+        $vis struct $type($inner);
 
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(yaml: D) -> Result<Self, D::Error> {
@@ -36,6 +35,26 @@ macro_rules! from_text {
     };
 }
 pub(crate) use from_text;
+
+/// Has the JSON Schema of a type accept texts that match a pattern.
+macro_rules! schema_of_text {
+    ($type:ident, $pattern:expr) => {
+        impl schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "pattern": $pattern })
+            }
+        }
+    };
+}
+pub(crate) use schema_of_text;
 
 /// One of the documents of a file.
 #[derive(Clone, Copy, Debug)]

@@ -5,14 +5,13 @@
 
 use std::{fmt, sync::Arc};
 
-use schemars::JsonSchema;
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor},
 };
 use serde_saphyr::{Location, Spanned};
 
-use super::{document, patterns};
+use super::document;
 use crate::{
     catalog::Setting,
     policy::settings::validated,
@@ -139,110 +138,4 @@ impl<'de> Deserialize<'de> for Value {
         }
         deserializer.deserialize_any(Any)
     }
-}
-
-/// The settings of a service's policy.
-#[derive(JsonSchema)]
-#[schemars(rename = "Policy", deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(crate) struct PolicySchema {
-    /// Which requests are balanced: off, shadow, a whole percentage of 0% to 100%, or on.
-    mode: Option<ModeSchema>,
-    /// The address for requests that are not balanced: the service's virtual IP at kube-proxy, or none.
-    #[schemars(regex(pattern = patterns::ADDRESS_OR_NONE))]
-    virtual_ip: Option<String>,
-    /// How to compute scores: by least_request (the fewest requests in flight of `choices`, by weight)
-    /// or random (by weight alone).
-    #[schemars(regex(pattern = patterns::STRATEGY), extend("examples" = ["least_request", "random"]))]
-    strategy: Option<String>,
-    /// The number of endpoints that one pick compares.
-    #[schemars(range(min = 1, max = 8))]
-    choices: Option<u32>,
-    /// How to use the caller's own zone: prefer, strict or off.
-    zone: Option<ZoneSchema>,
-    /// Panic mode: if fewer than this share of the ready endpoints would be left, the agent ignores its
-    /// own judgements.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    panic_below: Option<f64>,
-    /// How the agent avoids endpoints that fail.
-    outlier: Option<OutlierSchema>,
-    /// How many retries callers may make.
-    retry: Option<RetrySchema>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Mode", untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum ModeSchema {
-    /// off, shadow, a whole percentage of 0% to 100%, or on.
-    Word(#[schemars(regex(pattern = patterns::MODE))] String),
-    /// Whether requests are balanced.
-    Bool(bool),
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Zone", untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum ZoneSchema {
-    /// prefer (own zone first; others as far as it lacks capacity), strict (own zone only) or off
-    /// (zones have no effect).
-    Word(
-        #[schemars(
-            regex(pattern = patterns::ZONE),
-            extend("examples" = ["prefer", "strict", "off"])
-        )]
-        String,
-    ),
-    /// off, as YAML 1.1 reads it, and Helm with it.
-    No(#[schemars(extend("const" = false))] bool),
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Outlier", untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum OutlierSchema {
-    /// Whether the agent avoids endpoints that fail.
-    Switch(SwitchSchema),
-    Settings(OutlierSettings),
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Switch", untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-enum SwitchSchema {
-    /// on or off; also true or false, enabled or disabled.
-    Word(#[schemars(regex(pattern = patterns::SWITCH), extend("examples" = ["on", "off"]))] String),
-    Bool(bool),
-}
-
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct OutlierSettings {
-    /// Whether the agent avoids endpoints that fail.
-    enabled: Option<SwitchSchema>,
-    /// This many failures in a row eject an endpoint, if the other endpoints do well.
-    #[schemars(range(min = 1, max = 10_000))]
-    min_requests: Option<u32>,
-    /// The time of the first ejection, 100ms to 1h. Each further ejection takes twice as long.
-    #[schemars(regex(pattern = patterns::DURATION))]
-    base_ejection: Option<String>,
-    /// The longest time of an ejection, 100ms to 1h.
-    #[schemars(regex(pattern = patterns::DURATION))]
-    max_ejection: Option<String>,
-    /// The largest share of the ready endpoints that may be ejected at the same time.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    max_ejected: Option<f64>,
-}
-
-#[derive(JsonSchema)]
-#[schemars(rename = "Retry", deny_unknown_fields)]
-#[expect(dead_code, reason = "only its schema is used")]
-struct RetrySchema {
-    /// The retries that each request allows.
-    #[schemars(range(min = 0.0, max = 1.0))]
-    ratio: Option<f64>,
-    /// The retries allowed per second, in addition.
-    #[schemars(range(min = 0.0, max = 10_000.0))]
-    per_second: Option<f64>,
 }
