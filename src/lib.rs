@@ -17,6 +17,7 @@
 //! - [`serve`]: answers callers: gRPC and HTTP on the socket, and the admin pages
 //! - [`agent`]: the agent's process: start-up order, readiness, take-over, shutdown
 //! - [`csi`]: the kubelet's plugin that gives each pod a folder with its own socket
+//! - [`terminal`]: text for people: lines and tables
 //! - [`sim`]: a simulator: the planner, publisher and picker of the agent on virtual time
 //! - [`mod@bench`], [`demo`]: measure what the agent costs and how well it balances
 //! - [`cli`]: the command line: arguments and printing
@@ -48,3 +49,4 @@ pub mod socket;
 pub mod source;
 pub mod state;
 pub mod suggest;
+pub mod terminal;

@@ -25,10 +25,7 @@ use crate::{
     catalog::Catalog,
     serve::{
         Agent, admin,
-        connection::{
-            accept::{Connections, Drain, GRACE},
-            router::Router,
-        },
+        connection::accept::{Connections, Drain, GRACE},
         metrics::Series,
         pods::PodListeners,
         priority::lower_priority,
@@ -97,7 +94,7 @@ impl Serving {
             let reason = io::Error::other("it is in place already");
             return Err(StartError::System { what: "the socket", reason });
         };
-        let connections = Arc::new(Connections::new(Router::new(agent.clone())));
+        let connections = Arc::new(Connections::new(agent.clone()));
         let pods =
             options.pods.clone().map(|folder| PodListeners::start(folder, connections.clone()));
         socket_lock.write_pid()?;

@@ -149,7 +149,7 @@ fn run_sleepy_caller(seed: u64, rounds: u64, asleep: &AtomicU64) -> io::Result<u
         let before = numbers.passes.load(SeqCst);
         let want =
             PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: Identity::Uid(0) };
-        for held in live.pick(&want).map_err(io::Error::other)?.picks {
+        for held in live.pick_endpoints(&want).map_err(io::Error::other)?.picks {
             held.end(Outcome::Success, None);
         }
         // Waits until a pass saw the pick: the message of the next pick would hide a lost one.

@@ -3,17 +3,19 @@
 //! - `socket`: whether the socket exists, is mounted correctly, and accepts this user
 //! - `agent`: the agent's version, clock, sources and settings
 //! - `kernel`: what an agent needs from this system
-
-use serde::Serialize;
+//! - `finding`: what a check found
 
 use super::{
     client,
     exit::{Failure, Kind},
-    output::{self, Format, Page, style},
-    table::{Align, Cell, Table},
+    output::{self, Format},
 };
+use crate::terminal::{Align, Cell, Table, style};
+
+use finding::{Finding, Verdict};
 
 mod agent;
+mod finding;
 mod kernel;
 mod socket;
 
@@ -24,41 +26,6 @@ pub struct Args {
     client: client::Options,
     #[command(flatten)]
     output: output::Options,
-}
-
-/// The result of one check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Finding {
-    /// The name of the check.
-    what: &'static str,
-    verdict: Verdict,
-    seen: String,
-    /// How to correct it; empty if nothing is wrong.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    right: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    Good,
-    /// It works, but not as well as it could, or not for long.
-    Doubtful,
-    Wrong,
-}
-
-impl Finding {
-    fn good(what: &'static str, seen: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Good, seen: seen.into(), right: String::new() }
-    }
-
-    fn doubtful(what: &'static str, seen: impl Into<String>, right: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Doubtful, seen: seen.into(), right: right.into() }
-    }
-
-    fn wrong(what: &'static str, seen: impl Into<String>, right: impl Into<String>) -> Self {
-        Self { what, verdict: Verdict::Wrong, seen: seen.into(), right: right.into() }
-    }
 }
 
 /// # Errors
@@ -73,9 +40,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.output.format == Format::Json {
         output::print_json(&findings)?;
     } else {
-        let mut page = Page::new(args.output);
+        let mut page = args.output.page();
         table(&findings).write(&mut page);
-        page.print()?;
+        output::print(&page)?;
     }
     let wrong = findings.iter().filter(|finding| finding.verdict == Verdict::Wrong).count();
     match (wrong, reachable) {
@@ -86,7 +53,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn table(findings: &[Finding]) -> Table {
-    let mut table = Table::new(&[("", Align::Left), ("CHECK", Align::Left), ("SEEN", Align::Left)]);
+    let mut table = Table::new([("", Align::Left), ("CHECK", Align::Left), ("SEEN", Align::Left)]);
     for finding in findings {
         let (word, style) = match finding.verdict {
             Verdict::Good => ("ok", style::GOOD),

@@ -8,10 +8,13 @@ use super::{
     client,
     exit::Failure,
     format,
-    output::{self, Format, Page, style},
-    table::{Align, Cell, Table},
+    output::{self, Format},
 };
-use crate::{api::v1, clock};
+use crate::{
+    api::v1,
+    clock,
+    terminal::{Align, Cell, Table, style},
+};
 
 /// List the endpoints of a service, as this node sees them.
 #[derive(Debug, clap::Args)]
@@ -33,13 +36,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.output.format == Format::Json {
         return output::print_json(&response);
     }
-    let mut page = Page::new(args.output);
+    let mut page = args.output.page();
     table(&response.endpoints, clock::wall()).write(&mut page);
-    page.print()
+    output::print(&page)
 }
 
 fn table(endpoints: &[v1::Endpoint], now: SystemTime) -> Table {
-    let mut table = Table::new(&[
+    let mut table = Table::new([
         ("ADDRESS", Align::Left),
         ("ZONE", Align::Left),
         ("NODE", Align::Left),
@@ -101,6 +104,7 @@ fn labels(endpoint: &v1::Endpoint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal::Page;
 
     #[test]
     fn an_endpoint_is_told_in_one_line() {
@@ -117,7 +121,7 @@ mod tests {
             labels: [("shard", "7"), ("rev", "b")].map(|(k, v)| (k.into(), v.into())).into(),
             ..Default::default()
         };
-        let mut page = Page::for_test(false, false);
+        let mut page = Page::new(false, false);
         table(&[endpoint], SystemTime::UNIX_EPOCH).write(&mut page);
         assert_eq!(
             page.text().lines().nth(1).unwrap(),

@@ -11,10 +11,13 @@ use super::{
     client,
     exit::Failure,
     format,
-    output::{self, Format, Page, style},
-    table::{Align, Cell, Table},
+    output::{self, Format},
 };
-use crate::{api::v1, clock};
+use crate::{
+    api::v1,
+    clock,
+    terminal::{Align, Cell, Page, Table, style},
+};
 
 /// Explain where a service's picks go, and why.
 #[derive(Debug, clap::Args)]
@@ -44,11 +47,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.output.format == Format::Json {
         return output::print_json(&response);
     }
-    let mut page = Page::new(args.output);
+    let mut page = args.output.page();
     // Aligned in a pipe, too: people read it in a file, a pager or a chat. Scripts use JSON.
     page.aligned = true;
     write(&mut page, &response, clock::wall());
-    page.print()
+    output::print(&page)
 }
 
 fn write(page: &mut Page, explained: &v1::ExplainResponse, now: SystemTime) {
@@ -125,7 +128,7 @@ fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
 }
 
 fn endpoints(explained: &v1::ExplainResponse) -> Table {
-    let mut table = Table::new(&[
+    let mut table = Table::new([
         ("ADDRESS", Align::Left),
         ("GROUP", Align::Left),
         ("STATE", Align::Left),
@@ -187,7 +190,7 @@ fn write_pick(page: &mut Page, pick: &v1::SampledPick, now: SystemTime) {
 
 fn policy(settings: &[v1::Setting]) -> Table {
     let mut table =
-        Table::new(&[("SETTING", Align::Left), ("VALUE", Align::Left), ("FROM", Align::Left)]);
+        Table::new([("SETTING", Align::Left), ("VALUE", Align::Left), ("FROM", Align::Left)]);
     for setting in settings {
         let looks = if setting.origin == "default" { style::DIM } else { style::PLAIN };
         table.row(vec![
@@ -247,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_unusual_comes_first_and_every_factor_has_its_reason() {
-        let mut page = Page::for_test(true, false);
+        let mut page = Page::new(true, false);
         write(&mut page, &explained(), SystemTime::UNIX_EPOCH + Duration::from_secs(15));
         let right = "\
 cart.shop:http: plan 12; load published every 2.00ms; 94 retries left (20% of requests and 10 a second)

@@ -4,7 +4,7 @@
 //!   [`explain`], [`check`], [`csi`]
 //! - [`client`]: calls the agent over its socket, with HTTP and JSON
 //! - [`exit`]: a failure's message and exit code
-//! - [`output`], [`table`], [`mod@format`]: pages for terminals and pipes, columns, numbers
+//! - [`output`], [`mod@format`]: an answer as text or as JSON; numbers and times
 
 // This crate is a program, not a library: most names need no doc comment.
 #![allow(missing_docs)]
@@ -25,7 +25,6 @@ pub mod output;
 pub mod pick;
 pub mod report;
 pub mod services;
-pub mod table;
 
 /// Client-side load balancing: the agent of a node picks the endpoint of each request.
 #[derive(Debug, Parser)]

@@ -8,7 +8,7 @@ use super::{
     client,
     exit::Failure,
     format,
-    output::{self, Format, Page},
+    output::{self, Format},
 };
 use crate::{api::v1, printable::printable};
 
@@ -76,11 +76,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.output.format == Format::Json {
         return output::print_json(&response);
     }
-    let mut page = Page::new(args.output);
+    let mut page = args.output.page();
     for pick in &response.picks {
         page.line(format::address(&pick.address, pick.port));
     }
-    page.print()?;
+    output::print(&page)?;
     if person {
         for pick in response.picks.iter().filter(|pick| !pick.lease.is_empty()) {
             let lease = printable(&pick.lease);

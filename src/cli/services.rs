@@ -3,10 +3,12 @@
 use super::{
     client,
     exit::Failure,
-    output::{self, Format, Page, style},
-    table::{Align, Cell, Table},
+    output::{self, Format},
 };
-use crate::api::v1;
+use crate::{
+    api::v1,
+    terminal::{Align, Cell, Table, style},
+};
 
 /// List the services that the agent knows.
 #[derive(Debug, clap::Args)]
@@ -30,9 +32,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let all = v1::ListServicesResponse { services, ..Default::default() };
         return output::print_json(&all);
     }
-    let mut page = Page::new(args.output);
+    let mut page = args.output.page();
     table(&services).write(&mut page);
-    page.print()
+    output::print(&page)
 }
 
 /// All services from a page on; an empty `token` is the first page.
@@ -56,7 +58,7 @@ pub(super) fn all(
 }
 
 fn table(services: &[v1::ServiceSummary]) -> Table {
-    let mut table = Table::new(&[
+    let mut table = Table::new([
         ("SERVICE", Align::Left),
         ("PORT", Align::Left),
         ("READY", Align::Right),
@@ -110,6 +112,7 @@ fn port_name(port: &v1::PortSummary) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal::Page;
 
     #[test]
     fn every_port_has_a_row_with_its_ready_endpoints() {
@@ -127,7 +130,7 @@ mod tests {
             ports: vec![port("http", 80, 3), port("", 9090, 0)],
             ..Default::default()
         };
-        let mut page = Page::for_test(true, false);
+        let mut page = Page::new(true, false);
         table(&[service]).write(&mut page);
         let right = "SERVICE    PORT     READY  SOURCE\n\
                      cart.shop  http 80    3/3  file:services.yaml\n\
@@ -145,7 +148,7 @@ mod tests {
             stale: true,
             ..Default::default()
         };
-        let mut page = Page::for_test(true, false);
+        let mut page = Page::new(true, false);
         table(&[service]).write(&mut page);
         let right = "SERVICE    PORT  READY  NOTE\n\
                      cart.shop  80      1/1  a wrong setting\n    \
@@ -160,7 +163,7 @@ mod tests {
             source: "kubernetes".to_owned(),
             ..Default::default()
         };
-        let mut page = Page::for_test(true, false);
+        let mut page = Page::new(true, false);
         table(&[service]).write(&mut page);
         let text = page.text();
         assert!(text.contains("cart.shop"), "{text}");

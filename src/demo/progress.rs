@@ -6,11 +6,15 @@ use std::{
     time::Duration,
 };
 
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 
 use super::{
     scenario::{AT_START, Arm, BACK_ENDS, Change},
     tally::{ArmTally, Tally},
+};
+use crate::terminal::{
+    page::colour_is_wanted,
+    style::{BAD, DIM, GOOD, HEAD},
 };
 
 /// The widths of the first column and of an arm's: 79 in total, for a terminal of 80.
@@ -19,11 +23,6 @@ const COLUMN: usize = 20;
 
 /// The longest bar of requests in flight, in cells.
 const BAR: usize = 12;
-
-const BOLD: Style = Style::new().bold();
-const DIM: Style = Style::new().dimmed();
-const GOOD: Style = AnsiColor::Green.on_default();
-const BAD: Style = AnsiColor::Red.on_default();
 
 /// The last change of each back-end, by number.
 type Notes = [&'static str; BACK_ENDS.len()];
@@ -41,7 +40,7 @@ pub(crate) struct Progress {
 impl Progress {
     pub(crate) fn new() -> Self {
         let terminal = io::stdout().is_terminal();
-        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+        let color = terminal && colour_is_wanted();
         Self {
             terminal,
             color,
@@ -104,7 +103,7 @@ impl Progress {
         let time = format!("{:.0} s of {:.0}", at.as_secs_f64(), of.as_secs_f64());
         _ = write!(text, "{}", self.paint(DIM, &format!("{time:LABEL$}")));
         for arm in Arm::ALL {
-            _ = write!(text, "{}", self.paint(BOLD, &format!("{:COLUMN$}", arm.title())));
+            _ = write!(text, "{}", self.paint(HEAD, &format!("{:COLUMN$}", arm.title())));
         }
         _ = writeln!(text);
         for &it in &self.present {

@@ -2,7 +2,6 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use serde_json::{Value, json};
 
 use super::{
@@ -11,6 +10,7 @@ use super::{
     scenario::{Arm, BACK_ENDS, Change, RunConfig},
     tally::{ArmTally, Tally},
 };
+use crate::terminal::{Align, Cell, Page, Table};
 
 /// Everything that a run measured.
 pub(crate) struct Summary {
@@ -55,12 +55,14 @@ impl Summary {
 
     /// The table and what follows it.
     pub(crate) fn text(&self) -> String {
-        let mut text = self.table().to_string();
+        let mut page = Page::new(true, false);
+        self.table().write(&mut page);
+        let mut text = page.text().to_owned();
         let pick = &self.tally.whole[Arm::Pick as usize].pick;
         let quantile = |quantile| ms(Duration::from_micros(pick.value_at_quantile(quantile)));
         _ = writeln!(
             text,
-            "\n\nA pick over the socket: p50 {}, p99 {}, with HTTP and JSON on both sides.\n\
+            "\nA pick over the socket: p50 {}, p99 {}, with HTTP and JSON on both sides.\n\
              {} agents: {} of processor time for a pick with its report, {:.0} MiB each.\n\
              The processors were {:.0}% busy; arrivals were late by {} at p99.",
             quantile(0.5),
@@ -90,33 +92,29 @@ impl Summary {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
         let titles = Arm::ALL.map(|arm| match arm {
             Arm::Connection => format!("{} ({})", arm.title(), self.connections),
             Arm::Pick | Arm::Random => arm.title().to_owned(),
         });
-        let mut header = vec![String::from("back-end")];
-        header.extend(titles.map(|title| format!("{title}\nrequests, in flight")));
-        table.set_header(header);
+        let columns = titles.map(|title| (title, Align::Right));
+        let mut table =
+            Table::new([(String::from("back-end"), Align::Left)].into_iter().chain(columns));
+        let mut row = |name: &str, cells: Vec<String>| {
+            let cells = cells.into_iter().map(Cell::from);
+            table.row([Cell::from(name)].into_iter().chain(cells).collect());
+        };
+        row("", vec!["requests, in flight".to_owned(); Arm::ALL.len()]);
         for (number, back_end) in BACK_ENDS.iter().enumerate() {
-            let mut row =
-                vec![format!("{} {:.2}x{}", back_end.name, back_end.speed, happened(number))];
-            row.extend(self.tally.whole.iter().map(|arm| {
+            let name = format!("{} {:.2}x{}", back_end.name, back_end.speed, happened(number));
+            let cell = |arm: &ArmTally| {
                 let site = arm.in_flight.back_ends.get(number).copied().unwrap_or_default();
                 format!("{:6}  {:6.1}", site.requests, site.mean_in_flight)
-            }));
-            table.add_row(row);
+            };
+            row(&name, self.tally.whole.iter().map(cell).collect());
         }
+        row("", vec![String::new(); Arm::ALL.len()]);
         for (name, cell) in ROWS {
-            let mut row = vec![(*name).to_owned()];
-            row.extend(self.tally.whole.iter().map(cell));
-            table.add_row(row);
-        }
-        for column in 1..=Arm::ALL.len() {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
+            row(name, self.tally.whole.iter().map(cell).collect());
         }
         table
     }
@@ -189,3 +187,29 @@ const ROWS: &[Row] = &[
     ("  connection cut", |arm| arm.cut.to_string()),
     ("to another zone", |arm| format!("{:.1}%", arm.cross_zone() * 100.0)),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_has_a_column_for_each_arm_and_fits_a_terminal() {
+        let summary = Summary {
+            run: RunConfig { length: Duration::from_secs(30), seed: 0 },
+            tally: Tally::new(),
+            agents: AgentCost { number: 3, cpu: 0.5, resident_mib: 12.0 },
+            busy: 0.4,
+            connections: 12,
+        };
+        let text = summary.text();
+        let table: Vec<&str> =
+            text.lines().take_while(|line| !line.starts_with("A pick")).collect();
+        assert_eq!(table.len(), 2 + BACK_ENDS.len() + 1 + ROWS.len() + 1, "{text}");
+        for line in &table {
+            assert!(line.chars().count() <= 100, "{line}");
+        }
+        let (errors, width) = (table[2 + BACK_ENDS.len() + 5], table[0].chars().count());
+        assert_eq!(errors.split_whitespace().collect::<Vec<_>>(), ["errors", "0", "0", "0"]);
+        assert_eq!(errors.chars().count(), width, "numbers end under their titles: {text}");
+    }
+}

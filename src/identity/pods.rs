@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
-use super::{Identity, PodUid};
+use super::{caller::Identity, pod_uid::PodUid};
 
 /// The pods that are gone and keep their names, for questions about the leases that they left. At
 /// some 200 bytes each they take 200 KiB. A lease lives for an hour at most, and in an hour a node

@@ -70,7 +70,7 @@ impl World {
             cost: 1,
             caller: holder.owner.identity(),
         };
-        let picked = self.live.pick(&want).unwrap();
+        let picked = self.live.pick_endpoints(&want).unwrap();
         let give = |(index, held)| {
             let (permit, connection) =
                 (holder.owner.permit(1).unwrap(), holder.connection.as_ref());
@@ -82,7 +82,7 @@ impl World {
     /// A pick that nobody will report.
     fn count(&self, time: Duration) -> LeaseId {
         let want = PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: ME };
-        let held = self.live.pick(&want).unwrap().picks.remove(0);
+        let held = self.live.pick_endpoints(&want).unwrap().picks.remove(0);
         self.leases.count(self.leases.owner(ME).permit(1).unwrap(), held, time, &self.tally)
     }
 

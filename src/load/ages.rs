@@ -145,6 +145,14 @@ mod tests {
     }
 
     #[test]
+    fn the_turns_of_two_tables_add_up() {
+        let one = Turn { became: 1, standing: 20, ended: 300, ended_standing: 4000 };
+        let other = Turn { became: 5, standing: 60, ended: 700, ended_standing: 8000 };
+        let both = Turn { became: 6, standing: 80, ended: 1000, ended_standing: 12_000 };
+        assert_eq!(one.plus(other), both);
+    }
+
+    #[test]
     fn what_ends_before_leaves_nothing_behind() {
         let ages = Ages::new(1);
         for _ in 0..5 {

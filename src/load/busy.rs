@@ -89,4 +89,35 @@ mod tests {
         let b = busy.per_endpoint().expect("windows are full");
         assert!((b - 4.0).abs() < 1e-6, "{b}");
     }
+
+    #[test]
+    fn without_an_endpoint_or_without_time_nothing_is_learnt() {
+        let mut busy = BusyWorkers::default();
+        busy.observe(Duration::from_millis(100), 0, 100, 100, 100 * 4000);
+        busy.observe(Duration::ZERO, 1, 100, 100, 100 * 4000);
+        assert_eq!(busy.per_endpoint(), None);
+    }
+
+    #[test]
+    fn after_the_time_constant_a_change_is_taken_in_but_for_a_part_of_e() {
+        let mut busy = BusyWorkers::default();
+        busy.observe(Duration::from_millis(100), 1, 100, 100, 100 * 4000);
+        busy.observe(SMOOTHING, 1, 0, 0, 0);
+        let b = busy.per_endpoint().expect("one window is full");
+        assert!((b - 4.0 / std::f64::consts::E).abs() < 1e-6, "{b}");
+    }
+
+    #[test]
+    fn the_service_time_is_the_twentieth_lowest_of_a_hundred_of_the_last_windows() {
+        let mut busy = BusyWorkers::default();
+        let mut window = |mean_us: u64| {
+            busy.observe(Duration::from_millis(100), 1, 100, 100, 100 * mean_us);
+            busy.low_us.expect("one window is full")
+        };
+        let lows: Vec<f64> = (1..=21).map(|number| window(1000 * number)).collect();
+        assert_eq!((lows[19], lows[20]), (1000.0, 2000.0), "the lowest of 20, not of 21");
+        // The windows from before are forgotten.
+        let lows: Vec<f64> = (0..WINDOWS).map(|_| window(50_000)).collect();
+        assert_eq!(lows.last(), Some(&50_000.0));
+    }
 }

@@ -75,6 +75,22 @@ mod tests {
     }
 
     #[test]
+    fn after_the_time_constant_a_change_is_taken_in_but_for_a_part_of_e() {
+        let looks = |in_flight| {
+            let mut looks = Looks::default();
+            looks.add(in_flight);
+            looks
+        };
+        let mut concurrency = Concurrency::default();
+        concurrency.observe(looks(1), SMOOTHING);
+        concurrency.observe(looks(3), SMOOTHING);
+        let old = (-1.0_f64).exp();
+        let expected = 6.0 * (1.0 - old) / (old + 3.0 * (1.0 - old));
+        let others = concurrency.others().expect("there was a request");
+        assert!((others - expected).abs() < 1e-9, "{others}, not {expected}");
+    }
+
+    #[test]
     fn without_a_request_nothing_is_known() {
         assert_eq!(others(&[]), None);
         assert_eq!(others(&[0, 0]), None);

@@ -71,3 +71,18 @@ pub struct ServiceLoad {
     /// The part of requests that become standing, 0 to 1.
     pub part_standing: f64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_totals_of_an_endpoint_keep_what_its_ring_forgets() {
+        let mut load = EndpointLoad::default();
+        let counts = Counts { ended: 9, failed: 3, unreachable: 1, ..Counts::default() };
+        load.observe(Duration::from_secs(1), &counts);
+        load.observe(Duration::from_secs(1_000), &counts);
+        assert_eq!(load.total, Totals { succeeded: 12, failed: 6, unreachable: 2 });
+        assert_eq!(load.ring.sum(Duration::from_secs(1_000), Duration::ZERO), counts);
+    }
+}

@@ -99,7 +99,7 @@ struct Bucket {
 }
 
 fn second(now: Duration) -> u32 {
-    u32::try_from(now.as_secs() / BUCKET.as_secs()).unwrap_or(u32::MAX)
+    u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
 }
 
 impl Ring {
@@ -197,6 +197,21 @@ mod tests {
     }
 
     #[test]
+    fn rates_and_means_are_of_what_was_judged_and_timed() {
+        let counts = Counts {
+            ended: 9,
+            failed: 3,
+            cancelled: 1,
+            timed: 4,
+            latency_us: 4_400,
+            ..Counts::default()
+        };
+        assert_eq!(counts.success_rate(), Some(0.625));
+        assert_eq!(counts.mean_latency(), Some(Duration::from_micros(1_100)));
+        assert_eq!(ended(3).mean_latency(), None);
+    }
+
+    #[test]
     fn a_thousand_requests_of_ten_seconds_have_a_mean_of_ten_seconds() {
         let one = Counts { ended: 1, timed: 1, latency_us: 10_000_000, ..Counts::default() };
         let mut ring = Ring::default();
@@ -243,6 +258,43 @@ mod tests {
         ring.add(seconds(6_060), &ended(1));
         (102..=120).for_each(|minute| ring.add(seconds(60 * minute), &failed(1)));
         assert_eq!(all(&ring), 19);
+    }
+
+    #[test]
+    fn the_last_ten_seconds_are_whole_while_something_fails_in_each() {
+        let mut ring = Ring::default();
+        for second in 0..40 {
+            ring.add(seconds(second), &failed(1));
+            let of_ten = ring.sum(seconds(second), seconds(0)).failed;
+            assert_eq!(u64::from(of_ten), (second + 1).min(10), "in second {second}");
+        }
+    }
+
+    #[test]
+    fn a_success_that_is_too_old_is_forgotten() {
+        let mut ring = Ring::default();
+        ring.add(seconds(0), &ended(7));
+        (1..=MOST as u64).for_each(|minute| ring.add(seconds(60 * minute), &failed(1)));
+        let all = ring.recent(seconds(700), seconds(0), u32::MAX);
+        assert_eq!((all.succeeded(), all.failed), (0, MOST as u32));
+    }
+
+    #[test]
+    fn the_recent_ones_are_those_of_ten_seconds_if_they_are_enough() {
+        let mut ring = Ring::default();
+        [3, 4, 13].into_iter().for_each(|second| ring.add(seconds(second), &ended(5)));
+        assert_eq!(ring.recent(seconds(13), seconds(0), 5).ended, 10);
+    }
+
+    #[test]
+    fn a_ring_takes_memory_in_steps_and_no_more_than_it_needs() {
+        let mut ring = Ring::default();
+        let mut room = |second| {
+            ring.add(seconds(second), &ended(1));
+            ring.buckets.capacity()
+        };
+        let rooms: Vec<usize> = (0..13).map(&mut room).collect();
+        assert_eq!(rooms, [4, 4, 4, 4, 8, 8, 8, 8, 11, 11, 11, 11, 11]);
     }
 
     #[test]

@@ -99,6 +99,25 @@ mod tests {
     }
 
     #[test]
+    fn what_took_a_hundredth_of_the_time_and_no_more_is_beyond_the_longest() {
+        let mut time = ServiceTime::default();
+        time.observe(&[198, 1], upper);
+        assert_eq!(time.longest(), Some(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn five_hundred_newer_requests_halve_the_weight_of_the_older_ones() {
+        let median_after = |newer: u64| {
+            let mut time = ServiceTime::default();
+            time.observe(&[1000, 0], upper);
+            time.observe(&[0, newer], upper);
+            time.median()
+        };
+        assert_eq!(median_after(499), Some(Duration::from_micros(500)));
+        assert_eq!(median_after(501), Some(Duration::from_micros(1500)));
+    }
+
+    #[test]
     fn the_median_follows_a_service_that_became_slow() {
         let mut time = ServiceTime::default();
         time.observe(&[1000, 0, 0, 0], upper);

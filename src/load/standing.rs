@@ -171,6 +171,29 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_keeps_its_length_at_one_standing_end_in_four_and_at_one_in_a_hundred() {
+        let turns = |ended, ended_standing| {
+            let mut epochs = Epochs::new(ms(0));
+            epochs.turned(ms(0), &Turn { ended: 8, ended_standing: 3, ..Turn::default() }, None);
+            epochs.turned(ms(0), &Turn { ended, ended_standing, ..Turn::default() }, None);
+            epochs.length()
+        };
+        assert_eq!((turns(8, 2), turns(8, 3)), (ms(200), ms(400)));
+        assert_eq!((turns(100, 1), turns(101, 1)), (ms(200), ms(100)));
+    }
+
+    #[test]
+    fn sixty_four_more_requests_halve_what_is_known_of_the_part_that_becomes_standing() {
+        let mut epochs = Epochs::new(ms(0));
+        epochs.turned(ms(0), &Turn { became: 64, ..Turn::default() }, None);
+        assert_eq!(epochs.part(), 64.0 / (64.0 + CREDIT));
+        epochs.turned(ms(0), &Turn { ended: 64, ..Turn::default() }, None);
+        assert_eq!(epochs.part(), 32.0 / (32.0 + 64.0 + CREDIT));
+        epochs.turned(ms(0), &Turn { became: 32, ended: 32, ..Turn::default() }, None);
+        assert_eq!(epochs.part(), 48.0 / (48.0 + 64.0 + CREDIT));
+    }
+
+    #[test]
     fn one_forgotten_lease_is_no_service_of_streams() {
         let mut epochs = Epochs::new(ms(0));
         epochs.turned(ms(0), &Turn { became: 1, ..Turn::default() }, None);

@@ -41,8 +41,33 @@ impl Baseline {
         };
         others.success_rate().unwrap_or(1.0)
     }
+}
 
-    pub(super) fn without_failures(&self) -> bool {
-        self.all.failed == 0
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(ended: u32, failed: u32) -> Counts {
+        Counts { ended, failed, ..Counts::default() }
+    }
+
+    #[test]
+    fn an_endpoint_is_compared_with_what_half_of_the_requests_reach() {
+        let own = counts(10, 10);
+        let seen = [counts(30, 15), counts(30, 0), counts(30, 3), own];
+        assert_eq!(Baseline::of(&seen).for_others_than(&own), 0.9);
+        let seen = [counts(30, 15), counts(40, 0), counts(0, 0), own];
+        assert_eq!(Baseline::of(&seen).for_others_than(&own), 1.0, "exactly half");
+        assert_eq!(Baseline::of(&[]).for_others_than(&own), 1.0);
+    }
+
+    #[test]
+    fn one_with_half_of_the_requests_is_compared_with_the_others_together() {
+        let (good, bad) = (counts(50, 0), counts(50, 25));
+        assert_eq!(Baseline::of(&[good, bad]).for_others_than(&good), 0.5);
+        let (own, others) = (counts(100, 50), [counts(10, 4), counts(10, 0)]);
+        let baseline = Baseline::of(&[own, others[0], others[1]]);
+        assert_eq!(baseline.for_others_than(&own), 0.8);
+        assert_eq!(Baseline::of(&[own]).for_others_than(&own), 1.0, "there are no others");
     }
 }

@@ -111,3 +111,61 @@ fn weight(newest: &Newest, needed: f64, usual: Option<Duration>) -> (f64, Option
 pub fn recent(ring: &Ring, now: Duration, since: Duration) -> Counts {
     ring.recent(now, since, OTHERS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn counts(succeeded: u32, failed: u32) -> Counts {
+        Counts { ended: succeeded + failed, failed, ..Counts::default() }
+    }
+
+    /// Whether there is evidence in these outcomes, each in a second, as for five failures in a row.
+    fn speaks(outcomes: &[(u64, Counts)], others: f64) -> bool {
+        let mut ring = Ring::default();
+        outcomes.iter().for_each(|(second, counts)| ring.add(seconds(*second), counts));
+        against(&ring, seconds(9), seconds(0), 5, others, None).is_some()
+    }
+
+    #[test]
+    fn an_outcome_weighs_by_how_much_likelier_it_is_at_a_bad_endpoint() {
+        let near = |value: f64, expected: f64| assert!((value - expected).abs() < 1e-3, "{value}");
+        let well = Scale::new(1.0);
+        near(well.failure, 1.0);
+        near(well.success, 1.0427);
+        let half = Scale::new(0.5);
+        near(half.failure, 0.2907);
+        near(half.success, 1.0427);
+    }
+
+    #[test]
+    fn a_success_takes_away_a_little_more_than_a_failure_adds() {
+        assert!(!speaks(&[(9, counts(10, 15))], 1.0));
+        assert!(speaks(&[(9, counts(10, 16))], 1.0));
+    }
+
+    #[test]
+    fn failures_of_a_moment_are_enough_if_they_are_a_quarter_of_all_requests() {
+        assert!(!speaks(&[(1, counts(30, 0)), (9, counts(0, 8))], 1.0));
+        assert!(speaks(&[(1, counts(30, 0)), (9, counts(0, 9))], 1.0));
+    }
+
+    #[test]
+    fn a_slow_failure_weighs_as_the_requests_of_its_time_once_the_span_is_longer() {
+        let usual = Some(Duration::from_millis(500));
+        let weight = |lost_ms, seconds, needed| {
+            let counts = Counts { lost_ms, ..counts(0, 3) };
+            weight(&Newest { counts, seconds }, needed, usual)
+        };
+        let each = Some(Duration::from_millis(1500));
+        assert_eq!(weight(4500, 2, 12.0), (9.0, each), "three requests each");
+        assert_eq!(weight(4503, 2, 12.0), (3.0, None), "longer than the span");
+        assert_eq!(weight(4500, 2, 6.0), (6.0, each), "three are as many as are needed");
+        assert_eq!(weight(4500, 2, 2.0), (3.0, None), "and never less than they are");
+        assert_eq!(weight(1500, 2, 12.0), (3.0, None), "as long as usual");
+    }
+}

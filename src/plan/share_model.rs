@@ -210,3 +210,6 @@ impl Model {
         draws[own] * (first + second)
     }
 }
+
+#[cfg(test)]
+mod tests;

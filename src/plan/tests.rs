@@ -9,6 +9,11 @@ use crate::{
     policy::{Policy, ZoneMode},
 };
 
+mod decisions;
+mod draws;
+mod ejections;
+mod standing_bias;
+
 /// A service under test: endpoints, what was observed, and the plans so far.
 struct Bench {
     policy: Policy,
@@ -70,6 +75,11 @@ impl Bench {
         };
         let next = plan(&inputs, self.plan.as_ref());
         self.plan.insert(next)
+    }
+
+    /// The last plan, to be changed.
+    fn before(&mut self) -> &mut Plan {
+        self.plan.as_mut().expect("planned")
     }
 
     fn after(&mut self, seconds: f64) -> &Plan {
@@ -282,6 +292,7 @@ fn a_failure_that_all_share_ejects_and_biases_nobody() {
     (0..4).for_each(|i| bench.ended(i, 100, 60));
     let plan = bench.plan();
     assert!(plan.endpoints.iter().all(|e| e.state == Serving && e.weight == 1.0));
+    assert!(plan.endpoints.iter().all(|e| e.factors.is_empty()), "nothing is said of it");
 }
 
 #[test]
@@ -294,6 +305,28 @@ fn a_few_failures_take_weight_but_do_not_eject() {
     assert!((0.45..0.6).contains(&weight), "{weight}");
     assert_eq!(bench.states()[0], Serving);
     assert!(bench.reason(0).contains("30 of 100"), "{}", bench.reason(0));
+}
+
+#[test]
+fn a_bias_is_the_square_of_the_rate_compared_with_the_others_after_a_credit_of_ten() {
+    let mut bench = Bench::new("aaaa");
+    bench.policy.outlier.min_requests = 1000;
+    bench.ended(0, 100, 60);
+    (1..4).for_each(|i| bench.ended(i, 100, 20));
+    // The rate is 48 of 110 at others of 0.8.
+    let weights: Vec<f64> = bench.plan().endpoints.iter().map(|e| e.weight).collect();
+    assert_eq!(weights, [19.0 / 64.0, 1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn an_endpoint_that_is_out_is_not_said_to_have_failures() {
+    let mut bench = Bench::new("aaaa");
+    bench.endpoints[0].health = Health::Unready;
+    (0..2).for_each(|i| bench.ended(i, 100, 20));
+    (2..4).for_each(|i| bench.ended(i, 100, 0));
+    bench.plan();
+    assert!(!bench.reason(0).contains("error_bias"), "{}", bench.reason(0));
+    assert!(bench.reason(1).contains("error_bias: 20 of 100"), "{}", bench.reason(1));
 }
 
 #[test]

@@ -15,10 +15,12 @@ use tracing::warn;
 
 use super::{
     Outcome, ServicePublisher,
+    pick_options::PickOptions,
+    routing::Routing,
     samples::{Sample, Samples},
-    service_table::{PickOptions, PickedEndpoints},
     share::{MOST_USERS, Users},
     target::Target,
+    usual_time::UsualTime,
     verdicts::{Allowance, VerdictSummary, Verdicts},
     witnesses::{Failure, Witnesses},
 };
@@ -78,6 +80,11 @@ impl InFlightGuard {
         }
     }
 
+    /// The usual time of a request to its target.
+    pub fn usual_time(&self) -> Duration {
+        self.callers.usual_time.get()
+    }
+
     /// Keeps the load that the server reported.
     pub fn report_load(&self, load: &ServerLoad) {
         self.callers.lock().picker.report_load(self.pick.slot, load);
@@ -122,6 +129,20 @@ impl InFlightGuard {
     }
 }
 
+/// The endpoints of one pick, at least one.
+#[derive(Debug)]
+pub struct PickedEndpoints {
+    /// The first is in flight, the others from [`InFlightGuard::start`] on.
+    pub picks: SmallVec<[InFlightGuard; 1]>,
+    /// How many of them are in another zone than this node, as far as both zones are known.
+    pub elsewhere: u64,
+    pub routing: Routing,
+    /// The version of the plan.
+    pub plan: u64,
+    /// The source has not confirmed the endpoints for over ten minutes.
+    pub stale: bool,
+}
+
 /// Whether the outcome is an answer of the server. An endpoint that gives none may be hanging.
 fn is_answer(outcome: Outcome) -> bool {
     matches!(outcome, Outcome::Success | Outcome::Failure | Outcome::Rejected)
@@ -140,6 +161,7 @@ pub(super) struct Callers {
     target: Target,
     /// Counts what they have in flight by slot and age.
     ages: Arc<Ages>,
+    usual_time: UsualTime,
     allowance: Arc<Allowance>,
     state: Mutex<PickState>,
 }
@@ -204,6 +226,7 @@ impl Callers {
         Ok(Arc::new(Self {
             target: target.clone(),
             ages: publisher.ages(),
+            usual_time: publisher.usual_time(),
             allowance: allowance.clone(),
             state: Mutex::new(state),
         }))
@@ -252,7 +275,13 @@ impl Callers {
                 began_at: now,
             });
         }
-        PickedEndpoints { picks, elsewhere, plan: state.plan.version, stale: state.stale }
+        PickedEndpoints {
+            picks,
+            elsewhere,
+            routing: Routing::Balanced,
+            plan: state.plan.version,
+            stale: state.stale,
+        }
     }
 
     /// Counts a pick of an earlier agent; None if its endpoint is gone.

@@ -86,7 +86,7 @@ impl World {
 
 fn pick(live: &ServiceTable, who: Identity) -> InFlightGuard {
     let want = PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: who };
-    live.pick(&want).expect("an endpoint").picks.remove(0)
+    live.pick_endpoints(&want).expect("an endpoint").picks.remove(0)
 }
 
 fn request(live: &ServiceTable, who: Identity) {

@@ -38,6 +38,7 @@ fn publisher(first: Step) -> ServicePublisher {
         locality: Locality { zone: Some("zone-0".into()), ..Locality::default() },
         memory: Memory::Heap,
         endpoints: endpoints(first),
+        virtual_port: None,
         now: Duration::from_secs(10),
     };
     ServicePublisher::new(setup).expect("heap memory")
@@ -101,7 +102,7 @@ proptest! {
         let structure = structure(&plan, &slots, 0.5);
         let least = Capacity::of(&structure);
         prop_assert_eq!(TableWriter::fits(&structure, least), Ok(()));
-        let mut segment = Segment::new("cart.shop", Memory::Heap, 1, &least).expect("heap memory");
+        let mut segment = Segment::new("cart.shop", Memory::Heap, 1, &least, None).expect("heap memory");
         prop_assert!(segment.write_structure(&structure).is_ok());
     }
 }

@@ -58,6 +58,7 @@ impl Field {
             locality: Locality::default(),
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&list).collect(),
+            virtual_port: None,
             now,
         })
         .expect("heap memory");

@@ -57,7 +57,7 @@ fn open(tables: &Tables, service: &ServiceName, way: TargetKind) -> Arc<ServiceT
 
 /// Where a pick goes; None if no endpoint can serve.
 fn picked(live: &ServiceTable) -> Option<SocketAddr> {
-    let held = live.pick(&ANY).ok()?.picks.remove(0);
+    let held = live.pick_endpoints(&ANY).ok()?.picks.remove(0);
     let address = held.endpoint.address;
     held.end(Outcome::Success, None);
     Some(address)
@@ -93,7 +93,7 @@ fn the_virtual_ip_is_picked_whatever_zones_mean_and_whatever_is_known_of_them() 
                         std::thread::sleep(Duration::from_millis(1));
                     }
                     assert_eq!(picked(&virtual_way), Some(virtual_ip()), "{cell}");
-                    let courses: Vec<Routing> = (0..200).map(|_| balanced.course(None)).collect();
+                    let courses: Vec<Routing> = (0..200).map(|_| balanced.routing(None)).collect();
                     let all = |wanted| courses.iter().all(|course| *course == wanted);
                     match mode {
                         "off" | "0%" => assert!(all(Routing::VirtualIp), "{cell}"),

@@ -71,9 +71,10 @@ impl Segment {
         memory: Memory,
         endpoints: usize,
         least: &Capacity,
+        last_resort: Option<SocketAddr>,
     ) -> io::Result<Self> {
         let capacity = capacity(endpoints as u32, least);
-        let writer = match memory {
+        let mut writer = match memory {
             Memory::Shared => {
                 let writer = TableWriter::create(capacity, name)?;
                 writer.table().read_slots_only();
@@ -81,6 +82,9 @@ impl Segment {
             }
             Memory::Heap => TableWriter::on_heap(capacity),
         };
+        if let Some(address) = last_resort {
+            writer.set_last_resort(address);
+        }
         Ok(Self {
             name: name.to_owned(),
             memory,

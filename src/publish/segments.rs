@@ -1,6 +1,6 @@
 //! A service's table and those that it superseded, used as one.
 
-use std::{io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use pointsman_table::{
     Capacity, Counters, Differences, Structure, StructureError, Table, TableWriter,
@@ -20,6 +20,8 @@ const NOTHING: Capacity = Capacity { groups: 0, rows: 0, ring: 0, slots: 0, endp
 pub(super) struct Segments {
     name: String,
     memory: Memory,
+    /// Where callers send requests when no agent is left.
+    last_resort: Option<SocketAddr>,
     current: Segment,
     draining: Vec<Segment>,
 }
@@ -29,9 +31,15 @@ impl Segments {
     ///
     /// # Errors
     /// The system gives no shared memory.
-    pub(super) fn new(name: &str, memory: Memory, endpoints: usize) -> io::Result<Self> {
-        let current = Segment::new(name, memory, endpoints, &NOTHING)?;
-        Ok(Self { name: name.to_owned(), memory, current, draining: Vec::new() })
+    pub(super) fn new(
+        name: &str,
+        memory: Memory,
+        endpoints: usize,
+        last_resort: Option<SocketAddr>,
+    ) -> io::Result<Self> {
+        let current = Segment::new(name, memory, endpoints, &NOTHING, last_resort)?;
+        let draining = Vec::new();
+        Ok(Self { name: name.to_owned(), memory, last_resort, current, draining })
     }
 
     pub(super) fn table(&self) -> Arc<Table> {
@@ -64,9 +72,9 @@ impl Segments {
     }
 
     /// Gives each of `endpoints` a slot: the one it has, the one it had before it left, or a new
-    /// one. If too few slots are left, a larger table supersedes this one, all endpoints get new
-    /// slots there, and the second value is true. `before` has the endpoints so far with their
-    /// slots; `kept` has each endpoint's index among them.
+    /// one. If too few slots are left, or if the last resort changes, another table supersedes this
+    /// one, all endpoints get new slots there, and the second value is true. `before` has the
+    /// endpoints so far with their slots; `kept` has each endpoint's index among them.
     ///
     /// # Errors
     /// The system gives no shared memory; nothing has changed then.
@@ -75,6 +83,7 @@ impl Segments {
         endpoints: &[EndpointRef],
         before: (&[EndpointRef], &[u32]),
         kept: &[Option<usize>],
+        last_resort: Option<SocketAddr>,
     ) -> io::Result<(Vec<u32>, bool)> {
         let slots: Vec<Option<u32>> = (endpoints.iter().zip(kept))
             .map(|(endpoint, kept)| match kept {
@@ -84,11 +93,15 @@ impl Segments {
             .collect();
         let missing = slots.iter().filter(|slot| slot.is_none()).count();
         let Capacity { endpoints: most, groups, text, .. } = self.current.capacity();
-        if missing > self.current.free() || endpoints.len() > most as usize {
-            // The larger table has at least as much room for groups and text as this one, since
+        let outgrown = missing > self.current.free() || endpoints.len() > most as usize;
+        if outgrown || last_resort != self.last_resort {
+            // The other table has at least as much room for groups and text as this one, since
             // most endpoints stay.
             let least = Capacity { groups, text, ..NOTHING };
-            let slots = self.supersede(&least, endpoints.len(), before)?;
+            let resort_before = std::mem::replace(&mut self.last_resort, last_resort);
+            let slots = self
+                .supersede(&least, endpoints.len(), before)
+                .inspect_err(|_| self.last_resort = resort_before)?;
             if let Some(old) = self.draining.last_mut() {
                 old.close_all_but(kept, before);
             }
@@ -100,7 +113,7 @@ impl Segments {
         Ok((slots.collect(), false))
     }
 
-    /// Puts a larger table in the place of the current one, with slots for `endpoints`, in order.
+    /// Puts another table in the place of the current one, with slots for `endpoints`, in order.
     ///
     /// # Errors
     /// The system gives no shared memory; nothing has changed then.
@@ -110,8 +123,8 @@ impl Segments {
         endpoints: usize,
         before: (&[EndpointRef], &[u32]),
     ) -> io::Result<Vec<u32>> {
-        let larger = Segment::new(&self.name, self.memory, endpoints, least)?;
-        let mut old = std::mem::replace(&mut self.current, larger);
+        let next = Segment::new(&self.name, self.memory, endpoints, least, self.last_resort)?;
+        let mut old = std::mem::replace(&mut self.current, next);
         old.retire(before.0, before.1);
         self.draining.push(old);
         Ok((0..endpoints).map(|_| self.current.take_slot()).collect())

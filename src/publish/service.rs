@@ -4,17 +4,7 @@
 //! It takes `now` as an argument and owns all it writes. So the simulator runs it on virtual time,
 //! and the publishing thread on the clock.
 
-use std::{
-    collections::HashMap,
-    io,
-    net::SocketAddr,
-    os::fd::OwnedFd,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, io, net::SocketAddr, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use pointsman_table::{
     Capacity, Counters, Differences, StructureError, Table, counters::bucket_start_us,
@@ -30,6 +20,7 @@ use super::{
     segments::Segments,
     standing_load::{InFlight, StandingLoad},
     structure::{Fingerprint, fingerprint, structure},
+    usual_time::UsualTime,
 };
 use crate::{
     catalog::{EndpointRef, Locality},
@@ -57,6 +48,8 @@ pub struct Setup {
     pub memory: Memory,
     /// The endpoints, in the order of the source.
     pub endpoints: Vec<EndpointRef>,
+    /// The port of the service at its virtual IP, if requests of this table may go there.
+    pub virtual_port: Option<u16>,
     /// The monotonic time.
     pub now: Duration,
 }
@@ -78,6 +71,7 @@ pub struct Pass {
 pub struct ServicePublisher {
     name: String,
     policy: Arc<Policy>,
+    virtual_port: Option<u16>,
     locality: Locality,
     endpoints: Vec<EndpointRef>,
     loads: Vec<EndpointLoad>,
@@ -85,7 +79,7 @@ pub struct ServicePublisher {
     slots: Vec<u32>,
     service: ServiceLoad,
     /// The median of `service`, which picks read.
-    service_time_us: Arc<AtomicU64>,
+    usual_time: UsualTime,
     retries: Retries,
     plan: Arc<Plan>,
     /// The fingerprint of the structure in the table.
@@ -114,16 +108,19 @@ impl ServicePublisher {
     /// # Errors
     /// The system gives no shared memory.
     pub fn new(setup: Setup) -> io::Result<Self> {
-        let segments = Segments::new(&setup.name, setup.memory, setup.endpoints.len())?;
+        let last_resort = last_resort(&setup.policy, setup.virtual_port);
+        let segments =
+            Segments::new(&setup.name, setup.memory, setup.endpoints.len(), last_resort)?;
         let mut publisher = Self {
             name: setup.name,
             policy: setup.policy,
+            virtual_port: setup.virtual_port,
             locality: setup.locality,
             loads: Vec::new(),
             endpoints: Vec::new(),
             slots: Vec::new(),
             service: ServiceLoad::default(),
-            service_time_us: Arc::default(),
+            usual_time: UsualTime::default(),
             retries: Retries::default(),
             plan: Arc::default(),
             written: None,
@@ -193,8 +190,8 @@ impl ServicePublisher {
     }
 
     /// The service time in microseconds: the median of recent requests, 0 before any was timed.
-    pub fn service_time_us(&self) -> Arc<AtomicU64> {
-        self.service_time_us.clone()
+    pub fn usual_time(&self) -> UsualTime {
+        self.usual_time.clone()
     }
 
     /// The period that this service wants between two passes.
@@ -223,7 +220,8 @@ impl ServicePublisher {
                 self.endpoints[index].is_same_as(endpoint).then_some(index)
             })
             .collect();
-        let mut superseded = self.give_slots(&endpoints, &kept)?;
+        let last_resort = last_resort(&policy, self.virtual_port);
+        let mut superseded = self.give_slots(&endpoints, &kept, last_resort)?;
         let mut loads = std::mem::take(&mut self.loads);
         let load = |kept: Option<usize>| kept.map(|index| std::mem::take(&mut loads[index]));
         self.loads = kept.into_iter().map(load).map(Option::unwrap_or_default).collect();
@@ -363,10 +361,15 @@ impl ServicePublisher {
         &mut self,
         endpoints: &[EndpointRef],
         kept: &[Option<usize>],
+        last_resort: Option<SocketAddr>,
     ) -> io::Result<bool> {
         let before = (&self.endpoints[..], &self.slots[..]);
-        let (slots, superseded) = self.segments.give_slots(endpoints, before, kept)?;
+        let (slots, superseded) = self.segments.give_slots(endpoints, before, kept, last_resort)?;
         self.take_slots(slots);
+        if superseded {
+            // The new table is empty.
+            self.written = None;
+        }
         Ok(superseded)
     }
 
@@ -390,7 +393,7 @@ impl ServicePublisher {
             self.retries.observe(now, new.retried as u32);
         });
         if let Some(median) = self.service.service_time.median() {
-            self.service_time_us.store(median.as_micros() as u64, Relaxed);
+            self.usual_time.set(median);
         }
         self.take_in(now, elapsed, &ended);
         (ended.iter().zip(&self.endpoints))
@@ -531,6 +534,11 @@ impl ServicePublisher {
             self.segments.writer().write_cell(slot, &cell);
         }
     }
+}
+
+/// Where callers send requests when no agent is left: to the virtual IP, if the policy has one.
+fn last_resort(policy: &Policy, virtual_port: Option<u16>) -> Option<SocketAddr> {
+    policy.virtual_ip.zip(virtual_port).map(SocketAddr::from)
 }
 
 fn add(new: &Differences, slots: &[(usize, u32)], ended: &mut [Counts]) {

@@ -4,24 +4,22 @@ use std::{
     collections::HashMap,
     io,
     net::SocketAddr,
-    ops::RangeInclusive,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use pointsman_table::Waker;
-use rand::RngExt;
-use smallvec::SmallVec;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{
     ServicePublisher,
-    callers::{Callers, InFlightGuard, PickState},
+    callers::{Callers, InFlightGuard, PickState, PickedEndpoints},
     explanation::{Avoided, EndpointStatus, Explanation, NoEndpoint, cells, why_none},
+    pick_options::PickOptions,
+    routing::Routing,
     share::Users,
     target::Target,
     verdicts::Allowance,
@@ -35,33 +33,6 @@ use crate::{
     policy::{Mode, Policy},
 };
 
-/// The wishes of one pick.
-#[derive(Clone, Copy, Debug)]
-pub struct PickOptions<'a> {
-    pub exclude: &'a [SocketAddr],
-    /// The key to hash by.
-    pub key: Option<&'a [u8]>,
-    /// The number of distinct endpoints, at least 1. A pick gets fewer if there are no more.
-    pub count: u32,
-    /// The cost of the request, at least 1.
-    pub cost: u32,
-    /// The identity on whose behalf the caller picks.
-    pub caller: Identity,
-}
-
-/// The endpoints of one pick; [`ServiceTable::pick`] returns at least one.
-#[derive(Debug)]
-pub struct PickedEndpoints {
-    /// The first is in flight, the others from [`InFlightGuard::start`] on.
-    pub picks: SmallVec<[InFlightGuard; 1]>,
-    /// How many of them are in another zone than this node, as far as both zones are known.
-    pub elsewhere: u64,
-    /// The version of the plan.
-    pub plan: u64,
-    /// The source has not confirmed the endpoints for over ten minutes.
-    pub stale: bool,
-}
-
 /// The table of a target.
 #[derive(Debug)]
 pub struct ServiceTable {
@@ -73,34 +44,9 @@ pub struct ServiceTable {
     publisher: Mutex<ServicePublisher>,
     callers: ArcSwap<Callers>,
     mode: ArcSwap<Mode>,
-    /// Written by the publisher: microseconds, 0 before any request was timed.
-    service_time_us: Arc<AtomicU64>,
     /// A pick had a key to hash by.
     keyed: AtomicBool,
 }
-
-/// The assumed service time before any request was timed. Most calls within a cluster take between
-/// 1 ms and 1 s: a guess in the middle is wrong by a factor of ten at most.
-const UNTIMED: Duration = Duration::from_millis(100);
-/// The bounds of the assumed service time, for callers that do not report the end of a request.
-/// Less than a publishing period would be over before other callers see it. More is a stream rather
-/// than a request.
-const ASSUMED: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(30);
-
-/// Where a request goes, by the mode of its service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Routing {
-    /// To an endpoint.
-    Balanced,
-    /// To the virtual IP.
-    VirtualIp,
-    /// To the virtual IP, too. An endpoint is picked as well, to show which it would be.
-    Shadow,
-}
-
-/// A seed of its own makes the choice of the balanced keys independent of the endpoints that those
-/// keys hash to.
-const MODE_SEED: u64 = 0x6d6f_6465;
 
 impl ServiceTable {
     /// Attaches the callers of the socket at once. `waker` wakes the publishing thread for this
@@ -121,7 +67,6 @@ impl ServiceTable {
             target,
             seed,
             waker,
-            service_time_us: publisher.service_time_us(),
             keyed: AtomicBool::new(false),
             allowance,
             publisher: Mutex::new(publisher),
@@ -148,16 +93,16 @@ impl ServiceTable {
         &self,
         endpoints: Vec<EndpointRef>,
         policy: Option<Arc<Policy>>,
-        here: &Locality,
+        locality: &Locality,
         stale: bool,
     ) -> io::Result<()> {
         let mut publisher = self.publisher();
-        publisher.locate(here.clone());
+        publisher.locate(locality.clone());
         let policy = policy.unwrap_or_else(|| publisher.policy().clone());
         let callers = self.callers.load_full();
-        let mut counting = callers.lock();
+        let mut state = callers.lock();
         publisher.update(endpoints, policy, clock::now())?;
-        self.show_to(&mut counting, &mut publisher, stale)?;
+        self.show_to(&mut state, &mut publisher, stale)?;
         self.mode.store(Arc::new(publisher.policy().mode_in_force()));
         Ok(())
     }
@@ -169,20 +114,20 @@ impl ServiceTable {
     /// in the table before.
     pub(super) fn show(&self, publisher: &mut ServicePublisher) -> io::Result<()> {
         let callers = self.callers.load_full();
-        let mut counting = callers.lock();
-        let stale = counting.stale;
-        self.show_to(&mut counting, publisher, stale)
+        let mut state = callers.lock();
+        let stale = state.stale;
+        self.show_to(&mut state, publisher, stale)
     }
 
     fn show_to(
         &self,
-        counting: &mut PickState,
+        state: &mut PickState,
         publisher: &mut ServicePublisher,
         stale: bool,
     ) -> io::Result<()> {
-        if counting.pick_from(&publisher.table()) {
-            counting.learn(publisher);
-            counting.stale = stale;
+        if state.pick_from(&publisher.table()) {
+            state.learn(publisher);
+            state.stale = stale;
             return Ok(());
         }
         let callers = Callers::attach(
@@ -197,27 +142,44 @@ impl ServiceTable {
         Ok(())
     }
 
-    /// Where the next request goes. All requests of one key go the same way.
-    pub fn course(&self, key: Option<&[u8]>) -> Routing {
-        match **self.mode.load() {
-            Mode::On => Routing::Balanced,
-            Mode::Off => Routing::VirtualIp,
-            Mode::Shadow => Routing::Shadow,
-            Mode::Percent(share) => {
-                let drawn = match key {
-                    Some(key) => xxh3_64_with_seed(key, MODE_SEED) % 100,
-                    None => rand::rng().random_range(0..100),
-                };
-                if drawn < u64::from(share) { Routing::Balanced } else { Routing::VirtualIp }
-            }
+    /// Picks endpoints by the mode of the service, and counts the first one in flight. A service with no
+    /// `virtual_ip` is balanced whatever its mode.
+    ///
+    /// # Errors
+    /// No endpoint can serve; the error gives the reasons. Or `virtual_ip` fails.
+    pub fn pick<E: From<NoEndpoint>>(
+        &self,
+        want: &PickOptions<'_>,
+        virtual_ip: impl FnOnce() -> Result<Option<Arc<Self>>, E>,
+    ) -> Result<PickedEndpoints, E> {
+        let routing = self.routing(want.key);
+        if routing == Routing::Balanced {
+            return Ok(self.pick_endpoints(want)?);
         }
+        let Some(virtual_ip) = virtual_ip()? else { return Ok(self.pick_endpoints(want)?) };
+        if routing == Routing::Shadow {
+            // The pick is made for comparison, counted, and dropped.
+            drop(self.pick_endpoints(want));
+        }
+        // The virtual IP can't be excluded: a retry may reach another endpoint.
+        let picked = virtual_ip.pick_endpoints(&PickOptions { exclude: &[], ..*want })?;
+        Ok(PickedEndpoints { routing, ..picked })
     }
 
-    /// Picks endpoints, and counts the first one in flight.
+    /// Where the next request goes. All requests of one key go the same way.
+    pub(super) fn routing(&self, key: Option<&[u8]>) -> Routing {
+        // A virtual IP stands for all endpoints, so that it can't serve a label selector.
+        if !self.target.selector.is_empty() {
+            return Routing::Balanced;
+        }
+        Routing::draw(**self.mode.load(), key)
+    }
+
+    /// Picks endpoints of this table, and counts the first one in flight.
     ///
     /// # Errors
     /// No endpoint can serve; the error gives the reasons.
-    pub fn pick(&self, want: &PickOptions<'_>) -> Result<PickedEndpoints, NoEndpoint> {
+    pub fn pick_endpoints(&self, want: &PickOptions<'_>) -> Result<PickedEndpoints, NoEndpoint> {
         if want.key.is_some() && !self.keyed.load(Relaxed) {
             self.keyed.store(true, Relaxed);
         }
@@ -226,14 +188,6 @@ impl ServiceTable {
             return Err(self.none(want));
         }
         Ok(picked)
-    }
-
-    /// The usual time of a request: the median of recent ones, or a guess before any was timed.
-    pub fn usual_time(&self) -> Duration {
-        match self.service_time_us.load(Relaxed) {
-            0 => UNTIMED,
-            us => Duration::from_micros(us).clamp(*ASSUMED.start(), *ASSUMED.end()),
-        }
     }
 
     /// Whether a pick had a key to hash by.

@@ -1,7 +1,10 @@
 //! Turns a plan into the structure of a table: shares into thresholds, draw weights into alias
 //! rows.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    num::NonZeroU64,
+};
 
 use pointsman_table::{EndpointRecord, Group, Mode, Structure, alias_rows};
 
@@ -53,7 +56,7 @@ pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
                 address: endpoint.address,
                 zone: endpoint.zone.clone().unwrap_or_default(),
                 weight: endpoint.weight as f32,
-                incarnation: 0,
+                incarnation: incarnation(endpoint.pod),
                 labels: endpoint
                     .labels
                     .iter()
@@ -63,6 +66,12 @@ pub fn structure(plan: &Plan, slots: &[u32], shrink: f64) -> Structure {
         })
         .collect();
     structure
+}
+
+/// What tells a pod from others that had its address: a part of the hash of its uid. 0: the source
+/// names no pod.
+fn incarnation(pod: Option<NonZeroU64>) -> u32 {
+    pod.map_or(0, |pod| (pod.get() as u32).max(1))
 }
 
 /// Distinguishes structures without a copy of one, which would double the memory of an endpoint.

@@ -89,6 +89,7 @@ impl Tables {
             locality: (**shared.locality.load()).clone(),
             memory: Memory::Shared,
             endpoints: selected(&port, target, &policy),
+            virtual_port: target.virtual_port(),
             now: clock::now(),
         })?;
         if let Some(standings) = lock(&shared.remembered).remove(target) {

@@ -76,7 +76,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn address(live: &ServiceTable) -> SocketAddr {
-    let mut picked = live.pick(&ANY).expect("an endpoint");
+    let mut picked = live.pick_endpoints(&ANY).expect("an endpoint");
     let held = picked.picks.remove(0);
     let address = held.endpoint.address;
     held.end(Outcome::Success, Some(Duration::from_millis(3)));
@@ -121,7 +121,7 @@ fn an_idle_publisher_sleeps_and_the_next_pick_wakes_it() {
     for _ in 0..5 {
         eventually("it sleeps", || numbers.period_ns.load(Relaxed) == 0);
         let asleep_at = numbers.passes.load(Relaxed);
-        let held = live.pick(&ANY).expect("an endpoint");
+        let held = live.pick_endpoints(&ANY).expect("an endpoint");
         eventually("it publishes", || {
             live.endpoints().iter().map(|e| e.in_flight).sum::<u32>() == 1
         });
@@ -136,7 +136,7 @@ fn an_endpoint_that_the_brake_kept_goes_with_the_first_failed_connection() {
     let (world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80"]);
     world.set(&[]);
     eventually("the brake keeps both", || live.endpoints().iter().all(|e| e.endpoint.braked));
-    let held = live.pick(&ANY).expect("a braked endpoint").picks.remove(0);
+    let held = live.pick_endpoints(&ANY).expect("a braked endpoint").picks.remove(0);
     let gone = held.endpoint.address;
     held.end(Outcome::Unreachable, None);
     eventually("it is let go", || live.endpoints().iter().all(|e| e.endpoint.address != gone));
@@ -167,7 +167,7 @@ fn an_endpoint_that_drains_is_picked_before_what_the_brake_kept() {
 #[test]
 fn several_picks_are_distinct_and_only_the_first_is_in_flight() {
     let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
-    let mut picked = live.pick(&PickOptions { count: 9, ..ANY }).expect("endpoints");
+    let mut picked = live.pick_endpoints(&PickOptions { count: 9, ..ANY }).expect("endpoints");
     assert_eq!(picked.picks.len(), 3);
     let in_flight = || live.endpoints().iter().map(|e| e.in_flight).sum::<u32>();
     eventually("one is in flight", || in_flight() == 1);
@@ -181,7 +181,9 @@ fn several_picks_are_distinct_and_only_the_first_is_in_flight() {
 fn no_endpoint_says_what_keeps_each_from_serving() {
     let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80"]);
     let exclude: Vec<SocketAddr> = live.endpoints().iter().map(|e| e.endpoint.address).collect();
-    let error = live.pick(&PickOptions { exclude: &exclude, ..ANY }).expect_err("all are excluded");
+    let error = live
+        .pick_endpoints(&PickOptions { exclude: &exclude, ..ANY })
+        .expect_err("all are excluded");
     assert_eq!(
         error.to_string(),
         "no endpoint of cart.shop:80 can serve: 2 endpoints: 2 excluded by the request"
@@ -191,12 +193,12 @@ fn no_endpoint_says_what_keeps_each_from_serving() {
 #[test]
 fn a_removed_service_leaves_no_table_but_what_is_held_can_end() {
     let (world, live) = World::new(&["10.0.0.1:80"]);
-    let held = live.pick(&ANY).expect("an endpoint");
+    let held = live.pick_endpoints(&ANY).expect("an endpoint");
     let name = service(&[]).name;
     world.catalog.apply(SourceId(0), Change::Remove(name), clock::now());
     eventually("the table is gone", || world.tables.all().is_empty());
     drop(held);
-    let error = live.pick(&ANY).expect_err("no endpoint is left");
+    let error = live.pick_endpoints(&ANY).expect_err("no endpoint is left");
     assert!(error.to_string().contains("knows no endpoint"), "{error}");
 }
 
@@ -205,7 +207,7 @@ const DENIED: Identity = Identity::Uid(2);
 
 /// Makes a request of this caller, which can reach all but `out_of_reach`.
 fn request(live: &ServiceTable, caller: Identity, out_of_reach: &[SocketAddr]) -> SocketAddr {
-    let held = live.pick(&by(caller)).expect("endpoints").picks.remove(0);
+    let held = live.pick_endpoints(&by(caller)).expect("endpoints").picks.remove(0);
     let address = held.endpoint.address;
     let outcome = match out_of_reach.contains(&address) {
         true => Outcome::Unreachable,
@@ -226,18 +228,18 @@ fn whatever_one_caller_s_requests_cost_another_s_go_where_fewer_are() {
     let mut held = Vec::new();
     for exclude in addresses.chunks(1).cycle().take(40) {
         let costly = PickOptions { exclude, cost: 10_000, ..by(Identity::Uid(1)) };
-        held.extend(live.pick(&costly).expect("the other one").picks);
+        held.extend(live.pick_endpoints(&costly).expect("the other one").picks);
     }
     for _ in 0..5 {
         let modest = PickOptions { exclude: &addresses[1..], ..by(Identity::Uid(2)) };
-        held.extend(live.pick(&modest).expect("the first").picks);
+        held.extend(live.pick_endpoints(&modest).expect("the first").picks);
     }
     eventually("what is in flight is told", || {
         let endpoints = live.endpoints();
         endpoints.iter().map(|endpoint| endpoint.in_flight).sum::<u32>() == 400_005
     });
     for _ in 0..20 {
-        let picked = live.pick(&by(Identity::Uid(2))).expect("one of two").picks;
+        let picked = live.pick_endpoints(&by(Identity::Uid(2))).expect("one of two").picks;
         assert_eq!(picked[0].endpoint.address, addresses[1]);
         picked.into_iter().for_each(|pick| pick.end(Outcome::Success, None));
     }
@@ -279,7 +281,7 @@ fn who_reports_nothing_but_failures_moves_nobody_and_still_has_picks() {
         request(&live, HERE, &[]);
         let outcome =
             [Outcome::Unreachable, Outcome::Failure, Outcome::Expired][round as usize % 3];
-        live.pick(&by(DENIED)).expect("endpoints").picks.remove(0).end(outcome, None);
+        live.pick_endpoints(&by(DENIED)).expect("endpoints").picks.remove(0).end(outcome, None);
         assert_eq!(ejected(&live), 0);
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -341,7 +343,7 @@ fn an_endpoint_that_dies_goes_though_another_caller_reached_it_a_second_ago() {
 fn what_began_before_an_ejection_is_no_probe() {
     let (_world, live) = World::new(&["10.0.0.1:80", "10.0.0.2:80"]);
     let first = "10.0.0.1:80".parse().expect("an address");
-    let picks = std::iter::repeat_with(|| live.pick(&ANY).expect("endpoints").picks);
+    let picks = std::iter::repeat_with(|| live.pick_endpoints(&ANY).expect("endpoints").picks);
     let (streams, _elsewhere): (Vec<_>, Vec<_>) =
         picks.take(16).flatten().partition(|held| held.endpoint.address == first);
     assert!(streams.len() >= 4);
@@ -368,7 +370,7 @@ fn where_all_requests_are_streams_an_ejected_endpoint_returns_as_well() {
     for (endpoints, streams) in [(2, 1), (2, 8), (4, 8)] {
         let addresses = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.4:80"];
         let (_world, live) = World::new(&addresses[..endpoints]);
-        let stream = || live.pick(&ANY).expect("endpoints").picks.remove(0);
+        let stream = || live.pick_endpoints(&ANY).expect("endpoints").picks.remove(0);
         let mut open: std::collections::VecDeque<_> =
             std::iter::repeat_with(stream).take(streams).collect();
         let last = stream();

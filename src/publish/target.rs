@@ -26,6 +26,14 @@ pub enum TargetKind {
     VirtualIp,
 }
 
+impl Target {
+    /// The port of the service at its virtual IP. None: it has no number, or the target has a label
+    /// selector, which a virtual IP can't serve, since it stands for all endpoints.
+    pub fn virtual_port(&self) -> Option<u16> {
+        self.port.1.filter(|_| self.selector.is_empty())
+    }
+}
+
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.service)?;

@@ -39,6 +39,7 @@ impl Stage {
             locality: Locality::default(),
             memory: Memory::Heap,
             endpoints: endpoints(0..count),
+            virtual_port: None,
             now: Duration::from_secs(10),
         })
         .expect("heap memory");
@@ -355,6 +356,7 @@ fn a_process_that_erases_its_counters_is_detached() {
         locality: Locality::default(),
         memory: Memory::Shared,
         endpoints: endpoints(0..2),
+        virtual_port: None,
         now: stage.now,
     })
     .expect("shared memory");

@@ -65,6 +65,7 @@ impl Stage {
             locality: facts.locality,
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&facts.endpoints.into()).collect(),
+            virtual_port: None,
             now,
         })
         .expect("heap memory");

@@ -76,8 +76,8 @@ pub enum Error {
     #[error("there is no path {path}; the paths are {paths}")]
     NoSuchPath { path: String, paths: &'static str },
     /// HTTP: the path does not take this method.
-    #[error("{path} does not accept {method}")]
-    NoSuchMethod { path: String, method: String },
+    #[error("{path} does not accept {method}; it accepts {allow}")]
+    NoSuchMethod { path: String, method: String, allow: &'static str },
 }
 
 /// An invalid field of a request.

@@ -72,6 +72,7 @@ impl Pointsman {
                 locality: Locality { zone: Some(zone_name(index % zones)), ..Locality::default() },
                 memory: Memory::Heap,
                 endpoints: endpoints.clone(),
+                virtual_port: None,
                 now: Duration::ZERO,
             })
             .expect("memory on the heap");

@@ -124,6 +124,9 @@ pub struct Endpoint {
     /// Number of hints.
     #[prost(uint32, tag = "11")]
     pub hints: u32,
+    /// A hash of the pod's uid, 0 for none. Fixed: a hash takes more bytes as a varint.
+    #[prost(fixed64, tag = "12")]
+    pub pod: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

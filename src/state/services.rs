@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU64,
     sync::Arc,
     time::SystemTime,
 };
@@ -132,6 +133,7 @@ impl Writing {
             ready_since: endpoint.ready_since.map(nanoseconds),
             server_name: self.optional(endpoint.server_name.as_ref()),
             hints: endpoint.hints.as_ref().map_or(0, |hints| self.hint(hints)),
+            pod: endpoint.pod.map_or(0, NonZeroU64::get),
         }
     }
 
@@ -251,7 +253,7 @@ impl Reading {
             server_name: self.text(endpoint.server_name)?,
             braked: false,
             hints: named(&self.hints, endpoint.hints)?,
-            pod: None,
+            pod: NonZeroU64::new(endpoint.pod),
         })
     }
 
@@ -314,7 +316,7 @@ mod tests {
             server_name: Some("cart.example".into()),
             braked: false,
             hints: Some(Arc::new(hints)),
-            pod: None,
+            pod: NonZeroU64::new(u64::MAX),
         };
         let mut full =
             with_ports("cart.shop@west", vec![port("grpc", 9090, [rich]), port("http", 80, [])]);

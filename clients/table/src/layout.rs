@@ -28,7 +28,7 @@ pub(crate) const MAGIC_AT: usize = 0;
 pub(crate) const VERSION_AT: usize = 1;
 pub(crate) const CAPACITY_AT: usize = 2;
 pub(crate) const LAST_RESORT_ADDRESS_AT: usize = 8;
-/// 0: no last resort. Written after the address.
+/// 0: no last resort.
 pub(crate) const LAST_RESORT_PORT_AT: usize = 12;
 
 // Line 1: the generation, which each pick compares, and flags.
@@ -36,8 +36,7 @@ pub(crate) const GENERATION_AT: usize = LINE;
 pub(crate) const SUPERSEDED_AT: usize = LINE + 1;
 pub(crate) const ASLEEP_AT: usize = LINE + 2;
 
-// Line 2: words that change with each publication.
-pub(crate) const HEARTBEAT_AT: usize = 2 * LINE;
+// Line 2: words that change with each publication. Its first word is reserved, and 0.
 pub(crate) const PUBLICATION_AT: usize = 2 * LINE + 1;
 pub(crate) const PERIOD_AT: usize = 2 * LINE + 2;
 pub(crate) const DETACH_AFTER_AT: usize = 2 * LINE + 3;

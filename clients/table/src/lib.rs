@@ -44,7 +44,7 @@
 //! - `structure`: groups, rows, endpoints; `bank_codec`: the same as words; `alias`: weighted draws.
 //! - `table`: attaching, load cells, flags; `writer`: writes a table; `reader`: reads a structure
 //!   while it may be rewritten; `pick_plan`: a structure prepared for picks.
-//! - `picker`: the pick, from end to end; `score`: the score of a slot; `candidates`: the slots that
+//! - `pick`: a pick's parameters and its result; `picker`: the pick, from end to end; `score`: the score of a slot; `candidates`: the slots that
 //!   a pick compares; `fallback`: no winner, or a winner that is too loaded; `observe`: explains a
 //!   pick; `random`: the generator.
 //! - [`counters`]: what callers count, and where; `shard`: counts; `sweep`: sums the counters;
@@ -62,6 +62,7 @@ mod liveness;
 mod memory;
 mod observe;
 mod page_sums;
+mod pick;
 mod pick_plan;
 mod picker;
 mod random;
@@ -79,7 +80,8 @@ pub use counters::Counters;
 pub use layout::Capacity;
 pub use liveness::Liveness;
 pub use observe::{Candidate, Explanation};
-pub use picker::{Pick, Picker, Request};
+pub use pick::{Pick, Request};
+pub use picker::Picker;
 pub use random::Random;
 pub use shard::{Atomic, Form, Outcome, ServerLoad, SingleWriter};
 pub use structure::{

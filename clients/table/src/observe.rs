@@ -3,7 +3,7 @@
 //! A pick calls an observer at each step. The usual observer is `()`, whose calls compile to nothing.
 //! An explanation runs the same code with another observer, so the two cannot disagree.
 
-use crate::{picker::Pick, score::Score};
+use crate::{pick::Pick, score::Score};
 
 /// What a pick reports.
 pub(crate) trait Observer {

@@ -7,8 +7,8 @@ use crate::{
     counters::Counters,
     layout::{CELL_BASE, CELL_HOT_BASE, CELL_HOT_SLOPE, CELL_KNEE, CELL_LIMIT, CELL_SLOPE, Layout},
     memory::Words,
+    pick::Request,
     pick_plan::Plan,
-    picker::Request,
 };
 
 /// The cost that a picker started at a slot since a publication, minus the cost that it ended there.

@@ -92,7 +92,9 @@ pub struct EndpointRecord {
     pub zone: Arc<str>,
     /// The relative weight that the source gave.
     pub weight: f32,
-    /// Increases when the same address returns as another endpoint.
+    /// Tells pods apart that had this address one after the other. The same for the same pod, in any
+    /// table and from any agent; 0 where the source names no pod. A caller that finds another value here
+    /// closes its connections to the pod before, and forgets what it observed of it.
     pub incarnation: u32,
     /// Keys and values, in the source's order.
     pub labels: Vec<(String, String)>,

@@ -21,9 +21,8 @@ use crate::{
     bank_codec::address_of,
     layout::{
         ASLEEP_AT, BANKS_AT, CELL_BASE, CELL_HOT_BASE, CELL_HOT_SLOPE, CELL_KNEE, CELL_LIMIT,
-        CELL_SLOPE, CELL_WORDS, Capacity, DETACH_AFTER_AT, GENERATION_AT, HEARTBEAT_AT,
-        LAST_RESORT_ADDRESS_AT, LAST_RESORT_PORT_AT, Layout, PERIOD_AT, PUBLICATION_AT,
-        RETRY_BUDGET_AT, SUPERSEDED_AT,
+        CELL_SLOPE, CELL_WORDS, Capacity, DETACH_AFTER_AT, GENERATION_AT, LAST_RESORT_ADDRESS_AT,
+        LAST_RESORT_PORT_AT, Layout, PERIOD_AT, PUBLICATION_AT, RETRY_BUDGET_AT, SUPERSEDED_AT,
     },
     memory::Words,
     pick_plan::Plan,
@@ -178,11 +177,6 @@ impl Table {
         self.load_acquire(PUBLICATION_AT)
     }
 
-    /// A counter that the agent increases while it lives, even while it is asleep.
-    pub fn heartbeat(&self) -> u32 {
-        self.load(HEARTBEAT_AT)
-    }
-
     /// How often load is published, in microseconds.
     pub fn period_us(&self) -> u32 {
         self.load(PERIOD_AT)
@@ -208,9 +202,10 @@ impl Table {
         self.load(SUPERSEDED_AT) != 0
     }
 
-    /// Where to send requests when the agent has been gone for too long to trust any endpoint.
+    /// Where to send requests when the agent has been gone for too long to trust any endpoint: the
+    /// service's virtual IP, if it has one. It stays the same for the life of the table.
     pub fn last_resort(&self) -> Option<SocketAddr> {
-        let port = self.load_acquire(LAST_RESORT_PORT_AT);
+        let port = self.load(LAST_RESORT_PORT_AT);
         let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
         let words = std::array::from_fn(|i| self.load(LAST_RESORT_ADDRESS_AT + i));
         Some(SocketAddr::new(address_of(words), port))

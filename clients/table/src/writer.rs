@@ -8,10 +8,9 @@ use crate::{
     atomic::{Relaxed, Release, fence},
     bank_codec::{address_words, encode},
     layout::{
-        ASLEEP_AT, CAPACITY_AT, Capacity, DETACH_AFTER_AT, GENERATION_AT, HEARTBEAT_AT,
-        LAST_RESORT_ADDRESS_AT, LAST_RESORT_PORT_AT, Layout, MAGIC, MAGIC_AT, PERIOD_AT,
-        PUBLICATION_AT, RETRY_BUDGET_AT, SUPERSEDED_AT, VERSION, VERSION_AT, next_generation,
-        next_publication,
+        ASLEEP_AT, CAPACITY_AT, Capacity, DETACH_AFTER_AT, GENERATION_AT, LAST_RESORT_ADDRESS_AT,
+        LAST_RESORT_PORT_AT, Layout, MAGIC, MAGIC_AT, PERIOD_AT, PUBLICATION_AT, RETRY_BUDGET_AT,
+        SUPERSEDED_AT, VERSION, VERSION_AT, next_generation, next_publication,
     },
     memory::Words,
     structure::{CapacityExceeded, Structure, StructureError},
@@ -24,7 +23,6 @@ pub struct TableWriter {
     table: Arc<Table>,
     generation: u32,
     publication: u32,
-    heartbeat: u32,
     refused_cells: u64,
     #[cfg(not(loom))]
     file: Option<OwnedFd>,
@@ -62,7 +60,6 @@ impl TableWriter {
             table: Arc::new(Table::over(words, layout)),
             generation: 0,
             publication: 0,
-            heartbeat: 0,
             refused_cells: 0,
             #[cfg(not(loom))]
             file: None,
@@ -136,16 +133,9 @@ impl TableWriter {
     /// Tells readers that the cells come from a new sweep, which includes what they started and ended
     /// before. Returns the number of the publication.
     pub fn publish(&mut self) -> u32 {
-        self.beat();
         self.publication = next_publication(self.publication);
         self.table.words().at(PUBLICATION_AT).store(self.publication, Release);
         self.publication
-    }
-
-    /// Increases the heartbeat without a publication, for an agent that sleeps.
-    pub fn beat(&mut self) {
-        self.heartbeat = self.heartbeat.wrapping_add(1);
-        self.store(HEARTBEAT_AT, self.heartbeat);
     }
 
     /// Sets how often load is published, in microseconds.
@@ -181,17 +171,13 @@ impl TableWriter {
         self.write_runs(&[(0, copy)]);
     }
 
-    /// Sets where requests go when the agent has been gone for too long to trust any endpoint. Call it
-    /// before the table is handed out.
-    pub fn set_last_resort(&mut self, address: Option<SocketAddr>) {
-        let words = self.table.words();
-        words.at(LAST_RESORT_PORT_AT).store(0, Relaxed);
-        if let Some(address) = address {
-            for (index, word) in address_words(address.ip()).into_iter().enumerate() {
-                self.store(LAST_RESORT_ADDRESS_AT + index, word);
-            }
-            words.at(LAST_RESORT_PORT_AT).store(u32::from(address.port()), Release);
+    /// Sets where requests go when the agent has been gone for too long to trust any endpoint. It stays
+    /// the same for the life of the table, so call this before the table is handed out.
+    pub fn set_last_resort(&mut self, address: SocketAddr) {
+        for (index, word) in address_words(address.ip()).into_iter().enumerate() {
+            self.store(LAST_RESORT_ADDRESS_AT + index, word);
         }
+        self.store(LAST_RESORT_PORT_AT, u32::from(address.port()));
     }
 
     /// The last written generation and publication. The table that replaces this one continues from

@@ -183,6 +183,18 @@ fn counters_of_another_shape_are_refused() {
 }
 
 #[test]
+fn a_client_reads_where_to_go_when_the_agent_is_gone() {
+    for address in ["10.96.0.7:80", "[2001:db8::7]:65535"] {
+        let mut writer = writer();
+        writer.set_last_resort(address.parse().unwrap());
+        let table = Table::from_fd(writer.reader_fd().unwrap()).unwrap();
+        assert_eq!(table.last_resort(), Some(address.parse().unwrap()));
+    }
+    let table = Table::from_fd(writer().reader_fd().unwrap()).unwrap();
+    assert_eq!(table.last_resort(), None);
+}
+
+#[test]
 fn an_image_is_a_table() {
     let writer = writer();
     let table = Table::from_image(&writer.image()).unwrap();

@@ -106,6 +106,7 @@ impl PublishBench {
             locality: Locality::default(),
             memory: Memory::Shared,
             endpoints: endpoints(),
+            virtual_port: None,
             now: Duration::ZERO,
         })?;
         let mut processes = Vec::with_capacity(PROCESSES);

@@ -186,7 +186,7 @@ impl Traffic<'_> {
 
 fn pick(live: &ServiceTable, who: Identity) -> io::Result<InFlightGuard> {
     let want = PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller: who };
-    let mut picked = live.pick(&want).map_err(io::Error::other)?;
+    let mut picked = live.pick_endpoints(&want).map_err(io::Error::other)?;
     Ok(picked.picks.remove(0))
 }
 

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use super::{Report, Row, Section};
+use crate::terminal::{Align, Page, Table};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,7 +26,9 @@ impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title)?;
         let grid = self.rows.iter().all(|row| row.cell.is_some());
-        writeln!(f, "{}", if grid { self.as_grid() } else { self.as_list() })?;
+        let mut page = Page::new(true, false);
+        if grid { self.as_grid() } else { self.as_list() }.write(&mut page);
+        f.write_str(page.text())?;
         for note in &self.notes {
             writeln!(f, "{note}")?;
         }
@@ -50,21 +51,28 @@ impl Section {
     }
 
     fn as_list(&self) -> Table {
-        let mut table = empty();
-        table.set_header(["", "value", "unit", "floor", "ratio", "+-", "goal", ""]);
+        let mut table = Table::new([
+            ("", Align::Left),
+            ("value", Align::Right),
+            ("unit", Align::Left),
+            ("floor", Align::Right),
+            ("ratio", Align::Right),
+            ("+-", Align::Right),
+            ("goal", Align::Left),
+            ("", Align::Left),
+        ]);
         for row in &self.rows {
-            table.add_row([
-                row.name.clone(),
-                number(row.value),
-                row.unit.to_owned(),
-                number(row.floor),
-                number(row.ratio),
-                number(row.error),
-                row.goal.map(|goal| goal.to_string()).unwrap_or_default(),
-                row.met.map_or("", |met| if met { "met" } else { "MISSED" }).to_owned(),
+            table.row(vec![
+                row.name.as_str().into(),
+                number(row.value).into(),
+                row.unit.into(),
+                number(row.floor).into(),
+                number(row.ratio).into(),
+                number(row.error).into(),
+                row.goal.map(|goal| goal.to_string()).unwrap_or_default().into(),
+                row.met.map_or("", |met| if met { "met" } else { "MISSED" }).into(),
             ]);
         }
-        align_numbers(&mut table, &[1, 3, 4, 5]);
         table
     }
 
@@ -80,17 +88,16 @@ impl Section {
                 columns.push(column);
             }
         }
-        let mut table = empty();
-        table.set_header([""].into_iter().chain(columns.iter().copied()));
+        let heads = columns.iter().map(|column| (*column, Align::Right));
+        let mut table = Table::new([("", Align::Left)].into_iter().chain(heads));
         for line in &lines {
             let cells = columns.iter().map(|column| {
                 let here =
                     |row: &&Row| row.cell.as_ref().is_some_and(|(l, c)| l == line && c == column);
-                self.rows.iter().find(here).map(in_a_cell).unwrap_or_default()
+                self.rows.iter().find(here).map(in_a_cell).unwrap_or_default().into()
             });
-            table.add_row([(*line).to_owned()].into_iter().chain(cells));
+            table.row([(*line).into()].into_iter().chain(cells).collect());
         }
-        align_numbers(&mut table, &(1..=columns.len()).collect::<Vec<_>>());
         table
     }
 }
@@ -98,20 +105,6 @@ impl Section {
 fn in_a_cell(row: &Row) -> String {
     let missed = if row.met == Some(false) { " MISSED" } else { "" };
     format!("{}{missed}", number(row.ratio.or(row.value)))
-}
-
-fn empty() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table
-}
-
-fn align_numbers(table: &mut Table, columns: &[usize]) {
-    for &column in columns {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
 }
 
 /// Three significant digits. More would be noise.
@@ -139,6 +132,20 @@ mod tests {
         report.section("y", vec![Row::value("a", 2.0, "").goal(Goal::value_at_most(1.0))]);
         let printed = report.to_string();
         assert!(printed.contains("1 of 2 goals missed:\n  y: a: value 2.00, "), "{printed}");
+    }
+
+    #[test]
+    fn rows_are_printed_in_columns_and_empty_columns_are_not() {
+        let mut report = Report::default();
+        let rows = [
+            Row::value("p99", 54.0, "ms").over(50.0).goal(Goal::ratio_at_most(1.25)),
+            Row::value("idle", 3.0, "wake-ups/s"),
+        ];
+        report.section("x", rows.to_vec());
+        let right = "x\n      value  unit        floor  ratio  goal\n\
+                     p99    54.0  ms           50.0   1.08  ratio <= 1.25  met\n\
+                     idle   3.00  wake-ups/s\n\n";
+        assert!(report.to_string().starts_with(right), "{report}");
     }
 
     #[test]

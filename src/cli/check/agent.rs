@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, header};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::{
     api::v1,
     cli::{
@@ -204,7 +204,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
-    use crate::cli::check::Verdict;
+    use crate::cli::check::finding::Verdict;
 
     fn service(name: &str, ready: u32, stale: bool) -> v1::ServiceSummary {
         let port = v1::PortSummary { endpoints: 3, ready, ..Default::default() };

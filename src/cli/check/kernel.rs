@@ -5,7 +5,7 @@ use std::fs;
 use pointsman_table::{Capacity, TableWriter, wake};
 use rustix::process::{Resource, getrlimit};
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Each connection and each table takes some.
 const FILES: u64 = 4096;
@@ -77,7 +77,7 @@ fn quick_clock(name: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::Verdict;
+    use crate::cli::check::finding::Verdict;
 
     #[test]
     fn what_is_short_or_slow_is_doubtful() {

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Finding;
+use super::finding::Finding;
 
 pub(super) fn check(path: &Path) -> Vec<Finding> {
     let metadata = match fs::symlink_metadata(path) {
@@ -125,7 +125,7 @@ fn own_uid() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::Verdict;
+    use crate::cli::check::finding::Verdict;
 
     const MOUNTS: &str = "\
 22 1 254:0 / / rw,relatime - ext4 /dev/root rw

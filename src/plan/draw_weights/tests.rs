@@ -38,6 +38,46 @@ fn where_much_is_in_flight_the_scores_keep_the_shares() {
 }
 
 #[test]
+fn the_scores_alone_keep_the_shares_from_sixteen_in_flight_at_the_lightest() {
+    let plain = Draws { weights: vec![0.75, 0.25], choices: 2 };
+    assert_eq!(drawn(&[3.0, 1.0], 64.0), plain);
+    let corrected = drawn(&[3.0, 1.0], 63.0);
+    assert_eq!(corrected.choices, 2);
+    assert!(corrected.weights[0] > 0.9, "{corrected:?}");
+    assert_ne!(drawn(&[3.0, 1.0], 4.0), plain);
+}
+
+#[test]
+fn beside_one_that_is_meant_for_half_nothing_is_compared_until_one_is_in_flight_at_the_lightest() {
+    let choices = |weights: &[f64], others| drawn(weights, others).choices;
+    assert_eq!(choices(&[2.0, 1.0, 1.0], 3.9), 1);
+    assert_eq!(choices(&[2.0, 1.0, 1.0], 4.0), 2);
+    assert_eq!(choices(&[4.9, 2.4, 2.7], 4.1), 2, "it is not quite half");
+}
+
+#[test]
+fn where_fewer_than_three_others_are_in_flight_nothing_is_compared() {
+    let choices = |others| drawn(&[1.0, 1.0, 0.5], others).choices;
+    assert_eq!((choices(2.9), choices(3.0)), (1, 2));
+}
+
+#[test]
+fn weights_within_two_percent_are_equal() {
+    let choices = |ratio: f64| drawn(&[ratio, 1.0], 1.0).choices;
+    assert_eq!((choices(1.02), choices(1.03)), (2, 1));
+}
+
+#[test]
+fn the_number_of_others_moves_by_whole_steps() {
+    assert_eq!((settled(4.0, None), settled(2.9, None)), (4.0, 0.0));
+    for (others, level) in [(4.9, 4.0), (5.0, 5.0), (3.3, 4.0), (3.2, 3.2), (1.0, 0.0)] {
+        assert_eq!(settled(others, Some(4.0)), level, "from 4 to {others}");
+    }
+    assert_eq!((settled(2.9, Some(0.0)), settled(3.0, Some(0.0))), (0.0, 3.0));
+    assert_eq!(settled(2.5, Some(3.0)), 3.0, "less than a step");
+}
+
+#[test]
 fn weights_that_cannot_be_told_are_equal() {
     for weights in [[0.0, 0.0], [f64::NAN, 1.0], [f64::INFINITY, 1.0], [f64::MAX, f64::MAX]] {
         assert_eq!(normalised(&weights), [0.5, 0.5], "{weights:?}");

@@ -43,6 +43,7 @@ impl Stage {
             locality: Locality { zone: Some("a".into()), ..Locality::default() },
             memory: Memory::Heap,
             endpoints: EndpointRef::all(&endpoints).collect(),
+            virtual_port: None,
             now,
         })
         .expect("heap memory");

@@ -13,10 +13,7 @@ use super::{
 use crate::{
     api::v1,
     leases::{DEFAULT_TTL, Holder, Undelivered},
-    publish::{
-        PickOptions,
-        Routing::{Balanced, Shadow},
-    },
+    publish::{PickOptions, Routing},
     serve::{Error, Violation, limits},
 };
 
@@ -49,34 +46,25 @@ impl Agent {
                 right: "report leases when their requests end, or pick with a shorter lease_ttl or a \
                         lower cost",
             })?;
-        let mut want = PickOptions {
+        let want = PickOptions {
             exclude: &parameters.exclude,
             key: (!request.hash_key.is_empty()).then_some(request.hash_key.as_bytes()),
             count: parameters.count,
             cost: parameters.cost,
             caller,
         };
-        let virtual_ip;
-        let mut live = &resolved.live;
-        // A virtual IP stands for all endpoints, so that it can't serve a label selector.
-        let course = if request.selector.is_empty() { live.course(want.key) } else { Balanced };
-        if course != Balanced
-            && let Some(instead) = self.resolver.virtual_ip(caller, live)?
-        {
-            if course == Shadow {
-                // The pick is made for comparison, counted, and dropped.
-                drop(live.pick(&want));
-                resolved.tally.shadowed();
+        let live = &resolved.live;
+        let picked = live.pick(&want, || self.resolver.virtual_ip(caller, live));
+        let picked = picked.map_err(|error| match error {
+            Error::NoEndpoint(error) => {
+                resolved.tally.none();
+                self.resolver.with_reason(error, live).into()
             }
-            // The virtual IP can't be excluded: a retry may reach another endpoint.
-            virtual_ip = instead;
-            (live, want.exclude) = (&virtual_ip, &[]);
-        }
-        let picked = live.pick(&want);
-        let picked = picked.map_err(|error| {
-            resolved.tally.none();
-            self.resolver.with_reason(error, live)
+            error => error,
         })?;
+        if picked.routing == Routing::Shadow {
+            resolved.tally.shadowed();
+        }
 
         let mut picks = SmallVec::<[Pick; 1]>::with_capacity(picked.picks.len());
         let mut leases = SmallVec::with_capacity(picked.picks.len());
@@ -91,7 +79,7 @@ impl Agent {
                     self.leases.give(permit, held, in_flight, connection, ttl, &resolved.tally)
                 }
                 true => {
-                    let time = parameters.lease_ttl.unwrap_or_else(|| live.usual_time());
+                    let time = parameters.lease_ttl.unwrap_or_else(|| held.usual_time());
                     self.leases.count(permit, held, time, &resolved.tally)
                 }
             });

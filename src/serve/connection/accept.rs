@@ -24,13 +24,15 @@ use tokio::{
 
 pub use super::dispatch::Drain;
 use super::{
-    dispatch::Dispatch, idle_timeout::IdleTimeouts, router::Router, throttled_io::Throttled,
-    tracked_io::TrackedIo,
+    dispatch::Dispatch, idle_timeout::IdleTimeouts, throttled_io::Throttled, tracked_io::TrackedIo,
 };
 use crate::{
     identity::{Identity, PodUid},
     leases::Leases,
-    serve::{Agent, Caller, isolation::account::Account, limits},
+    serve::{
+        Agent, Caller, grpc::health_and_reflection::HealthAndReflection,
+        isolation::account::Account, limits,
+    },
 };
 
 /// How long requests may take to finish after SIGTERM. A pick waits for a source for 5 s at most;
@@ -46,7 +48,8 @@ const AT_A_TIME: u32 = 8;
 /// All connections of the socket.
 #[derive(Debug)]
 pub struct Connections {
-    router: Router,
+    agent: Arc<Agent>,
+    health_and_reflection: HealthAndReflection,
     drain: watch::Sender<Drain>,
     /// Whether `drain` is not [`Drain::Off`]. Each answer reads it, so that it has to be cheap.
     draining: Arc<AtomicBool>,
@@ -55,9 +58,14 @@ pub struct Connections {
 
 impl Connections {
     #[must_use]
-    pub fn new(router: Router) -> Self {
-        let drain = watch::Sender::new(Drain::Off);
-        Self { router, drain, draining: Arc::default(), idle_timeouts: IdleTimeouts::new() }
+    pub fn new(agent: Arc<Agent>) -> Self {
+        Self {
+            health_and_reflection: HealthAndReflection::new(agent.clone()),
+            agent,
+            drain: watch::Sender::new(Drain::Off),
+            draining: Arc::default(),
+            idle_timeouts: IdleTimeouts::new(),
+        }
     }
 
     /// Serves every connection of this listener. Never returns.
@@ -104,7 +112,7 @@ impl Connections {
         self.draining.store(how != Drain::Off, SeqCst);
         self.drain.send_replace(how);
         // Streams have no end of their own.
-        self.router.agent().shutdown().begin();
+        self.agent.shutdown().begin();
     }
 
     /// How many connections are open.
@@ -121,7 +129,7 @@ impl Connections {
     /// The state that all calls share.
     #[must_use]
     pub fn agent(&self) -> &Agent {
-        self.router.agent()
+        &self.agent
     }
 
     /// Serves a connection. Returns until when its caller has to wait, if it is refused often.
@@ -137,7 +145,7 @@ impl Connections {
                 return None;
             }
         };
-        let agent = self.router.agent();
+        let agent = &self.agent;
         let permit = match agent.connections().take(identity) {
             Ok(permit) => permit,
             Err(exhausted) => {
@@ -169,8 +177,13 @@ impl Connections {
         let stream =
             TrackedIo::new(stream, caller.delivery.clone(), idle_timer.clone(), account.clone());
         let stream = Throttled::new(stream, account.clone());
-        let dispatch =
-            Dispatch::new(self.router.clone(), caller, idle_timer.clone(), self.draining.clone());
+        let dispatch = Dispatch::new(
+            agent.clone(),
+            self.health_and_reflection.clone(),
+            caller,
+            idle_timer.clone(),
+            self.draining.clone(),
+        );
         let service = dispatch.clone();
         let service = service_fn(move |request| service.clone().answer(request));
         let served = protocols().serve_connection(TokioIo::new(stream), service).into_owned();

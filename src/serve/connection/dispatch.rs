@@ -16,11 +16,14 @@ use axum::body::Body;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::{Notify, watch};
 
-use super::{idle_timeout::IdleTimer, response_body::ResponseBody, router::Router};
+use super::{idle_timeout::IdleTimer, response_body::ResponseBody};
 use crate::serve::{
-    Caller, Error,
-    grpc::{self, health_and_reflection},
-    http,
+    Agent, Caller, Error,
+    grpc::{
+        self,
+        health_and_reflection::{self, HealthAndReflection},
+    },
+    http::{self, Route, Routed},
     isolation::account::Stream,
 };
 
@@ -39,7 +42,8 @@ pub enum Drain {
 
 /// The requests of one connection.
 pub(super) struct Dispatch {
-    router: Router,
+    agent: Arc<Agent>,
+    health_and_reflection: HealthAndReflection,
     caller: Caller,
     idle_timer: Arc<IdleTimer>,
     draining: Arc<AtomicBool>,
@@ -67,13 +71,22 @@ pub(super) struct StreamReset;
 impl Dispatch {
     /// `draining`: all connections are to close.
     pub(super) fn new(
-        router: Router,
+        agent: Arc<Agent>,
+        health_and_reflection: HealthAndReflection,
         caller: Caller,
         idle_timer: Arc<IdleTimer>,
         draining: Arc<AtomicBool>,
     ) -> Arc<Self> {
         let (multiplexed, answered_in_drain) = (AtomicBool::new(false), Notify::new());
-        Arc::new(Self { router, caller, idle_timer, draining, multiplexed, answered_in_drain })
+        Arc::new(Self {
+            agent,
+            health_and_reflection,
+            caller,
+            idle_timer,
+            draining,
+            multiplexed,
+            answered_in_drain,
+        })
     }
 
     /// Answers one request. Each kind of request has its own boxed future. One future for all kinds
@@ -93,12 +106,12 @@ impl Dispatch {
         let answer: Pin<Box<dyn Future<Output = _> + Send>> = if grpc::is_grpc(request.headers()) {
             match health_and_reflection::serves(request.uri().path()) {
                 true => Box::pin(async move {
-                    dispatch.router.health_and_reflection().answer(&dispatch.caller, request).await
+                    dispatch.health_and_reflection.answer(&dispatch.caller, request).await
                 }),
                 false => {
                     let (head, body) = (grpc::RequestHead::of(&request), request.into_body());
                     Box::pin(async move {
-                        grpc::answer(dispatch.router.agent(), &dispatch.caller, head, body).await
+                        grpc::answer(&dispatch.agent, &dispatch.caller, head, body).await
                     })
                 }
             }
@@ -106,18 +119,26 @@ impl Dispatch {
             if !multiplexed {
                 self.caller.delivery.request_received();
             }
-            // Walking the routes costs as much as a pick.
-            match http::FastPath::of(&request) {
-                Some(fast_path) => {
+            match http::route(&request) {
+                Ok(Routed { route: Route::Pick, .. }) => {
                     let body = request.into_body();
                     Box::pin(async move {
-                        fast_path
-                            .answer(dispatch.router.agent(), &dispatch.caller, version, body)
-                            .await
+                        http::pick(&dispatch.agent, &dispatch.caller, version, body).await
                     })
                 }
-                None => {
-                    Box::pin(async move { dispatch.router.route(&dispatch.caller, request).await })
+                Ok(Routed { route: Route::Report, .. }) => {
+                    let body = request.into_body();
+                    Box::pin(
+                        async move { http::report(&dispatch.agent, &dispatch.caller, body).await },
+                    )
+                }
+                routed => {
+                    // The rest of the head would be kept while the answer waits.
+                    let (head, _) = request.into_parts();
+                    let (method, uri) = (head.method, head.uri);
+                    Box::pin(async move {
+                        http::answer(&dispatch.agent, &dispatch.caller, routed, method, uri).await
+                    })
                 }
             }
         };
@@ -134,10 +155,9 @@ impl Dispatch {
                 reset: true,
             };
         }
-        let agent = self.router.agent();
         let response = match grpc::is_grpc(request.headers()) {
-            true => grpc::RequestHead::of(request).refuse(agent, error),
-            false => http::refuse_unread(agent, http::FastPath::of(request), error),
+            true => grpc::RequestHead::of(request).refuse(&self.agent, error),
+            false => http::refuse_unread(&self.agent, &http::route(request), error),
         };
         ResponseFuture {
             dispatch: self,

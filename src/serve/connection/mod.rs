@@ -1,7 +1,7 @@
 //! Connections: from the socket to the calls.
 //!
 //! - [`accept`]: accepts connections, identifies the caller, and closes each connection gracefully
-//! - `dispatch`: finds out which protocol a request speaks; [`router`]: has the routes behind it
+//! - `dispatch`: finds out which protocol a request speaks, and has it answered
 //! - `idle_timeout`: limits the wait for a request, or for the rest of a frame
 //! - `tracked_io`: watches what a connection reads and writes; `throttled_io`: pauses a connection
 //!   whose caller was refused often
@@ -11,6 +11,5 @@ pub mod accept;
 mod dispatch;
 mod idle_timeout;
 mod response_body;
-pub mod router;
 mod throttled_io;
 mod tracked_io;

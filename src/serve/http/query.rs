@@ -1,58 +1,41 @@
 //! Reads a request's path and query strictly: each parameter at most once, and no unknown ones.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    convert::Infallible,
-};
+use std::collections::{BTreeMap, HashMap};
 
-use axum::{
-    extract::{FromRequestParts, Path},
-    http::request::Parts,
-};
+use http::Uri;
+use percent_encoding::percent_decode_str;
 
 use crate::serve::{Error, Violation, limits};
 
-pub(super) struct ServiceName(pub(super) Result<String, Error>);
-
-impl<S: Send + Sync> FromRequestParts<S> for ServiceName {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let name = Path::<String>::from_request_parts(parts, state).await;
-        Ok(Self(name.map(|Path(name)| name).map_err(|_| {
-            Violation::new("service", "is not UTF-8 after its %-escapes are decoded").into()
-        })))
+/// The name in a path, without its %-escapes.
+///
+/// # Errors
+/// It is not UTF-8.
+pub(super) fn service_name(escaped: &str) -> Result<String, Error> {
+    match percent_decode_str(escaped).decode_utf8() {
+        Ok(name) => Ok(name.into_owned()),
+        Err(_) => {
+            Err(Violation::new("service", "is not UTF-8 after its %-escapes are decoded").into())
+        }
     }
 }
-
-pub(super) struct Query(pub(super) QueryParameters);
 
 /// The parameters not yet taken.
 pub(super) struct QueryParameters(Result<BTreeMap<String, String>, Violation>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Query {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let query = axum::extract::Query::<Vec<(String, String)>>::from_request_parts(parts, state);
-        Ok(Self(QueryParameters(match query.await {
-            Ok(axum::extract::Query(pairs)) => once_each(pairs),
-            Err(rejection) => Err(Violation::new("", format!("the query: {rejection}"))),
-        })))
-    }
-}
-
-fn once_each(pairs: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Violation> {
-    let mut parameters = BTreeMap::new();
-    for (key, value) in pairs {
-        if parameters.insert(key.clone(), value).is_some() {
-            return Err(Violation::new(limits::quoted(&key), "is given twice"));
-        }
-    }
-    Ok(parameters)
-}
-
 impl QueryParameters {
+    pub(super) fn of(uri: &Uri) -> Self {
+        let mut parameters = BTreeMap::new();
+        let query = uri.query().unwrap_or_default().as_bytes();
+        for (key, value) in form_urlencoded::parse(query).into_owned() {
+            if parameters.contains_key(&key) {
+                return Self(Err(Violation::new(limits::quoted(&key), "is given twice")));
+            }
+            parameters.insert(key, value);
+        }
+        Self(Ok(parameters))
+    }
+
     pub(super) fn take(&mut self, key: &str) -> Option<String> {
         self.0.as_mut().ok()?.remove(key)
     }

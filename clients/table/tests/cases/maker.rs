@@ -98,6 +98,11 @@ impl Maker {
         self
     }
 
+    pub(crate) fn last_resort(&mut self, address: &str) -> &mut Self {
+        self.writer.set_last_resort(address.parse().unwrap());
+        self
+    }
+
     pub(crate) fn endpoint(&mut self, endpoint: EndpointRecord) -> &mut Self {
         self.structure.endpoints.push(endpoint);
         self

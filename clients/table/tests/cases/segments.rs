@@ -23,9 +23,11 @@ pub(crate) fn endpoints() -> Files {
         24,
         "Records of endpoints: 0 is 10.0.0.1:80 in zone-a, 1 is 10.0.0.2:8080 in zone-a, 2 is \
          [2001:db8::7]:65535 in zone-b with weight 2.5, incarnation 7 and the labels shard=3 and \
-         empty=; 3 is 10.0.0.4:1 and has neither zone nor labels. Zones stand in the text once.",
+         empty=; 3 is 10.0.0.4:1 and has neither zone nor labels. Zones stand in the text once. The \
+         last resort is 10.96.0.7:80.",
     )
     .group(&[(0, 1.0), (1, 1.0), (2, 2.5), (3, 1.0)], Group::default())
+    .last_resort("10.96.0.7:80")
     .endpoint(record(0, "10.0.0.1:80", "zone-a"))
     .endpoint(record(1, "10.0.0.2:8080", "zone-a"))
     .endpoint(labelled)

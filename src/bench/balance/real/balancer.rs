@@ -47,6 +47,7 @@ impl Balancer {
                     locality: Locality::default(),
                     memory: Memory::Shared,
                     endpoints: EndpointRef::all(&endpoints).collect(),
+                    virtual_port: None,
                     now: clock::now(),
                 })?;
                 return Ok(Self::Published(Box::new(publisher)));

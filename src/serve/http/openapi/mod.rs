@@ -27,7 +27,7 @@ fn the_committed_description_is_what_the_messages_say() {
         return fs::write(&path, &current).unwrap();
     }
     assert!(
-        super::routes::OPENAPI == current,
+        super::calls::OPENAPI == current,
         "{} is not what proto/ and limits.rs say: run POINTSMAN_WRITE_SCHEMAS=1 cargo test --lib \
          openapi",
         path.display()

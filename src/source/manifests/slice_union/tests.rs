@@ -281,6 +281,21 @@ fn line_12_a_pod_of_two_families_is_one_endpoint_in_the_services_first() {
 }
 
 #[test]
+fn line_12_an_endpoint_tells_which_pod_has_its_address() {
+    let pods = |uid: &str| {
+        let endpoint = format!("{{addresses: [10.0.0.1], targetRef: {{uid: {uid}}}}}");
+        let endpoints = [&*endpoint, "{addresses: [10.0.0.2]}"];
+        let endpoints =
+            service(&join(cart(), [slice("cart-1", &endpoints)])).ports[0].endpoints.clone();
+        [endpoints[0].pod, endpoints[1].pod]
+    };
+    let [first, unknown] = pods("a");
+    assert!(first.is_some() && unknown.is_none());
+    assert_eq!(pods("a")[0], first);
+    assert_ne!(pods("b")[0], first);
+}
+
+#[test]
 fn line_12_slices_of_dns_names_are_ignored() {
     assert!(
         slice_of("cart", "c-1", "FQDN", ONE_PORT, &["{addresses: [db.example.com]}"]).is_none()

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use anstyle::Style;
 
-use super::output::{Page, style};
+use super::{page::Page, style};
 use crate::printable::printable;
 
 /// Space between two columns on a terminal.
@@ -19,7 +19,7 @@ pub struct Table {
 
 #[derive(Debug)]
 struct Column {
-    name: &'static str,
+    name: String,
     align: Align,
 }
 
@@ -66,9 +66,10 @@ impl<T: Into<String>> From<T> for Cell {
 
 impl Table {
     #[must_use]
-    pub fn new(columns: &[(&'static str, Align)]) -> Self {
-        let columns = columns.iter().map(|&(name, align)| Column { name, align }).collect();
-        Self { columns, rows: Vec::new() }
+    pub fn new<N: Into<String>>(columns: impl IntoIterator<Item = (N, Align)>) -> Self {
+        let columns = columns.into_iter();
+        let columns = columns.map(|(name, align)| Column { name: name.into(), align });
+        Self { columns: columns.collect(), rows: Vec::new() }
     }
 
     pub fn row(&mut self, cells: Vec<Cell>) {
@@ -83,12 +84,12 @@ impl Table {
 
     pub fn write(&self, page: &mut Page) {
         let header: Vec<Cell> =
-            self.columns.iter().map(|column| Cell::styled(column.name, style::HEAD)).collect();
+            self.columns.iter().map(|column| Cell::styled(&*column.name, style::HEAD)).collect();
         let used = self.used();
         let widths: Vec<usize> = (0..self.columns.len())
             .map(|at| {
                 let cells = self.rows.iter().map(|row| row.cells[at].text.chars().count());
-                cells.chain([self.columns[at].name.len()]).max().unwrap_or(0)
+                cells.chain([header[at].text.chars().count()]).max().unwrap_or(0)
             })
             .collect();
         self.line(page, &header, &used, &widths);
@@ -133,11 +134,8 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::new(&[
-            ("ADDRESS", Align::Left),
-            ("ZONE", Align::Left),
-            ("WEIGHT", Align::Right),
-        ]);
+        let mut table =
+            Table::new([("ADDRESS", Align::Left), ("ZONE", Align::Left), ("WEIGHT", Align::Right)]);
         table.row(vec!["10.0.0.1:80".into(), "".into(), Cell::styled("1", style::GOOD)]);
         table.row(vec!["10.0.0.12:8080".into(), "".into(), "12.5".into()]);
         table.note("why");
@@ -146,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_aligned_columns_without_the_empty_ones() {
-        let mut page = Page::for_test(true, false);
+        let mut page = Page::new(true, false);
         table().write(&mut page);
         let right = "ADDRESS         WEIGHT\n\
                      10.0.0.1:80          1\n\
@@ -156,14 +154,14 @@ mod tests {
 
     #[test]
     fn a_pipe_gets_every_column_by_tabs() {
-        let mut page = Page::for_test(false, false);
+        let mut page = Page::new(false, false);
         table().write(&mut page);
         assert!(page.text().starts_with("ADDRESS\tZONE\tWEIGHT\n10.0.0.1:80\t\t1\n"));
     }
 
     #[test]
     fn colour_does_not_shift_columns() {
-        let mut page = Page::for_test(true, true);
+        let mut page = Page::new(true, true);
         table().write(&mut page);
         let line = page.text().lines().nth(1).unwrap().to_owned();
         assert!(line.contains("\u{1b}[32m1\u{1b}[0m"), "{line:?}");
