@@ -24,7 +24,7 @@ fn simulated(weights: &[f64], draws: &[f64], others: usize) -> Vec<f64> {
     const PICKS: usize = 60_000;
     let mut random = Random::new(7);
     let mut below = |most: usize| (u64::from(random.draw()) * most as u64 >> 32) as usize;
-    // Draws in whole millionths, each endpoint as often as it is drawn.
+    // The draws as whole millionths: each endpoint as often as it is drawn.
     let mut urn = Vec::new();
     for (index, draw) in draws.iter().enumerate() {
         urn.extend(std::iter::repeat_n(index, (draw * 1e5).round() as usize));
@@ -183,7 +183,7 @@ proptest! {
             prop_assert!((all - 1.0).abs() < 1e-6, "{all}");
             (states, _) = model.step(&draws, states);
         }
-        // As many are in flight as come while one is served.
+        // The requests in flight are those that arrive while one is served.
         let in_flight = model.classes.iter().zip(&states).map(|(c, s)| c.count * s.mean());
         let in_flight: f64 = in_flight.sum();
         prop_assert!((in_flight - others).abs() < 0.02 * others, "{in_flight} of {others}");

@@ -1,4 +1,4 @@
-//! What makes a plan another one.
+//! The changes that make a new plan.
 
 use super::*;
 
