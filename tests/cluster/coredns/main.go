@@ -1,4 +1,4 @@
-// CoreDNS with only the plugins that a cluster's names need.
+// CoreDNS with no more plugins than a cluster's names need.
 package main
 
 import (

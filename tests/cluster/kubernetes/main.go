@@ -1,6 +1,6 @@
-// All programs of a Kubernetes cluster, with etcd and kubectl, in one binary. They share nearly all of
-// their code, so the binary is hardly larger than the largest of them, and is linked once. The name by
-// which it is called chooses the program.
+// Every program of a Kubernetes cluster, and etcd and kubectl, as one: they share nearly all of
+// their code, so that one binary of the lot is hardly larger than the largest of them, and is linked
+// once. It is what it is called as.
 package main
 
 import (
