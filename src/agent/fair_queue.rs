@@ -91,7 +91,7 @@ mod tests {
         let all = ["a.x", "b.x", "c.x", "d.x", "a.y", "b.y", "a.z"];
         let taken = queue(&all).take(5, &mut last);
         assert_eq!(taken, ["a.x", "a.y", "a.z", "b.x", "b.y"]);
-        // The namespace that was last is not first again.
+        // The namespace that came last does not come first again.
         assert_eq!(queue(&all).take(2, &mut last), ["a.z", "a.x"]);
         assert_eq!(queue(&all).take(100, &mut last).len(), all.len());
         assert!(queue(&[]).take(100, &mut last).is_empty());

@@ -66,8 +66,7 @@ pub(super) async fn run(catalog: Arc<Catalog>, tables: Tables, events: Option<Ev
         let before = std::mem::replace(&mut waiting, log.waiting());
         if waiting > before {
             warn!(
-                "{waiting} more settings are wrong: `pointsman check` lists them, and the log will \
-                 have them later"
+                "wrong settings that are not logged yet: {waiting}; `pointsman check` lists them"
             );
         }
         let wrong = lines.iter().filter_map(|(name, line)| match line {

@@ -82,7 +82,9 @@ pub fn run(smoke: bool) -> io::Result<Report> {
             ],
         )
         .notes
-        .push("Lost: found by the backstop of a sleeping agent, and by no message.".into());
+        .push(
+            "Lost: no message arrived, and only the check of the sleeping agent found it.".into(),
+        );
     Ok(report)
 }
 

@@ -66,9 +66,9 @@ pub fn run(smoke: bool) -> io::Result<Report> {
     let rows = vec![
         row("another's picks: p50", 0.5, p50, P50),
         row("another's picks: p99", 0.99, p99, P99),
-        Row::value("searches for what was meant: share of a core", share, "%")
+        Row::value("search for suggestions: share of a core", share, "%")
             .goal(Goal::value_at_most(SEARCHES)),
-        Row::value("names that are none, answered", f64::from(misspelt) / seconds, "/s"),
+        Row::value("misspelt names answered", f64::from(misspelt) / seconds, "/s"),
     ];
     let mut report = Report::default();
     report
@@ -77,7 +77,7 @@ pub fn run(smoke: bool) -> io::Result<Report> {
             rows,
         )
         .notes
-        .push("The floor are the same picks while nobody misspells.".into());
+        .push("The floor is the same picks while no caller misspells.".into());
     Ok(report)
 }
 

@@ -116,7 +116,7 @@ fn a_contradiction_is_named() {
              5m}\n"
         ),
         "agent.yaml:4:32: policies.namespaces.shop.outlier.base_ejection: outlier.base_ejection 10m \
-         is longer than outlier.max_ejection 5m: it must not be"
+         is longer than outlier.max_ejection 5m: it must not be longer"
     );
     assert_eq!(
         error("sources:\n  - file:/a\n  - file:/a\n"),
@@ -208,7 +208,7 @@ fn an_empty_configuration_is_refused_as_it_may_be_half_written() {
     }
 }
 
-/// A block alone contradicts nothing: the settings of another layer give way.
+/// One block alone contradicts nothing. Settings of another layer give way.
 #[test]
 fn ejections_of_several_blocks_are_no_contradiction() {
     let text = "policies: {default: {outlier: {base_ejection: 10m, max_ejection: 20m}}, services: \
@@ -217,7 +217,7 @@ fn ejections_of_several_blocks_are_no_contradiction() {
     Config::parse(&"agent.yaml".into(), text).unwrap();
 }
 
-/// To read a pipe might never end, and the agent would do nothing else meanwhile.
+/// Reading a pipe might never end, and block the agent.
 #[test]
 fn a_pipe_is_no_configuration() {
     let folder = tempfile::tempdir().unwrap();
@@ -225,5 +225,5 @@ fn a_pipe_is_no_configuration() {
     let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
     assert!(made.success());
     let error = Config::load(&path).unwrap_err().to_string();
-    assert!(error.contains("this is no ordinary file"), "{error}");
+    assert!(error.contains("this is not a regular file"), "{error}");
 }

@@ -74,7 +74,7 @@ impl Summary {
             ms(self.late()),
         );
         if self.late() > LATE {
-            _ = writeln!(text, "That is too busy: every p99 holds some of the machine's waiting.");
+            _ = writeln!(text, "That is too busy: every p99 includes waits for a processor.");
         }
         text.push('\n');
         for bound in bounds(&self.tally) {

@@ -160,7 +160,7 @@ mod tests {
         pods.gone(uid(0));
         pods.gone(uid(1));
         assert!(pods.get(uid(0)).is_some());
-        // Back again, as after a restart of the plugin: it is no longer one of those that are gone.
+        // The pod is back, as after a restart of the plugin, and no longer among those that are gone.
         pods.learn(uid(1), pod("job-1"));
         for number in 2..=GONE {
             pods.gone(uid(u16::try_from(number).unwrap()));

@@ -239,7 +239,7 @@ async fn a_lease_of_a_connection_outlives_it_by_five_seconds() {
     world.leases.close(&connection);
     tokio::time::sleep(4 * SECOND).await;
     assert_eq!(world.leases.open(), 2);
-    // A renewal on another connection can't make up for it.
+    // A renewal on another connection does not make up for it.
     assert_eq!(world.report(ME, lease, Event::Renewed(60 * SECOND)), Reported::Accepted);
     tokio::time::sleep(2 * SECOND).await;
     assert_eq!(world.leases.open(), 1);
@@ -321,7 +321,7 @@ async fn nothing_is_awaited_while_there_is_nothing_to_end() {
     assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
     let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     world.report(ME, lease, SUCCESS);
-    // After the lease's time and the memory of its end, there is nothing left to wait for.
+    // After the lease's time and the memory of its end, nothing is left to wait for.
     tokio::time::sleep(100 * SECOND).await;
     assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
 }

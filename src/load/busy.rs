@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn little_s_law_gives_the_busy_workers() {
         let mut busy = BusyWorkers::default();
-        // 2 endpoints, 100 requests each in 100 ms, 4 ms each: 4 busy.
+        // 2 endpoints with 100 requests each in 100 ms, which take 4 ms each: 4 are busy.
         busy.observe(Duration::from_millis(100), 2, 200, 200, 200 * 4000);
         let b = busy.per_endpoint().expect("one window is full");
         assert!((b - 4.0).abs() < 1e-6, "{b}");
@@ -116,7 +116,7 @@ mod tests {
         };
         let lows: Vec<f64> = (1..=21).map(|number| window(1000 * number)).collect();
         assert_eq!((lows[19], lows[20]), (1000.0, 2000.0), "the lowest of 20, not of 21");
-        // The windows from before are forgotten.
+        // The earlier windows are forgotten.
         let lows: Vec<f64> = (0..WINDOWS).map(|_| window(50_000)).collect();
         assert_eq!(lows.last(), Some(&50_000.0));
     }

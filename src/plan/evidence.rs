@@ -124,7 +124,7 @@ mod tests {
         Counts { ended: succeeded + failed, failed, ..Counts::default() }
     }
 
-    /// Whether there is evidence in these outcomes, each in a second, as for five failures in a row.
+    /// Whether these outcomes, one per second, are evidence in the same way as five failures in a row.
     fn speaks(outcomes: &[(u64, Counts)], others: f64) -> bool {
         let mut ring = Ring::default();
         outcomes.iter().for_each(|(second, counts)| ring.add(seconds(*second), counts));

@@ -30,7 +30,7 @@ fn endpoint(number: u8, zone: &str) -> Endpoint {
 }
 
 impl Bench {
-    /// `zones` as in "aab": an endpoint each; the agent is in zone a.
+    /// One endpoint for each letter of `zones`, such as "aab". The agent is in zone a.
     fn new(zones: &str) -> Self {
         let endpoints: Vec<Endpoint> =
             zones.chars().zip(1..).map(|(zone, n)| endpoint(n, &zone.to_string())).collect();
@@ -50,7 +50,7 @@ impl Bench {
         self.loads[index].observe(self.now, &new);
     }
 
-    /// So many that nobody judged.
+    /// This many cancelled requests, which say nothing about the endpoint.
     fn cancelled(&mut self, index: usize, cancelled: u32) {
         let new = Counts { ended: cancelled, cancelled, ..Counts::default() };
         self.loads[index].observe(self.now, &new);
@@ -77,7 +77,7 @@ impl Bench {
         self.plan.insert(next)
     }
 
-    /// The last plan, to be changed.
+    /// The last plan, for changes.
     fn before(&mut self) -> &mut Plan {
         self.plan.as_mut().expect("planned")
     }
@@ -313,7 +313,7 @@ fn a_bias_is_the_square_of_the_rate_compared_with_the_others_after_a_credit_of_t
     bench.policy.outlier.min_requests = 1000;
     bench.ended(0, 100, 60);
     (1..4).for_each(|i| bench.ended(i, 100, 20));
-    // The rate is 48 of 110 at others of 0.8.
+    // The rate is 48 of 110, while the others have 0.8.
     let weights: Vec<f64> = bench.plan().endpoints.iter().map(|e| e.weight).collect();
     assert_eq!(weights, [19.0 / 64.0, 1.0, 1.0, 1.0]);
 }
@@ -555,7 +555,8 @@ fn the_version_grows_only_with_a_decision() {
 
 #[test]
 fn a_zone_that_lacks_capacity_gives_part_of_its_draws_away_in_small_steps() {
-    // One endpoint at home, five elsewhere in two zones: equal callers deserve half of theirs here.
+    // One endpoint in the own zone, five in two other zones: with equal callers it can take half of the
+    // requests here.
     let mut bench = Bench::new("abbbcc");
     bench.plan();
     let mut shares = Vec::new();
@@ -573,14 +574,14 @@ fn a_zone_that_lacks_capacity_gives_part_of_its_draws_away_in_small_steps() {
 fn an_endpoint_of_the_own_zone_that_is_replaced_takes_no_share_from_the_zone() {
     let mut bench = Bench::new("abbcc");
     bench.plan();
-    // A fifth overflows, which is little enough.
+    // A fifth overflows, which is acceptable.
     for _ in 0..6 {
         bench.ended(0, 40, 0);
         bench.ended(1, 10, 0);
         bench.after(1.0);
     }
     assert_eq!(bench.plan().groups[0].share, 1.0);
-    // With the endpoint goes all that stayed.
+    // A new endpoint replaces the one that took all requests of the own zone.
     (bench.endpoints[0], bench.loads[0]) = (endpoint(9, "a"), EndpointLoad::default());
     for _ in 0..6 {
         assert_eq!(bench.plan().groups[0].share, 1.0);
@@ -637,7 +638,7 @@ fn a_zone_that_lacks_capacity_from_its_first_endpoint_on_gives_part_of_its_draws
         bench.ended(1, 40, 0);
         shares.push(bench.after(0.1).groups[0].share);
     }
-    // Two seconds are looked at, and a little more, as what ended is counted by the second.
+    // Two seconds count, and a little more, because ends are counted by the second.
     let first = shares.iter().position(|share| *share < 1.0);
     assert!(first.is_some_and(|first| (20..=31).contains(&first)), "{first:?}");
     assert_eq!(shares.last(), Some(&0.5), "{shares:?}");

@@ -232,7 +232,7 @@ pub fn key(name: &str) -> Result<&'static Key, String> {
         let name = printable(name);
         let known = KEYS.iter().map(|key| key.name).collect::<Vec<_>>().join(", ");
         match near.is_empty() {
-            true => format!("no setting \"{name}\"; there are {known}"),
+            true => format!("no setting \"{name}\"; the settings are {known}"),
             false => format!("no setting \"{name}\"{}", did_you_mean(&near)),
         }
     })
@@ -275,7 +275,7 @@ pub fn validated(settings: impl IntoIterator<Item = Setting>) -> Vec<Setting> {
         let both = EJECTIONS.iter().all(|key| pair.iter().any(|it| it.key == *key));
         for setting in pair.iter_mut().filter(|_| both) {
             setting.wrong = Some(wrong(format!(
-                "{} {} is longer than {} {}: it must not be",
+                "{} {} is longer than {} {}: it must not be longer",
                 EJECTIONS[0],
                 humantime::format_duration(ejection.base_ejection),
                 EJECTIONS[1],
@@ -323,7 +323,7 @@ fn no_hint(_: &str) -> &'static str {
 fn mode_hint(text: &str) -> &'static str {
     let number = text.trim().strip_suffix('%').unwrap_or(text).trim();
     match (number.parse::<f64>(), text.contains('%')) {
-        (Ok(share), true) if share.fract() != 0.0 => "; fractions of a percent can't be had",
+        (Ok(share), true) if share.fract() != 0.0 => "; a percentage has no fractions",
         (Ok(share), false) if (0.0..=100.0).contains(&share) => "; a percentage ends with %",
         _ => "",
     }

@@ -169,7 +169,7 @@ fn who_keeps_many_tables_busy_has_longer_periods_and_nobody_else() {
     world.run(SECOND, traffic);
     assert_eq!(own.publication() - before, 1_000);
     let passes = world.passes() - passes;
-    // Up to all that the budget has room for, less the spare part.
+    // At most what the budget has room for, less the reserve.
     assert!((2_800..=4_000).contains(&passes), "{passes} passes");
 }
 

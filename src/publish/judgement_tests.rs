@@ -199,19 +199,19 @@ proptest! {
         let bad_takes = Duration::from_millis(bad_takes_ms);
         let nature = Nature { fails, cancelled, bad_takes };
         let (after, judged) = turn(endpoints, rate, nature, seed).expect("ejected");
-        // A quarter of what it did in ten seconds, at most twenty, and what ends before the plan.
+        // A quarter of its requests in ten seconds, at most twenty, and those that end before the plan.
         let share = rate / endpoints as f64;
         let moment = (share * 10.0 / 4.0).clamp(5.0, 20.0);
         let unlucky = if fails < 1.0 { 4.0 } else { 1.0 };
         let most = moment * unlucky + share * 1.2 + 3.0;
         prop_assert!(f64::from(judged) <= most, "{judged} judged, {most} expected; {after:?}");
-        // Requests come at random: twenty are expected where five are needed.
+        // Requests come at random, so twenty are expected where five are needed.
         let seconds = 3.0 + 4.0 * bad_takes.as_secs_f64()
             + 4.0 * moment * unlucky / (share * (1.0 - cancelled));
         prop_assert!(after.as_secs_f64() <= seconds, "{after:?} of {seconds} s, {judged} judged");
     }
 
-    /// By the bound in `plan::evidence`, chance ejects at most once in 60,000 judged requests.
+    /// With the bound in `plan::evidence`, chance ejects at most once in 60,000 judged requests.
     #[test]
     fn who_is_no_worse_than_the_others_is_not_ejected(
         endpoints in 3_usize..9,
@@ -227,7 +227,7 @@ proptest! {
     }
 }
 
-/// Checks the bound by counting, where one in ten fails everywhere.
+/// Checks the bound by counting, with one failure in ten at every endpoint.
 #[test]
 fn chance_ejects_one_in_ten_thousand_at_most() {
     let mut ejections = 0;

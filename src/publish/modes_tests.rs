@@ -22,7 +22,7 @@ fn virtual_ip() -> SocketAddr {
     "10.96.0.7:80".parse().expect("an address")
 }
 
-/// The endpoints that a service may have, seen from zone a or from no zone.
+/// The endpoints of a service, as seen from zone a or from no zone.
 fn kinds() -> Vec<Vec<Endpoint>> {
     let at = |number: u8, zone: &str| Endpoint {
         zone: (!zone.is_empty()).then(|| zone.into()),
@@ -76,7 +76,7 @@ fn the_virtual_ip_is_picked_whatever_zones_mean_and_whatever_is_known_of_them() 
         for mode in MODES {
             for (kind, endpoints) in kinds().iter().enumerate() {
                 let name = format!("m{}-{kind}.shop", mode.trim_end_matches('%'));
-                // Each replaces the one before, because live tables must follow, too.
+                // Each service replaces the one before, because live tables must follow, too.
                 for zone in ZONES {
                     let service = service(&name, mode, zone, endpoints);
                     say(&service);

@@ -93,11 +93,11 @@ impl ServiceTable {
         &self,
         endpoints: Vec<EndpointRef>,
         policy: Option<Arc<Policy>>,
-        here: &Locality,
+        locality: &Locality,
         stale: bool,
     ) -> io::Result<()> {
         let mut publisher = self.publisher();
-        publisher.locate(here.clone());
+        publisher.locate(locality.clone());
         let policy = policy.unwrap_or_else(|| publisher.policy().clone());
         let callers = self.callers.load_full();
         let mut state = callers.lock();

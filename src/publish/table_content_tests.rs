@@ -1,5 +1,5 @@
-//! Tests what a table tells another process besides the picks: which pod has an address, and where to
-//! go without an agent.
+//! The content of a table for another process, besides the picks: which pod has an address, and where
+//! to go without an agent.
 
 use std::{net::SocketAddr, num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -24,8 +24,8 @@ impl Node {
     fn new(service: Service) -> Self {
         let catalog = Arc::new(Catalog::new(["test"]));
         catalog.apply(SourceId(0), Change::Upsert(service), clock::now());
-        let (policies, here) = (ConfigPolicies::default(), Locality::default());
-        let tables = Tables::start(catalog.clone(), policies, here, 1).expect("a thread");
+        let (policies, locality) = (ConfigPolicies::default(), Locality::default());
+        let tables = Tables::start(catalog.clone(), policies, locality, 1).expect("a thread");
         Self { catalog, tables }
     }
 
@@ -35,7 +35,7 @@ impl Node {
         self.tables.open(&target).expect("memory").expect("the port")
     }
 
-    /// Tells the service anew, and waits until its table is `changed`.
+    /// Changes the service, and waits until its table is `changed`.
     fn say(&self, service: Service, changed: impl Fn() -> bool) {
         self.catalog.apply(SourceId(0), Change::Upsert(service), clock::now());
         let start = clock::now();
@@ -84,7 +84,7 @@ fn virtual_ip(address: &str) -> Option<SocketAddr> {
 
 #[test]
 fn a_record_tells_when_another_pod_has_its_address() {
-    // Only the lower half of a hash is there, and 0 means none.
+    // Only the lower half of the hash is in the table, and 0 means none.
     const ZERO: u64 = 7 << 32;
     let node = Node::new(cart(None, "none", &[endpoint_of(3)]));
     let live = node.open(None, Labels::new());
@@ -102,7 +102,7 @@ fn a_service_that_is_told_again_with_the_same_pods_is_not_written_again() {
     let node = Node::new(cart(None, "none", &[endpoint_of(3)]));
     let live = node.open(None, Labels::new());
     let before = mapped(&live).generation();
-    // A setting that no table holds shows when the service was told again.
+    // No table has this setting, so it only shows that the service was changed again.
     let mut again = cart(None, "none", &[endpoint_of(3)]);
     again.settings.push(Setting::new("outlier.min_requests", "3", "test"));
     node.say(again, || live.publisher().policy().outlier.min_requests == 3);
@@ -124,7 +124,7 @@ fn the_last_resort_is_the_virtual_ip_at_the_services_port() {
     assert_eq!(mapped(&unnumbered.open(None, Labels::new())).last_resort(), None);
 }
 
-/// It may not change under a reader, so a table with another one takes the place of the first.
+/// It must not change under a reader, so a new table with the new value replaces the first.
 #[test]
 fn another_virtual_ip_comes_with_another_table() {
     let node = Node::new(cart(Some(80), "10.96.0.7", &[endpoint_of(3)]));

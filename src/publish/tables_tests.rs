@@ -205,7 +205,7 @@ fn a_removed_service_leaves_no_table_but_what_is_held_can_end() {
 const HERE: Identity = Identity::Uid(1);
 const DENIED: Identity = Identity::Uid(2);
 
-/// Makes a request of this caller, which can reach all but `out_of_reach`.
+/// Makes a request of this caller, which can reach all endpoints except `out_of_reach`.
 fn request(live: &ServiceTable, caller: Identity, out_of_reach: &[SocketAddr]) -> SocketAddr {
     let held = live.pick_endpoints(&by(caller)).expect("endpoints").picks.remove(0);
     let address = held.endpoint.address;

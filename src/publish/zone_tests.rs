@@ -106,7 +106,7 @@ impl Stage {
 
 /// Changes of the own zone under load, by name.
 fn changes() -> Vec<(&'static str, Facts, Facts)> {
-    // The zone deserves less than all requests: it has one of five endpoints in three zones.
+    // The own zone can take less than all requests: it has one of five endpoints in three zones.
     let all = Facts::new(endpoints("abbcc"));
     let far = all.but(|it| drop(it.endpoints.remove(0)));
     let unready = all.but(|it| it.endpoints[0].health = Health::Unready);

@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn a_state_that_can_not_be_written_leaves_the_one_before() {
         let (folder, bytes) = written();
-        // A folder of the unfinished file's name: it can't be opened, whoever asks.
+        // A folder with the name of the unfinished file: no user can open it as a file.
         fs::create_dir(folder.path().join(UNFINISHED)).unwrap();
         let error = write(folder.path(), &record::State::default()).unwrap_err().to_string();
         assert!(error.contains("creating") && error.contains(UNFINISHED), "{error}");

@@ -175,7 +175,7 @@ async fn a_quiet_watch_goes_on_from_its_last_bookmark() {
     assert!(again > began, "{again} is no later than {began}");
     shop.pod_gone("cart-1").await;
     shop.served(&agent, &THREE[1..]).await;
-    assert!(!agent.has_logged("listing anew"));
+    assert!(!agent.has_logged("listing again"));
 }
 
 /// The number in a line's `since="1234"`.
@@ -252,7 +252,7 @@ async fn an_api_server_that_is_stopped_for_twenty_seconds_is_followed_again_from
     assert!(picks > 500, "{picks}");
     tokio::task::block_in_place(|| own.control(&["start"], &["kube-apiserver"]));
     shop.served(&agent, &THREE[1..]).await;
-    agent.logs("listing anew");
+    agent.logs("listing again");
     shop.rewrite("cart-1", endpoints(&[2, 3, 4])).await;
     let all = [("10.1.0.2:8080", "ready"), ("10.1.0.3:8080", "ready"), ("10.1.0.4:8080", "ready")];
     shop.served(&agent, &all).await;

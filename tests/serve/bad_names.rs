@@ -39,7 +39,7 @@ async fn an_unknown_port_is_answered_with_the_ports_there_are() {
     }
     let (status, error) = picked(&agent, "pay.shop").await;
     assert_eq!(status, 400, "{error}");
-    assert!(error["message"].as_str().unwrap().contains("say which"), "{error}");
+    assert!(error["message"].as_str().unwrap().contains("name one"), "{error}");
 }
 
 #[tokio::test]

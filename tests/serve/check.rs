@@ -49,7 +49,7 @@ async fn who_lets_leases_run_out_is_named_everywhere_and_to_others_only_themselv
     let leases = found(&found_all, "leases");
     assert_eq!(leases["verdict"], "doubtful");
     let seen = leases["seen"].as_str().unwrap();
-    assert!(seen.contains(&format!("{me} let 12 of 12 run out")), "{seen}");
+    assert!(seen.contains(&format!("{me} did not report 12 of 12 leases")), "{seen}");
     let (_, metrics) = agent.admin_page("/metrics").await;
     let line = format!("pointsman_caller_leases_expired{{caller=\"{me}\"}} 12");
     assert!(metrics.lines().any(|each| each == line), "{metrics}");

@@ -239,7 +239,7 @@ async fn a_folder_that_is_not_to_be_trusted_is_named_and_the_others_are_served()
     let damaged =
         agent.logs(&format!("{} does not say which pod the folder is for", record(2).display()));
     assert!(damaged.contains("a pod's folder is not served") && damaged.contains("missing field"));
-    agent.logs(&format!("{} has the mode 0666: with 0600", record(3).display()));
+    agent.logs(&format!("{} has the mode 0666: it must be 0600", record(3).display()));
     metric_is(&agent, "pointsman_pod_folders_refused", 2).await;
     assert!(!node.socket(2).exists() && !node.socket(3).exists());
     // Each folder is logged once, however often others come, and is served once it is corrected.

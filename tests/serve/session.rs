@@ -384,7 +384,7 @@ async fn an_agent_that_ends_says_so_and_waits_for_no_session() {
     agent.terminate();
     let status = session.responses.message().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
-    assert!(status.message().contains("ending"), "{status}");
+    assert!(status.message().contains("shutting down"), "{status}");
     drop(session);
     assert_eq!(agent.ended().code(), Some(0));
     assert!(pointsman::clock::now() - begin < Duration::from_secs(3));

@@ -40,7 +40,7 @@ async fn many_wrong_settings_of_one_namespace_hide_none_of_another() {
     let mut all: Vec<_> = (0..60).map(|nth| many_wrong(&format!("cart-{nth}.noisy"), 40)).collect();
     all.push(service("checkout.victim", &["mode: ten percent"]));
     let agent = Agent::with(&services(&all));
-    agent.logs("more settings are wrong");
+    agent.logs("wrong settings that are not logged yet");
     let told = agent.logged(&["wrong setting:", "checkout.victim"]);
     assert_eq!(told.len(), 1, "{told:?}");
     let lines = agent.logged(&["wrong setting:"]).len();
@@ -51,7 +51,7 @@ async fn many_wrong_settings_of_one_namespace_hide_none_of_another() {
 async fn what_had_to_wait_for_its_turn_is_told_in_the_next() {
     let all: Vec<_> = (0..21).map(|nth| service(&format!("a{nth}.shop"), &["mode: x"])).collect();
     let agent = Agent::with(&services(&all));
-    agent.logs("1 more wrong setting");
+    agent.logs("wrong settings that are not logged yet: 1;");
     assert_eq!(agent.logged(&["wrong setting:"]).len(), 20);
     for nth in 0..21 {
         agent.logs(&format!("service=a{nth}.shop"));
@@ -143,7 +143,7 @@ async fn a_service_that_is_gone_is_not_called_mended() {
     fs::write(agent.folder.path().join("services.yaml"), text).unwrap();
     agent.logs("nowhere");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert!(!agent.has_logged("understood now"));
+    assert!(!agent.has_logged("are valid now"));
 }
 
 /// A configuration makes no setting of a service wrong. It decides which setting applies.

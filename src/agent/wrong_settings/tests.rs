@@ -10,7 +10,7 @@ fn name(service: &str) -> ServiceName {
     service.parse().unwrap()
 }
 
-/// The lines of a turn, as "service: problem".
+/// The lines of one turn, as "service: problem".
 fn next_lines(log: &mut ProblemLog, most: usize) -> Vec<String> {
     let line = |(name, line): (ServiceName, Line)| match line {
         Line::Wrong(text) => format!("{name}: {}", text.replace("line 7: ", "")),
@@ -56,7 +56,7 @@ fn what_had_no_turn_is_not_told_yet_and_each_first_comes_before_any_second() {
     log.update(&name("cart.shop"), &found(&["mode"], 0));
     assert_eq!(log.waiting(), 13);
     assert_eq!(next_lines(&mut log, 3), ["a.noisy: 1", "cart.shop: mode", "b.noisy: 1"]);
-    // One of each is logged.
+    // One line of each is logged.
     log.update(&name("c.noisy"), &found(&["1"], 0));
     assert_eq!(next_lines(&mut log, 3), ["c.noisy: 1", "a.noisy: 2", "b.noisy: 2"]);
     assert_eq!(next_lines(&mut log, 3), ["a.noisy: 3", "a.noisy: 7 more settings are wrong"]);

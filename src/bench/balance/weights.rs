@@ -116,7 +116,7 @@ pub(super) fn run(effort: &Effort, report: &mut Report) {
     let off = (places.iter().zip(&outcomes))
         .map(|((set, concurrency), outcomes)| {
             let off = Estimate::of(outcomes.iter().map(|outcome| set.off(outcome)));
-            let name = format!("share furthest off, {}, {concurrency} at a time", set.name);
+            let name = format!("largest error of a share, {}, {concurrency} at a time", set.name);
             Row::value(name, off.mean, "%")
                 .give_or_take(off.error)
                 .at(set.name, concurrency.to_string())
@@ -124,7 +124,7 @@ pub(super) fn run(effort: &Effort, report: &mut Report) {
         })
         .collect();
     report.section(
-        "Simulated: by how much the share furthest off misses its weight, in % of all requests",
+        "Simulated: the largest difference of a share from its weight, in % of all requests",
         off,
     );
     let rows = places

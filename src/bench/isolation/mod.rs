@@ -55,7 +55,9 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     let mut report = Report::default();
     if !rustix::process::geteuid().is_root() {
         let section = report.section("Attacks of one caller", Vec::new());
-        section.notes.push("Not here: root is missing, who attacks is to be another user.".into());
+        section
+            .notes
+            .push("Not measured: it needs root, because the attacker must be another user.".into());
         return Ok(report);
     }
     allow_many_files();

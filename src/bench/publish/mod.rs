@@ -59,13 +59,13 @@ pub fn run(smoke: bool) -> io::Result<Report> {
             rows,
         )
         .notes
-        .push("The floor is the sum of as many started and ended counters, and no more.".into());
+        .push("The floor only sums as many started and ended counters.".into());
     report
         .section("A service with a request every millisecond, beside", neighbours::rows(smoke)?)
         .notes
         .push(
-            "The floor of a period is that of the same service alone; that of a share is a thread \
-             that waits as often and does nothing."
+            "The floor of a period is the period of the same service alone. The floor of a share \
+             is a thread that waits as often and does nothing."
                 .into(),
         );
     Ok(report)

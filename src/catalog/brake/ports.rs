@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(follow(&[("a", 1), ("b", 2)], &[("a", 1), ("b", 2)]), ["a>a", "b>b"]);
         assert_eq!(follow(&[("a", 1), ("b", 2)], &[("b", 1), ("a", 2)]), ["a>a", "b>b"]);
         assert_eq!(follow(&[("a", 1), ("b", 2)], &[("a", 3), ("c", 2)]), ["a>a", "b>c"]);
-        // One port is not two, and two are not one.
+        // One port does not become two, and two do not become one.
         assert_eq!(follow(&[("http", 80), ("https", 443)], &[("https", 80)]), ["https>https"]);
         assert_eq!(follow(&[("a", 1), ("b", 2)], &[("c", 3)]), [""; 0]);
         assert_eq!(follow(&[("a", 1)], &[("c", 3), ("d", 4)]), [""; 0]);

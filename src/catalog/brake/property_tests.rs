@@ -1,5 +1,4 @@
-//! Whatever a source says, one thing after the other: what it asks for holds at once, and the brake
-//! only ever adds.
+//! For any sequence of changes, an intended change applies at once, and the brake only adds endpoints.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -11,7 +10,7 @@ use crate::catalog::{
     sample::{endpoint, port, with_ports},
 };
 
-/// One of twelve, on one of three nodes, of one of two families.
+/// One of twelve endpoints, on one of three nodes, of one of two families.
 fn some_endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![
         6 => Just(Health::Ready),

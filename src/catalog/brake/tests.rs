@@ -31,7 +31,7 @@ fn cart(catalog: &Catalog) -> Arc<Service> {
     catalog.get(&"cart.shop".parse().unwrap()).unwrap()
 }
 
-/// The last byte of each address, braked ones negative.
+/// The last byte of each address. It is negative for braked ones.
 fn served(catalog: &Catalog) -> Vec<i16> {
     cart(catalog).ports[0].endpoints.iter().map(number).collect()
 }

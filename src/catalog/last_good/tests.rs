@@ -13,7 +13,7 @@ const FIRST: SourceId = SourceId(0);
 const NOW: Duration = Duration::from_secs(5);
 const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 
-/// What an earlier run knew, confirmed so long ago.
+/// A service that an earlier agent knew and confirmed this long ago.
 fn restored(services: Vec<Service>, age: Duration) -> Catalog {
     let catalog = Catalog::new(["test"]);
     let wall = WALL + age;

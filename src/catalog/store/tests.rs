@@ -35,7 +35,7 @@ fn the_first_source_that_knows_a_service_owns_all_of_its_endpoints() {
     assert_eq!(catalog.get(&name("cart.shop")).unwrap().ports[0].endpoints[0], endpoint(2));
     catalog.apply(FIRST, Change::Upsert(service("cart.shop", [endpoint(1)])), NOW);
     assert_eq!(*catalog.get(&name("cart.shop")).unwrap().ports[0].endpoints, [endpoint(1)]);
-    // What the second says of it counts again once the first no longer knows it.
+    // The second source's service counts again when the first no longer knows it.
     catalog.apply(SECOND, Change::Upsert(service("cart.shop", [endpoint(3)])), NOW);
     assert_eq!(*catalog.get(&name("cart.shop")).unwrap().ports[0].endpoints, [endpoint(1)]);
     catalog.apply(FIRST, Change::Remove(name("cart.shop")), NOW);
@@ -233,7 +233,7 @@ fn what_repeats_is_kept_once_and_an_endpoint_stays_small() {
     assert!(size_of::<Endpoint>() <= 144, "{} bytes", size_of::<Endpoint>());
 }
 
-/// `cart.shop` with this mode, which is right where it is no question mark.
+/// `cart.shop` with this mode, which is valid unless it contains a question mark.
 fn of_mode(mode: Option<&str>) -> Service {
     let wrong = |mode| {
         let wrong = SettingError { why: "it is wrong".into(), before: PreviousValue::Unknown };
@@ -244,7 +244,7 @@ fn of_mode(mode: Option<&str>) -> Service {
     Service { settings, ..service("cart.shop", [endpoint(1)]) }
 }
 
-/// What holds in place of its wrong mode.
+/// The value in place of its wrong mode.
 fn before(catalog: &Catalog) -> PreviousValue {
     let cart = catalog.get(&name("cart.shop")).unwrap();
     cart.settings[0].wrong.as_ref().unwrap().before.clone()

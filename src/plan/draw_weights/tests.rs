@@ -119,7 +119,8 @@ proptest! {
     }
 }
 
-/// 13 picks of cost 100 on 20 endpoints of 50:1:...:1: products of a thousand and more overflowed.
+/// 13 picks of cost 100 on 20 endpoints of 50:1:...:1. Products of a thousand and more factors
+/// overflowed.
 #[test]
 fn one_heavy_of_twenty_with_1280_in_flight_has_draws() {
     let draws = drawn(&shaped(0, 50.0, 20), 1280.0);

@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Bench {
-    /// From now on a request meets this many others in flight.
+    /// From now on a request finds this many others in flight.
     fn meets(&mut self, others: u64) {
         let mut looks = Looks::default();
         looks.add(others + 1);

@@ -1,4 +1,4 @@
-//! Who is ejected, for how long, and what is remembered of it.
+//! Which endpoints are ejected, for how long, and what the plan remembers of it.
 
 use super::*;
 
@@ -13,7 +13,7 @@ impl Bench {
         assert_eq!(self.states()[index], Serving);
     }
 
-    /// How long the endpoint was ejected for the last time.
+    /// The time of the endpoint's last ejection.
     fn ejection(&mut self, index: usize) -> Duration {
         self.before().endpoints[index].outlier_state().last
     }

@@ -1,4 +1,4 @@
-//! How draws avoid standing load.
+//! An endpoint with more standing load than its part is drawn less.
 
 use super::*;
 use crate::policy::StrategyName;
@@ -8,7 +8,7 @@ impl Bench {
         self.loads.iter_mut().zip(standing).for_each(|(load, standing)| load.standing = *standing);
     }
 
-    /// By how many eighths of a doubling the bias of the second endpoint is above that of the first.
+    /// The bias of the second endpoint over that of the first, in eighths of a doubling.
     fn bias(&mut self) -> f64 {
         let endpoints = &self.plan().endpoints;
         let drawn: f64 = endpoints.iter().map(|e| e.drawn()).sum();
@@ -20,7 +20,7 @@ impl Bench {
 }
 
 #[test]
-fn draws_lean_the_more_the_more_requests_become_standing() {
+fn the_bias_grows_with_the_part_of_requests_that_become_standing() {
     let mut bench = Bench::new("aa");
     bench.stand(&[1, 0]);
     for (part_standing, eighths) in [(0.0, 2.0), (0.5, 6.0), (1.0, 12.0)] {
@@ -44,7 +44,7 @@ fn a_heavy_endpoint_may_have_as_many_more_streams() {
 }
 
 #[test]
-fn nothing_is_biased_without_standing_load_or_where_nothing_is_compared() {
+fn there_is_no_bias_without_standing_load_or_without_a_comparison() {
     let mut bench = Bench::new("aa");
     assert!(bench.plan().endpoints.iter().all(|e| e.standing_bias == 1.0));
     bench.policy.strategy = StrategyName::Random;

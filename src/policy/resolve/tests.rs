@@ -43,7 +43,7 @@ fn without_any_setting_all_are_defaults() {
     assert!(resolved.problems.is_empty());
 }
 
-/// A value of the mode in each place where it can be said, the weakest first.
+/// The mode in each place that can have it, the weakest first.
 fn said(places: [Option<&str>; 8]) -> (ConfigPolicies, Service) {
     let [implied, all, namespace, name, written, over_all, over_namespace, over_name] =
         places.map(|value| value.map(|value| setting("mode", value, value)));
@@ -60,7 +60,7 @@ fn said(places: [Option<&str>; 8]) -> (ConfigPolicies, Service) {
         layers.services.insert("users.shop".parse().unwrap(), elsewhere);
     }
     let implied = implied.map(|setting| Setting { implied: true, ..setting });
-    // What is implied is weak wherever it stands.
+    // An implied value is weak, wherever it stands.
     let settings = written.into_iter().chain(implied).collect();
     (config, Service { settings, ..service("cart.shop", []) })
 }
@@ -165,7 +165,7 @@ fn an_unknown_setting_names_what_was_probably_meant_and_costs_nothing() {
     );
     assert!(
         resolved.problems[1]
-            .contains(r#"no setting "colour"; there are mode, virtual_ip, strategy"#)
+            .contains(r#"no setting "colour"; the settings are mode, virtual_ip, strategy"#)
     );
     assert_eq!(resolved.policy.choices, 4);
 }
@@ -204,7 +204,7 @@ fn a_mode_has_several_spellings_and_none_that_is_guessed() {
     }
     for (wrong, hint) in [
         ("5percent", ""),
-        ("0.5%", "; fractions of a percent can't be had"),
+        ("0.5%", "; a percentage has no fractions"),
         ("150%", ""),
         ("+5%", ""),
         ("-1%", ""),
@@ -320,7 +320,7 @@ fn ejections_of_one_source_that_contradict_each_other_leave_those_before_in_forc
     assert_eq!((outlier.base_ejection, outlier.max_ejection), (Duration::from_secs(10), MINUTE));
     assert!(
         resolved.problems[0].ends_with(
-            "outlier.base_ejection 2m is longer than outlier.max_ejection 1m: it must not be; it \
+            "outlier.base_ejection 2m is longer than outlier.max_ejection 1m: it must not be longer; it \
              is 10s, as before"
         ),
         "{:?}",
@@ -330,7 +330,7 @@ fn ejections_of_one_source_that_contradict_each_other_leave_those_before_in_forc
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// So a mode whose name is misspelt sends no traffic somewhere new.
+/// So a misspelt mode sends no traffic to a new place.
 #[test]
 fn a_key_that_is_none_is_taken_for_the_one_that_was_meant() {
     for key in ["mod", "Mode", "MODE", "modes", "mode.a"] {
@@ -343,11 +343,11 @@ fn a_key_that_is_none_is_taken_for_the_one_that_was_meant() {
         service.settings[0].wrong.as_mut().unwrap().before = PreviousValue::Value("10%".into());
         assert_eq!(resolve(&ConfigPolicies::default(), &service).policy.mode, Mode::Percent(10));
     }
-    // One that is near to several means none of them, and not what it is a part of.
+    // A name that is near to several settings means none of them, and not the one that it is a part of.
     let inner = annotated(&[("outlier.max_ejecton", "3m")]);
     let told = resolve(&ConfigPolicies::default(), &inner).problems.remove(0);
     assert!(told.ends_with('?'), "{told}");
-    // Where the right one is there as well, or none is near, it is nobody's.
+    // If the right name is there as well, or if none is near, it means no setting.
     for (key, value) in [("mod", "off"), ("entirely-another", "off")] {
         for settings in [[("mode", "10%"), (key, value)], [(key, value), ("mode", "10%")]] {
             let resolved = resolve(&ConfigPolicies::default(), &annotated(&settings));
@@ -384,7 +384,7 @@ fn what_holds_in_place_of_a_wrong_value_is_said_once_all_layers_are_applied() {
     let told = "; it is on, as configuration's override agent.yaml:3 says";
     assert!(resolved.problems[0].ends_with(told), "{:?}", resolved.problems);
 
-    // Of one key the last setting holds.
+    // Of settings with the same key, the last one counts.
     let twice = annotated(&[("outlier", "sometimes"), ("outlier.enabled", "off")]);
     let mut before = twice.clone();
     before.settings[0].wrong.as_mut().unwrap().before = PreviousValue::Value("on".into());
@@ -393,7 +393,7 @@ fn what_holds_in_place_of_a_wrong_value_is_said_once_all_layers_are_applied() {
     let told = "; it is off, as annotation pointsman.dev/outlier.enabled says";
     assert!(resolved.problems[0].ends_with(told), "{:?}", resolved.problems);
 
-    // What held before follows a stronger setting that it contradicts.
+    // The value in force before gives way to a stronger setting that it contradicts.
     let long = annotated(&[("outlier.base_ejection", "soon"), ("outlier.max_ejection", "1s")]);
     let mut before = long.clone();
     before.settings[0].wrong.as_mut().unwrap().before = PreviousValue::Value("10s".into());

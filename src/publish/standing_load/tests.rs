@@ -222,7 +222,7 @@ fn where_requests_take_seconds_nothing_of_them_is_standing() {
         under_way = going;
         over.into_iter().for_each(|(open, _)| stage.end(open, takes));
         let standing: u32 = stage.publisher.loads().iter().map(|load| load.standing).sum();
-        // After 12 s, of which the first 4 show what requests take.
+        // After 12 s, of which the first 4 s show how long requests take.
         assert!(round < 300 || standing == 0, "{standing} standing in round {round}");
     }
 }

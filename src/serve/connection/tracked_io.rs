@@ -245,7 +245,7 @@ mod tests {
             while stream.read(&mut room).await.is_ok_and(|read| read > 0) {}
         });
         near.write_all(OPENING).await.unwrap();
-        // Its first request is there.
+        // Its first request has arrived.
         timer.request_received();
         for part in parts {
             near.write_all(part).await.unwrap();
@@ -263,7 +263,7 @@ mod tests {
             assert!(!expires(&[half], Duration::ZERO, WAIT_TIME).await, "{half:?}");
             assert!(expires(&[half], Duration::ZERO, 2 * WAIT_TIME).await, "{half:?}");
         }
-        // Bytes now and then are not enough.
+        // A byte now and then is not enough.
         let slowly: Vec<_> = DATA[..13].chunks(1).collect();
         assert!(expires(&slowly, WAIT_TIME / 10, Duration::ZERO).await);
     }
@@ -275,7 +275,7 @@ mod tests {
             let halves = [&whole[..11], &whole[11..]];
             assert!(!expires(&halves, WAIT_TIME / 2, 10 * WAIT_TIME).await, "{whole:?}");
         }
-        // Always in the middle of one, but never for long in the same.
+        // It is always within a request, but never for long within the same one.
         let shifted = [&DATA[7..], &DATA[..7]].concat();
         let always: Vec<&[u8]> = [&DATA[..7]].into_iter().chain([&shifted[..]; 5]).collect();
         assert!(!expires(&always, WAIT_TIME / 2, Duration::ZERO).await);
@@ -300,7 +300,7 @@ mod tests {
         near.write_all(&[b'x'; 8000]).await.unwrap();
         assert_eq!(stream.read(&mut room).await.unwrap(), 8000);
         assert!(budget.in_use() >= 8000 - SMALL, "{}", budget.in_use());
-        // Beyond its share the connection is closed.
+        // Beyond its share of memory the connection is closed.
         let rest =
             Account::new(budget.clone(), Tarpit::new(0), Identity::Uid(1)).hold(40 << 10).unwrap();
         near.write_all(&[b'x'; 8000]).await.unwrap();

@@ -203,7 +203,7 @@ mod tests {
         body.frame().await.unwrap().unwrap();
         let rested = tokio::time::timeout(100 * BODY_TIME, body.frame()).await;
         assert!(rested.is_err(), "nothing came, and nothing was wrong");
-        // A message every 9 s is no message of 18 s, wherever it is cut.
+        // A message every 9 s is not one message of 18 s, wherever it is cut.
         for _ in 0..3 {
             send(&message(3)[..2]).await;
             body.frame().await.unwrap().unwrap();

@@ -73,7 +73,8 @@ mod tests {
 
     use super::*;
 
-    /// Whether no change is signalled for long enough that the watcher's thread wakes on a busy machine.
+    /// Whether no change is signalled for so long that the watcher's thread must have run, even on a
+    /// busy machine.
     async fn is_quiet(watch: &Watch) -> bool {
         tokio::time::timeout(Duration::from_millis(200), watch.changed()).await.is_err()
     }

@@ -165,7 +165,8 @@ mod tests {
     }
 
     impl Node {
-        /// With so many tables at most, and services that have one endpoint each, but the last, `large`.
+        /// With this many tables at most, and with services of one endpoint each, except the last one,
+        /// `large`.
         fn new(most: usize, services: usize, large: u8) -> Self {
             let catalog = Arc::new(Catalog::new(["test"]));
             for n in 0..services {
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(node.forgot.get(), 1, "so that it does from now on");
         node.open(ME, 0, 110).unwrap();
         assert!(node.open(ME, 3, 159).is_err());
-        // A table is unused when it has gone to sleep.
+        // A table is unused when it is asleep.
         let asleep = (160..180).find(|at| {
             std::thread::sleep(Duration::from_millis(200));
             node.open(ME, 0, 60 * at).unwrap();

@@ -16,7 +16,7 @@ use crate::{
 const ME: Identity = Identity::Uid(1);
 const SOMEBODY: Identity = Identity::Uid(2);
 
-/// An agent that knows the names of so many services.
+/// An agent that knows the names of this many services.
 fn agent(services: usize) -> (Agent, Arc<Catalog>, Tables) {
     let catalog = Arc::new(Catalog::new(["test"]));
     let names = (0..services).map(|n| format!("s{n}.shop").parse().unwrap()).collect();
@@ -68,7 +68,7 @@ async fn who_asks_for_every_service_there_is_is_refused_before_others_are() {
     assert!(said.starts_with("1500 followed services are held by this caller"), "{said}");
     let other = agent.pick(&holder(&agent, SOMEBODY), &pick("s1500.shop"), None).await.unwrap_err();
     assert_eq!(other.code(), Code::DeadlineExceeded);
-    // It is asked for now, on whose account matters to nobody else.
+    // The service is followed now. Whose quota it uses does not matter to others.
     let shared = agent.pick(&holder(&agent, ME), &pick("s1500.shop"), None).await.unwrap_err();
     assert_eq!(shared.code(), Code::DeadlineExceeded);
     tables.stop();
@@ -89,7 +89,7 @@ async fn a_service_that_is_no_more_leaves_no_open_file_behind() {
         let upsert = Change::Upsert(service(&name, [endpoint(1)]));
         catalog.apply(SourceId(0), upsert, Duration::ZERO);
         let (_, leases) = agent.pick(&holder(&agent, ME), &pick(&name), None).await.unwrap();
-        // Never delivered: it ends at once.
+        // The answer never reaches the caller, so the lease ends at once.
         drop(leases);
         let name: ServiceName = name.parse().unwrap();
         catalog.apply(SourceId(0), Change::Remove(name), Duration::ZERO);

@@ -14,7 +14,7 @@ use crate::{
     source::{self, Spec, Status},
 };
 
-/// Long enough for a slow machine; what is awaited comes in a tenth of a second.
+/// Long enough for a slow machine. What the tests wait for takes a tenth of a second.
 const AT_MOST: Duration = Duration::from_secs(10);
 
 struct Running {
@@ -186,7 +186,7 @@ fn each_problem_is_logged_once_and_so_is_its_end() {
     );
 }
 
-/// What this thread logs from now on.
+/// The log lines of this thread from now on.
 fn capture() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
     struct Sink(Arc<Mutex<Vec<u8>>>);
     impl std::io::Write for Sink {

@@ -237,12 +237,12 @@ mod tests {
     use super::*;
     use crate::source::kubernetes::connection_pool::ConnectionPool;
 
-    /// More than all that is waited for here.
+    /// Longer than everything that the tests wait for.
     const LONG: Duration = Duration::from_secs(60);
 
     type Answer = Result<String, String>;
 
-    /// An API server without HTTP/2, and a way to it.
+    /// An API server without HTTP/2, and a connector for it.
     async fn server() -> (TcpListener, ConnectionPool) {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", server.local_addr().unwrap()).parse().unwrap();
@@ -257,7 +257,7 @@ mod tests {
         })
     }
 
-    /// The connection on which the server is asked next.
+    /// The connection of the next request to the server.
     async fn asked(server: &TcpListener) -> TcpStream {
         let (mut asked, _) = server.accept().await.unwrap();
         assert_ne!(asked.read(&mut [0; 1000]).await.unwrap(), 0);
@@ -278,7 +278,7 @@ mod tests {
         tokio::time::pause();
         let after = tokio::time::Instant::now();
         let second = tokio::time::timeout(LONG, ask(&connections)).await.expect("it is held up");
-        // The connection began between the two.
+        // The connection was opened between the two.
         assert!(before.elapsed() >= Duration::from_secs(10));
         assert!(after.elapsed() < Duration::from_secs(11));
         assert_eq!(

@@ -174,7 +174,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// All that may be written within this time, and when.
+    /// The events that may be written within this time, and when.
     async fn written(queue: &Queue, within: Duration) -> Vec<(Duration, String)> {
         let begin = Instant::now();
         let mut written = Vec::new();
@@ -213,7 +213,7 @@ mod tests {
             assert_eq!(all.len(), 1);
             in_second[all[0].0.as_secs() as usize] += 1;
         }
-        // 20 of 100 in each: 45 are six standard deviations off.
+        // Of 100 in each, 20 are expected. 45 would be six standard deviations away.
         assert!(in_second.iter().all(|agents| *agents < 45), "{in_second:?}");
     }
 

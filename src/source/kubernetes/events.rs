@@ -150,7 +150,7 @@ fn event(node: Option<&str>, pending: &PendingEvent, now: SystemTime) -> Result<
 mod tests {
     use super::*;
 
-    /// A file may have a service by the name of a Service that says nothing wrong.
+    /// A file may have a service with the name of a Service whose settings are all valid.
     #[tokio::test(start_paused = true)]
     async fn only_what_the_cluster_says_of_its_services_is_told_of_them() {
         let cluster: Cluster = Cluster::default();

@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::source::kubernetes::reachability::Reachability;
 
-    /// Asks over a new connection; what it comes to.
+    /// Sends a request over a new connection. Returns the result.
     fn ask(reachability: &Reachability, attempt: Attempt, longest: Duration) -> PendingRequest {
         let first = Arc::new(FirstAnswer::new(Some(longest)));
         let (epoch, waits) = (attempt.epoch(), first.clone());
@@ -157,7 +157,7 @@ mod tests {
             assert_eq!(asked.outcome.await.unwrap().to_string(), *why);
             assert!(asked.first.is_overdue());
         }
-        // 125 to 250 ms at first, doubled each time.
+        // 125 to 250 ms at first, then twice as long each time.
         let between: Vec<_> = tried.windows(2).map(|two| two[1] - two[0] - ANSWER).collect();
         assert!(between[0] < Duration::from_millis(252), "{between:?}");
         assert!(between[3] >= Duration::from_millis(1000), "{between:?}");

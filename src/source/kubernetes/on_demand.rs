@@ -181,7 +181,7 @@ mod tests {
         },
     };
 
-    /// A source of the API server there; nobody asked for anything yet.
+    /// A source with this API server. Nobody has asked for anything yet.
     pub(super) fn source(url: &str) -> Arc<Context> {
         Arc::new(Context {
             source: SourceId(0),
@@ -194,7 +194,7 @@ mod tests {
         })
     }
 
-    /// Where no API server is.
+    /// An address without an API server.
     fn nowhere() -> String {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         format!("http://{}", listener.local_addr().unwrap())

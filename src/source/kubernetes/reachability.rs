@@ -261,7 +261,7 @@ mod tests {
         while begin.elapsed() < LONG {
             let waits: Vec<_> = (0..10).map(|_| reachability.ready()).collect();
             futures_util::future::join_all(waits).await;
-            // All ten come at once.
+            // All ten requests come at once.
             for _ in 0..10 {
                 if let Ok(attempt) = reachability.attempt().await {
                     tried.push(begin.elapsed());
@@ -269,7 +269,7 @@ mod tests {
                 }
             }
         }
-        // 125 to 250 ms at first, doubled up to 5 to 10 s.
+        // 125 to 250 ms at first, then twice as long each time, up to 5 to 10 s.
         assert!((9..=17).contains(&tried.len()), "{tried:?}");
         assert!(tried[0] >= Duration::from_millis(125) && tried[0] <= Duration::from_millis(251));
     }

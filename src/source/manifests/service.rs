@@ -179,7 +179,7 @@ mod tests {
         let object = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
         let service = KubeService::of(object).unwrap();
         assert_eq!(service.settings.len(), MOST_ANNOTATIONS);
-        // What is understood is not pushed out.
+        // Unknown annotations do not push out the known ones.
         assert_eq!(
             service.settings[0],
             Setting::new("zone", "off", "annotation pointsman.dev/zone")

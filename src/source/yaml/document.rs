@@ -129,7 +129,7 @@ pub fn read<T: DeserializeOwned>(file: &Arc<str>, text: &str) -> Result<T, Probl
 pub(crate) fn bytes(path: &path::Path, most: u64) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
-        return Err(io::Error::other("this is no ordinary file"));
+        return Err(io::Error::other("this is not a regular file"));
     }
     if metadata.len() > most {
         let most = most >> 20;
@@ -224,7 +224,9 @@ fn what(error: &Error) -> String {
         Error::SerdeUnknownField { field, expected, .. } => {
             let near = similar(field, expected.iter().copied());
             match near.is_empty() {
-                true => format!("unknown field \"{field}\"; there are {}", expected.join(", ")),
+                true => {
+                    format!("unknown field \"{field}\"; the fields are {}", expected.join(", "))
+                }
                 false => format!("unknown field \"{field}\"{}", did_you_mean(&near)),
             }
         }
@@ -236,13 +238,13 @@ fn what(error: &Error) -> String {
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             format!("\"{key}\" stands twice here: keep one of them")
         }
-        Error::Unexpected { expected, .. } => format!("here must be {}", node(expected)),
-        Error::InvalidScalar { ty, .. } => format!("here must be {}", scalar(ty)),
-        Error::NullIntoString { .. } => "here must be a text; write \"\" for none".to_owned(),
+        Error::Unexpected { expected, .. } => format!("this must be {}", node(expected)),
+        Error::InvalidScalar { ty, .. } => format!("this must be {}", scalar(ty)),
+        Error::NullIntoString { .. } => "this must be a text; write \"\" for none".to_owned(),
         Error::Eof { .. } => "the file is empty".to_owned(),
         Error::AliasReplayLimitExceeded { .. } | Error::Budget { .. } => format!(
-            "aliases, nesting or size go beyond what is read (at most {ALIASED_NODES} values by \
-             aliases, {DEPTH} levels): write it out, or split the file"
+            "the file has too many aliases or levels, or is too large (at most {ALIASED_NODES} \
+             values by aliases, {DEPTH} levels): write it out, or split the file"
         ),
         Error::MultipleDocuments { .. } => {
             "a second document begins here (---): only Kubernetes manifests may have several"

@@ -127,8 +127,8 @@ impl<'de> Deserialize<'de> for Value {
                         Value::Scalar(text) => nested.push((key, text, value.referenced)),
                         Value::Nested(_) => {
                             return Err(A::Error::custom(format!(
-                                "\"{key}\" nests too deep: settings have two levels at most, such \
-                                 as outlier: {{min_requests: 5}}"
+                                "\"{key}\" is nested too deep: settings have two levels at most, \
+                                 such as outlier: {{min_requests: 5}}"
                             )));
                         }
                     }

@@ -1,4 +1,4 @@
-//! A source that says all names, and the endpoints of what is asked for.
+//! A source that knows all names, and reads the endpoints of services that callers ask for.
 
 use std::time::{Duration, SystemTime};
 
@@ -128,7 +128,7 @@ fn what_was_last_good_serves_until_its_source_says_it_again_or_has_it_no_more() 
     assert!(catalog.get(&name("cart.shop")).unwrap().ports[0].endpoints.is_empty());
 }
 
-/// The interest in a service, newly asked for.
+/// A new interest in a service.
 fn ask(catalog: &Catalog, text: &str) -> crate::catalog::Interest {
     catalog.interests().ask(None, &name(text)).unwrap();
     catalog.interest(&name(text)).unwrap()
@@ -146,7 +146,7 @@ fn what_is_said_of_a_service_after_its_deletion_leaves_no_ghost() {
     assert!(catalog.get(&name("cart.shop")).is_none());
     assert!(matches!(catalog.lookup(&asked("cart.shop")), Err(LookupError::NoSuchService { .. })));
 
-    // It comes back, and what is said late is of the one before.
+    // The service comes back, and a late answer belongs to the service before.
     catalog.apply(FIRST, Change::Name(name("cart.shop")), NOW);
     catalog.answer(FIRST, &interest, upsert(2), NOW);
     assert!(catalog.get(&name("cart.shop")).is_none(), "nobody asked for it yet");
@@ -157,7 +157,7 @@ fn what_is_said_of_a_service_after_its_deletion_leaves_no_ghost() {
     let cart = catalog.get(&name("cart.shop")).unwrap();
     assert_eq!(cart.ports[0].endpoints[0], endpoint(3));
 
-    // Where nobody asks any more, its endpoints go.
+    // When nobody asks any more, the endpoints are removed.
     assert!(!catalog.interests().expire(&name("cart.shop")));
     assert!(catalog.interests().expire(&name("cart.shop")));
     catalog.answer(FIRST, &anew, Change::Withdraw(name("cart.shop")), NOW);
@@ -197,7 +197,7 @@ fn a_service_beyond_a_callers_share_is_refused_and_one_that_is_known_is_served()
     assert!(matches!(refused, Err(LookupError::NotAsked { .. })), "{refused:?}");
     let other = catalog.lookup_by(by(2), &asked("s1500.shop"));
     assert!(matches!(other, Err(LookupError::Awaited { .. })), "{other:?}");
-    // Another source has it, or it served before.
+    // Another source has the service, or it served before.
     catalog.apply(FIRST, Change::Upsert(service("s1501.shop", [endpoint(1)])), NOW);
     assert!(catalog.lookup_by(by(1), &asked("s1501.shop")).is_ok());
 }

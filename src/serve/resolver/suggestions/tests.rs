@@ -1,4 +1,4 @@
-//! One thread that searches, and callers that want more than it may do.
+//! One thread that searches, and callers that ask for more than its budget.
 
 use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
@@ -33,7 +33,7 @@ fn catalog(names: &[&str]) -> Arc<Catalog> {
     catalog
 }
 
-/// To these namespaces.
+/// Access to these namespaces.
 fn entry(uid: u32, namespaces: &[&str]) -> AccessEntry {
     let namespaces = Some(namespaces.iter().map(|namespace| Arc::from(*namespace)).collect());
     AccessEntry { callers: Callers::Uids(uid..=uid), namespaces, own_namespace: false }
@@ -45,7 +45,7 @@ fn access(entries: &[(u32, &str)]) -> Arc<CurrentAccess> {
     Arc::new(CurrentAccess::new(Access(entries.collect()), Arc::<Pods>::default()))
 }
 
-/// Whose searches each take until they are let go, and are counted.
+/// The searches wait until they are released, and are counted.
 fn held_up() -> (Suggestions, mpsc::Sender<()>, Arc<AtomicUsize>) {
     let (let_go, held) = mpsc::channel();
     let (held, searches) = (Mutex::new(held), Arc::new(AtomicUsize::new(0)));
@@ -87,7 +87,7 @@ async fn nobody_is_told_of_a_namespace_that_it_may_not_ask_for() {
     assert_eq!(suggestions.near(ALICE, &asked, LONG).await, ["cart.shop"]);
     assert_eq!(suggestions.near(BOB, &asked, LONG).await, ["cart.bank"]);
     assert_eq!(suggestions.near(ALICE, &asked, LONG).await, ["cart.shop"]);
-    // What is remembered is held to the access of now.
+    // A remembered answer is filtered by the present access.
     access.replace(Access(vec![entry(1, &[])]));
     assert!(suggestions.near(ALICE, &asked, LONG).await.is_empty());
     access.replace(Access::default());
@@ -161,7 +161,7 @@ fn within_any_second_a_small_share_of_a_core_is_spent() {
             let within = cost * u32::try_from(within).unwrap();
             assert!(within <= allowed, "{within:?} within a second from {begin:?}, {cost:?} each");
         }
-        // And what may be spent is: no search waits for nothing.
+        // The budget is used: no search waits without need.
         let share = (cost * u32::try_from(spent.len()).unwrap()).as_secs_f64() / 15.0;
         assert!(share > 0.9 / f64::from(SHARE), "{share}");
     }

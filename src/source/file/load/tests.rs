@@ -33,7 +33,7 @@ fn loader(path: &Path) -> Loader {
     Loader::new(path.to_owned(), None)
 }
 
-/// Service to its first endpoints.
+/// Each service with its first endpoints.
 fn read(loaded: &Loaded) -> Vec<String> {
     let addresses = |service: &Service| -> String {
         let endpoints = service.ports.iter().flat_map(|port| port.endpoints.iter());
@@ -46,7 +46,7 @@ fn read(loaded: &Loaded) -> Vec<String> {
     read
 }
 
-/// What is wrong, with file names instead of paths.
+/// The problems, with file names instead of paths.
 fn problems(loaded: &Loaded, folder: &TempDir) -> Vec<String> {
     let prefix = format!("{}/", folder.path().display());
     loaded.problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect()
@@ -86,7 +86,7 @@ fn a_bad_file_keeps_its_own_last_good_and_others_go_on() {
     let problems = problems(&loaded, &folder);
     assert!(problems[0].starts_with("a.yaml:2:11: services[0].name: \"a\": names are"));
     assert!(problems[0].ends_with(" (the last good state stays in force)"));
-    // Looking again at the same bytes tells the same.
+    // A second look at the same bytes has the same result.
     assert_eq!(self::problems(&loader.load(|_| {}), &folder), problems);
     put(&folder, "a.yaml", services(&["a.shop"], "10.0.0.3:80"));
     let loaded = loader.load(|_| {});
@@ -144,7 +144,7 @@ fn of_a_path_that_is_not_there_nothing_can_be_said() {
     );
 }
 
-/// On a thread that, if it were root's, would read everything.
+/// On a thread of another user, because root can read everything.
 fn as_nobody<T: Send>(what: impl FnOnce() -> T + Send) -> T {
     let as_nobody = || {
         if rustix::process::geteuid().is_root() {
@@ -175,7 +175,7 @@ fn what_is_no_ordinary_file_is_not_read() {
     let folder = TempDir::new().unwrap();
     std::os::unix::fs::symlink("/dev/zero", folder.path().join("a.yaml")).unwrap();
     let loaded = loader(folder.path()).load(|_| {});
-    assert_eq!(problems(&loaded, &folder), ["a.yaml: this is no ordinary file"]);
+    assert_eq!(problems(&loaded, &folder), ["a.yaml: this is not a regular file"]);
     assert!(!loaded.complete);
 }
 

@@ -72,7 +72,7 @@ fn weight_zero_is_valid_and_takes_no_traffic() {
 fn a_weight_beyond_32_bits_names_the_range() {
     assert_eq!(
         error(endpoint("address: '10.1.2.3:80', weight: 4294967296")),
-        "s.yaml:4:42: services[0].endpoints[0].weight: here must be a whole number of 0 to \
+        "s.yaml:4:42: services[0].endpoints[0].weight: this must be a whole number of 0 to \
          4294967295"
     );
     assert!(error(endpoint("address: '10.1.2.3:80', weight: -1")).contains("0 to 4294967295"));
@@ -87,7 +87,7 @@ fn an_unknown_field_names_what_was_probably_meant() {
     );
     assert!(
         error(endpoint("colour: red"))
-            .contains("unknown field \"colour\"; there are address, region")
+            .contains("unknown field \"colour\"; the fields are address, region")
     );
     assert!(
         error("servicse: []\n")
@@ -201,10 +201,10 @@ fn a_missing_field_and_one_of_a_wrong_kind_are_named() {
         error("services:\n  - name: cart.shop\n"),
         "s.yaml:2:5: services[0]: the field \"endpoints\" is missing"
     );
-    assert!(error("services: 3\n").contains("services: here must be a list"));
-    assert!(error("services:\n").contains("services: here must be a list"));
-    assert!(error("services: [cart]\n").contains("services[0]: here must be fields (name: value)"));
-    assert!(error(endpoint("address: [a]")).contains("here must be a text"));
+    assert!(error("services: 3\n").contains("services: this must be a list"));
+    assert!(error("services:\n").contains("services: this must be a list"));
+    assert!(error("services: [cart]\n").contains("services[0]: this must be fields (name: value)"));
+    assert!(error(endpoint("address: [a]")).contains("this must be a text"));
 }
 
 #[test]
@@ -272,10 +272,10 @@ fn anchors_and_aliases_are_allowed_and_bombs_are_not() {
         let nine = vec![format!("*{last}"); 9].join(",");
         bomb.push_str(&format!("      {this}: &{this} [{nine}]\n"));
     }
-    // The same in a place that ignores what it reads.
+    // The same in a place where unknown fields are ignored.
     let ignored = bomb.replace("services:\n", "kind: Service\nservices:\n");
     assert!(
-        error(&ignored).contains("aliases, nesting or size go beyond what is read"),
+        error(&ignored).contains("the file has too many aliases or levels"),
         "{}",
         error(&ignored)
     );
@@ -295,9 +295,9 @@ fn a_bad_setting_costs_neither_the_file_nor_the_service() {
             "s.yaml:4:13: services[0].policy.zoen: no setting \"zoen\"; did you mean \"zone\"?",
             "s.yaml:5:16: services[0].policy.choices: choices is \"9\": it must be 1 to 8",
             "s.yaml:6:32: services[0].policy.outlier.base_ejection: outlier.base_ejection 10m is \
-             longer than outlier.max_ejection 5m: it must not be",
+             longer than outlier.max_ejection 5m: it must not be longer",
             "s.yaml:6:51: services[0].policy.outlier.max_ejection: outlier.base_ejection 10m is \
-             longer than outlier.max_ejection 5m: it must not be",
+             longer than outlier.max_ejection 5m: it must not be longer",
         ]
     );
     assert_eq!(read.services.len(), 1);
@@ -314,7 +314,7 @@ fn a_policy_of_a_wrong_shape_is_refused() {
         "{}",
         policy("{zone: [a]}")
     );
-    assert!(policy("{outlier: {a: {b: 1}}}").contains("\"a\" nests too deep"));
+    assert!(policy("{outlier: {a: {b: 1}}}").contains("\"a\" is nested too deep"));
 }
 
 const MANIFESTS: &str = "\

@@ -11,10 +11,10 @@ use tokio::time::timeout;
 
 use super::Watch;
 
-/// Longer than a change is held back, shorter than one that is never told.
+/// Longer than the time for which a change is held back, shorter than the next poll.
 const SOON: Duration = Duration::from_secs(4);
 
-/// What a watch tells of within this was told by mistake.
+/// The watch must not report anything within this time.
 const NEVER: Duration = Duration::from_millis(300);
 
 fn folder() -> (TempDir, PathBuf) {
@@ -160,7 +160,7 @@ async fn the_folder_of_a_file_may_be_replaced() {
     assert!(told(&mut watch).await);
 }
 
-/// As kubelet lays out a ConfigMap, and replaces all of it at once.
+/// Replaces a whole ConfigMap at once, as the kubelet does.
 fn mount(folder: &Path, generation: &str, text: &str) {
     fs::create_dir(folder.join(generation)).unwrap();
     fs::write(folder.join(generation).join("services.yaml"), text).unwrap();

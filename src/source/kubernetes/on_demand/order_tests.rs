@@ -1,4 +1,5 @@
-//! In which order an API server is asked, and at what width: by one that notes who asks for what.
+//! The order of requests to an API server, and how many are sent at the same time. A fake server
+//! records them.
 
 use std::{
     convert::Infallible,
@@ -28,11 +29,11 @@ use crate::{
     source::kubernetes::request_queue::WIDTH,
 };
 
-/// How long it takes to answer.
+/// The time of each answer.
 const ANSWER: Duration = Duration::from_millis(50);
 const SERVICES: usize = 200;
 
-/// What was asked for, by the names of services; each list of objects once.
+/// The requests, by the names of services. Each list of objects counts once.
 type SharedLog = Arc<Mutex<RequestLog>>;
 
 #[derive(Default)]
@@ -54,7 +55,7 @@ fn metadata(name: &str) -> Value {
     json!({ "name": name, "namespace": "shop" })
 }
 
-/// The answer to a list, and whose it is; none: all names.
+/// The answer to a list, and the service that it is for. `None`: all names.
 fn answer(path: &str, query: &str) -> (Option<String>, String) {
     let name = query.split('&').find_map(|part| {
         let (key, value) = part.split_once('=')?;
@@ -84,7 +85,7 @@ fn answer(path: &str, query: &str) -> (Option<String>, String) {
     (Some(name), list(vec![item]))
 }
 
-/// An API server, and what it is asked for.
+/// A fake API server, and the requests that it got.
 async fn api_server() -> (String, SharedLog) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -110,7 +111,7 @@ async fn respond(
 ) -> Response<BoxBody<Bytes, Infallible>> {
     let query = request.uri().query().unwrap_or_default();
     if query.contains("watch=true") {
-        // Nothing ever changes.
+        // Watches never get a change.
         let silence = futures_util::stream::pending::<Result<Frame<Bytes>, Infallible>>();
         return Response::new(BodyExt::boxed(StreamBody::new(silence)));
     }
@@ -148,7 +149,7 @@ async fn what_somebody_waits_for_goes_before_what_served_before() {
         let shared = shared.clone();
         async move { run(&shared).await }
     });
-    // All of them are on their way by then.
+    // By then all requests have been sent.
     while asked.lock().unwrap().names.len() < WIDTH {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -1,4 +1,4 @@
-//! Grids over what slices and their Service may say, by the line in docs/kubernetes.md.
+//! Grids over the fields of slices and their Service, by the line in docs/kubernetes.md.
 
 use super::tests::{ONE_PORT, addresses, cart, cart_with, join, served, service, slice, slice_of};
 use crate::catalog::Health;
@@ -15,7 +15,7 @@ fn line_05_every_combination_of_conditions_is_read_as_the_api_documents_it() {
                 );
                 let endpoint = format!("{{addresses: [10.0.0.1], conditions: {conditions}}}");
                 let join = join(cart(), [slice("cart-1", &[&endpoint])]);
-                // "A nil value should be interpreted as true", of ready and of serving.
+                // "A nil value should be interpreted as true", for ready and for serving.
                 let expected = match (ready != Some(false), serving != Some(false)) {
                     (true, _) => Health::Ready,
                     (false, true) if terminating == Some(true) => Health::Draining,

@@ -1,5 +1,5 @@
-//! Through a catalog, as picks see it: what somebody asks for on purpose is obeyed at once, and the
-//! brake holds what vanished from the slices alone.
+//! Through a catalog, as picks see it: an intended change applies at once, and the brake holds only
+//! endpoints that vanished from the slices.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::{
     source::manifests::{endpoint_slice::Slice, service::KubeService},
 };
 
-/// An event.
+/// A step.
 enum Event {
     Service(KubeService),
     Slice(Slice),
     SliceGone(&'static str),
 }
 
-/// What the watches tell, and what comes of it.
+/// The events of the watches, and the result.
 struct Cluster {
     join: SliceUnion,
     catalog: Catalog,
@@ -50,8 +50,8 @@ impl Cluster {
         self.say();
     }
 
-    /// What a caller of this name may be sent to, or why to nothing: "10.0.0.1:8080 Ready", with
-    /// "held" in place of the health where only the brake keeps it.
+    /// The endpoints that a caller of this name may get, or the reason for none: "10.0.0.1:8080 Ready",
+    /// with "held" instead of the health if only the brake keeps it.
     fn asked(&self, called: &str) -> Result<Vec<String>, String> {
         let found = self.catalog.lookup(&called.parse().unwrap()).map_err(|it| it.to_string())?;
         let endpoints = found.service.ports[found.port].endpoints.iter();
@@ -83,7 +83,7 @@ const FAR: &str = "{addresses: [10.0.0.2], nodeName: n2}";
 #[test]
 fn a_selector_that_matches_nothing_meets_the_brake() {
     let mut cluster = Cluster::new(cart(), [slice("c-1", &TWO)]);
-    // As the controller leaves it: no endpoints, and no ports either.
+    // As the controller leaves it: without endpoints and without ports.
     let empty = slice_of("cart", "c-1", "IPv4", "[]", &[]).unwrap();
     cluster.hear(Event::Slice(empty));
     assert_eq!(cluster.served(), ["10.0.0.1:8080 held", "10.0.0.2:8080 held"]);
@@ -102,7 +102,7 @@ fn line_20_a_switch_to_local_is_obeyed_at_once_and_so_is_the_way_back() {
     none_here.hear(Event::Service(cart()));
     assert_eq!(none_here.served(), ["10.0.0.2:8080 Ready"]);
 
-    // Nor is it a loss of more than half of many.
+    // This is no loss of more than half of many either.
     let many: Vec<String> = (1..=8)
         .map(|n| format!("{{addresses: [10.0.0.{n}], nodeName: n{}}}", if n == 1 { 1 } else { 2 }))
         .collect();
@@ -129,7 +129,7 @@ fn line_20_with_local_the_loss_of_the_node_s_own_endpoints_meets_the_brake() {
     assert_eq!(cluster.served(), ["10.0.0.1:8080 held"]);
 }
 
-/// In a slice as the controller writes it for ports `[http, metrics]`.
+/// In a slice that the controller writes for the ports `[http, metrics]`.
 fn with_metrics() -> Slice {
     let ports = "[{name: http, port: 8080}, {name: metrics, port: 9100}]";
     slice_of("cart", "c-1", "IPv4", ports, &TWO).unwrap()
@@ -155,7 +155,7 @@ fn ports_that_became_one_are_one_at_once_in_any_order_of_events() {
         }
         assert_eq!(cluster.served(), ["10.0.0.1:8080 Ready", "10.0.0.2:8080 Ready"]);
         assert_eq!(cluster.catalog.brake_counts().held, 0);
-        // Slices that change first, without a word of why, are an alarm.
+        // If slices change first and the Service does not say why, the brake acts.
         assert_eq!(cluster.catalog.brake_counts().triggered, u64::from(!service_first));
         assert!(!cluster.notes().contains("brake"), "{}", cluster.notes());
     }
@@ -186,7 +186,7 @@ fn a_port_of_another_number_or_name_keeps_its_endpoints_while_the_slices_follow(
         cart_of("ports: [{name: http, port: 80}, {name: metrics, port: 9100}]"),
         [with_metrics()],
     );
-    // Endpoints go by the name: nothing is missing for a moment.
+    // Endpoints follow the port's name, so nothing is missing for a moment.
     let renumbered = "ports: [{name: http, port: 8000}, {name: metrics, port: 9100}]";
     cluster.hear(Event::Service(cart_of(renumbered)));
     assert_eq!(cluster.asked("cart.shop:8000").unwrap()[0], "10.0.0.1:8080 Ready");
@@ -218,7 +218,7 @@ fn another_target_port_is_no_loss() {
     let other = "[{name: http, port: 9090}]";
     cluster.hear(Event::Slice(slice_of("cart", "c-1", "IPv4", other, &TWO).unwrap()));
     assert_eq!(cluster.served(), ["10.0.0.1:9090 Ready", "10.0.0.2:9090 Ready"]);
-    // Nor where one slice goes before the other comes, as other controllers do it.
+    // It is the same if one slice goes before the other comes, as with other controllers.
     cluster.now += Duration::from_secs(20);
     cluster.hear(Event::SliceGone("c-1"));
     assert_eq!(cluster.served(), ["10.0.0.1:9090 held", "10.0.0.2:9090 held"]);

@@ -1,4 +1,4 @@
-//! What a consumer of EndpointSlices must get right, by its line in docs/kubernetes.md.
+//! What a consumer of EndpointSlices must handle, by the line in docs/kubernetes.md.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -80,7 +80,7 @@ pub(super) fn service(join: &SliceUnion) -> Service {
     join.service(&name(), &"test".into()).unwrap().with_eligible_endpoints()
 }
 
-/// Address to health at the first port.
+/// The addresses and health at the first port.
 pub(super) fn served(join: &SliceUnion) -> BTreeMap<String, Health> {
     let endpoints = service(join).ports[0].endpoints.clone();
     assert_eq!(
@@ -141,7 +141,7 @@ fn line_03_one_number_of_two_protocols_is_two_ports() {
     let slices = [slice_of("cart", "c-1", "IPv4", ports, &["{addresses: [10.0.0.1]}"]).unwrap()];
     let service = service(&join(dns, slices));
     let names: Vec<_> = service.ports.iter().map(|port| port.name.as_deref()).collect();
-    // By number TCP is meant.
+    // A number means TCP.
     assert_eq!(names, [Some("dns-tcp"), Some("dns")]);
     assert!(service.ports.iter().all(|port| port.endpoints.len() == 1));
 }
@@ -267,7 +267,7 @@ fn line_12_a_pod_of_two_families_is_one_endpoint_in_the_services_first() {
     ];
     let slices =
         || [slice("cart-1", &v4), slice_of("cart", "cart-2", "IPv6", ONE_PORT, &v6).unwrap()];
-    // A pod with the second family only is kept.
+    // A pod with only the second family is kept.
     assert_eq!(
         addresses(&join(cart(), slices())),
         ["10.0.0.1:8080", "10.0.0.2:8080", "[fd00::3]:8080"]
