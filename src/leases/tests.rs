@@ -12,6 +12,8 @@ use crate::{
     publish::{MOST_COST, PickOptions, ServiceTable, Tables, Target},
 };
 
+mod handing_over;
+
 const ME: Identity = Identity::Uid(1000);
 const OTHER: Identity = Identity::Uid(1001);
 const SECOND: Duration = Duration::from_secs(1);
