@@ -662,7 +662,8 @@ fn where_only_what_the_brake_kept_serves_nothing_is_said_to_drain() {
     let mut bench = Bench::new("aa");
     bench.endpoints.iter_mut().for_each(|endpoint| endpoint.braked = true);
     let plan = bench.plan();
-    assert_eq!(plan.notes, [""; 0]);
+    assert_eq!((plan.notes.len(), plan.groups[0].share), (0, 1.0));
+    assert_eq!(bench.states(), [Serving; 2]);
     bench.endpoints[0] = Endpoint { health: Health::Draining, braked: false, ..endpoint(1, "a") };
     assert_eq!(bench.plan().notes, ["no endpoint is ready: draining ones serve"]);
 }

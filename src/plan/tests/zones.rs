@@ -1,5 +1,7 @@
 //! How much of the requests stays in the own zone.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{load::BusyWorkers, plan::model::ZoneShare};
 
@@ -45,6 +47,11 @@ fn the_share_of_the_own_zone_moves_by_sixteenths_between_what_it_deserves_and_al
         bench.with_share(0.75);
         assert_eq!(bench.share_after(stayed, left), share, "{stayed} stayed, {left} left");
     }
+    let mut bench = Bench::new("abbbcc");
+    bench.with_share(1.0);
+    assert_eq!(bench.share_after(75, 25), 1.0, "a quarter is little enough");
+    assert_eq!(bench.share_after(70, 30), 0.9375);
+    assert_eq!(bench.after(1.9).zone_share.share, 0.9375, "two seconds have not passed");
     let mut bench = Bench::new("abbbcc");
     bench.with_share(0.875);
     let shares = [(); 3].map(|()| bench.share_after(1000, 0));
@@ -104,6 +111,30 @@ fn overflow_is_looked_at_once_what_was_sent_before_the_change_has_ended() {
 }
 
 #[test]
+fn overflow_is_looked_at_anew_once_an_endpoint_changes_sides_or_one_at_home_is_lost() {
+    type Change = fn(&mut Bench);
+    let changes: [(Change, bool, &str); 8] = [
+        (|_| (), true, "nothing"),
+        (|bench| bench.endpoints.reverse(), true, "the order"),
+        (|bench| _ = bench.endpoints.pop(), true, "one elsewhere"),
+        (|bench| bench.endpoints[1].health = Health::Unready, true, "the health of one"),
+        (|bench| _ = bench.endpoints.remove(0), true, "one at home that took nothing"),
+        (|bench| _ = bench.endpoints.remove(1), false, "one at home that took requests"),
+        (|bench| bench.endpoints[2].zone = Some("b".into()), false, "the zone of one at home"),
+        (|bench| bench.endpoints[3].zone = Some("a".into()), false, "the zone of another"),
+    ];
+    for (change, stays, what) in changes {
+        let mut bench = Bench::new("aaabbcc");
+        bench.endpoints[0].health = Health::Unready;
+        let before = bench.plan().zone_share.apart_since;
+        assert_eq!(before, Some(bench.now));
+        change(&mut bench);
+        let after = bench.after(1.0).zone_share.apart_since;
+        assert_eq!(after, if stays { before } else { Some(bench.now) }, "{what}");
+    }
+}
+
+#[test]
 fn the_rest_of_the_share_goes_to_the_nearest_other_group() {
     let mut bench = Bench::new("abc");
     bench.here.region = Some("r".into());
@@ -154,4 +185,28 @@ fn a_plan_says_why_zones_do_not_count() {
     assert_eq!(reason(ZoneMode::Strict, Some("a")), "zone a only, by policy");
     assert_eq!(reason(ZoneMode::Prefer, None), "the agent was told no zone");
     assert_eq!(reason(ZoneMode::Prefer, Some("a")), "the own zone is preferred");
+}
+
+proptest! {
+    #[test]
+    fn shares_sum_to_all_and_the_braked_group_has_none_beside_another(
+        endpoints in prop::collection::vec((0..3_usize, 0..2_usize, any::<bool>(), 0..3_u32), 1..8),
+        share in 0.1..1.0_f64,
+    ) {
+        let zones: String = endpoints.iter().map(|each| ["a", "b", "c"][each.0]).collect();
+        let mut bench = Bench::new(&zones);
+        bench.here.region = Some("r".into());
+        for (endpoint, (_, region, braked, weight)) in bench.endpoints.iter_mut().zip(&endpoints) {
+            endpoint.region = Some(["r", "s"][*region].into());
+            (endpoint.braked, endpoint.weight) = (*braked, *weight);
+        }
+        bench.with_share(share);
+        let plan = bench.plan();
+        let all: f64 = plan.groups.iter().map(|group| group.share).sum();
+        prop_assert!(plan.groups.is_empty() || (all - 1.0).abs() < 1e-9, "{:?}", plan.groups);
+        for (index, group) in plan.groups.iter().enumerate() {
+            let braked = plan.endpoints[group.members[0] as usize].endpoint.braked;
+            prop_assert!(!braked || (group.share > 0.0) == (index == 0), "{:?}", plan.groups);
+        }
+    }
 }
