@@ -611,3 +611,19 @@ async fn a_search_through_the_ended_leases_of_one_caller_delays_no_other_caller(
     assert_eq!(lies.join().unwrap(), Reported::Unknown);
     others.join().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_account_has_what_was_given_by_name_and_who_let_some_run_out_is_forgetful() {
+    let world = World::new();
+    world.pick(&on_any_connection(&world), SECOND);
+    world.pick(&on_any_connection(&world), 10 * SECOND);
+    world.count(SECOND);
+    let other = Holder { owner: world.leases.owner(OTHER), connection: None };
+    let reported = world.pick(&other, 10 * SECOND);
+    world.report(OTHER, reported, SUCCESS);
+    tokio::time::sleep(2 * SECOND).await;
+    let (mine, others) = (Account { given: 2, expired: 1 }, Account { given: 1, expired: 0 });
+    assert_eq!(world.leases.accounts(), [(ME, mine), (OTHER, others)]);
+    assert_eq!(world.leases.forgetful().collect::<Vec<_>>(), [(ME, mine)]);
+    assert_eq!(world.leases.most(), 1 << 18);
+}

@@ -197,6 +197,7 @@ fn a_braked_endpoint_comes_after_all_others() {
     let plan = bench.plan();
     let last = plan.groups.last().expect("two groups");
     assert_eq!((&last.members[..], last.name.as_str()), (&[0][..], "kept by the brake"));
+    assert!(last.reason.contains("dropped most endpoints"), "{}", last.reason);
     assert_eq!(bench.states(), [Standby, Serving]);
 }
 
