@@ -197,6 +197,21 @@ fn several_picks_are_distinct_and_only_the_first_is_started() {
 }
 
 #[test]
+fn there_are_as_many_picks_as_asked_for_while_there_are_endpoints() {
+    let writer = table(&[1.0; 4]);
+    let mut picker = picker(&writer);
+    let mut picks = vec![];
+    for (count, expected) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 4)] {
+        picker.pick_many(&Request::default(), count, &mut picks);
+        assert_eq!(picks.len(), expected);
+    }
+    picker.pick_many(&Request { exclude: &[0, 3], ..Request::default() }, 4, &mut picks);
+    let mut slots: Vec<_> = picks.iter().map(|pick| pick.slot).collect();
+    slots.sort_unstable();
+    assert_eq!(slots, [1, 2]);
+}
+
+#[test]
 fn cost_weighs_as_so_many_requests() {
     let writer = table(&[1.0; 2]);
     let mut picker = picker(&writer);
