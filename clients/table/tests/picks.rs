@@ -427,6 +427,18 @@ fn detached_callers_go_by_what_their_process_has_in_flight() {
 }
 
 #[test]
+fn detached_callers_that_compare_two_of_many_see_their_whole_process_as_well() {
+    let writer = table(&[1.0; 3]);
+    let counters = Counters::on_heap(CAPACITY.slots, 2);
+    let mut one: Picker = Picker::new(writer.table(), Arc::clone(&counters), 1, None);
+    let mut other: Picker = Picker::new(writer.table(), counters, 2, None);
+    one.detach();
+    (0..2).for_each(|slot| other.start(slot, 100));
+    let third = (0..60).filter(|_| pick(&mut one) == Some(2)).count();
+    assert!((35..50).contains(&third), "{third} of 60, where two of three draws have it");
+}
+
+#[test]
 fn slots_that_the_table_does_not_have_are_left_alone() {
     let writer = table(&[1.0; 3]);
     let mut picker = picker(&writer);
