@@ -138,8 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn another_agent_gets_the_same_lease_by_its_bytes() {
+        let lease = LeaseId::random();
+        assert_eq!(LeaseId::from_bytes(lease.to_bytes()), lease);
+        assert_ne!(LeaseId::from_bytes(lease.to_bytes()), LeaseId::random());
+    }
+
+    #[test]
     fn a_fingerprint_tells_identities_apart() {
         let lease = LeaseId::random();
         assert_ne!(lease.fingerprint(0), lease.fingerprint(1000));
+        assert_ne!(LeaseId(1 << 64).fingerprint(0), LeaseId(2 << 64).fingerprint(0));
+    }
+
+    #[test]
+    fn the_lower_half_chooses_the_shard_and_the_upper_half_is_the_hash() {
+        use std::hash::BuildHasher;
+        let lease = LeaseId((7 << 64) | 0x5_1234);
+        assert_eq!((lease.low_bits(), ByItself::default().hash_one(lease)), (0x1234, 7));
     }
 }

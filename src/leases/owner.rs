@@ -374,6 +374,27 @@ mod tests {
     }
 
     #[test]
+    fn who_has_most_comes_first() {
+        let owners = Owners::new();
+        let now = Instant::now();
+        for (uid, given, expired) in [(1, 5, 0), (2, 3, 2), (3, 9, 2), (4, 0, 0)] {
+            let owner = owners.of(Identity::Uid(uid));
+            (0..given).for_each(|_| owner.given(now));
+            (0..expired).for_each(|_| owner.expired(now));
+        }
+        let accounts: Vec<Identity> = owners.accounts().into_iter().map(|(who, _)| who).collect();
+        assert_eq!(accounts, [3, 2, 1].map(Identity::Uid), "without those that had no lease");
+        let held = [(1, 2), (2, 3), (3, 2)].map(|(uid, count)| {
+            let owner = owners.of(Identity::Uid(uid));
+            (0..count).map(|_| owner.permit(1).unwrap()).collect::<Vec<_>>()
+        });
+        let open: Vec<usize> = owners.open().iter().map(|(_, open)| *open).collect();
+        assert_eq!((owners.open()[0].0, open), (Identity::Uid(2), vec![3, 2, 2]));
+        drop(held);
+        assert_eq!(owners.most(), MOST);
+    }
+
+    #[test]
     fn an_owner_with_open_leases_is_never_forgotten() {
         let owners = Owners::new();
         let permit = owners.of(ME).permit(5).unwrap();

@@ -116,3 +116,91 @@ impl RecentlyEnded {
         self.sets.drain(..).for_each(|set| total.give_back(own, set.len()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ended leases of one owner, and what they take of the total.
+    struct Ended {
+        recently: RecentlyEnded,
+        total: Total,
+        own: AtomicUsize,
+        start: Instant,
+    }
+
+    impl Ended {
+        fn new(total: usize) -> Self {
+            let (recently, own) = (RecentlyEnded::default(), AtomicUsize::new(0));
+            Self { recently, total: Total::new("ended", total), own, start: Instant::now() }
+        }
+
+        fn remember(&mut self, fingerprint: u64, seconds: u64) -> Option<Instant> {
+            let now = self.start + Duration::from_secs(seconds);
+            self.recently.remember(fingerprint, now, &self.total, &self.own)
+        }
+
+        fn remembers(&mut self, fingerprint: u64, seconds: u64) -> bool {
+            self.recently.remembers(fingerprint, self.start + Duration::from_secs(seconds))
+        }
+
+        fn forget(&mut self, seconds: u64) -> Option<u64> {
+            let now = self.start + Duration::from_secs(seconds);
+            let next = self.recently.forget(now, &self.total, &self.own)?;
+            Some((next - self.start).as_secs())
+        }
+    }
+
+    #[test]
+    fn leases_that_end_within_a_span_are_forgotten_together_a_minute_after_it() {
+        let mut ended = Ended::new(1000);
+        let due = ended.remember(1, 0).expect("the first says when to forget");
+        assert_eq!(due - ended.start, SPAN + MEMORY);
+        assert_eq!((ended.remember(2, 19), ended.remember(3, 20)), (None, None));
+        assert_eq!(ended.recently.sets.len(), 2);
+        assert!(ended.remembers(1, 79) && ended.remembers(2, 79) && ended.remembers(3, 99));
+        assert!(!ended.remembers(1, 80) && !ended.remembers(2, 80) && !ended.remembers(3, 100));
+        assert_eq!(ended.forget(79), Some(80));
+        assert_eq!(ended.total.in_use(), 3);
+        assert_eq!(ended.forget(80), Some(100));
+        assert_eq!(ended.total.in_use(), 1);
+        assert_eq!(ended.forget(100), None);
+        assert_eq!(ended.total.in_use(), 0);
+    }
+
+    #[test]
+    fn a_search_indexes_some_of_a_set_and_finds_the_others_as_well() {
+        let mut ended = Ended::new(1 << 20);
+        (0..2500).for_each(|fingerprint| _ = ended.remember(fingerprint, 0));
+        let indexed = |ended: &Ended| {
+            let set = &ended.recently.sets[0];
+            (set.indexed.len(), set.listed.len())
+        };
+        for parts in [(1024, 1476), (2048, 452), (2500, 0)] {
+            assert!(ended.remembers(0, 1) && !ended.remembers(9999, 100));
+            assert_eq!(indexed(&ended), parts);
+        }
+        assert!(ended.remembers(2499, 1) && !ended.remembers(2500, 1));
+        ended.recently.clear(&ended.total, &ended.own);
+        assert_eq!(ended.total.in_use(), 0);
+    }
+
+    #[test]
+    fn a_full_set_is_followed_by_one_with_as_much_room() {
+        let mut ended = Ended::new(MOST);
+        (0..=SET as u64).for_each(|fingerprint| _ = ended.remember(fingerprint, 0));
+        let sets: Vec<usize> = ended.recently.sets.iter().map(Set::len).collect();
+        assert_eq!(sets, [SET, 1]);
+        assert_eq!(ended.recently.sets[1].listed.capacity(), SET);
+    }
+
+    #[test]
+    fn an_owner_with_nothing_to_forget_forgets_nothing_of_others() {
+        let mut ended = Ended::new(4);
+        let other = AtomicUsize::new(0);
+        while ended.total.take(&other, 1).is_ok() {}
+        ended.total.take(&AtomicUsize::new(0), 1).expect("there is a reserve");
+        assert_eq!((ended.remember(1, 0), ended.remembers(1, 0)), (None, false));
+        assert_eq!(ended.total.in_use(), 4);
+    }
+}

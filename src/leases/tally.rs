@@ -128,3 +128,43 @@ impl Tally {
         std::array::from_fn(|index| self.ended[index].load(Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally() -> Tally {
+        Tally::new(ServiceName::new("cart", "shop", None).unwrap())
+    }
+
+    #[test]
+    fn whatever_happens_is_counted_apart() {
+        let tally = tally();
+        tally.picked(3, 0);
+        tally.picked(20, 4);
+        tally.picked(100, 10);
+        let counts = [
+            (Tally::none as fn(&Tally), Tally::count_none as fn(&Tally) -> u64),
+            (Tally::shadowed, Tally::count_shadowed),
+            (Tally::unreported, Tally::count_unreported),
+            (Tally::expired, Tally::count_expired),
+        ];
+        for (times, (count, _)) in (1..).zip(counts) {
+            (0..times).for_each(|_| count(&tally));
+        }
+        assert_eq!(counts.map(|(_, counted)| counted(&tally)), [1, 2, 3, 4]);
+        assert_eq!((tally.count_picked(), tally.count_picked_elsewhere()), (123, 14));
+    }
+
+    #[test]
+    fn a_lease_is_open_until_it_ends_with_any_outcome() {
+        let tally = tally();
+        (0..7).for_each(|_| tally.opened());
+        for (ended, outcome) in (1..).zip(OUTCOMES) {
+            assert_eq!(tally.open(), 8 - ended);
+            tally.ended(outcome);
+        }
+        tally.ended(OUTCOMES[5]);
+        assert_eq!((tally.open(), tally.count_ended()), (0, [1, 1, 1, 1, 1, 2]));
+    }
+}

@@ -12,6 +12,8 @@ use crate::{
     publish::{MOST_COST, PickOptions, ServiceTable, Tables, Target},
 };
 
+mod handing_over;
+
 const ME: Identity = Identity::Uid(1000);
 const OTHER: Identity = Identity::Uid(1001);
 const SECOND: Duration = Duration::from_secs(1);
@@ -211,10 +213,15 @@ async fn a_pick_that_nobody_will_report_counts_for_its_time_and_is_not_judged() 
 #[tokio::test(start_paused = true)]
 async fn a_renewed_lease_lives_on() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(&world), 10 * SECOND);
-    tokio::time::sleep(8 * SECOND).await;
-    assert_eq!(world.report(ME, lease, Event::Renewed(30 * SECOND)), Reported::Accepted);
-    tokio::time::sleep(29 * SECOND).await;
+    let connection = Arc::default();
+    for holder in [on_any_connection(&world), on(&world, &connection)] {
+        let lease = world.pick(&holder, 10 * SECOND);
+        tokio::time::sleep(4 * SECOND).await;
+        assert_eq!(world.report(ME, lease, Event::Renewed(30 * SECOND)), Reported::Accepted);
+    }
+    tokio::time::sleep(25 * SECOND).await;
+    assert_eq!(world.leases.open(), 2);
+    tokio::time::sleep(4 * SECOND).await;
     assert_eq!(world.leases.open(), 1);
     tokio::time::sleep(2 * SECOND).await;
     assert_eq!(world.leases.open(), 0);
@@ -612,4 +619,33 @@ async fn a_search_through_the_ended_leases_of_one_caller_delays_no_other_caller(
     drop(search);
     assert_eq!(lies.join().unwrap(), Reported::Unknown);
     others.join().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_has_what_was_given_by_name_and_who_let_some_run_out_is_forgetful() {
+    let world = World::new();
+    world.pick(&on_any_connection(&world), SECOND);
+    world.pick(&on_any_connection(&world), 10 * SECOND);
+    world.count(SECOND);
+    let other = Holder { owner: world.leases.owner(OTHER), connection: None };
+    let reported = world.pick(&other, 10 * SECOND);
+    world.report(OTHER, reported, SUCCESS);
+    tokio::time::sleep(2 * SECOND).await;
+    let (mine, others) = (Account { given: 2, expired: 1 }, Account { given: 1, expired: 0 });
+    assert_eq!(world.leases.accounts(), [(ME, mine), (OTHER, others)]);
+    assert_eq!(world.leases.forgetful().collect::<Vec<_>>(), [(ME, mine)]);
+    assert_eq!(world.leases.most(), 1 << 18);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_keeps_nothing_of_a_lease_that_has_ended() {
+    let world = World::new();
+    let connection = Arc::new(Connection::default());
+    let pick = |ttl| world.pick(&on(&world, &connection), ttl);
+    let [reported, withdrawn, open] = [(); 3].map(|()| pick(DEFAULT_TTL));
+    pick(SECOND);
+    world.report(ME, reported, SUCCESS);
+    world.leases.withdraw(&[withdrawn]);
+    tokio::time::sleep(2 * SECOND).await;
+    assert_eq!(connection.close().into_iter().collect::<Vec<_>>(), [open]);
 }

@@ -13,6 +13,7 @@ mod decisions;
 mod draws;
 mod ejections;
 mod standing_bias;
+mod zones;
 
 /// A service under test: endpoints, what was observed, and the plans so far.
 struct Bench {
@@ -113,6 +114,15 @@ fn unready_endpoints_are_never_picked_and_draining_ones_only_when_nothing_is_rea
 }
 
 #[test]
+fn a_draining_endpoint_serves_beside_one_that_is_ready_but_gets_no_traffic() {
+    let mut bench = Bench::new("aa");
+    bench.endpoints[0].health = Health::Draining;
+    bench.endpoints[1].weight = 0;
+    bench.plan();
+    assert_eq!(bench.states(), [Serving, Out]);
+}
+
+#[test]
 fn weight_0_takes_no_traffic_and_the_others_average_1() {
     let mut bench = Bench::new("aaa");
     bench.policy.zone = ZoneMode::Off;
@@ -137,6 +147,7 @@ fn without_an_endpoint_in_the_own_zone_all_others_serve() {
     let mut bench = Bench::new("bbc");
     let plan = bench.plan();
     assert_eq!((plan.groups.len(), plan.groups[0].share), (1, 1.0));
+    assert_eq!(plan.groups[0].reason, "");
     assert_eq!(bench.states(), [Serving; 3]);
 }
 
@@ -148,6 +159,7 @@ fn the_own_region_comes_before_other_regions() {
     let plan = bench.plan();
     let names: Vec<&str> = plan.groups.iter().map(|g| g.name.as_str()).collect();
     assert_eq!(names, ["zone a", "region r", "other zones"]);
+    assert_eq!((&plan.groups[1].members[..], &plan.groups[2].members[..]), (&[2][..], &[1][..]));
     assert_eq!(plan.groups[1].overflow, Some(2));
 }
 
@@ -183,7 +195,9 @@ fn a_braked_endpoint_comes_after_all_others() {
     let mut bench = Bench::new("ab");
     bench.endpoints[0].braked = true;
     let plan = bench.plan();
-    assert_eq!(plan.groups.last().expect("two groups").members, [0]);
+    let last = plan.groups.last().expect("two groups");
+    assert_eq!((&last.members[..], last.name.as_str()), (&[0][..], "kept by the brake"));
+    assert!(last.reason.contains("dropped most endpoints"), "{}", last.reason);
     assert_eq!(bench.states(), [Standby, Serving]);
 }
 
@@ -510,6 +524,7 @@ fn panic_undoes_ejection_bias_and_zone_preference_but_not_the_source() {
     (0..3).for_each(|i| bench.unreachable(i));
     let plan = bench.plan();
     assert_eq!(plan.groups.len(), 1);
+    assert_eq!(plan.groups[0].reason, "zone preference is off in panic");
     assert!(plan.notes[0].contains("1 of 4"), "{:?}", plan.notes);
     assert_eq!(bench.states(), [Serving, Serving, Serving, Serving, Out]);
     assert!(bench.reason(0).contains("undone by panic"), "{}", bench.reason(0));
@@ -649,7 +664,8 @@ fn where_only_what_the_brake_kept_serves_nothing_is_said_to_drain() {
     let mut bench = Bench::new("aa");
     bench.endpoints.iter_mut().for_each(|endpoint| endpoint.braked = true);
     let plan = bench.plan();
-    assert_eq!(plan.notes, [""; 0]);
+    assert_eq!((plan.notes.len(), plan.groups[0].share), (0, 1.0));
+    assert_eq!(bench.states(), [Serving; 2]);
     bench.endpoints[0] = Endpoint { health: Health::Draining, braked: false, ..endpoint(1, "a") };
     assert_eq!(bench.plan().notes, ["no endpoint is ready: draining ones serve"]);
 }

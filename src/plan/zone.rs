@@ -284,18 +284,13 @@ fn deserved(inputs: &Inputs<'_>, draft: &Draft) -> f64 {
 }
 
 /// Gives the own zone its share, and the rest to the nearest others. The braked group gets none
-/// unless it is alone.
+/// unless it is alone: the own zone's share is below 1 only beside another group that takes the rest.
 fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
     let mut left = 1.0;
-    let groups = draft.groups.len();
-    for index in 0..groups {
+    for index in 0..draft.groups.len() {
         let level = level(&draft.groups[index], near);
         let group = &mut draft.groups[index];
-        group.share = match level {
-            Nearness::Own if groups > 1 => own,
-            Nearness::Braked if index > 0 => 0.0,
-            _ => left,
-        };
+        group.share = if level == Nearness::Own { own } else { left };
         left -= group.share;
         match level {
             Nearness::Own if own < 1.0 => {
@@ -317,9 +312,5 @@ fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
                 }
             }
         }
-    }
-    // If no other group exists, the rest goes to the first.
-    if let (Some(first), true) = (draft.groups.first_mut(), left > 0.0) {
-        first.share += left;
     }
 }

@@ -68,3 +68,61 @@ impl Rest {
         now.saturating_sub(then.max(self.up_since.unwrap_or_default()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_table_may_sleep_after_fifty_passes_without_movement_and_says_so_once() {
+        let mut rest = Rest::new(ms(0));
+        for round in [0, 100] {
+            assert!(!rest.note(true, ms(round)));
+            let noted: Vec<_> =
+                (1..=60).filter(|pass| rest.note(false, ms(round + pass))).collect();
+            assert_eq!((noted, rest.is_idle()), (vec![50], true));
+            assert_eq!(rest.moved_at(), ms(round));
+        }
+        assert!(!rest.note(true, ms(200)) && !rest.is_idle());
+    }
+
+    #[test]
+    fn where_passes_are_rare_a_quarter_of_a_second_with_three_of_them_is_enough() {
+        let noted = |times: &[u64]| {
+            let mut rest = Rest::new(ms(1_000));
+            times.iter().map(|at| rest.note(false, ms(*at))).collect::<Vec<_>>()
+        };
+        assert_eq!(noted(&[1_100, 1_200, 1_249, 1_250]), [false, false, false, true]);
+        assert_eq!(noted(&[1_300, 1_400, 1_500]), [false, false, true]);
+    }
+
+    #[test]
+    fn who_gets_up_has_all_passes_before_it_again() {
+        let mut rest = Rest::new(ms(0));
+        (1..=50).for_each(|pass| _ = rest.note(false, ms(pass)));
+        rest.lie_down();
+        assert!(rest.is_asleep() && rest.is_idle());
+        rest.get_up();
+        assert!(!rest.is_asleep() && !rest.is_idle());
+        let noted: Vec<_> = (51..=120).filter(|pass| rest.note(false, ms(*pass))).collect();
+        assert_eq!(noted, [100]);
+    }
+
+    #[test]
+    fn the_time_of_a_sleep_is_not_counted() {
+        let mut rest = Rest::new(ms(0));
+        rest.note(true, ms(10));
+        assert_eq!(rest.counted_since(ms(0), ms(30)), ms(20), "since the first pass");
+        assert_eq!(rest.counted_since(ms(25), ms(30)), ms(5));
+        rest.get_up();
+        assert_eq!(rest.counted_since(ms(0), ms(30)), ms(20), "it was up");
+        rest.lie_down();
+        rest.get_up();
+        rest.note(true, ms(1_000));
+        assert_eq!(rest.counted_since(ms(25), ms(1_001)), ms(1));
+    }
+}

@@ -46,3 +46,31 @@ impl Samples {
         self.kept.iter().cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_eight_picks_are_sampled_and_then_one_in_sixty_four() {
+        let mut samples = Samples::default();
+        let due: Vec<u32> = (1..=200).filter(|_| samples.due()).collect();
+        assert_eq!(due, [1, 2, 3, 4, 5, 6, 7, 8, 64, 128, 192]);
+    }
+
+    #[test]
+    fn the_last_eight_samples_are_kept() {
+        let mut samples = Samples::default();
+        for group in 0..20 {
+            samples.keep(Sample {
+                at: SystemTime::UNIX_EPOCH,
+                group: Some(group),
+                candidates: Vec::new(),
+                chosen: None,
+                overflowed: false,
+            });
+        }
+        let groups: Vec<u32> = samples.all().iter().filter_map(|sample| sample.group).collect();
+        assert_eq!(groups, [12, 13, 14, 15, 16, 17, 18, 19]);
+    }
+}

@@ -316,3 +316,29 @@ fn capacity(endpoints: u32, least: &Capacity) -> Capacity {
         text: or_more(usual.text, least.text),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: Capacity =
+        Capacity { groups: 0, rows: 0, ring: 0, slots: 0, endpoints: 0, text: 0 };
+
+    #[test]
+    fn a_table_has_slots_for_half_as_many_more_endpoints_and_sixteen() {
+        let usual = capacity(100, &NONE);
+        assert_eq!((usual.slots, usual.rows, usual.groups), (166, 128, 8));
+        assert_eq!(usual.endpoints, Capacity::for_endpoints(128).endpoints);
+    }
+
+    #[test]
+    fn where_more_than_usual_is_asked_for_there_is_an_eighth_more_and_sixteen() {
+        let usual = capacity(100, &NONE);
+        let least = Capacity { groups: 8, rows: 136, slots: 200, text: usual.text + 8, ..NONE };
+        let larger = capacity(100, &least);
+        assert_eq!((larger.groups, larger.rows, larger.slots), (8, 136 + 17 + 16, 200 + 25 + 16));
+        assert!(larger.text >= least.text + least.text / 8 + 16 && larger.ring == usual.ring);
+        let grown = capacity(100, &Capacity { endpoints: 400, ..NONE });
+        assert_eq!((grown.rows, grown.slots), (400 + 50 + 16, 166));
+    }
+}

@@ -266,3 +266,15 @@ fn virtual_ip(port: &Port, policy: &Policy) -> Vec<EndpointRef> {
     let endpoint = Endpoint::at(SocketAddr::new(ip, number));
     EndpointRef::all(&[endpoint].into()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_files_or_memory_is_a_shortage_and_no_other_error_is() {
+        let is = |errno: Errno| is_shortage(&errno.into());
+        assert!(is(Errno::MFILE) && is(Errno::NFILE) && is(Errno::NOMEM));
+        assert!(!is(Errno::PERM) && !is_shortage(&io::Error::other("another")));
+    }
+}

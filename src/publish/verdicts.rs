@@ -294,6 +294,62 @@ mod tests {
     }
 
     #[test]
+    fn each_probe_that_fails_doubles_the_time_up_to_a_minute() {
+        let mut verdicts = verdicts();
+        let mut now = 0;
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            verdicts.picked(X, 7, ms(now));
+            assert_eq!(verdicts.failed(X, 7, Failure::Unreachable, ms(now)), seconds == 1);
+            assert_eq!(avoided(&verdicts, X, now + 1000 * seconds - 1), [7]);
+            now += 1000 * seconds;
+            assert!(avoided(&verdicts, X, now).is_empty());
+        }
+        let view = verdicts.all().next().expect("there is one");
+        assert_eq!((view.failures, view.until), (8, ms(now)));
+    }
+
+    #[test]
+    fn a_verdict_is_forgotten_ten_minutes_after_its_last_failure_or_with_its_slot() {
+        let mut verdicts = verdicts();
+        verdicts.failed(X, 7, Failure::Unreachable, ms(0));
+        verdicts.failed(X, 8, Failure::Unreachable, ms(0));
+        verdicts.retain(FORGOTTEN - ms(1), |slot| slot != 8);
+        assert_eq!(verdicts.all().map(|view| view.slot).collect::<Vec<_>>(), [7]);
+        verdicts.retain(FORGOTTEN, |_| true);
+        assert!(verdicts.is_empty());
+    }
+
+    #[test]
+    fn what_others_see_as_well_only_prolongs_what_there_is() {
+        let mut verdicts = verdicts();
+        verdicts.failed_as_others(X, 7, Failure::Unreachable, ms(0));
+        assert!(verdicts.is_empty());
+        verdicts.failed(X, 7, Failure::Unreachable, ms(0));
+        verdicts.picked(X, 7, ms(1_000));
+        verdicts.failed_as_others(X, 7, Failure::Unreachable, ms(1_000));
+        assert_eq!(avoided(&verdicts, X, 2_999), [7]);
+    }
+
+    #[test]
+    fn a_success_ends_the_verdict_on_its_endpoint_alone() {
+        let mut verdicts = verdicts();
+        verdicts.failed(X, 7, Failure::Unreachable, ms(0));
+        verdicts.failed(X, 8, Failure::Unreachable, ms(0));
+        verdicts.failed(Y, 7, Failure::Unreachable, ms(0));
+        verdicts.succeeded(X, 7);
+        assert_eq!((avoided(&verdicts, X, 1), avoided(&verdicts, Y, 1)), (vec![8], vec![7]));
+    }
+
+    #[test]
+    fn a_request_from_before_is_no_probe_and_its_end_moves_nothing() {
+        let mut verdicts = verdicts();
+        verdicts.failed(X, 7, Failure::Unreachable, ms(0));
+        verdicts.picked(X, 7, ms(500));
+        verdicts.unjudged(X, 7, ms(900));
+        assert!(avoided(&verdicts, X, 1_000).is_empty());
+    }
+
+    #[test]
     fn one_caller_has_so_many_and_leaves_room_for_the_next() {
         let quota = Quota::new("verdicts", 400);
         let allowance = Arc::new(Allowance { quota, ..Allowance::default() });

@@ -245,6 +245,88 @@ mod tests {
         }
     }
 
+    fn failed(of: &mut Witnesses, who: Identity, at: u64) -> bool {
+        of.failed(0, who, Failure::Failed, ms(at))
+    }
+
+    #[test]
+    fn another_s_success_says_something_for_ten_seconds() {
+        for ask in [unreachable, failed] {
+            let contradicted = |at| {
+                let mut witnesses = Witnesses::default();
+                witnesses.succeeded(0, Y, ms(1_000));
+                ask(&mut witnesses, X, at)
+            };
+            assert_eq!((contradicted(11_000), contradicted(11_001)), (true, false));
+        }
+    }
+
+    #[test]
+    fn a_success_at_the_moment_of_the_first_failure_contradicts_it_for_good() {
+        for ask in [unreachable, failed] {
+            let mut witnesses = Witnesses::default();
+            assert!(!ask(&mut witnesses, X, 1_000));
+            witnesses.succeeded(0, Y, ms(1_000));
+            assert!(ask(&mut witnesses, X, 2_000));
+        }
+    }
+
+    #[test]
+    fn another_s_failure_seconds_if_nobody_succeeded_since() {
+        let contradicted = |other_fails_at| {
+            let mut witnesses = Witnesses::default();
+            witnesses.succeeded(0, Z, ms(1_000));
+            unreachable(&mut witnesses, Y, other_fails_at);
+            unreachable(&mut witnesses, X, 1_500)
+        };
+        assert_eq!((contradicted(1_000), contradicted(1_001)), (true, false));
+    }
+
+    #[test]
+    fn what_others_saw_before_the_failures_contradicts_them_for_a_second() {
+        let mut witnesses = Witnesses::default();
+        witnesses.succeeded(0, Y, ms(1_000));
+        assert!(failed(&mut witnesses, X, 2_000) && failed(&mut witnesses, X, 2_999));
+        assert!(!failed(&mut witnesses, X, 3_000));
+        witnesses.succeeded(0, Y, ms(2_500));
+        assert!(failed(&mut witnesses, X, 3_000));
+    }
+
+    #[test]
+    fn a_caller_s_share_of_failures_is_contradicted_above_twice_the_others_and_a_tenth() {
+        let contradicted = |others: &str, own: &str| {
+            let mut witnesses = Witnesses::default();
+            let mut told = |who, outcomes: &str| {
+                let mut contradicted = false;
+                for outcome in outcomes.chars() {
+                    match outcome {
+                        's' => witnesses.succeeded(0, who, ms(1_000)),
+                        _ => contradicted = failed(&mut witnesses, who, 1_000),
+                    }
+                }
+                contradicted
+            };
+            told(Y, others);
+            told(X, own)
+        };
+        assert!(contradicted("s", "ssssssssssssf"), "just above a tenth");
+        assert!(!contradicted("s", "sssssssssssssf"));
+        assert!(contradicted("fssss", "sf"), "a half, where others have 18%");
+        assert!(!contradicted("fssss", "ssf"), "a third");
+        assert!(!contradicted("f", "f"));
+    }
+
+    #[test]
+    fn the_caller_that_reported_longest_ago_makes_room() {
+        let mut witnesses = Witnesses::default();
+        for (uid, at) in [(11, 4_000), (12, 1_000), (13, 3_000), (14, 2_000), (15, 5_000)] {
+            witnesses.succeeded(0, Identity::Uid(uid), ms(at));
+        }
+        let mut known: Vec<Identity> = witnesses.by_slot[0].iter().map(|each| each.who).collect();
+        known.sort_unstable();
+        assert_eq!(known, [11, 13, 14, 15].map(Identity::Uid));
+    }
+
     #[test]
     fn a_crowd_of_callers_takes_no_more_room() {
         let mut witnesses = Witnesses::default();

@@ -193,6 +193,20 @@ mod tests {
         }
     }
 
+    /// Programs in other languages, and older ones, read the words by these numbers.
+    #[test]
+    fn the_words_of_the_header_and_of_a_cell_stand_where_the_format_says() {
+        let constants = [MAGIC_AT, VERSION_AT, CAPACITY_AT];
+        assert_eq!(constants, [0, 1, 2]);
+        assert_eq!([LAST_RESORT_ADDRESS_AT, LAST_RESORT_PORT_AT], [8, 12]);
+        assert_eq!([GENERATION_AT, SUPERSEDED_AT, ASLEEP_AT], [16, 17, 18]);
+        let published = [PUBLICATION_AT, PERIOD_AT, DETACH_AFTER_AT, RETRY_BUDGET_AT];
+        assert_eq!(published, [33, 34, 35, 36]);
+        assert_eq!((BANKS_AT, CELL_WORDS), (48, 8));
+        let cell = [CELL_BASE, CELL_SLOPE, CELL_KNEE, CELL_HOT_BASE, CELL_HOT_SLOPE, CELL_LIMIT];
+        assert_eq!(cell, [0, 1, 2, 3, 4, 5]);
+    }
+
     #[test]
     fn an_absurd_capacity_has_no_layout() {
         let most = u32::MAX;

@@ -57,6 +57,14 @@ mod tests {
     }
 
     #[test]
+    fn where_no_time_is_published_the_agent_is_never_gone() {
+        let mut writer = TableWriter::on_heap(Capacity::for_endpoints(1));
+        writer.publish();
+        let mut liveness = Liveness::default();
+        assert!((1..1_000).all(|second| !liveness.gone(&writer.table(), second * 1_000_000)));
+    }
+
+    #[test]
     fn a_caller_that_paused_waits_anew() {
         let mut writer = TableWriter::on_heap(Capacity::for_endpoints(1));
         writer.set_detach_after_us(100_000);

@@ -238,4 +238,15 @@ mod tests {
         assert_eq!(shown(&"ä".repeat(300)).len(), 248);
         assert_eq!(shown("a\nb\0c"), "a b c");
     }
+    #[test]
+    fn a_program_that_a_process_starts_gets_neither_file_nor_a_way_to_write() {
+        use rustix::{fs::fcntl_getfl, io::FdFlags, io::fcntl_getfd};
+        let (_memory, file) = create("cart.shop", 1, TABLE_SEALS, Mode::RUSR).unwrap();
+        let reader = reopen_read_only(&file).unwrap();
+        for each in [&file, &reader] {
+            assert!(fcntl_getfd(each).unwrap().contains(FdFlags::CLOEXEC));
+        }
+        let how = fcntl_getfl(&reader).unwrap() & OFlags::RWMODE;
+        assert_eq!(how, OFlags::RDONLY);
+    }
 }

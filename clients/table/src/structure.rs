@@ -327,6 +327,14 @@ mod tests {
             "spill_at of 0 is NaN; it must be finite and not negative",
         );
         refused(
+            |s| s.groups[0].spill_at = f32::INFINITY,
+            "spill_at of 0 is inf; it has to be finite and not negative",
+        );
+        refused(
+            |s| s.groups[0].spill_margin = -1.0,
+            "spill_margin of 0 is -1; it has to be finite and not negative",
+        );
+        refused(
             |s| s.groups[0].threshold = 7,
             "the threshold of group 0 is 7: thresholds must not decrease, and the last must be \
              2^32-1",

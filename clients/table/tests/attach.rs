@@ -131,6 +131,47 @@ fn counters_keep_their_size_and_a_punched_hole_is_noticed() {
 }
 
 #[test]
+fn a_hole_in_a_later_page_is_noticed() {
+    let counters = Counters::create(CAPACITY.slots, 1, "counters").unwrap();
+    let file = counters.fd().unwrap();
+    let mut picker: Picker = Picker::new(writer().table(), counters.clone(), 1, None);
+    let mut sweep = Sweep::new(counters, u32::MAX);
+    let mut sums = vec![0; CAPACITY.slots as usize];
+    picker.start(599, 1);
+    assert_eq!(sweep.in_flight(&mut sums).unwrap().in_flight, 1);
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    // The second page of flow: slots from 504 on.
+    rustix::fs::fallocate(&file, punch, 2 * 4096, 4096).unwrap();
+    picker.start(3, 1);
+    assert_eq!(sweep.in_flight(&mut sums), Err(Punched { shard: 0 }));
+}
+
+#[test]
+fn what_the_agent_publishes_beside_load_is_read_as_it_was_written() {
+    let mut writer = writer();
+    writer.set_period_us(1_500);
+    writer.set_detach_after_us(30_000);
+    writer.set_retry_budget(250);
+    let table = Table::from_fd(writer.reader_fd().unwrap()).unwrap();
+    let numbers = [table.period_us(), table.detach_after_us(), table.retry_budget()];
+    assert_eq!(numbers, [1_500, 30_000, 250]);
+    assert!(table.cell(CAPACITY.slots - 1).is_some() && table.cell(CAPACITY.slots).is_none());
+}
+
+#[test]
+fn a_cell_that_no_picker_could_use_is_not_written() {
+    let mut writer = writer();
+    let before = writer.table().cell(0);
+    let unsound = Cell { slope: f32::NAN, ..Cell::default() };
+    for (slot, cell) in [(0, unsound), (CAPACITY.slots, Cell::default())] {
+        let written = std::panic::AssertUnwindSafe(|| writer.write_cell(slot, &cell));
+        let refused = std::panic::catch_unwind(written).is_err();
+        assert_eq!(refused, cfg!(debug_assertions), "slot {slot}");
+    }
+    assert_eq!((writer.refused_cells(), writer.table().cell(0)), (2, before));
+}
+
+#[test]
 fn what_is_no_sealed_table_is_refused() {
     let attach = |prepare: &dyn Fn(&File)| {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -145,7 +186,12 @@ fn what_is_no_sealed_table_is_refused() {
     };
     let unsealed = attach(&|file| file.set_len(4096).unwrap());
     assert!(unsealed.to_string().contains("SHRINK"), "{unsealed}");
-    assert!(matches!(attach(&seal), AttachError::Size { found: 0, .. }));
+    assert!(matches!(attach(&seal), AttachError::Size { found: 0, expected: 192 }));
+    let without_banks = attach(&|file| {
+        file.set_len(188).unwrap();
+        seal(file);
+    });
+    assert!(matches!(without_banks, AttachError::Size { found: 188, expected: 192 }));
     let garbage = attach(&|mut file| {
         file.write_all(&[7; 4096]).unwrap();
         seal(file);
@@ -204,4 +250,6 @@ fn an_image_is_a_table() {
     assert_eq!(picker.structure(), &structure(&[1, 2, 3]));
     let image = writer.image();
     assert!(Table::from_image(&image[..image.len() - 4]).is_err());
+    let short = Table::from_image(&image[..188]).map(drop).unwrap_err();
+    assert!(matches!(short, AttachError::Size { found: 188, expected: 192 }), "{short}");
 }

@@ -197,6 +197,21 @@ fn several_picks_are_distinct_and_only_the_first_is_started() {
 }
 
 #[test]
+fn there_are_as_many_picks_as_asked_for_while_there_are_endpoints() {
+    let writer = table(&[1.0; 4]);
+    let mut picker = picker(&writer);
+    let mut picks = vec![];
+    for (count, expected) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 4)] {
+        picker.pick_many(&Request::default(), count, &mut picks);
+        assert_eq!(picks.len(), expected);
+    }
+    picker.pick_many(&Request { exclude: &[0, 3], ..Request::default() }, 4, &mut picks);
+    let mut slots: Vec<_> = picks.iter().map(|pick| pick.slot).collect();
+    slots.sort_unstable();
+    assert_eq!(slots, [1, 2]);
+}
+
+#[test]
 fn cost_weighs_as_so_many_requests() {
     let writer = table(&[1.0; 2]);
     let mut picker = picker(&writer);
@@ -409,6 +424,18 @@ fn detached_callers_go_by_what_their_process_has_in_flight() {
     assert_eq!(picked, [0, 0, 0, 0], "its base, knee and limit are forgotten, and 1 has four");
     one.end(1, 1, Outcome::Success, None);
     assert_eq!(pick(&mut other), Some(1), "ended by the other thread");
+}
+
+#[test]
+fn detached_callers_that_compare_two_of_many_see_their_whole_process_as_well() {
+    let writer = table(&[1.0; 3]);
+    let counters = Counters::on_heap(CAPACITY.slots, 2);
+    let mut one: Picker = Picker::new(writer.table(), Arc::clone(&counters), 1, None);
+    let mut other: Picker = Picker::new(writer.table(), counters, 2, None);
+    one.detach();
+    (0..2).for_each(|slot| other.start(slot, 100));
+    let third = (0..60).filter(|_| pick(&mut one) == Some(2)).count();
+    assert!((35..50).contains(&third), "{third} of 60, where two of three draws have it");
 }
 
 #[test]

@@ -63,10 +63,37 @@ fn a_process_that_did_nothing_still_has_in_flight_what_it_had() {
     let mut thread = process.thread();
     thread.start(7, 1);
     let mut sums = vec![0; SLOTS as usize];
+    assert_eq!(process.sweep.stirred(), Ok(true));
     assert!(process.sweep.in_flight(&mut sums).unwrap().moved);
+    assert_eq!(process.sweep.stirred(), Ok(false));
     let visit = process.sweep.in_flight(&mut sums).unwrap();
     assert_eq!((visit.moved, visit.in_flight, sums[7]), (false, 1, 2));
-    assert_eq!(process.sweep.at_slot(7), 1);
+    assert_eq!([7, 8, SLOTS].map(|slot| process.sweep.at_slot(slot)), [1, 0, 0]);
+}
+
+#[test]
+fn what_ended_is_found_by_differences_after_a_visit_as_well() {
+    let mut process = process(2);
+    let mut thread = process.thread();
+    for _ in 0..2 {
+        thread.start(7, 1);
+        thread.end(7, 1, Outcome::Success, None);
+        assert_eq!(process.in_flight()[7], 0);
+        assert_eq!(process.differences().ended[7], 1);
+        assert_eq!(process.differences().ended[7], 0);
+    }
+}
+
+#[test]
+fn what_each_of_two_threads_counts_in_one_shard_is_noticed() {
+    let mut process = process(1);
+    let (mut one, mut other) = (process.thread(), process.thread());
+    for started in 1..=20 {
+        one.start(7, 1);
+        assert_eq!(process.in_flight()[7], 2 * started - 1);
+        other.start(7, 1);
+        assert_eq!(process.in_flight()[7], 2 * started);
+    }
 }
 
 #[test]

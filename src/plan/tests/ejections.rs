@@ -124,3 +124,20 @@ fn an_ejection_is_remembered_where_its_endpoint_stands_now() {
     assert_eq!(bench.after(0.1).next_change, until);
     assert_eq!(bench.states(), [Serving, Ejected, Serving]);
 }
+
+#[test]
+fn who_is_on_probation_since_when_and_what_is_remembered_can_be_asked() {
+    let mut bench = Bench::new("aaaa");
+    bench.plan();
+    assert_eq!(bench.before().outlier_states().count(), 0);
+    bench.unreachable(2);
+    bench.plan();
+    let remembered: Vec<_> = bench.before().outlier_states().collect();
+    let ejected = bench.before().endpoints[2].clone();
+    assert_eq!(remembered, [(ejected.endpoint.address, ejected.outlier_state())]);
+    assert_eq!((ejected.outlier_state().times, ejected.probed_since()), (1, None));
+    bench.after(1.0);
+    let began = bench.now;
+    let since: Vec<_> = bench.after(0.1).endpoints.iter().map(|e| e.probed_since()).collect();
+    assert_eq!(since, [None, None, Some(began), None]);
+}
