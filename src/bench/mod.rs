@@ -44,27 +44,27 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Time, instructions and allocations of a pick with its end, beside a bare loop of the same
+    /// Time, instructions and allocations of a pick with its end, compared with a bare loop of the same
     /// loads and counter updates.
     Pick(pick::Args),
-    /// Picks and reports over the socket, beside bare servers of the same framing and bytes.
+    /// Picks and reports over the socket, compared with bare servers of the same framing and bytes.
     Socket(socket::Args),
-    /// One publishing pass over 200 processes x 1,000 slots, and its share of a core; then how often
-    /// a busy service is published beside what others have open.
+    /// One publishing pass over 200 processes x 1,000 slots, and its share of a core. Then the period
+    /// of a busy service while others have requests open.
     Publish,
-    /// How evenly and how fast requests are spread, beside random choice, own counts only and
-    /// exact counts (simulated, then with real processes).
+    /// How evenly requests are spread and how fast they are, compared with random choice, own counts
+    /// only and exact counts (simulated, then with real processes).
     Balance(balance::Args),
-    /// What the agent holds: empty, and with 1,000 services of 100 endpoints.
+    /// The agent's memory: empty, and with 1,000 services of 100 endpoints.
     Memory,
-    /// How soon a restarted agent picks while its source is gone.
+    /// How soon a restarted agent picks while its source is away.
     Start,
     /// How often the agent wakes while nothing happens, and whether it sleeps through a pick.
     Idle,
-    /// Attacks of one caller, in a control group with the DaemonSet's limit: what the agent holds, and
-    /// how soon another caller's picks are answered.
+    /// Attacks of one caller, in a control group with the DaemonSet's limit: the agent's memory, and
+    /// how soon it answers another caller's picks.
     Isolation(isolation::Args),
-    /// One caller's picks beside others that misspell as fast as they can, at 10,000 services.
+    /// One caller's picks while others misspell names as fast as they can, with 10,000 services.
     Misspelt,
 }
 

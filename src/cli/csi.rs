@@ -9,7 +9,7 @@ use crate::{
     serve::pods::folder,
 };
 
-/// Run the CSI plugin for the kubelet, which mounts into each pod a socket of its own.
+/// Run the CSI plugin, which gives each pod a folder with a socket of its own.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// The folder in which to make a folder for each pod. The agent's --pods must be the same.

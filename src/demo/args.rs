@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::scenario::RunConfig;
 
-/// Run a small load on this machine, balanced three ways at once, and compare them.
+/// Run a small load on this machine, balanced in three ways at once, and compare the ways.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// How long the load runs.
@@ -32,10 +32,10 @@ pub struct Args {
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// Live, then a table.
+    /// Progress while it runs, then a table.
     #[default]
     Table,
-    /// Rows of `{name, value, unit, floor, ratio, goal, met}`, and nothing else.
+    /// Only rows of `{name, value, unit, floor, ratio, goal, met}`.
     Json,
 }
 
