@@ -70,7 +70,7 @@ pub fn print(page: &Page) -> Result<(), Failure> {
 /// Writes an answer as JSON to standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
     let mut text = serde_json::to_string_pretty(answer).map_err(Failure::other)?;
     text.push('\n');

@@ -56,7 +56,8 @@ pub const KEYS: &[Key] = &[
     },
     Key {
         name: "virtual_ip",
-        about: "The address for requests that are not balanced: the service's virtual IP at kube-proxy, or none.",
+        about: "The address for requests that are not balanced: the service's virtual IP at \
+                kube-proxy, or none.",
         kind: Kind::Text {
             range: "an IP address, or none",
             pattern: patterns::ADDRESS_OR_NONE,

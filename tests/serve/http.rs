@@ -33,6 +33,24 @@ async fn http_2_by_prior_knowledge_is_answered_alike() {
 }
 
 #[tokio::test]
+async fn head_is_answered_like_get_without_the_body() {
+    let agent = Agent::with(SHOP);
+    let (got, _) = agent.http2(request("GET", "/v1/services/cart.shop")).await;
+    let (headed, _) = agent.http2(request("HEAD", "/v1/services/cart.shop")).await;
+    assert_eq!((headed.status(), headed.body().len()), (got.status(), 0));
+    assert_eq!(headed.headers()["content-length"], got.body().len().to_string());
+    assert_eq!(headed.headers()["content-type"], got.headers()["content-type"]);
+
+    let (missing, _) = agent.http2(request("HEAD", "/v1/services/crat.shop")).await;
+    assert_eq!((missing.status().as_u16(), missing.body().len()), (404, 0));
+}
+
+fn request(method: &str, path: &str) -> Request<Full<Bytes>> {
+    let request = Request::builder().method(method).uri(format!("http://localhost{path}"));
+    request.body(Full::default()).unwrap()
+}
+
+#[tokio::test]
 async fn a_pick_honours_count_exclusions_and_labels() {
     let agent = Agent::with(SHOP);
     let mut http = agent.http().await;

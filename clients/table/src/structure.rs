@@ -316,23 +316,32 @@ mod tests {
     fn a_structure_that_cannot_be_followed_is_refused() {
         assert_eq!(two_rows().check(10), Ok(()));
         assert_eq!(Structure::default().check(0), Ok(()));
-        refused(|s| s.groups[0].rows = 3, "group 0 has 3 rows from 0, of 2");
-        refused(|s| s.groups[0].rows = 0, "group 0 has 0 rows from 0, of 2");
-        refused(|s| s.groups[0].first_row = u32::MAX, "group 0 has 2 rows from 4294967295, of 2");
-        refused(|s| s.groups[0].mode = Mode::Hashed, "group 0 has 2 rows from 0, of 0");
+        refused(|s| s.groups[0].rows = 3, "group 0 has 3 rows from row 0, but the table has 2");
+        refused(|s| s.groups[0].rows = 0, "group 0 has 0 rows from row 0, but the table has 2");
+        refused(
+            |s| s.groups[0].first_row = u32::MAX,
+            "group 0 has 2 rows from row 4294967295, but the table has 2",
+        );
+        refused(
+            |s| s.groups[0].mode = Mode::Hashed,
+            "group 0 has 2 rows from row 0, but the table has 0",
+        );
         refused(|s| s.groups[0].choices = 0, "group 0 compares 0 candidates; it must be 1 to 8");
-        refused(|s| s.groups[0].overflow = Some(0), "group 0 overflows into group 0, of 1");
+        refused(
+            |s| s.groups[0].overflow = Some(0),
+            "group 0 overflows into group 0, but it must be another one of 1",
+        );
         refused(
             |s| s.groups[0].spill_at = f32::NAN,
             "spill_at of 0 is NaN; it must be finite and not negative",
         );
         refused(
             |s| s.groups[0].spill_at = f32::INFINITY,
-            "spill_at of 0 is inf; it has to be finite and not negative",
+            "spill_at of 0 is inf; it must be finite and not negative",
         );
         refused(
             |s| s.groups[0].spill_margin = -1.0,
-            "spill_margin of 0 is -1; it has to be finite and not negative",
+            "spill_margin of 0 is -1; it must be finite and not negative",
         );
         refused(
             |s| s.groups[0].threshold = 7,

@@ -47,6 +47,10 @@ pub struct Args {
     /// Only attacks whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// The nice value of the attacker's threads, 0 to 19. With 19 they get the processor time that nobody
+    /// else wants: what they then cost another caller, they cost it through the agent.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=19))]
+    nice: u8,
 }
 
 /// Runs each attack against a real agent.
@@ -66,7 +70,7 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
     for attack in iter::once(&BUSY_LOOPS).chain(ATTACKS).filter(asked) {
         let mut agent = AgentProcess::start_in(SERVICES, Some(group.path()))?;
         agent.open_folder()?;
-        let result = AttackResult::of(attack, &mut agent, lasts)?;
+        let result = AttackResult::of(attack, args.nice, &mut agent, lasts)?;
         if group.kills()? > 0 || !agent.runs()? {
             return Err(io::Error::other(format!("{}: the agent was killed", attack.name)));
         }
@@ -98,7 +102,12 @@ struct AttackResult {
 }
 
 impl AttackResult {
-    fn of(attack: &Attack, agent: &mut AgentProcess, lasts: Duration) -> io::Result<Self> {
+    fn of(
+        attack: &Attack,
+        nice: u8,
+        agent: &mut AgentProcess,
+        lasts: Duration,
+    ) -> io::Result<Self> {
         let (socket, pid) = (agent.socket(), agent.pid());
         let quiet = PickStats::of(&socket, lasts, &AtomicBool::new(false))?;
         let target = Target { socket: socket.clone(), admin: agent.admin()? };
@@ -106,7 +115,7 @@ impl AttackResult {
         let over = AtomicBool::new(false);
         let attacked = thread::scope(|scope| {
             let attacking = scope.spawn(|| {
-                let ended = change_user().and_then(|()| attack.run(target, lasts));
+                let ended = become_attacker(nice).and_then(|()| attack.run(target, lasts));
                 over.store(true, SeqCst);
                 ended
             });
@@ -144,8 +153,9 @@ impl AttackResult {
     }
 }
 
-/// Changes the user of this thread only.
-fn change_user() -> io::Result<()> {
+/// Changes the user and the nice value of this thread, and of those that it starts.
+fn become_attacker(nice: u8) -> io::Result<()> {
+    rustix::process::nice(nice.into())?;
     let other = rustix::process::Uid::from_raw(ATTACKER);
     Ok(rustix::thread::set_thread_res_uid(other, other, other)?)
 }

@@ -183,7 +183,7 @@ fn a_plan_says_why_zones_do_not_count() {
     };
     assert_eq!(reason(ZoneMode::Off, Some("a")), "zones are off by policy");
     assert_eq!(reason(ZoneMode::Strict, Some("a")), "zone a only, by policy");
-    assert_eq!(reason(ZoneMode::Prefer, None), "the agent was told no zone");
+    assert_eq!(reason(ZoneMode::Prefer, None), "the agent does not know its own zone");
     assert_eq!(reason(ZoneMode::Prefer, Some("a")), "the own zone is preferred");
 }
 
