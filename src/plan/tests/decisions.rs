@@ -8,7 +8,7 @@ fn a_plan_decides_otherwise_if_anything_that_callers_see_differs() {
     let changes: [(Change, &str); 14] = [
         (|plan| drop(plan.groups.pop()), "groups"),
         (|plan| plan.groups[0].share = 0.5, "share"),
-        (|plan| drop(plan.groups[0].members.pop()), "members"),
+        (|plan| _ = plan.groups[0].members.pop(), "members"),
         (|plan| plan.groups[0].choices = 3, "choices"),
         (|plan| plan.groups[0].overflow = None, "overflow"),
         (|plan| plan.groups[0].spill_at = 9.0, "spill_at"),
