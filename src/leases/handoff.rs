@@ -311,3 +311,26 @@ impl OpenLease {
         LeaseEvent::Reported { id, identity: self.permit.identity(), event, load, retry }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::Outcome;
+
+    #[test]
+    fn an_end_that_is_taken_back_leaves_room_for_another() {
+        let mut pending = PendingChanges::default();
+        let event = Event::Ended(Outcome::Success, None);
+        let report = Report { event, load: None, retry: false };
+        let me = Identity::Uid(1);
+        let kept: Vec<LeaseId> = (0..MOST_FOREIGN).map(|_| LeaseId::random()).collect();
+        assert!(kept.iter().all(|id| pending.foreign(*id, me, &report)));
+        assert!(pending.foreign(kept[0], me, &report), "it is kept already");
+        let next = LeaseId::random();
+        assert!(!pending.foreign(next, me, &report));
+        assert_eq!(pending.take_foreign(kept[0], Identity::Uid(2)), None, "it is another's");
+        assert_eq!(pending.take_foreign(kept[0], me), Some(report.clone()));
+        assert!(pending.foreign(next, me, &report));
+        assert!(!pending.foreign(LeaseId::random(), me, &report));
+    }
+}

@@ -24,7 +24,7 @@ fn simulated(weights: &[f64], draws: &[f64], others: usize) -> Vec<f64> {
     const PICKS: usize = 60_000;
     let mut random = Random::new(7);
     let mut below = |most: usize| ((u64::from(random.draw()) * most as u64) >> 32) as usize;
-    // The draws in units of 0.00001: each endpoint as often as it is drawn.
+    // An urn that has each endpoint as often as it is drawn.
     let mut urn = Vec::new();
     for (index, draw) in draws.iter().enumerate() {
         urn.extend(std::iter::repeat_n(index, (draw * 1e5).round() as usize));
