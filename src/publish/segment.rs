@@ -52,6 +52,7 @@ pub(super) struct SweepResult {
 pub(super) struct Segment {
     name: String,
     memory: Memory,
+    last_resort: Option<SocketAddr>,
     writer: TableWriter,
     slots: u32,
     next_slot: u32,
@@ -91,6 +92,7 @@ impl Segment {
         Ok(Self {
             name: name.to_owned(),
             memory,
+            last_resort,
             writer,
             slots: capacity.slots,
             next_slot: 0,
@@ -199,6 +201,11 @@ impl Segment {
                 self.left.insert(endpoint.address, (endpoint.clone(), *slot));
             }
         }
+    }
+
+    /// Where callers send requests when no agent is left.
+    pub(super) fn last_resort(&self) -> Option<SocketAddr> {
+        self.last_resort
     }
 
     /// Marks this table as superseded. It lives on for what is in flight in it.

@@ -20,8 +20,6 @@ const NOTHING: Capacity = Capacity { groups: 0, rows: 0, ring: 0, slots: 0, endp
 pub(super) struct Segments {
     name: String,
     memory: Memory,
-    /// Where callers send requests when no agent is left.
-    last_resort: Option<SocketAddr>,
     current: Segment,
     draining: Vec<Segment>,
 }
@@ -39,7 +37,7 @@ impl Segments {
     ) -> io::Result<Self> {
         let current = Segment::new(name, memory, endpoints, &NOTHING, last_resort)?;
         let draining = Vec::new();
-        Ok(Self { name: name.to_owned(), memory, last_resort, current, draining })
+        Ok(Self { name: name.to_owned(), memory, current, draining })
     }
 
     pub(super) fn table(&self) -> Arc<Table> {
@@ -94,14 +92,11 @@ impl Segments {
         let missing = slots.iter().filter(|slot| slot.is_none()).count();
         let Capacity { endpoints: most, groups, text, .. } = self.current.capacity();
         let outgrown = missing > self.current.free() || endpoints.len() > most as usize;
-        if outgrown || last_resort != self.last_resort {
+        if outgrown || last_resort != self.current.last_resort() {
             // The other table has at least as much room for groups and text as this one, since
             // most endpoints stay.
             let least = Capacity { groups, text, ..NOTHING };
-            let resort_before = std::mem::replace(&mut self.last_resort, last_resort);
-            let slots = self
-                .supersede(&least, endpoints.len(), before)
-                .inspect_err(|_| self.last_resort = resort_before)?;
+            let slots = self.replace(&least, endpoints.len(), before, last_resort)?;
             if let Some(old) = self.draining.last_mut() {
                 old.close_all_but(kept, before);
             }
@@ -113,7 +108,7 @@ impl Segments {
         Ok((slots.collect(), false))
     }
 
-    /// Puts another table in the place of the current one, with slots for `endpoints`, in order.
+    /// Puts a larger table in the place of the current one, with slots for `endpoints`, in order.
     ///
     /// # Errors
     /// The system gives no shared memory; nothing has changed then.
@@ -123,7 +118,17 @@ impl Segments {
         endpoints: usize,
         before: (&[EndpointRef], &[u32]),
     ) -> io::Result<Vec<u32>> {
-        let next = Segment::new(&self.name, self.memory, endpoints, least, self.last_resort)?;
+        self.replace(least, endpoints, before, self.current.last_resort())
+    }
+
+    fn replace(
+        &mut self,
+        least: &Capacity,
+        endpoints: usize,
+        before: (&[EndpointRef], &[u32]),
+        last_resort: Option<SocketAddr>,
+    ) -> io::Result<Vec<u32>> {
+        let next = Segment::new(&self.name, self.memory, endpoints, least, last_resort)?;
         let mut old = std::mem::replace(&mut self.current, next);
         old.retire(before.0, before.1);
         self.draining.push(old);
