@@ -1,0 +1,5 @@
+//! The xDS protocol without IO.
+
+#![forbid(unsafe_code)]
+
+pub mod proto;
