@@ -1,0 +1,16 @@
+//! The server's end of a stream.
+//!
+//! - [`delta`]: incremental xDS; [`sotw`]: state of the world, which gRPC speaks
+//! - `due`: the names of a type that a stream may have to send
+//! - [`limits`]: what a client may make a stream hold; [`rejection`]: what clients reject
+
+pub mod delta;
+mod due;
+pub mod limits;
+pub mod rejection;
+pub mod sotw;
+
+pub use delta::DeltaStream;
+pub use limits::RequestError;
+pub use rejection::Rejection;
+pub use sotw::SotwStream;

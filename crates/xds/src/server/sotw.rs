@@ -1,0 +1,295 @@
+//! One state-of-the-world stream of a server, as stock gRPC speaks it.
+//!
+//! A client restates all names of a type in each request. A response of clusters or listeners lists all
+//! of them; one of assignments or routes may list a part.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
+};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{
+    due::Due,
+    limits::{RESPONSE_BYTES, RequestError, check_names, of_type},
+    rejection::Rejection,
+};
+use crate::{
+    proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
+    published::Published,
+    resource::{Name, Resource, Version},
+    resource_type::{lists_all, needed_by, rank},
+};
+
+/// What a stream subscribes to, and what its client has. Requests go in by [`Self::request`];
+/// responses come out by [`Self::next`] when the connection has room.
+#[derive(Debug, Default)]
+pub struct SotwStream {
+    types: BTreeMap<String, Subscription>,
+    nonces: u64,
+}
+
+/// The subscription to one type.
+#[derive(Debug, Default)]
+struct Subscription {
+    /// The client named a resource once. From then on an empty list means none.
+    named_once: bool,
+    wildcard: bool,
+    named: BTreeSet<Name>,
+    /// What the client has, or will have once it read what is on its way.
+    sent: HashMap<Name, Version>,
+    due: Due,
+    /// A response is due even if nothing is in it.
+    owed: bool,
+    /// The nonce of the last response. A request with another one was sent before the client read it.
+    nonce: Option<String>,
+    /// The names of the last response.
+    last: Vec<Name>,
+    accepted: bool,
+    rejected: Option<Rejection>,
+}
+
+/// How a subscription is doing, for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionStatus {
+    /// All resources are subscribed to.
+    pub wildcard: bool,
+    /// The number of names that are subscribed to.
+    pub named: usize,
+    /// The number of resources that the client has, or will have.
+    pub held: usize,
+    /// The client has accepted the last response.
+    pub accepted: bool,
+    /// What the client rejected last, if it has accepted nothing since.
+    pub rejected: Option<Rejection>,
+}
+
+impl SotwStream {
+    /// A stream without a subscription.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads a request: the subscription, and an answer to the last response. Returns what the client
+    /// rejected, if it did. A request that answers an earlier response is ignored, since the client
+    /// restates all of it in the answer to the last one.
+    ///
+    /// # Errors
+    /// The client asks for more than a stream may. The stream has to end.
+    pub fn request(
+        &mut self,
+        request: DiscoveryRequest,
+    ) -> Result<Option<Rejection>, RequestError> {
+        check_names(&request.resource_names)?;
+        let subscription = of_type(&mut self.types, &request.type_url)?;
+        if subscription.nonce.as_ref().is_some_and(|nonce| *nonce != request.response_nonce) {
+            return Ok(None);
+        }
+        let rejected = subscription.answered(&request);
+        subscription.subscribe(request.resource_names);
+        Ok(rejected)
+    }
+
+    /// The next response; None: the client has, or will have, all that it subscribed to. Updates come
+    /// first, in the order in which one resource needs another; then what has only removals.
+    pub fn next(&mut self, published: &impl Published) -> Option<DiscoveryResponse> {
+        let mut order: Vec<String> = self.types.keys().cloned().collect();
+        order.sort_by_key(|type_url| rank(type_url));
+        for type_url in &order {
+            let subscription = self.types.get_mut(type_url).expect("a key of the map");
+            subscription.collect(published, type_url);
+        }
+        let updated = |type_url: &&String| self.types[*type_url].has_updates(published, type_url);
+        let (first, later): (Vec<_>, Vec<_>) = order.iter().partition(updated);
+        let mut all = first.into_iter().chain(later.into_iter().rev());
+        all.find_map(|type_url| self.respond(published, type_url))
+    }
+
+    fn respond(&mut self, published: &impl Published, type_url: &str) -> Option<DiscoveryResponse> {
+        let subscription = self.types.get_mut(type_url)?;
+        let resources = if lists_all(type_url) {
+            subscription.take_all(published, type_url)
+        } else {
+            subscription.take_some(published, type_url)
+        }?;
+        self.nonces += 1;
+        let nonce = self.nonces.to_string();
+        subscription.nonce = Some(nonce.clone());
+        subscription.last = resources.iter().map(|resource| resource.name.clone()).collect();
+        subscription.accepted = false;
+        let version_info = subscription.version().to_string();
+        if let Some(needed) = needed_by(type_url).and_then(|needed| self.types.get_mut(needed)) {
+            resources
+                .iter()
+                .filter_map(|sent| sent.needs.clone())
+                .for_each(|name| needed.resend(name));
+        }
+        Some(DiscoveryResponse {
+            version_info,
+            resources: resources.iter().map(|resource| resource.any(type_url)).collect(),
+            type_url: type_url.to_owned(),
+            nonce,
+            ..DiscoveryResponse::default()
+        })
+    }
+
+    /// How the subscriptions are doing, by type URL.
+    pub fn status(&self) -> impl Iterator<Item = (&str, SubscriptionStatus)> {
+        self.types.iter().map(|(type_url, subscription)| (type_url.as_str(), subscription.status()))
+    }
+}
+
+impl Subscription {
+    /// Reads the answer to the last response. Only `error_detail` tells a rejection: versions may be
+    /// equal.
+    fn answered(&mut self, request: &DiscoveryRequest) -> Option<Rejection> {
+        let nonce = self.nonce.as_ref()?;
+        let rejected = request
+            .error_detail
+            .as_ref()
+            .map(|status| Rejection::new(nonce, self.last.clone(), status));
+        match &rejected {
+            Some(_) => self.rejected = rejected.clone(),
+            // A client that repeats its answer with other names has still rejected the response.
+            None if self.rejected.as_ref().is_some_and(|before| before.nonce == *nonce) => {}
+            None => {
+                self.accepted = true;
+                self.rejected = None;
+            }
+        }
+        rejected
+    }
+
+    fn subscribe(&mut self, names: Vec<String>) {
+        let first = self.nonce.is_none() && !self.named_once && !self.wildcard;
+        self.named_once |= !names.is_empty();
+        let wildcard = names.iter().any(|name| name == "*") || !self.named_once;
+        if wildcard && !self.wildcard {
+            self.owed = true;
+            self.due.begin_anew();
+        }
+        let wildcard_before = mem::replace(&mut self.wildcard, wildcard);
+        let named = names.into_iter().filter(|name| name != "*").map(Name::from).collect();
+        let before = mem::replace(&mut self.named, named);
+        // A client that asks for a name wants it sent, even if it had it before.
+        for name in self.named.difference(&before) {
+            self.due.answer(name.clone());
+        }
+        let gone: Vec<Name> = if wildcard_before && !wildcard {
+            self.sent.keys().filter(|name| !self.named.contains(*name)).cloned().collect()
+        } else {
+            before.difference(&self.named).cloned().collect()
+        };
+        for name in gone.iter().filter(|_| !self.wildcard) {
+            self.sent.remove(name);
+            self.due.forget(name);
+        }
+        self.owed |= first;
+    }
+
+    fn is_of_interest(&self, name: &str) -> bool {
+        self.wildcard || self.named.contains(name)
+    }
+
+    /// Sends a resource again once, if the client subscribed to it.
+    fn resend(&mut self, name: Name) {
+        if self.is_of_interest(&name) {
+            self.due.answer(name);
+        }
+    }
+
+    fn collect(&mut self, published: &impl Published, type_url: &str) {
+        let Self { wildcard, named, sent, due, .. } = self;
+        let of_interest = |name: &str| *wildcard || named.contains(name);
+        due.collect(published, type_url, of_interest, || {
+            if *wildcard {
+                sent.keys().cloned().chain(published.names(type_url)).collect()
+            } else {
+                named.iter().cloned().collect()
+            }
+        });
+    }
+
+    /// Whether something that is published now differs from what the client has.
+    fn has_updates(&self, published: &impl Published, type_url: &str) -> bool {
+        self.due.iter().any(|(name, answer)| {
+            published
+                .get(type_url, name)
+                .is_some_and(|now| answer || self.sent.get(name) != Some(&now.version))
+        })
+    }
+
+    /// All resources of the client, if one of them is due. A resource that is not among them does not
+    /// exist.
+    fn take_all(&mut self, published: &impl Published, type_url: &str) -> Option<Vec<Resource>> {
+        let now = |name: &str| published.get(type_url, name).map(|now| now.version);
+        let due = self
+            .due
+            .iter()
+            .any(|(name, answer)| answer || now(name) != self.sent.get(name).copied());
+        self.due.clear();
+        if !mem::take(&mut self.owed) && !due {
+            return None;
+        }
+        let mut names = self.named.clone();
+        if self.wildcard {
+            names.extend(published.names(type_url));
+        }
+        let resources: Vec<_> =
+            names.iter().filter_map(|name| published.get(type_url, name)).collect();
+        let sent = resources.iter().map(|resource| (resource.name.clone(), resource.version));
+        self.sent = sent.collect();
+        Some(resources)
+    }
+
+    /// Those of the due resources that have room in a response. Nothing is said of those that do not
+    /// exist: the client learns it from what refers to them, or waits.
+    fn take_some(&mut self, published: &impl Published, type_url: &str) -> Option<Vec<Resource>> {
+        let (mut resources, mut bytes, mut done) = (Vec::new(), 0, Vec::new());
+        for (name, answer) in self.due.iter() {
+            let now = published.get(type_url, name);
+            let known = now.as_ref().map(|now| now.version) == self.sent.get(name).copied();
+            if let Some(resource) = now.filter(|_| answer || !known) {
+                let size = name.len() + resource.body.len();
+                if bytes > 0 && bytes + size > RESPONSE_BYTES {
+                    break;
+                }
+                bytes += size;
+                resources.push(resource);
+            } else if !known {
+                self.sent.remove(name);
+            }
+            done.push(name.clone());
+        }
+        done.iter().for_each(|name| self.due.forget(name));
+        for resource in &resources {
+            self.sent.insert(resource.name.clone(), resource.version);
+        }
+        let owed = mem::take(&mut self.owed) && self.wildcard;
+        (!resources.is_empty() || owed).then_some(resources)
+    }
+
+    /// A hash of all that the client has. Equal states have equal versions, whichever server sent them.
+    fn version(&self) -> Version {
+        let mut sent: Vec<_> = self.sent.iter().collect();
+        sent.sort();
+        let mut hash = Xxh3::new();
+        for (name, version) in sent {
+            hash.update(name.as_bytes());
+            hash.update(version.to_string().as_bytes());
+        }
+        Version::of_hash(hash.digest())
+    }
+
+    fn status(&self) -> SubscriptionStatus {
+        SubscriptionStatus {
+            wildcard: self.wildcard,
+            named: self.named.len(),
+            held: self.sent.len(),
+            accepted: self.accepted,
+            rejected: self.rejected.clone(),
+        }
+    }
+}
