@@ -11,6 +11,50 @@ fn reports(world: &World, lease: LeaseId, event: Event, load: Option<ServerLoad>
     assert_eq!(world.leases.report(ME, lease, &report), Reported::Accepted);
 }
 
+/// Has the successor read all events. Returns how many there were.
+async fn hear_all(world: &World, successor: &Leases, handoff: &mut Handoff) -> usize {
+    let mut heard = 0;
+    while let Some(events) = handoff.events(1000).await {
+        heard += events.len();
+        for each in events {
+            match each {
+                LeaseEvent::Given(lease) => drop(adopt(world, successor, lease)),
+                LeaseEvent::Reported { id, identity, event, load, retry } => {
+                    successor.report(identity, id, &Report { event, load, retry });
+                }
+            }
+        }
+    }
+    heard
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_has_the_open_leases_and_hears_of_later_ones_and_of_reports() {
+    let world = World::new();
+    let before = world.pick(&on_any_connection(&world), DEFAULT_TTL);
+    tokio::time::sleep(10 * SECOND).await;
+    let mut handoff = world.leases.hand_over();
+    let lease = handoff.open(1000).remove(0);
+    assert_eq!((lease.id, lease.ttl, lease.in_flight), (before, 50 * SECOND, true));
+    assert!(handoff.open(1000).is_empty());
+    let connection = Arc::default();
+    let after = world.pick(&on(&world, &connection), DEFAULT_TTL);
+    let told = handoff.events(1000).await.unwrap();
+    assert!(matches!(&told[..], [LeaseEvent::Given(given)] if given.id == after));
+
+    let load = Some(ServerLoad { utilization: 0.5, in_flight: 3, qps: 100.0, eps: 0.0 });
+    world.leases.report(ME, before, &Report { event: SUCCESS, load, retry: false });
+    world.leases.withdraw(&[after]);
+    let reported =
+        |id, event, load| LeaseEvent::Reported { id, identity: ME, event, load, retry: false };
+    world.leases.end_events();
+    let told = handoff.events(1000).await.unwrap();
+    assert_eq!(told.len(), 2);
+    assert!(told.contains(&reported(before, SUCCESS, load)));
+    assert!(told.contains(&reported(after, Event::Ended(Outcome::Cancelled, None), None)));
+    assert_eq!(handoff.events(1000).await, None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn open_leases_and_news_come_in_parts_of_the_size_that_is_asked_for() {
     let world = World::new();
@@ -73,32 +117,73 @@ async fn what_was_said_of_a_lease_before_it_is_sent_is_sent_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_was_kept_for_a_successor_ends_the_lease_if_it_comes_here() {
+async fn a_successor_that_stalls_hears_all_that_matters_and_no_more() {
     let world = World::new();
-    let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
-    let open = world.leases.hand_over().open(1000);
-    let middle = Leases::new();
-    let mut handoff = middle.hand_over();
-    let report = Report { event: SUCCESS, load: None, retry: false };
-    for _ in 0..2 {
-        assert_eq!(middle.report(OTHER, lease, &report), Reported::Accepted);
-        assert_eq!(middle.pending_changes(), 1);
-    }
-    assert!(adopt(&world, &middle, open[0].clone()));
-    assert_eq!(middle.open(), 1, "it is another's lease");
-    assert_eq!(middle.report(ME, lease, &report), Reported::Accepted);
-    assert_eq!((middle.open(), world.ended(Outcome::Success)), (0, 1));
-    middle.end_events();
-    while handoff.events(10).await.is_some() {}
-
     let successor = Leases::new();
-    let handoff = successor.hand_over();
-    assert_eq!(successor.report(ME, lease, &report), Reported::Accepted);
-    assert!(adopt(&world, &successor, open[0].clone()));
+    let mut old: Vec<LeaseId> =
+        (0..3000).map(|_| world.pick(&on_any_connection(&world), DEFAULT_TTL)).collect();
+    let mut handoff = world.leases.hand_over();
+    loop {
+        let open = handoff.open(1000);
+        if open.is_empty() {
+            break;
+        }
+        for lease in open {
+            assert!(adopt(&world, &successor, lease));
+        }
+    }
+    assert_eq!(successor.open(), 3000);
+    // The successor does not read while 60,000 requests begin and end here.
+    for _ in 0..60_000 {
+        let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
+        assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    }
+    let kept = world.pick(&on_any_connection(&world), DEFAULT_TTL);
+    assert_eq!(world.report(ME, kept, Event::Renewed(MAX_TTL)), Reported::Accepted);
+    let renewed = old.pop().unwrap();
+    for _ in 0..10 {
+        world.report(ME, renewed, Event::Renewed(MAX_TTL));
+    }
+    for lease in old {
+        assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted);
+    }
     assert_eq!(
-        (successor.open(), successor.pending_changes(), world.ended(Outcome::Success)),
-        (0, 0, 2)
+        world.leases.pending_changes(),
+        3001,
+        "one for each lease that it knows or has to know"
     );
-    drop(handoff);
-    assert_eq!(successor.report(ME, LeaseId::random(), &report), Reported::Unknown);
+    world.leases.end_events();
+    assert_eq!(hear_all(&world, &successor, &mut handoff).await, 3001);
+    assert_eq!(successor.open(), 2);
+    let deadlines = |leases: &Leases| -> Vec<_> {
+        let shards = leases.shards.iter();
+        shards.flat_map(|shard| lock(shard).deadlines.iter().copied().collect::<Vec<_>>()).collect()
+    };
+    assert_eq!(deadlines(&successor), deadlines(&world.leases));
+    for lease in [kept, renewed] {
+        assert_eq!(
+            successor.report(ME, lease, &Report { event: SUCCESS, load: None, retry: false }),
+            Reported::Accepted
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_of_a_lease_that_only_the_successor_knows_is_passed_on_as_far_as_there_is_room() {
+    let world = World::new();
+    let mut handoff = world.leases.hand_over();
+    let event = Event::Renewed(DEFAULT_TTL);
+    assert_eq!(world.report(ME, LeaseId::random(), event), Reported::Unknown);
+    let (mut accepted, mut unknown) = (0, 0);
+    for _ in 0..100_000 {
+        match world.report(ME, LeaseId::random(), SUCCESS) {
+            Reported::Accepted => accepted += 1,
+            Reported::Unknown => unknown += 1,
+        }
+    }
+    assert!(unknown > 0, "a caller that makes leases up does not fill the memory");
+    world.leases.end_events();
+    assert_eq!(hear_all(&world, &Leases::new(), &mut handoff).await, accepted);
+    let lease = LeaseId::random();
+    assert_eq!(world.report(ME, lease, SUCCESS), Reported::Accepted, "there is room again");
 }
