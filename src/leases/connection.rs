@@ -1,16 +1,18 @@
 //! The leases that end with a connection.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, hash_set},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use tokio::time::Instant;
+
 use super::{
     id::{ByItself, LeaseId},
-    lock,
+    lock::lock,
 };
 
 type Bound = HashSet<LeaseId, ByItself>;
@@ -55,4 +57,11 @@ impl Connection {
     fn bound(&self) -> MutexGuard<'_, Bound> {
         lock(&self.bound)
     }
+}
+
+/// The leases of a connection that is gone and whose deadlines have still to be moved.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub bound: hash_set::IntoIter<LeaseId>,
+    pub latest: Instant,
 }

@@ -1,12 +1,13 @@
-//! Takes over leases of an earlier agent, and keeps reports that overtake the events of them.
+//! Keeps reports that overtake the events of their lease.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
-use tokio::time::Instant;
-
-use super::{Event, Identity, LeaseId, LeaseState, Leases, MAX_TTL, NewLease, Report, Tally, lock};
+use super::{
+    id::LeaseId,
+    report::{Event, Report},
+};
 use crate::{
-    publish::InFlightGuard,
+    identity::Identity,
     quota::{Permit, Quota},
 };
 
@@ -30,7 +31,7 @@ impl Default for EarlyReports {
 
 impl EarlyReports {
     /// Keeps the report of an end, if the quota has room. Returns whether it did.
-    fn keep(&mut self, id: LeaseId, identity: Identity, report: &Report) -> bool {
+    pub(super) fn keep(&mut self, id: LeaseId, identity: Identity, report: &Report) -> bool {
         if !matches!(report.event, Event::Ended(..)) {
             return false;
         }
@@ -39,61 +40,11 @@ impl EarlyReports {
         true
     }
 
-    fn take(&mut self, id: LeaseId, identity: Identity) -> Option<Report> {
+    /// Takes what the holder of a lease reported about it, now that the lease is here.
+    pub(super) fn take(&mut self, id: LeaseId, identity: Identity) -> Option<Report> {
         let (by, report, _) = self.reports.remove(&id)?;
         (by == identity).then_some(report)
     }
-}
-
-impl Leases {
-    /// Takes over a lease of an earlier agent, unless it is known here already. Returns whether it
-    /// is known here now. It is not if its holder has too many, at both agents together.
-    pub fn adopt(
-        &self,
-        id: LeaseId,
-        held: InFlightGuard,
-        identity: Identity,
-        adopted: AdoptedLease<'_>,
-    ) -> bool {
-        let mut shard = self.shard(id);
-        let open = shard.open.contains_key(&id);
-        // This agent may have kept an end for its own successor, because it did not know the lease.
-        let ended = shard.pending.as_mut().and_then(|pending| pending.take_foreign(id, identity));
-        drop(shard);
-        if open || self.owners.remembers(identity, id, Instant::now()) {
-            return true;
-        }
-        let Ok(permit) = self.owner(identity).permit(held.cost()) else { return false };
-        let AdoptedLease { in_flight, no_report, ttl, tally } = adopted;
-        let given = NewLease { permit, held, in_flight, no_report, tally };
-        self.insert(id, given, None, ttl.min(MAX_TTL));
-        let early = lock(&self.early).as_mut().and_then(|early| early.take(id, identity));
-        if let Some(report) = early.or(ended) {
-            self.report(identity, id, &report);
-        }
-        true
-    }
-
-    #[cold]
-    pub(super) fn keep_early(&self, id: LeaseId, identity: Identity, report: &Report) -> bool {
-        let mut early = lock(&self.early);
-        let Some(early) = &mut *early else { return false };
-        // The lock stays held: a lease that is taken over at the same time either finds the report,
-        // or is found here.
-        self.take_report(identity, id, report) != LeaseState::Nothing
-            || early.keep(id, identity, report)
-    }
-}
-
-/// What an earlier agent sent about a lease.
-#[derive(Clone, Copy, Debug)]
-pub struct AdoptedLease<'a> {
-    pub in_flight: bool,
-    pub no_report: bool,
-    /// The time until its deadline.
-    pub ttl: Duration,
-    /// The tally of its service.
-    pub tally: &'a Arc<Tally>,
 }
 
 #[cfg(test)]

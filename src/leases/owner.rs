@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{
     id::LeaseId,
-    lock,
+    lock::lock,
     recently_ended::{self, RecentlyEnded},
 };
 use crate::{

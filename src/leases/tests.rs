@@ -5,11 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::*;
+use super::{lock::lock, *};
 use crate::{
     catalog::{Catalog, Change, Endpoint, Labels, Locality, Port, Service, ServiceName, SourceId},
+    identity::Identity,
     policy::ConfigPolicies,
-    publish::{PickOptions, ServiceTable, Tables, Target},
+    publish::{Outcome, PickOptions, ServiceTable, Tables, Target},
 };
 
 mod adoption;

@@ -1,5 +1,7 @@
 //! The leases of a connection, and what becomes of them when it is gone.
 
+use tokio::time::Instant;
+
 use super::*;
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,5 @@
 //! The end of a lease by its time.
 
-use std::sync::atomic::Ordering::SeqCst;
-
 use super::*;
 
 #[tokio::test(start_paused = true)]
@@ -61,12 +59,12 @@ async fn a_shorter_lease_given_later_ends_in_its_own_time() {
 async fn nothing_is_awaited_while_there_is_nothing_to_end() {
     let world = World::new();
     tokio::time::sleep(SECOND).await;
-    assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
+    assert_eq!(world.leases.next_look.due(), None);
     let lease = world.pick(&on_any_connection(&world), DEFAULT_TTL);
     world.report(ME, lease, SUCCESS);
     // After the lease's time and the memory of its end, nothing is left to wait for.
     tokio::time::sleep(100 * SECOND).await;
-    assert_eq!(world.leases.next_look.load(SeqCst), u64::MAX);
+    assert_eq!(world.leases.next_look.due(), None);
 }
 
 /// The most leases that end before another task of the same thread runs.

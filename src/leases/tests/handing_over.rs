@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::publish::ServerLoad;
 
 const LOAD: ServerLoad = ServerLoad { utilization: 0.5, in_flight: 3, qps: 100.0, eps: 1.0 };
 
