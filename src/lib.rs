@@ -7,6 +7,7 @@
 //! - [`policy`]: the settings of a service and where each came from
 //! - [`load`]: what this node observes of endpoints: requests in flight, latency, outcomes
 //! - [`plan`]: pure functions from catalog, policy and load to groups, weights and scores, with reasons
+//! - [`discovery`]: the catalog as xDS resources, for clients that pick by themselves
 //! - [`source`]: reads services from files or a Kubernetes cluster into the catalog
 //! - [`config`]: the agent's configuration file
 //! - [`publish`]: the thread that adds counters up and writes tables; wake-ups
@@ -16,6 +17,7 @@
 //! - [`socket`]: the Unix socket itself: its address, its lock, its listener
 //! - [`serve`]: answers callers: gRPC and HTTP on the socket, and the admin pages
 //! - [`agent`]: the agent's process: start-up order, readiness, take-over, shutdown
+//! - [`control_plane`]: the control plane's process: it publishes services by xDS
 //! - [`csi`]: the kubelet's plugin that gives each pod a folder with its own socket
 //! - [`terminal`]: text for people: lines and tables
 //! - [`sim`]: a simulator: the planner, publisher and picker of the agent on virtual time
@@ -32,8 +34,10 @@ pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control_plane;
 pub mod csi;
 pub mod demo;
+pub mod discovery;
 pub mod identity;
 pub mod leases;
 pub mod load;

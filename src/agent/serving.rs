@@ -86,7 +86,8 @@ impl Serving {
             series: Series { endpoints: options.endpoint_metrics },
         };
         let same = admin.try_clone().map_err(system("the admin pages"))?;
-        let pages = admin::spawn(same, state, ending).map_err(system("the admin thread"))?;
+        let pages =
+            admin::spawn(same, admin::pages(state), ending).map_err(system("the admin thread"))?;
 
         let passed = passed.map(|passed| passed.listener);
         let passed =

@@ -1,7 +1,7 @@
 //! The command line: arguments, and how answers are printed.
 //!
-//! - a file per subcommand: [`agent`], [`pick`], [`report`], [`services`], [`endpoints`],
-//!   [`explain`], [`check`], [`csi`]
+//! - a file per subcommand: [`agent`], [`control_plane`], [`pick`], [`report`], [`services`],
+//!   [`endpoints`], [`explain`], [`check`], [`csi`]
 //! - [`client`]: calls the agent over its socket, with HTTP and JSON
 //! - [`exit`]: a failure's message and exit code
 //! - [`output`], [`mod@format`]: an answer as text or as JSON; numbers and times
@@ -16,6 +16,7 @@ use clap::{Parser, Subcommand};
 pub mod agent;
 pub mod check;
 pub mod client;
+pub mod control_plane;
 pub mod csi;
 pub mod endpoints;
 pub mod exit;
@@ -38,6 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Agent(Box<agent::Args>),
+    ControlPlane(control_plane::Args),
     Pick(pick::Args),
     Report(report::Args),
     Services(services::Args),
@@ -53,6 +55,7 @@ enum Command {
 pub fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Agent(args) => agent::run(*args),
+        Command::ControlPlane(args) => control_plane::run(args),
         Command::Pick(args) => pick::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Services(args) => services::run(&args),

@@ -23,23 +23,23 @@ mod state;
 pub use state::{AdminState, Source};
 
 /// The content type of OpenMetrics text, which Prometheus reads.
-const OPEN_METRICS: HeaderValue =
+pub const OPEN_METRICS: HeaderValue =
     HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
 
-/// Starts the thread that serves the pages until `ending` is true.
+/// Starts the thread that serves these pages until `ending` is true.
 ///
 /// # Errors
 /// When the thread or its runtime can't be started.
 pub fn spawn(
     listener: TcpListener,
-    state: AdminState,
+    pages: Router,
     ending: watch::Receiver<bool>,
 ) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         lower_priority("the admin pages");
-        let served = runtime.block_on(serve(listener, state, ending));
+        let served = runtime.block_on(serve(listener, pages, ending));
         if let Err(error) = served {
             tracing::error!(%error, "the admin pages ended");
         }
@@ -52,20 +52,24 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
 }
 
-async fn serve(
-    listener: TcpListener,
-    state: AdminState,
-    mut ending: watch::Receiver<bool>,
-) -> io::Result<()> {
-    let routes = Router::new()
+/// The agent's pages.
+pub fn pages(state: AdminState) -> Router {
+    Router::new()
         .route("/", get(front))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
-        .with_state(state);
+        .with_state(state)
+}
+
+async fn serve(
+    listener: TcpListener,
+    pages: Router,
+    mut ending: watch::Receiver<bool>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     tokio::select! {
-        () = connections::serve(listener, routes) => {}
+        () = connections::serve(listener, pages) => {}
         // A page that is cut off can be asked for again.
         _ = ending.wait_for(|&ending| ending) => {}
     }

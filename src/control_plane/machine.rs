@@ -1,0 +1,106 @@
+//! The two variants of the protocol, as a stream sees them.
+
+use xds::{
+    Published,
+    proto::envoy::{
+        config::core::v3::Node,
+        service::discovery::v3::{
+            DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
+        },
+    },
+    resource_type::ASSIGNMENT,
+    server::{DeltaStream, Rejection, RequestError, SotwStream},
+};
+
+/// A state machine of the crate `xds`.
+pub(super) trait Machine: Default + Send + 'static {
+    type Request: prost::Message + Default + Send + 'static;
+    type Response: prost::Message + Default + Send + 'static;
+    /// The name of the variant, for metrics and the log.
+    const VARIANT: &'static str;
+
+    fn request(&mut self, request: Self::Request) -> Result<Option<Rejection>, RequestError>;
+    fn next(&mut self, published: &impl Published) -> Option<Self::Response>;
+    fn node(request: &mut Self::Request) -> Option<Node>;
+    fn type_url(request: &mut Self::Request) -> &mut String;
+    fn response_type(response: &Self::Response) -> &str;
+}
+
+impl Machine for DeltaStream {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+    const VARIANT: &'static str = "delta";
+
+    fn request(&mut self, request: Self::Request) -> Result<Option<Rejection>, RequestError> {
+        Self::request(self, request)
+    }
+
+    fn next(&mut self, published: &impl Published) -> Option<Self::Response> {
+        Self::next(self, published)
+    }
+
+    fn node(request: &mut Self::Request) -> Option<Node> {
+        request.node.take()
+    }
+
+    fn type_url(request: &mut Self::Request) -> &mut String {
+        &mut request.type_url
+    }
+
+    fn response_type(response: &Self::Response) -> &str {
+        &response.type_url
+    }
+}
+
+impl Machine for SotwStream {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+    const VARIANT: &'static str = "sotw";
+
+    fn request(&mut self, request: Self::Request) -> Result<Option<Rejection>, RequestError> {
+        Self::request(self, request)
+    }
+
+    fn next(&mut self, published: &impl Published) -> Option<Self::Response> {
+        Self::next(self, published)
+    }
+
+    fn node(request: &mut Self::Request) -> Option<Node> {
+        request.node.take()
+    }
+
+    fn type_url(request: &mut Self::Request) -> &mut String {
+        &mut request.type_url
+    }
+
+    fn response_type(response: &Self::Response) -> &str {
+        &response.type_url
+    }
+}
+
+/// Which types a stream may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All, in one order.
+    Aggregated,
+    /// Assignments alone, which need no type in the request.
+    Endpoints,
+}
+
+impl Scope {
+    /// Completes the type of a request. Err: why the stream ends.
+    pub(super) fn check(self, type_url: &mut String) -> Result<(), String> {
+        if self == Self::Aggregated {
+            return Ok(());
+        }
+        if type_url.is_empty() {
+            ASSIGNMENT.clone_into(type_url);
+        }
+        match type_url == ASSIGNMENT {
+            true => Ok(()),
+            false => Err(format!(
+                "type_url is {type_url:?}: a stream of the endpoint discovery service has only {ASSIGNMENT}"
+            )),
+        }
+    }
+}

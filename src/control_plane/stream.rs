@@ -1,0 +1,125 @@
+//! One stream: requests in, responses out.
+//!
+//! The responses are a body that hyper polls while the connection has room. Only then the next response
+//! is composed, from what is published at that moment. So a client that reads slowly costs no queue.
+
+use std::sync::Arc;
+
+use futures_util::{FutureExt, Stream, stream};
+use tokio::sync::watch;
+use tonic::{Status, Streaming};
+use tracing::{debug, warn};
+
+use super::{
+    machine::{Machine, Scope},
+    metrics::{Metrics, OpenStream},
+};
+use crate::{
+    clock,
+    discovery::{ClientKind, Snapshot, View},
+};
+
+/// A stream's state between two responses.
+struct Client<M: Machine> {
+    machine: M,
+    scope: Scope,
+    /// What the first request says; None: there was none.
+    client: Option<Known>,
+    requests: Streaming<M::Request>,
+    snapshot: Arc<Snapshot>,
+    revisions: watch::Receiver<u64>,
+    metrics: Arc<Metrics>,
+}
+
+/// A client that has said what it is.
+struct Known {
+    kind: ClientKind,
+    node: String,
+    _open: OpenStream,
+}
+
+/// The responses to these requests.
+pub(super) fn responses<M: Machine>(
+    scope: Scope,
+    requests: Streaming<M::Request>,
+    snapshot: Arc<Snapshot>,
+    metrics: Arc<Metrics>,
+) -> impl Stream<Item = Result<M::Response, Status>> + Send {
+    let revisions = snapshot.revisions();
+    let machine = M::default();
+    let client = Client { machine, scope, client: None, requests, snapshot, revisions, metrics };
+    stream::unfold(Some(client), |client| async {
+        let mut client = client?;
+        match client.next().await {
+            Ok(Some(response)) => Some((Ok(response), Some(client))),
+            Ok(None) => None,
+            Err(status) => Some((Err(status), None)),
+        }
+    })
+}
+
+impl<M: Machine> Client<M> {
+    /// The next response; None: the client has ended the stream.
+    async fn next(&mut self) -> Result<Option<M::Response>, Status> {
+        loop {
+            // All that the client has said comes first: it may have given up what would be sent.
+            while let Some(request) = self.requests.message().now_or_never() {
+                match request? {
+                    Some(request) => self.take(request)?,
+                    None => return Ok(None),
+                }
+            }
+            // Before the resources are read: what changes after this wakes the stream again.
+            self.revisions.mark_unchanged();
+            if let Some(response) = self.respond() {
+                return Ok(Some(response));
+            }
+            tokio::select! {
+                request = self.requests.message() => match request? {
+                    Some(request) => self.take(request)?,
+                    None => return Ok(None),
+                },
+                // The sender lives in `self`, so that this can't fail.
+                _ = self.revisions.changed() => {}
+            }
+        }
+    }
+
+    fn respond(&mut self) -> Option<M::Response> {
+        let kind = self.client.as_ref()?.kind;
+        let begin = clock::now();
+        let response = self.machine.next(&View { resources: &self.snapshot.resources(), kind })?;
+        self.metrics.responded(M::response_type(&response), clock::now() - begin);
+        Some(response)
+    }
+
+    fn take(&mut self, mut request: M::Request) -> Result<(), Status> {
+        let node = M::node(&mut request);
+        if self.client.is_none() {
+            // A client without a node is served, as other servers do it.
+            let node = node.unwrap_or_default();
+            let kind = ClientKind::of(&node);
+            let open = self.metrics.stream(kind.text(), M::VARIANT);
+            debug!(node = node.id, kind = kind.text(), variant = M::VARIANT, "a stream began");
+            self.client = Some(Known { kind, node: node.id, _open: open });
+        }
+        self.scope.check(M::type_url(&mut request)).map_err(Status::invalid_argument)?;
+        let type_url = M::type_url(&mut request).clone();
+        let rejected = self
+            .machine
+            .request(request)
+            .map_err(|error| Status::resource_exhausted(error.to_string()))?;
+        if let Some(rejection) = rejected {
+            self.metrics.rejected(&type_url);
+            let node = self.client.as_ref().map_or("", |known| &known.node);
+            warn!(
+                node,
+                resource_type = type_url,
+                resources = ?rejection.names.iter().take(8).collect::<Vec<_>>(),
+                "a client rejected a response: {}",
+                rejection.message
+            );
+        }
+        Ok(())
+    }
+}

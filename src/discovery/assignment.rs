@@ -1,0 +1,193 @@
+//! A port's endpoints as a `ClusterLoadAssignment` that every client accepts.
+//!
+//! Clients refuse what they cannot use, and each in its own way: a zero weight, a gap between
+//! priorities, weights above 32 bits in all. And whatever is sent as unhealthy counts when a client
+//! decides whether enough is healthy. So only endpoints that may take requests are sent.
+
+use std::collections::BTreeMap;
+
+use xds::proto::{
+    envoy::config::{
+        core::v3::{Address, Locality, SocketAddress, address, socket_address::PortSpecifier},
+        endpoint::v3::{
+            ClusterLoadAssignment, Endpoint as EndpointMessage, LbEndpoint, LocalityLbEndpoints,
+            lb_endpoint::HostIdentifier,
+        },
+    },
+    google::protobuf::UInt32Value,
+};
+
+use crate::catalog::{Endpoint, Health};
+
+/// A locality's place in the message: its priority, region and zone.
+type Place<'a> = (u32, &'a str, &'a str);
+
+/// The assignment of this name with the endpoints that may take requests: those that are ready; if none
+/// is, those that are draining; and with a lower priority those that the brake keeps. `endpoints`: the
+/// eligible ones.
+pub fn assignment(name: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
+    let listed = |health| {
+        endpoints
+            .iter()
+            .filter(move |each| each.weight > 0 && !each.braked && each.health == health)
+    };
+    let serving: Vec<&Endpoint> = match listed(Health::Ready).next() {
+        Some(_) => listed(Health::Ready).collect(),
+        None => listed(Health::Draining).collect(),
+    };
+    let braked = endpoints.iter().filter(|each| each.weight > 0 && each.braked);
+    // Priorities begin at 0 and have no gaps.
+    let last = u32::from(!serving.is_empty());
+    let all = serving.iter().map(|each| (0, *each)).chain(braked.map(|each| (last, each)));
+
+    let mut places: BTreeMap<Place<'_>, Vec<&Endpoint>> = BTreeMap::new();
+    for (priority, endpoint) in all {
+        let [region, zone] =
+            [&endpoint.region, &endpoint.zone].map(|it| it.as_deref().unwrap_or(""));
+        places.entry((priority, region, zone)).or_default().push(endpoint);
+    }
+    let total: u64 = places.values().flatten().map(|each| u64::from(each.weight)).sum();
+    let divisor = total.div_ceil(u64::from(u32::MAX) / 2).max(1);
+    ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        endpoints: places
+            .into_iter()
+            .map(|(place, endpoints)| locality(place, &endpoints, divisor))
+            .collect(),
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+/// `divisor`: what weights are divided by, so that their sum has 32 bits.
+fn locality(
+    (priority, region, zone): Place<'_>,
+    endpoints: &[&Endpoint],
+    divisor: u64,
+) -> LocalityLbEndpoints {
+    let weight = |endpoint: &Endpoint| (u64::from(endpoint.weight) / divisor).max(1) as u32;
+    let mut endpoints = endpoints.to_vec();
+    // The order of a source means nothing, and equal content has to be equal bytes.
+    endpoints.sort_by_key(|endpoint| endpoint.address);
+    LocalityLbEndpoints {
+        // gRPC drops a locality that is not given, or has no weight.
+        locality: Some(Locality {
+            region: region.to_owned(),
+            zone: zone.to_owned(),
+            ..Locality::default()
+        }),
+        load_balancing_weight: wrapped(endpoints.iter().map(|each| weight(each)).sum()),
+        lb_endpoints: endpoints.iter().map(|each| message(each, weight(each))).collect(),
+        priority,
+        ..LocalityLbEndpoints::default()
+    }
+}
+
+fn message(endpoint: &Endpoint, weight: u32) -> LbEndpoint {
+    let address = SocketAddress {
+        address: endpoint.address.ip().to_string(),
+        port_specifier: Some(PortSpecifier::PortValue(endpoint.address.port().into())),
+        ..SocketAddress::default()
+    };
+    LbEndpoint {
+        host_identifier: Some(HostIdentifier::Endpoint(EndpointMessage {
+            address: Some(Address { address: Some(address::Address::SocketAddress(address)) }),
+            ..EndpointMessage::default()
+        })),
+        load_balancing_weight: wrapped(weight),
+        ..LbEndpoint::default()
+    }
+}
+
+fn wrapped(value: u32) -> Option<UInt32Value> {
+    Some(UInt32Value { value })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    fn endpoint(last: u8) -> Endpoint {
+        Endpoint::at(([10, 0, 0, last], 80).into())
+    }
+
+    /// "priority zone weight: last:weight ..."
+    fn text(endpoints: &[Endpoint]) -> Vec<String> {
+        let assignment = assignment("cart.shop:80", endpoints);
+        assert_eq!(assignment.cluster_name, "cart.shop:80");
+        let weight = |it: &Option<UInt32Value>| it.as_ref().unwrap().value;
+        let places = assignment.endpoints.iter().map(|place| {
+            let each = place.lb_endpoints.iter().map(|each| {
+                let Some(HostIdentifier::Endpoint(endpoint)) = &each.host_identifier else {
+                    panic!("an endpoint")
+                };
+                let Some(address::Address::SocketAddress(address)) =
+                    endpoint.address.as_ref().and_then(|it| it.address.as_ref())
+                else {
+                    panic!("an address")
+                };
+                let last = address.address.rsplit('.').next().unwrap();
+                format!(" {last}:{}", weight(&each.load_balancing_weight))
+            });
+            format!(
+                "{} {} {}:{}",
+                place.priority,
+                place.locality.as_ref().unwrap().zone,
+                weight(&place.load_balancing_weight),
+                each.collect::<String>()
+            )
+        });
+        places.collect()
+    }
+
+    #[test]
+    fn only_what_may_take_requests_is_sent() {
+        let unready = Endpoint { health: Health::Unready, ..endpoint(2) };
+        let draining = Endpoint { health: Health::Draining, ..endpoint(3) };
+        let unweighted = Endpoint { weight: 0, ..endpoint(4) };
+        let all = [endpoint(1), unready.clone(), draining.clone(), unweighted.clone()];
+        assert_eq!(text(&all), ["0  1: 1:1"]);
+        assert_eq!(text(&[unready.clone(), draining, unweighted]), ["0  1: 3:1"], "none is ready");
+        assert!(text(&[unready]).is_empty());
+    }
+
+    #[test]
+    fn what_the_brake_keeps_has_the_last_priority_and_none_is_left_out_before_it() {
+        let braked = Endpoint { braked: true, ..endpoint(2) };
+        assert_eq!(text(&[braked.clone(), endpoint(1)]), ["0  1: 1:1", "1  1: 2:1"]);
+        assert_eq!(text(&[braked]), ["0  1: 2:1"]);
+    }
+
+    #[test]
+    fn a_zone_weighs_as_much_as_its_endpoints_in_any_order_of_the_source() {
+        let at = |last, zone: &str, weight| Endpoint {
+            zone: Some(zone.into()),
+            weight,
+            ..endpoint(last)
+        };
+        let all = [at(3, "b", 1), at(2, "a", 7), at(1, "a", 2)];
+        let expected = ["0 a 9: 1:2 2:7", "0 b 1: 3:1"];
+        assert_eq!(text(&all), expected);
+        let [a, b, c] = all;
+        assert_eq!(text(&[c, a, b]), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn clients_accept_whatever_the_weights_are(weights in vec(0..=u32::MAX, 0..40)) {
+            let endpoints: Vec<Endpoint> = (1..)
+                .zip(&weights)
+                .map(|(last, weight)| Endpoint { weight: *weight, ..endpoint(last) })
+                .collect();
+            let assignment = assignment("a.b", &endpoints);
+            let places = assignment.endpoints.iter();
+            let sum: u64 = places
+                .flat_map(|place| &place.lb_endpoints)
+                .map(|each| u64::from(each.load_balancing_weight.as_ref().unwrap().value))
+                .inspect(|weight| assert!(*weight > 0))
+                .sum();
+            prop_assert!(u32::try_from(sum).is_ok());
+        }
+    }
+}

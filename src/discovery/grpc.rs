@@ -1,0 +1,124 @@
+//! What stock gRPC needs beside an assignment: a listener for the name it dials, and a cluster.
+//!
+//! A gRPC client asks for the listener by the name behind `xds:///`, follows its route to the cluster,
+//! and takes the endpoints from the assignment of the same name.
+
+use xds::{
+    Resource,
+    proto::{
+        envoy::{
+            config::{
+                cluster::v3::{
+                    CircuitBreakers, Cluster, LoadBalancingPolicy,
+                    circuit_breakers::Thresholds,
+                    cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig},
+                    load_balancing_policy::Policy,
+                },
+                core::v3::{
+                    AggregatedConfigSource, ApiVersion, ConfigSource, TypedExtensionConfig,
+                    config_source::ConfigSourceSpecifier,
+                },
+                listener::v3::{ApiListener, Listener},
+                route::v3::{
+                    Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost, route::Action,
+                    route_action::ClusterSpecifier, route_match::PathSpecifier,
+                },
+            },
+            extensions::{
+                filters::{
+                    http::router::v3::Router,
+                    network::http_connection_manager::v3::{
+                        HttpConnectionManager, HttpFilter, http_connection_manager::RouteSpecifier,
+                        http_filter::ConfigType,
+                    },
+                },
+                load_balancing_policies::{
+                    least_request::v3::LeastRequest, round_robin::v3::RoundRobin,
+                    wrr_locality::v3::WrrLocality,
+                },
+            },
+        },
+        google::protobuf::{Any, UInt32Value},
+        pack,
+    },
+};
+
+/// The listener of a name that a client dials, with a route for all calls to a cluster.
+pub fn listener(target: &str, cluster: &str) -> Resource {
+    let route = Route {
+        r#match: Some(RouteMatch { path_specifier: Some(PathSpecifier::Prefix(String::new())) }),
+        action: Some(Action::Route(RouteAction {
+            cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
+            ..RouteAction::default()
+        })),
+    };
+    let routes = RouteConfiguration {
+        name: target.to_owned(),
+        virtual_hosts: vec![VirtualHost {
+            name: target.to_owned(),
+            domains: vec!["*".to_owned()],
+            routes: vec![route],
+        }],
+    };
+    let manager = HttpConnectionManager {
+        stat_prefix: target.to_owned(),
+        route_specifier: Some(RouteSpecifier::RouteConfig(routes)),
+        // A client refuses a list of filters that does not end in the router.
+        http_filters: vec![HttpFilter {
+            name: "router".to_owned(),
+            config_type: Some(ConfigType::TypedConfig(pack(&Router::default()))),
+        }],
+    };
+    let listener = Listener {
+        name: target.to_owned(),
+        api_listener: Some(ApiListener { api_listener: Some(pack(&manager)) }),
+    };
+    Resource::new(target, pack(&listener).value)
+}
+
+/// The cluster whose assignment has the same name.
+pub fn cluster(name: &str) -> Resource {
+    // A client takes the first policy that it knows. Some know no least_request, and Envoy takes other
+    // policies.
+    let picking = policies([pack(&least_request()), pack(&RoundRobin::default())]);
+    let cluster = Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(EdsClusterConfig {
+            eds_config: Some(ConfigSource {
+                config_source_specifier: Some(ConfigSourceSpecifier::Ads(
+                    AggregatedConfigSource {},
+                )),
+                resource_api_version: ApiVersion::V3.into(),
+                ..ConfigSource::default()
+            }),
+            service_name: String::new(),
+        }),
+        load_balancing_policy: Some(policies([pack(&WrrLocality {
+            endpoint_picking_policy: Some(picking),
+        })])),
+        circuit_breakers: Some(no_limit()),
+        ..Cluster::default()
+    };
+    Resource { needs: Some(name.into()), ..Resource::new(name, pack(&cluster).value) }
+}
+
+/// Two choices, as the agent's own pick.
+fn least_request() -> LeastRequest {
+    LeastRequest { choice_count: Some(UInt32Value { value: 2 }), ..LeastRequest::default() }
+}
+
+/// Without it a client fails calls beyond 1,024 at a time.
+fn no_limit() -> CircuitBreakers {
+    let most = Some(UInt32Value { value: u32::MAX });
+    CircuitBreakers { thresholds: vec![Thresholds { max_requests: most, ..Thresholds::default() }] }
+}
+
+fn policies<const N: usize>(policies: [Any; N]) -> LoadBalancingPolicy {
+    let policy = |config: Any| {
+        let name = config.type_url.rsplit('.').next().unwrap_or_default().to_owned();
+        let config = TypedExtensionConfig { name, typed_config: Some(config) };
+        Policy { typed_extension_config: Some(config) }
+    };
+    LoadBalancingPolicy { policies: policies.into_iter().map(policy).collect() }
+}
