@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use prost::Message;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use support::{Agent as Process, POINTSMAN};
 use tempfile::TempDir;
 use tokio::{net::UnixStream, sync::mpsc, time::timeout};
@@ -393,6 +394,69 @@ async fn the_page_lists_every_metric() {
     for name in names {
         assert!(page.contains(&format!("`{name}")), "{name} is not in docs/control-plane.md");
     }
+}
+
+/// One peer takes all names and all connections that it can get. Another is served as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_all_there_is_leaves_enough_for_another() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), CART);
+    let mut command = Command::new(POINTSMAN);
+    command.args(["control-plane", "--admin", "127.0.0.1:0", "--listen", "127.0.0.1:0"]);
+    command.arg(format!("--source=file:{}", folder.path().join("services.yaml").display()));
+    let plane = ControlPlane(Process::spawn(folder, command));
+    let line = plane.0.logs("listening");
+    let address = line.split("listen=").nth(1).unwrap().split_whitespace().next().unwrap();
+    let from = async |last: u8| {
+        let local = std::net::IpAddr::from([127, 0, 0, last]);
+        let endpoint = Endpoint::try_from(format!("http://{address}")).unwrap();
+        let channel = endpoint.local_address(Some(local)).connect().await.unwrap();
+        Client::open(channel, &format!("{ADS}DeltaAggregatedResources")).await
+    };
+    let served = async |last: u8| {
+        let mut client: Client<DeltaDiscoveryRequest, DeltaDiscoveryResponse> = from(last).await;
+        client.send(subscribe(ASSIGNMENT, &["cart.shop:8080"]));
+        assert_eq!(addresses(first(&client.next().await.unwrap())), 2);
+    };
+
+    let names: Vec<String> = (0..limits::MOST_NAMES).map(|n| n.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut greedy = Vec::new();
+    let refused = loop {
+        assert!(greedy.len() < 20, "nothing stops it");
+        let mut client: Client<DeltaDiscoveryRequest, DeltaDiscoveryResponse> = from(2).await;
+        client.send(subscribe(ASSIGNMENT, &names));
+        match client.next().await {
+            Ok(_) => greedy.push(client),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert_eq!(greedy.len(), 9, "three quarters of 262,144 names: {refused}");
+
+    let mut connections = Vec::new();
+    for _ in 0..3500 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+        connections.push(socket.connect(address.parse().unwrap()).await.unwrap());
+    }
+    // 3,072 are three quarters.
+    while refused_connections(&plane.0).await < 3500 - 3072 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    served(3).await;
+    drop(greedy);
+    drop(connections);
+    served(2).await;
+}
+
+async fn refused_connections(process: &Process) -> u64 {
+    let (_, text) = process.admin_page("/metrics").await;
+    let name = "pointsman_control_plane_refused_connections_total ";
+    text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap()
 }
 
 /// In KiB.

@@ -153,7 +153,7 @@ fn runtime() -> io::Result<Runtime> {
 }
 
 /// Raises the limit on open files to its maximum: connections and tables each take some.
-fn allow_more_files() -> Option<u64> {
+pub(crate) fn allow_more_files() -> Option<u64> {
     let mut files = getrlimit(Resource::Nofile);
     files.current = files.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, files) {

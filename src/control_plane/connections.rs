@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 use super::{
     listen::{Bound, Peer, Stream},
     metrics::Metrics,
-    service::Discovery,
+    service::{Discovery, OfPeer},
 };
 use crate::{
     catalog::Catalog,
@@ -24,7 +24,9 @@ use crate::{
 /// Connections at a time. A fleet of 1,000 nodes has a few for each; at 50 KiB each they take 200 MiB.
 const MAX_CONNECTIONS: usize = 4096;
 /// Streams of one connection: gRPC and Envoy use one or two.
-const MAX_STREAMS: u32 = 16;
+const MAX_STREAMS: u32 = 4;
+/// Bytes of a connection's requests that may wait to be read.
+const WINDOW: u32 = 64 << 10;
 /// Bytes of a request's head: a client's has some 300.
 const MAX_HEAD: u32 = 16 << 10;
 /// A client that answers no ping for this long is gone. A node that lost its power says nothing.
@@ -81,7 +83,7 @@ impl Connections {
     fn admit(&self, stream: Box<dyn Stream>, peer: Peer) {
         match self.quota.take(peer) {
             Ok(permit) => {
-                tokio::spawn(serve(stream, permit, self.discovery.clone(), peer));
+                tokio::spawn(serve(stream, permit, self.discovery.of(peer), peer));
             }
             Err(exhausted) => {
                 self.metrics.refused_connections.inc();
@@ -91,16 +93,18 @@ impl Connections {
     }
 }
 
-async fn serve(stream: Box<dyn Stream>, _permit: Permit<Peer>, discovery: Discovery, peer: Peer) {
+async fn serve(stream: Box<dyn Stream>, _permit: Permit<Peer>, streams: OfPeer, peer: Peer) {
     // gRPC of some languages sends a path as the authority of a Unix socket, which h2 refuses.
     let io = TokioIo::new(Mended::new(stream));
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING_TIME)
-        .serve_connection(io, TowerToHyperService::new(discovery))
+        .serve_connection(io, TowerToHyperService::new(streams))
         .await;
     if let Err(error) = served {
         debug!(?peer, %error, "a connection broke off");

@@ -21,6 +21,8 @@ pub(super) trait Machine: Default + Send + 'static {
 
     fn request(&mut self, request: Self::Request) -> Result<Option<Rejection>, RequestError>;
     fn next(&mut self, published: &impl Published) -> Option<Self::Response>;
+    /// The names that the stream holds.
+    fn names(&self) -> usize;
     fn node(request: &mut Self::Request) -> Option<Node>;
     fn type_url(request: &mut Self::Request) -> &mut String;
     fn response_type(response: &Self::Response) -> &str;
@@ -37,6 +39,10 @@ impl Machine for DeltaStream {
 
     fn next(&mut self, published: &impl Published) -> Option<Self::Response> {
         Self::next(self, published)
+    }
+
+    fn names(&self) -> usize {
+        Self::names(self)
     }
 
     fn node(request: &mut Self::Request) -> Option<Node> {
@@ -63,6 +69,10 @@ impl Machine for SotwStream {
 
     fn next(&mut self, published: &impl Published) -> Option<Self::Response> {
         Self::next(self, published)
+    }
+
+    fn names(&self) -> usize {
+        Self::names(self)
     }
 
     fn node(request: &mut Self::Request) -> Option<Node> {

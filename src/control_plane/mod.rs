@@ -24,7 +24,7 @@ use self::{
     pages::Pages,
 };
 use crate::{
-    agent::signals::Signals,
+    agent::{allow_more_files, signals::Signals},
     catalog::{Catalog, Locality, SourceId},
     discovery::Snapshot,
     serve::admin,
@@ -74,6 +74,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 /// # Errors
 /// Something that the control plane needs is missing or in use. Nothing was served then.
 pub fn run(options: &Options) -> Result<(), StartError> {
+    allow_more_files();
     let bound = options.listen.bind()?;
     let admin = admin::bind(options.admin)
         .map_err(|reason| StartError::Admin { address: options.admin, reason })?;

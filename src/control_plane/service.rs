@@ -22,32 +22,53 @@ use tower::Service;
 use xds::server::{DeltaStream, SotwStream};
 
 use super::{
+    listen::Peer,
     machine::{Machine, Scope},
     metrics::Metrics,
-    stream::responses,
+    stream::{NamesPermit, responses},
 };
-use crate::discovery::Snapshot;
+use crate::{discovery::Snapshot, quota::Quota};
+
+/// The names that all streams together hold. A fleet of 1,000 nodes with 50 services each subscribes to
+/// 50,000. At 100 to 600 bytes each they take 25 to 150 MiB.
+const MOST_NAMES: usize = 1 << 18;
+/// The longest request. A subscription to 20,000 names has some 1.2 MB.
+const MAX_REQUEST: usize = 2 << 20;
 
 /// Serves all streams; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Discovery {
     snapshot: Arc<Snapshot>,
     metrics: Arc<Metrics>,
+    names: Arc<Quota<Peer>>,
+}
+
+/// The streams of one connection; cheap to clone.
+#[derive(Clone)]
+pub(super) struct OfPeer {
+    discovery: Discovery,
+    peer: Peer,
 }
 
 impl Discovery {
     pub(super) fn new(snapshot: Arc<Snapshot>, metrics: Arc<Metrics>) -> Self {
-        Self { snapshot, metrics }
+        Self { snapshot, metrics, names: Quota::new("names of resources", MOST_NAMES) }
     }
 
-    async fn stream<M: Machine>(self, request: Request<Incoming>, scope: Scope) -> Response<Body> {
-        let method = Method::<M> { discovery: self, scope, machine: PhantomData };
-        let codec: ProstCodec<M::Response, M::Request> = ProstCodec::default();
-        Grpc::new(codec).streaming(method, request).await
+    pub(super) fn of(&self, peer: Peer) -> OfPeer {
+        OfPeer { discovery: self.clone(), peer }
     }
 }
 
-impl Service<Request<Incoming>> for Discovery {
+impl OfPeer {
+    async fn stream<M: Machine>(self, request: Request<Incoming>, scope: Scope) -> Response<Body> {
+        let method = Method::<M> { of: self, scope, machine: PhantomData };
+        let codec: ProstCodec<M::Response, M::Request> = ProstCodec::default();
+        Grpc::new(codec).max_decoding_message_size(MAX_REQUEST).streaming(method, request).await
+    }
+}
+
+impl Service<Request<Incoming>> for OfPeer {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -57,7 +78,7 @@ impl Service<Request<Incoming>> for Discovery {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let discovery = self.clone();
+        let of = self.clone();
         Box::pin(async move {
             let aggregated = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
             let endpoints = "/envoy.service.endpoint.v3.EndpointDiscoveryService/";
@@ -72,11 +93,11 @@ impl Service<Request<Incoming>> for Discovery {
             Ok(match (scope, method) {
                 (Scope::Aggregated, "StreamAggregatedResources")
                 | (Scope::Endpoints, "StreamEndpoints") => {
-                    discovery.stream::<SotwStream>(request, scope).await
+                    of.stream::<SotwStream>(request, scope).await
                 }
                 (Scope::Aggregated, "DeltaAggregatedResources")
                 | (Scope::Endpoints, "DeltaEndpoints") => {
-                    discovery.stream::<DeltaStream>(request, scope).await
+                    of.stream::<DeltaStream>(request, scope).await
                 }
                 _ => unknown(path),
             })
@@ -94,7 +115,7 @@ fn unknown(path: &str) -> Response<Body> {
 
 /// One streaming method.
 struct Method<M> {
-    discovery: Discovery,
+    of: OfPeer,
     scope: Scope,
     machine: PhantomData<M>,
 }
@@ -105,9 +126,10 @@ impl<M: Machine> StreamingService<M::Request> for Method<M> {
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<M::Request>>) -> Self::Future {
-        let Discovery { snapshot, metrics } = self.discovery.clone();
+        let Discovery { snapshot, metrics, names } = self.of.discovery.clone();
+        let names = NamesPermit::new(names, self.of.peer);
         let responses: Self::ResponseStream =
-            Box::pin(responses::<M>(self.scope, request.into_inner(), snapshot, metrics));
+            Box::pin(responses::<M>(self.scope, request.into_inner(), names, snapshot, metrics));
         ready(Ok(tonic::Response::new(responses)))
     }
 }

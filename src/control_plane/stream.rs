@@ -11,12 +11,14 @@ use tonic::{Status, Streaming};
 use tracing::{debug, warn};
 
 use super::{
+    listen::Peer,
     machine::{Machine, Scope},
     metrics::{Metrics, OpenStream},
 };
 use crate::{
     clock,
     discovery::{ClientKind, Snapshot, View},
+    quota::Quota,
 };
 
 /// A stream's state between two responses.
@@ -26,9 +28,40 @@ struct Client<M: Machine> {
     /// What the first request says; None: there was none.
     client: Option<Known>,
     requests: Streaming<M::Request>,
+    names: NamesPermit,
     snapshot: Arc<Snapshot>,
     revisions: watch::Receiver<u64>,
     metrics: Arc<Metrics>,
+}
+
+/// The names that a stream holds, on its peer's account.
+pub(super) struct NamesPermit {
+    quota: Arc<Quota<Peer>>,
+    peer: Peer,
+    held: usize,
+}
+
+impl NamesPermit {
+    pub(super) fn new(quota: Arc<Quota<Peer>>, peer: Peer) -> Self {
+        Self { quota, peer, held: 0 }
+    }
+
+    fn hold(&mut self, names: usize) -> Result<(), Status> {
+        if names != self.held {
+            self.quota
+                .resize(self.peer, self.held, names)
+                .map_err(|exhausted| Status::resource_exhausted(exhausted.to_string()))?;
+            self.held = names;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for NamesPermit {
+    fn drop(&mut self) {
+        // To give back never fails.
+        self.quota.resize(self.peer, self.held, 0).ok();
+    }
 }
 
 /// A client that has said what it is.
@@ -38,16 +71,18 @@ struct Known {
     _open: OpenStream,
 }
 
-/// The responses to these requests.
+/// The responses to these requests. `names`: the quota of the names that they subscribe to.
 pub(super) fn responses<M: Machine>(
     scope: Scope,
     requests: Streaming<M::Request>,
+    names: NamesPermit,
     snapshot: Arc<Snapshot>,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = Result<M::Response, Status>> + Send {
     let revisions = snapshot.revisions();
     let machine = M::default();
-    let client = Client { machine, scope, client: None, requests, snapshot, revisions, metrics };
+    let client =
+        Client { machine, scope, client: None, requests, names, snapshot, revisions, metrics };
     stream::unfold(Some(client), |client| async {
         let mut client = client?;
         match client.next().await {
@@ -72,6 +107,8 @@ impl<M: Machine> Client<M> {
             // Before the resources are read: what changes after this wakes the stream again.
             self.revisions.mark_unchanged();
             if let Some(response) = self.respond() {
+                // A wildcard grows with what is published.
+                self.names.hold(self.machine.names())?;
                 return Ok(Some(response));
             }
             tokio::select! {
@@ -109,6 +146,7 @@ impl<M: Machine> Client<M> {
             .machine
             .request(request)
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
+        self.names.hold(self.machine.names())?;
         if let Some(rejection) = rejected {
             self.metrics.rejected(&type_url);
             let node = self.client.as_ref().map_or("", |known| &known.node);

@@ -158,6 +158,12 @@ impl DeltaStream {
         })
     }
 
+    /// The names that the stream holds for its client, for whoever limits them over all streams.
+    #[must_use]
+    pub fn names(&self) -> usize {
+        self.types.values().map(|each| each.named.len().max(each.held.len())).sum()
+    }
+
     /// How the subscriptions are doing, by type URL.
     pub fn status(&self) -> impl Iterator<Item = (&str, SubscriptionStatus)> {
         self.types.iter().map(|(type_url, subscription)| (type_url.as_str(), subscription.status()))

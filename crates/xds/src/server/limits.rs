@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 /// The most names that a stream subscribes to in one type. An Envoy of a large mesh asks for the
 /// endpoints of some thousand clusters.
 pub const MOST_NAMES: usize = 20_000;
-/// The longest name, in bytes. A DNS name has 253, and `xdstp:` names carry some parameters.
-pub const LONGEST_NAME: usize = 2048;
+/// The longest name, in bytes. A DNS name has 253.
+pub const LONGEST_NAME: usize = 512;
 /// The most types of a stream. The interface has about twenty.
 pub const MOST_TYPES: usize = 32;
 /// The longest type URL, in bytes.
