@@ -330,6 +330,32 @@ async fn streams_that_never_read_cost_little_and_hold_nobody_up() {
     assert!(grown < 200 * 100, "{grown} KiB for 200 streams that do not read");
 }
 
+/// More of them than the control plane has threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_send_requests_without_end_hold_nobody_up() {
+    let plane = ControlPlane::start(CART);
+    for _ in 0..4 {
+        let mut grpc = Grpc::new(plane.channel().await);
+        grpc.ready().await.unwrap();
+        let codec: ProstCodec<DeltaDiscoveryRequest, DeltaDiscoveryResponse> =
+            ProstCodec::default();
+        let path = PathAndQuery::try_from(format!("{ADS}DeltaAggregatedResources")).unwrap();
+        let flood = (0_u64..).map(|n| subscribe(ASSIGNMENT, &[&(n % 1000).to_string()]));
+        let flood = tonic::Request::new(futures_util::stream::iter(flood));
+        tokio::spawn(async move {
+            let mut responses = grpc.streaming(flood, path, codec).await.unwrap().into_inner();
+            while responses.next().await.is_some() {}
+        });
+    }
+    let mut client = plane.delta(&format!("{ADS}DeltaAggregatedResources")).await;
+    client.send(subscribe(ASSIGNMENT, &["cart.shop:8080"]));
+    for round in 0..5 {
+        // The brake may keep some of those that went.
+        assert!(addresses(first(&client.next().await.unwrap())) >= 2);
+        plane.publishes(&CART.replace("10.1.2.4", &format!("10.1.2.{}", 10 + round)));
+    }
+}
+
 #[tokio::test]
 async fn one_socket_has_one_control_plane() {
     let plane = ControlPlane::start(CART);

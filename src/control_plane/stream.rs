@@ -21,6 +21,10 @@ use crate::{
     quota::Quota,
 };
 
+/// The requests of a stream that are read before other tasks run: a client that sends them without end
+/// must not keep a thread.
+const AT_A_TIME: usize = 16;
+
 /// A stream's state between two responses.
 struct Client<M: Machine> {
     machine: M,
@@ -98,10 +102,15 @@ impl<M: Machine> Client<M> {
     async fn next(&mut self) -> Result<Option<M::Response>, Status> {
         loop {
             // All that the client has said comes first: it may have given up what would be sent.
+            let mut taken = 0;
             while let Some(request) = self.requests.message().now_or_never() {
                 match request? {
                     Some(request) => self.take(request)?,
                     None => return Ok(None),
+                }
+                taken += 1;
+                if taken % AT_A_TIME == 0 {
+                    tokio::task::yield_now().await;
                 }
             }
             // Before the resources are read: what changes after this wakes the stream again.
