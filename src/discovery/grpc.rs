@@ -43,10 +43,24 @@ use xds::{
     },
 };
 
+/// The cluster of names that are no service. It has no endpoints, and no call is routed to it.
+pub const NO_SERVICE: &str = "no-such-service";
+
 /// The listener of a name that a client dials, with a route for all calls to a cluster.
 pub fn listener(target: &str, cluster: &str) -> Resource {
+    listener_with(target, PathSpecifier::Prefix(String::new()), cluster)
+}
+
+/// The listener of a name that is no service: no call has a route. A client that never had a listener
+/// takes no absence of it for an answer: its calls would wait for 15 s.
+pub fn listener_of_no_service(target: &str) -> Resource {
+    // The path of a call has a method behind it.
+    listener_with(target, PathSpecifier::Path("/".to_owned()), NO_SERVICE)
+}
+
+fn listener_with(target: &str, calls: PathSpecifier, cluster: &str) -> Resource {
     let route = Route {
-        r#match: Some(RouteMatch { path_specifier: Some(PathSpecifier::Prefix(String::new())) }),
+        r#match: Some(RouteMatch { path_specifier: Some(calls) }),
         action: Some(Action::Route(RouteAction {
             cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
             ..RouteAction::default()

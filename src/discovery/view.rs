@@ -3,10 +3,10 @@
 use xds::{
     Name, Published, Resource, Resources,
     proto::{envoy::config::core::v3::Node, pack},
-    resource_type::ASSIGNMENT,
+    resource_type::{ASSIGNMENT, CLUSTER, LISTENER},
 };
 
-use super::assignment::assignment;
+use super::{assignment::assignment, grpc};
 
 /// What a client is, by what its node says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,6 +38,20 @@ pub struct View<'a> {
 }
 
 impl View<'_> {
+    /// What a client gets for a name that is no service, where it would wait for one otherwise.
+    fn instead(&self, type_url: &str, name: &str) -> Option<Resource> {
+        let empty = || Resource::new(name, pack(&assignment(name, &[])).value);
+        match (self.kind, type_url) {
+            // Envoy takes no requests before it has each cluster's assignment, and ignores the removal of
+            // one.
+            (ClientKind::Envoy, ASSIGNMENT) => Some(empty()),
+            (ClientKind::Grpc, LISTENER) => Some(grpc::listener_of_no_service(name)),
+            (ClientKind::Grpc, CLUSTER) => (name == grpc::NO_SERVICE).then(|| grpc::cluster(name)),
+            (ClientKind::Grpc, ASSIGNMENT) => (name == grpc::NO_SERVICE).then(empty),
+            _ => None,
+        }
+    }
+
     fn shows(&self, type_url: &str) -> bool {
         self.kind == ClientKind::Grpc || type_url == ASSIGNMENT
     }
@@ -50,10 +64,7 @@ impl Published for View<'_> {
 
     fn get(&self, type_url: &str, name: &str) -> Option<Resource> {
         let found = self.shows(type_url).then(|| self.resources.get(type_url, name)).flatten();
-        // Envoy waits for a cluster's assignment before it takes requests, and it ignores the removal of
-        // one. So it gets an empty one for a name that is no service.
-        let is_needed = self.kind == ClientKind::Envoy && type_url == ASSIGNMENT;
-        found.or_else(|| is_needed.then(|| Resource::new(name, pack(&assignment(name, &[])).value)))
+        found.or_else(|| self.instead(type_url, name))
     }
 
     fn names(&self, type_url: &str) -> impl Iterator<Item = Name> {
@@ -67,8 +78,6 @@ impl Published for View<'_> {
 
 #[cfg(test)]
 mod tests {
-    use xds::resource_type::{CLUSTER, LISTENER};
-
     use super::*;
 
     fn node(agent: &str) -> Node {
@@ -98,7 +107,22 @@ mod tests {
         assert_eq!(seen(ClientKind::Envoy, CLUSTER, "cart.shop:80"), None);
         assert_eq!(seen(ClientKind::Grpc, CLUSTER, "cart.shop:80"), Some(1));
         assert_eq!(seen(ClientKind::Grpc, ASSIGNMENT, "other"), None);
+        assert_eq!(seen(ClientKind::Grpc, CLUSTER, "other"), None);
+        assert_eq!(seen(ClientKind::Grpc, LISTENER, "cart.shop:80"), Some(1));
         let envoy = View { resources: &resources, kind: ClientKind::Envoy };
         assert_eq!((envoy.names(LISTENER).count(), envoy.names(ASSIGNMENT).count()), (0, 1));
+    }
+
+    #[test]
+    fn grpc_finds_its_way_from_what_is_no_service_to_no_endpoints() {
+        let resources = Resources::default();
+        let view = View { resources: &resources, kind: ClientKind::Grpc };
+        let listener = view.get(LISTENER, "other").expect("a listener without a route for calls");
+        let text = String::from_utf8_lossy(&listener.body).into_owned();
+        assert!(text.contains(grpc::NO_SERVICE), "{text}");
+        for type_url in [CLUSTER, ASSIGNMENT] {
+            assert!(view.get(type_url, grpc::NO_SERVICE).is_some(), "{type_url}");
+        }
+        assert_eq!(view.names(LISTENER).count(), 0);
     }
 }
