@@ -275,10 +275,10 @@ fn who_asks_for_too_much_is_told_so() {
     stream.send(subscribe(CLUSTER, &many));
     stream.send(subscribe(CLUSTER, &["0"]));
     let error = stream.0.request(subscribe(CLUSTER, &["one more"])).unwrap_err();
-    assert_eq!(error, RequestError::TooManyNames);
+    assert_eq!(error, RequestError::TooManyNames(limits::MOST_NAMES));
     assert_eq!(
         error.to_string(),
-        "a stream may subscribe to 20000 resources of a type, and no more"
+        "a stream may subscribe to 20000 resources of this type, and no more"
     );
     let long = "é".repeat(limits::LONGEST_NAME);
     let error = stream.0.request(subscribe(CLUSTER, &[&long])).unwrap_err();
@@ -303,4 +303,79 @@ fn versions_of_names_that_are_not_subscribed_to_are_not_kept() {
     stream.send(resume(CLUSTER, &["a"], &["a=1", "b=1", "c=1"]));
     assert!(stream.receive(&resources).is_empty());
     assert_eq!(stream.0.status().next().unwrap().1.held, 1);
+}
+
+#[test]
+fn what_a_client_gives_up_before_it_was_sent_is_not_kept() {
+    let mut resources = published("t", &["exists=1"]);
+    let mut stream = Delta::default();
+    stream.send(subscribe("t", &[]));
+    // Eight responses that the client never answers: nothing more is sent.
+    for n in 0..limits::MOST_UNANSWERED {
+        publish(&mut resources, "t", &[&format!("exists={n}")]);
+        stream.0.next(&resources).expect("a response");
+    }
+    let names: Vec<String> = (0..1000).map(|n| format!("n{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for _ in 0..10 {
+        stream.send(subscribe("t", &names));
+        stream.send(unsubscribe("t", &names));
+        assert_eq!(stream.0.next(&resources), None);
+    }
+    assert!(format!("{:?}", stream.0).len() < 5000, "{:?}", stream.0);
+    publish(&mut resources, "t", &["n1=1"]);
+    assert_eq!(stream.0.next(&resources), None);
+}
+
+#[test]
+fn a_name_that_the_wildcard_covers_comes_although_it_was_given_up_unsent() {
+    let resources = published(CLUSTER, &["a=1"]);
+    let mut stream = Delta::default();
+    stream.send(subscribe(CLUSTER, &["*", "a"]));
+    stream.send(unsubscribe(CLUSTER, &["a"]));
+    assert_eq!(stream.receive(&resources), ["Cluster: a=1"]);
+}
+
+#[test]
+fn what_the_wildcard_wanted_is_not_sent_once_it_is_given_up() {
+    let resources = published(CLUSTER, &["a=1", "b=1"]);
+    let mut stream = Delta::default();
+    stream.send(subscribe(CLUSTER, &["*", "a"]));
+    stream.send(unsubscribe(CLUSTER, &["*"]));
+    assert_eq!(stream.receive(&resources), ["Cluster: a=1"]);
+}
+
+#[test]
+fn a_wildcard_that_comes_and_goes_gets_no_endless_answers() {
+    let resources = Resources::default();
+    let mut stream = Delta::default();
+    let mut responses = 0;
+    for _ in 0..100 {
+        stream.send(subscribe(CLUSTER, &["*"]));
+        responses += usize::from(stream.0.next(&resources).is_some());
+        stream.send(unsubscribe(CLUSTER, &["*"]));
+    }
+    assert_eq!(responses, limits::MOST_UNANSWERED);
+}
+
+#[test]
+fn a_version_of_a_name_that_is_too_long_is_not_kept() {
+    let resources = Resources::default();
+    let mut stream = Delta::default();
+    let mut request = subscribe(CLUSTER, &[]);
+    request.initial_resource_versions.insert("n".repeat(limits::LONGEST_NAME + 1), "1".into());
+    stream.send(request);
+    assert_eq!(stream.0.names(), 0);
+    assert_eq!(stream.receive(&resources), ["Cluster:"]);
+}
+
+#[test]
+fn a_rejection_keeps_the_first_names_of_a_large_response() {
+    let resources =
+        published(CLUSTER, &["a=1", "b=1", "c=1", "d=1", "e=1", "f=1", "g=1", "h=1", "i=1"]);
+    let mut stream = Delta::default();
+    stream.send(subscribe(CLUSTER, &[]));
+    let response = stream.0.next(&resources).unwrap();
+    let rejection = stream.0.request(nack(&response, "bad")).unwrap().unwrap();
+    assert_eq!(rejection.names.len(), limits::NAMED_IN_REJECTION);
 }

@@ -236,3 +236,36 @@ fn assignments_come_in_responses_that_grpc_clients_take() {
     }
     assert_eq!((sent, responses), (50, 5));
 }
+
+#[test]
+fn a_rejection_that_is_repeated_is_told_once() {
+    let resources = published(CLUSTER, &["a=1"]);
+    let (mut stream, response) = begun(&resources, CLUSTER, &["a"]);
+    assert!(stream.0.request(reject(&response, &["a"], "bad")).unwrap().is_some());
+    for _ in 0..3 {
+        assert_eq!(stream.0.request(reject(&response, &["a"], "bad")).unwrap(), None);
+    }
+}
+
+#[test]
+fn a_new_cluster_brings_its_own_assignment_and_no_other() {
+    let mut resources = published(ASSIGNMENT, &["a=1", "b=2"]);
+    for name in ["a", "b"] {
+        resources.set(CLUSTER, Resource { needs: Some(name.into()), ..Resource::new(name, name) });
+    }
+    let (mut stream, clusters) = begun(&resources, CLUSTER, &["a"]);
+    stream.send(ask(ASSIGNMENT, &["a"]));
+    let assignments = stream.next(&resources).unwrap();
+    stream.send(accept(&clusters, &["a", "b"]));
+    stream.send(accept(&assignments, &["a", "b"]));
+    assert_eq!(stream.receive(&resources), ["Cluster: a b", "ClusterLoadAssignment: 2"]);
+}
+
+#[test]
+fn listeners_and_clusters_are_so_few_that_a_client_takes_the_list() {
+    let names: Vec<String> = (0..=limits::MOST_LISTED).map(|n| n.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (type_url, allowed) in [(LISTENER, false), (CLUSTER, false), (ASSIGNMENT, true)] {
+        assert_eq!(Sotw::default().0.request(ask(type_url, &names)).is_ok(), allowed);
+    }
+}

@@ -7,8 +7,11 @@ use std::{
 
 use super::{
     due::Due,
-    limits::{MOST_NAMES, MOST_UNANSWERED, RESPONSE_BYTES, RequestError, check_names, of_type},
-    rejection::Rejection,
+    limits::{
+        LONGEST_NAME, MOST_NAMES, MOST_UNANSWERED, RESPONSE_BYTES, RequestError, check_names,
+        of_type,
+    },
+    rejection::{Rejection, first},
 };
 use crate::{
     proto::envoy::service::discovery::v3::{
@@ -97,7 +100,7 @@ impl DeltaStream {
         &mut self,
         request: DeltaDiscoveryRequest,
     ) -> Result<Option<Rejection>, RequestError> {
-        check_names(&request.resource_names_subscribe)?;
+        check_names(&request.resource_names_subscribe, MOST_NAMES)?;
         let subscription = of_type(&mut self.types, &request.type_url)?;
         let rejected = subscription.answered(&request);
         subscription.subscribe(request)?;
@@ -127,14 +130,15 @@ impl DeltaStream {
         let nonce = (self.nonces + 1).to_string();
         let subscription = self.types.get_mut(type_url)?;
         let (resources, removed) = subscription.take(published, type_url, part);
-        let owed = part == Part::Removals && subscription.owes_first;
+        let room = subscription.unanswered.len() < MOST_UNANSWERED;
+        let owed = part == Part::Removals && subscription.owes_first && room;
         if resources.is_empty() && removed.is_empty() && !owed {
             return None;
         }
         subscription.owes_first = false;
         self.nonces += 1;
-        let names = resources.iter().map(|resource| resource.name.clone());
-        let names = names.chain(removed.iter().cloned()).collect();
+        let names = resources.iter().map(|resource| &resource.name);
+        let names = first(names.chain(&removed));
         subscription.unanswered.push_back(Unanswered { nonce: nonce.clone(), names });
         if let Some(needed) = needed_by(type_url).and_then(|needed| self.types.get_mut(needed)) {
             resources
@@ -201,7 +205,7 @@ impl Subscription {
         for name in names.iter().filter(|name| !is_wildcard(name)) {
             let name: Name = name.as_str().into();
             if self.named.len() >= MOST_NAMES && !self.named.contains(&name) {
-                return Err(RequestError::TooManyNames);
+                return Err(RequestError::TooManyNames(MOST_NAMES));
             }
             // A client that has a resource of an earlier stream is sent what differs from it only.
             if initial.contains_key(&*name) {
@@ -213,7 +217,7 @@ impl Subscription {
         }
         // Whatever the client claims to have, it is remembered within its subscription only.
         for (name, version) in initial.into_iter().take(MOST_NAMES) {
-            if self.is_of_interest(&name) {
+            if self.is_of_interest(&name) && name.len() <= LONGEST_NAME {
                 let name: Name = name.into();
                 self.due.compare(name.clone());
                 self.held.insert(name, Held::Version(Version::parse(&version)));
@@ -226,16 +230,16 @@ impl Subscription {
         if name == "*" {
             self.wildcard = false;
             let Self { named, held, due, .. } = self;
-            held.retain(|name, _| {
-                let kept = named.contains(name);
-                if !kept {
-                    due.forget(name);
-                }
-                kept
-            });
-        } else if self.wildcard && (self.named.remove(name) || self.held.contains_key(name)) {
+            held.retain(|name, _| named.contains(name));
+            due.retain(|name| named.contains(name));
+        } else if self.wildcard && self.held.contains_key(name) {
             // The client forgets the resource, and the wildcard wants it still.
+            self.named.remove(name);
             self.due.answer(name.into());
+        } else if self.wildcard && self.named.remove(name) {
+            // It was never sent. If it exists, the wildcard finds it.
+            self.due.forget(name);
+            self.due.begin_anew();
         } else if self.named.remove(name) {
             self.held.remove(name);
             self.due.forget(name);

@@ -33,6 +33,10 @@ impl Due {
         self.names.remove(name);
     }
 
+    pub(super) fn retain(&mut self, kept: impl Fn(&str) -> bool) {
+        self.names.retain(|name, _| kept(name));
+    }
+
     pub(super) fn clear(&mut self) {
         self.names.clear();
     }

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 /// The most names that a stream subscribes to in one type. An Envoy of a large mesh asks for the
 /// endpoints of some thousand clusters.
 pub const MOST_NAMES: usize = 20_000;
+/// The most listeners or clusters that a state-of-the-world stream names: each response lists all of them,
+/// and gRPC clients refuse messages above 4 MiB by default.
+pub const MOST_LISTED: usize = 2000;
 /// The longest name, in bytes. A DNS name has 253.
 pub const LONGEST_NAME: usize = 512;
 /// The most types of a stream. The interface has about twenty.
@@ -13,6 +16,8 @@ pub const MOST_TYPES: usize = 32;
 pub const LONGEST_TYPE_URL: usize = 256;
 /// The longest text of a client's rejection that is kept, in bytes.
 pub const LONGEST_REJECTION: usize = 1024;
+/// The names that are kept of a response that a client rejects.
+pub const NAMED_IN_REJECTION: usize = 8;
 /// The responses of one type that may wait for the client's answer. A client that answers nothing
 /// gets no more of this type.
 pub const MOST_UNANSWERED: usize = 8;
@@ -23,8 +28,8 @@ pub const RESPONSE_BYTES: usize = 1 << 20;
 /// Why a request ends its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// Too many names are subscribed to.
-    TooManyNames,
+    /// More names than this are subscribed to.
+    TooManyNames(usize),
     /// A name is too long. The first part of it.
     LongName(String),
     /// Too many types are asked for.
@@ -36,8 +41,8 @@ pub enum RequestError {
 impl std::fmt::Display for RequestError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::TooManyNames => {
-                write!(f, "a stream may subscribe to {MOST_NAMES} resources of a type, and no more")
+            Self::TooManyNames(most) => {
+                write!(f, "a stream may subscribe to {most} resources of this type, and no more")
             }
             Self::LongName(name) => write!(
                 f,
@@ -73,15 +78,16 @@ pub(crate) fn of_type<'a, T: Default>(
     Ok(types.get_mut(type_url).expect("it was inserted"))
 }
 
-pub(crate) fn check_names(names: &[String]) -> Result<(), RequestError> {
+pub(crate) fn check_names(names: &[String], most: usize) -> Result<(), RequestError> {
     match names.iter().find(|name| name.len() > LONGEST_NAME) {
         Some(name) => Err(RequestError::LongName(beginning(name, 64))),
-        None if names.len() > MOST_NAMES => Err(RequestError::TooManyNames),
+        None if names.len() > most => Err(RequestError::TooManyNames(most)),
         None => Ok(()),
     }
 }
 
 /// The first `most` bytes of a text, or fewer where a character would be cut.
-pub(crate) fn beginning(text: &str, most: usize) -> String {
+#[must_use]
+pub fn beginning(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
 }

@@ -12,8 +12,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     due::Due,
-    limits::{RESPONSE_BYTES, RequestError, check_names, of_type},
-    rejection::Rejection,
+    limits::{MOST_LISTED, MOST_NAMES, RESPONSE_BYTES, RequestError, check_names, of_type},
+    rejection::{Rejection, first},
 };
 use crate::{
     proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
@@ -44,7 +44,7 @@ struct Subscription {
     owed: bool,
     /// The nonce of the last response. A request with another one was sent before the client read it.
     nonce: Option<String>,
-    /// The names of the last response.
+    /// The first names of the last response.
     last: Vec<Name>,
     accepted: bool,
     rejected: Option<Rejection>,
@@ -82,7 +82,8 @@ impl SotwStream {
         &mut self,
         request: DiscoveryRequest,
     ) -> Result<Option<Rejection>, RequestError> {
-        check_names(&request.resource_names)?;
+        let most = if lists_all(&request.type_url) { MOST_LISTED } else { MOST_NAMES };
+        check_names(&request.resource_names, most)?;
         let subscription = of_type(&mut self.types, &request.type_url)?;
         if subscription.nonce.as_ref().is_some_and(|nonce| *nonce != request.response_nonce) {
             return Ok(None);
@@ -109,6 +110,8 @@ impl SotwStream {
 
     fn respond(&mut self, published: &impl Published, type_url: &str) -> Option<DiscoveryResponse> {
         let subscription = self.types.get_mut(type_url)?;
+        let before =
+            if needed_by(type_url).is_some() { subscription.sent.clone() } else { HashMap::new() };
         let resources = if lists_all(type_url) {
             subscription.take_all(published, type_url)
         } else {
@@ -117,14 +120,13 @@ impl SotwStream {
         self.nonces += 1;
         let nonce = self.nonces.to_string();
         subscription.nonce = Some(nonce.clone());
-        subscription.last = resources.iter().map(|resource| resource.name.clone()).collect();
+        subscription.last = first(resources.iter().map(|resource| &resource.name));
         subscription.accepted = false;
         let version_info = subscription.version().to_string();
         if let Some(needed) = needed_by(type_url).and_then(|needed| self.types.get_mut(needed)) {
-            resources
-                .iter()
-                .filter_map(|sent| sent.needs.clone())
-                .for_each(|name| needed.resend(name));
+            let changed = |sent: &&Resource| before.get(&sent.name) != Some(&sent.version);
+            let changed = resources.iter().filter(changed).filter_map(|sent| sent.needs.clone());
+            changed.for_each(|name| needed.resend(name));
         }
         Some(DiscoveryResponse {
             version_info,
@@ -152,14 +154,16 @@ impl Subscription {
     /// equal.
     fn answered(&mut self, request: &DiscoveryRequest) -> Option<Rejection> {
         let nonce = self.nonce.as_ref()?;
+        if self.rejected.as_ref().is_some_and(|before| before.nonce == *nonce) {
+            // The client repeats its answer, perhaps with other names.
+            return None;
+        }
         let rejected = request
             .error_detail
             .as_ref()
             .map(|status| Rejection::new(nonce, self.last.clone(), status));
         match &rejected {
             Some(_) => self.rejected = rejected.clone(),
-            // A client that repeats its answer with other names has still rejected the response.
-            None if self.rejected.as_ref().is_some_and(|before| before.nonce == *nonce) => {}
             None => {
                 self.accepted = true;
                 self.rejected = None;
@@ -188,9 +192,12 @@ impl Subscription {
         } else {
             before.difference(&self.named).cloned().collect()
         };
-        for name in gone.iter().filter(|_| !self.wildcard) {
-            self.sent.remove(name);
-            self.due.forget(name);
+        if !self.wildcard {
+            for name in &gone {
+                self.sent.remove(name);
+            }
+            let named = &self.named;
+            self.due.retain(|name| named.contains(name));
         }
         self.owed |= first;
     }
