@@ -42,7 +42,7 @@ impl Signals {
             _ = self.interrupt.recv() => (SignalAction::Terminate, "SIGINT"),
             _ = self.hang_up.recv() => return SignalAction::Reload,
         };
-        info!(signal = name, "ending: no new calls are taken, and those under way finish");
+        info!(signal = name, "ending: nothing new is taken");
         action
     }
 

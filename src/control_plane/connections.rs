@@ -1,6 +1,10 @@
 //! Accepts clients, within bounds.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -11,7 +15,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::{
-    listen::{Bound, Peer, Stream},
+    listen::{Acceptor, Peer, Stream},
     metrics::Metrics,
     service::{Discovery, OfPeer},
 };
@@ -32,6 +36,9 @@ const MAX_HEAD: u32 = 16 << 10;
 /// A client that answers no ping for this long is gone. A node that lost its power says nothing.
 const PING: Duration = Duration::from_secs(30);
 const PING_TIME: Duration = Duration::from_secs(20);
+/// A client that sends no request for this long after it connected is no client: gRPC and Envoy connect to
+/// send one.
+const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// The pause after `accept` fails, which it does when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,11 +60,7 @@ impl Connections {
     }
 
     /// Accepts for ever.
-    pub(super) async fn accept(&self, bound: Bound) {
-        let acceptor = match bound.acceptor() {
-            Ok(acceptor) => acceptor,
-            Err(error) => return warn!(%error, "the listening socket can't be used"),
-        };
+    pub(super) async fn accept(&self, acceptor: Acceptor) {
         self.synced().await;
         loop {
             match acceptor.accept().await {
@@ -96,6 +99,7 @@ impl Connections {
 async fn serve(stream: Box<dyn Stream>, _permit: Permit<Peer>, streams: OfPeer, peer: Peer) {
     // gRPC of some languages sends a path as the authority of a Unix socket, which h2 refuses.
     let io = TokioIo::new(Mended::new(stream));
+    let begun = streams.begun();
     let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -104,8 +108,17 @@ async fn serve(stream: Box<dyn Stream>, _permit: Permit<Peer>, streams: OfPeer, 
         .initial_connection_window_size(WINDOW)
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING_TIME)
-        .serve_connection(io, TowerToHyperService::new(streams))
-        .await;
+        .serve_connection(io, TowerToHyperService::new(streams));
+    let mut served = pin!(served);
+    let served = tokio::select! {
+        served = served.as_mut() => served,
+        () = sleep(FIRST_REQUEST) => {
+            if !begun.load(Relaxed) {
+                return debug!(?peer, "a connection without a request is closed");
+            }
+            served.await
+        }
+    };
     if let Err(error) = served {
         debug!(?peer, %error, "a connection broke off");
     }

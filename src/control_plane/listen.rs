@@ -67,6 +67,16 @@ pub enum Peer {
     Address(IpAddr),
 }
 
+impl Peer {
+    /// A host of IPv6 has a network of addresses to choose from, so that its network counts.
+    fn of(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
 /// Both kinds of connection.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
@@ -139,7 +149,7 @@ impl Acceptor {
                 let (stream, from) = listener.accept().await?;
                 // A response is one write, and a client waits for it.
                 stream.set_nodelay(true)?;
-                Ok((Box::new(stream), Peer::Address(from.ip())))
+                Ok((Box::new(stream), Peer::of(from.ip())))
             }
         }
     }
@@ -157,6 +167,15 @@ impl fmt::Debug for Acceptor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_one_host_are_one_peer() {
+        let peer = |text: &str| Peer::of(text.parse().unwrap());
+        assert_eq!(peer("fd00:1:2:3::1"), peer("fd00:1:2:3:ffff::2"));
+        assert_ne!(peer("fd00:1:2:3::1"), peer("fd00:1:2:4::1"));
+        assert_eq!(peer("::ffff:10.0.0.1"), peer("10.0.0.1"));
+        assert_ne!(peer("10.0.0.1"), peer("10.0.0.2"));
+    }
 
     #[test]
     fn an_address_is_a_socket_or_an_ip_address_with_a_port() {

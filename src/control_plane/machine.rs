@@ -9,7 +9,10 @@ use xds::{
         },
     },
     resource_type::ASSIGNMENT,
-    server::{DeltaStream, Rejection, RequestError, SotwStream},
+    server::{
+        DeltaStream, Rejection, RequestError, SotwStream,
+        limits::{self, beginning},
+    },
 };
 
 /// A state machine of the crate `xds`.
@@ -109,7 +112,8 @@ impl Scope {
         match type_url == ASSIGNMENT {
             true => Ok(()),
             false => Err(format!(
-                "type_url is {type_url:?}: a stream of the endpoint discovery service has only {ASSIGNMENT}"
+                "type_url is {:?}: a stream of the endpoint discovery service has only {ASSIGNMENT}",
+                beginning(type_url, limits::LONGEST_TYPE_URL)
             )),
         }
     }

@@ -12,7 +12,7 @@ use prometheus_client::{
 };
 use xds::resource_type::{ASSIGNMENT, CLUSTER, LISTENER, ROUTES};
 
-use crate::discovery::Snapshot;
+use crate::{discovery::Snapshot, log_limit::LogLimit};
 
 type Labels = Vec<(&'static str, &'static str)>;
 
@@ -26,6 +26,8 @@ pub(super) struct Metrics {
     streams: Family<Labels, Gauge>,
     responses: Family<Labels, Counter>,
     rejections: Family<Labels, Counter>,
+    /// Limits the lines about rejections. All of them are counted.
+    pub(super) rejection_lines: LogLimit,
     /// Nanoseconds that composing responses took.
     composing: AtomicU64,
 }
@@ -65,7 +67,7 @@ impl Metrics {
     /// All metrics as OpenMetrics text.
     pub(super) fn scrape(&self, snapshot: &Snapshot) -> String {
         let mut registry = Registry::with_prefix("pointsman_control_plane");
-        let Self { refused_connections, streams, responses, rejections, composing } = self;
+        let Self { refused_connections, streams, responses, rejections, composing, .. } = self;
         registry.register(
             "refused_connections",
             "Connections refused because their client, or all clients together, have too many",

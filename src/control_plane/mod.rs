@@ -115,10 +115,12 @@ async fn serve(
     };
     let admin_address = admin.local_addr().map_err(system("the admin pages"))?;
     admin::spawn(admin, pages.routes(), ending).map_err(system("the admin thread"))?;
-    info!(listen = %bound.address(), admin = %admin_address, "listening");
+    let address = bound.address();
+    let acceptor = bound.acceptor().map_err(system("the listening socket"))?;
+    info!(listen = %address, admin = %admin_address, "listening");
     let connections = Connections::new(catalog, snapshot, metrics);
     tokio::select! {
-        () = connections.accept(bound) => {}
+        () = connections.accept(acceptor) => {}
         () = signals.terminated() => {}
     }
     Ok(())

@@ -5,7 +5,10 @@ use std::{
     future::{Ready, ready},
     marker::PhantomData,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     task::{Context, Poll},
 };
 
@@ -19,7 +22,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use tower::Service;
-use xds::server::{DeltaStream, SotwStream};
+use xds::server::{DeltaStream, SotwStream, limits::beginning};
 
 use super::{
     listen::Peer,
@@ -32,6 +35,8 @@ use crate::{discovery::Snapshot, quota::Quota};
 /// The names that all streams together hold. A fleet of 1,000 nodes with 50 services each subscribes to
 /// 50,000. At 100 to 600 bytes each they take 25 to 150 MiB.
 const MOST_NAMES: usize = 1 << 18;
+/// The names of one peer, so that others may still have many.
+const MOST_NAMES_OF_PEER: usize = MOST_NAMES / 4;
 /// The longest request. A subscription to 20,000 names has some 1.2 MB.
 const MAX_REQUEST: usize = 2 << 20;
 
@@ -48,19 +53,29 @@ pub(super) struct Discovery {
 pub(super) struct OfPeer {
     discovery: Discovery,
     peer: Peer,
+    /// The client has sent a request.
+    begun: Arc<AtomicBool>,
 }
 
 impl Discovery {
     pub(super) fn new(snapshot: Arc<Snapshot>, metrics: Arc<Metrics>) -> Self {
-        Self { snapshot, metrics, names: Quota::new("names of resources", MOST_NAMES) }
+        Self {
+            snapshot,
+            metrics,
+            names: Quota::with_most("names of resources", MOST_NAMES, MOST_NAMES_OF_PEER),
+        }
     }
 
     pub(super) fn of(&self, peer: Peer) -> OfPeer {
-        OfPeer { discovery: self.clone(), peer }
+        OfPeer { discovery: self.clone(), peer, begun: Arc::default() }
     }
 }
 
 impl OfPeer {
+    pub(super) fn begun(&self) -> Arc<AtomicBool> {
+        self.begun.clone()
+    }
+
     async fn stream<M: Machine>(self, request: Request<Incoming>, scope: Scope) -> Response<Body> {
         let method = Method::<M> { of: self, scope, machine: PhantomData };
         let codec: ProstCodec<M::Response, M::Request> = ProstCodec::default();
@@ -78,6 +93,7 @@ impl Service<Request<Incoming>> for OfPeer {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        self.begun.store(true, Relaxed);
         let of = self.clone();
         Box::pin(async move {
             let aggregated = "/envoy.service.discovery.v3.AggregatedDiscoveryService/";
@@ -106,6 +122,7 @@ impl Service<Request<Incoming>> for OfPeer {
 }
 
 fn unknown(path: &str) -> Response<Body> {
+    let path = beginning(path, 256);
     Status::unimplemented(format!(
         "there is no method {path:?}: use ADS (envoy.service.discovery.v3.AggregatedDiscoveryService), or \
          the streams of envoy.service.endpoint.v3.EndpointDiscoveryService"

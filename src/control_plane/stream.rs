@@ -1,7 +1,8 @@
 //! One stream: requests in, responses out.
 //!
-//! The responses are a body that hyper polls while the connection has room. Only then the next response
-//! is composed, from what is published at that moment. So a client that reads slowly costs no queue.
+//! The responses are a body that hyper polls when it has sent the last one but one. Only then the next
+//! response is composed, from what is published at that moment. So a client that reads slowly costs two
+//! responses, and no queue.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use futures_util::{FutureExt, Stream, stream};
 use tokio::sync::watch;
 use tonic::{Status, Streaming};
 use tracing::{debug, warn};
+use xds::server::limits::beginning;
 
 use super::{
     listen::Peer,
@@ -24,6 +26,9 @@ use crate::{
 /// The requests of a stream that are read before other tasks run: a client that sends them without end
 /// must not keep a thread.
 const AT_A_TIME: usize = 16;
+
+/// The longest id of a node that is kept, in bytes: the client chooses it, and a log line has it.
+const LONGEST_NODE: usize = 256;
 
 /// A stream's state between two responses.
 struct Client<M: Machine> {
@@ -146,8 +151,14 @@ impl<M: Machine> Client<M> {
             let node = node.unwrap_or_default();
             let kind = ClientKind::of(&node);
             let open = self.metrics.stream(kind.text(), M::VARIANT);
-            debug!(node = node.id, kind = kind.text(), variant = M::VARIANT, "a stream began");
-            self.client = Some(Known { kind, node: node.id, _open: open });
+            debug!(
+                node = beginning(&node.id, LONGEST_NODE),
+                kind = kind.text(),
+                variant = M::VARIANT,
+                "a stream began"
+            );
+            self.client =
+                Some(Known { kind, node: beginning(&node.id, LONGEST_NODE), _open: open });
         }
         self.scope.check(M::type_url(&mut request)).map_err(Status::invalid_argument)?;
         let type_url = M::type_url(&mut request).clone();
@@ -158,11 +169,14 @@ impl<M: Machine> Client<M> {
         self.names.hold(self.machine.names())?;
         if let Some(rejection) = rejected {
             self.metrics.rejected(&type_url);
+            if !self.metrics.rejection_lines.due(clock::now()) {
+                return Ok(());
+            }
             let node = self.client.as_ref().map_or("", |known| &known.node);
             warn!(
                 node,
                 resource_type = type_url,
-                resources = ?rejection.names.iter().take(8).collect::<Vec<_>>(),
+                resources = ?rejection.names,
                 "a client rejected a response: {}",
                 rejection.message
             );

@@ -98,6 +98,11 @@ fn resources(service: &Service) -> Vec<(&'static str, Resource)> {
     let mut clusters = Vec::new();
     for port in &eligible.ports {
         let name = names::of_port(&service.name, port);
+        if clusters.contains(&name) {
+            // Two ports of one number, TCP and UDP. The first one has the name, as for an agent's callers.
+            clusters.push(name);
+            continue;
+        }
         let message = assignment(&name, &port.endpoints);
         all.push((ASSIGNMENT, Resource::new(name.as_str(), pack(&message).value)));
         all.push((CLUSTER, grpc::cluster(&name)));
@@ -133,6 +138,27 @@ mod tests {
 
     fn apply(catalog: &Catalog, change: Change) {
         catalog.apply(SourceId(0), change, Duration::ZERO);
+    }
+
+    #[test]
+    fn of_two_ports_with_one_number_the_first_has_the_name() {
+        let port = |name: &str, last| crate::catalog::Port {
+            name: Some(name.into()),
+            number: Some(53),
+            endpoints: [endpoint(last)].into(),
+        };
+        let service = Service::new(
+            "dns.system".parse().unwrap(),
+            "test",
+            vec![port("dns-tcp", 1), port("dns", 2)],
+        );
+        let of = |type_url| {
+            let all = resources(&service).into_iter().filter(move |(of, _)| *of == type_url);
+            all.map(|(_, resource)| resource.body).collect::<Vec<_>>()
+        };
+        let first = pack(&assignment("dns.system:53", &[endpoint(1)])).value;
+        assert_eq!(of(ASSIGNMENT), [first]);
+        assert_eq!(of(CLUSTER).len(), 1);
     }
 
     #[test]
