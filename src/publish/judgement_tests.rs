@@ -223,7 +223,9 @@ proptest! {
         let nature = Nature { fails, cancelled, bad_takes: USUAL };
         let mut field = Field::new(vec![nature; endpoints], seed);
         field.run(1_000, rate, false);
-        prop_assert!(field.ejections == 0, "{} ejections in 1,000 requests", field.ejections);
+        // One in 1,000 comes by chance in every sixtieth case, and there are sixteen; two in every 7,000th.
+        let by_chance = if fails > 0.0 { 1 } else { 0 };
+        prop_assert!(field.ejections <= by_chance, "{} ejections in 1,000 requests", field.ejections);
     }
 }
 
