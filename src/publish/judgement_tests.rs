@@ -5,7 +5,7 @@
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 
 use pointsman_table::{Counters, Outcome, Picker, Random, Request};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use super::{Memory, ServicePublisher, Setup};
 use crate::{
@@ -210,6 +210,16 @@ proptest! {
             + 4.0 * moment * unlucky / (share * (1.0 - cancelled));
         prop_assert!(after.as_secs_f64() <= seconds, "{after:?} of {seconds} s, {judged} judged");
     }
+}
+
+proptest! {
+    // The same cases each time: in 16,000 new requests chance may eject once, which would say nothing of the
+    // code.
+    #![proptest_config(ProptestConfig {
+        cases: 16,
+        rng_seed: RngSeed::Fixed(1),
+        ..ProptestConfig::default()
+    })]
 
     /// With the bound in `plan::evidence`, chance ejects at most once in 60,000 judged requests.
     #[test]
@@ -223,9 +233,7 @@ proptest! {
         let nature = Nature { fails, cancelled, bad_takes: USUAL };
         let mut field = Field::new(vec![nature; endpoints], seed);
         field.run(1_000, rate, false);
-        // One in 1,000 comes by chance in every sixtieth case, and there are sixteen; two in every 7,000th.
-        let by_chance = if fails > 0.0 { 1 } else { 0 };
-        prop_assert!(field.ejections <= by_chance, "{} ejections in 1,000 requests", field.ejections);
+        prop_assert!(field.ejections == 0, "{} ejections in 1,000 requests", field.ejections);
     }
 }
 
