@@ -1,5 +1,7 @@
 //! The types of resources, and the order in which a client needs them.
 
+use std::collections::BTreeMap;
+
 use crate::proto::{
     TypeUrl,
     envoy::config::{
@@ -21,6 +23,13 @@ pub const ROUTES: &str = RouteConfiguration::TYPE_URL;
 /// that no client sends traffic to a cluster that it does not know yet. Removals go the other way.
 /// Types that are not in the list refer to nothing, and come first.
 const ORDER: [&str; 4] = [CLUSTER, ASSIGNMENT, LISTENER, ROUTES];
+
+/// These types in the order of their updates.
+pub(crate) fn in_order<T>(types: &BTreeMap<String, T>) -> Vec<String> {
+    let mut order: Vec<String> = types.keys().cloned().collect();
+    order.sort_by_key(|type_url| rank(type_url));
+    order
+}
 
 /// The place of a type among the updates of a stream.
 pub(crate) fn rank(type_url: &str) -> usize {

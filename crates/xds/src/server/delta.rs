@@ -1,12 +1,13 @@
 //! One incremental stream of a server.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     mem,
 };
 
 use super::{
     due::Due,
+    interest::Interest,
     limits::{
         LONGEST_NAME, MOST_NAMES, MOST_UNANSWERED, RESPONSE_BYTES, RequestError, check_names,
         of_type,
@@ -19,7 +20,7 @@ use crate::{
     },
     published::Published,
     resource::{Name, Resource, Version},
-    resource_type::{needed_by, rank},
+    resource_type::{in_order, needed_by},
 };
 
 /// What a stream subscribes to, and what its client has. Requests go in by
@@ -35,11 +36,9 @@ pub struct DeltaStream {
 struct Subscription {
     /// The first request of the type was read.
     begun: bool,
-    wildcard: bool,
+    interest: Interest,
     /// The client waits for a first response, even if it is empty: an Envoy starts only then.
     owes_first: bool,
-    /// The names that the client subscribed to.
-    named: HashSet<Name>,
     /// What the client has, or will have once it read what is on its way.
     held: HashMap<Name, Held>,
     due: Due,
@@ -110,8 +109,7 @@ impl DeltaStream {
     /// The next response; None: the client has, or will have, all that it subscribed to. Updates come
     /// first, in the order in which one resource needs another; then removals, in the other order.
     pub fn next(&mut self, published: &impl Published) -> Option<DeltaDiscoveryResponse> {
-        let mut order: Vec<String> = self.types.keys().cloned().collect();
-        order.sort_by_key(|type_url| rank(type_url));
+        let order = in_order(&self.types);
         for type_url in &order {
             let subscription = self.types.get_mut(type_url).expect("a key of the map");
             subscription.collect(published, type_url);
@@ -165,7 +163,7 @@ impl DeltaStream {
     /// The names that the stream holds for its client, for whoever limits them over all streams.
     #[must_use]
     pub fn names(&self) -> usize {
-        self.types.values().map(|each| each.named.len().max(each.held.len())).sum()
+        self.types.values().map(|each| each.interest.named.len().max(each.held.len())).sum()
     }
 
     /// How the subscriptions are doing, by type URL.
@@ -193,8 +191,8 @@ impl Subscription {
         let initial = if first { request.initial_resource_versions } else { BTreeMap::new() };
         let names = request.resource_names_subscribe;
         let wildcard = names.iter().any(is_wildcard) || first && names.is_empty();
-        if wildcard && !self.wildcard {
-            self.wildcard = true;
+        if wildcard && !self.interest.wildcard {
+            self.interest.wildcard = true;
             self.owes_first = true;
             self.due.begin_anew();
         }
@@ -204,7 +202,7 @@ impl Subscription {
         }
         for name in names.iter().filter(|name| !is_wildcard(name)) {
             let name: Name = name.as_str().into();
-            if self.named.len() >= MOST_NAMES && !self.named.contains(&name) {
+            if self.interest.named.len() >= MOST_NAMES && !self.interest.named.contains(&name) {
                 return Err(RequestError::TooManyNames(MOST_NAMES));
             }
             // A client that has a resource of an earlier stream is sent what differs from it only.
@@ -213,11 +211,11 @@ impl Subscription {
             } else {
                 self.due.answer(name.clone());
             }
-            self.named.insert(name);
+            self.interest.named.insert(name);
         }
         // Whatever the client claims to have, it is remembered within its subscription only.
         for (name, version) in initial.into_iter().take(MOST_NAMES) {
-            if self.is_of_interest(&name) && name.len() <= LONGEST_NAME {
+            if self.interest.covers(&name) && name.len() <= LONGEST_NAME {
                 let name: Name = name.into();
                 self.due.compare(name.clone());
                 self.held.insert(name, Held::Version(Version::parse(&version)));
@@ -228,45 +226,33 @@ impl Subscription {
 
     fn unsubscribe(&mut self, name: &str) {
         if name == "*" {
-            self.wildcard = false;
-            let Self { named, held, due, .. } = self;
-            held.retain(|name, _| named.contains(name));
-            due.retain(|name| named.contains(name));
-        } else if self.wildcard && self.held.contains_key(name) {
+            self.interest.wildcard = false;
+            let Self { interest, held, due, .. } = self;
+            held.retain(|name, _| interest.covers(name));
+            due.retain(|name| interest.covers(name));
+        } else if self.interest.wildcard && self.held.contains_key(name) {
             // The client forgets the resource, and the wildcard wants it still.
-            self.named.remove(name);
+            self.interest.named.remove(name);
             self.due.answer(name.into());
-        } else if self.wildcard && self.named.remove(name) {
+        } else if self.interest.wildcard && self.interest.named.remove(name) {
             // It was never sent. If it exists, the wildcard finds it.
             self.due.forget(name);
             self.due.begin_anew();
-        } else if self.named.remove(name) {
+        } else if self.interest.named.remove(name) {
             self.held.remove(name);
             self.due.forget(name);
         }
     }
 
-    fn is_of_interest(&self, name: &str) -> bool {
-        self.wildcard || self.named.contains(name)
-    }
-
     /// Sends a resource again once, if the client subscribed to it.
     fn resend(&mut self, name: Name) {
-        if self.is_of_interest(&name) {
+        if self.interest.covers(&name) {
             self.due.answer(name);
         }
     }
 
     fn collect(&mut self, published: &impl Published, type_url: &str) {
-        let Self { wildcard, named, held, due, .. } = self;
-        let of_interest = |name: &str| *wildcard || named.contains(name);
-        due.collect(published, type_url, of_interest, || {
-            if *wildcard {
-                held.keys().cloned().chain(published.names(type_url)).collect()
-            } else {
-                named.iter().cloned().collect()
-            }
-        });
+        self.due.collect(published, type_url, &self.interest, self.held.keys());
     }
 
     /// Takes what a response of this part has room for. The client counts as having it from now on.
@@ -303,7 +289,7 @@ impl Subscription {
                     let untold = match held {
                         Some(Held::Missing) => false,
                         Some(Held::Version(_)) => true,
-                        None => self.named.contains(name),
+                        None => self.interest.named.contains(name),
                     };
                     if !untold && !answer {
                         done.push((name.clone(), None));
@@ -322,8 +308,12 @@ impl Subscription {
             self.due.forget(&name);
             match held {
                 // Nobody asks for it by name, so nothing has to be remembered.
-                Some(Held::Missing) if !self.named.contains(&name) => drop(self.held.remove(&name)),
-                Some(held) => drop(self.held.insert(name, held)),
+                Some(Held::Missing) if !self.interest.named.contains(&name) => {
+                    self.held.remove(&name);
+                }
+                Some(held) => {
+                    self.held.insert(name, held);
+                }
                 None => {}
             }
         }
@@ -332,8 +322,8 @@ impl Subscription {
 
     fn status(&self) -> SubscriptionStatus {
         SubscriptionStatus {
-            wildcard: self.wildcard,
-            named: self.named.len(),
+            wildcard: self.interest.wildcard,
+            named: self.interest.named.len(),
             held: self.held.values().filter(|held| **held != Held::Missing).count(),
             unanswered: self.unanswered.len(),
             rejected: self.rejected.clone(),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::interest::Interest;
 use crate::{published::Published, resource::Name};
 
 /// The names to look at, in the order of their text, so that equal histories give equal messages.
@@ -49,14 +50,14 @@ impl Due {
         self.names.iter().map(|(name, answered)| (name, *answered))
     }
 
-    /// Adds what changed since the last call and is of interest to the client. `all` is what the client
-    /// may have to be told of, if that can't be known from the changes.
-    pub(super) fn collect(
+    /// Adds what changed since the last call and is of interest to the client. `has`: the names that it
+    /// knows, which count if the changes since then are not known.
+    pub(super) fn collect<'a>(
         &mut self,
         published: &impl Published,
         type_url: &str,
-        of_interest: impl Fn(&str) -> bool,
-        all: impl FnOnce() -> Vec<Name>,
+        interest: &Interest,
+        has: impl Iterator<Item = &'a Name>,
     ) {
         let revision = published.revision();
         if self.begun && self.seen == revision {
@@ -65,11 +66,14 @@ impl Due {
         let changed = self.begun.then(|| published.changed_since(type_url, self.seen)).flatten();
         match changed {
             Some(changed) => {
-                for name in changed.filter(|name| of_interest(name)) {
+                for name in changed.filter(|name| interest.covers(name)) {
                     self.names.entry(name.clone()).or_insert(false);
                 }
             }
-            None => all().into_iter().for_each(|name| self.compare(name)),
+            None => {
+                let all = interest.all(published, type_url, has);
+                all.into_iter().for_each(|name| self.compare(name));
+            }
         }
         self.begun = true;
         self.seen = revision;

@@ -4,7 +4,7 @@
 //! of them; one of assignments or routes may list a part.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     mem,
 };
 
@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     due::Due,
+    interest::Interest,
     limits::{MOST_LISTED, MOST_NAMES, RESPONSE_BYTES, RequestError, check_names, of_type},
     rejection::{Rejection, first},
 };
@@ -19,7 +20,7 @@ use crate::{
     proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
     published::Published,
     resource::{Name, Resource, Version},
-    resource_type::{lists_all, needed_by, rank},
+    resource_type::{in_order, lists_all, needed_by},
 };
 
 /// What a stream subscribes to, and what its client has. Requests go in by [`Self::request`];
@@ -35,8 +36,7 @@ pub struct SotwStream {
 struct Subscription {
     /// The client named a resource once. From then on an empty list means none.
     named_once: bool,
-    wildcard: bool,
-    named: BTreeSet<Name>,
+    interest: Interest,
     /// What the client has, or will have once it read what is on its way.
     sent: HashMap<Name, Version>,
     due: Due,
@@ -96,8 +96,7 @@ impl SotwStream {
     /// The next response; None: the client has, or will have, all that it subscribed to. Updates come
     /// first, in the order in which one resource needs another; then what has only removals.
     pub fn next(&mut self, published: &impl Published) -> Option<DiscoveryResponse> {
-        let mut order: Vec<String> = self.types.keys().cloned().collect();
-        order.sort_by_key(|type_url| rank(type_url));
+        let order = in_order(&self.types);
         for type_url in &order {
             let subscription = self.types.get_mut(type_url).expect("a key of the map");
             subscription.collect(published, type_url);
@@ -140,7 +139,7 @@ impl SotwStream {
     /// The names that the stream holds for its client, for whoever limits them over all streams.
     #[must_use]
     pub fn names(&self) -> usize {
-        self.types.values().map(|each| each.named.len().max(each.sent.len())).sum()
+        self.types.values().map(|each| each.interest.named.len().max(each.sent.len())).sum()
     }
 
     /// How the subscriptions are doing, by type URL.
@@ -173,56 +172,44 @@ impl Subscription {
     }
 
     fn subscribe(&mut self, names: Vec<String>) {
-        let first = self.nonce.is_none() && !self.named_once && !self.wildcard;
+        let first = self.nonce.is_none() && !self.named_once && !self.interest.wildcard;
         self.named_once |= !names.is_empty();
         let wildcard = names.iter().any(|name| name == "*") || !self.named_once;
-        if wildcard && !self.wildcard {
+        if wildcard && !self.interest.wildcard {
             self.owed = true;
             self.due.begin_anew();
         }
-        let wildcard_before = mem::replace(&mut self.wildcard, wildcard);
+        let wildcard_before = mem::replace(&mut self.interest.wildcard, wildcard);
         let named = names.into_iter().filter(|name| name != "*").map(Name::from).collect();
-        let before = mem::replace(&mut self.named, named);
+        let before = mem::replace(&mut self.interest.named, named);
         // A client that asks for a name wants it sent, even if it had it before.
-        for name in self.named.difference(&before) {
+        for name in self.interest.named.difference(&before) {
             self.due.answer(name.clone());
         }
         let gone: Vec<Name> = if wildcard_before && !wildcard {
-            self.sent.keys().filter(|name| !self.named.contains(*name)).cloned().collect()
+            self.sent.keys().filter(|name| !self.interest.named.contains(*name)).cloned().collect()
         } else {
-            before.difference(&self.named).cloned().collect()
+            before.difference(&self.interest.named).cloned().collect()
         };
-        if !self.wildcard {
+        if !self.interest.wildcard {
             for name in &gone {
                 self.sent.remove(name);
             }
-            let named = &self.named;
-            self.due.retain(|name| named.contains(name));
+            let interest = &self.interest;
+            self.due.retain(|name| interest.covers(name));
         }
         self.owed |= first;
     }
 
-    fn is_of_interest(&self, name: &str) -> bool {
-        self.wildcard || self.named.contains(name)
-    }
-
     /// Sends a resource again once, if the client subscribed to it.
     fn resend(&mut self, name: Name) {
-        if self.is_of_interest(&name) {
+        if self.interest.covers(&name) {
             self.due.answer(name);
         }
     }
 
     fn collect(&mut self, published: &impl Published, type_url: &str) {
-        let Self { wildcard, named, sent, due, .. } = self;
-        let of_interest = |name: &str| *wildcard || named.contains(name);
-        due.collect(published, type_url, of_interest, || {
-            if *wildcard {
-                sent.keys().cloned().chain(published.names(type_url)).collect()
-            } else {
-                named.iter().cloned().collect()
-            }
-        });
+        self.due.collect(published, type_url, &self.interest, self.sent.keys());
     }
 
     /// Whether something that is published now differs from what the client has.
@@ -246,8 +233,8 @@ impl Subscription {
         if !mem::take(&mut self.owed) && !due {
             return None;
         }
-        let mut names = self.named.clone();
-        if self.wildcard {
+        let mut names = self.interest.named.clone();
+        if self.interest.wildcard {
             names.extend(published.names(type_url));
         }
         let resources: Vec<_> =
@@ -280,7 +267,7 @@ impl Subscription {
         for resource in &resources {
             self.sent.insert(resource.name.clone(), resource.version);
         }
-        let owed = mem::take(&mut self.owed) && self.wildcard;
+        let owed = mem::take(&mut self.owed) && self.interest.wildcard;
         (!resources.is_empty() || owed).then_some(resources)
     }
 
@@ -298,8 +285,8 @@ impl Subscription {
 
     fn status(&self) -> SubscriptionStatus {
         SubscriptionStatus {
-            wildcard: self.wildcard,
-            named: self.named.len(),
+            wildcard: self.interest.wildcard,
+            named: self.interest.named.len(),
             held: self.sent.len(),
             accepted: self.accepted,
             rejected: self.rejected.clone(),
