@@ -13,7 +13,7 @@ use super::{
     systemd, wrong_settings,
 };
 use crate::{
-    catalog::{Catalog, Locality, SourceId},
+    catalog::{Catalog, Locality},
     publish::Tables,
     serve::Agent,
     source::{
@@ -55,7 +55,10 @@ impl Components {
         let keeper = options.state.as_deref().map(|folder| Keeper::load(folder, origins.clone()));
         runtime.spawn(brake_log::run(catalog.clone(), catalog.follow_brake()));
         // Started after the state is loaded, so that the sources overwrite it.
-        let sources = start_sources(&options, &catalog, &ending, &tables, runtime);
+        let locality = watch::Sender::new(options.locality.clone());
+        runtime.spawn(follow_locality(locality.subscribe(), tables.clone()));
+        let sources =
+            source::start(&options.sources, &locality, &catalog, &ending, runtime.handle());
         warn_of_access(options.pods.as_deref(), &options.access);
         let agent = Arc::new(Agent::new(catalog.clone(), tables.clone(), options.access.clone()));
         agent.configuration().set_problem(options.file.problem.clone());
@@ -71,35 +74,6 @@ impl Components {
         runtime.spawn(wrong_settings::run(catalog.clone(), tables.clone(), events));
         Ok(Self { options, reload, catalog, tables, agent, origins, keeper, sources })
     }
-}
-
-fn start_sources(
-    options: &Options,
-    catalog: &Arc<Catalog>,
-    ending: &watch::Receiver<bool>,
-    tables: &Tables,
-    runtime: &Runtime,
-) -> Vec<(Spec, Status)> {
-    let locality = watch::Sender::new(options.locality.clone());
-    runtime.spawn(follow_locality(locality.subscribe(), tables.clone()));
-    let start = |(index, spec): (usize, &Spec)| {
-        let status = Status::default();
-        let mut ending = ending.clone();
-        let cancelled = async move {
-            // An error means that the sender is gone, which ends the source as well.
-            ending.wait_for(|&ending| ending).await.ok();
-        };
-        runtime.spawn(source::run(
-            spec.clone(),
-            locality.clone(),
-            SourceId(index),
-            catalog.clone(),
-            status.clone(),
-            cancelled,
-        ));
-        (spec.clone(), status)
-    };
-    options.sources.iter().enumerate().map(start).collect()
 }
 
 /// Follows the node's zone and region, which a source finds out.

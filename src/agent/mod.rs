@@ -58,7 +58,7 @@ pub mod reload;
 mod serving;
 pub mod signals;
 mod sockets;
-mod source_status;
+pub(crate) mod source_status;
 mod start_error;
 pub mod startup_taint;
 pub mod systemd;

@@ -16,7 +16,7 @@ use super::{
     components::Components,
     signals::{SignalAction, Signals},
     sockets::Sockets,
-    source_status::SourceStatus,
+    source_status,
     start_error::{StartError, system},
     systemd,
     takeover::{self, Predecessor, PredecessorEvents, Successor, SuccessorLink},
@@ -31,7 +31,6 @@ use crate::{
         priority::lower_priority,
     },
     socket::lock::SocketLock,
-    source::{Spec, Status},
 };
 
 /// Which agent has the socket at the start.
@@ -80,7 +79,7 @@ impl Serving {
         let state = admin::AdminState {
             agent: agent.clone(),
             tables: components.tables.clone(),
-            sources: shown(&components.sources),
+            sources: source_status::shown(&components.sources),
             listening: listens.clone(),
             settings: options.settings(),
             series: Series { endpoints: options.endpoint_metrics },
@@ -307,13 +306,6 @@ impl HandedOver {
 }
 
 /// The sources, for the admin pages.
-fn shown(sources: &[(Spec, Status)]) -> Vec<Arc<dyn admin::Source>> {
-    let shown = |(spec, status): &(Spec, Status)| -> Arc<dyn admin::Source> {
-        Arc::new(SourceStatus { spec: spec.clone(), status: status.clone() })
-    };
-    sources.iter().map(shown).collect()
-}
-
 /// The admin listener from the other agent, or a new one.
 fn inherited(
     address: SocketAddr,

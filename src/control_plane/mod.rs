@@ -14,7 +14,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 use tracing::info;
 
 use self::{
@@ -24,11 +24,11 @@ use self::{
     pages::Pages,
 };
 use crate::{
-    agent::{allow_more_files, signals::Signals},
-    catalog::{Catalog, Locality, SourceId},
+    agent::{allow_more_files, signals::Signals, source_status},
+    catalog::{Catalog, Locality},
     discovery::Snapshot,
     serve::admin,
-    source::{self, Spec, Status},
+    source::{self, Spec},
 };
 
 mod connections;
@@ -105,13 +105,15 @@ async fn serve(
     let snapshot = Snapshot::follow(&catalog);
     let holds = catalog.clone();
     tokio::spawn(async move { holds.end_holds().await });
-    let sources = start_sources(options, &catalog, &ending);
+    // It runs on no node.
+    let nowhere = watch::Sender::new(Locality::default());
+    let sources = source::start(&options.sources, &nowhere, &catalog, &ending, &Handle::current());
     let metrics = Arc::new(Metrics::default());
     let pages = Pages {
         catalog: catalog.clone(),
         snapshot: snapshot.clone(),
         metrics: metrics.clone(),
-        sources,
+        sources: source_status::shown(&sources),
     };
     let admin_address = admin.local_addr().map_err(system("the admin pages"))?;
     admin::spawn(admin, pages.routes(), ending).map_err(system("the admin thread"))?;
@@ -124,29 +126,4 @@ async fn serve(
         () = signals.terminated() => {}
     }
     Ok(())
-}
-
-fn start_sources(
-    options: &Options,
-    catalog: &Arc<Catalog>,
-    ending: &watch::Receiver<bool>,
-) -> Vec<(Spec, Status)> {
-    let start = |(index, spec): (usize, &Spec)| {
-        let status = Status::default();
-        let mut ending = ending.clone();
-        let cancelled = async move {
-            // An error means that the sender is gone, which ends the source as well.
-            ending.wait_for(|&ending| ending).await.ok();
-        };
-        tokio::spawn(source::run(
-            spec.clone(),
-            watch::Sender::new(Locality::default()),
-            SourceId(index),
-            catalog.clone(),
-            status.clone(),
-            cancelled,
-        ));
-        (spec.clone(), status)
-    };
-    options.sources.iter().enumerate().map(start).collect()
 }

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 pub mod file;
 pub mod kubernetes;
@@ -24,6 +24,35 @@ pub use spec::{Spec, SpecError, own_cluster};
 pub use status::Status;
 
 use crate::catalog::{Catalog, Locality, SourceId};
+
+/// Starts these sources, each in a task of its own until `ending` is true. Their order is that of the
+/// catalog.
+pub fn start(
+    specs: &[Spec],
+    locality: &watch::Sender<Locality>,
+    catalog: &Arc<Catalog>,
+    ending: &watch::Receiver<bool>,
+    runtime: &Handle,
+) -> Vec<(Spec, Status)> {
+    let start = |(index, spec): (usize, &Spec)| {
+        let status = Status::default();
+        let mut ending = ending.clone();
+        let cancelled = async move {
+            // An error means that the sender is gone, which ends the source as well.
+            ending.wait_for(|&ending| ending).await.ok();
+        };
+        runtime.spawn(run(
+            spec.clone(),
+            locality.clone(),
+            SourceId(index),
+            catalog.clone(),
+            status.clone(),
+            cancelled,
+        ));
+        (spec.clone(), status)
+    };
+    specs.iter().enumerate().map(start).collect()
+}
 
 /// Keeps the catalog up to date with a source until `cancelled` completes. `here` is where the
 /// agent runs, since a service may be for callers on an endpoint's node only; a source that finds

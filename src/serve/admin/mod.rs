@@ -20,7 +20,7 @@ mod connections;
 mod page;
 mod state;
 
-pub use state::{AdminState, Source};
+pub use state::{AdminState, Source, unanswered};
 
 /// The content type of OpenMetrics text, which Prometheus reads.
 pub const OPEN_METRICS: HeaderValue =
@@ -82,7 +82,11 @@ async fn livez() -> &'static str {
 }
 
 async fn readyz(State(state): State<AdminState>) -> (StatusCode, String) {
-    let missing = state.missing();
+    readiness(&state.missing())
+}
+
+/// The answer of a readiness probe: ok if nothing is missing.
+pub fn readiness(missing: &[String]) -> (StatusCode, String) {
     match missing.is_empty() {
         true => (StatusCode::OK, "ok\n".to_owned()),
         false => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::{
+    catalog::Catalog,
     publish::Tables,
     serve::{Agent, metrics::Series},
 };
@@ -37,17 +38,22 @@ pub trait Source: Send + Sync {
 impl AdminState {
     /// What the agent waits for before it is ready.
     pub(super) fn missing(&self) -> Vec<String> {
-        let unsynced = self.agent.resolver().catalog().unsynced();
-        let sources = unsynced.iter().map(|name| {
-            let source = self.sources.iter().find(|source| source.name() == **name);
-            let problems = source.map(|source| source.problems()).unwrap_or_default();
-            match problems.is_empty() {
-                true => format!("no answer so far from {name}"),
-                false => format!("no answer so far from {name}: {}", problems.join("; ")),
-            }
-        });
+        let sources = unanswered(self.agent.resolver().catalog(), &self.sources);
         let silent = !*self.listening.borrow();
         let socket = silent.then(|| "the socket does not take calls".to_owned());
-        sources.chain(socket).collect()
+        sources.into_iter().chain(socket).collect()
     }
+}
+
+/// The sources that have not answered yet, each with its problems.
+pub fn unanswered(catalog: &Catalog, sources: &[Arc<dyn Source>]) -> Vec<String> {
+    let line = |name: Arc<str>| {
+        let source = sources.iter().find(|source| source.name() == *name);
+        let problems = source.map(|source| source.problems()).unwrap_or_default();
+        match problems.is_empty() {
+            true => format!("no answer so far from {name}"),
+            false => format!("no answer so far from {name}: {}", problems.join("; ")),
+        }
+    };
+    catalog.unsynced().into_iter().map(line).collect()
 }
