@@ -191,6 +191,20 @@ impl<K: Copy + Debug + Ord> Quota<K> {
     }
 }
 
+impl<K: Copy + Debug + Ord> Permit<K> {
+    /// Changes the amount. If it fails, the amount stays as it is.
+    ///
+    /// # Errors
+    /// Nothing is left, or the rest is for holders with less.
+    pub fn resize(&mut self, amount: usize) -> Result<(), Exhausted> {
+        if amount != self.amount {
+            self.quota.resize(self.holder, self.amount, amount)?;
+            self.amount = amount;
+        }
+        Ok(())
+    }
+}
+
 impl<K: Copy + Debug + Ord> Drop for Permit<K> {
     fn drop(&mut self) {
         self.quota.resize(self.holder, self.amount, 0).ok();
@@ -216,6 +230,19 @@ mod tests {
         drop(another);
         drop(greedy);
         assert!(quota.holders().is_empty());
+    }
+
+    #[test]
+    fn a_permit_that_can_not_grow_stays_as_it_is() {
+        let quota = Quota::new("names", 400);
+        let mut permit = quota.take_some("greedy", 0).unwrap();
+        permit.resize(300).unwrap();
+        permit.resize(301).unwrap_err();
+        assert_eq!(quota.holders(), [("greedy", 300)]);
+        permit.resize(10).unwrap();
+        assert_eq!(quota.in_use(), 10);
+        drop(permit);
+        assert_eq!(quota.in_use(), 0);
     }
 
     #[test]

@@ -31,65 +31,43 @@ pub(super) trait Machine: Default + Send + 'static {
     fn response_type(response: &Self::Response) -> &str;
 }
 
-impl Machine for DeltaStream {
-    type Request = DeltaDiscoveryRequest;
-    type Response = DeltaDiscoveryResponse;
-    const VARIANT: &'static str = "delta";
+// The two variants have equal methods of their own, and messages with equal fields.
+macro_rules! machine {
+    ($machine:ty, $variant:literal, $request:ty, $response:ty) => {
+        impl Machine for $machine {
+            type Request = $request;
+            type Response = $response;
+            const VARIANT: &'static str = $variant;
 
-    fn request(&mut self, request: Self::Request) -> Result<Option<Rejection>, RequestError> {
-        Self::request(self, request)
-    }
+            fn request(&mut self, request: $request) -> Result<Option<Rejection>, RequestError> {
+                Self::request(self, request)
+            }
 
-    fn next(&mut self, published: &impl Published) -> Option<Self::Response> {
-        Self::next(self, published)
-    }
+            fn next(&mut self, published: &impl Published) -> Option<$response> {
+                Self::next(self, published)
+            }
 
-    fn names(&self) -> usize {
-        Self::names(self)
-    }
+            fn names(&self) -> usize {
+                Self::names(self)
+            }
 
-    fn node(request: &mut Self::Request) -> Option<Node> {
-        request.node.take()
-    }
+            fn node(request: &mut $request) -> Option<Node> {
+                request.node.take()
+            }
 
-    fn type_url(request: &mut Self::Request) -> &mut String {
-        &mut request.type_url
-    }
+            fn type_url(request: &mut $request) -> &mut String {
+                &mut request.type_url
+            }
 
-    fn response_type(response: &Self::Response) -> &str {
-        &response.type_url
-    }
+            fn response_type(response: &$response) -> &str {
+                &response.type_url
+            }
+        }
+    };
 }
 
-impl Machine for SotwStream {
-    type Request = DiscoveryRequest;
-    type Response = DiscoveryResponse;
-    const VARIANT: &'static str = "sotw";
-
-    fn request(&mut self, request: Self::Request) -> Result<Option<Rejection>, RequestError> {
-        Self::request(self, request)
-    }
-
-    fn next(&mut self, published: &impl Published) -> Option<Self::Response> {
-        Self::next(self, published)
-    }
-
-    fn names(&self) -> usize {
-        Self::names(self)
-    }
-
-    fn node(request: &mut Self::Request) -> Option<Node> {
-        request.node.take()
-    }
-
-    fn type_url(request: &mut Self::Request) -> &mut String {
-        &mut request.type_url
-    }
-
-    fn response_type(response: &Self::Response) -> &str {
-        &response.type_url
-    }
-}
+machine!(DeltaStream, "delta", DeltaDiscoveryRequest, DeltaDiscoveryResponse);
+machine!(SotwStream, "sotw", DiscoveryRequest, DiscoveryResponse);
 
 /// Which types a stream may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,7 +28,7 @@ use super::{
     listen::Peer,
     machine::{Machine, Scope},
     metrics::Metrics,
-    stream::{NamesPermit, responses},
+    stream::responses,
 };
 use crate::{discovery::Snapshot, quota::Quota};
 
@@ -144,7 +144,13 @@ impl<M: Machine> StreamingService<M::Request> for Method<M> {
 
     fn call(&mut self, request: tonic::Request<Streaming<M::Request>>) -> Self::Future {
         let Discovery { snapshot, metrics, names } = self.of.discovery.clone();
-        let names = NamesPermit::new(names, self.of.peer);
+        // Nothing is always there. It grows with the subscriptions.
+        let names = match names.take_some(self.of.peer, 0) {
+            Ok(names) => names,
+            Err(exhausted) => {
+                return ready(Err(Status::resource_exhausted(exhausted.to_string())));
+            }
+        };
         let responses: Self::ResponseStream =
             Box::pin(responses::<M>(self.scope, request.into_inner(), names, snapshot, metrics));
         ready(Ok(tonic::Response::new(responses)))

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     clock,
     discovery::{ClientKind, Snapshot, View},
-    quota::Quota,
+    quota::{Exhausted, Permit},
 };
 
 /// The requests of a stream that are read before other tasks run: a client that sends them without end
@@ -37,40 +37,10 @@ struct Client<M: Machine> {
     /// What the first request says; None: there was none.
     client: Option<Known>,
     requests: Streaming<M::Request>,
-    names: NamesPermit,
+    names: Permit<Peer>,
     snapshot: Arc<Snapshot>,
     revisions: watch::Receiver<u64>,
     metrics: Arc<Metrics>,
-}
-
-/// The names that a stream holds, on its peer's account.
-pub(super) struct NamesPermit {
-    quota: Arc<Quota<Peer>>,
-    peer: Peer,
-    held: usize,
-}
-
-impl NamesPermit {
-    pub(super) fn new(quota: Arc<Quota<Peer>>, peer: Peer) -> Self {
-        Self { quota, peer, held: 0 }
-    }
-
-    fn hold(&mut self, names: usize) -> Result<(), Status> {
-        if names != self.held {
-            self.quota
-                .resize(self.peer, self.held, names)
-                .map_err(|exhausted| Status::resource_exhausted(exhausted.to_string()))?;
-            self.held = names;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for NamesPermit {
-    fn drop(&mut self) {
-        // To give back never fails.
-        self.quota.resize(self.peer, self.held, 0).ok();
-    }
 }
 
 /// A client that has said what it is.
@@ -84,7 +54,7 @@ struct Known {
 pub(super) fn responses<M: Machine>(
     scope: Scope,
     requests: Streaming<M::Request>,
-    names: NamesPermit,
+    names: Permit<Peer>,
     snapshot: Arc<Snapshot>,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = Result<M::Response, Status>> + Send {
@@ -100,6 +70,10 @@ pub(super) fn responses<M: Machine>(
             Err(status) => Some((Err(status), None)),
         }
     })
+}
+
+fn exhausted(exhausted: Exhausted) -> Status {
+    Status::resource_exhausted(exhausted.to_string())
 }
 
 impl<M: Machine> Client<M> {
@@ -122,7 +96,7 @@ impl<M: Machine> Client<M> {
             self.revisions.mark_unchanged();
             if let Some(response) = self.respond() {
                 // A wildcard grows with what is published.
-                self.names.hold(self.machine.names())?;
+                self.names.resize(self.machine.names()).map_err(exhausted)?;
                 return Ok(Some(response));
             }
             tokio::select! {
@@ -166,7 +140,7 @@ impl<M: Machine> Client<M> {
             .machine
             .request(request)
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
-        self.names.hold(self.machine.names())?;
+        self.names.resize(self.machine.names()).map_err(exhausted)?;
         if let Some(rejection) = rejected {
             self.metrics.rejected(&type_url);
             if !self.metrics.rejection_lines.due(clock::now()) {
