@@ -43,7 +43,8 @@ impl Components {
         runtime: &Runtime,
     ) -> Result<Self, StartError> {
         let names: Vec<String> = options.sources.iter().map(Spec::to_string).collect();
-        let catalog = Arc::new(Catalog::new(names.iter().cloned()));
+        let node = options.locality.node.clone();
+        let catalog = Arc::new(Catalog::new(names.iter().cloned()).on_node(node));
         let tables = Tables::start(
             catalog.clone(),
             options.policies.clone(),

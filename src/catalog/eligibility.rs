@@ -13,7 +13,8 @@ impl Eligibility {
     /// Whether an endpoint may serve, if it is healthy.
     pub fn admits(&self, endpoint: &Endpoint) -> bool {
         let here = match &self.nodes {
-            NodeScope::Everywhere => true,
+            // Whoever is on a node leaves out the others.
+            NodeScope::Everywhere | NodeScope::OwnNode => true,
             NodeScope::Node(node) => endpoint.node.as_ref() == Some(node),
             NodeScope::Nowhere => false,
         };

@@ -18,6 +18,7 @@ use super::{
     model::{Service, Setting},
     name::ServiceName,
     name_index::NameIndex,
+    own_node::Standing,
     previous_value, validate,
 };
 
@@ -28,6 +29,7 @@ pub(super) struct Merge {
     brakes: HashMap<ServiceName, (usize, Brake)>,
     interner: Interner,
     name_index: Arc<NameIndex>,
+    standing: Standing,
 }
 
 struct Source {
@@ -66,7 +68,18 @@ impl Merge {
             })
             .collect();
         let name_index = Arc::new(NameIndex::new(sources.len()));
-        Self { sources, brakes: HashMap::new(), interner: Interner::new(), name_index }
+        Self {
+            sources,
+            brakes: HashMap::new(),
+            interner: Interner::new(),
+            name_index,
+            standing: Standing::default(),
+        }
+    }
+
+    /// Its readers are on this node.
+    pub(super) fn on_node(&mut self, node: Option<Arc<str>>) {
+        self.standing = Standing::Node(node);
     }
 
     pub(super) fn name_index(&self) -> &Arc<NameIndex> {
@@ -215,6 +228,7 @@ impl Merge {
 
     fn upsert(&mut self, source: usize, mut service: Service) -> Option<Touched> {
         validate::mend(&mut service);
+        self.standing.apply(&mut service);
         let unconfirmed = self.sources[source].unconfirmed.settle(&service.name);
         let Source { known, withdrawn, .. } = &mut self.sources[source];
         let withdrawn = withdrawn.remove(&service.name);

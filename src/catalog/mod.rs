@@ -8,7 +8,8 @@
 //!   callers ask for
 //! - [`lookup`]: from a caller's name to a service and a port
 //! - [`hints`]: the zones or nodes from which a source wants an endpoint to be used
-//! - [`eligibility`]: which of the listed endpoints may serve on this node
+//! - [`eligibility`]: which of the listed endpoints may serve; `own_node`: services for callers on an
+//!   endpoint's own node
 //! - [`brake`]: keeps endpoints for a minute when a source drops most of them at once
 //! - [`last_good`]: services of an earlier run, until their source answers; `previous_value`: the value
 //!   of a setting before an invalid one
@@ -27,6 +28,7 @@ mod merge;
 pub mod model;
 pub mod name;
 mod name_index;
+mod own_node;
 mod previous_value;
 #[cfg(test)]
 pub(crate) mod sample;

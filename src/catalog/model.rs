@@ -155,6 +155,9 @@ pub enum NodeScope {
     /// All.
     #[default]
     Everywhere,
+    /// Those on the caller's node. A source does not say which that is: a catalog
+    /// [on a node](super::Catalog::on_node) knows.
+    OwnNode,
     /// Those on this node.
     Node(Arc<str>),
     /// None.

@@ -107,6 +107,14 @@ impl Catalog {
         }
     }
 
+    /// The same catalog for readers on this node, who get only its endpoints of a service that is for
+    /// callers on an endpoint's own node.
+    #[must_use]
+    pub fn on_node(self, node: Option<Arc<str>>) -> Self {
+        self.writer().merge.on_node(node);
+        self
+    }
+
     /// Applies a change that a source tells; `now`: [`crate::clock::now`].
     ///
     /// # Panics

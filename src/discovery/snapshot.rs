@@ -14,7 +14,7 @@ use xds::{
 };
 
 use super::{assignment::assignment, grpc, names};
-use crate::catalog::{Catalog, Service, ServiceName};
+use crate::catalog::{Catalog, NodeScope, Service, ServiceName};
 
 /// What all streams read. A stream holds the lock while it composes one response.
 pub struct Snapshot {
@@ -103,7 +103,11 @@ fn resources(service: &Service) -> Vec<(&'static str, Resource)> {
             clusters.push(name);
             continue;
         }
-        let message = assignment(&name, &port.endpoints);
+        let message = match service.eligibility.nodes {
+            // Only a client that knows its node could tell which endpoints are for it.
+            NodeScope::OwnNode => assignment(&name, &[]),
+            _ => assignment(&name, &port.endpoints),
+        };
         all.push((ASSIGNMENT, Resource::new(name.as_str(), pack(&message).value)));
         all.push((CLUSTER, grpc::cluster(&name)));
         clusters.push(name);
@@ -159,6 +163,15 @@ mod tests {
         let first = pack(&assignment("dns.system:53", &[endpoint(1)])).value;
         assert_eq!(of(ASSIGNMENT), [first]);
         assert_eq!(of(CLUSTER).len(), 1);
+    }
+
+    #[test]
+    fn a_service_for_callers_on_an_endpoint_s_node_is_empty_for_clients_that_tell_none() {
+        let mut local = service("cart.shop", [endpoint(1)]);
+        local.eligibility.nodes = NodeScope::OwnNode;
+        let all = resources(&local);
+        let (_, sent) = all.iter().find(|(of, _)| *of == ASSIGNMENT).unwrap();
+        assert_eq!(sent.body, pack(&assignment(&sent.name, &[])).value);
     }
 
     #[test]

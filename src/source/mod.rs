@@ -54,9 +54,8 @@ pub fn start(
     specs.iter().enumerate().map(start).collect()
 }
 
-/// Keeps the catalog up to date with a source until `cancelled` completes. `here` is where the
-/// agent runs, since a service may be for callers on an endpoint's node only; a source that finds
-/// out the zone or region adds them. The source's first valid read is followed by
+/// Keeps the catalog up to date with a source until `cancelled` completes. `locality` is where the
+/// agent runs; a source that finds out the zone or region adds them. The source's first valid read is followed by
 /// [`Change::Synced`](crate::catalog::Change::Synced). Its state is in `status`.
 pub async fn run(
     spec: Spec,
@@ -69,8 +68,7 @@ pub async fn run(
     let work = async {
         match spec {
             Spec::File(path) => {
-                let node = locality.borrow().node.clone();
-                file::run(path, node, source, catalog, status).await;
+                file::run(path, source, catalog, status).await;
             }
             Spec::Kubernetes(cluster) => {
                 kubernetes::run(cluster, locality, source, catalog, status).await;

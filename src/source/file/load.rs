@@ -36,7 +36,6 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 #[derive(Debug)]
 pub(super) struct Loader {
     path: PathBuf,
-    node: Option<Arc<str>>,
     source: Arc<str>,
     files: BTreeMap<PathBuf, File>,
 }
@@ -70,9 +69,9 @@ pub(super) fn is_candidate(path: &Path) -> bool {
 }
 
 impl Loader {
-    pub(super) fn new(path: PathBuf, node: Option<Arc<str>>) -> Self {
+    pub(super) fn new(path: PathBuf) -> Self {
         let source = format!("file {}", path.display()).into();
-        Self { path, node, source, files: BTreeMap::new() }
+        Self { path, source, files: BTreeMap::new() }
     }
 
     /// Reads what is there now; `share` as [`crate::catalog::Catalog::share`].
@@ -153,7 +152,7 @@ impl Loader {
         &self,
         problems: &mut Vec<Problem>,
     ) -> (SliceUnion, HashMap<ServiceName, Place>) {
-        let mut union = SliceUnion::new(self.node.clone());
+        let mut union = SliceUnion::default();
         let mut seen: HashMap<(&str, String), Place> = HashMap::new();
         let mut places = HashMap::new();
         let contents = self.files.values().filter_map(|file| file.good.as_ref());

@@ -24,16 +24,10 @@ pub fn schema() -> serde_json::Value {
 }
 
 /// Keeps the catalog up to date with a path, forever.
-pub(super) async fn run(
-    path: PathBuf,
-    node: Option<Arc<str>>,
-    source: SourceId,
-    catalog: Arc<Catalog>,
-    status: Status,
-) {
+pub(super) async fn run(path: PathBuf, source: SourceId, catalog: Arc<Catalog>, status: Status) {
     let file = path.display().to_string().into();
     let mut watch = watch::Watch::new(path.clone());
-    let mut loader = load::Loader::new(path, node);
+    let mut loader = load::Loader::new(path);
     let mut logged = BTreeSet::new();
     loop {
         let (of_look, status_of_look) = (catalog.clone(), status.clone());

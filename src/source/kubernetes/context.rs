@@ -22,7 +22,6 @@ pub(super) struct Context {
     pub(super) name: Arc<str>,
     /// The API server's URL.
     pub(super) server: Arc<str>,
-    pub(super) node: Option<Arc<str>>,
     pub(super) catalog: Arc<Catalog>,
     pub(super) connections: ConnectionPool,
     pub(super) problems: Problems,

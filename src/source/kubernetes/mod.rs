@@ -74,7 +74,6 @@ pub(super) async fn run(
             source,
             name: name.clone(),
             server: connections.server().into(),
-            node: locality.borrow().node.clone(),
             catalog: catalog.clone(),
             connections,
             problems: problems.clone(),

@@ -19,16 +19,13 @@ const REGION: &str = "topology.kubernetes.io/region";
 
 /// Adds the zone and region if they are unknown. A node's zone never changes, so this asks once.
 pub(super) async fn locate(locality: &watch::Sender<Locality>, shared: &Context) {
-    let Some(node) = shared.node.as_deref() else { return };
-    if locality.borrow().zone.is_some() {
-        return;
-    }
+    let Locality { zone: None, node: Some(node), .. } = locality.borrow().clone() else { return };
     let finder: Arc<str> = format!("node {node}").into();
     let slot = shared.slot(&finder).await;
     let nodes = Api::<PartialObjectMeta<Node>>::all(slot.client.clone());
     let mut backoff = Backoff::default();
     loop {
-        match nodes.get_opt(node).await {
+        match nodes.get_opt(&node).await {
             Ok(Some(object)) => {
                 shared.problems.mended(&finder);
                 let labels = object.metadata.labels.unwrap_or_default();

@@ -26,7 +26,7 @@ type SliceKey = (Arc<str>, Arc<str>);
 type Touched = Vec<ServiceName>;
 
 /// The objects from both watches.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ObjectCache {
     union: SliceUnion,
     services: HashSet<ServiceName>,
@@ -39,19 +39,6 @@ pub(super) struct ObjectCache {
 }
 
 impl ObjectCache {
-    /// Without objects; `node`: the agent's own.
-    pub(super) fn new(node: Option<Arc<str>>) -> Self {
-        Self {
-            union: SliceUnion::new(node),
-            services: HashSet::new(),
-            slices: HashSet::new(),
-            services_listed: false,
-            slices_listed: false,
-            stale: false,
-            malformed: BTreeMap::new(),
-        }
-    }
-
     /// Marks whether the objects are stale.
     pub(super) fn set_stale(&mut self, stale: bool) {
         self.stale = stale;
@@ -242,7 +229,7 @@ mod tests {
 
     #[test]
     fn line_17_slices_that_come_first_wait_for_their_service() {
-        let mut cache = ObjectCache::new(None);
+        let mut cache = ObjectCache::default();
         cache.update_slice(Update::Listed(vec![slice("a", "cart", "10.0.0.1")]));
         assert!(!cache.complete());
         assert_eq!(cache.missing(), "its Service");
@@ -254,7 +241,7 @@ mod tests {
 
     #[test]
     fn line_09_what_a_new_list_lacks_is_gone() {
-        let mut cache = ObjectCache::new(None);
+        let mut cache = ObjectCache::default();
         cache.update_service(Update::Listed(vec![service("cart"), service("users")]));
         let two = vec![slice("a", "cart", "10.0.0.1"), slice("b", "cart", "10.0.0.2")];
         cache.update_slice(Update::Listed(two));
@@ -270,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_malformed_object_leaves_what_was_known_of_it_and_is_told_until_it_is_mended() {
-        let mut cache = ObjectCache::new(None);
+        let mut cache = ObjectCache::default();
         cache.update_service(Update::Listed(vec![service("cart")]));
         cache.update_slice(Update::Listed(vec![slice("a", "cart", "10.0.0.1")]));
         let wrong = || slice("a", "cart", "10.0.0.256");

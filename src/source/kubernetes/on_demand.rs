@@ -187,7 +187,6 @@ mod tests {
             source: SourceId(0),
             name: "kubernetes".into(),
             server: "the API server".into(),
-            node: None,
             catalog: Arc::new(Catalog::new(["kubernetes"])),
             connections: ConnectionPool::new(kube::Config::new(url.parse().unwrap())),
             problems: Problems::new(Status::default(), "kubernetes".into()),

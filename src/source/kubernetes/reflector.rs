@@ -35,7 +35,7 @@ enum Event {
 
 /// Keeps the catalog up to date with the API server, forever.
 pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
-    let mut cache = ObjectCache::new(shared.node.clone());
+    let mut cache = ObjectCache::default();
     let mut events = Box::pin(events(scope, &slot.client, shared));
     let objects: Arc<str> = format!("objects of {scope}").into();
     let (mut staleness, mut stale) = (Staleness::default(), false);

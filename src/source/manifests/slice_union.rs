@@ -23,7 +23,6 @@ use crate::catalog::{Eligibility, Endpoint, NodeScope, Port, Service, ServiceNam
 /// Service objects and slices by name.
 #[derive(Clone, Debug, Default)]
 pub struct SliceUnion {
-    node: Option<Arc<str>>,
     services: BTreeMap<ServiceName, KubeService>,
     slices: BTreeMap<ServiceName, BTreeMap<Arc<str>, Slice>>,
     /// The last known service of a slice (by namespace and name), since its label may change.
@@ -31,11 +30,6 @@ pub struct SliceUnion {
 }
 
 impl SliceUnion {
-    /// Without objects; `node`: the agent's own.
-    pub fn new(node: Option<Arc<str>>) -> Self {
-        Self { node, ..Self::default() }
-    }
-
     /// Adds a Service object. Returns the service that it changes.
     pub fn put_service(&mut self, service: KubeService) -> ServiceName {
         let name = service.name.clone();
@@ -93,19 +87,13 @@ impl SliceUnion {
         let mut service = Service::new(name.clone(), source.clone(), Vec::new());
         if let Some(object) = object {
             service.uid.clone_from(&object.uid);
-            service.eligibility = self.eligibility(object);
+            service.eligibility = Self::eligibility(object);
             service.settings.clone_from(&object.settings);
             service.notes.clone_from(&object.notes);
             let preferred = object.families.first().copied().unwrap_or(Family::Ipv4);
             for port in &object.ports {
                 let endpoints = union(&slices, port.name.as_ref(), port.protocol, preferred);
                 let endpoints: Arc<[Endpoint]> = endpoints.map(SliceAddress::endpoint).collect();
-                if object.local && !object.external {
-                    let note = self.local(&endpoints, &service.eligibility);
-                    if !service.notes.contains(&note) {
-                        service.notes.push(note);
-                    }
-                }
                 let (name, number) = (port.name.clone(), Some(port.number));
                 service.ports.push(Port { name, number, endpoints });
             }
@@ -125,11 +113,11 @@ impl SliceUnion {
     }
 
     /// Which endpoints of the slices may serve, by the Service's fields.
-    fn eligibility(&self, object: &KubeService) -> Eligibility {
-        let nodes = match (object.external, object.local, &self.node) {
-            (false, false, _) => NodeScope::Everywhere,
-            (false, true, Some(node)) => NodeScope::Node(node.clone()),
-            (true, ..) | (false, true, None) => NodeScope::Nowhere,
+    fn eligibility(object: &KubeService) -> Eligibility {
+        let nodes = match (object.external, object.local) {
+            (true, _) => NodeScope::Nowhere,
+            (false, true) => NodeScope::OwnNode,
+            (false, false) => NodeScope::Everywhere,
         };
         Eligibility {
             nodes,
@@ -140,21 +128,6 @@ impl SliceUnion {
             all_ready: object.publish_not_ready,
             ports_said: true,
         }
-    }
-
-    /// A note on how many endpoints `internalTrafficPolicy: Local` leaves.
-    fn local(&self, endpoints: &[Endpoint], eligibility: &Eligibility) -> String {
-        let Some(node) = &self.node else {
-            return "internalTrafficPolicy Local: start the agent with its node's name, or none of \
-                    the endpoints can be used"
-                .to_owned();
-        };
-        let anywhere = Eligibility { nodes: NodeScope::Everywhere, ..eligibility.clone() };
-        let known = endpoints.iter().filter(|endpoint| anywhere.admits(endpoint)).count();
-        let here = endpoints.iter().filter(|endpoint| eligibility.admits(endpoint)).count();
-        format!(
-            "internalTrafficPolicy Local: {here} of {known} endpoints are on this node ({node})"
-        )
     }
 }
 

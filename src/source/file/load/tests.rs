@@ -30,7 +30,7 @@ fn put(folder: &TempDir, name: &str, text: impl AsRef<[u8]>) {
 }
 
 fn loader(path: &Path) -> Loader {
-    Loader::new(path.to_owned(), None)
+    Loader::new(path.to_owned())
 }
 
 /// Each service with its first endpoints.

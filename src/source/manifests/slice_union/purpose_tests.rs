@@ -29,7 +29,7 @@ struct Cluster {
 impl Cluster {
     /// On node n1.
     fn new(service: KubeService, slices: impl IntoIterator<Item = Slice>) -> Self {
-        let catalog = Catalog::new(["test"]);
+        let catalog = Catalog::new(["test"]).on_node(Some("n1".into()));
         let cluster = Self { join: join(service, slices), catalog, now: Duration::from_secs(100) };
         cluster.say();
         cluster

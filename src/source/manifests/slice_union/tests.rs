@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::SliceUnion;
 use crate::{
     catalog::{
-        Catalog, Change, Endpoint, Health, Service, ServiceName, SourceId, hints::preferred,
+        Catalog, Change, Endpoint, Health, NodeScope, Service, ServiceName, SourceId,
+        hints::preferred,
     },
     source::{
         manifests::{endpoint_slice::Slice, service::KubeService},
@@ -66,7 +67,7 @@ pub(super) fn join(
     service: impl Into<Option<KubeService>>,
     slices: impl IntoIterator<Item = Slice>,
 ) -> SliceUnion {
-    let mut join = SliceUnion::new(Some("n1".into()));
+    let mut join = SliceUnion::default();
     if let Some(service) = service.into() {
         join.put_service(service);
     }
@@ -359,22 +360,16 @@ fn line_18_a_slice_may_change_hands() {
 }
 
 #[test]
-fn line_20_internal_traffic_policy_local_is_a_filter_to_the_node() {
+fn line_20_internal_traffic_policy_local_is_told_as_a_flag() {
     let endpoints =
         ["{addresses: [10.0.0.1], nodeName: n1}", "{addresses: [10.0.0.2], nodeName: n2}"];
-    let local = cart_with(", internalTrafficPolicy: Local");
-    let here = join(local.clone(), [slice("cart-1", &endpoints)]);
-    assert_eq!(addresses(&here), ["10.0.0.1:8080"]);
-    assert!(service(&here).notes[0].contains("Local: 1 of 2 endpoints are on this node (n1)"));
-
-    let elsewhere = join(local.clone(), [slice("cart-1", &endpoints[1..])]);
-    assert!(addresses(&elsewhere).is_empty());
-
-    let mut nowhere = SliceUnion::new(None);
-    nowhere.put_service(local);
-    nowhere.put_slice(slice("cart-1", &endpoints));
-    assert!(addresses(&nowhere).is_empty());
-    assert!(service(&nowhere).notes[0].contains("start the agent with its node's name"));
+    let flag = |fields: &str| {
+        let join = join(cart_with(fields), [slice("cart-1", &endpoints)]);
+        assert_eq!(addresses(&join).len(), 2, "whoever is on a node leaves out the others");
+        service(&join).eligibility.nodes
+    };
+    assert_eq!(flag(", internalTrafficPolicy: Local"), NodeScope::OwnNode);
+    assert_eq!(flag(", internalTrafficPolicy: Cluster"), NodeScope::Everywhere);
 }
 
 #[test]
