@@ -26,6 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         .exclude(["Request", "Call", "Response", "Answer"].map(|name| format!("{SESSION}{name}")))
         .build(&[".pointsman.v1"])?;
 
+    // Equal content has to be equal bytes, so that maps need one order.
+    let discovery = protox::compile(["pointsman/discovery/v1/resources.proto"], ["proto"])?;
+    Config::new().btree_map(["."]).compile_fds(discovery)?;
+
     let kubelet = protox::compile(["kubelet/csi.proto", "kubelet/registration.proto"], ["proto"])?;
     tonic_prost_build::configure().compile_fds(kubelet)?;
     Ok(())

@@ -40,6 +40,7 @@ fn sample(service: u32) -> Service {
             ),
             ready_since: None,
             server_name: text(format!("service-{service}.shop.example.internal")),
+            priority: 0,
             braked: false,
             hints: None,
             pod: None,

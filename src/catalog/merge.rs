@@ -262,7 +262,9 @@ impl Merge {
             return (None, false);
         };
         let mut triggered = false;
-        if let Some(before) = &touched.before {
+        if let Some(before) = &touched.before
+            && !service.source_brakes
+        {
             let (_, brake) = self.brakes.entry(name.clone()).or_insert((owner, Brake::default()));
             triggered = brake.observe(before, service, now);
         }

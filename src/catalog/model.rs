@@ -26,6 +26,8 @@ pub struct Service {
     pub version: u64,
     /// The source has not confirmed the service for over ten minutes.
     pub stale: bool,
+    /// The source has a brake of its own: what it no longer tells is meant to be gone.
+    pub source_brakes: bool,
     /// Notes for a person on the service as a whole, such as the brake's.
     pub notes: Vec<String>,
 }
@@ -42,6 +44,7 @@ impl Service {
             uid: None,
             version: 0,
             stale: false,
+            source_brakes: false,
             notes: Vec::new(),
         }
     }
@@ -79,6 +82,8 @@ pub struct Endpoint {
     pub ready_since: Option<SystemTime>,
     /// The name to verify a certificate against.
     pub server_name: Option<Arc<str>>,
+    /// Its source wants it only where no endpoint with a lower number may be picked.
+    pub priority: u32,
     /// The brake keeps it after its source dropped it. It has the last priority.
     pub braked: bool,
     /// Where the source wants it to be used from; see [`super::hints`].
@@ -101,6 +106,7 @@ impl Endpoint {
             labels: Arc::default(),
             ready_since: None,
             server_name: None,
+            priority: 0,
             braked: false,
             hints: None,
             pod: None,

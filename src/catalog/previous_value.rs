@@ -6,12 +6,11 @@
 use super::model::{PreviousValue, Setting};
 
 /// Records in each invalid setting what its source said before. `before`: the service's settings
-/// then; None: the service was not known.
+/// then; None: the service was not known, and what the source itself remembers counts.
 pub(super) fn remember(settings: &mut [Setting], before: Option<&[Setting]>) {
     for setting in settings {
-        if let Some(wrong) = &mut setting.wrong {
-            wrong.before =
-                before.map_or(PreviousValue::Unknown, |before| value(&setting.key, before));
+        if let (Some(wrong), Some(before)) = (&mut setting.wrong, before) {
+            wrong.before = value(&setting.key, before);
         }
     }
 }

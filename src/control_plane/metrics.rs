@@ -12,13 +12,21 @@ use prometheus_client::{
 };
 use xds::resource_type::{ASSIGNMENT, CLUSTER, LISTENER, ROUTES};
 
-use crate::{discovery::Snapshot, log_limit::LogLimit};
+use crate::{
+    discovery::{ClientKind, Snapshot, proto::NAMESPACE},
+    log_limit::LogLimit,
+};
 
 type Labels = Vec<(&'static str, &'static str)>;
 
 /// The types that have a label of their own. A client chooses the text of others.
-const TYPES: [(&str, &str); 4] =
-    [(CLUSTER, "cluster"), (ASSIGNMENT, "assignment"), (LISTENER, "listener"), (ROUTES, "routes")];
+const TYPES: [(&str, &str); 5] = [
+    (NAMESPACE, "namespace"),
+    (CLUSTER, "cluster"),
+    (ASSIGNMENT, "assignment"),
+    (LISTENER, "listener"),
+    (ROUTES, "routes"),
+];
 
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
@@ -90,13 +98,22 @@ impl Metrics {
         );
         let (resources, bytes) =
             (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
-        let published = snapshot.resources();
-        for (type_url, _) in TYPES {
-            let labels = label(type_url);
-            resources.get_or_create(&labels).set(published.len(type_url) as i64);
-            bytes.get_or_create(&labels).set(published.bytes(type_url) as i64);
+        for kind in [ClientKind::Agent, ClientKind::Grpc, ClientKind::Envoy] {
+            let published = snapshot.resources(kind);
+            for (type_url, _) in TYPES {
+                let mut labels = label(type_url);
+                labels.push(("client", kind.text()));
+                resources.get_or_create(&labels).set(published.len(type_url) as i64);
+                bytes.get_or_create(&labels).set(published.bytes(type_url) as i64);
+            }
         }
-        drop(published);
+        let own_node = Gauge::<i64>::default();
+        own_node.set(snapshot.for_own_node() as i64);
+        registry.register(
+            "own_node_services",
+            "Services with internalTrafficPolicy Local, which are empty for gRPC and Envoy",
+            own_node,
+        );
         registry.register("resources", "Published resources", resources);
         registry.register_with_unit(
             "resources",

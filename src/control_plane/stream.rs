@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     clock,
-    discovery::{ClientKind, Snapshot, View},
+    discovery::{self, Snapshot, View},
     quota::{Exhausted, Permit},
 };
 
@@ -39,13 +39,13 @@ struct Client<M: Machine> {
     requests: Streaming<M::Request>,
     names: Permit<Peer>,
     snapshot: Arc<Snapshot>,
-    revisions: watch::Receiver<u64>,
+    changes: watch::Receiver<u64>,
     metrics: Arc<Metrics>,
 }
 
 /// A client that has said what it is.
 struct Known {
-    kind: ClientKind,
+    client: discovery::Client,
     node: String,
     _open: OpenStream,
 }
@@ -58,10 +58,10 @@ pub(super) fn responses<M: Machine>(
     snapshot: Arc<Snapshot>,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = Result<M::Response, Status>> + Send {
-    let revisions = snapshot.revisions();
+    let changes = snapshot.changes();
     let machine = M::default();
     let client =
-        Client { machine, scope, client: None, requests, names, snapshot, revisions, metrics };
+        Client { machine, scope, client: None, requests, names, snapshot, changes, metrics };
     stream::unfold(Some(client), |client| async {
         let mut client = client?;
         match client.next().await {
@@ -93,7 +93,7 @@ impl<M: Machine> Client<M> {
                 }
             }
             // Before the resources are read: what changes after this wakes the stream again.
-            self.revisions.mark_unchanged();
+            self.changes.mark_unchanged();
             if let Some(response) = self.respond() {
                 // A wildcard grows with what is published.
                 self.names.resize(self.machine.names()).map_err(exhausted)?;
@@ -105,15 +105,17 @@ impl<M: Machine> Client<M> {
                     None => return Ok(None),
                 },
                 // The sender lives in `self`, so that this can't fail.
-                _ = self.revisions.changed() => {}
+                _ = self.changes.changed() => {}
             }
         }
     }
 
     fn respond(&mut self) -> Option<M::Response> {
-        let kind = self.client.as_ref()?.kind;
+        let client = &self.client.as_ref()?.client;
         let begin = clock::now();
-        let response = self.machine.next(&View { resources: &self.snapshot.resources(), kind })?;
+        let resources = self.snapshot.resources(client.kind);
+        let response = self.machine.next(&View { resources: &resources, client })?;
+        drop(resources);
         self.metrics.responded(M::response_type(&response), clock::now() - begin);
         Some(response)
     }
@@ -123,16 +125,17 @@ impl<M: Machine> Client<M> {
         if self.client.is_none() {
             // A client without a node is served, as other servers do it.
             let node = node.unwrap_or_default();
-            let kind = ClientKind::of(&node);
-            let open = self.metrics.stream(kind.text(), M::VARIANT);
+            let client = discovery::Client::of(&node).map_err(Status::invalid_argument)?;
+            let kind = client.kind.text();
+            let open = self.metrics.stream(kind, M::VARIANT);
             debug!(
                 node = beginning(&node.id, LONGEST_NODE),
-                kind = kind.text(),
+                kind,
                 variant = M::VARIANT,
                 "a stream began"
             );
             self.client =
-                Some(Known { kind, node: beginning(&node.id, LONGEST_NODE), _open: open });
+                Some(Known { client, node: beginning(&node.id, LONGEST_NODE), _open: open });
         }
         self.scope.check(M::type_url(&mut request)).map_err(Status::invalid_argument)?;
         let type_url = M::type_url(&mut request).clone();

@@ -4,7 +4,7 @@
 //! priorities, weights above 32 bits in all. And whatever is sent as unhealthy counts when a client
 //! decides whether enough is healthy. So only endpoints that may take requests are sent.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use xds::proto::{
     envoy::config::{
@@ -82,23 +82,28 @@ fn locality(
     }
 }
 
-fn message(endpoint: &Endpoint, weight: u32) -> LbEndpoint {
+/// An endpoint's address.
+pub(super) fn host(address: SocketAddr) -> HostIdentifier {
     let address = SocketAddress {
-        address: endpoint.address.ip().to_string(),
-        port_specifier: Some(PortSpecifier::PortValue(endpoint.address.port().into())),
+        address: address.ip().to_string(),
+        port_specifier: Some(PortSpecifier::PortValue(address.port().into())),
         ..SocketAddress::default()
     };
+    HostIdentifier::Endpoint(EndpointMessage {
+        address: Some(Address { address: Some(address::Address::SocketAddress(address)) }),
+        ..EndpointMessage::default()
+    })
+}
+
+fn message(endpoint: &Endpoint, weight: u32) -> LbEndpoint {
     LbEndpoint {
-        host_identifier: Some(HostIdentifier::Endpoint(EndpointMessage {
-            address: Some(Address { address: Some(address::Address::SocketAddress(address)) }),
-            ..EndpointMessage::default()
-        })),
+        host_identifier: Some(host(endpoint.address)),
         load_balancing_weight: wrapped(weight),
         ..LbEndpoint::default()
     }
 }
 
-fn wrapped(value: u32) -> Option<UInt32Value> {
+pub(super) fn wrapped(value: u32) -> Option<UInt32Value> {
     Some(UInt32Value { value })
 }
 

@@ -98,16 +98,7 @@ pub fn cluster(name: &str) -> Resource {
     let cluster = Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
-        eds_cluster_config: Some(EdsClusterConfig {
-            eds_config: Some(ConfigSource {
-                config_source_specifier: Some(ConfigSourceSpecifier::Ads(
-                    AggregatedConfigSource {},
-                )),
-                resource_api_version: ApiVersion::V3.into(),
-                ..ConfigSource::default()
-            }),
-            service_name: String::new(),
-        }),
+        eds_cluster_config: Some(by_ads()),
         load_balancing_policy: Some(policies([pack(&WrrLocality {
             endpoint_picking_policy: Some(picking),
         })])),
@@ -117,13 +108,27 @@ pub fn cluster(name: &str) -> Resource {
     Resource { needs: Some(name.into()), ..Resource::new(name, pack(&cluster).value) }
 }
 
-/// Two choices, as the agent's own pick.
+/// The assignment comes on the stream that the cluster came on.
+pub(super) fn by_ads() -> EdsClusterConfig {
+    EdsClusterConfig {
+        eds_config: Some(ConfigSource {
+            config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
+            resource_api_version: ApiVersion::V3.into(),
+            ..ConfigSource::default()
+        }),
+        service_name: String::new(),
+    }
+}
+
+/// The endpoints that a pick compares, as the agent's own.
+pub(super) const CHOICES: u32 = 2;
+
 fn least_request() -> LeastRequest {
-    LeastRequest { choice_count: Some(UInt32Value { value: 2 }), ..LeastRequest::default() }
+    LeastRequest { choice_count: Some(UInt32Value { value: CHOICES }), ..LeastRequest::default() }
 }
 
 /// Without it a client fails calls beyond 1,024 at a time.
-fn no_limit() -> CircuitBreakers {
+pub(super) fn no_limit() -> CircuitBreakers {
     let most = Some(UInt32Value { value: u32::MAX });
     CircuitBreakers { thresholds: vec![Thresholds { max_requests: most, ..Thresholds::default() }] }
 }

@@ -1,14 +1,22 @@
 //! The names of a service's resources.
 
-use crate::catalog::{Port, Service, ServiceName};
+use crate::catalog::{Service, ServiceName};
 
-/// The name of a port's cluster and assignment: `cart.shop:8080`, or by its name if it has no number.
-pub fn of_port(service: &ServiceName, port: &Port) -> String {
-    match (port.number, &port.name) {
-        (Some(number), _) => format!("{service}:{number}"),
-        (None, Some(name)) => format!("{service}:{name}"),
-        (None, None) => service.to_string(),
+/// The names of the ports' clusters and assignments, in the order of the ports: `cart.shop:8080`, or by the
+/// port's name if it has no number. Of several ports with one number, as DNS has them, the first is called
+/// by it.
+pub fn clusters(service: &Service) -> Vec<String> {
+    let mut names: Vec<String> = Vec::with_capacity(service.ports.len());
+    for port in &service.ports {
+        let by_number = port.number.map(|number| format!("{}:{number}", service.name));
+        let by_name = port.name.as_ref().map(|name| format!("{}:{name}", service.name));
+        let of_service = || Some(service.name.to_string());
+        let mut all = [by_number, by_name].into_iter().flatten().chain(of_service());
+        let free = all.find(|name| !names.contains(name));
+        // Two ports with nothing to tell them apart: nobody can ask for the second.
+        names.push(free.unwrap_or_else(|| format!("{}:", service.name)));
     }
+    names
 }
 
 /// Every name by which a gRPC client may call each port, as `xds:///NAME`: with the port's number or
@@ -49,6 +57,7 @@ pub fn targets(service: &Service) -> Vec<(String, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Port;
 
     fn service(name: &str, ports: &[(Option<&str>, Option<u16>)]) -> Service {
         let port = |(name, number): &(Option<&str>, Option<u16>)| Port {
@@ -93,9 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn a_port_s_resources_are_named_by_its_number_first() {
-        let service = service("cart.shop", &[(Some("grpc"), Some(80)), (Some("admin"), None)]);
-        let names = service.ports.iter().map(|port| of_port(&service.name, port));
-        assert_eq!(names.collect::<Vec<_>>(), ["cart.shop:80", "cart.shop:admin"]);
+    fn a_port_s_cluster_is_named_by_its_number_first_and_no_two_alike() {
+        let of = |ports: &[(Option<&str>, Option<u16>)]| clusters(&service("cart.shop", ports));
+        assert_eq!(
+            of(&[(Some("grpc"), Some(80)), (Some("admin"), None)]),
+            ["cart.shop:80", "cart.shop:admin"]
+        );
+        assert_eq!(of(&[(None, None)]), ["cart.shop"]);
+        let dns = of(&[(Some("dns-tcp"), Some(53)), (Some("dns"), Some(53))]);
+        assert_eq!(dns, ["cart.shop:53", "cart.shop:dns"]);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, Weak},
+    fmt, mem,
+    ops::Deref,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak},
 };
 
 use tokio::sync::watch;
@@ -13,26 +14,66 @@ use xds::{
     resource_type::{ASSIGNMENT, CLUSTER, LISTENER},
 };
 
-use super::{assignment::assignment, grpc, names};
+use super::{
+    agent,
+    assignment::assignment,
+    client::ClientKind,
+    envoy, grpc, names,
+    proto::{NAMESPACE, namespace::Service as Named},
+};
 use crate::catalog::{Catalog, NodeScope, Service, ServiceName};
 
 /// What all streams read. A stream holds the lock while it composes one response.
 pub struct Snapshot {
     state: RwLock<State>,
-    revision: watch::Sender<u64>,
+    changes: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
-    resources: Resources,
-    /// By service, its resources: what it no longer has is removed.
-    by_service: BTreeMap<ServiceName, BTreeSet<(&'static str, Name)>>,
+    agent: Resources,
+    grpc: Resources,
+    envoy: Resources,
+    by_service: BTreeMap<ServiceName, Names>,
+    /// The services of each namespace, which has a resource of its own for agents.
+    namespaces: BTreeMap<String, BTreeMap<Arc<str>, Named>>,
+    /// Namespaces whose resource has to be made anew. A change of thousands of services makes it once,
+    /// when a stream reads.
+    changed_namespaces: BTreeSet<String>,
+    /// The services that only clients with a node can use.
+    own_node: usize,
+}
+
+/// The names of a service's resources: what it no longer has is removed.
+#[derive(Clone, Default)]
+struct Names {
+    clusters: Vec<Name>,
+    targets: Vec<Name>,
+    own_node: bool,
+}
+
+/// The published resources in one form.
+pub struct Read<'a> {
+    state: RwLockReadGuard<'a, State>,
+    kind: ClientKind,
+}
+
+impl Deref for Read<'_> {
+    type Target = Resources;
+
+    fn deref(&self) -> &Resources {
+        match self.kind {
+            ClientKind::Agent => &self.state.agent,
+            ClientKind::Grpc => &self.state.grpc,
+            ClientKind::Envoy => &self.state.envoy,
+        }
+    }
 }
 
 impl Snapshot {
     /// A snapshot that follows the catalog for as long as somebody holds it.
     pub fn follow(catalog: &Arc<Catalog>) -> Arc<Self> {
-        let snapshot = Arc::new(Self { state: RwLock::default(), revision: watch::Sender::new(0) });
+        let snapshot = Arc::new(Self { state: RwLock::default(), changes: watch::Sender::new(0) });
         let (from, to): (Weak<Catalog>, Weak<Self>) =
             (Arc::downgrade(catalog), Arc::downgrade(&snapshot));
         catalog.on_change(Box::new(move |name| {
@@ -46,80 +87,141 @@ impl Snapshot {
         snapshot
     }
 
-    /// What is published now.
-    pub fn resources(&self) -> impl std::ops::Deref<Target = Resources> + '_ {
-        struct Read<'a>(RwLockReadGuard<'a, State>);
-        impl std::ops::Deref for Read<'_> {
-            type Target = Resources;
-            fn deref(&self) -> &Resources {
-                &self.0.resources
-            }
+    /// What is published now to clients of this kind.
+    pub fn resources(&self, kind: ClientKind) -> Read<'_> {
+        let state = self.read();
+        if state.changed_namespaces.is_empty() {
+            return Read { state, kind };
         }
-        Read(self.state.read().unwrap_or_else(PoisonError::into_inner))
+        drop(state);
+        self.write().make_namespaces();
+        Read { state: self.read(), kind }
     }
 
-    /// A revision to wait on. It grows with every change.
-    pub fn revisions(&self) -> watch::Receiver<u64> {
-        self.revision.subscribe()
+    /// The services that gRPC and Envoy find empty, since these tell no node.
+    pub fn for_own_node(&self) -> usize {
+        self.read().own_node
+    }
+
+    /// A counter to wait on. It grows with every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     fn update(&self, catalog: &Catalog, name: &ServiceName) {
         // The catalog is read under the lock, or an older state could overwrite a newer one.
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let resources = catalog.get(name).map_or_else(Vec::new, |service| resources(&service));
-        state.set(name, resources);
-        let revision = state.resources.revision();
+        let mut state = self.write();
+        let revisions =
+            |state: &State| [&state.agent, &state.grpc, &state.envoy].map(Published::revision);
+        let before = revisions(&state);
+        match catalog.get(name) {
+            Some(service) => state.set(&service),
+            None => state.remove(name),
+        }
+        let changed = revisions(&state) != before || !state.changed_namespaces.is_empty();
         drop(state);
-        self.revision.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        if changed {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn set(&mut self, service: &ServiceName, resources: Vec<(&'static str, Resource)>) {
-        let now: BTreeSet<_> =
-            resources.iter().map(|(of, resource)| (*of, resource.name.clone())).collect();
-        for (type_url, resource) in resources {
-            self.resources.set(type_url, resource);
+    fn set(&mut self, service: &Service) {
+        let service = service.with_eligible_endpoints();
+        let own_node = service.eligibility.nodes == NodeScope::OwnNode;
+        let clusters = names::clusters(&service);
+        let mut now = Names { own_node, ..Names::default() };
+        for (port, name) in service.ports.iter().zip(&clusters) {
+            self.agent.set(CLUSTER, agent::write::cluster(name, &service));
+            self.agent.set(ASSIGNMENT, agent::write::assignment(name, &port.endpoints));
+            // Only a client that tells its node could be told which endpoints are for it.
+            let endpoints = if own_node { &[][..] } else { &*port.endpoints };
+            let assignment = Resource::new(name.as_str(), pack(&assignment(name, endpoints)).value);
+            self.grpc.set(ASSIGNMENT, assignment.clone());
+            self.grpc.set(CLUSTER, grpc::cluster(name));
+            self.envoy.set(ASSIGNMENT, assignment);
+            self.envoy.set(CLUSTER, envoy::cluster(name));
+            now.clusters.push(name.as_str().into());
         }
-        let before = match now.is_empty() {
-            true => self.by_service.remove(service),
-            false => self.by_service.insert(service.clone(), now.clone()),
-        };
-        for (type_url, name) in before.iter().flatten().filter(|resource| !now.contains(resource)) {
-            self.resources.remove(type_url, name);
+        for (target, port) in names::targets(&service) {
+            self.grpc.set(LISTENER, grpc::listener(&target, &clusters[port]));
+            now.targets.push(target.into());
+        }
+        self.put(&service.name, agent::write::named(&service, &clusters));
+        self.own_node += usize::from(own_node);
+        let before = self.by_service.insert(service.name, now.clone()).unwrap_or_default();
+        self.forget(&before, &now);
+    }
+
+    fn remove(&mut self, name: &ServiceName) {
+        let Some(before) = self.by_service.remove(name) else { return };
+        self.forget(&before, &Names::default());
+        let namespace = namespace_of(name);
+        if let Some(services) = self.namespaces.get_mut(&namespace) {
+            services.remove(&name.name);
+            if services.is_empty() {
+                self.namespaces.remove(&namespace);
+            }
+            self.changed_namespaces.insert(namespace);
+        }
+    }
+
+    /// Removes what a service had before and does not have now.
+    fn forget(&mut self, before: &Names, now: &Names) {
+        self.own_node -= usize::from(before.own_node);
+        for name in before.clusters.iter().filter(|name| !now.clusters.contains(name)) {
+            for resources in [&mut self.agent, &mut self.grpc, &mut self.envoy] {
+                resources.remove(CLUSTER, name);
+                resources.remove(ASSIGNMENT, name);
+            }
+        }
+        for name in before.targets.iter().filter(|name| !now.targets.contains(name)) {
+            self.grpc.remove(LISTENER, name);
+        }
+    }
+
+    fn put(&mut self, name: &ServiceName, named: Named) {
+        let namespace = namespace_of(name);
+        let services = self.namespaces.entry(namespace.clone()).or_default();
+        if services.get(&name.name) != Some(&named) {
+            services.insert(name.name.clone(), named);
+            self.changed_namespaces.insert(namespace);
+        }
+    }
+
+    fn make_namespaces(&mut self) {
+        for name in mem::take(&mut self.changed_namespaces) {
+            match self.namespaces.get(&name) {
+                Some(services) => {
+                    let named = services.values().cloned();
+                    self.agent.set(NAMESPACE, agent::write::namespace(&name, named));
+                }
+                None => drop(self.agent.remove(NAMESPACE, &name)),
+            }
         }
     }
 }
 
-/// All resources of a service.
-fn resources(service: &Service) -> Vec<(&'static str, Resource)> {
-    let eligible = service.with_eligible_endpoints();
-    let mut all = Vec::new();
-    let mut clusters = Vec::new();
-    for port in &eligible.ports {
-        let name = names::of_port(&service.name, port);
-        if clusters.contains(&name) {
-            // Two ports of one number, TCP and UDP. The first one has the name, as for an agent's callers.
-            clusters.push(name);
-            continue;
-        }
-        let message = match service.eligibility.nodes {
-            // Only a client that knows its node could tell which endpoints are for it.
-            NodeScope::OwnNode => assignment(&name, &[]),
-            _ => assignment(&name, &port.endpoints),
-        };
-        all.push((ASSIGNMENT, Resource::new(name.as_str(), pack(&message).value)));
-        all.push((CLUSTER, grpc::cluster(&name)));
-        clusters.push(name);
+/// The name of a namespace's resource.
+fn namespace_of(service: &ServiceName) -> String {
+    match &service.cluster {
+        Some(cluster) => format!("{}@{cluster}", service.namespace),
+        None => service.namespace.to_string(),
     }
-    let targets = names::targets(service).into_iter();
-    all.extend(targets.map(|(target, port)| (LISTENER, grpc::listener(&target, &clusters[port]))));
-    all
 }
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Snapshot").field("revision", &*self.revision.borrow()).finish()
+        f.debug_struct("Snapshot").field("changes", &*self.changes.borrow()).finish()
     }
 }
 
@@ -127,15 +229,20 @@ impl fmt::Debug for Snapshot {
 mod tests {
     use std::time::Duration;
 
+    use xds::proto::google::protobuf::Any;
+
     use super::*;
     use crate::catalog::{
-        Change, SourceId,
+        Change, Port, SourceId,
         sample::{endpoint, service},
     };
 
-    fn names(snapshot: &Snapshot, type_url: &str) -> Vec<String> {
+    const KINDS: [ClientKind; 3] = [ClientKind::Agent, ClientKind::Grpc, ClientKind::Envoy];
+
+    fn names(snapshot: &Snapshot, kind: ClientKind, type_url: &str) -> Vec<String> {
+        let resources = snapshot.resources(kind);
         let mut names: Vec<String> =
-            snapshot.resources().names(type_url).map(|name| name.to_string()).collect();
+            resources.names(type_url).map(|name| name.to_string()).collect();
         names.sort();
         names
     }
@@ -144,56 +251,122 @@ mod tests {
         catalog.apply(SourceId(0), change, Duration::ZERO);
     }
 
+    /// A snapshot of a catalog with this service.
+    fn of(service: Service) -> (Arc<Catalog>, Arc<Snapshot>) {
+        let catalog = Arc::new(Catalog::new(["test"]));
+        apply(&catalog, Change::Upsert(service));
+        let snapshot = Snapshot::follow(&catalog);
+        (catalog, snapshot)
+    }
+
+    fn body(snapshot: &Snapshot, kind: ClientKind, type_url: &str, name: &str) -> Vec<u8> {
+        snapshot.resources(kind).get(type_url, name).expect("a resource").body.to_vec()
+    }
+
     #[test]
-    fn of_two_ports_with_one_number_the_first_has_the_name() {
-        let port = |name: &str, last| crate::catalog::Port {
+    fn two_ports_with_one_number_have_a_cluster_each() {
+        let port = |name: &str, last| Port {
             name: Some(name.into()),
             number: Some(53),
             endpoints: [endpoint(last)].into(),
         };
-        let service = Service::new(
+        let (_catalog, snapshot) = of(Service::new(
             "dns.system".parse().unwrap(),
             "test",
             vec![port("dns-tcp", 1), port("dns", 2)],
-        );
-        let of = |type_url| {
-            let all = resources(&service).into_iter().filter(move |(of, _)| *of == type_url);
-            all.map(|(_, resource)| resource.body).collect::<Vec<_>>()
-        };
-        let first = pack(&assignment("dns.system:53", &[endpoint(1)])).value;
-        assert_eq!(of(ASSIGNMENT), [first]);
-        assert_eq!(of(CLUSTER).len(), 1);
+        ));
+        for kind in KINDS {
+            assert_eq!(names(&snapshot, kind, CLUSTER), ["dns.system:53", "dns.system:dns"]);
+        }
+        let second = pack(&assignment("dns.system:dns", &[endpoint(2)])).value;
+        assert_eq!(body(&snapshot, ClientKind::Grpc, ASSIGNMENT, "dns.system:dns"), second);
     }
 
     #[test]
     fn a_service_for_callers_on_an_endpoint_s_node_is_empty_for_clients_that_tell_none() {
         let mut local = service("cart.shop", [endpoint(1)]);
         local.eligibility.nodes = NodeScope::OwnNode;
-        let all = resources(&local);
-        let (_, sent) = all.iter().find(|(of, _)| *of == ASSIGNMENT).unwrap();
-        assert_eq!(sent.body, pack(&assignment(&sent.name, &[])).value);
+        let (catalog, snapshot) = of(local.clone());
+        let name = &names(&snapshot, ClientKind::Grpc, ASSIGNMENT)[0];
+        let empty = pack(&assignment(name, &[])).value;
+        for kind in [ClientKind::Grpc, ClientKind::Envoy] {
+            assert_eq!(body(&snapshot, kind, ASSIGNMENT, name), empty);
+        }
+        let all = agent::write::assignment(name, &[endpoint(1)]).body;
+        assert_eq!(body(&snapshot, ClientKind::Agent, ASSIGNMENT, name), all);
+        assert_eq!(snapshot.for_own_node(), 1);
+        local.eligibility.nodes = NodeScope::Everywhere;
+        apply(&catalog, Change::Upsert(local.clone()));
+        assert_eq!(snapshot.for_own_node(), 0);
+        assert_ne!(body(&snapshot, ClientKind::Grpc, ASSIGNMENT, name), empty);
+        local.eligibility.nodes = NodeScope::OwnNode;
+        apply(&catalog, Change::Upsert(local.clone()));
+        apply(&catalog, Change::Remove(local.name));
+        assert_eq!(snapshot.for_own_node(), 0);
+    }
+
+    #[test]
+    fn agents_are_told_each_namespace_s_services_as_they_come_and_go() {
+        let (catalog, snapshot) = of(service("cart.shop", [endpoint(1)]));
+        apply(&catalog, Change::Upsert(service("users.accounts", [endpoint(2)])));
+        let namespaces = || names(&snapshot, ClientKind::Agent, NAMESPACE);
+        let services = |namespace: &str| {
+            let value = body(&snapshot, ClientKind::Agent, NAMESPACE, namespace).into();
+            let any = Any { value, ..Any::default() };
+            let all = agent::read::namespace(namespace, &any).unwrap().into_iter();
+            all.map(|named| named.service.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(namespaces(), ["accounts", "shop"]);
+        assert!(names(&snapshot, ClientKind::Grpc, NAMESPACE).is_empty());
+        let mut changes = snapshot.changes();
+        changes.mark_unchanged();
+        apply(&catalog, Change::Upsert(service("basket.shop", [endpoint(3)])));
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(services("shop"), ["basket.shop", "cart.shop"]);
+        apply(&catalog, Change::Remove("basket.shop".parse().unwrap()));
+        assert_eq!(services("shop"), ["cart.shop"]);
+        apply(&catalog, Change::Remove("cart.shop".parse().unwrap()));
+        assert_eq!(namespaces(), ["accounts"]);
+    }
+
+    #[test]
+    fn endpoints_that_change_leave_the_namespace_as_it_is() {
+        let (catalog, snapshot) = of(service("cart.shop", [endpoint(1)]));
+        let version =
+            || snapshot.resources(ClientKind::Agent).get(NAMESPACE, "shop").unwrap().version;
+        let before = version();
+        apply(&catalog, Change::Upsert(service("cart.shop", [endpoint(1), endpoint(2)])));
+        assert!(snapshot.read().changed_namespaces.is_empty());
+        assert_eq!(version(), before);
     }
 
     #[test]
     fn a_service_s_resources_come_change_and_go_with_it() {
-        let catalog = Arc::new(Catalog::new(["test"]));
-        apply(&catalog, Change::Upsert(service("cart.shop", [endpoint(1)])));
-        let snapshot = Snapshot::follow(&catalog);
-        let cluster = names(&snapshot, CLUSTER);
+        let (catalog, snapshot) = of(service("cart.shop", [endpoint(1)]));
+        let cluster = names(&snapshot, ClientKind::Grpc, CLUSTER);
         assert_eq!(cluster.len(), 1, "what was there before: {cluster:?}");
-        assert_eq!(names(&snapshot, ASSIGNMENT), cluster);
-        assert!(names(&snapshot, LISTENER).contains(&"cart.shop".to_owned()));
+        for kind in KINDS {
+            assert_eq!(names(&snapshot, kind, CLUSTER), cluster);
+            assert_eq!(names(&snapshot, kind, ASSIGNMENT), cluster);
+        }
+        let listeners = names(&snapshot, ClientKind::Grpc, LISTENER);
+        assert!(listeners.contains(&"cart.shop".to_owned()));
 
-        let revisions = snapshot.revisions();
-        let before = snapshot.resources().get(ASSIGNMENT, &cluster[0]).unwrap();
+        let mut changes = snapshot.changes();
+        changes.mark_unchanged();
+        let bodies = || KINDS.map(|kind| body(&snapshot, kind, ASSIGNMENT, &cluster[0]));
+        let before = bodies();
         apply(&catalog, Change::Upsert(service("cart.shop", [endpoint(1), endpoint(2)])));
-        let after = snapshot.resources().get(ASSIGNMENT, &cluster[0]).unwrap();
-        assert_ne!(before.version, after.version);
-        assert!(revisions.has_changed().unwrap());
+        for (before, after) in before.iter().zip(bodies()) {
+            assert_ne!(*before, after);
+        }
+        assert!(changes.has_changed().unwrap());
 
         apply(&catalog, Change::Remove("cart.shop".parse().unwrap()));
-        for type_url in [CLUSTER, ASSIGNMENT, LISTENER] {
-            assert!(names(&snapshot, type_url).is_empty(), "{type_url}");
+        for kind in KINDS {
+            for type_url in [CLUSTER, ASSIGNMENT, LISTENER] {
+                assert!(names(&snapshot, kind, type_url).is_empty(), "{type_url}");
+            }
         }
     }
 }

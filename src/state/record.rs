@@ -127,6 +127,8 @@ pub struct Endpoint {
     /// A hash of the pod's uid, 0 for none. Fixed: a hash takes more bytes as a varint.
     #[prost(fixed64, tag = "12")]
     pub pod: u64,
+    #[prost(uint32, tag = "13")]
+    pub priority: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

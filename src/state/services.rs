@@ -134,6 +134,7 @@ impl Writing {
             server_name: self.optional(endpoint.server_name.as_ref()),
             hints: endpoint.hints.as_ref().map_or(0, |hints| self.hint(hints)),
             pod: endpoint.pod.map_or(0, NonZeroU64::get),
+            priority: endpoint.priority,
         }
     }
 
@@ -213,6 +214,7 @@ impl Reading {
             uid: None,
             version: 0,
             stale: false,
+            source_brakes: false,
             // The record has eligible endpoints only.
             eligibility: Eligibility::default(),
             notes: service.notes.clone(),
@@ -251,6 +253,7 @@ impl Reading {
             labels: named(&self.labels, endpoint.labels)?.unwrap_or_else(|| self.no_labels.clone()),
             ready_since: endpoint.ready_since.map(time),
             server_name: self.text(endpoint.server_name)?,
+            priority: endpoint.priority,
             braked: false,
             hints: named(&self.hints, endpoint.hints)?,
             pod: NonZeroU64::new(endpoint.pod),
@@ -314,6 +317,7 @@ mod tests {
             labels: Arc::new(labels),
             ready_since: Some(CONFIRMED + Duration::new(1_700_000_000, 123)),
             server_name: Some("cart.example".into()),
+            priority: 1,
             braked: false,
             hints: Some(Arc::new(hints)),
             pod: NonZeroU64::new(u64::MAX),

@@ -295,6 +295,7 @@ impl EndpointEntry {
             labels: Arc::new(self.labels.clone()),
             ready_since: self.ready_since.as_ref().map(|time| time.0),
             server_name: self.server_name.clone(),
+            priority: 0,
             braked: false,
             hints: None,
             pod: None,
