@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use tokio::{runtime::Handle, sync::watch};
 
+mod backoff;
+mod current_problems;
 pub mod file;
+mod interest_end;
 pub mod kubernetes;
 pub mod manifests;
 pub mod problem;

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use super::{
     api_error::Resource,
-    backoff::Backoff,
     connection_pool::{ConnectionPool, StreamSlot},
-    problems::Problems,
     request_queue::Urgency,
     watch::{Pace, Subject},
 };
 use crate::{
     catalog::{Catalog, Change, SourceId},
     clock,
+    source::{backoff::Backoff, current_problems::Problems},
 };
 
 /// What all parts of a running source use.

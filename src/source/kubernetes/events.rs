@@ -17,8 +17,8 @@ use super::{
     cluster::Cluster,
     connection_pool::{ConnectionPool, StreamSlot},
     event_queue::{PendingEvent, Queue},
-    problems::Problems,
 };
+use crate::source::current_problems::Problems;
 use crate::{catalog::Service, clock, source::Status};
 
 /// The timeout of a write; the next event then uses another connection. An API server usually

@@ -6,12 +6,12 @@
 //! - [`cluster`]: which cluster, and how much of it; `client_config`: how its API server is reached
 //! - `connection_pool`: connections that many watches share; `connection`: one of them;
 //!   `reachability`: when it may connect; `first_answer`: how long a new one may stay without an answer;
-//!   `request_queue`: which request goes next; `backoff`: how long to wait after a failure
+//!   `request_queue`: which request goes next
 //! - `watch`: a watch that never ends; `reflector`: the watches of one service, or of all;
 //!   `object_cache`: their objects, and the services made of them; `staleness`: when these are stale
 //! - `on_demand`: the names of all services, and which of them are followed
 //! - `node`: which zone this agent is in; [`taint`]: removes a taint when the agent is ready
-//! - `problems`: the current problems; `api_error`, `error_chain`: errors as text
+//! - `api_error`, `error_chain`: errors as text
 //! - [`events`]: Events on Services with invalid settings; `event_queue`: when each is written
 //! - `context`: what all of these share
 
@@ -20,17 +20,17 @@ use std::sync::Arc;
 use tokio::sync::watch::Sender;
 
 use self::{
-    backoff::Backoff,
     connection_pool::ConnectionPool,
     context::Context,
-    problems::Problems,
     reflector::{Scope, follow},
 };
 use super::Status;
-use crate::catalog::{Catalog, Locality, SourceId};
+use crate::{
+    catalog::{Catalog, Locality, SourceId},
+    source::{backoff::Backoff, current_problems::Problems},
+};
 
 mod api_error;
-mod backoff;
 mod client_config;
 pub mod cluster;
 mod connection;
@@ -43,7 +43,6 @@ mod first_answer;
 mod node;
 mod object_cache;
 mod on_demand;
-mod problems;
 mod reachability;
 mod reflector;
 mod request_queue;

@@ -8,10 +8,9 @@ use tokio::sync::watch;
 
 use super::{
     api_error::{self, Resource},
-    backoff::Backoff,
     context::Context,
 };
-use crate::catalog::Locality;
+use crate::{catalog::Locality, source::backoff::Backoff};
 
 /// Well-known labels of a node.
 const ZONE: &str = "topology.kubernetes.io/zone";

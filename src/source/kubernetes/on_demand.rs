@@ -1,12 +1,11 @@
 //! Watches the names of all services by their metadata, and the endpoints of those that callers ask
 //! for.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client, core::PartialObjectMeta};
-use rand::RngExt;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::{debug, error};
 
@@ -20,14 +19,8 @@ use super::{
 use crate::{
     catalog::{Change, ServiceName},
     clock,
+    source::interest_end::until_nobody_asks,
 };
-
-/// A service that nobody asks for during this time is no longer watched. Services of occasional
-/// callers (a job every five minutes) stay. Range 1 min to 1 day.
-const FORGET_AFTER: Duration = Duration::from_secs(600);
-/// Random extra time, as a part of it: services that were first asked for at the same time do not
-/// expire at the same time.
-const FORGET_SPREAD: f64 = 0.25;
 
 /// Keeps the catalog up to date with the cluster, forever.
 pub(super) async fn run(shared: &Arc<Context>) {
@@ -135,19 +128,10 @@ async fn while_asked_for(shared: Arc<Context>, name: ServiceName) -> ServiceName
         let slot = shared.slot(&format!("connection of {scope}").into()).await;
         follow(&scope, &slot, &shared).await;
     };
-    let forgotten = async {
-        loop {
-            let longer = rand::rng().random_range(1.0..=1.0 + FORGET_SPREAD);
-            tokio::time::sleep(FORGET_AFTER.mul_f64(longer)).await;
-            if shared.catalog.interests().expire(&name) {
-                return;
-            }
-        }
-    };
     debug!(service = %name, "following");
     tokio::select! {
         () = following => {}
-        () = forgotten => {}
+        () = until_nobody_asks(&shared.catalog, &name) => {}
     }
     debug!(service = %name, "nobody asks for it any more");
     let change = Change::Withdraw(name.clone());
@@ -176,8 +160,8 @@ mod tests {
             sample::{endpoint, service},
         },
         source::{
-            Status,
-            kubernetes::{connection_pool::ConnectionPool, problems::Problems},
+            Status, current_problems::Problems, interest_end::FORGET_AFTER,
+            kubernetes::connection_pool::ConnectionPool,
         },
     };
 

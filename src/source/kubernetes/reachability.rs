@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use tokio::{sync::watch, time::Instant};
 
-use super::backoff::Backoff;
+use crate::source::backoff::Backoff;
 
 /// Whether an API server is reachable; cheap to clone.
 #[derive(Clone, Debug)]

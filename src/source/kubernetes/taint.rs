@@ -13,13 +13,14 @@ use tracing::info;
 
 use super::{
     api_error::{self, Resource},
-    backoff::Backoff,
     client_config,
     cluster::Cluster,
     connection_pool::ConnectionPool,
-    problems::Problems,
 };
-use crate::source::Status;
+use crate::{
+    source::Status,
+    source::{backoff::Backoff, current_problems::Problems},
+};
 
 /// How often to look again, with one request per node. A deleted node registers anew with its
 /// taint, perhaps while the same agent runs. Range 1 to 60 min.

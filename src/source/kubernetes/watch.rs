@@ -23,11 +23,10 @@ use tracing::debug;
 
 use super::{
     api_error::{self, Resource},
-    backoff::Backoff,
-    problems::Problems,
     reachability::Reachability,
     request_queue::{RequestQueue, Urgency},
 };
+use crate::{source::backoff::Backoff, source::current_problems::Problems};
 
 /// Objects per page of a list, as in client-go.
 const PAGE: u32 = 500;
