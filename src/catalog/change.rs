@@ -7,7 +7,7 @@ use super::{model::Service, name::ServiceName};
 pub struct SourceId(pub usize);
 
 /// What a source tells.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// All its services. Others are gone.
     Replace(Vec<Service>),

@@ -6,7 +6,7 @@ use super::exit::Failure;
 use crate::{
     agent::logs,
     control_plane::{self, Options, listen::Listen},
-    source::Spec,
+    source::{Cluster, Spec},
 };
 
 /// The default address of the admin pages.
@@ -36,9 +36,11 @@ pub struct Args {
 /// The sources that tell everything, asked or not.
 fn source(text: &str) -> Result<Spec, String> {
     match text.parse::<Spec>().map_err(|error| error.to_string())? {
-        Spec::Kubernetes(_) => {
-            Err("a control plane reads files only, so far: write file:PATH".to_owned())
-        }
+        Spec::Kubernetes(cluster) => Ok(Spec::Kubernetes(Cluster { everything: true, ..cluster })),
+        // It would know a service only once somebody asks for it.
+        Spec::Xds(_) => Err("a control plane can't follow another one: write file:PATH or \
+                             kubernetes"
+            .to_owned()),
         file @ Spec::File(_) => Ok(file),
     }
 }

@@ -2,6 +2,14 @@
 
 use crate::catalog::{Service, ServiceName};
 
+/// The name of the resource with the services of this service's namespace: `shop` or `shop@east`.
+pub fn namespace_of(service: &ServiceName) -> String {
+    match &service.cluster {
+        Some(cluster) => format!("{}@{cluster}", service.namespace),
+        None => service.namespace.to_string(),
+    }
+}
+
 /// The names of the ports' clusters and assignments, in the order of the ports: `cart.shop:8080`, or by the
 /// port's name if it has no number. Of several ports with one number, as DNS has them, the first is called
 /// by it.

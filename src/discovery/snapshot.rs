@@ -18,7 +18,8 @@ use super::{
     agent,
     assignment::assignment,
     client::ClientKind,
-    envoy, grpc, names,
+    envoy, grpc,
+    names::{self, namespace_of},
     proto::{NAMESPACE, namespace::Service as Named},
 };
 use crate::catalog::{Catalog, NodeScope, Service, ServiceName};
@@ -208,14 +209,6 @@ impl State {
                 None => drop(self.agent.remove(NAMESPACE, &name)),
             }
         }
-    }
-}
-
-/// The name of a namespace's resource.
-fn namespace_of(service: &ServiceName) -> String {
-    match &service.cluster {
-        Some(cluster) => format!("{}@{cluster}", service.namespace),
-        None => service.namespace.to_string(),
     }
 }
 

@@ -1,10 +1,12 @@
-//! Where services come from: files, or a Kubernetes cluster.
+//! Where services come from: files, a Kubernetes cluster, or a control plane.
 //!
 //! - [`spec`]: how a person names a source; [`status`]: whether it was read, and what is wrong
 //! - [`problem`]: what is wrong in a text, where, and what would be right
 //! - [`yaml`]: YAML that a person wrote; [`manifests`]: Kubernetes objects, whoever brings them
 //! - [`mod@file`]: a services file, or a folder of such files and of Kubernetes manifests
-//! - [`kubernetes`]: a cluster's API server
+//! - [`kubernetes`]: a cluster's API server; [`xds`]: a control plane
+//! - `backoff`: how long to wait after a failure; `current_problems`: what a source has to complain of now;
+//!   `interest_end`: how long it follows a service that nobody asks for
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ pub mod manifests;
 pub mod problem;
 pub mod spec;
 pub mod status;
+pub mod xds;
 pub mod yaml;
 
 pub use kubernetes::Cluster;
@@ -76,6 +79,7 @@ pub async fn run(
             Spec::Kubernetes(cluster) => {
                 kubernetes::run(cluster, locality, source, catalog, status).await;
             }
+            Spec::Xds(server) => xds::run(server, locality, source, catalog, status).await,
         }
     };
     tokio::select! {

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use super::kubernetes::Cluster;
+use super::{kubernetes::Cluster, xds::Server};
 use crate::suggest::{did_you_mean, similar};
 
 /// A source as a person names it: `file:/etc/pointsman/services.yaml`.
@@ -12,13 +12,15 @@ pub enum Spec {
     File(PathBuf),
     /// A Kubernetes cluster.
     Kubernetes(Cluster),
+    /// A control plane.
+    Xds(Server),
 }
 
 /// The agent's own cluster, to which it writes: that of the first source with one.
 pub fn own_cluster(sources: &[Spec]) -> Option<&Cluster> {
     sources.iter().find_map(|source| match source {
         Spec::Kubernetes(cluster) => Some(cluster),
-        Spec::File(_) => None,
+        Spec::File(_) | Spec::Xds(_) => None,
     })
 }
 
@@ -26,7 +28,7 @@ pub fn own_cluster(sources: &[Spec]) -> Option<&Cluster> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{asked}\" is not a source{hint}: write file:PATH, such as \
-     file:/etc/pointsman/services.yaml, or kubernetes"
+     file:/etc/pointsman/services.yaml, or kubernetes, or xds:ADDRESS"
 )]
 pub struct SpecError {
     asked: String,
@@ -44,7 +46,11 @@ impl FromStr for Spec {
                 Ok(cluster) => Ok(Self::Kubernetes(cluster)),
                 Err(what) => Err(wrong(format!(" ({what})"))),
             },
-            (kind, _) => Err(wrong(did_you_mean(&similar(kind, ["file", "kubernetes"])))),
+            ("xds", server) => match server.parse() {
+                Ok(server) => Ok(Self::Xds(server)),
+                Err(what) => Err(wrong(format!(" ({what})"))),
+            },
+            (kind, _) => Err(wrong(did_you_mean(&similar(kind, ["file", "kubernetes", "xds"])))),
         }
     }
 }
@@ -54,6 +60,7 @@ impl fmt::Display for Spec {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
             Self::Kubernetes(cluster) => cluster.fmt(f),
+            Self::Xds(server) => server.fmt(f),
         }
     }
 }

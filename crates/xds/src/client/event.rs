@@ -33,3 +33,14 @@ pub enum Event<T> {
         why: String,
     },
 }
+
+impl<T> Event<T> {
+    /// The type and the name of its resource.
+    pub fn resource(&self) -> (&str, &Name) {
+        match self {
+            Self::Updated { type_url, name, .. }
+            | Self::Missing { type_url, name }
+            | Self::Rejected { type_url, name, .. } => (type_url, name),
+        }
+    }
+}

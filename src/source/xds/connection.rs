@@ -1,0 +1,201 @@
+//! The stream to a control plane: connects, and connects again after a pause when it ends.
+
+use std::{future::pending, pin::Pin, time::Duration};
+
+use ::xds::proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use futures_util::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use tokio::{net::UnixStream, sync::mpsc, time::Instant};
+use tonic::{
+    Status,
+    client::Grpc,
+    transport::{Channel, Endpoint},
+};
+use tonic_prost::ProstCodec;
+
+use super::server::Address;
+use crate::source::backoff::Backoff;
+
+const METHOD: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+/// The largest response. An assignment of 100,000 endpoints has some 10 MB. Range 4 MB, which is what other
+/// clients take, to 256 MB.
+const LARGEST: usize = 64 << 20;
+/// A server that does not answer for this long is away.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A server that answers no ping for this long is gone. One that lost its power says nothing.
+const PING: Duration = Duration::from_secs(30);
+const PING_TIME: Duration = Duration::from_secs(20);
+/// A stream that ended after so long ended for no fault: it is opened again after the shortest pause. One
+/// that ends at once, again and again, is not.
+const SETTLED: Duration = Duration::from_secs(10);
+/// Requests that may wait to be sent.
+const QUEUE: usize = 4;
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+
+pub(super) struct Connection {
+    address: Address,
+    backoff: Backoff,
+    state: State,
+}
+
+enum State {
+    Waiting(Pin<Box<tokio::time::Sleep>>),
+    Connecting(Boxed<Result<Channel, tonic::transport::Error>>),
+    Open { requests: mpsc::Sender<DeltaDiscoveryRequest>, responses: Responses, since: Instant },
+}
+
+/// What happened to the stream.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// There is a stream. Nothing was said on it yet.
+    Opened,
+    Response(DeltaDiscoveryResponse),
+    /// There is none any more, or there could be none; and why.
+    Closed(String),
+}
+
+impl Connection {
+    pub(super) fn new(address: Address) -> Self {
+        let state = State::Connecting(connect(&address));
+        Self { address, backoff: Backoff::default(), state }
+    }
+
+    /// Connects now instead of later. An open stream stays.
+    pub(super) fn hurry(&mut self) {
+        if let State::Waiting(_) = self.state {
+            self.state = State::Connecting(connect(&self.address));
+        }
+    }
+
+    /// Can be cancelled.
+    pub(super) async fn next(&mut self) -> Event {
+        loop {
+            match &mut self.state {
+                State::Waiting(pause) => {
+                    pause.await;
+                    self.state = State::Connecting(connect(&self.address));
+                }
+                State::Connecting(connecting) => {
+                    return match connecting.await {
+                        Ok(channel) => {
+                            let (requests, responses) = open(channel);
+                            self.state = State::Open { requests, responses, since: Instant::now() };
+                            Event::Opened
+                        }
+                        Err(error) => {
+                            let address = &self.address;
+                            self.closed(format!(
+                                "{address} can't be reached: {}",
+                                innermost(&error)
+                            ))
+                        }
+                    };
+                }
+                State::Open { responses, since, .. } => {
+                    let ended = match responses.next().await {
+                        Some(Ok(response)) => return Event::Response(response),
+                        Some(Err(status)) => described(&status),
+                        None => "it ended the stream".to_owned(),
+                    };
+                    if since.elapsed() >= SETTLED {
+                        self.backoff.succeeded();
+                    }
+                    return self.closed(format!("{}: {ended}", self.address));
+                }
+            }
+        }
+    }
+
+    fn closed(&mut self, why: String) -> Event {
+        let pause = self.backoff.failed();
+        self.state = State::Waiting(Box::pin(tokio::time::sleep(pause)));
+        Event::Closed(why)
+    }
+
+    /// Takes requests for the open stream. None: there is no stream.
+    pub(super) fn requests(&self) -> Option<mpsc::Sender<DeltaDiscoveryRequest>> {
+        match &self.state {
+            State::Open { requests, .. } => Some(requests.clone()),
+            State::Waiting(_) | State::Connecting(_) => None,
+        }
+    }
+}
+
+/// Room for one request; waits for it, and for ever without a stream. Can be cancelled.
+pub(super) async fn room(
+    requests: Option<mpsc::Sender<DeltaDiscoveryRequest>>,
+) -> mpsc::OwnedPermit<DeltaDiscoveryRequest> {
+    if let Some(requests) = requests
+        && let Ok(permit) = requests.reserve_owned().await
+    {
+        return permit;
+    }
+    pending().await
+}
+
+fn connect(address: &Address) -> Boxed<Result<Channel, tonic::transport::Error>> {
+    let endpoint = |authority: &str| {
+        Endpoint::from_shared(format!("http://{authority}")).and_then(|endpoint| {
+            endpoint
+                .connect_timeout(CONNECT)
+                .http2_keep_alive_interval(PING)
+                .keep_alive_timeout(PING_TIME)
+                .keep_alive_while_idle(true)
+                .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
+        })
+    };
+    match address.clone() {
+        Address::Tcp(address) => async move {
+            let endpoint = endpoint(&address)?;
+            endpoint.tcp_nodelay(true).connect().await
+        }
+        .boxed(),
+        Address::Unix(path) => {
+            let connector = tower::service_fn(move |_| {
+                let path = path.clone();
+                async move { UnixStream::connect(path).await.map(TokioIo::new) }
+            });
+            async move { endpoint("localhost")?.connect_with_connector(connector).await }.boxed()
+        }
+    }
+}
+
+/// Opens the stream. A server may answer with the first response only, for which it needs a request.
+fn open(channel: Channel) -> (mpsc::Sender<DeltaDiscoveryRequest>, Responses) {
+    let (to, requests) = mpsc::channel(QUEUE);
+    let requests =
+        stream::unfold(requests, |mut requests| async { Some((requests.recv().await?, requests)) });
+    let responses = async move {
+        let mut grpc = Grpc::new(channel).max_decoding_message_size(LARGEST);
+        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let codec: ProstCodec<DeltaDiscoveryRequest, DeltaDiscoveryResponse> =
+            ProstCodec::default();
+        let method = PathAndQuery::from_static(METHOD);
+        let response = grpc.streaming(tonic::Request::new(requests), method, codec).await?;
+        Ok::<_, Status>(response.into_inner())
+    };
+    (to, stream::once(responses).try_flatten().boxed())
+}
+
+fn described(status: &Status) -> String {
+    match status.code() {
+        tonic::Code::Unimplemented => {
+            format!("it has no incremental xDS (DeltaAggregatedResources): {}", status.message())
+        }
+        code => format!("the stream broke off: {code:?}: {}", status.message()),
+    }
+}
+
+/// The errors around it say less.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}

@@ -1,0 +1,297 @@
+//! A control plane as a source: services by incremental xDS.
+//!
+//! Knows the names of all services, and follows those that callers on this node ask for. While the control
+//! plane is away, its last good state stays; a new stream is told what is known, and sends what differs.
+//!
+//! - [`server`]: which control plane, and how much of it; `connection`: the stream to it
+//! - `services`: what it has told, and the services made of it, without IO
+
+use std::{collections::HashMap, sync::Arc};
+
+use ::xds::{
+    client::delta::SILENCE,
+    proto::envoy::config::core::v3::{Locality as NodeLocality, Node},
+};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep_until},
+};
+use tracing::{debug, info};
+
+use self::{
+    connection::{Connection, Event, room},
+    services::{News, Services},
+};
+use super::{Status, current_problems::Problems, interest_end::until_nobody_asks};
+use crate::{
+    catalog::{Catalog, Interest, Locality, ServiceName, SourceId, last_good::STALE_AFTER},
+    clock,
+    discovery::client::AGENT,
+};
+
+mod connection;
+pub mod server;
+mod services;
+
+pub use server::Server;
+
+/// Keeps the catalog up to date with a control plane, forever.
+pub(super) async fn run(
+    server: Server,
+    locality: watch::Sender<Locality>,
+    source: SourceId,
+    catalog: Arc<Catalog>,
+    status: Status,
+) {
+    let name: Arc<str> = server.to_string().into();
+    let problems = Problems::new(status.clone(), name.clone());
+    let node = node(&server, &locality.borrow());
+    let services = Services::new(name.clone(), node, server.clusters);
+    let connection = Connection::new(server.address.clone());
+    let mut follower = Follower {
+        server,
+        source,
+        catalog,
+        problems,
+        finder: name,
+        services,
+        connection,
+        forgetting: JoinSet::new(),
+        followed: HashMap::new(),
+        to_say: false,
+        answered: false,
+        no_answer_at: None,
+        unheard_since: Some(Instant::now()),
+    };
+    follower.ask_for_unconfirmed();
+    follower.run(&status).await;
+}
+
+/// What the control plane is told of this node.
+fn node(server: &Server, locality: &Locality) -> Node {
+    let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let own_id = || locality.node.as_deref().map_or_else(host, str::to_owned);
+    Node {
+        id: server.node_id.clone().unwrap_or_else(own_id),
+        cluster: server.node_cluster.clone().unwrap_or_else(|| AGENT.to_owned()),
+        user_agent_name: AGENT.to_owned(),
+        locality: Some(NodeLocality {
+            region: text(&locality.region),
+            zone: text(&locality.zone),
+            ..NodeLocality::default()
+        }),
+        ..Node::default()
+    }
+}
+
+struct Follower {
+    server: Server,
+    source: SourceId,
+    catalog: Arc<Catalog>,
+    problems: Problems,
+    /// The finder of problems of the stream as a whole.
+    finder: Arc<str>,
+    services: Services,
+    connection: Connection,
+    /// A task for each followed service, which ends when nobody asks for it any more.
+    forgetting: JoinSet<ServiceName>,
+    followed: HashMap<ServiceName, (Interest, AbortHandle)>,
+    /// There may be a request to send.
+    to_say: bool,
+    /// Something has come on the stream.
+    answered: bool,
+    /// When it is a problem that nothing has come on the stream.
+    no_answer_at: Option<Instant>,
+    /// Since when the control plane has not been heard; None: there is a stream, and it answers.
+    unheard_since: Option<Instant>,
+}
+
+impl Follower {
+    /// Asks for the services of the earlier run. If they exceed the quota, callers will ask for theirs.
+    fn ask_for_unconfirmed(&self) {
+        for name in self.catalog.unconfirmed(self.source) {
+            if self.catalog.interests().ask(None, &name).is_err() {
+                break;
+            }
+        }
+    }
+
+    async fn run(&mut self, status: &Status) {
+        let mut asked = self.catalog.interests().changes();
+        loop {
+            self.follow_what_is_asked();
+            let silence = self
+                .services
+                .next_silence()
+                .map(|at| Instant::now() + at.saturating_sub(clock::now()));
+            let requests = self.connection.requests().filter(|_| self.to_say);
+            let stale = self.unheard_since.map(|since| since + STALE_AFTER);
+            tokio::select! {
+                event = self.connection.next() => self.hear(event),
+                room = room(requests) => {
+                    match self.services.next_request(clock::now()) {
+                        Some(request) => drop(room.send(request)),
+                        None => self.to_say = false,
+                    }
+                }
+                // The catalog owns the sender, so this can't fail.
+                _ = asked.changed() => {}
+                Some(ended) = self.forgetting.join_next() => {
+                    if let Ok(name) = ended {
+                        self.let_go(&name);
+                    }
+                }
+                () = at(silence) => self.silent(),
+                () = at(self.no_answer_at) => self.no_answer(),
+                () = at(stale) => self.stale(),
+                () = status.told_to_look() => self.connection.hurry(),
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Opened => {
+                self.services.connected();
+                self.to_say = true;
+                self.answered = false;
+                self.no_answer_at = Some(Instant::now() + SILENCE);
+            }
+            Event::Response(response) => {
+                if !std::mem::replace(&mut self.answered, true) {
+                    self.no_answer_at = None;
+                    self.catalog.excuse(self.source, None);
+                    info!(control_plane = %self.server.address, "connected");
+                    self.unheard_since = None;
+                    self.problems.mended(&self.finder);
+                    let news = self.services.set_stale(false);
+                    self.tell(news);
+                }
+                let news = self.services.response(response);
+                self.tell(news);
+                self.to_say = true;
+            }
+            Event::Closed(why) => {
+                self.services.disconnected();
+                self.no_answer_at = None;
+                self.unheard_since.get_or_insert_with(Instant::now);
+                self.awaits(&why);
+                self.problems.found(&self.finder, &why);
+            }
+        }
+    }
+
+    /// Records why there is no answer yet, for callers that wait.
+    fn awaits(&self, why: &str) {
+        self.catalog.excuse(self.source, Some(why.into()));
+        for name in self.services.incomplete() {
+            self.catalog.interests().awaits(name, why);
+        }
+    }
+
+    fn tell(&self, news: Vec<News>) {
+        for news in news {
+            match news {
+                News::Names(change) => self.catalog.apply(self.source, change, clock::now()),
+                News::Service(name, change) => {
+                    if let Some((interest, _)) = self.followed.get(&name) {
+                        self.catalog.answer(self.source, interest, change, clock::now());
+                    }
+                }
+                News::Synced => {
+                    let synced = crate::catalog::Change::Synced;
+                    self.catalog.apply(self.source, synced, clock::now());
+                    self.problems.synced();
+                }
+                News::Rejected { finder, why } => self.problems.found(&finder, &why),
+                News::Mended { finder } => self.problems.mended(&finder),
+            }
+        }
+    }
+
+    fn follow_what_is_asked(&mut self) {
+        let mut gone: Vec<ServiceName> =
+            self.followed.keys().filter(|name| !self.services.follows(name)).cloned().collect();
+        for name in gone.drain(..) {
+            // A service that returns is followed by a task of its own.
+            if let Some((_, task)) = self.followed.remove(&name) {
+                task.abort();
+            }
+        }
+        for name in self.catalog.interests().all() {
+            if self.followed.contains_key(&name) || !self.services.has(&name) {
+                continue;
+            }
+            // It may have ended meanwhile.
+            let Some(interest) = self.catalog.interest(&name) else { continue };
+            debug!(service = %name, "following");
+            let (catalog, of) = (self.catalog.clone(), name.clone());
+            let task = self.forgetting.spawn(async move {
+                until_nobody_asks(&catalog, &of).await;
+                of
+            });
+            self.followed.insert(name.clone(), (interest, task));
+            let waits = format!("waiting for its endpoints from {}", self.server.address);
+            self.catalog.interests().awaits(&name, waits);
+            let news = self.services.follow(&name);
+            self.tell(news);
+            self.to_say = true;
+        }
+    }
+
+    fn let_go(&mut self, name: &ServiceName) {
+        debug!(service = %name, "nobody asks for it any more");
+        let news = self.services.let_go(name);
+        self.tell(news);
+        if let Some((interest, _)) = self.followed.remove(name) {
+            let change = crate::catalog::Change::Withdraw(name.clone());
+            self.catalog.answer(self.source, &interest, change, clock::now());
+        }
+        self.to_say = true;
+    }
+
+    fn silent(&mut self) {
+        for (service, what) in self.services.silent(clock::now()) {
+            let why = format!(
+                "{} says nothing of {what} for {} s",
+                self.server.address,
+                SILENCE.as_secs()
+            );
+            debug!(%service, "{why}");
+            self.catalog.interests().awaits(&service, why);
+        }
+    }
+
+    /// There is a stream, and nothing comes on it.
+    fn no_answer(&mut self) {
+        self.no_answer_at = None;
+        let hint = match self.server.clusters {
+            true => "",
+            false => {
+                "; if it is no control plane of Pointsman, write \",clusters\" behind its address"
+            }
+        };
+        let why = format!(
+            "{} takes connections, and has not answered for {} s{hint}",
+            self.server.address,
+            SILENCE.as_secs()
+        );
+        self.awaits(&why);
+        self.problems.found(&self.finder, &why);
+    }
+
+    fn stale(&mut self) {
+        self.unheard_since = None;
+        let news = self.services.set_stale(true);
+        self.tell(news);
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,536 @@
+use std::sync::Mutex;
+
+use ::xds::{
+    Resource as Sent,
+    proto::{
+        envoy::{
+            config::{
+                cluster::v3::{
+                    Cluster,
+                    cluster::{ClusterDiscoveryType, DiscoveryType, EdsClusterConfig},
+                },
+                endpoint::v3::ClusterLoadAssignment,
+            },
+            service::discovery::v3::Resource as SentResource,
+        },
+        pack,
+    },
+    server::DeltaStream,
+};
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::{
+    catalog::{
+        Catalog, NodeScope, SourceId,
+        sample::{endpoint, service},
+    },
+    discovery::{Client, ClientKind, Snapshot, View},
+};
+
+const SOURCE: SourceId = SourceId(0);
+
+/// A control plane with its catalog, and an agent's source with its catalog.
+struct Pair {
+    plane: Arc<Catalog>,
+    snapshot: Arc<Snapshot>,
+    stream: DeltaStream,
+    services: Services,
+    agent: Catalog,
+    log: Mutex<Vec<String>>,
+    now: Duration,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let plane = Arc::new(Catalog::new(["test"]));
+        plane.apply(SOURCE, Change::Synced, Duration::ZERO);
+        let snapshot = Snapshot::follow(&plane);
+        let mut services = Services::new("xds:test".into(), Node::default(), false);
+        services.connected();
+        Self {
+            plane,
+            snapshot,
+            stream: DeltaStream::new(),
+            services,
+            agent: Catalog::new(["xds:test"]),
+            log: Mutex::default(),
+            now: Duration::ZERO,
+        }
+    }
+
+    fn publish(&mut self, change: Change) {
+        self.now += Duration::from_secs(100);
+        self.plane.tick(self.now);
+        self.plane.apply(SOURCE, change, self.now);
+    }
+
+    /// All that both have to say to each other.
+    fn talk(&mut self) {
+        for _ in 0..1000 {
+            let mut said = false;
+            while let Some(request) = self.services.next_request(self.now) {
+                self.stream.request(request).unwrap();
+                said = true;
+            }
+            let client = Client { kind: ClientKind::Agent, ..Client::default() };
+            let resources = self.snapshot.resources(ClientKind::Agent);
+            let response = self.stream.next(&View { resources: &resources, client: &client });
+            drop(resources);
+            if let Some(response) = response {
+                let news = self.services.response(response);
+                self.tell(news);
+                said = true;
+            }
+            if !said {
+                return;
+            }
+        }
+        panic!("they talk for ever");
+    }
+
+    fn reconnect(&mut self) {
+        self.services.disconnected();
+        self.services.connected();
+        self.stream = DeltaStream::new();
+    }
+
+    fn follow(&mut self, name: &str) {
+        let name = name.parse().unwrap();
+        if self.services.has(&name) && !self.services.follows(&name) {
+            let news = self.services.follow(&name);
+            self.tell(news);
+        }
+    }
+
+    fn let_go(&mut self, name: &str) {
+        let name: ServiceName = name.parse().unwrap();
+        let news = self.services.let_go(&name);
+        self.tell(news);
+        self.agent.apply(SOURCE, Change::Withdraw(name), self.now);
+    }
+
+    fn tell(&self, news: Vec<News>) {
+        for news in news {
+            match news {
+                News::Names(change) | News::Service(_, change) => {
+                    self.agent.apply(SOURCE, change, self.now);
+                }
+                News::Synced => self.agent.apply(SOURCE, Change::Synced, self.now),
+                News::Rejected { why, .. } => self.log.lock().unwrap().push(why),
+                News::Mended { finder } => {
+                    self.log.lock().unwrap().push(format!("{finder} is right again"));
+                }
+            }
+        }
+    }
+
+    fn got(&self, name: &str) -> Option<Arc<Service>> {
+        self.agent.get(&name.parse().unwrap())
+    }
+}
+
+/// A service as both ends should agree on it.
+fn essence(service: &Service) -> Service {
+    let mut service = service.with_eligible_endpoints();
+    service.version = 0;
+    service.source = "".into();
+    service.source_brakes = true;
+    service.eligibility.family = None;
+    service.eligibility.ports_said = true;
+    service.eligibility.all_ready = false;
+    for port in &mut service.ports {
+        let mut endpoints = port.endpoints.to_vec();
+        endpoints.sort_by_key(|endpoint| endpoint.address);
+        port.endpoints = endpoints.into();
+    }
+    service
+}
+
+fn assert_agree(pair: &Pair, name: &str) {
+    let plane = pair.plane.get(&name.parse().unwrap());
+    let agent = pair.got(name);
+    assert_eq!(agent.as_deref().map(essence), plane.as_deref().map(essence), "{name}");
+}
+
+#[test]
+fn names_are_known_at_once_and_endpoints_of_what_is_followed() {
+    let mut pair = Pair::new();
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1), endpoint(2)])));
+    pair.publish(Change::Upsert(service("users.shop", [endpoint(3)])));
+    pair.talk();
+    assert!(pair.agent.synced());
+    for name in ["cart.shop", "users.shop"] {
+        assert!(pair.agent.has(SOURCE, &name.parse().unwrap()), "{name}");
+        assert!(pair.got(name).is_none(), "{name}");
+    }
+    pair.follow("cart.shop");
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    assert!(pair.got("users.shop").is_none(), "nobody asked for it");
+    assert_eq!(*pair.got("cart.shop").unwrap().source, *"xds:test, which has it from test");
+
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1), endpoint(4)])));
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    pair.let_go("cart.shop");
+    pair.talk();
+    assert!(pair.got("cart.shop").is_none());
+    assert!(pair.agent.has(SOURCE, &"cart.shop".parse().unwrap()));
+    assert_eq!(pair.stream.names(), 1, "the namespace");
+}
+
+#[test]
+fn a_service_that_goes_and_one_that_comes() {
+    let mut pair = Pair::new();
+    pair.talk();
+    assert!(pair.agent.synced(), "there is nothing, and that is known");
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    pair.publish(Change::Remove("cart.shop".parse().unwrap()));
+    pair.talk();
+    assert!(pair.got("cart.shop").is_none());
+    assert!(!pair.agent.has(SOURCE, &"cart.shop".parse().unwrap()));
+    assert!(!pair.services.follows(&"cart.shop".parse().unwrap()));
+}
+
+#[test]
+fn ports_come_and_go_with_their_clusters() {
+    let mut pair = Pair::new();
+    let with = |numbers: &[u16]| {
+        let port = |number: &u16| Port {
+            name: Some(format!("p{number}").into()),
+            number: Some(*number),
+            endpoints: [endpoint(1)].into(),
+        };
+        let ports = numbers.iter().map(port).collect();
+        Change::Upsert(Service::new("cart.shop".parse().unwrap(), "test", ports))
+    };
+    pair.publish(with(&[80, 81]));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    pair.publish(with(&[81, 82]));
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    assert_eq!(pair.stream.names(), 5, "a namespace, two clusters, two assignments");
+}
+
+#[test]
+fn what_the_control_plane_brakes_is_not_braked_again() {
+    let mut pair = Pair::new();
+    let all = [1, 2, 3, 4].map(endpoint);
+    pair.publish(Change::Upsert(service("cart.shop", all)));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    pair.publish(Change::Upsert(service("cart.shop", [])));
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    let held = pair.got("cart.shop").unwrap();
+    assert!(held.ports[0].endpoints.iter().all(|endpoint| endpoint.braked));
+    assert!(held.notes[0].starts_with("brake: 4 of 4"), "{:?}", held.notes);
+    assert_eq!(pair.agent.brake_counts(), Default::default());
+    pair.plane.tick(pair.now + crate::catalog::brake::HOLD);
+    pair.talk();
+    assert!(pair.got("cart.shop").unwrap().ports[0].endpoints.is_empty(), "after one minute");
+    assert_eq!(pair.agent.brake_counts(), Default::default());
+}
+
+#[test]
+fn the_last_state_stays_without_a_control_plane_and_is_stale_after_a_while() {
+    let mut pair = Pair::new();
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    pair.services.disconnected();
+    assert_agree(&pair, "cart.shop");
+    let news = pair.services.set_stale(true);
+    pair.tell(news);
+    let stale = pair.got("cart.shop").unwrap();
+    assert!(stale.stale);
+    assert_eq!(stale.ports[0].endpoints.len(), 1);
+    pair.reconnect();
+    let news = pair.services.set_stale(false);
+    pair.tell(news);
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+}
+
+fn wrong(type_url: &str, name: &str) -> DeltaDiscoveryResponse {
+    let body = Any { type_url: type_url.into(), value: vec![0xff].into() };
+    let resource = SentResource {
+        name: name.into(),
+        version: "1".into(),
+        resource: Some(body),
+        ..SentResource::default()
+    };
+    DeltaDiscoveryResponse {
+        type_url: type_url.into(),
+        nonce: "wrong".into(),
+        resources: vec![resource],
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+#[test]
+fn a_wrong_resource_is_refused_by_itself_and_a_note_says_so() {
+    let mut pair = Pair::new();
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    let cluster = names_of(&pair, "cart.shop");
+    let before = pair.got("cart.shop").unwrap();
+    let news = pair.services.response(wrong(ASSIGNMENT, &cluster));
+    pair.tell(news);
+    let after = pair.got("cart.shop").unwrap();
+    assert_eq!(after.ports, before.ports);
+    let note =
+        format!("the control plane's assignment \"{cluster}\" is refused, and its last good");
+    assert!(after.notes[0].starts_with(&note), "{:?}", after.notes);
+    assert!(pair.log.lock().unwrap()[0].starts_with(&note));
+    let request = pair.services.next_request(pair.now).unwrap();
+    assert!(request.error_detail.unwrap().message.contains(&cluster));
+
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(2)])));
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    let mended = format!("assignment \"{cluster}\" is right again");
+    assert_eq!(pair.log.lock().unwrap().last(), Some(&mended));
+}
+
+fn names_of(pair: &Pair, name: &str) -> String {
+    let ports = pair.services.ports(&name.parse().unwrap()).unwrap();
+    ports[0].cluster.to_string()
+}
+
+#[test]
+fn a_wrong_namespace_leaves_the_names_as_they_were() {
+    let mut pair = Pair::new();
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
+    pair.talk();
+    let news = pair.services.response(wrong(NAMESPACE, "shop"));
+    pair.tell(news);
+    assert!(pair.agent.has(SOURCE, &"cart.shop".parse().unwrap()));
+    assert_eq!(pair.log.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn a_server_that_is_silent_takes_nothing_away() {
+    let mut services = Services::new("xds:test".into(), Node::default(), false);
+    services.connected();
+    services.next_request(Duration::ZERO).unwrap();
+    let named = ::xds::Resource::new(
+        "shop",
+        crate::discovery::agent::write::namespace(
+            "shop",
+            [crate::discovery::agent::write::named(
+                &service("cart.shop", []),
+                &["cart.shop:80".to_owned()],
+            )]
+            .into_iter(),
+        )
+        .body,
+    );
+    services.response(sent(NAMESPACE, &[named]));
+    let cart: ServiceName = "cart.shop".parse().unwrap();
+    services.follow(&cart);
+    while services.next_request(Duration::from_secs(1)).is_some() {}
+    let due = services.next_silence().unwrap();
+    assert_eq!(due, Duration::from_secs(16));
+    let silent = services.silent(due);
+    let expected = ["assignment \"cart.shop:80\"", "cluster \"cart.shop:80\""];
+    assert_eq!(silent.len(), 2);
+    for (service, what) in silent {
+        assert_eq!(service, cart);
+        assert!(expected.contains(&what.as_str()), "{what}");
+    }
+    assert_eq!(services.incomplete().collect::<Vec<_>>(), [&cart]);
+}
+
+/// A response of a standard server.
+fn sent(type_url: &str, resources: &[Sent]) -> DeltaDiscoveryResponse {
+    let resource = |resource: &Sent| SentResource {
+        name: resource.name.to_string(),
+        version: resource.version.to_string(),
+        resource: Some(Any { type_url: type_url.into(), value: resource.body.clone() }),
+        ..SentResource::default()
+    };
+    DeltaDiscoveryResponse {
+        type_url: type_url.into(),
+        nonce: "1".into(),
+        resources: resources.iter().map(resource).collect(),
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+fn standard_cluster(name: &str, service_name: &str) -> Sent {
+    let cluster = Cluster {
+        name: name.into(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(EdsClusterConfig {
+            service_name: service_name.into(),
+            ..EdsClusterConfig::default()
+        }),
+        ..Cluster::default()
+    };
+    Sent::new(name, pack(&cluster).value)
+}
+
+#[test]
+fn the_clusters_of_a_standard_server_are_services() {
+    let mut pair = Pair::new();
+    pair.services = Services::new("xds:test".into(), Node::default(), true);
+    pair.services.connected();
+    let request = pair.services.next_request(pair.now).unwrap();
+    assert_eq!((&*request.type_url, request.resource_names_subscribe.len()), (CLUSTER, 0));
+    let clusters = [
+        standard_cluster("cart.shop:80", ""),
+        standard_cluster("cart.shop:grpc", "cart-endpoints"),
+        standard_cluster("outbound|80||cart", ""),
+    ];
+    let news = pair.services.response(sent(CLUSTER, &clusters));
+    pair.tell(news);
+    assert!(pair.agent.synced());
+    let refused = pair.log.lock().unwrap().pop().unwrap();
+    assert!(refused.contains("\"outbound|80||cart\"") && refused.contains("cart.shop:8080"));
+    let rejection = pair.services.next_request(pair.now).unwrap();
+    assert!(rejection.error_detail.unwrap().message.contains("outbound"));
+
+    pair.follow("cart.shop");
+    let request = pair.services.next_request(pair.now).unwrap();
+    assert_eq!(request.type_url, ASSIGNMENT);
+    assert_eq!(request.resource_names_subscribe, ["cart-endpoints", "cart.shop:80"]);
+    let assignment = |name: &str| {
+        let empty = ClusterLoadAssignment { cluster_name: name.into(), ..Default::default() };
+        Sent::new(name, pack(&empty).value)
+    };
+    let news = pair.services.response(sent(ASSIGNMENT, &[assignment("cart.shop:80")]));
+    pair.tell(news);
+    assert!(pair.got("cart.shop").is_none(), "one port is not known yet");
+    let news = pair.services.response(sent(ASSIGNMENT, &[assignment("cart-endpoints")]));
+    pair.tell(news);
+    let cart = pair.got("cart.shop").unwrap();
+    let ports: Vec<_> = cart.ports.iter().map(|port| (port.number, port.name.as_deref())).collect();
+    assert_eq!(ports, [(Some(80), None), (None, Some("grpc"))]);
+    assert!(!cart.source_brakes, "a standard server has no brake");
+
+    let gone = DeltaDiscoveryResponse {
+        type_url: CLUSTER.into(),
+        nonce: "2".into(),
+        removed_resources: vec!["cart.shop:80".into(), "cart.shop:grpc".into()],
+        ..DeltaDiscoveryResponse::default()
+    };
+    let news = pair.services.response(gone);
+    pair.tell(news);
+    assert!(pair.got("cart.shop").is_none());
+    assert!(!pair.agent.has(SOURCE, &"cart.shop".parse().unwrap()));
+}
+
+#[test]
+fn more_services_than_fit_are_refused() {
+    let mut services = Services::new("xds:test".into(), Node::default(), false);
+    services.connected();
+    services.next_request(Duration::ZERO).unwrap();
+    let many = |count: usize| {
+        let cluster = ["c".to_owned()];
+        let named = (0..count).map(move |n| {
+            let mut named = crate::discovery::agent::write::named(&service("a.b", []), &cluster);
+            named.name = format!("s{n}");
+            named
+        });
+        sent(NAMESPACE, &[crate::discovery::agent::write::namespace("shop", named)])
+    };
+    let news = services.response(many(MOST_SERVICES + 1));
+    assert!(
+        news.iter()
+            .any(|news| matches!(news, News::Rejected { why, .. } if why.contains("100000"))),
+        "{} pieces of news",
+        news.len()
+    );
+    assert!(services.namespaces.is_empty());
+    services.response(many(MOST_SERVICES));
+    assert_eq!(services.namespaces["shop"].len(), MOST_SERVICES);
+}
+
+/// A step of a random history.
+#[derive(Clone, Debug)]
+enum Step {
+    Put(usize, Vec<u8>, Vec<u16>, bool),
+    Remove(usize),
+    Follow(usize),
+    LetGo(usize),
+    Talk,
+    Reconnect,
+}
+
+const NAMES: [&str; 3] = ["cart.shop", "users.shop", "pay.bank@east"];
+
+fn some_step() -> impl Strategy<Value = Step> {
+    let put = (0..3usize, vec(1..6u8, 0..4), vec(80..83u16, 1..3), any::<bool>());
+    prop_oneof![
+        4 => put.prop_map(|(of, endpoints, ports, local)| Step::Put(of, endpoints, ports, local)),
+        1 => (0..3usize).prop_map(Step::Remove),
+        3 => (0..3usize).prop_map(Step::Follow),
+        1 => (0..3usize).prop_map(Step::LetGo),
+        4 => Just(Step::Talk),
+        1 => Just(Step::Reconnect),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn both_ends_agree_after_any_history(steps in vec(some_step(), 0..40)) {
+        let mut pair = Pair::new();
+        for step in steps {
+            match step {
+                Step::Put(of, mut endpoints, mut ports, local) => {
+                    endpoints.sort_unstable();
+                    endpoints.dedup();
+                    ports.sort_unstable();
+                    ports.dedup();
+                    let port = |number| Port {
+                        name: None,
+                        number: Some(number),
+                        endpoints: endpoints.iter().map(|last| endpoint(*last)).collect(),
+                    };
+                    let ports = ports.into_iter().map(port).collect();
+                    let mut service = Service::new(NAMES[of].parse().unwrap(), "test", ports);
+                    if local {
+                        service.eligibility.nodes = NodeScope::OwnNode;
+                    }
+                    pair.publish(Change::Upsert(service));
+                }
+                Step::Remove(of) => pair.publish(Change::Remove(NAMES[of].parse().unwrap())),
+                Step::Follow(of) => pair.follow(NAMES[of]),
+                Step::LetGo(of) => pair.let_go(NAMES[of]),
+                Step::Talk => pair.talk(),
+                Step::Reconnect => pair.reconnect(),
+            }
+        }
+        pair.talk();
+        for name in NAMES {
+            pair.follow(name);
+        }
+        pair.talk();
+        for name in NAMES {
+            assert_agree(&pair, name);
+            let parsed = name.parse().unwrap();
+            prop_assert_eq!(pair.agent.has(SOURCE, &parsed), pair.plane.get(&parsed).is_some());
+            pair.let_go(name);
+        }
+        pair.talk();
+        prop_assert!(pair.services.needed_by.is_empty() && pair.services.followed.is_empty());
+        prop_assert!(pair.services.clusters.is_empty() && pair.services.assignments.is_empty());
+        let namespaces: BTreeSet<String> =
+            pair.plane.list(None).iter().map(|service| namespace_of(&service.name)).collect();
+        prop_assert_eq!(pair.stream.names(), namespaces.len(), "no subscription is left");
+        prop_assert!(pair.log.lock().unwrap().is_empty());
+    }
+}
