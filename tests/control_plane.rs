@@ -534,8 +534,8 @@ fn wrong_arguments_say_what_would_be_right() {
         let output = Command::new(POINTSMAN).arg("control-plane").args(arguments).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    let (code, text) = run(&["--source", "kubernetes"]);
-    assert!(code == Some(2) && text.contains("write file:PATH"), "{text}");
+    let (code, text) = run(&["--source", "xds:127.0.0.1:18000"]);
+    assert!(code == Some(2) && text.contains("write file:PATH or kubernetes"), "{text}");
     let (code, text) = run(&["--source", "file:x", "--listen", "localhost:1"]);
     assert!(code == Some(2) && text.contains("127.0.0.1:18000"), "{text}");
     let (code, text) = run(&["--source", "file:x", "--listen", "192.0.2.1:1"]);

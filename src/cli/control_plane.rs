@@ -12,10 +12,10 @@ use crate::{
 /// The default address of the admin pages.
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9910);
 
-/// Run a control plane, which tells gRPC and Envoy of services by xDS.
+/// Run a control plane, which tells agents, gRPC and Envoy of services by xDS.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// A source of services, such as file:services.yaml. May be given several times: the first source that
+    /// A source of services, such as file:services.yaml or kubernetes. May be given several times: the first source that
     /// knows a service owns its endpoints.
     #[arg(long = "source", value_name = "KIND:WHERE", required = true, value_parser = source)]
     sources: Vec<Spec>,

@@ -21,3 +21,4 @@ mod proxy;
 mod purpose;
 mod rights;
 mod taint;
+mod through_control_plane;

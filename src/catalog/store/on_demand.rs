@@ -82,6 +82,11 @@ impl Catalog {
         sources.iter().map(with).collect()
     }
 
+    /// The sources that have not told all they know yet, each with its reason.
+    pub fn unanswered(&self) -> Vec<Arc<str>> {
+        self.excused(&self.unsynced())
+    }
+
     /// Whether this source knows a service by name.
     pub fn has(&self, source: SourceId, name: &ServiceName) -> bool {
         self.name_index.has(source.0, name)

@@ -50,7 +50,7 @@ impl Agent {
                 what: "the list of services".to_owned(),
                 why: format!(
                     "not known yet: no answer so far from {}",
-                    catalog.unsynced().join(", ")
+                    catalog.unanswered().join(", ")
                 ),
                 waited: wait,
             });

@@ -156,6 +156,7 @@ impl Follower {
             Event::Opened => {
                 self.services.connected();
                 self.to_say = true;
+                self.awaits(&format!("{} has not answered yet", self.server.address));
                 self.answered = false;
                 self.no_answer_at = Some(Instant::now() + SILENCE);
             }
