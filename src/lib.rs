@@ -7,8 +7,8 @@
 //! - [`policy`]: the settings of a service and where each came from
 //! - [`load`]: what this node observes of endpoints: requests in flight, latency, outcomes
 //! - [`plan`]: pure functions from catalog, policy and load to groups, weights and scores, with reasons
-//! - [`discovery`]: the catalog as xDS resources, for clients that pick by themselves
-//! - [`source`]: reads services from files or a Kubernetes cluster into the catalog
+//! - [`discovery`]: the catalog as xDS resources, in a form for each kind of client
+//! - [`source`]: reads services from files, a Kubernetes cluster or a control plane into the catalog
 //! - [`config`]: the agent's configuration file
 //! - [`publish`]: the thread that adds counters up and writes tables; wake-ups
 //! - [`leases`]: the names by which callers report how their picks went

@@ -1,4 +1,4 @@
-//! The catalog as xDS resources, for clients that pick by themselves.
+//! The catalog as xDS resources, in a form for each kind of client.
 //!
 //! - [`client`]: what kind a client is; [`names`]: how resources are named
 //! - [`assignment`]: a port's endpoints; [`grpc`] and [`envoy`]: what these need beside them
