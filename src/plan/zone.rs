@@ -1,11 +1,17 @@
-//! Groups endpoints by distance: the own zone first, the others as far as it lacks capacity.
+//! Groups endpoints by their source's priority, and within one by distance: the own zone first, the others
+//! as far as it lacks capacity.
 //!
 //! A pick chooses the zone before the endpoint, which keeps shares exact. Comparing across zones
 //! would let an idle far endpoint undo the preference. The overflow step of each pick handles a
 //! momentary lack of capacity. The share of the own zone handles a lasting one: it moves slowly,
 //! and never below what the zone's capacity deserves if every zone had equally many callers.
 
-use std::{cell::OnceCell, collections::HashMap, net::SocketAddr, time::Duration};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use super::{Draft, Factor, Group, Inputs, Plan, PlannedEndpoint, State, model::ZoneShare};
 use crate::{
@@ -68,11 +74,22 @@ enum Nearness {
     Own,
     OwnRegion,
     Elsewhere,
+}
+
+/// A class of endpoints: one of a higher tier is picked only if none of a lower tier may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Tier {
+    /// The source's priority.
+    Listed(u32),
+    /// The source lists them no longer.
     Braked,
 }
 
-/// The nearness of each endpoint. Hints of the source replace zones.
-fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
+/// The endpoints of a group have the same.
+type Level = (Tier, Nearness);
+
+/// The level of each endpoint. Hints of the source replace zones.
+fn levels(inputs: &Inputs<'_>, prefer: bool) -> Vec<Level> {
     let locality = inputs.locality;
     let hinted =
         hints::preferred(inputs.endpoints, locality.node.as_deref(), locality.zone.as_deref());
@@ -81,9 +98,7 @@ fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
         None => locality.zone.is_some() && endpoint.zone == locality.zone,
     };
     let near = |(index, endpoint): (usize, &EndpointRef)| {
-        if endpoint.braked {
-            Nearness::Braked
-        } else if !prefer {
+        if !prefer {
             Nearness::Elsewhere
         } else if is_own(index, endpoint) {
             Nearness::Own
@@ -93,7 +108,11 @@ fn nearness(inputs: &Inputs<'_>, prefer: bool) -> Vec<Nearness> {
             Nearness::Elsewhere
         }
     };
-    inputs.endpoints.iter().enumerate().map(near).collect()
+    let level = |(index, endpoint): (usize, &EndpointRef)| match endpoint.braked {
+        true => (Tier::Braked, Nearness::Elsewhere),
+        false => (Tier::Listed(endpoint.priority), near((index, endpoint))),
+    };
+    inputs.endpoints.iter().enumerate().map(level).collect()
 }
 
 /// Makes the groups. Returns the damped share of the own zone.
@@ -101,26 +120,29 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
     let locality = inputs.locality;
     let placed = locality.zone.is_some() || locality.node.is_some();
     let prefer = inputs.policy.zone == ZoneMode::Prefer && placed && !draft.panic;
-    let near = nearness(inputs, prefer);
-    for (planned, near) in draft.endpoints.iter_mut().zip(&near) {
+    let levels = levels(inputs, prefer);
+    for (planned, (_, near)) in draft.endpoints.iter_mut().zip(&levels) {
         planned.own_zone = *near == Nearness::Own;
     }
     let why = reason_for_one_group(inputs, draft);
-    for level in [Nearness::Own, Nearness::OwnRegion, Nearness::Elsewhere, Nearness::Braked] {
-        let members: Vec<u32> = (0..near.len())
-            .filter(|&i| near[i] == level && is_picked(draft.endpoints[i].state))
-            .map(|i| i as u32)
-            .collect();
-        if members.is_empty() {
-            continue;
+    let mut by_level: BTreeMap<Level, Vec<u32>> = BTreeMap::new();
+    for (index, level) in levels.iter().enumerate() {
+        if is_picked(draft.endpoints[index].state) {
+            by_level.entry(*level).or_default().push(index as u32);
         }
-        let name = match (level, &locality.zone, &locality.region) {
+    }
+    for ((tier, near), members) in by_level {
+        let place = match (near, &locality.zone, &locality.region) {
             (Nearness::Own, Some(zone), _) => format!("zone {zone}"),
             (Nearness::Own, None, _) => "hinted for this node".to_owned(),
             (Nearness::OwnRegion, _, Some(region)) => format!("region {region}"),
-            (Nearness::Braked, ..) => "kept by the brake".to_owned(),
             _ if prefer => "other zones".to_owned(),
             _ => "all".to_owned(),
+        };
+        let name = match tier {
+            Tier::Braked => "kept by the brake".to_owned(),
+            Tier::Listed(0) => place,
+            Tier::Listed(priority) => format!("{place}, priority {priority}"),
         };
         for member in &members {
             draft.endpoints[*member as usize].group = Some(draft.groups.len());
@@ -136,19 +158,17 @@ pub fn group(inputs: &Inputs<'_>, previous: Option<&Plan>, draft: &mut Draft) ->
             reason: why.clone(),
         });
     }
-    link(inputs, draft, &near);
-    let level_of = |index: usize| draft.groups.get(index).map(|group| level(group, &near));
-    // Only with another group that can take a part of the draws; the braked one can't.
-    let own_zone = prefer
-        && level_of(0) == Some(Nearness::Own)
-        && level_of(1).is_some_and(|next| next != Nearness::Braked);
+    let levels: Vec<Level> =
+        draft.groups.iter().map(|group| levels[group.members[0] as usize]).collect();
+    link(inputs, draft, &levels);
+    // Only with another group that can take a part of the draws; one of a higher tier can't.
+    let own_zone = match levels[..] {
+        [(first, Nearness::Own), (next, _), ..] => prefer && first == next,
+        _ => false,
+    };
     let share = share(inputs, previous, draft, own_zone);
-    set_shares(draft, &near, share.share);
+    set_shares(draft, &levels, share.share);
     share
-}
-
-fn level(group: &Group, near: &[Nearness]) -> Nearness {
-    near[group.members[0] as usize]
 }
 
 fn is_picked(state: State) -> bool {
@@ -165,17 +185,17 @@ fn reason_for_one_group(inputs: &Inputs<'_>, draft: &Draft) -> String {
     }
 }
 
-/// Each group overflows into the next when it is full. Into the braked group it overflows only if
+/// Each group overflows into the next when it is full. Into one of a higher tier it overflows only if
 /// none of its endpoints may be picked.
-fn link(inputs: &Inputs<'_>, draft: &mut Draft, near: &[Nearness]) {
+fn link(inputs: &Inputs<'_>, draft: &mut Draft, levels: &[Level]) {
     let busy = inputs.service.busy.per_endpoint().unwrap_or(BUSY_UNKNOWN);
     let spill_at = 1.0 + SPILL_PER_BUSY * busy;
     let spill_at = (spill_at * SPILL_STEPS_PER_REQUEST).round() / SPILL_STEPS_PER_REQUEST;
-    let levels: Vec<Nearness> = draft.groups.iter().map(|g| level(g, near)).collect();
-    for (index, next) in levels.iter().enumerate().skip(1) {
+    for (index, pair) in (1..).zip(levels.windows(2)) {
         let group = &mut draft.groups[index - 1];
         group.overflow = Some(index);
-        if *next != Nearness::Braked {
+        let [(tier, _), (next, _)] = pair else { continue };
+        if tier == next {
             group.spill_at = spill_at as f32;
         }
     }
@@ -268,8 +288,11 @@ fn still_apart(previous: &Plan, draft: &Draft) -> bool {
 fn deserved(inputs: &Inputs<'_>, draft: &Draft) -> f64 {
     let mut zones: Vec<_> = Vec::new();
     let (mut own, mut all) = (0.0, 0.0);
+    let lowest = draft.groups.first().map(|group| group.members[0] as usize);
+    let priority = lowest.map(|index| inputs.endpoints[index].priority);
     for (planned, endpoint) in draft.endpoints.iter().zip(inputs.endpoints) {
-        if planned.group.is_none() || endpoint.braked {
+        let serves = planned.group.is_some() && Some(endpoint.priority) == priority;
+        if !serves || endpoint.braked {
             continue;
         }
         all += planned.weight;
@@ -283,22 +306,27 @@ fn deserved(inputs: &Inputs<'_>, draft: &Draft) -> f64 {
     if all == 0.0 { 1.0 } else { (own / all * zones.len() as f64).clamp(SHARE_STEP, 1.0) }
 }
 
-/// Gives the own zone its share, and the rest to the nearest others. The braked group gets none
-/// unless it is alone: the own zone's share is below 1 only beside another group that takes the rest.
-fn set_shares(draft: &mut Draft, near: &[Nearness], own: f64) {
+/// Gives the own zone its share, and the rest to the nearest others. Groups of a higher tier get none:
+/// the own zone's share is below 1 only beside another group of its tier, which takes the rest.
+fn set_shares(draft: &mut Draft, levels: &[Level], own: f64) {
     let mut left = 1.0;
-    for index in 0..draft.groups.len() {
-        let level = level(&draft.groups[index], near);
+    let first = levels.first().map(|(tier, _)| *tier);
+    for (index, (tier, near)) in levels.iter().enumerate() {
         let group = &mut draft.groups[index];
-        group.share = if level == Nearness::Own { own } else { left };
+        group.share = if index == 0 && *near == Nearness::Own { own } else { left };
         left -= group.share;
-        match level {
-            Nearness::Own if own < 1.0 => {
+        match (tier, near) {
+            (Tier::Braked, _) => {
+                group.reason = "the source dropped most endpoints at once".into();
+            }
+            _ if Some(*tier) != first => {
+                group.reason = "reached when nothing of a lower priority may be picked".into();
+            }
+            (_, Nearness::Own) if own < 1.0 => {
                 group.reason =
                     "the own zone lacks capacity: part of the draws goes elsewhere".into();
             }
-            Nearness::Own => group.reason = "the own zone is preferred".into(),
-            Nearness::Braked => group.reason = "the source dropped most endpoints at once".into(),
+            (_, Nearness::Own) => group.reason = "the own zone is preferred".into(),
             _ if group.share == 0.0 => {
                 group.reason = "reached when the preferred group is full".into();
             }

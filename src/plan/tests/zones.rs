@@ -187,26 +187,72 @@ fn a_plan_says_why_zones_do_not_count() {
     assert_eq!(reason(ZoneMode::Prefer, Some("a")), "the own zone is preferred");
 }
 
+#[test]
+fn a_higher_priority_waits_until_nothing_of_a_lower_one_may_be_picked() {
+    let mut bench = Bench::new("baab");
+    bench.endpoints[1].priority = 1;
+    bench.endpoints[2].priority = 1;
+    let names = |plan: &Plan| -> Vec<(String, f64)> {
+        plan.groups.iter().map(|group| (group.name.clone(), group.share)).collect()
+    };
+    let plan = bench.plan();
+    let expected = [("other zones".to_owned(), 1.0), ("zone a, priority 1".to_owned(), 0.0)];
+    assert_eq!(names(plan), expected);
+    assert_eq!(plan.groups[0].spill_at, f32::MAX, "however full it is");
+    assert_eq!(plan.groups[0].overflow, Some(1));
+    assert_eq!(plan.endpoints[1].state, State::Standby);
+    for index in [0, 3] {
+        bench.endpoints[index].health = Health::Unready;
+    }
+    assert_eq!(names(bench.plan()), [("zone a, priority 1".to_owned(), 1.0)]);
+}
+
+#[test]
+fn the_own_zone_s_share_is_of_its_own_priority() {
+    let mut bench = Bench::new("aab");
+    bench.endpoints[1].priority = 1;
+    bench.endpoints[2].priority = 1;
+    bench.with_share(0.5);
+    let shares: Vec<f64> = bench.plan().groups.iter().map(|group| group.share).collect();
+    assert_eq!(shares, [1.0, 0.0, 0.0], "no other zone has the first priority");
+    bench.endpoints[2].priority = 0;
+    bench.with_share(0.5);
+    let shares: Vec<f64> = bench.plan().groups.iter().map(|group| group.share).collect();
+    assert_eq!(shares, [0.5, 0.5, 0.0]);
+}
+
 proptest! {
     #[test]
-    fn shares_sum_to_all_and_the_braked_group_has_none_beside_another(
-        endpoints in prop::collection::vec((0..3_usize, 0..2_usize, any::<bool>(), 0..3_u32), 1..8),
+    fn shares_sum_to_all_and_a_higher_tier_has_none_beside_a_lower_one(
+        endpoints in prop::collection::vec(
+            (0..3_usize, 0..2_usize, any::<bool>(), 0..3_u32, 0..3_u32), 1..8
+        ),
         share in 0.1..1.0_f64,
     ) {
         let zones: String = endpoints.iter().map(|each| ["a", "b", "c"][each.0]).collect();
         let mut bench = Bench::new(&zones);
         bench.locality.region = Some("r".into());
-        for (endpoint, (_, region, braked, weight)) in bench.endpoints.iter_mut().zip(&endpoints) {
+        for (endpoint, (_, region, braked, weight, priority)) in
+            bench.endpoints.iter_mut().zip(&endpoints)
+        {
             endpoint.region = Some(["r", "s"][*region].into());
             (endpoint.braked, endpoint.weight) = (*braked, *weight);
+            endpoint.priority = *priority;
         }
         bench.with_share(share);
         let plan = bench.plan();
         let all: f64 = plan.groups.iter().map(|group| group.share).sum();
         prop_assert!(plan.groups.is_empty() || (all - 1.0).abs() < 1e-9, "{:?}", plan.groups);
-        for (index, group) in plan.groups.iter().enumerate() {
-            let braked = plan.endpoints[group.members[0] as usize].endpoint.braked;
-            prop_assert!(!braked || (group.share > 0.0) == (index == 0), "{:?}", plan.groups);
+        let tiers: Vec<(bool, u32)> = (plan.groups.iter())
+            .map(|group| &plan.endpoints[group.members[0] as usize].endpoint)
+            .map(|endpoint| (endpoint.braked, if endpoint.braked { 0 } else { endpoint.priority }))
+            .collect();
+        prop_assert!(tiers.is_sorted(), "{:?}", plan.groups);
+        for (index, (group, tier)) in plan.groups.iter().zip(&tiers).enumerate() {
+            prop_assert!(*tier == tiers[0] || group.share == 0.0, "{:?}", plan.groups);
+            let crosses = tiers.get(index + 1).is_some_and(|next| next != tier);
+            prop_assert!(!crosses || group.spill_at == f32::MAX, "{:?}", plan.groups);
         }
+        prop_assert!(plan.groups.is_empty() || plan.groups[0].share > 0.0, "{:?}", plan.groups);
     }
 }
