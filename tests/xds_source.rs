@@ -140,12 +140,14 @@ async fn picks_go_on_without_the_control_plane_and_changes_come_when_it_is_back(
         http.post("/v1/pick", r#"{"service": "users.shop", "wait": "0.2s"}"#).await;
     assert_ne!(status, StatusCode::OK, "{error}");
     assert!(begin.elapsed() < PATIENCE);
+    agent.metrics_say("pointsman_source_problems 1").await;
     let (ready, _) = agent.admin_page("/readyz").await;
     assert_eq!(ready, StatusCode::OK, "what it has is good");
     write(folder.path(), &cart("10.1.2.5"));
     let _plane = plane_in(folder);
     picks(&agent, "cart.shop", "10.1.2.5:8080").await;
     picks(&agent, "users.shop", "10.1.9.9:80").await;
+    agent.metrics_say("pointsman_source_problems 0").await;
 }
 
 #[tokio::test]

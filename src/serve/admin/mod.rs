@@ -97,7 +97,11 @@ pub fn readiness(missing: &[String]) -> (StatusCode, String) {
 }
 
 async fn scrape(State(state): State<AdminState>) -> ([(http::HeaderName, HeaderValue); 1], String) {
-    ([(CONTENT_TYPE, OPEN_METRICS)], metrics::scrape(&state.agent, &state.tables, state.series))
+    let problems = state.sources.iter().map(|source| source.problems().len()).sum();
+    (
+        [(CONTENT_TYPE, OPEN_METRICS)],
+        metrics::scrape(&state.agent, &state.tables, state.series, problems),
+    )
 }
 
 async fn front(State(state): State<AdminState>) -> Html<String> {

@@ -52,11 +52,17 @@ pub struct Series {
     pub endpoints: bool,
 }
 
-/// All metrics of an agent, as text.
+/// All metrics of an agent, as text. `source_problems`: the problems of all sources now.
 #[must_use]
-pub fn scrape(agent: &Arc<Agent>, tables: &Tables, series: Series) -> String {
+pub fn scrape(
+    agent: &Arc<Agent>,
+    tables: &Tables,
+    series: Series,
+    source_problems: usize,
+) -> String {
     let mut registry = Registry::with_prefix("pointsman");
-    let collector = AgentCollector { agent: Arc::clone(agent), tables: tables.clone(), series };
+    let (agent, tables) = (Arc::clone(agent), tables.clone());
+    let collector = AgentCollector { agent, tables, series, source_problems };
     registry.register_collector(Box::new(collector));
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &registry) {
@@ -70,6 +76,7 @@ struct AgentCollector {
     agent: Arc<Agent>,
     tables: Tables,
     series: Series,
+    source_problems: usize,
 }
 
 impl fmt::Debug for AgentCollector {
@@ -221,6 +228,8 @@ impl AgentCollector {
         let catalog = self.agent.resolver.catalog();
         let missing = catalog.unsynced().len() as u64;
         gauge(to, "sources_unsynced", "Sources that have not yet answered", missing)?;
+        let help = "What is wrong with sources now; the last good state is in force meanwhile";
+        gauge(to, "source_problems", help, self.source_problems as u64)?;
         let services = catalog.list(None);
         gauge(to, "services", "Services known", services.len() as u64)?;
         let stale = services.iter().filter(|service| service.stale).count() as u64;
