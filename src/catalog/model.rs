@@ -83,7 +83,7 @@ pub struct Endpoint {
     /// The name to verify a certificate against.
     pub server_name: Option<Arc<str>>,
     /// Its source wants it only where no endpoint with a lower number may be picked.
-    pub priority: u32,
+    pub priority: u8,
     /// The brake keeps it after its source dropped it. It has the last priority.
     pub braked: bool,
     /// Where the source wants it to be used from; see [`super::hints`].

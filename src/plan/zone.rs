@@ -80,7 +80,7 @@ enum Nearness {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tier {
     /// The source's priority.
-    Listed(u32),
+    Listed(u8),
     /// The source lists them no longer.
     Braked,
 }

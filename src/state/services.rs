@@ -134,7 +134,7 @@ impl Writing {
             server_name: self.optional(endpoint.server_name.as_ref()),
             hints: endpoint.hints.as_ref().map_or(0, |hints| self.hint(hints)),
             pod: endpoint.pod.map_or(0, NonZeroU64::get),
-            priority: endpoint.priority,
+            priority: endpoint.priority.into(),
         }
     }
 
@@ -253,7 +253,8 @@ impl Reading {
             labels: named(&self.labels, endpoint.labels)?.unwrap_or_else(|| self.no_labels.clone()),
             ready_since: endpoint.ready_since.map(time),
             server_name: self.text(endpoint.server_name)?,
-            priority: endpoint.priority,
+            priority: u8::try_from(endpoint.priority)
+                .map_err(|_| InvalidRecord::new(format!("a priority of {}", endpoint.priority)))?,
             braked: false,
             hints: named(&self.hints, endpoint.hints)?,
             pod: NonZeroU64::new(endpoint.pod),

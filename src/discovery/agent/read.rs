@@ -31,6 +31,9 @@ use crate::{
     policy::settings::validated,
 };
 
+/// The highest priority that the interface allows.
+const HIGHEST_PRIORITY: u8 = 128;
+
 /// A service as a namespace's resource names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
@@ -114,12 +117,15 @@ pub fn assignment(name: &str, body: &Any) -> Result<Vec<Endpoint>, String> {
         let locality = place.locality.as_ref();
         let region = locality.and_then(|it| text(&it.region));
         let zone = locality.and_then(|it| text(&it.zone));
+        let priority = u8::try_from(place.priority).ok().filter(|it| *it <= HIGHEST_PRIORITY);
+        let priority = priority
+            .ok_or_else(|| format!("priority {} is above {HIGHEST_PRIORITY}", place.priority))?;
         for each in &place.lb_endpoints {
             let (region, zone) = (region.clone(), zone.clone());
             endpoints.push(Endpoint {
                 region,
                 zone,
-                priority: place.priority,
+                priority,
                 ..endpoint(each).map_err(|why| format!("endpoint {}: {why}", endpoints.len()))?
             });
         }

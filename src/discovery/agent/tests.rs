@@ -30,28 +30,30 @@ fn some_endpoint() -> impl Strategy<Value = Endpoint> {
     let health = prop_oneof![Just(Health::Ready), Just(Health::Draining), Just(Health::Unready)];
     let place = (word(), word(), word(), any::<bool>());
     let facts = (word(), words(), words(), any::<u64>(), vec(("[a-c]", "[a-c]{0,2}"), 0..3));
-    ((1..250u8, any::<u32>(), health), place, facts, option::of(1..u64::from(u32::MAX))).prop_map(
-        |((last, weight, health), (region, zone, node, braked), facts, ready)| {
-            let (server_name, zones, nodes, pod, labels) = facts;
-            let hints = Hints { zones, nodes };
-            Endpoint {
-                region,
-                zone,
-                node,
-                weight,
-                health,
-                labels: Arc::new(
-                    labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-                ),
-                ready_since: ready.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms)),
-                server_name,
-                braked,
-                hints: (hints != Hints::default()).then(|| Arc::new(hints)),
-                pod: NonZeroU64::new(pod),
-                ..endpoint(last)
-            }
-        },
-    )
+    ((1..250u8, any::<u32>(), health, 0..=128u8), place, facts, option::of(1..u64::from(u32::MAX)))
+        .prop_map(
+            |((last, weight, health, priority), (region, zone, node, braked), facts, ready)| {
+                let (server_name, zones, nodes, pod, labels) = facts;
+                let hints = Hints { zones, nodes };
+                Endpoint {
+                    region,
+                    zone,
+                    node,
+                    weight,
+                    health,
+                    labels: Arc::new(
+                        labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+                    ),
+                    ready_since: ready.map(|ms| SystemTime::UNIX_EPOCH + Duration::from_millis(ms)),
+                    server_name,
+                    priority,
+                    braked,
+                    hints: (hints != Hints::default()).then(|| Arc::new(hints)),
+                    pod: NonZeroU64::new(pod),
+                    ..endpoint(last)
+                }
+            },
+        )
 }
 
 proptest! {

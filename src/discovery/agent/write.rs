@@ -86,15 +86,18 @@ fn facts(service: &Service) -> ServiceFacts {
     }
 }
 
+/// A locality's place in the message: its priority, region and zone.
+type Place<'a> = (u8, &'a str, &'a str);
+
 /// The assignment of a port with these endpoints.
 pub fn assignment(name: &str, endpoints: &[Endpoint]) -> Resource {
-    let mut places: BTreeMap<(&str, &str), Vec<&Endpoint>> = BTreeMap::new();
+    let mut places: BTreeMap<Place<'_>, Vec<&Endpoint>> = BTreeMap::new();
     for endpoint in endpoints {
         let [region, zone] =
             [&endpoint.region, &endpoint.zone].map(|it| it.as_deref().unwrap_or_default());
-        places.entry((region, zone)).or_default().push(endpoint);
+        places.entry((endpoint.priority, region, zone)).or_default().push(endpoint);
     }
-    let place = |((region, zone), mut endpoints): ((&str, &str), Vec<&Endpoint>)| {
+    let place = |((priority, region, zone), mut endpoints): (Place<'_>, Vec<&Endpoint>)| {
         // The order of a source means nothing, and equal content has to be equal bytes.
         endpoints.sort_by_key(|endpoint| endpoint.address);
         LocalityLbEndpoints {
@@ -104,6 +107,7 @@ pub fn assignment(name: &str, endpoints: &[Endpoint]) -> Resource {
                 ..Locality::default()
             }),
             lb_endpoints: endpoints.into_iter().map(message).collect(),
+            priority: priority.into(),
             ..LocalityLbEndpoints::default()
         }
     };

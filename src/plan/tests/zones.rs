@@ -225,7 +225,7 @@ proptest! {
     #[test]
     fn shares_sum_to_all_and_a_higher_tier_has_none_beside_a_lower_one(
         endpoints in prop::collection::vec(
-            (0..3_usize, 0..2_usize, any::<bool>(), 0..3_u32, 0..3_u32), 1..8
+            (0..3_usize, 0..2_usize, any::<bool>(), 0..3_u32, 0..3_u8), 1..8
         ),
         share in 0.1..1.0_f64,
     ) {
@@ -243,7 +243,7 @@ proptest! {
         let plan = bench.plan();
         let all: f64 = plan.groups.iter().map(|group| group.share).sum();
         prop_assert!(plan.groups.is_empty() || (all - 1.0).abs() < 1e-9, "{:?}", plan.groups);
-        let tiers: Vec<(bool, u32)> = (plan.groups.iter())
+        let tiers: Vec<(bool, u8)> = (plan.groups.iter())
             .map(|group| &plan.endpoints[group.members[0] as usize].endpoint)
             .map(|endpoint| (endpoint.braked, if endpoint.braked { 0 } else { endpoint.priority }))
             .collect();
