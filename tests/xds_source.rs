@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::StatusCode;
-use support::{Agent as Process, POINTSMAN};
+use support::{Agent as Process, POINTSMAN, root_is_here};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -183,4 +183,46 @@ async fn an_agent_without_an_answer_says_why() {
     let checked = agent.cli(&["check"]);
     assert_ne!(checked.code, 0);
     assert!(checked.stdout.contains("can't be reached"), "{}", checked.stdout);
+}
+
+/// A caller asks for more ports than a control plane lets one stream subscribe to.
+#[tokio::test]
+async fn who_asks_for_services_with_many_ports_takes_no_control_plane_from_another() {
+    if !root_is_here("asking as another user") {
+        return;
+    }
+    let services = |victim: &str| {
+        let ports: Vec<String> = (1..=32).map(|n| format!("{{port: {n}}}")).collect();
+        let greedy = (0..700).map(|n| {
+            let ports = ports.join(", ");
+            format!("{{name: s{n}.shop, ports: [{ports}], endpoints: [{{address: 10.1.0.1}}]}}")
+        });
+        let victim = format!("{{name: victim.pay, endpoints: [{{address: '{victim}'}}]}}");
+        let all: Vec<String> = greedy.chain([victim]).collect();
+        format!("services: [{}]", all.join(", "))
+    };
+    let plane = plane(&services("10.9.9.1:80"));
+    let agent = agent_of(&plane);
+    agent.open_folder();
+    let mut http = agent.http().await;
+    let (mut served, mut refused) = (0, String::new());
+    for n in 0..700 {
+        let body = format!(r#"{{"service": "s{n}.shop:1", "wait": "0.05s"}}"#);
+        match http.post("/v1/pick", body).await {
+            (StatusCode::OK, _) => served += 1,
+            (_, error) => refused = error.to_string(),
+        }
+    }
+    assert!((300..=375).contains(&served), "1,500 are for one caller, at 4 each: {served}");
+    assert!(refused.contains("followed services are held by this caller"), "{refused}");
+    let victim = || agent.cli_as_nobody(&["pick", "victim.pay"]).stdout;
+    assert!(victim().contains("10.9.9.1:80"), "{}", victim());
+    write(plane.folder.path(), &services("10.9.9.2:80"));
+    let begin = Instant::now();
+    while !victim().contains("10.9.9.2:80") {
+        assert!(begin.elapsed() < PATIENCE, "{}", victim());
+    }
+    let (_, metrics) = plane.admin_page("/metrics").await;
+    let stream = "pointsman_control_plane_streams{client=\"agent\",variant=\"delta\"} 1";
+    assert!(metrics.contains(stream), "{metrics}");
 }

@@ -74,7 +74,7 @@ pub struct Interests {
 
 struct Entry {
     interest: Interest,
-    _permit: Permit<Account>,
+    permit: Permit<Account>,
 }
 
 impl Default for Interests {
@@ -98,10 +98,21 @@ impl Interests {
             return Ok(());
         }
         let permit = self.quota.take(by)?;
-        let new = || Entry { interest: Interest::new(), _permit: permit };
+        let new = || Entry { interest: Interest::new(), permit };
         self.write().entry(name.clone()).or_insert_with(new).interest.renew();
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
+    }
+
+    /// Makes an interest count as so many in its account's quota, as that in a service with many ports does.
+    ///
+    /// # Errors
+    /// The account's quota is used up. The interest counts as before.
+    pub fn weigh(&self, name: &ServiceName, weight: usize) -> Result<(), Exhausted> {
+        match self.write().get_mut(name) {
+            Some(entry) => entry.permit.resize(weight),
+            None => Ok(()),
+        }
     }
 
     /// Renews an interest. Returns false if there is none.
@@ -227,6 +238,21 @@ mod tests {
         assert!(!interests.expire(&cart), "nobody asked, and a stream is open");
         open.store(false, Relaxed);
         assert!(interests.expire(&cart));
+    }
+
+    #[test]
+    fn an_interest_counts_as_much_as_it_weighs_until_it_ends() {
+        let interests = Interests::default();
+        let service = |n: usize| -> ServiceName { format!("s{n}.shop").parse().unwrap() };
+        let (greedy, other) = (Some(Identity::Uid(1)), Some(Identity::Uid(2)));
+        interests.ask(greedy, &service(0)).unwrap();
+        interests.weigh(&service(0), MOST * 3 / 4).unwrap();
+        interests.ask(greedy, &service(1)).unwrap_err();
+        assert!(interests.weigh(&service(0), MOST).is_err(), "some are left to others");
+        interests.ask(other, &service(2)).unwrap();
+        assert!(!interests.expire(&service(0)) && interests.expire(&service(0)));
+        interests.ask(greedy, &service(1)).unwrap();
+        interests.weigh(&service(9), 5).expect("nobody asks for it");
     }
 
     #[test]

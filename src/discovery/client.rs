@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use xds::proto::{
-    envoy::config::core::v3::Node,
-    google::protobuf::{Struct, value::Kind},
+use xds::{
+    proto::{
+        envoy::config::core::v3::Node,
+        google::protobuf::{Struct, value::Kind},
+    },
+    server::limits::beginning,
 };
 
 /// How an agent calls itself.
@@ -15,6 +18,9 @@ pub const NAMESPACES: &str = "pointsman.dev/namespaces";
 
 /// The most namespaces that an Envoy may list. One that serves more of a fleet wants all: `"*"`.
 const MOST_NAMESPACES: usize = 256;
+
+/// The longest text of an error in a name, in bytes.
+const LONGEST_ERROR: usize = 256;
 
 /// The kinds of client. Each gets services in another form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,8 +116,11 @@ fn listed(metadata: &Struct) -> Result<Namespaces, String> {
         ));
     }
     let name = |text: &&str| {
-        crate::catalog::name::namespace(text)
-            .map_err(|error| format!("node.metadata {NAMESPACES:?}: {error}"))
+        crate::catalog::name::namespace(text).map_err(|error| {
+            // It quotes what the client sent.
+            let error = beginning(&error.to_string(), LONGEST_ERROR);
+            format!("node.metadata {NAMESPACES:?}: {error}")
+        })
     };
     Ok(Namespaces::These(texts.iter().map(name).collect::<Result<_, _>>()?))
 }

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use crate::resource::{Name, Resource};
+use crate::{
+    resource::{Name, Resource},
+    server::limits::RESPONSE_BYTES,
+};
 
 /// What the streams of a server read. A program may restrict or complete it for some of its clients.
 pub trait Published {
@@ -18,6 +21,12 @@ pub trait Published {
     /// The names of a type that changed after `revision`, perhaps with repetitions; None: too many,
     /// or too long ago.
     fn changed_since(&self, type_url: &str, revision: u64) -> Option<impl Iterator<Item = &Name>>;
+
+    /// The bytes of resources in one response of this type, unless a single one has more.
+    fn response_bytes(&self, type_url: &str) -> usize {
+        let _ = type_url;
+        RESPONSE_BYTES
+    }
 
     /// How far the server has read its own sources, as a text for
     /// `DeltaDiscoveryResponse.system_version_info`.

@@ -172,7 +172,12 @@ fn address(each: &LbEndpoint) -> Result<SocketAddr, String> {
         .parse()
         .map_err(|_| format!("its address is {address:?}: only IP addresses are understood"))?;
     match port_specifier {
-        Some(PortSpecifier::PortValue(port)) => Ok(SocketAddr::new(ip, port_number(*port)?)),
+        Some(PortSpecifier::PortValue(port)) if *port > 0 && !ip.is_unspecified() => {
+            Ok(SocketAddr::new(ip.to_canonical(), port_number(*port)?))
+        }
+        Some(PortSpecifier::PortValue(port)) => {
+            Err(format!("its address is {ip} with port {port}: no connection goes there"))
+        }
         _ => Err(format!("its address {address} has no port number")),
     }
 }

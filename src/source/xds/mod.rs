@@ -30,6 +30,13 @@ use crate::{
     discovery::client::AGENT,
 };
 
+/// Responses that may wait to be answered, before no more are read.
+const MOST_UNANSWERED: usize = 16;
+/// A service with more ports than this counts as several followed services. A node follows 2,000, so that it
+/// subscribes to 16,000 clusters at most: servers have limits, too, and one beyond them ends the stream for
+/// all callers of the node.
+const PORTS_PER_SERVICE: usize = 8;
+
 mod connection;
 pub mod server;
 mod services;
@@ -47,7 +54,8 @@ pub(super) async fn run(
     let name: Arc<str> = server.to_string().into();
     let problems = Problems::new(status.clone(), name.clone());
     let node = node(&server, &locality.borrow());
-    let services = Services::new(name.clone(), node, server.clusters);
+    let unconfirmed = catalog.unconfirmed(source);
+    let services = Services::new(name.clone(), node, server.clusters, unconfirmed);
     let connection = Connection::new(server.address.clone());
     let mut follower = Follower {
         server,
@@ -60,6 +68,8 @@ pub(super) async fn run(
         forgetting: JoinSet::new(),
         followed: HashMap::new(),
         to_say: false,
+        to_follow: true,
+        away: None,
         answered: false,
         no_answer_at: None,
         unheard_since: Some(Instant::now()),
@@ -97,15 +107,26 @@ struct Follower {
     connection: Connection,
     /// A task for each followed service, which ends when nobody asks for it any more.
     forgetting: JoinSet<ServiceName>,
-    followed: HashMap<ServiceName, (Interest, AbortHandle)>,
+    followed: HashMap<ServiceName, Followed>,
     /// There may be a request to send.
     to_say: bool,
+    /// There may be a service to follow, or to follow no longer.
+    to_follow: bool,
+    /// Why there is no stream.
+    away: Option<String>,
     /// Something has come on the stream.
     answered: bool,
     /// When it is a problem that nothing has come on the stream.
     no_answer_at: Option<Instant>,
-    /// Since when the control plane has not been heard; None: there is a stream, and it answers.
+    /// Since when the control plane has not been heard; None: it answers, or its services are marked as stale.
     unheard_since: Option<Instant>,
+}
+
+/// A followed service.
+struct Followed {
+    interest: Interest,
+    forgetting: AbortHandle,
+    weight: usize,
 }
 
 impl Follower {
@@ -121,7 +142,9 @@ impl Follower {
     async fn run(&mut self, status: &Status) {
         let mut asked = self.catalog.interests().changes();
         loop {
-            self.follow_what_is_asked();
+            if std::mem::take(&mut self.to_follow) {
+                self.follow_what_is_asked();
+            }
             let silence = self
                 .services
                 .next_silence()
@@ -129,7 +152,10 @@ impl Follower {
             let requests = self.connection.requests().filter(|_| self.to_say);
             let stale = self.unheard_since.map(|since| since + STALE_AFTER);
             tokio::select! {
-                event = self.connection.next() => self.hear(event),
+                // A server that takes no answers gets no more attention.
+                event = self.connection.next(), if self.services.unanswered() < MOST_UNANSWERED => {
+                    self.hear(event);
+                }
                 room = room(requests) => {
                     match self.services.next_request(clock::now()) {
                         Some(request) => drop(room.send(request)),
@@ -137,9 +163,11 @@ impl Follower {
                     }
                 }
                 // The catalog owns the sender, so this can't fail.
-                _ = asked.changed() => {}
-                Some(ended) = self.forgetting.join_next() => {
-                    if let Ok(name) = ended {
+                _ = asked.changed() => self.to_follow = true,
+                Some(ended) = self.forgetting.join_next_with_id() => {
+                    if let Ok((id, name)) = ended
+                        && self.followed.get(&name).is_some_and(|it| it.forgetting.id() == id)
+                    {
                         self.let_go(&name);
                     }
                 }
@@ -156,17 +184,17 @@ impl Follower {
             Event::Opened => {
                 self.services.connected();
                 self.to_say = true;
-                self.awaits(&format!("{} has not answered yet", self.server.address));
                 self.answered = false;
                 self.no_answer_at = Some(Instant::now() + SILENCE);
+                self.excuse(Some(format!("{} has not answered yet", self.server.address)));
             }
             Event::Response(response) => {
                 if !std::mem::replace(&mut self.answered, true) {
                     self.no_answer_at = None;
-                    self.catalog.excuse(self.source, None);
                     info!(control_plane = %self.server.address, "connected");
                     self.unheard_since = None;
                     self.problems.mended(&self.finder);
+                    self.excuse(None);
                     let news = self.services.set_stale(false);
                     self.tell(news);
                 }
@@ -178,26 +206,38 @@ impl Follower {
                 self.services.disconnected();
                 self.no_answer_at = None;
                 self.unheard_since.get_or_insert_with(Instant::now);
-                self.awaits(&why);
                 self.problems.found(&self.finder, &why);
+                self.excuse(Some(why));
             }
         }
     }
 
-    /// Records why there is no answer yet, for callers that wait.
-    fn awaits(&self, why: &str) {
-        self.catalog.excuse(self.source, Some(why.into()));
-        for name in self.services.incomplete() {
+    /// Records why the control plane says nothing, if it does not, for callers that wait.
+    fn excuse(&mut self, away: Option<String>) {
+        self.catalog.excuse(self.source, away.as_deref().map(Into::into));
+        self.away = away;
+        self.awaits();
+    }
+
+    /// Records what incomplete services wait for.
+    fn awaits(&self) {
+        for (name, wrong) in self.services.incomplete() {
+            let why = self.away.clone().or(wrong).unwrap_or_else(|| {
+                format!("waiting for its endpoints from {}", self.server.address)
+            });
             self.catalog.interests().awaits(name, why);
         }
     }
 
-    fn tell(&self, news: Vec<News>) {
+    fn tell(&mut self, news: Vec<News>) {
         for news in news {
             match news {
-                News::Names(change) => self.catalog.apply(self.source, change, clock::now()),
+                News::Names(change) => {
+                    self.to_follow = true;
+                    self.catalog.apply(self.source, change, clock::now());
+                }
                 News::Service(name, change) => {
-                    if let Some((interest, _)) = self.followed.get(&name) {
+                    if let Some(Followed { interest, .. }) = self.followed.get(&name) {
                         self.catalog.answer(self.source, interest, change, clock::now());
                     }
                 }
@@ -206,47 +246,72 @@ impl Follower {
                     self.catalog.apply(self.source, synced, clock::now());
                     self.problems.synced();
                 }
-                News::Rejected { finder, why } => self.problems.found(&finder, &why),
+                News::Wrong { finder, why } => self.problems.found(&finder, &why),
                 News::Mended { finder } => self.problems.mended(&finder),
             }
         }
+        self.awaits();
     }
 
     fn follow_what_is_asked(&mut self) {
-        let mut gone: Vec<ServiceName> =
-            self.followed.keys().filter(|name| !self.services.follows(name)).cloned().collect();
-        for name in gone.drain(..) {
-            // A service that returns is followed by a task of its own.
-            if let Some((_, task)) = self.followed.remove(&name) {
-                task.abort();
-            }
-        }
+        self.let_go_what_changed();
         for name in self.catalog.interests().all() {
             if self.followed.contains_key(&name) || !self.services.has(&name) {
+                continue;
+            }
+            let weight = self.weight(&name);
+            if let Err(exhausted) = self.catalog.interests().weigh(&name, weight) {
+                self.catalog.interests().awaits(&name, exhausted.to_string());
                 continue;
             }
             // It may have ended meanwhile.
             let Some(interest) = self.catalog.interest(&name) else { continue };
             debug!(service = %name, "following");
             let (catalog, of) = (self.catalog.clone(), name.clone());
-            let task = self.forgetting.spawn(async move {
+            let forgetting = self.forgetting.spawn(async move {
                 until_nobody_asks(&catalog, &of).await;
                 of
             });
-            self.followed.insert(name.clone(), (interest, task));
-            let waits = format!("waiting for its endpoints from {}", self.server.address);
-            self.catalog.interests().awaits(&name, waits);
+            self.followed.insert(name.clone(), Followed { interest, forgetting, weight });
             let news = self.services.follow(&name);
             self.tell(news);
             self.to_say = true;
         }
     }
 
+    /// Follows no longer what is gone, or has come to have more ports than its account may follow.
+    fn let_go_what_changed(&mut self) {
+        let all: Vec<(ServiceName, usize)> =
+            self.followed.iter().map(|(name, it)| (name.clone(), it.weight)).collect();
+        for (name, before) in all {
+            let weight = self.weight(&name);
+            if !self.services.follows(&name) {
+                // A service that returns is followed by a task of its own.
+                if let Some(gone) = self.followed.remove(&name) {
+                    gone.forgetting.abort();
+                }
+            } else if weight != before {
+                match self.catalog.interests().weigh(&name, weight) {
+                    Ok(()) => {
+                        self.followed.entry(name).and_modify(|it| it.weight = weight);
+                    }
+                    Err(_) => self.let_go(&name),
+                }
+            }
+        }
+    }
+
+    /// How many followed services this one counts as.
+    fn weight(&self, name: &ServiceName) -> usize {
+        self.services.ports_of(name).div_ceil(PORTS_PER_SERVICE).max(1)
+    }
+
     fn let_go(&mut self, name: &ServiceName) {
         debug!(service = %name, "nobody asks for it any more");
         let news = self.services.let_go(name);
         self.tell(news);
-        if let Some((interest, _)) = self.followed.remove(name) {
+        if let Some(Followed { interest, forgetting, .. }) = self.followed.remove(name) {
+            forgetting.abort();
             let change = crate::catalog::Change::Withdraw(name.clone());
             self.catalog.answer(self.source, &interest, change, clock::now());
         }
@@ -254,15 +319,8 @@ impl Follower {
     }
 
     fn silent(&mut self) {
-        for (service, what) in self.services.silent(clock::now()) {
-            let why = format!(
-                "{} says nothing of {what} for {} s",
-                self.server.address,
-                SILENCE.as_secs()
-            );
-            debug!(%service, "{why}");
-            self.catalog.interests().awaits(&service, why);
-        }
+        let news = self.services.silent(clock::now());
+        self.tell(news);
     }
 
     /// There is a stream, and nothing comes on it.
@@ -279,8 +337,8 @@ impl Follower {
             self.server.address,
             SILENCE.as_secs()
         );
-        self.awaits(&why);
         self.problems.found(&self.finder, &why);
+        self.excuse(Some(why));
     }
 
     fn stale(&mut self) {

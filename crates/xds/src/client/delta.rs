@@ -31,6 +31,13 @@ pub const SILENCE: Duration = Duration::from_secs(15);
 /// The most resources that a rejection names; a server prints it.
 const MOST_NAMED: usize = 8;
 
+/// The bytes of names and versions in one request, unless the versions of a wildcard's resources have more.
+/// Servers refuse messages above 4 MiB by default.
+const REQUEST_BYTES: usize = 1 << 20;
+
+/// The longest nonce that is answered, in bytes.
+const LONGEST_NONCE: usize = 4096;
+
 /// The most types of a client, wrong ones that a server sent included.
 const MOST_TYPES: usize = 32;
 
@@ -43,6 +50,9 @@ const INVALID_ARGUMENT: i32 = 3;
 pub struct DeltaClient {
     node: Node,
     types: BTreeMap<String, Subscription>,
+    /// What the server was asked for, and when, the oldest first. An entry that differs from the resource's
+    /// own time is over.
+    asked: VecDeque<(Duration, String, Name)>,
     connected: bool,
     /// The server knows the node.
     introduced: bool,
@@ -71,6 +81,10 @@ struct Known {
     version: Option<String>,
     /// The server was asked at this time and has said nothing.
     asked: Option<Duration>,
+    /// The server said last that it does not exist.
+    missing: bool,
+    /// What the server said last was rejected.
+    rejected: bool,
 }
 
 #[derive(Debug)]
@@ -88,7 +102,13 @@ impl DeltaClient {
         let all_of = all_of.into_iter().map(|type_url| {
             (type_url.to_owned(), Subscription { wildcard: true, ..Subscription::default() })
         });
-        Self { node, types: all_of.collect(), connected: false, introduced: false }
+        Self {
+            node,
+            types: all_of.collect(),
+            asked: VecDeque::new(),
+            connected: false,
+            introduced: false,
+        }
     }
 
     /// Subscribes to one resource. Returns false if the client did so before.
@@ -131,6 +151,7 @@ impl DeltaClient {
     pub fn disconnected(&mut self) {
         self.connected = false;
         self.introduced = false;
+        self.asked.clear();
         for subscription in self.types.values_mut() {
             subscription.stream_ended();
         }
@@ -146,6 +167,14 @@ impl DeltaClient {
         let mut request = types
             .into_iter()
             .find_map(|(type_url, subscription)| subscription.next_request(type_url, now))?;
+        if let Some(subscription) = self.types.get(&request.type_url) {
+            let names = request.resource_names_subscribe.iter();
+            let asked =
+                names.filter_map(|name| subscription.resources.get_key_value(name.as_str()));
+            let asked = asked.filter(|(_, known)| known.asked == Some(now));
+            let type_url = || request.type_url.clone();
+            self.asked.extend(asked.map(|(name, _)| (now, type_url(), name.clone())));
+        }
         if !mem::replace(&mut self.introduced, true) {
             request.node = Some(self.node.clone());
         }
@@ -160,6 +189,9 @@ impl DeltaClient {
         mut decode: impl FnMut(&str, &str, &Any) -> Result<T, String>,
     ) -> Vec<Event<T>> {
         let type_url = response.type_url;
+        if response.nonce.len() > LONGEST_NONCE {
+            return Vec::new();
+        }
         if !self.types.contains_key(&type_url) && self.types.len() >= MOST_TYPES {
             return Vec::new();
         }
@@ -181,19 +213,26 @@ impl DeltaClient {
                 Ok(resource) => {
                     let known = subscription.resources.entry(name.clone()).or_default();
                     known.version = Some(sent.version.clone());
-                    known.asked = None;
+                    (known.asked, known.missing, known.rejected) = (None, false, false);
                     let (type_url, version) = (type_url.clone(), sent.version);
                     events.push(Event::Updated { type_url, name, version, resource });
                 }
                 Err(why) => {
-                    if let Some(known) = subscription.resources.get_mut(&name) {
-                        known.asked = None;
-                    }
+                    // Even if the wildcard brought it: its removal is news then.
+                    let known = subscription.resources.entry(name.clone()).or_default();
+                    (known.asked, known.missing, known.rejected) = (None, false, true);
                     wrong.push((name, why));
                 }
             }
         }
-        wrong.extend(twice.into_iter().map(|name| (name, "the response has it twice".to_owned())));
+        for name in twice {
+            if !subscription.wants(&name) {
+                continue;
+            }
+            let known = subscription.resources.entry(name.clone()).or_default();
+            (known.asked, known.missing, known.rejected) = (None, false, true);
+            wrong.push((name, "the response has it twice".to_owned()));
+        }
         for name in response.removed_resources {
             let name: Name = name.into();
             if subscription.removed(&name) {
@@ -211,22 +250,39 @@ impl DeltaClient {
 
     /// When [`Self::silent`] has something to say, if the server goes on saying nothing.
     #[must_use]
-    pub fn next_silence(&self) -> Option<Duration> {
-        let known = self.types.values().flat_map(|subscription| subscription.resources.values());
-        known.filter_map(|known| known.asked).min().map(|asked| asked + SILENCE)
+    pub fn next_silence(&mut self) -> Option<Duration> {
+        while let Some((at, type_url, name)) = self.asked.front() {
+            if self.waits_for(*at, type_url, name) {
+                return Some(*at + SILENCE);
+            }
+            self.asked.pop_front();
+        }
+        None
+    }
+
+    fn waits_for(&self, since: Duration, type_url: &str, name: &str) -> bool {
+        let known = self.types.get(type_url).and_then(|it| it.resources.get(name));
+        known.is_some_and(|known| known.asked == Some(since))
+    }
+
+    /// The responses that have not been answered yet. An owner that can't send requests reads no more of
+    /// them.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.types.values().map(|subscription| subscription.answers.len()).sum()
     }
 
     /// The resources of which the server has said nothing for [`SILENCE`], each once.
     pub fn silent<T>(&mut self, now: Duration) -> Vec<Event<T>> {
         let mut events = Vec::new();
-        for (type_url, subscription) in &mut self.types {
-            for (name, known) in &mut subscription.resources {
-                if known.asked.is_some_and(|asked| now >= asked + SILENCE) {
-                    known.asked = None;
-                    let (type_url, name) = (type_url.clone(), name.clone());
-                    events.push(Event::Missing { type_url, name });
-                }
+        while self.next_silence().is_some_and(|at| now >= at)
+            && let Some((_, type_url, name)) = self.asked.pop_front()
+        {
+            let of_type = self.types.get_mut(&type_url);
+            if let Some(known) = of_type.and_then(|it| it.resources.get_mut(&name)) {
+                known.asked = None;
             }
+            events.push(Event::Missing { type_url, name });
         }
         events
     }
@@ -276,7 +332,8 @@ impl Subscription {
     /// Whether the removal tells something new.
     fn removed(&mut self, name: &Name) -> bool {
         let Some(known) = self.resources.get_mut(name) else { return false };
-        let news = known.version.take().is_some() | known.asked.take().is_some();
+        let news = !mem::replace(&mut known.missing, true);
+        (known.version, known.asked, known.rejected) = (None, None, false);
         if !known.named {
             self.resources.remove(name);
         }
@@ -324,14 +381,26 @@ impl Subscription {
     fn restate(&mut self, request: &mut DeltaDiscoveryRequest) {
         self.begun = true;
         self.changed.clear();
-        let named = self.resources.iter().filter(|(_, known)| known.named);
-        self.sent = named.map(|(name, _)| name.clone()).collect();
+        let mut bytes = 0;
+        for (name, known) in self.resources.iter().filter(|(_, known)| known.named) {
+            bytes += 2 * name.len() + known.version.as_ref().map_or(0, String::len);
+            // The rest follows in requests of its own.
+            match bytes <= REQUEST_BYTES {
+                true => self.sent.insert(name.clone()),
+                false => self.changed.insert(name.clone()),
+            };
+        }
         request.resource_names_subscribe = self.sent.iter().map(ToString::to_string).collect();
         // All servers take an empty list for the wildcard; some know no "*".
         if self.wildcard && !self.sent.is_empty() {
             request.resource_names_subscribe.insert(0, "*".to_owned());
         }
-        let versions = self.resources.iter().filter_map(|(name, known)| {
+        // Not of what was rejected: a server that has the earlier version again has to say so.
+        let versions = self
+            .resources
+            .iter()
+            .filter(|(name, known)| !known.rejected && (!known.named || self.sent.contains(*name)));
+        let versions = versions.filter_map(|(name, known)| {
             known.version.clone().map(|version| (name.to_string(), version))
         });
         request.initial_resource_versions = versions.collect();
@@ -342,8 +411,20 @@ impl Subscription {
         if !self.begun {
             return false;
         }
+        let mut bytes = 0;
         for name in mem::take(&mut self.changed) {
-            if self.resources.get(&name).is_some_and(|known| known.named) {
+            bytes += name.len();
+            if bytes > REQUEST_BYTES {
+                self.changed.insert(name);
+                continue;
+            }
+            let known = self.resources.get(&name).filter(|known| known.named);
+            if known.is_some_and(|known| known.version.is_none()) && self.sent.remove(&name) {
+                // It was forgotten meanwhile. Not every server sends it again to a client that it takes for
+                // subscribed, or that unsubscribes in the same request.
+                request.resource_names_unsubscribe.push(name.to_string());
+                self.changed.insert(name);
+            } else if known.is_some() {
                 request.resource_names_subscribe.push(name.to_string());
                 self.sent.insert(name);
             } else if self.sent.remove(&name) {

@@ -8,10 +8,7 @@ use std::{
 use super::{
     due::Due,
     interest::Interest,
-    limits::{
-        LONGEST_NAME, MOST_NAMES, MOST_UNANSWERED, RESPONSE_BYTES, RequestError, check_names,
-        of_type,
-    },
+    limits::{LONGEST_NAME, MOST_NAMES, MOST_UNANSWERED, RequestError, check_names, of_type},
     rejection::{Rejection, first},
 };
 use crate::{
@@ -263,6 +260,7 @@ impl Subscription {
         part: Part,
     ) -> (Vec<Resource>, Vec<Name>) {
         let (mut resources, mut removed, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let most = published.response_bytes(type_url);
         if self.due.is_empty() || self.unanswered.len() >= MOST_UNANSWERED {
             return (resources, removed);
         }
@@ -276,7 +274,7 @@ impl Subscription {
                         done.push((name.clone(), None));
                     } else if part == Part::Updates {
                         let size = name.len() + resource.body.len();
-                        if bytes > 0 && bytes + size > RESPONSE_BYTES {
+                        if bytes > 0 && bytes + size > most {
                             break;
                         }
                         bytes += size;
@@ -294,7 +292,7 @@ impl Subscription {
                     if !untold && !answer {
                         done.push((name.clone(), None));
                     } else if part == Part::Removals {
-                        if bytes > 0 && bytes + name.len() > RESPONSE_BYTES {
+                        if bytes > 0 && bytes + name.len() > most {
                             break;
                         }
                         bytes += name.len();

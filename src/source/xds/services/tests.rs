@@ -46,7 +46,7 @@ impl Pair {
         let plane = Arc::new(Catalog::new(["test"]));
         plane.apply(SOURCE, Change::Synced, Duration::ZERO);
         let snapshot = Snapshot::follow(&plane);
-        let mut services = Services::new("xds:test".into(), Node::default(), false);
+        let mut services = Services::new("xds:test".into(), Node::default(), false, Vec::new());
         services.connected();
         Self {
             plane,
@@ -117,7 +117,7 @@ impl Pair {
                     self.agent.apply(SOURCE, change, self.now);
                 }
                 News::Synced => self.agent.apply(SOURCE, Change::Synced, self.now),
-                News::Rejected { why, .. } => self.log.lock().unwrap().push(why),
+                News::Wrong { why, .. } => self.log.lock().unwrap().push(why),
                 News::Mended { finder } => {
                     self.log.lock().unwrap().push(format!("{finder} is right again"));
                 }
@@ -323,7 +323,7 @@ fn a_wrong_namespace_leaves_the_names_as_they_were() {
 
 #[test]
 fn a_server_that_is_silent_takes_nothing_away() {
-    let mut services = Services::new("xds:test".into(), Node::default(), false);
+    let mut services = Services::new("xds:test".into(), Node::default(), false, Vec::new());
     services.connected();
     services.next_request(Duration::ZERO).unwrap();
     let named = ::xds::Resource::new(
@@ -344,14 +344,23 @@ fn a_server_that_is_silent_takes_nothing_away() {
     while services.next_request(Duration::from_secs(1)).is_some() {}
     let due = services.next_silence().unwrap();
     assert_eq!(due, Duration::from_secs(16));
-    let silent = services.silent(due);
-    let expected = ["assignment \"cart.shop:80\"", "cluster \"cart.shop:80\""];
-    assert_eq!(silent.len(), 2);
-    for (service, what) in silent {
-        assert_eq!(service, cart);
-        assert!(expected.contains(&what.as_str()), "{what}");
-    }
-    assert_eq!(services.incomplete().collect::<Vec<_>>(), [&cart]);
+    let news = services.silent(due);
+    let problems: Vec<&str> = news
+        .iter()
+        .map(|news| match news {
+            News::Wrong { why, .. } => why.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "the control plane says nothing of cluster \"cart.shop:80\", for 15 s or more",
+            "the control plane says nothing of assignment \"cart.shop:80\", for 15 s or more",
+        ]
+    );
+    let (name, why) = services.incomplete().next().unwrap();
+    assert_eq!((name, why.as_deref()), (&cart, Some(problems[0])));
 }
 
 /// A response of a standard server.
@@ -386,7 +395,7 @@ fn standard_cluster(name: &str, service_name: &str) -> Sent {
 #[test]
 fn the_clusters_of_a_standard_server_are_services() {
     let mut pair = Pair::new();
-    pair.services = Services::new("xds:test".into(), Node::default(), true);
+    pair.services = Services::new("xds:test".into(), Node::default(), true, Vec::new());
     pair.services.connected();
     let request = pair.services.next_request(pair.now).unwrap();
     assert_eq!((&*request.type_url, request.resource_names_subscribe.len()), (CLUSTER, 0));
@@ -435,7 +444,7 @@ fn the_clusters_of_a_standard_server_are_services() {
 
 #[test]
 fn more_services_than_fit_are_refused() {
-    let mut services = Services::new("xds:test".into(), Node::default(), false);
+    let mut services = Services::new("xds:test".into(), Node::default(), false, Vec::new());
     services.connected();
     services.next_request(Duration::ZERO).unwrap();
     let many = |count: usize| {
@@ -447,16 +456,15 @@ fn more_services_than_fit_are_refused() {
         });
         sent(NAMESPACE, &[crate::discovery::agent::write::namespace("shop", named)])
     };
-    let news = services.response(many(MOST_SERVICES + 1));
+    let news = services.response(many(MOST_NAMES / 2 + 1));
     assert!(
-        news.iter()
-            .any(|news| matches!(news, News::Rejected { why, .. } if why.contains("100000"))),
+        news.iter().any(|news| matches!(news, News::Wrong { why, .. } if why.contains("200000"))),
         "{} pieces of news",
         news.len()
     );
     assert!(services.namespaces.is_empty());
-    services.response(many(MOST_SERVICES));
-    assert_eq!(services.namespaces["shop"].len(), MOST_SERVICES);
+    services.response(many(MOST_NAMES / 2));
+    assert_eq!(services.namespaces["shop"].len(), MOST_NAMES / 2);
 }
 
 /// A step of a random history.
@@ -533,4 +541,143 @@ proptest! {
         prop_assert_eq!(pair.stream.names(), namespaces.len(), "no subscription is left");
         prop_assert!(pair.log.lock().unwrap().is_empty());
     }
+}
+
+#[test]
+fn a_namespace_that_is_refused_at_first_keeps_the_services_of_the_earlier_run() {
+    let mut pair = Pair::new();
+    let [cart, users]: [ServiceName; 2] = ["cart.shop", "users.shop"].map(|it| it.parse().unwrap());
+    let earlier = vec![cart.clone(), users.clone()];
+    pair.services = Services::new("xds:test".into(), Node::default(), false, earlier);
+    pair.services.connected();
+    pair.services.next_request(pair.now).unwrap();
+    let news = pair.services.response(wrong(NAMESPACE, "shop"));
+    pair.tell(news);
+    assert!(pair.agent.synced());
+    assert!(pair.agent.has(SOURCE, &cart) && pair.agent.has(SOURCE, &users));
+    assert!(!pair.services.has(&cart), "there is nothing to subscribe to");
+
+    pair.reconnect();
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
+    pair.talk();
+    assert!(pair.agent.has(SOURCE, &cart));
+    assert!(!pair.agent.has(SOURCE, &users), "it went meanwhile");
+    assert_eq!(pair.log.lock().unwrap().last().unwrap(), "namespace \"shop\" is right again");
+}
+
+fn two_ports(pair: &mut Pair) -> [String; 2] {
+    let port = |number| Port { name: None, number: Some(number), endpoints: [endpoint(1)].into() };
+    let cart = Service::new("cart.shop".parse().unwrap(), "test", vec![port(80), port(81)]);
+    pair.publish(Change::Upsert(cart));
+    ["cart.shop:80", "cart.shop:81"].map(String::from)
+}
+
+#[test]
+fn a_port_of_which_nothing_is_known_holds_up_no_other() {
+    let mut pair = Pair::new();
+    let [_, bad] = two_ports(&mut pair);
+    pair.talk();
+    pair.services.follow(&"cart.shop".parse().unwrap());
+    // Before the control plane's own answer.
+    while pair.services.next_request(pair.now).is_some() {}
+    let news = pair.services.response(wrong(ASSIGNMENT, &bad));
+    pair.tell(news);
+    assert!(pair.got("cart.shop").is_none(), "the other port may come yet");
+    let good = agent_assignment("cart.shop:80");
+    let clusters = [agent_cluster("cart.shop:80"), agent_cluster("cart.shop:81")];
+    for news in [sent(CLUSTER, &clusters), sent(ASSIGNMENT, &[good])] {
+        let news = pair.services.response(news);
+        pair.tell(news);
+    }
+    let cart = pair.got("cart.shop").expect("with one port");
+    let counts: Vec<usize> = cart.ports.iter().map(|port| port.endpoints.len()).collect();
+    assert_eq!(counts, [1, 0]);
+    let note = "assignment \"cart.shop:81\" is refused, and nothing is known of it";
+    assert!(cart.notes[0].contains(note), "{:?}", cart.notes);
+    pair.reconnect();
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+}
+
+#[test]
+fn a_port_that_the_control_plane_is_silent_of_holds_up_no_other() {
+    let mut pair = Pair::new();
+    two_ports(&mut pair);
+    pair.talk();
+    pair.services.follow(&"cart.shop".parse().unwrap());
+    while pair.services.next_request(pair.now).is_some() {}
+    let clusters = [agent_cluster("cart.shop:80"), agent_cluster("cart.shop:81")];
+    for news in [sent(CLUSTER, &clusters), sent(ASSIGNMENT, &[agent_assignment("cart.shop:80")])] {
+        let news = pair.services.response(news);
+        pair.tell(news);
+    }
+    assert!(pair.got("cart.shop").is_none(), "it may come yet");
+    let due = pair.services.next_silence().unwrap();
+    let news = pair.services.silent(due);
+    pair.tell(news);
+    let cart = pair.got("cart.shop").expect("with one port");
+    assert!(
+        cart.notes[0].contains("says nothing of assignment \"cart.shop:81\""),
+        "{:?}",
+        cart.notes
+    );
+    pair.reconnect();
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    assert_eq!(
+        pair.log.lock().unwrap().last().unwrap(),
+        "silence of assignment \"cart.shop:81\" is right again"
+    );
+}
+
+fn agent_cluster(name: &str) -> Sent {
+    crate::discovery::agent::write::cluster(name, &service("cart.shop", []))
+}
+
+fn agent_assignment(name: &str) -> Sent {
+    crate::discovery::agent::write::assignment(name, &[endpoint(1)])
+}
+
+#[test]
+fn a_refused_resource_that_goes_back_while_nobody_listens_is_right_again() {
+    let mut pair = Pair::new();
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    let cluster = names_of(&pair, "cart.shop");
+    let news = pair.services.response(wrong(ASSIGNMENT, &cluster));
+    pair.tell(news);
+    pair.reconnect();
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    assert!(pair.services.rejected.is_empty());
+}
+
+#[test]
+fn a_thousand_wrong_clusters_are_some_problems_and_one_more() {
+    let mut services = Services::new("xds:test".into(), Node::default(), true, Vec::new());
+    services.connected();
+    services.next_request(Duration::ZERO).unwrap();
+    let clusters: Vec<Sent> =
+        (0..2000).map(|n| standard_cluster(&format!("outbound|{n}"), "")).collect();
+    let mut finders = BTreeSet::new();
+    let news = services.response(sent(CLUSTER, &clusters));
+    finders.extend(news.iter().filter_map(|news| match news {
+        News::Wrong { finder, .. } => Some(finder.clone()),
+        _ => None,
+    }));
+    assert_eq!(finders.len(), MOST_PROBLEMS + 1);
+    assert_eq!(services.rejected.len(), MOST_REFUSED);
+    let gone = DeltaDiscoveryResponse {
+        type_url: CLUSTER.into(),
+        removed_resources: clusters.iter().map(|cluster| cluster.name.to_string()).collect(),
+        ..DeltaDiscoveryResponse::default()
+    };
+    for news in services.response(gone) {
+        if let News::Mended { finder } = news {
+            finders.remove(&finder);
+        }
+    }
+    assert!(finders.is_empty() && services.rejected.is_empty(), "{finders:?}");
 }
