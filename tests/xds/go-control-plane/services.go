@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net/netip"
+	"net"
+	"strconv"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -18,7 +19,8 @@ import (
 //	{"services": [{"name": "echo.shop:8080", "endpoints": [
 //	  {"address": "127.0.0.1:8081", "zone": "a", "weight": 1, "priority": 0, "health": "HEALTHY"}]}]}
 //
-// What a client should reject is served as well: an address twice, a weight of 0, a gap in the priorities.
+// What a client should reject is served as well: an address twice, a weight of 0, a gap in the priorities, the
+// name of a host.
 type file struct {
 	Services []struct {
 		Name      string
@@ -27,11 +29,27 @@ type file struct {
 }
 
 type placed struct {
-	Address  netip.AddrPort
+	Address  address
 	Zone     string
 	Weight   *uint32 // 1 if it is not there
 	Priority uint32
 	Health   health
+}
+
+// IP:PORT, or NAME:PORT.
+type address struct {
+	host string
+	port uint32
+}
+
+func (address *address) UnmarshalText(text []byte) error {
+	host, number, err := net.SplitHostPort(string(text))
+	if err != nil {
+		return err
+	}
+	port, err := strconv.ParseUint(number, 10, 16)
+	address.host, address.port = host, uint32(port)
+	return err
 }
 
 // One of HEALTHY, UNHEALTHY, DRAINING, TIMEOUT, DEGRADED and UNKNOWN, which it is if it is not there.
@@ -112,8 +130,8 @@ func assignmentOf(name string, endpoints []placed) *endpoint.ClusterLoadAssignme
 
 func (placed placed) withWeight(weight uint32) *endpoint.LbEndpoint {
 	address := &core.SocketAddress{
-		Address:       placed.Address.Addr().String(),
-		PortSpecifier: &core.SocketAddress_PortValue{PortValue: uint32(placed.Address.Port())},
+		Address:       placed.Address.host,
+		PortSpecifier: &core.SocketAddress_PortValue{PortValue: placed.Address.port},
 	}
 	return &endpoint.LbEndpoint{
 		HostIdentifier: &endpoint.LbEndpoint_Endpoint{Endpoint: &endpoint.Endpoint{
