@@ -49,11 +49,11 @@ def succeeded(lines, since, until):
     return enough and all(call.answer.isdigit() for call in seen), f"{said(seen)}; {slowest} ms at most"
 
 
-def refused(lines, ms):
-    """All calls so far failed with UNAVAILABLE, the first one in less than that."""
+def refused(lines, ms, status):
+    """All calls so far failed with this status, the first one in less than that."""
     seen = list(calls(lines))
     quick = bool(seen) and seen[0].took < int(ms)
-    return quick and {call.answer for call in seen} == {"UNAVAILABLE"}, said(seen)
+    return quick and {call.answer for call in seen} == {status}, said(seen)
 
 
 def comes(lines, changed, answer, seconds):
@@ -86,7 +86,7 @@ def can_fail():
     passes = {
         "reached": (good, 0, 9, "81", "82"),
         "succeeded": (good, 0, 100),
-        "refused": ("7 1 UNAVAILABLE gone\n", 2),
+        "refused": ("7 1 UNAVAILABLE gone\n", 2, "UNAVAILABLE"),
         "comes": (good, 0, "82", 1),
         "shared": (good, 0, 2, 1, 1, "81"),
     }
@@ -96,9 +96,9 @@ def can_fail():
         ("reached", good + "7 1 UNAVAILABLE gone\n", 0, 9, "81", "82"),
         ("succeeded", good, 0, 101),
         ("succeeded", good + "7 1 UNAVAILABLE gone\n", 0, 100),
-        ("refused", "7 2 UNAVAILABLE gone\n", 2),
-        ("refused", "7 1 UNAVAILABLE gone\n9 1 81\n", 2),
-        ("refused", "7 1 DEADLINE_EXCEEDED gone\n", 2),
+        ("refused", "7 2 UNAVAILABLE gone\n", 2, "UNAVAILABLE"),
+        ("refused", "7 1 UNAVAILABLE gone\n9 1 81\n", 2, "UNAVAILABLE"),
+        ("refused", "7 1 DEADLINE_EXCEEDED gone\n", 2, "UNAVAILABLE"),
         ("comes", good, 0, "83", 1),
         ("comes", "5 1000 81\n", 0, "81", 1),
         ("comes", good, 6, "81", 1),
