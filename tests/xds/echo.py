@@ -1,10 +1,12 @@
 """Servers on loopback that answer every call with their own port.
 
-echo.py NUMBER: prints the ports, then serves until it is ended.
+echo.py GRPC HTTP: starts so many for gRPC and for HTTP/1.1, prints the ports, then serves until it is ended.
 """
 
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 
@@ -26,6 +28,29 @@ def start():
     return server, echo.port
 
 
+class EchoOfHttp(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # An answer in one packet. The second of two would wait 40 ms for the first to be acknowledged.
+    wbufsize = -1
+
+    def do_POST(self):
+        port = str(self.server.server_address[1]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(port)))
+        self.end_headers()
+        self.wfile.write(port)
+
+    def log_message(self, *arguments):
+        pass
+
+
+def start_http():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), EchoOfHttp)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, server.server_address[1]
+
+
 servers = [start() for _ in range(int(sys.argv[1]))]
+servers += [start_http() for _ in range(int(sys.argv[2]))]
 print(*(port for _, port in servers), flush=True)
 servers[0][0].wait_for_termination()
