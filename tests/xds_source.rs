@@ -192,7 +192,7 @@ async fn who_asks_for_services_with_many_ports_takes_no_control_plane_from_anoth
         return;
     }
     let services = |victim: &str| {
-        let ports: Vec<String> = (1..=32).map(|n| format!("{{port: {n}}}")).collect();
+        let ports: Vec<String> = (1..=32).map(|n| format!("{{name: p{n}, port: {n}}}")).collect();
         let greedy = (0..700).map(|n| {
             let ports = ports.join(", ");
             format!("{{name: s{n}.shop, ports: [{ports}], endpoints: [{{address: 10.1.0.1}}]}}")

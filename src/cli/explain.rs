@@ -113,6 +113,10 @@ fn write_group(page: &mut Page, group: &v1::PlannedGroup) {
     };
     let spill = match group.overflow.as_str() {
         "" => String::new(),
+        // However full it is.
+        other if group.spill_at >= f64::from(f32::MAX) => {
+            format!("; overflows to {other} if nothing of it may be picked")
+        }
         other => format!(
             "; overflows to {other} from a score of {}, if it is better by {}",
             format::number(group.spill_at),
