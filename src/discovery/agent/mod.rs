@@ -4,7 +4,7 @@
 //! service as metadata, and its assignment has every eligible endpoint, the unready ones too: an agent
 //! decides by itself which of them serve.
 //!
-//! - [`write`]: the catalog as resources; [`read`]: resources as the catalog has them
+//! - [`mod@write`]: the catalog as resources; [`read`]: resources as the catalog has them
 
 pub mod read;
 pub mod write;
