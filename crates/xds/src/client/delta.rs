@@ -395,13 +395,11 @@ impl Subscription {
         if self.wildcard && !self.sent.is_empty() {
             request.resource_names_subscribe.insert(0, "*".to_owned());
         }
-        // Not of what was rejected: a server that has the earlier version again has to say so.
-        let versions = self
-            .resources
-            .iter()
-            .filter(|(name, known)| !known.rejected && (!known.named || self.sent.contains(*name)));
-        let versions = versions.filter_map(|(name, known)| {
-            known.version.clone().map(|version| (name.to_string(), version))
+        let told = |(name, known): &(&Name, &Known)| !known.named || self.sent.contains(*name);
+        let versions = self.resources.iter().filter(told).filter_map(|(name, known)| {
+            let version = known.version.clone()?;
+            // A server that has the accepted version again has to say so.
+            Some((name.to_string(), if known.rejected { String::new() } else { version }))
         });
         request.initial_resource_versions = versions.collect();
     }
