@@ -20,7 +20,7 @@ use xds::proto::{
 use crate::catalog::{Endpoint, Health};
 
 /// A locality's place in the message: its priority, region and zone.
-type Place<'a> = (u32, &'a str, &'a str);
+pub(super) type Place<'a> = (u32, &'a str, &'a str);
 
 /// The assignment of this name with the endpoints that may take requests: those that are ready; if none
 /// is, those that are draining; and with a lower priority those that the brake keeps. `endpoints`: the
@@ -40,12 +40,7 @@ pub fn assignment(name: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
     let last = u32::from(!serving.is_empty());
     let all = serving.iter().map(|each| (0, *each)).chain(braked.map(|each| (last, each)));
 
-    let mut places: BTreeMap<Place<'_>, Vec<&Endpoint>> = BTreeMap::new();
-    for (priority, endpoint) in all {
-        let [region, zone] =
-            [&endpoint.region, &endpoint.zone].map(|it| it.as_deref().unwrap_or(""));
-        places.entry((priority, region, zone)).or_default().push(endpoint);
-    }
+    let places = by_place(all);
     let total: u64 = places.values().flatten().map(|each| u64::from(each.weight)).sum();
     let divisor = total.div_ceil(u64::from(u32::MAX) / 2).max(1);
     ClusterLoadAssignment {
@@ -58,6 +53,27 @@ pub fn assignment(name: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
     }
 }
 
+/// These endpoints by their places, each with its priority. Those of a place are in the order of their
+/// addresses: the order of a source means nothing, and equal content has to be equal bytes.
+pub(super) fn by_place<'a>(
+    endpoints: impl Iterator<Item = (u32, &'a Endpoint)>,
+) -> BTreeMap<Place<'a>, Vec<&'a Endpoint>> {
+    let mut places: BTreeMap<Place<'a>, Vec<&Endpoint>> = BTreeMap::new();
+    for (priority, endpoint) in endpoints {
+        let [region, zone] =
+            [&endpoint.region, &endpoint.zone].map(|it| it.as_deref().unwrap_or_default());
+        places.entry((priority, region, zone)).or_default().push(endpoint);
+    }
+    for endpoints in places.values_mut() {
+        endpoints.sort_by_key(|endpoint| endpoint.address);
+    }
+    places
+}
+
+pub(super) fn locality_of(region: &str, zone: &str) -> Locality {
+    Locality { region: region.to_owned(), zone: zone.to_owned(), ..Locality::default() }
+}
+
 /// `divisor`: what weights are divided by, so that their sum has 32 bits.
 fn locality(
     (priority, region, zone): Place<'_>,
@@ -65,16 +81,9 @@ fn locality(
     divisor: u64,
 ) -> LocalityLbEndpoints {
     let weight = |endpoint: &Endpoint| (u64::from(endpoint.weight) / divisor).max(1) as u32;
-    let mut endpoints = endpoints.to_vec();
-    // The order of a source means nothing, and equal content has to be equal bytes.
-    endpoints.sort_by_key(|endpoint| endpoint.address);
     LocalityLbEndpoints {
         // gRPC drops a locality that is not given, or has no weight.
-        locality: Some(Locality {
-            region: region.to_owned(),
-            zone: zone.to_owned(),
-            ..Locality::default()
-        }),
+        locality: Some(locality_of(region, zone)),
         load_balancing_weight: wrapped(endpoints.iter().map(|each| weight(each)).sum()),
         lb_endpoints: endpoints.iter().map(|each| message(each, weight(each))).collect(),
         priority,

@@ -11,7 +11,7 @@ use xds::{
                 Cluster,
                 cluster::{ClusterDiscoveryType, DiscoveryType},
             },
-            core::v3::{HealthStatus, Locality, Metadata},
+            core::v3::{HealthStatus, Metadata},
             endpoint::v3::{ClusterLoadAssignment, LbEndpoint, LocalityLbEndpoints},
         },
         pack,
@@ -21,7 +21,7 @@ use xds::{
 use crate::{
     catalog::{Endpoint, Health, NodeScope, PreviousValue, Service, Setting, SettingError},
     discovery::{
-        assignment::{host, wrapped},
+        assignment::{Place, by_place, host, locality_of, wrapped},
         proto::{
             EndpointFacts, METADATA, Namespace, ServiceFacts,
             namespace::{Port as NamedPort, Service as NamedService},
@@ -86,31 +86,16 @@ fn facts(service: &Service) -> ServiceFacts {
     }
 }
 
-/// A locality's place in the message: its priority, region and zone.
-type Place<'a> = (u8, &'a str, &'a str);
-
 /// The assignment of a port with these endpoints.
 pub fn assignment(name: &str, endpoints: &[Endpoint]) -> Resource {
-    let mut places: BTreeMap<Place<'_>, Vec<&Endpoint>> = BTreeMap::new();
-    for endpoint in endpoints {
-        let [region, zone] =
-            [&endpoint.region, &endpoint.zone].map(|it| it.as_deref().unwrap_or_default());
-        places.entry((endpoint.priority, region, zone)).or_default().push(endpoint);
-    }
-    let place = |((priority, region, zone), mut endpoints): (Place<'_>, Vec<&Endpoint>)| {
-        // The order of a source means nothing, and equal content has to be equal bytes.
-        endpoints.sort_by_key(|endpoint| endpoint.address);
-        LocalityLbEndpoints {
-            locality: Some(Locality {
-                region: region.to_owned(),
-                zone: zone.to_owned(),
-                ..Locality::default()
-            }),
+    let places = by_place(endpoints.iter().map(|each| (each.priority.into(), each)));
+    let place =
+        |((priority, region, zone), endpoints): (Place<'_>, Vec<&Endpoint>)| LocalityLbEndpoints {
+            locality: Some(locality_of(region, zone)),
             lb_endpoints: endpoints.into_iter().map(message).collect(),
-            priority: priority.into(),
+            priority,
             ..LocalityLbEndpoints::default()
-        }
-    };
+        };
     let assignment = ClusterLoadAssignment {
         cluster_name: name.to_owned(),
         endpoints: places.into_iter().map(place).collect(),
