@@ -44,14 +44,20 @@ fn agent_of(folder: &TempDir) -> Agent {
 const THREE: [(&str, &str); 3] =
     [("10.1.0.1:8080", "ready"), ("10.1.0.2:8080", "ready"), ("10.1.0.3:8080", "ready")];
 
-#[tokio::test]
-async fn a_pod_that_comes_or_goes_reaches_an_agent_s_picks() {
+/// Three pods, a control plane in a folder, and an agent that has learnt of the pods from it.
+async fn three_pods_served() -> (Shop, Arc<TempDir>, Agent, Agent) {
     let shop = three_pods().await;
     let folder = Arc::new(tempfile::tempdir().unwrap());
-    let _plane = plane_in(&shop.cluster, &folder);
+    let plane = plane_in(&shop.cluster, &folder);
     let agent = agent_of(&folder);
     agent.logs("answered");
     shop.served(&agent, &THREE).await;
+    (shop, folder, plane, agent)
+}
+
+#[tokio::test]
+async fn a_pod_that_comes_or_goes_reaches_an_agent_s_picks() {
+    let (shop, _folder, _plane, agent) = three_pods_served().await;
     shop.pod_gone("cart-1").await;
     shop.pod("cart-4", "10.1.0.4", "node-a").await;
     let now = [("10.1.0.2:8080", "ready"), ("10.1.0.3:8080", "ready"), ("10.1.0.4:8080", "ready")];
@@ -66,12 +72,7 @@ async fn a_pod_that_comes_or_goes_reaches_an_agent_s_picks() {
 
 #[tokio::test]
 async fn a_service_for_callers_on_an_endpoint_s_node_is_so_on_each_node() {
-    let shop = three_pods().await;
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let plane = plane_in(&shop.cluster, &folder);
-    let agent = agent_of(&folder);
-    agent.logs("answered");
-    shop.served(&agent, &THREE).await;
+    let (shop, _folder, plane, agent) = three_pods_served().await;
     let local = json!({ "spec": { "internalTrafficPolicy": "Local" } });
     shop.patch::<Service>("cart", local).await;
     shop.served(&agent, &THREE[..1]).await;
@@ -90,12 +91,7 @@ async fn a_service_for_callers_on_an_endpoint_s_node_is_so_on_each_node() {
 
 #[tokio::test]
 async fn a_selector_that_matches_nothing_meets_one_brake() {
-    let shop = three_pods().await;
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let _plane = plane_in(&shop.cluster, &folder);
-    let agent = agent_of(&folder);
-    agent.logs("answered");
-    shop.served(&agent, &THREE).await;
+    let (shop, _folder, _plane, agent) = three_pods_served().await;
     let nothing = json!({ "spec": { "selector": { "app": "nothing" } } });
     shop.patch::<Service>("cart", nothing).await;
     let braked = async || shop.notes(&agent).await.contains("brake: 3 of 3");
@@ -107,12 +103,7 @@ async fn a_selector_that_matches_nothing_meets_one_brake() {
 
 #[tokio::test]
 async fn picks_go_on_while_the_control_plane_is_away_and_it_learns_what_it_missed() {
-    let shop = three_pods().await;
-    let folder = Arc::new(tempfile::tempdir().unwrap());
-    let plane = plane_in(&shop.cluster, &folder);
-    let agent = agent_of(&folder);
-    agent.logs("answered");
-    shop.served(&agent, &THREE).await;
+    let (shop, folder, plane, agent) = three_pods_served().await;
     drop(plane.kill());
     shop.pod_gone("cart-1").await;
     for _ in 0..100 {

@@ -316,12 +316,7 @@ impl Services {
     pub(super) fn set_stale(&mut self, stale: bool) -> Vec<News> {
         let mut news = Vec::new();
         if mem::replace(&mut self.stale, stale) != stale {
-            let all: Vec<ServiceName> = self.followed.keys().cloned().collect();
-            let told = all.into_iter().filter_map(|name| {
-                let service = self.service(&name)?;
-                Some(News::Service(name, Change::Upsert(service)))
-            });
-            news.extend(told);
+            self.tell(self.followed.keys().cloned().collect(), &mut news);
         }
         news
     }

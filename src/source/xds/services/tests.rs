@@ -59,6 +59,16 @@ impl Pair {
         }
     }
 
+    /// The control plane has cart.shop with one endpoint, and the agent follows it.
+    fn following_cart() -> Self {
+        let mut pair = Self::new();
+        pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
+        pair.talk();
+        pair.follow("cart.shop");
+        pair.talk();
+        pair
+    }
+
     fn publish(&mut self, change: Change) {
         self.now += Duration::from_secs(100);
         self.plane.tick(self.now);
@@ -243,11 +253,7 @@ fn what_the_control_plane_brakes_is_not_braked_again() {
 
 #[test]
 fn the_last_state_stays_without_a_control_plane_and_is_stale_after_a_while() {
-    let mut pair = Pair::new();
-    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
-    pair.talk();
-    pair.follow("cart.shop");
-    pair.talk();
+    let mut pair = Pair::following_cart();
     pair.services.disconnected();
     assert_agree(&pair, "cart.shop");
     let news = pair.services.set_stale(true);
@@ -280,11 +286,7 @@ fn wrong(type_url: &str, name: &str) -> DeltaDiscoveryResponse {
 
 #[test]
 fn a_wrong_resource_is_refused_by_itself_and_a_note_says_so() {
-    let mut pair = Pair::new();
-    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
-    pair.talk();
-    pair.follow("cart.shop");
-    pair.talk();
+    let mut pair = Pair::following_cart();
     let cluster = names_of(&pair, "cart.shop");
     let before = pair.got("cart.shop").unwrap();
     let news = pair.services.response(wrong(ASSIGNMENT, &cluster));
@@ -640,11 +642,7 @@ fn agent_assignment(name: &str) -> Sent {
 
 #[test]
 fn a_refused_resource_that_goes_back_while_nobody_listens_is_right_again() {
-    let mut pair = Pair::new();
-    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
-    pair.talk();
-    pair.follow("cart.shop");
-    pair.talk();
+    let mut pair = Pair::following_cart();
     let cluster = names_of(&pair, "cart.shop");
     let news = pair.services.response(wrong(ASSIGNMENT, &cluster));
     pair.tell(news);
