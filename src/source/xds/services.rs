@@ -3,9 +3,11 @@
 //! All names are known, by the resources of namespaces or by the names of all clusters. The endpoints are
 //! known of the services that callers ask for: these are followed, which subscribes to the clusters and
 //! assignments of their ports.
+//!
+//! - `names`: the names; `faults`: what is wrong with single resources; `resource`: their types and names
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     mem,
     sync::Arc,
     time::Duration,
@@ -13,7 +15,7 @@ use std::{
 
 use ::xds::{
     Name,
-    client::{DeltaClient, Event, delta::SILENCE},
+    client::{DeltaClient, Event},
     proto::{
         envoy::{
             config::core::v3::Node,
@@ -25,8 +27,13 @@ use ::xds::{
     server::limits::beginning,
 };
 
+use self::{
+    faults::Faults,
+    names::{NameChanges, Names, Room},
+    resource::{Kind, Resource},
+};
 use crate::{
-    catalog::{Change, Endpoint, Port, PortRef, Service, ServiceName, ServiceRef},
+    catalog::{Change, Endpoint, Port, Service, ServiceName},
     discovery::{
         agent::read::{self, ClusterInfo, Named, NamedPort},
         names::namespace_of,
@@ -34,19 +41,12 @@ use crate::{
     },
 };
 
-/// The most names that a control plane may tell: of services and their ports together. Each takes some 200
-/// bytes. A wrong or malicious server must not fill the node's memory.
-const MOST_NAMES: usize = 200_000;
-/// The refused resources that are remembered, for notes and problems.
-const MOST_REFUSED: usize = 1000;
-/// The refused resources that are a problem each. The others are one together.
-const MOST_PROBLEMS: usize = 32;
-/// The finder of that problem.
-const MORE: &str = "more";
+mod faults;
+mod names;
+mod resource;
+
 /// The longest reason that is kept, in bytes: it may quote what the server sent.
 const LONGEST_REASON: usize = 512;
-/// The longest part of a resource's name that is shown, in bytes.
-const LONGEST_SHOWN: usize = 256;
 
 /// What came of a resource: it is this, or there is none.
 type Told<T> = HashMap<Name, Option<T>>;
@@ -61,12 +61,7 @@ pub(super) struct Services {
     by_clusters: bool,
     /// The names of all services are known.
     named: bool,
-    /// The services of each namespace, by its resource's name.
-    namespaces: BTreeMap<Name, BTreeMap<ServiceName, Vec<NamedPort>>>,
-    /// How many names all of them have.
-    names: usize,
-    /// Services of an earlier run, of namespaces that have not been told yet.
-    kept: BTreeMap<Name, Vec<ServiceName>>,
+    names: Names,
     clusters: Told<ClusterInfo>,
     assignments: Told<Arc<[Endpoint]>>,
     /// The followed services, and what each subscribes to.
@@ -75,50 +70,12 @@ pub(super) struct Services {
     needed_by: HashMap<Resource, BTreeSet<ServiceName>>,
     /// The followed services of which something has not been told.
     incomplete: BTreeSet<ServiceName>,
-    rejected: BTreeMap<Resource, String>,
-    /// What was asked for, and the control plane says nothing of.
-    silent: BTreeSet<Resource>,
+    faults: Faults,
     /// The control plane has not been heard for too long.
     stale: bool,
 }
 
 type Subscriptions = BTreeSet<Resource>;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Kind {
-    Namespace,
-    Cluster,
-    Assignment,
-}
-
-type Resource = (Kind, Name);
-
-impl Kind {
-    fn type_url(self) -> &'static str {
-        match self {
-            Self::Namespace => NAMESPACE,
-            Self::Cluster => CLUSTER,
-            Self::Assignment => ASSIGNMENT,
-        }
-    }
-
-    /// None: the client asks for no such type.
-    fn of(type_url: &str) -> Option<Self> {
-        let all = [Self::Namespace, Self::Cluster, Self::Assignment];
-        all.into_iter().find(|kind| kind.type_url() == type_url)
-    }
-
-    /// A resource as a person knows it.
-    fn shown(self, name: &str) -> Arc<str> {
-        let kind = match self {
-            Self::Namespace => "namespace",
-            Self::Cluster => "cluster",
-            Self::Assignment => "assignment",
-        };
-        // The server chooses it, and a log line has it.
-        format!("{kind} \"{}\"", beginning(name, LONGEST_SHOWN)).into()
-    }
-}
 
 /// What follows from a response.
 #[derive(Debug, PartialEq)]
@@ -133,6 +90,14 @@ pub(super) enum News {
     Wrong { finder: Arc<str>, why: String },
     /// It is right again, or gone.
     Mended { finder: Arc<str> },
+}
+
+/// What follows from what was told so far.
+#[derive(Default)]
+struct Effects {
+    news: Vec<News>,
+    /// The services of which something was told.
+    touched: BTreeSet<ServiceName>,
 }
 
 /// A resource that was read.
@@ -150,26 +115,19 @@ impl Services {
         by_clusters: bool,
         unconfirmed: Vec<ServiceName>,
     ) -> Self {
-        let mut kept: BTreeMap<Name, Vec<ServiceName>> = BTreeMap::new();
-        for name in unconfirmed {
-            kept.entry(namespace_of(&name).into()).or_default().push(name);
-        }
         let all_of = if by_clusters { CLUSTER } else { NAMESPACE };
         Self {
             client: DeltaClient::new(node, [all_of]),
             source,
             by_clusters,
             named: false,
-            namespaces: BTreeMap::new(),
-            names: 0,
-            kept,
+            names: Names::new(unconfirmed),
             clusters: Told::new(),
             assignments: Told::new(),
             followed: HashMap::new(),
             needed_by: HashMap::new(),
             incomplete: BTreeSet::new(),
-            rejected: BTreeMap::new(),
-            silent: BTreeSet::new(),
+            faults: Faults::default(),
             stale: false,
         }
     }
@@ -201,88 +159,84 @@ impl Services {
     /// What follows from the control plane's silence. What is known stays, since the silence may be its
     /// fault. A port of which nothing is known counts as empty, so that it holds up no other.
     pub(super) fn silent(&mut self, now: Duration) -> Vec<News> {
-        let mut news = Vec::new();
-        let mut touched = BTreeSet::new();
+        let mut effects = Effects::default();
         for event in self.client.silent::<()>(now) {
             let (type_url, name) = event.resource();
             let Some(kind) = Kind::of(type_url) else { continue };
             let resource = (kind, name.clone());
-            touched.extend(self.needing(&resource));
-            if self.silent.len() < MOST_PROBLEMS {
-                let what = kind.shown(name);
-                news.push(News::Wrong { finder: silence_of(&what), why: says_nothing_of(&what) });
-            }
-            self.silent.insert(resource);
+            effects.touched.extend(self.needing(&resource));
+            self.faults.silent(resource, &mut effects.news);
         }
-        self.tell(touched, &mut news);
-        news
+        self.tell(effects)
     }
 
     pub(super) fn response(&mut self, response: DeltaDiscoveryResponse) -> Vec<News> {
         let names = if self.by_clusters { CLUSTER } else { NAMESPACE };
         let first = response.type_url == names && !mem::replace(&mut self.named, true);
-        let (namespaces, by_clusters) = (&self.namespaces, self.by_clusters);
-        let mut taken = self.names;
+        let by_clusters = self.by_clusters;
+        let mut room = self.names.room();
         let events = self.client.response(response, |type_url, name, body| {
-            decode(type_url, name, body, namespaces, by_clusters, &mut taken)
+            decode(type_url, name, body, by_clusters, &mut room)
                 .map_err(|why| beginning(&why, LONGEST_REASON))
         });
-        let mut news = Vec::new();
-        let mut touched = BTreeSet::new();
+        let mut effects = Effects::default();
         for event in events {
             let (type_url, name) = event.resource();
             let Some(kind) = Kind::of(type_url) else { continue };
             let resource = (kind, name.clone());
-            touched.extend(self.needing(&resource));
-            if self.silent.remove(&resource) {
-                news.push(News::Mended { finder: silence_of(&kind.shown(&resource.1)) });
-            }
+            effects.touched.extend(self.needing(&resource));
+            self.faults.heard(&resource, &mut effects.news);
             match event {
                 Event::Rejected { why, .. } => {
-                    self.reject(resource, why, &mut news);
-                    continue;
+                    let known = self.knows(&resource);
+                    effects.news.push(self.faults.refuse(resource, why, known));
                 }
                 Event::Updated { resource: read, .. } => {
-                    self.mend(&resource, &mut news);
-                    self.updated(resource.1, read, &mut touched, &mut news);
+                    self.faults.accept(&resource, &mut effects.news);
+                    self.updated(resource.1, read, &mut effects);
                 }
                 Event::Missing { .. } => {
-                    self.mend(&resource, &mut news);
-                    self.missing(kind, resource.1, &mut touched, &mut news);
+                    self.faults.accept(&resource, &mut effects.news);
+                    self.missing(kind, resource.1, &mut effects);
                 }
             }
         }
         if first {
-            let all = mem::take(&mut news).into_iter().filter_map(|news| match news {
-                News::Names(Change::Name(name)) => Some(Ok(name)),
-                News::Names(_) => None,
-                other => Some(Err(other)),
-            });
-            let (names, others): (Vec<_>, Vec<_>) = all.partition(Result::is_ok);
-            let names = names.into_iter().filter_map(Result::ok);
-            // A namespace that was refused is not one without services.
-            let kept = self.kept.iter().filter(|(namespace, _)| {
-                self.rejected.contains_key(&(Kind::Namespace, (*namespace).clone()))
-            });
-            let kept = kept.flat_map(|(_, names)| names.iter().cloned());
-            news.push(News::Names(Change::Names(names.chain(kept).collect())));
-            news.push(News::Synced);
-            news.extend(others.into_iter().filter_map(Result::err));
+            self.all_names_are_known(&mut effects);
         }
-        self.tell(touched, &mut news);
-        news
+        self.tell(effects)
+    }
+
+    /// The catalog is told all names at once, which removes those of an earlier run.
+    fn all_names_are_known(&self, effects: &mut Effects) {
+        let (mut names, mut others) = (Vec::new(), Vec::new());
+        for news in effects.news.drain(..) {
+            match news {
+                News::Names(Change::Name(name)) => names.push(name),
+                News::Names(_) => {}
+                other => others.push(other),
+            }
+        }
+        // A namespace that was refused is not one without services.
+        for (namespace, kept) in self.names.kept() {
+            if self.faults.is_refused(&(Kind::Namespace, namespace.clone())) {
+                names.extend(kept.iter().cloned());
+            }
+        }
+        effects.news.extend([News::Names(Change::Names(names)), News::Synced]);
+        effects.news.extend(others);
     }
 
     // --- the callers
 
     /// Whether there is a service of this name.
     pub(super) fn has(&self, name: &ServiceName) -> bool {
-        self.ports(name).is_some()
+        self.names.ports(name).is_some()
     }
 
     /// The number of its ports.
     pub(super) fn ports_of(&self, name: &ServiceName) -> usize {
-        self.ports(name).map_or(0, Vec::len)
+        self.names.ports(name).map_or(0, Vec::len)
     }
 
     pub(super) fn follows(&self, name: &ServiceName) -> bool {
@@ -292,9 +246,7 @@ impl Services {
     /// Follows a service from now on. What is known of it already is told at once.
     pub(super) fn follow(&mut self, name: &ServiceName) -> Vec<News> {
         self.followed.entry(name.clone()).or_default();
-        let mut news = Vec::new();
-        self.tell([name.clone()].into(), &mut news);
-        news
+        self.tell(Effects { touched: [name.clone()].into(), ..Effects::default() })
     }
 
     /// Follows it no longer.
@@ -309,35 +261,30 @@ impl Services {
     /// The followed services of which something has not been told, each with the reason if the control plane
     /// is the reason.
     pub(super) fn incomplete(&self) -> impl Iterator<Item = (&ServiceName, Option<String>)> {
-        self.incomplete.iter().map(|name| (name, self.notes(name).into_iter().next()))
+        self.incomplete.iter().map(|name| (name, self.notes(name).next()))
     }
 
     /// Whether the control plane has been silent for too long, which marks all services.
     pub(super) fn set_stale(&mut self, stale: bool) -> Vec<News> {
-        let mut news = Vec::new();
-        if mem::replace(&mut self.stale, stale) != stale {
-            self.tell(self.followed.keys().cloned().collect(), &mut news);
+        if mem::replace(&mut self.stale, stale) == stale {
+            return Vec::new();
         }
-        news
+        let touched = self.followed.keys().cloned().collect();
+        self.tell(Effects { touched, ..Effects::default() })
     }
 
     // --- resources
 
-    fn updated(
-        &mut self,
-        name: Name,
-        resource: Read,
-        touched: &mut BTreeSet<ServiceName>,
-        news: &mut Vec<News>,
-    ) {
+    fn updated(&mut self, name: Name, resource: Read, effects: &mut Effects) {
         match resource {
             Read::Namespace(services) => {
-                let services = services.into_iter().map(|named| (named.service, named.ports));
-                self.rename(&name, services.collect(), touched, news);
+                let changes = self.names.replace(&name, services);
+                self.rename(changes, effects);
             }
             Read::Cluster(info) => {
                 if self.by_clusters {
-                    self.add_port(&name, touched, news);
+                    let changes = self.names.add_port(&name);
+                    self.rename(changes, effects);
                 }
                 self.clusters.insert(name, Some(info));
             }
@@ -347,21 +294,29 @@ impl Services {
         }
     }
 
-    fn missing(
-        &mut self,
-        kind: Kind,
-        name: Name,
-        touched: &mut BTreeSet<ServiceName>,
-        news: &mut Vec<News>,
-    ) {
+    fn missing(&mut self, kind: Kind, name: Name, effects: &mut Effects) {
         match kind {
-            Kind::Namespace => self.rename(&name, BTreeMap::new(), touched, news),
+            Kind::Namespace => {
+                let changes = self.names.replace(&name, Vec::new());
+                self.rename(changes, effects);
+            }
             Kind::Cluster if self.by_clusters => {
                 self.clusters.remove(&name);
-                self.remove_port(&name, news);
+                let changes = self.names.remove_port(&name);
+                self.rename(changes, effects);
             }
             Kind::Cluster => drop(self.clusters.insert(name, None)),
             Kind::Assignment => drop(self.assignments.insert(name, None)),
+        }
+    }
+
+    fn rename(&mut self, changes: NameChanges, effects: &mut Effects) {
+        let NameChanges { added, changed, removed } = changes;
+        effects.news.extend(added.into_iter().map(|name| News::Names(Change::Name(name))));
+        effects.touched.extend(changed);
+        for gone in removed {
+            effects.news.extend(self.let_go(&gone));
+            effects.news.push(News::Names(Change::Remove(gone)));
         }
     }
 
@@ -374,132 +329,24 @@ impl Services {
         self.needed_by.get(resource).into_iter().flatten().cloned().collect()
     }
 
-    fn reject(&mut self, resource: Resource, why: String, news: &mut Vec<News>) {
-        let known = self.rejected.contains_key(&resource);
-        if !known && self.rejected.len() >= MOST_PROBLEMS {
-            let why =
-                format!("more than {MOST_PROBLEMS} resources of the control plane are refused");
-            news.push(News::Wrong { finder: MORE.into(), why });
-        } else {
-            let why = self.refused(&resource, &why);
-            news.push(News::Wrong { finder: resource.0.shown(&resource.1), why });
-        }
-        if known || self.rejected.len() < MOST_REFUSED {
-            self.rejected.insert(resource, why);
-        }
-    }
-
-    /// A resource is not refused any more.
-    fn mend(&mut self, resource: &Resource, news: &mut Vec<News>) {
-        if self.rejected.remove(resource).is_some() {
-            news.push(News::Mended { finder: resource.0.shown(&resource.1) });
-            if self.rejected.len() == MOST_PROBLEMS {
-                news.push(News::Mended { finder: MORE.into() });
-            }
-        }
-    }
-
-    fn refused(&self, (kind, name): &Resource, why: &str) -> String {
-        let known = match kind {
-            Kind::Namespace => self.namespaces.contains_key(name) || self.kept.contains_key(name),
+    fn knows(&self, (kind, name): &Resource) -> bool {
+        match kind {
+            Kind::Namespace => self.names.know(name),
             Kind::Cluster => self.clusters.contains_key(name),
             Kind::Assignment => self.assignments.contains_key(name),
-        };
-        let instead = match known {
-            true => "its last good state stays",
-            false => "nothing is known of it",
-        };
-        format!("the control plane's {} is refused, and {instead}: {why}", kind.shown(name))
-    }
-
-    /// The cluster's name is that of a service and a port, which are there from now on.
-    fn add_port(
-        &mut self,
-        cluster: &Name,
-        touched: &mut BTreeSet<ServiceName>,
-        news: &mut Vec<News>,
-    ) {
-        // `decode` refused other names.
-        let Ok(ServiceRef { service, port }) = cluster.parse() else { return };
-        let (name, number) = match port {
-            Some(PortRef::Name(name)) => (Some(name), None),
-            Some(PortRef::Number(number)) => (None, Some(number)),
-            None => (None, None),
-        };
-        let services = self.namespaces.entry(namespace_of(&service).into()).or_default();
-        let ports = services.entry(service.clone()).or_insert_with(|| {
-            news.push(News::Names(Change::Name(service.clone())));
-            Vec::new()
-        });
-        if ports.iter().all(|port| port.cluster != *cluster) {
-            self.names += 1 + usize::from(ports.is_empty());
-            ports.push(NamedPort { name, number, cluster: cluster.clone() });
-            ports.sort_by(|one, other| one.cluster.cmp(&other.cluster));
-            touched.insert(service);
-        }
-    }
-
-    fn remove_port(&mut self, cluster: &Name, news: &mut Vec<News>) {
-        let Ok(ServiceRef { service, .. }) = cluster.parse() else { return };
-        let namespace = namespace_of(&service);
-        let Some(services) = self.namespaces.get_mut(&*namespace) else { return };
-        let Some(ports) = services.get_mut(&service) else { return };
-        let before = size(ports);
-        ports.retain(|port| port.cluster != *cluster);
-        self.names -= before - if ports.is_empty() { 0 } else { size(ports) };
-        if ports.is_empty() {
-            services.remove(&service);
-            if services.is_empty() {
-                self.namespaces.remove(&*namespace);
-            }
-            news.push(News::Names(Change::Remove(service.clone())));
-            news.extend(self.let_go(&service));
-        }
-    }
-
-    /// Replaces the names of a namespace.
-    fn rename(
-        &mut self,
-        namespace: &Name,
-        services: BTreeMap<ServiceName, Vec<NamedPort>>,
-        touched: &mut BTreeSet<ServiceName>,
-        news: &mut Vec<News>,
-    ) {
-        let mut before = self.namespaces.remove(namespace).unwrap_or_default();
-        self.names -= size_of(&before);
-        self.names += size_of(&services);
-        let kept = self.kept.remove(namespace).unwrap_or_default().into_iter();
-        let kept = kept.filter(|name| !services.contains_key(name) && !before.contains_key(name));
-        news.extend(kept.map(|name| News::Names(Change::Remove(name))));
-        for (name, ports) in &services {
-            match before.remove(name) {
-                None => news.push(News::Names(Change::Name(name.clone()))),
-                Some(before) if before != *ports => drop(touched.insert(name.clone())),
-                Some(_) => {}
-            }
-        }
-        if !services.is_empty() {
-            self.namespaces.insert(namespace.clone(), services);
-        }
-        for gone in before.into_keys() {
-            news.extend(self.let_go(&gone));
-            news.push(News::Names(Change::Remove(gone)));
         }
     }
 
     // --- services
 
-    fn ports(&self, name: &ServiceName) -> Option<&Vec<NamedPort>> {
-        self.namespaces.get(&*namespace_of(name))?.get(name)
-    }
-
-    /// Brings the subscriptions of these services up to date, and tells those that are complete.
-    fn tell(&mut self, touched: BTreeSet<ServiceName>, news: &mut Vec<News>) {
+    /// Brings the subscriptions of the touched services up to date, and tells those that are complete.
+    fn tell(&mut self, effects: Effects) -> Vec<News> {
+        let Effects { mut news, touched } = effects;
         for name in touched {
             if !self.followed.contains_key(&name) {
                 continue;
             }
-            self.subscribe(&name, news);
+            self.subscribe(&name, &mut news);
             match self.service(&name) {
                 Some(service) => {
                     self.incomplete.remove(&name);
@@ -508,11 +355,12 @@ impl Services {
                 None => drop(self.incomplete.insert(name)),
             }
         }
+        news
     }
 
     fn subscribe(&mut self, name: &ServiceName, news: &mut Vec<News>) {
         let mut wanted = Subscriptions::new();
-        for port in self.ports(name).into_iter().flatten() {
+        for port in self.names.ports(name).into_iter().flatten() {
             wanted.insert((Kind::Cluster, port.cluster.clone()));
             let assignment = match self.clusters.get(&port.cluster) {
                 Some(Some(info)) => info.assignment.clone(),
@@ -553,10 +401,8 @@ impl Services {
             Kind::Namespace => return,
         }
         self.client.unsubscribe(kind.type_url(), name);
-        if self.silent.remove(resource) {
-            news.push(News::Mended { finder: silence_of(&kind.shown(name)) });
-        }
-        self.mend(resource, news);
+        self.faults.heard(resource, news);
+        self.faults.accept(resource, news);
     }
 
     /// A followed service as it is now. None: something of it has not been told yet, and may come.
@@ -564,7 +410,7 @@ impl Services {
         let mut service = Service::new(name.clone(), self.source.clone(), Vec::new());
         let mut facts = None;
         let mut told = false;
-        for NamedPort { name, number, cluster } in self.ports(name)? {
+        for NamedPort { name, number, cluster } in self.names.ports(name)? {
             let endpoints = match self.told(Kind::Cluster, cluster, &self.clusters)? {
                 Some(info) => {
                     facts = facts.or(info.facts.as_ref());
@@ -599,94 +445,40 @@ impl Services {
     /// What was told of a resource; None in it: there is none, or nothing that can be used. None: it may
     /// come yet.
     fn told<'a, T>(&self, kind: Kind, name: &Name, all: &'a Told<T>) -> Option<Option<&'a T>> {
-        let resource = (kind, name.clone());
         match all.get(name) {
             Some(told) => Some(told.as_ref()),
-            None if self.rejected.contains_key(&resource) => Some(None),
-            None if self.silent.contains(&resource) => Some(None),
-            None => None,
+            None => self.faults.have(&(kind, name.clone())).then_some(None),
         }
     }
 
     /// What is wrong with the resources of a followed service.
-    fn notes(&self, name: &ServiceName) -> Vec<String> {
+    fn notes(&self, name: &ServiceName) -> impl Iterator<Item = String> {
         let namespace = (Kind::Namespace, namespace_of(name).into());
-        let all = self.followed.get(name).into_iter().flatten().chain([&namespace]);
-        let note = |resource: &Resource| match self.rejected.get(resource) {
-            Some(why) => Some(self.refused(resource, why)),
-            None if self.silent.contains(resource) => {
-                Some(says_nothing_of(&resource.0.shown(&resource.1)))
-            }
-            None => None,
-        };
-        all.filter_map(note).collect()
+        let resources = self.followed.get(name).into_iter().flatten();
+        resources.filter_map(|resource| self.faults.of(resource)).chain(self.faults.of(&namespace))
     }
 }
 
-fn silence_of(what: &str) -> Arc<str> {
-    format!("silence of {what}").into()
-}
-
-fn says_nothing_of(what: &str) -> String {
-    format!("the control plane says nothing of {what}, for {} s or more", SILENCE.as_secs())
-}
-
-/// The names of a service with these ports.
-fn size(ports: &[NamedPort]) -> usize {
-    1 + ports.len()
-}
-
-fn size_of(services: &BTreeMap<ServiceName, Vec<NamedPort>>) -> usize {
-    services.values().map(|ports| size(ports)).sum()
-}
-
-/// Reads a resource. `taken`: how many names there are with those that this response has told so far.
+/// Reads a resource. `room`: for the names that its response tells.
 fn decode(
     type_url: &str,
     name: &str,
     body: &Any,
-    namespaces: &BTreeMap<Name, BTreeMap<ServiceName, Vec<NamedPort>>>,
     by_clusters: bool,
-    taken: &mut usize,
+    room: &mut Room<'_>,
 ) -> Result<Read, String> {
-    let too_many = || {
-        Err(format!(
-            "with it there are more than {MOST_NAMES} services and ports, which is the most: give this node \
-             a control plane with fewer"
-        ))
-    };
     match type_url {
         NAMESPACE => {
             let services = read::namespace(name, body)?;
-            let before = namespaces.get(name).map_or(0, size_of);
-            let now: usize = services.iter().map(|named| size(&named.ports)).sum();
-            if *taken - before + now > MOST_NAMES {
-                return too_many();
-            }
-            let mut seen = HashSet::new();
-            if let Some(named) = services.iter().find(|named| !seen.insert(&named.service)) {
-                return Err(format!("it names {} twice", named.service));
-            }
-            *taken = *taken - before + now;
+            room.namespace(name, &services)?;
             Ok(Read::Namespace(services))
         }
-        CLUSTER if by_clusters => {
-            let ServiceRef { service, .. } = name.parse().map_err(|error| {
-                format!(
-                    "its name is not that of a service and a port, such as cart.shop:8080: {error}"
-                )
-            })?;
-            let services = namespaces.get(&*namespace_of(&service));
-            let ports = services.and_then(|services| services.get(&service));
-            let known = ports.is_some_and(|ports| ports.iter().any(|port| *port.cluster == *name));
-            if !known && *taken + 2 > MOST_NAMES {
-                return too_many();
-            }
+        CLUSTER => {
+            let take = if by_clusters { room.cluster(name)? } else { 0 };
             let info = read::cluster(name, body)?;
-            *taken += if known { 0 } else { 2 };
+            room.take(take);
             Ok(Read::Cluster(info))
         }
-        CLUSTER => read::cluster(name, body).map(Read::Cluster),
         ASSIGNMENT => read::assignment(name, body).map(Read::Assignment),
         // The client asks for no other type.
         _ => Err("nothing of this type was asked for".to_owned()),

@@ -19,7 +19,11 @@ use ::xds::{
 };
 use proptest::{collection::vec, prelude::*};
 
-use super::*;
+use super::{
+    faults::{MOST_PROBLEMS, MOST_REFUSED},
+    names::MOST_NAMES,
+    *,
+};
 use crate::{
     catalog::{
         Catalog, NodeScope, SourceId,
@@ -308,7 +312,7 @@ fn a_wrong_resource_is_refused_by_itself_and_a_note_says_so() {
 }
 
 fn names_of(pair: &Pair, name: &str) -> String {
-    let ports = pair.services.ports(&name.parse().unwrap()).unwrap();
+    let ports = pair.services.names.ports(&name.parse().unwrap()).unwrap();
     ports[0].cluster.to_string()
 }
 
@@ -464,9 +468,9 @@ fn more_services_than_fit_are_refused() {
         "{} pieces of news",
         news.len()
     );
-    assert!(services.namespaces.is_empty());
+    assert!(!services.names.know("shop"));
     services.response(many(MOST_NAMES / 2));
-    assert_eq!(services.namespaces["shop"].len(), MOST_NAMES / 2);
+    assert!(services.has(&"s0.shop".parse().unwrap()));
 }
 
 /// A step of a random history.
@@ -649,7 +653,7 @@ fn a_refused_resource_that_goes_back_while_nobody_listens_is_right_again() {
     pair.reconnect();
     pair.talk();
     assert_agree(&pair, "cart.shop");
-    assert!(pair.services.rejected.is_empty());
+    assert!(pair.services.faults.refused() == 0);
 }
 
 #[test]
@@ -666,7 +670,7 @@ fn a_thousand_wrong_clusters_are_some_problems_and_one_more() {
         _ => None,
     }));
     assert_eq!(finders.len(), MOST_PROBLEMS + 1);
-    assert_eq!(services.rejected.len(), MOST_REFUSED);
+    assert_eq!(services.faults.refused(), MOST_REFUSED);
     let gone = DeltaDiscoveryResponse {
         type_url: CLUSTER.into(),
         removed_resources: clusters.iter().map(|cluster| cluster.name.to_string()).collect(),
@@ -677,5 +681,5 @@ fn a_thousand_wrong_clusters_are_some_problems_and_one_more() {
             finders.remove(&finder);
         }
     }
-    assert!(finders.is_empty() && services.rejected.is_empty(), "{finders:?}");
+    assert!(finders.is_empty() && services.faults.refused() == 0, "{finders:?}");
 }
