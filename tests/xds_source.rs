@@ -204,6 +204,12 @@ async fn who_asks_for_services_with_many_ports_takes_no_control_plane_from_anoth
     let plane = plane(&services("10.9.9.1:80"));
     let agent = agent_of(&plane);
     agent.open_folder();
+    // The names are known, so that each request below is followed or refused at once.
+    let victim = || agent.cli_as_nobody(&["pick", "victim.pay"]).stdout;
+    let begin = Instant::now();
+    while !victim().contains("10.9.9.1:80") {
+        assert!(begin.elapsed() < PATIENCE, "{}", victim());
+    }
     let mut http = agent.http().await;
     let (mut served, mut refused) = (0, String::new());
     for n in 0..700 {
@@ -215,7 +221,6 @@ async fn who_asks_for_services_with_many_ports_takes_no_control_plane_from_anoth
     }
     assert!((300..=375).contains(&served), "1,500 are for one caller, at 4 each: {served}");
     assert!(refused.contains("followed services are held by this caller"), "{refused}");
-    let victim = || agent.cli_as_nobody(&["pick", "victim.pay"]).stdout;
     assert!(victim().contains("10.9.9.1:80"), "{}", victim());
     write(plane.folder.path(), &services("10.9.9.2:80"));
     let begin = Instant::now();

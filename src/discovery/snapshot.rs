@@ -15,14 +15,14 @@ use xds::{
 };
 
 use super::{
-    agent,
+    agent::{self, parts},
     assignment::assignment,
     client::ClientKind,
     envoy, grpc,
     names::{self, namespace_of},
     proto::{NAMESPACE, namespace::Service as Named},
 };
-use crate::catalog::{Catalog, NodeScope, Service, ServiceName};
+use crate::catalog::{Catalog, Endpoint, NodeScope, Service, ServiceName};
 
 /// What all streams read. A stream holds the lock while it composes one response.
 pub struct Snapshot {
@@ -48,7 +48,8 @@ struct State {
 /// The names of a service's resources: what it no longer has is removed.
 #[derive(Clone, Default)]
 struct Names {
-    clusters: Vec<Name>,
+    /// Each with the number of its assignment's parts.
+    clusters: Vec<(Name, u32)>,
     targets: Vec<Name>,
     own_node: bool,
 }
@@ -142,8 +143,7 @@ impl State {
         let clusters = names::clusters(&service);
         let mut now = Names { own_node, ..Names::default() };
         for (port, name) in service.ports.iter().zip(&clusters) {
-            self.agent.set(CLUSTER, agent::write::cluster(name, &service));
-            self.agent.set(ASSIGNMENT, agent::write::assignment(name, &port.endpoints));
+            let parts = self.set_for_agents(name, &service, &port.endpoints);
             // Only a client that tells its node could be told which endpoints are for it.
             let endpoints = if own_node { &[][..] } else { &*port.endpoints };
             let assignment = Resource::new(name.as_str(), pack(&assignment(name, endpoints)).value);
@@ -151,7 +151,7 @@ impl State {
             self.grpc.set(CLUSTER, grpc::cluster(name));
             self.envoy.set(ASSIGNMENT, assignment);
             self.envoy.set(CLUSTER, envoy::cluster(name));
-            now.clusters.push(name.as_str().into());
+            now.clusters.push((name.as_str().into(), parts));
         }
         for (target, port) in names::targets(&service) {
             self.grpc.set(LISTENER, grpc::listener(&target, &clusters[port]));
@@ -161,6 +161,23 @@ impl State {
         self.own_node += usize::from(own_node);
         let before = self.by_service.insert(service.name, now.clone()).unwrap_or_default();
         self.forget(&before, &now);
+    }
+
+    /// A port's cluster and assignment as agents get them. Returns how many parts the assignment has.
+    fn set_for_agents(&mut self, name: &str, service: &Service, endpoints: &[Endpoint]) -> u32 {
+        let before = self.by_service.get(&service.name).into_iter().flat_map(|it| &it.clusters);
+        let before =
+            before.filter(|(cluster, _)| **cluster == *name).map(|(_, parts)| *parts).next();
+        let parts = parts::count(endpoints.len(), before.unwrap_or_default());
+        self.agent.set(CLUSTER, agent::write::cluster(name, service, parts));
+        self.agent.set(ASSIGNMENT, agent::write::assignment(name, endpoints));
+        if parts > 1 {
+            let divided = parts::divided(endpoints, parts).into_iter();
+            for (part, endpoints) in parts::names(name, parts).iter().zip(divided) {
+                self.agent.set(ASSIGNMENT, agent::write::assignment(part, endpoints));
+            }
+        }
+        parts
     }
 
     fn remove(&mut self, name: &ServiceName) {
@@ -179,7 +196,15 @@ impl State {
     /// Removes what a service had before and does not have now.
     fn forget(&mut self, before: &Names, now: &Names) {
         self.own_node -= usize::from(before.own_node);
-        for name in before.clusters.iter().filter(|name| !now.clusters.contains(name)) {
+        for cluster in before.clusters.iter().filter(|cluster| !now.clusters.contains(cluster)) {
+            let (name, parts) = cluster;
+            for part in parts::names(name, *parts).iter().filter(|_| *parts > 1) {
+                self.agent.remove(ASSIGNMENT, part);
+            }
+            // It may have other parts now.
+            if now.clusters.iter().any(|(still, _)| still == name) {
+                continue;
+            }
             for resources in [&mut self.agent, &mut self.grpc, &mut self.envoy] {
                 resources.remove(CLUSTER, name);
                 resources.remove(ASSIGNMENT, name);
@@ -331,6 +356,31 @@ mod tests {
         apply(&catalog, Change::Upsert(service("cart.shop", [endpoint(1), endpoint(2)])));
         assert!(snapshot.read().changed_namespaces.is_empty());
         assert_eq!(version(), before);
+    }
+
+    #[test]
+    fn agents_may_have_a_large_assignment_in_parts_and_others_have_the_whole() {
+        let large = |last: u8| Change::Upsert(service("cart.shop", (1..=last).map(endpoint)));
+        let (catalog, snapshot) = of(service("cart.shop", []));
+        apply(&catalog, large(65));
+        let cluster = names(&snapshot, ClientKind::Grpc, ASSIGNMENT).remove(0);
+        let parts = |count| parts::names(&cluster, count).iter().map(ToString::to_string).collect();
+        let of_agents = || names(&snapshot, ClientKind::Agent, ASSIGNMENT);
+        let expected: Vec<String> = [vec![cluster.clone()], parts(4)].concat();
+        assert_eq!(of_agents(), expected);
+        assert_eq!(names(&snapshot, ClientKind::Envoy, ASSIGNMENT), [cluster.clone()]);
+        let resources = snapshot.resources(ClientKind::Agent);
+        let client = crate::discovery::Client { kind: ClientKind::Agent, ..Default::default() };
+        let view = crate::discovery::View { resources: &resources, client: &client };
+        let by_wildcard: Vec<_> = view.names(ASSIGNMENT).collect();
+        assert_eq!(by_wildcard, [cluster.as_str().into()], "each endpoint once");
+        assert!(view.get(ASSIGNMENT, &expected[1]).is_some());
+        drop(resources);
+
+        apply(&catalog, large(255));
+        assert_eq!(of_agents().len(), 5, "63 in a part are not too many");
+        apply(&catalog, Change::Remove("cart.shop".parse().unwrap()));
+        assert!(of_agents().is_empty());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use xds::{
 };
 
 use super::{
+    agent::parts::is_part,
     assignment::assignment,
     client::{Client, ClientKind},
     grpc,
@@ -45,6 +46,11 @@ impl View<'_> {
         (self.client.kind, type_url) != (ClientKind::Envoy, CLUSTER)
             || self.client.namespaces.have(name)
     }
+
+    /// A wildcard stands for each endpoint once: not for the parts of an assignment beside the whole.
+    fn lists(&self, type_url: &str, name: &str) -> bool {
+        self.shows(type_url, name) && !(type_url == ASSIGNMENT && is_part(name))
+    }
 }
 
 impl Published for View<'_> {
@@ -58,7 +64,7 @@ impl Published for View<'_> {
     }
 
     fn names(&self, type_url: &str) -> impl Iterator<Item = Name> {
-        self.resources.names(type_url).filter(|name| self.shows(type_url, name))
+        self.resources.names(type_url).filter(|name| self.lists(type_url, name))
     }
 
     fn response_bytes(&self, type_url: &str) -> usize {

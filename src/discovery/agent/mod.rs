@@ -5,7 +5,9 @@
 //! decides by itself which of them serve.
 //!
 //! - [`mod@write`]: the catalog as resources; [`read`]: resources as the catalog has them
+//! - [`parts`]: a large assignment in parts
 
+pub mod parts;
 pub mod read;
 pub mod write;
 

@@ -27,7 +27,10 @@ use crate::{
         Endpoint, Health, Hints, NodeScope, PreviousValue, Service, ServiceName, Setting,
         SettingError,
     },
-    discovery::proto::{EndpointFacts, METADATA, Namespace, ServiceFacts, service_facts},
+    discovery::{
+        agent::parts::MOST_PARTS,
+        proto::{EndpointFacts, METADATA, Namespace, ServiceFacts, service_facts},
+    },
     policy::settings::validated,
 };
 
@@ -54,6 +57,8 @@ pub struct NamedPort {
 pub struct ClusterInfo {
     /// The name of its assignment.
     pub assignment: Arc<str>,
+    /// The parts that its assignment is also there in. 1: only the whole.
+    pub parts: u32,
     /// What a control plane of Pointsman says of its service.
     pub facts: Option<ServiceFacts>,
 }
@@ -103,7 +108,12 @@ pub fn cluster(name: &str, body: &Any) -> Result<ClusterInfo, String> {
         Some(config) if !config.service_name.is_empty() => config.service_name.into(),
         _ => name.into(),
     };
-    Ok(ClusterInfo { assignment, facts: facts(cluster.metadata.as_ref())? })
+    let facts: Option<ServiceFacts> = facts(cluster.metadata.as_ref())?;
+    let parts = facts.as_ref().map_or(1, |facts| facts.assignment_parts.max(1));
+    if parts > MOST_PARTS {
+        return Err(format!("its assignment has {parts} parts, of {MOST_PARTS} at most"));
+    }
+    Ok(ClusterInfo { assignment, parts, facts })
 }
 
 /// The endpoints of the assignment of this name. Err: what is wrong.

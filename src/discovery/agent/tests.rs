@@ -112,7 +112,7 @@ fn a_cluster_has_the_facts_of_its_service() {
     cart.uid = Some("7".into());
     cart.stale = true;
     cart.eligibility.nodes = NodeScope::OwnNode;
-    let resource = write::cluster("cart.shop@east:80", &cart);
+    let resource = write::cluster("cart.shop@east:80", &cart, 1);
     let info = read::cluster("cart.shop@east:80", &packed(CLUSTER, &resource)).unwrap();
     assert_eq!(*info.assignment, *"cart.shop@east:80");
     let facts = info.facts.unwrap();
@@ -126,7 +126,7 @@ fn a_cluster_has_the_facts_of_its_service() {
 fn a_setting_that_only_a_newer_control_plane_knows_is_marked() {
     let mut cart = cart();
     cart.settings = vec![Setting::new("gravity", "9.81", "annotation")];
-    let resource = write::cluster("c", &cart);
+    let resource = write::cluster("c", &cart, 1);
     let facts = read::cluster("c", &packed(CLUSTER, &resource)).unwrap().facts.unwrap();
     read::apply(&facts, &mut cart);
     assert!(cart.settings[0].wrong.is_some());
@@ -137,7 +137,7 @@ fn what_is_wrong_is_named() {
     let assignment = write::assignment("a", &[endpoint(1)]);
     let wrong = read::assignment("b", &packed(ASSIGNMENT, &assignment)).unwrap_err();
     assert_eq!(wrong, "its body is the assignment of \"a\"");
-    let cluster = write::cluster("a", &cart());
+    let cluster = write::cluster("a", &cart(), 1);
     let wrong = read::cluster("b", &packed(CLUSTER, &cluster)).unwrap_err();
     assert_eq!(wrong, "its body is the cluster \"a\"");
     let cut = Any { value: cluster.body.slice(..cluster.body.len() - 1), ..Any::default() };

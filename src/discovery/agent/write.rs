@@ -49,18 +49,18 @@ pub fn namespace(name: &str, services: impl Iterator<Item = NamedService>) -> Re
     Resource::new(name, namespace.encode_to_vec())
 }
 
-/// The cluster of one of the service's ports.
-pub fn cluster(name: &str, service: &Service) -> Resource {
+/// The cluster of one of the service's ports. `parts`: how many its assignment has.
+pub fn cluster(name: &str, service: &Service, parts: u32) -> Resource {
     let cluster = Cluster {
         name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
-        metadata: Some(metadata(&facts(service))),
+        metadata: Some(metadata(&facts(service, parts))),
         ..Cluster::default()
     };
     Resource::new(name, cluster.encode_to_vec())
 }
 
-fn facts(service: &Service) -> ServiceFacts {
+fn facts(service: &Service, parts: u32) -> ServiceFacts {
     let setting = |setting: &Setting| service_facts::Setting {
         key: setting.key.clone(),
         value: setting.value.clone(),
@@ -83,12 +83,13 @@ fn facts(service: &Service) -> ServiceFacts {
         uid: service.uid.as_deref().unwrap_or_default().to_owned(),
         own_node: service.eligibility.nodes == NodeScope::OwnNode,
         stale: service.stale,
+        assignment_parts: if parts > 1 { parts } else { 0 },
     }
 }
 
-/// The assignment of a port with these endpoints.
-pub fn assignment(name: &str, endpoints: &[Endpoint]) -> Resource {
-    let places = by_place(endpoints.iter().map(|each| (each.priority.into(), each)));
+/// The assignment of a port with these endpoints, or a part of it.
+pub fn assignment<'a>(name: &str, endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Resource {
+    let places = by_place(endpoints.into_iter().map(|each| (each.priority.into(), each)));
     let place =
         |((priority, region, zone), endpoints): (Place<'_>, Vec<&Endpoint>)| LocalityLbEndpoints {
             locality: Some(locality_of(region, zone)),

@@ -35,7 +35,10 @@ use self::{
 use crate::{
     catalog::{Change, Endpoint, Port, Service, ServiceName},
     discovery::{
-        agent::read::{self, ClusterInfo, Named, NamedPort},
+        agent::{
+            parts::{self, is_part},
+            read::{self, ClusterInfo, Named, NamedPort},
+        },
         names::namespace_of,
         proto::NAMESPACE,
     },
@@ -47,6 +50,10 @@ mod resource;
 
 /// The longest reason that is kept, in bytes: it may quote what the server sent.
 const LONGEST_REASON: usize = 512;
+
+/// The parts of assignments that are asked for, of all services together. Beyond it an assignment is asked
+/// for as a whole. A server allows 20,000 names, of which the 2,000 services that a node follows need 16,000.
+const MOST_PARTS: usize = 4000;
 
 /// What came of a resource: it is this, or there is none.
 type Told<T> = HashMap<Name, Option<T>>;
@@ -63,7 +70,10 @@ pub(super) struct Services {
     named: bool,
     names: Names,
     clusters: Told<ClusterInfo>,
+    /// Assignments and parts of them.
     assignments: Told<Arc<[Endpoint]>>,
+    /// How many parts the clusters have together.
+    parts: usize,
     /// The followed services, and what each subscribes to.
     followed: HashMap<ServiceName, Subscriptions>,
     /// The followed services that need a resource.
@@ -124,6 +134,7 @@ impl Services {
             names: Names::new(unconfirmed),
             clusters: Told::new(),
             assignments: Told::new(),
+            parts: 0,
             followed: HashMap::new(),
             needed_by: HashMap::new(),
             incomplete: BTreeSet::new(),
@@ -286,7 +297,7 @@ impl Services {
                     let changes = self.names.add_port(&name);
                     self.rename(changes, effects);
                 }
-                self.clusters.insert(name, Some(info));
+                self.set_cluster(name, Some(info));
             }
             Read::Assignment(endpoints) => {
                 self.assignments.insert(name, Some(endpoints.into()));
@@ -301,12 +312,36 @@ impl Services {
                 self.rename(changes, effects);
             }
             Kind::Cluster if self.by_clusters => {
-                self.clusters.remove(&name);
+                self.forget_cluster(&name);
                 let changes = self.names.remove_port(&name);
                 self.rename(changes, effects);
             }
-            Kind::Cluster => drop(self.clusters.insert(name, None)),
+            Kind::Cluster => self.set_cluster(name, None),
+            // The parts of an assignment go with its cluster, or when their number changes. Then the cluster
+            // says so, and what is known of them counts until the others are there.
+            Kind::Assignment if is_part(&name) && !self.by_clusters => {}
             Kind::Assignment => drop(self.assignments.insert(name, None)),
+        }
+    }
+
+    fn set_cluster(&mut self, name: Name, mut info: Option<ClusterInfo>) {
+        self.forget_cluster(&name);
+        if let Some(info) = info.as_mut().filter(|info| info.parts > 1) {
+            let fit = self.parts + info.parts as usize <= MOST_PARTS;
+            // Another server names its assignments as it likes.
+            match fit && !self.by_clusters {
+                true => self.parts += info.parts as usize,
+                false => info.parts = 1,
+            }
+        }
+        self.clusters.insert(name, info);
+    }
+
+    fn forget_cluster(&mut self, name: &Name) {
+        if let Some(Some(info)) = self.clusters.remove(name)
+            && info.parts > 1
+        {
+            self.parts -= info.parts as usize;
         }
     }
 
@@ -362,12 +397,11 @@ impl Services {
         let mut wanted = Subscriptions::new();
         for port in self.names.ports(name).into_iter().flatten() {
             wanted.insert((Kind::Cluster, port.cluster.clone()));
-            let assignment = match self.clusters.get(&port.cluster) {
-                Some(Some(info)) => info.assignment.clone(),
-                // By the usual name, so that it need not be asked for after the cluster.
-                _ => port.cluster.clone(),
-            };
-            wanted.insert((Kind::Assignment, assignment));
+            // Its cluster says whether it comes in parts.
+            if let Some(Some(info)) = self.clusters.get(&port.cluster) {
+                let parts = parts::names(&info.assignment, info.parts).into_iter();
+                wanted.extend(parts.map(|part| (Kind::Assignment, part)));
+            }
         }
         let before = self.followed.insert(name.clone(), wanted.clone()).unwrap_or_default();
         for resource in wanted.difference(&before) {
@@ -395,7 +429,7 @@ impl Services {
         let (kind, name) = resource;
         match kind {
             Kind::Cluster if self.by_clusters => return,
-            Kind::Cluster => drop(self.clusters.remove(name)),
+            Kind::Cluster => self.forget_cluster(name),
             Kind::Assignment => drop(self.assignments.remove(name)),
             // It is subscribed to by the wildcard alone.
             Kind::Namespace => return,
@@ -414,8 +448,9 @@ impl Services {
             let endpoints = match self.told(Kind::Cluster, cluster, &self.clusters)? {
                 Some(info) => {
                     facts = facts.or(info.facts.as_ref());
-                    told |= self.assignments.contains_key(&info.assignment);
-                    self.told(Kind::Assignment, &info.assignment, &self.assignments)?.cloned()
+                    let parts = parts::names(&info.assignment, info.parts);
+                    told |= parts.iter().any(|part| self.assignments.contains_key(part));
+                    self.endpoints(&parts)?
                 }
                 None => {
                     told |= self.clusters.contains_key(cluster);
@@ -440,6 +475,16 @@ impl Services {
         service.stale |= self.stale;
         service.notes.extend(self.notes(name));
         Some(service)
+    }
+
+    /// The endpoints of an assignment with these parts. None in it and None: as for [`Self::told`].
+    fn endpoints(&self, parts: &[Name]) -> Option<Option<Arc<[Endpoint]>>> {
+        let told = |part| self.told(Kind::Assignment, part, &self.assignments);
+        if let [whole] = parts {
+            return told(whole).map(|told| told.cloned());
+        }
+        let parts = parts.iter().map(told).collect::<Option<Vec<_>>>()?;
+        Some(Some(parts.into_iter().flatten().flat_map(|part| part.iter().cloned()).collect()))
     }
 
     /// What was told of a resource; None in it: there is none, or nothing that can be used. None: it may

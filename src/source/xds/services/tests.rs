@@ -79,28 +79,40 @@ impl Pair {
         self.plane.apply(SOURCE, change, self.now);
     }
 
-    /// All that both have to say to each other.
-    fn talk(&mut self) {
+    /// All that both have to say to each other. Returns the responses.
+    fn talk(&mut self) -> Vec<DeltaDiscoveryResponse> {
+        let mut responses = Vec::new();
         for _ in 0..1000 {
-            let mut said = false;
-            while let Some(request) = self.services.next_request(self.now) {
-                self.stream.request(request).unwrap();
-                said = true;
+            let requested = self.request();
+            let response = self.respond();
+            if !requested && response.is_none() {
+                return responses;
             }
-            let client = Client { kind: ClientKind::Agent, ..Client::default() };
-            let resources = self.snapshot.resources(ClientKind::Agent);
-            let response = self.stream.next(&View { resources: &resources, client: &client });
-            drop(resources);
-            if let Some(response) = response {
-                let news = self.services.response(response);
-                self.tell(news);
-                said = true;
-            }
-            if !said {
-                return;
-            }
+            responses.extend(response);
         }
         panic!("they talk for ever");
+    }
+
+    /// Sends what the agent has to say. Returns false if that is nothing.
+    fn request(&mut self) -> bool {
+        let mut requested = false;
+        while let Some(request) = self.services.next_request(self.now) {
+            self.stream.request(request).unwrap();
+            requested = true;
+        }
+        requested
+    }
+
+    /// The agent reads the control plane's next response.
+    fn respond(&mut self) -> Option<DeltaDiscoveryResponse> {
+        let client = Client { kind: ClientKind::Agent, ..Client::default() };
+        let resources = self.snapshot.resources(ClientKind::Agent);
+        let response = self.stream.next(&View { resources: &resources, client: &client });
+        drop(resources);
+        let response = response?;
+        let news = self.services.response(response.clone());
+        self.tell(news);
+        Some(response)
     }
 
     fn reconnect(&mut self) {
@@ -358,13 +370,8 @@ fn a_server_that_is_silent_takes_nothing_away() {
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(
-        problems,
-        [
-            "the control plane says nothing of cluster \"cart.shop:80\", for 15 s or more",
-            "the control plane says nothing of assignment \"cart.shop:80\", for 15 s or more",
-        ]
-    );
+    let nothing = "the control plane says nothing of cluster \"cart.shop:80\", for 15 s or more";
+    assert_eq!(problems, [nothing]);
     let (name, why) = services.incomplete().next().unwrap();
     assert_eq!((name, why.as_deref()), (&cart, Some(problems[0])));
 }
@@ -487,7 +494,12 @@ enum Step {
 const NAMES: [&str; 3] = ["cart.shop", "users.shop", "pay.bank@east"];
 
 fn some_step() -> impl Strategy<Value = Step> {
-    let put = (0..3usize, vec(1..6u8, 0..4), vec(80..83u16, 1..3), any::<bool>());
+    // The second has up to eight parts.
+    let endpoints = prop_oneof![
+        3 => vec(1..6u8, 0..4),
+        1 => (30..=255u8).prop_map(|last| (1..=last).collect()),
+    ];
+    let put = (0..3usize, endpoints, vec(80..83u16, 1..3), any::<bool>());
     prop_oneof![
         4 => put.prop_map(|(of, endpoints, ports, local)| Step::Put(of, endpoints, ports, local)),
         1 => (0..3usize).prop_map(Step::Remove),
@@ -524,7 +536,7 @@ proptest! {
                 Step::Remove(of) => pair.publish(Change::Remove(NAMES[of].parse().unwrap())),
                 Step::Follow(of) => pair.follow(NAMES[of]),
                 Step::LetGo(of) => pair.let_go(NAMES[of]),
-                Step::Talk => pair.talk(),
+                Step::Talk => drop(pair.talk()),
                 Step::Reconnect => pair.reconnect(),
             }
         }
@@ -585,14 +597,13 @@ fn a_port_of_which_nothing_is_known_holds_up_no_other() {
     pair.talk();
     pair.services.follow(&"cart.shop".parse().unwrap());
     // Before the control plane's own answer.
-    while pair.services.next_request(pair.now).is_some() {}
-    let news = pair.services.response(wrong(ASSIGNMENT, &bad));
-    pair.tell(news);
-    assert!(pair.got("cart.shop").is_none(), "the other port may come yet");
-    let good = agent_assignment("cart.shop:80");
     let clusters = [agent_cluster("cart.shop:80"), agent_cluster("cart.shop:81")];
-    for news in [sent(CLUSTER, &clusters), sent(ASSIGNMENT, &[good])] {
-        let news = pair.services.response(news);
+    let good = agent_assignment("cart.shop:80");
+    let responses = [sent(CLUSTER, &clusters), wrong(ASSIGNMENT, &bad), sent(ASSIGNMENT, &[good])];
+    for response in responses {
+        while pair.services.next_request(pair.now).is_some() {}
+        assert!(pair.got("cart.shop").is_none(), "the other port may come yet");
+        let news = pair.services.response(response);
         pair.tell(news);
     }
     let cart = pair.got("cart.shop").expect("with one port");
@@ -611,9 +622,9 @@ fn a_port_that_the_control_plane_is_silent_of_holds_up_no_other() {
     two_ports(&mut pair);
     pair.talk();
     pair.services.follow(&"cart.shop".parse().unwrap());
-    while pair.services.next_request(pair.now).is_some() {}
     let clusters = [agent_cluster("cart.shop:80"), agent_cluster("cart.shop:81")];
     for news in [sent(CLUSTER, &clusters), sent(ASSIGNMENT, &[agent_assignment("cart.shop:80")])] {
+        while pair.services.next_request(pair.now).is_some() {}
         let news = pair.services.response(news);
         pair.tell(news);
     }
@@ -637,7 +648,7 @@ fn a_port_that_the_control_plane_is_silent_of_holds_up_no_other() {
 }
 
 fn agent_cluster(name: &str) -> Sent {
-    crate::discovery::agent::write::cluster(name, &service("cart.shop", []))
+    crate::discovery::agent::write::cluster(name, &service("cart.shop", []), 1)
 }
 
 fn agent_assignment(name: &str) -> Sent {
@@ -682,4 +693,96 @@ fn a_thousand_wrong_clusters_are_some_problems_and_one_more() {
         }
     }
     assert!(finders.is_empty() && services.faults.refused() == 0, "{finders:?}");
+}
+
+/// cart.shop with endpoints 1 to `last`.
+fn large(last: u8) -> Change {
+    Change::Upsert(service("cart.shop", (1..=last).map(endpoint)))
+}
+
+#[test]
+fn of_many_endpoints_a_change_costs_one_part() {
+    let mut pair = Pair::new();
+    pair.publish(large(200));
+    pair.talk();
+    pair.follow("cart.shop");
+    let first = pair.talk();
+    assert_agree(&pair, "cart.shop");
+    let sent = |responses: &[DeltaDiscoveryResponse]| {
+        let of_type = responses.iter().filter(|it| it.type_url == ASSIGNMENT);
+        let resources = of_type.flat_map(|it| &it.resources);
+        let bytes = resources.clone().map(|it| it.resource.as_ref().unwrap().value.len()).sum();
+        (resources.count(), bytes)
+    };
+    let (parts, all): (usize, usize) = sent(&first);
+    assert_eq!(parts, 8);
+    pair.publish(large(201));
+    let (parts, bytes): (usize, usize) = sent(&pair.talk());
+    assert_eq!(parts, 1);
+    assert!(bytes < all / 4, "{bytes} of {all} bytes");
+    assert_agree(&pair, "cart.shop");
+    pair.reconnect();
+    assert_eq!(sent(&pair.talk()).0, 0, "it has them all");
+}
+
+#[test]
+fn another_number_of_parts_loses_no_endpoint() {
+    let mut pair = Pair::new();
+    pair.publish(large(64));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    for last in [65, 250, 255, 120, 60, 30, 64, 65] {
+        let before = pair.got("cart.shop").unwrap().ports[0].endpoints.len();
+        pair.publish(large(last));
+        let kept = before.min(last.into());
+        // The control plane says all it can before it hears the agent, or one response at a time.
+        for all_at_once in [true, false] {
+            loop {
+                let response = pair.respond();
+                let now = pair.got("cart.shop").unwrap().ports[0].endpoints.len();
+                assert!(now >= kept, "{now} of {kept} endpoints on the way to {last}");
+                if !(all_at_once && response.is_some()) && !pair.request() && response.is_none() {
+                    break;
+                }
+            }
+        }
+        assert_agree(&pair, "cart.shop");
+    }
+}
+
+#[test]
+fn beyond_what_a_server_gives_an_assignment_is_asked_for_as_a_whole() {
+    let mut pair = Pair::new();
+    pair.publish(large(250));
+    pair.services.parts = MOST_PARTS - 7;
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    assert_eq!(pair.stream.names(), 3, "a namespace, a cluster and an assignment");
+    pair.services.parts = MOST_PARTS - 8;
+    pair.let_go("cart.shop");
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    assert_eq!(pair.stream.names(), 2 + 8);
+    pair.let_go("cart.shop");
+    assert_eq!(pair.services.parts, MOST_PARTS - 8, "their room is free again");
+}
+
+#[test]
+fn a_part_that_is_refused_takes_no_other_endpoint_along() {
+    let mut pair = Pair::new();
+    pair.publish(large(250));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    let part = format!("{}#3/8", names_of(&pair, "cart.shop"));
+    let news = pair.services.response(wrong(ASSIGNMENT, &part));
+    pair.tell(news);
+    let cart = pair.got("cart.shop").unwrap();
+    assert_eq!(cart.ports[0].endpoints.len(), 250);
+    assert!(cart.notes[0].contains(&format!("assignment \"{part}\" is refused")), "{cart:?}");
 }
