@@ -21,7 +21,7 @@ use tracing::{debug, info};
 
 use self::{
     connection::{Connection, Event, room},
-    services::{News, Services},
+    services::{Services, news::News},
 };
 use super::{Status, current_problems::Problems, interest_end::until_nobody_asks};
 use crate::{

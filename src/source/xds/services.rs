@@ -5,6 +5,7 @@
 //! assignments of their ports.
 //!
 //! - `names`: the names; `faults`: what is wrong with single resources; `resource`: their types and names
+//! - `news`: what the source is told in turn
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -30,6 +31,7 @@ use ::xds::{
 use self::{
     faults::Faults,
     names::{NameChanges, Names, Room},
+    news::News,
     resource::{Kind, Resource},
 };
 use crate::{
@@ -46,6 +48,7 @@ use crate::{
 
 mod faults;
 mod names;
+pub(super) mod news;
 mod resource;
 
 /// The longest reason that is kept, in bytes: it may quote what the server sent.
@@ -86,21 +89,6 @@ pub(super) struct Services {
 }
 
 type Subscriptions = BTreeSet<Resource>;
-
-/// What follows from a response.
-#[derive(Debug, PartialEq)]
-pub(super) enum News {
-    /// For the catalog, of a service by name.
-    Names(Change),
-    /// For the catalog, of a followed service.
-    Service(ServiceName, Change),
-    /// The first answer: all names are known.
-    Synced,
-    /// Something is wrong with a resource. Its last good state stays.
-    Wrong { finder: Arc<str>, why: String },
-    /// It is right again, or gone.
-    Mended { finder: Arc<str> },
-}
 
 /// What follows from what was told so far.
 #[derive(Default)]

@@ -9,7 +9,7 @@ use std::{
 use ::xds::client::delta::SILENCE;
 
 use super::{
-    News,
+    news::News,
     resource::{Kind, Resource},
 };
 
