@@ -102,11 +102,9 @@ impl PickState {
         if self.index_of != before {
             self.by_address = None;
         }
-        if !self.verdicts.is_empty() {
-            let index_of = &self.index_of;
-            let known = |slot: u32| index_of.get(slot as usize).is_some_and(|at| *at != NOWHERE);
-            self.verdicts.retain(clock::now(), known);
-        }
+        let index_of = &self.index_of;
+        let known = |slot: u32| index_of.get(slot as usize).is_some_and(|at| *at != NOWHERE);
+        self.verdicts.retain(clock::now(), known);
     }
 
     /// The version of the plan.
@@ -214,14 +212,10 @@ impl PickState {
             match outcome {
                 Outcome::Success => {
                     self.witnesses.succeeded(slot, caller, now);
-                    if !self.verdicts.is_empty() {
-                        self.verdicts.succeeded(caller, slot);
-                    }
+                    self.verdicts.succeeded(caller, slot);
                 }
                 Outcome::Cancelled | Outcome::Rejected => {
-                    if !self.verdicts.is_empty() {
-                        self.verdicts.unjudged(caller, slot, now);
-                    }
+                    self.verdicts.unjudged(caller, slot, now);
                 }
                 Outcome::Unreachable => {
                     (counted, kept_away) =
