@@ -65,6 +65,8 @@ pub use tables::Tables;
 pub use target::{Target, TargetKind};
 
 #[cfg(test)]
+mod callers_tests;
+#[cfg(test)]
 mod cycle_tests;
 #[cfg(test)]
 mod growth_tests;

@@ -181,7 +181,7 @@ impl PickState {
             self.exclude.truncate(asked);
             self.choose(want);
         }
-        // The other picks may never start. [`InFlightGuard::start`] counts those that do.
+        // The other picks may never start. [`Self::start`] counts those that do.
         if let Some(first) = self.picked.first() {
             self.verdicts.picked(want.caller, first.slot, now);
         }
@@ -300,3 +300,6 @@ impl PickState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
