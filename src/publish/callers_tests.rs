@@ -283,3 +283,15 @@ fn what_was_picked_is_explained() {
     let samples = stage.live.explain().samples;
     assert_eq!(samples.iter().filter_map(|sample| sample.chosen).collect::<Vec<_>>(), chosen);
 }
+
+#[test]
+fn picks_tell_the_version_of_the_plan_that_they_follow() {
+    let mut stage = Stage::new("aa", None);
+    stage.pick_of_two(0, X).end(Outcome::Unreachable, None);
+    stage.pass_after(MS);
+    stage.live.show(&mut stage.live.publisher()).expect("memory");
+    let picked = stage.live.pick_endpoints(&by(X)).expect("an endpoint");
+    let explained = stage.live.explain();
+    assert_eq!(picked.plan, explained.plan.version);
+    assert!(picked.plan > 1, "the plan that ejects it is a new one");
+}
