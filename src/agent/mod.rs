@@ -94,17 +94,15 @@ pub fn run(
         },
         Err(error) => return Err(error.into()),
     };
-    let admin = match admin::bind(options.admin) {
-        Ok(admin) => Some(admin),
-        // Probably the other agent has it, and hands it over.
-        Err(reason)
-            if matches!(owner, SocketOwner::OtherAgent(_))
-                && reason.kind() == io::ErrorKind::AddrInUse =>
-        {
-            None
-        }
-        Err(reason) => return Err(StartError::Admin { address: options.admin, reason }),
+    let admin = match &owner {
+        SocketOwner::ThisAgent(_) => admin::bind_as_successor(options.admin).map(Some),
+        SocketOwner::OtherAgent(_) => match admin::bind(options.admin) {
+            // Probably the other agent has it, and hands it over.
+            Err(reason) if reason.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            bound => bound.map(Some),
+        },
     };
+    let admin = admin.map_err(|reason| StartError::Admin { address: options.admin, reason })?;
     let runtime = runtime().map_err(system("the runtime"))?;
     let seed = seed();
     info!(

@@ -315,7 +315,8 @@ fn inherited(
     match handed.filter(|admin| admin.local_addr().is_ok_and(|its| its == address)) {
         Some(admin) => Ok(admin),
         // The other agent may have ended by now.
-        None => admin::bind(address).map_err(|reason| StartError::Admin { address, reason }),
+        None => admin::bind_as_successor(address)
+            .map_err(|reason| StartError::Admin { address, reason }),
     }
 }
 

@@ -76,7 +76,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
 pub fn run(options: &Options) -> Result<(), StartError> {
     allow_more_files();
     let bound = options.listen.bind()?;
-    let admin = admin::bind(options.admin)
+    let admin = admin::bind_as_successor(options.admin)
         .map_err(|reason| StartError::Admin { address: options.admin, reason })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)

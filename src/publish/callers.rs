@@ -2,38 +2,32 @@
 //! and one picker.
 
 use std::{
-    collections::HashMap,
     io,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use pointsman_table::{Explanation, Outcome, Pick, Picker, Request, ServerLoad, Table, Waker};
+use pointsman_table::{Outcome, Pick, ServerLoad, Waker};
 use smallvec::SmallVec;
 use tracing::warn;
 
 use super::{
     pick_options::PickOptions,
+    pick_state::PickState,
     routing::Routing,
-    samples::{Sample, Samples},
+    samples::Sample,
     service::ServicePublisher,
-    share::{MOST_USERS, Users},
     target::Target,
     usual_time::UsualTime,
-    verdicts::{Allowance, VerdictSummary, Verdicts},
-    witnesses::{Failure, Witnesses},
+    verdicts::{Allowance, VerdictSummary},
 };
 use crate::{
     catalog::EndpointRef,
     clock,
     identity::Identity,
     load::{Ages, Epoch},
-    plan::{Plan, PlannedEndpoint},
 };
-
-/// The index of a slot without an endpoint in the plan.
-const NOWHERE: u32 = u32::MAX;
 
 /// A longer request is a stream: it counts in flight, but its latency says nothing about the
 /// endpoint.
@@ -72,10 +66,7 @@ impl InFlightGuard {
         if !self.started {
             self.started = true;
             self.began_at = clock::now();
-            let mut state = self.callers.lock();
-            state.picker.start(self.pick.slot, self.pick.cost);
-            state.verdicts.picked(self.caller, self.pick.slot, self.began_at);
-            drop(state);
+            self.callers.lock().start(self.pick, self.caller, self.began_at);
             self.begun = self.callers.ages.began(self.pick.slot, self.pick.cost);
         }
     }
@@ -87,11 +78,12 @@ impl InFlightGuard {
 
     /// Keeps the load that the server reported.
     pub fn report_load(&self, load: &ServerLoad) {
-        self.callers.lock().picker.report_load(self.pick.slot, load);
+        self.callers.lock().report_load(self.pick.slot, load);
     }
 
+    /// Counts the request as a retry, for the retry budget of its target.
     pub fn retried(&self) {
-        self.callers.lock().picker.retried();
+        self.callers.lock().retried();
     }
 
     /// Ends the request.
@@ -103,10 +95,14 @@ impl InFlightGuard {
         if std::mem::take(&mut self.started) {
             let latency = latency.filter(|l| *l <= STREAM);
             let now = clock::now();
-            let mut state = self.callers.lock();
-            let kept_away = state.end(self, outcome, latency, now);
-            drop(state);
             let Pick { slot, cost } = self.pick;
+            let kept_away = self.callers.lock().end(
+                self.pick,
+                self.caller,
+                self.began_at,
+                (outcome, latency),
+                now,
+            );
             self.callers.ages.ended(slot, cost, self.begun, is_answer(outcome));
             if kept_away {
                 self.name_caller(outcome, now);
@@ -166,33 +162,6 @@ pub(super) struct Callers {
     state: Mutex<PickState>,
 }
 
-/// All that picks need, under one lock. When endpoints change, [`super::ServiceTable`] holds the
-/// lock from the new generation until [`PickState::learn`] returns, so that no pick gets a slot
-/// without an endpoint.
-#[derive(Debug)]
-pub(super) struct PickState {
-    picker: Picker,
-    plan: Arc<Plan>,
-    /// The zone of this node.
-    zone: Option<Arc<str>>,
-    /// For each slot the index of its endpoint in the plan, or [`NOWHERE`].
-    index_of: Vec<u32>,
-    /// The slots by address; None until a caller names an address. Without the map, each pick that
-    /// excludes addresses would search all endpoints under the lock that all picks need.
-    slot_of: Option<HashMap<SocketAddr, u32>>,
-    /// The source has not confirmed the endpoints for over ten minutes.
-    pub(super) stale: bool,
-    /// Whether the policy has ejections enabled. If not, failures count for all callers.
-    judges: bool,
-    /// The identities that picked lately: see [`super::share`].
-    pub(super) users: Users,
-    samples: Samples,
-    many: Vec<Pick>,
-    exclude: Vec<u32>,
-    witnesses: Witnesses,
-    verdicts: Verdicts,
-}
-
 impl Callers {
     /// Attaches new counters to the publisher's table.
     pub(super) fn attach(
@@ -203,26 +172,7 @@ impl Callers {
         stale: bool,
         allowance: &Arc<Allowance>,
     ) -> io::Result<Arc<Self>> {
-        // One shard is enough: the callers share one picker, under its lock.
-        let counters = publisher.new_counters(1)?;
-        counters.close_fd();
-        publisher.attach(counters.clone());
-        let mut state = PickState {
-            picker: Picker::new(publisher.table(), counters, seed, Some(waker.clone())),
-            plan: Arc::default(),
-            zone: None,
-            index_of: Vec::new(),
-            slot_of: None,
-            stale,
-            judges: true,
-            users: Users::new(),
-            samples: Samples::default(),
-            many: Vec::new(),
-            exclude: Vec::new(),
-            witnesses: Witnesses::default(),
-            verdicts: Verdicts::new(allowance.clone()),
-        };
-        state.learn(publisher);
+        let state = PickState::attach(publisher, seed, waker, stale, allowance)?;
         Ok(Arc::new(Self {
             target: target.clone(),
             ages: publisher.ages(),
@@ -239,25 +189,14 @@ impl Callers {
     /// Picks up to `count` distinct endpoints, of which the first counts in flight. Picks none if
     /// none can serve.
     pub(super) fn pick(self: &Arc<Self>, want: &PickOptions<'_>) -> PickedEndpoints {
-        let mut guard = self.lock();
-        let state = &mut *guard;
+        let mut state = self.lock();
         let now = clock::now();
-        state.note(want.caller);
-        state.exclude_slots(want.exclude);
-        if state.verdicts.is_empty() {
-            state.choose(want);
-        } else {
-            state.choose_for(want, now);
-        }
-        let mut picks = SmallVec::with_capacity(state.many.len());
+        state.pick(want, now);
+        let mut picks = SmallVec::with_capacity(state.picked().len());
         let mut elsewhere = 0;
-        for (index, pick) in state.many.iter().enumerate() {
+        for (index, pick) in state.picked().iter().enumerate() {
             let Some(planned) = state.planned(pick.slot) else {
                 debug_assert!(false, "slot {} was named before it was learnt", pick.slot);
-                if index == 0 {
-                    // The picker has counted it in flight already, and no guard would end it.
-                    state.picker.end(pick.slot, pick.cost, Outcome::Cancelled, None);
-                }
                 continue;
             };
             elsewhere += u64::from(state.is_elsewhere(planned));
@@ -279,7 +218,7 @@ impl Callers {
             picks,
             elsewhere,
             routing: Routing::Balanced,
-            plan: state.plan.version,
+            plan: state.plan_version(),
             stale: state.stale,
         }
     }
@@ -293,7 +232,7 @@ impl Callers {
         caller: Identity,
     ) -> Option<InFlightGuard> {
         let mut state = self.lock();
-        let slot = *state.slots_by_address().get(&address)?;
+        let slot = state.slot_of(address)?;
         let planned = state.planned(slot)?;
         let mut held = InFlightGuard {
             endpoint: planned.endpoint.clone(),
@@ -316,185 +255,10 @@ impl Callers {
 
     /// The endpoints that single callers avoid.
     pub(super) fn verdicts(&self) -> Vec<(VerdictSummary, SocketAddr)> {
-        let state = self.lock();
-        let address = |verdict: VerdictSummary| {
-            Some((verdict, state.planned(verdict.slot)?.endpoint.address))
-        };
-        state.verdicts.all().filter_map(address).collect()
+        self.lock().verdicts()
     }
 
     pub(super) fn samples(&self) -> Vec<Sample> {
-        self.lock().samples.all()
-    }
-}
-
-impl PickState {
-    /// Whether these callers pick from `table`.
-    pub(super) fn pick_from(&self, table: &Arc<Table>) -> bool {
-        Arc::ptr_eq(self.picker.table(), table)
-    }
-
-    /// Takes over the plan's endpoints and their slots.
-    pub(super) fn learn(&mut self, publisher: &ServicePublisher) {
-        self.plan = publisher.plan().clone();
-        self.judges = publisher.policy().outlier.enabled;
-        self.zone.clone_from(&publisher.locality().zone);
-        let slots = publisher.slots();
-        let most = slots.iter().max().map_or(0, |slot| *slot as usize + 1);
-        let before = std::mem::replace(&mut self.index_of, vec![NOWHERE; most]);
-        for (index, slot) in slots.iter().enumerate() {
-            self.index_of[*slot as usize] = index as u32;
-        }
-        // A slot keeps its endpoint for the life of the table, so the same slots have the same
-        // addresses.
-        if self.index_of != before {
-            self.slot_of = None;
-        }
-        if !self.verdicts.is_empty() {
-            let index_of = &self.index_of;
-            let known = |slot: u32| index_of.get(slot as usize).is_some_and(|at| *at != NOWHERE);
-            self.verdicts.retain(clock::now(), known);
-        }
-    }
-
-    fn slots_by_address(&mut self) -> &HashMap<SocketAddr, u32> {
-        if self.slot_of.is_none() {
-            let slots = 0..self.index_of.len() as u32;
-            let address = |slot| Some((self.planned(slot)?.endpoint.address, slot));
-            self.slot_of = Some(slots.filter_map(address).collect());
-        }
-        self.slot_of.get_or_insert_default()
-    }
-
-    /// Picks into `many`, without the slots in `exclude`.
-    fn choose(&mut self, want: &PickOptions<'_>) {
-        let request = Request { exclude: &self.exclude, cost: want.cost, key: want.key };
-        self.many.clear();
-        if want.count > 1 {
-            self.picker.pick_many(&request, want.count as usize, &mut self.many);
-        } else if self.samples.due() {
-            let explained = self.picker.explained(&request);
-            self.many.extend(explained.pick);
-            let sample = self.sample(&explained);
-            self.samples.keep(sample);
-        } else {
-            self.many.extend(self.picker.pick(&request));
-        }
-    }
-
-    /// Picks like [`Self::choose`], and avoids the endpoints that fail for this caller. If no other
-    /// endpoint is left, picks one of those.
-    #[cold]
-    fn choose_for(&mut self, want: &PickOptions<'_>, now: Duration) {
-        let asked = self.exclude.len();
-        self.verdicts.avoided(want.caller, now, &mut self.exclude);
-        self.choose(want);
-        if self.many.is_empty() && self.exclude.len() > asked {
-            self.exclude.truncate(asked);
-            self.choose(want);
-        }
-        // The other picks may never start. [`InFlightGuard::start`] counts those that do.
-        if let Some(first) = self.many.first() {
-            self.verdicts.picked(want.caller, first.slot, now);
-        }
-    }
-
-    /// Counts the end of a request. Returns whether its caller avoids the endpoint from now on.
-    fn end(
-        &mut self,
-        held: &InFlightGuard,
-        outcome: Outcome,
-        latency: Option<Duration>,
-        now: Duration,
-    ) -> bool {
-        let (slot, caller) = (held.pick.slot, held.caller);
-        let mut counted = outcome;
-        let mut kept_away = false;
-        let since = self.planned(slot).and_then(PlannedEndpoint::probed_since);
-        if since.is_some_and(|since| held.began_at < since) {
-            counted = Outcome::Cancelled;
-        } else {
-            match outcome {
-                Outcome::Success => {
-                    self.witnesses.succeeded(slot, caller, now);
-                    if !self.verdicts.is_empty() {
-                        self.verdicts.succeeded(caller, slot);
-                    }
-                }
-                Outcome::Cancelled | Outcome::Rejected => {
-                    if !self.verdicts.is_empty() {
-                        self.verdicts.unjudged(caller, slot, now);
-                    }
-                }
-                Outcome::Unreachable => {
-                    (counted, kept_away) =
-                        self.failed(slot, caller, Failure::Unreachable, outcome, now);
-                }
-                Outcome::Failure | Outcome::Expired => {
-                    (counted, kept_away) = self.failed(slot, caller, Failure::Failed, outcome, now);
-                }
-            }
-        }
-        let latency_us = latency.map(|latency| latency.as_micros() as u32);
-        self.picker.end(slot, held.pick.cost, counted, latency_us);
-        kept_away
-    }
-
-    /// The outcome that a failure counts as for all callers, and whether its own caller avoids the
-    /// endpoint from now on.
-    #[cold]
-    fn failed(
-        &mut self,
-        slot: u32,
-        caller: Identity,
-        failure: Failure,
-        outcome: Outcome,
-        now: Duration,
-    ) -> (Outcome, bool) {
-        if !self.judges || !self.witnesses.failed(slot, caller, failure, now) {
-            self.verdicts.failed_as_others(caller, slot, failure, now);
-            return (outcome, false);
-        }
-        (Outcome::Cancelled, self.verdicts.failed(caller, slot, failure, now))
-    }
-
-    fn note(&mut self, user: Identity) {
-        if !self.users.contains(&user) && self.users.len() < MOST_USERS {
-            self.users.push(user);
-        }
-    }
-
-    fn planned(&self, slot: u32) -> Option<&PlannedEndpoint> {
-        let index = *self.index_of.get(slot as usize)?;
-        self.plan.endpoints.get(index as usize)
-    }
-
-    fn is_elsewhere(&self, planned: &PlannedEndpoint) -> bool {
-        let zones = self.zone.as_ref().zip(planned.endpoint.zone.as_ref());
-        zones.is_some_and(|(here, there)| here != there)
-    }
-
-    /// Puts the slots of these addresses into `exclude`.
-    fn exclude_slots(&mut self, addresses: &[SocketAddr]) {
-        self.exclude.clear();
-        if !addresses.is_empty() {
-            let mut exclude = std::mem::take(&mut self.exclude);
-            let slots = self.slots_by_address();
-            exclude.extend(addresses.iter().filter_map(|address| slots.get(address)));
-            self.exclude = exclude;
-        }
-    }
-
-    fn sample(&self, explained: &Explanation) -> Sample {
-        let address = |slot: u32| Some(self.planned(slot)?.endpoint.address);
-        Sample {
-            at: clock::wall(),
-            group: explained.group,
-            candidates: (explained.candidates.iter())
-                .filter_map(|c| Some((address(c.slot)?, c.score, c.eligible)))
-                .collect(),
-            chosen: explained.pick.and_then(|pick| address(pick.slot)),
-            overflowed: explained.overflowed,
-        }
+        self.lock().samples()
     }
 }

@@ -64,6 +64,16 @@ pub(super) struct Cycle {
     slow_barrier_at: Duration,
 }
 
+/// What ends a wait of the thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wait {
+    /// When the next table is due, or the next sweep of sleeping tables.
+    pub(super) until: Duration,
+    /// When a caller's wake-up may end it. After a publication that is the next tick: callers can't
+    /// cause more turns than there are ticks.
+    pub(super) callers_from: Duration,
+}
+
 struct Entry {
     /// Weak: a table goes when its owner drops it, though the thread may find that out later.
     live: Weak<ServiceTable>,
@@ -115,13 +125,9 @@ impl Cycle {
 
     pub(super) fn run(mut self) {
         while !self.shared.stopping.load(Relaxed) {
-            let now = clock::now();
-            let before = self.shared.numbers.passes.load(Relaxed);
-            let next = self.turn(now);
-            let published = self.shared.numbers.passes.load(Relaxed) > before;
-            let next_tick = self.ticks.of(now) + self.ticks.length();
+            let wait = self.turn(clock::now());
             let measured_from = self.ticks.measures().then(|| (self.meter)());
-            self.wait(next, if published { next_tick } else { now });
+            self.wait(wait);
             if let Some(from) = measured_from {
                 self.waited((self.meter)().saturating_sub(from));
             }
@@ -133,8 +139,8 @@ impl Cycle {
         self.ticks.waited(cost);
     }
 
-    /// Publishes the tables that are due. Returns when the next one is.
-    pub(super) fn turn(&mut self, now: Duration) -> Duration {
+    /// Publishes the tables that are due. Returns how long the thread may wait.
+    pub(super) fn turn(&mut self, now: Duration) -> Wait {
         // The wake-ups are taken before the new tables: a table that is not known yet was opened
         // since, and is published at once.
         let woken = self.shared.wakeups.take();
@@ -151,11 +157,13 @@ impl Cycle {
             self.look_at_sleeping(now);
         }
         self.share_out(now);
-        self.publish_due(now);
+        let published = self.publish_due(now);
         if self.awake.is_empty() {
             self.shared.numbers.period_ns.store(0, Relaxed);
         }
-        self.due.next().map_or(self.look_at, |due| due.min(self.look_at))
+        let until = self.due.next().map_or(self.look_at, |due| due.min(self.look_at));
+        let next_tick = self.ticks.of(now) + self.ticks.length();
+        Wait { until, callers_from: if published { next_tick } else { now } }
     }
 
     fn take_in_opened(&mut self, now: Duration) {
@@ -196,8 +204,10 @@ impl Cycle {
     }
 
     /// Publishes the tables that are due. Tables in which nothing moves any more fall asleep.
-    fn publish_due(&mut self, now: Duration) {
+    /// Returns whether any was due.
+    fn publish_due(&mut self, now: Duration) -> bool {
         let mut idle = Vec::new();
+        let mut published = false;
         let mut judged = false;
         let mut shortest = Duration::MAX;
         for (at, table) in self.due.take_due(now) {
@@ -210,6 +220,7 @@ impl Cycle {
                 self.forget(table);
                 continue;
             };
+            published = true;
             judged |= entry.publish(&live, &self.shared, &self.meter, now);
             entry.choose_period(&self.ticks);
             entry.count_lost(&live, &self.shared, now, self.can_sleep);
@@ -229,6 +240,7 @@ impl Cycle {
         }
         self.show_period(shortest);
         self.lie_down(idle, now);
+        published
     }
 
     /// Stretches the periods of holders that want more than their share.
@@ -346,14 +358,12 @@ impl Cycle {
         }
     }
 
-    /// Waits until `until`, or for a caller's wake-up, which can end the wait from `soonest` on:
-    /// callers can't cause more turns than there are ticks. A caller's wake-up does not cut the
-    /// wait before `soonest` short. A changed service does, since callers must not go on picking
-    /// old endpoints.
-    fn wait(&self, until: Duration, soonest: Duration) {
+    /// Waits for the next table that is due, a changed service or a caller's wake-up. A changed
+    /// service ends the wait at any time, since callers must not go on picking old endpoints.
+    fn wait(&self, Wait { until, callers_from }: Wait) {
         let (changed, woken) = (&self.shared.changed_event, self.shared.wakeups.event());
         let left = |until: Duration| until.checked_sub(clock::now()).filter(|left| !left.is_zero());
-        if let Some(left) = left(soonest.min(until))
+        if let Some(left) = left(callers_from.min(until))
             && WakeEvent::wait_for([changed], left)
         {
             return;

@@ -6,8 +6,10 @@ use std::{
 };
 
 use super::{
-    InFlightGuard, Outcome, PickOptions, ServiceTable, Tables, Target, cycle::Cycle,
-    shared::Shared, tick::TICK,
+    InFlightGuard, Outcome, PickOptions, ServiceTable, Tables, Target,
+    cycle::{Cycle, Wait},
+    shared::Shared,
+    tick::TICK,
 };
 use crate::{
     catalog::{Catalog, Change, Endpoint, Locality, Port, Service, ServiceName, SourceId},
@@ -77,6 +79,13 @@ impl World {
             self.cycle.waited(self.wait);
             self.cycle.turn(self.now);
         }
+    }
+
+    /// Removes the service of a table, as its source does.
+    fn remove(&self, live: &ServiceTable) {
+        let name = &live.target().service;
+        self.shared.catalog.apply(SourceId(0), Change::Remove(name.clone()), clock::now());
+        self.shared.tell(name);
     }
 
     fn passes(&self) -> u64 {
@@ -194,11 +203,62 @@ fn a_table_that_is_no_more_is_let_go() {
     let mut world = World::new();
     let live = world.open("short-lived");
     world.run(TICK, || ());
-    let name = live.target().service.clone();
-    world.shared.catalog.apply(SourceId(0), Change::Remove(name.clone()), clock::now());
-    world.shared.tell(&name);
+    world.remove(&live);
     world.run(SECOND, || ());
     assert_eq!(Arc::strong_count(&live), 1);
+}
+
+#[test]
+fn tables_that_are_no_more_take_nothing_from_the_others() {
+    let mut world = World::new();
+    let own = world.open("own");
+    let many = world.open_many(100);
+    world.run(2 * SECOND, || {
+        request(&own, ONE);
+        many.iter().for_each(|live| request(live, ONE));
+    });
+    many.iter().for_each(|live| world.remove(live));
+    drop(many);
+    world.run(2 * SECOND, || request(&own, ONE));
+    let before = own.publication();
+    world.run(SECOND, || request(&own, ONE));
+    assert_eq!(own.publication() - before, 1_000, "one a millisecond");
+
+    world.remove(&own);
+    drop(own);
+    world.run(SECOND, || ());
+    assert_eq!(world.shared.numbers.period_ns.load(Relaxed), 0, "there is nothing to publish");
+}
+
+#[test]
+fn activity_whose_wake_up_got_lost_is_found_within_half_a_second_and_counted() {
+    let mut world = World::new();
+    let live = world.open("cart");
+    world.run(SECOND, || ());
+    assert_eq!(world.shared.numbers.period_ns.load(Relaxed), 0, "asleep");
+    let _held = pick(&live, ONE);
+    assert_eq!(world.shared.wakeups.take(), [live.id()], "the wake-up, which is lost now");
+    world.run(SECOND / 2, || ());
+    assert_eq!(in_flight(&live), 1);
+    world.run(SECOND, || ());
+    assert_eq!(world.shared.numbers.late_wakeups.load(Relaxed), 1);
+}
+
+#[test]
+fn a_caller_can_wake_the_thread_at_once_but_only_from_the_next_tick_on_after_a_publication() {
+    let mut world = World::new();
+    let tick = Duration::from_millis(world.now.as_millis() as u64 + 1);
+    let _live = world.open("cart");
+    let published = world.cycle.turn(tick + TICK / 4);
+    assert_eq!(published, Wait { until: tick + TICK, callers_from: tick + TICK });
+    // Nothing is due yet.
+    let early = tick + TICK / 2;
+    assert_eq!(world.cycle.turn(early), Wait { until: tick + TICK, callers_from: early });
+
+    world.now = tick;
+    world.run(SECOND, || ());
+    let asleep = world.cycle.turn(world.now);
+    assert_eq!(asleep.callers_from, world.now);
 }
 
 #[test]

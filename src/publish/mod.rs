@@ -9,7 +9,7 @@
 //!   run out
 //! - [`service_table`]: [`ServiceTable`], the table of a [`target`]; `routing`: its endpoints or its
 //!   virtual IP, by the mode; `pick_options`: what a pick is asked for; `callers`: the callers of the
-//!   socket; `witnesses`: whether a failure counts for all callers; `verdicts`: endpoints that one
+//!   socket, and what they have in flight; `pick_state`: what their picks share; `witnesses`: whether a failure counts for all callers; `verdicts`: endpoints that one
 //!   caller avoids; [`explanation`]: why a pick was made, or why none was
 //! - [`service`]: [`ServicePublisher`], the cycle of one service; it also runs on virtual time
 //! - [`segment`]: one table with its slots and attached counters; `segments`: it and the superseded
@@ -27,6 +27,7 @@ mod cycle;
 pub mod explanation;
 pub mod period;
 mod pick_options;
+mod pick_state;
 mod rest;
 pub mod retry;
 mod routing;
@@ -63,6 +64,8 @@ pub use shared::{Judgements, Numbers};
 pub use tables::Tables;
 pub use target::{Target, TargetKind};
 
+#[cfg(test)]
+mod callers_tests;
 #[cfg(test)]
 mod cycle_tests;
 #[cfg(test)]

@@ -15,9 +15,10 @@ use arc_swap::ArcSwap;
 use pointsman_table::Waker;
 
 use super::{
-    callers::{Callers, InFlightGuard, PickState, PickedEndpoints},
+    callers::{Callers, InFlightGuard, PickedEndpoints},
     explanation::{Avoided, EndpointStatus, Explanation, NoEndpoint, cells, why_none},
     pick_options::PickOptions,
+    pick_state::PickState,
     routing::Routing,
     service::ServicePublisher,
     share::Users,

@@ -16,7 +16,7 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
-use super::address::SocketAddress;
+use super::{address::SocketAddress, closing::once_closed};
 
 /// Why an agent can't have the socket.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,8 @@ pub struct SocketLock {
 }
 
 impl SocketLock {
+    /// Takes the lock. Waits for the socket of an agent that was killed, one second at most.
+    ///
     /// # Errors
     /// See [`SocketError`].
     pub fn acquire(address: &SocketAddress) -> Result<Self, SocketError> {
@@ -83,12 +85,11 @@ impl SocketLock {
                 return Err(SocketError::Io { doing: "locking", path: lock_path, reason });
             }
         }
-        // The lock proves that no agent serves it, but another program may.
-        if is_socket
-            && !listening
-            && let Some(pid) = listener(socket)
-        {
-            return Err(SocketError::Foreign { socket: socket.into(), pid });
+        // The lock proves that no agent serves it, but another program may. A listener that goes
+        // within moments is that of an agent that was killed.
+        if is_socket && !listening {
+            once_closed(|| listener(socket).map_or(Ok(()), Err), |_| true)
+                .map_err(|pid| SocketError::Foreign { socket: socket.into(), pid })?;
         }
         let acquired = Self { address: address.clone(), file: lock };
         acquired.write_pid()?;
@@ -251,6 +252,17 @@ mod tests {
         let error = SocketLock::acquire(&address).unwrap_err();
         let own = i32::try_from(std::process::id()).unwrap();
         assert!(matches!(error, SocketError::Foreign { pid, .. } if pid == own), "{error}");
+    }
+
+    #[test]
+    fn an_agent_whose_sockets_the_kernel_still_closes_is_no_other_program() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = address(folder.path(), "agent.sock");
+        let closing = UnixListener::bind(address.path()).unwrap();
+        // It closes once somebody has met it.
+        let closes = std::thread::spawn(move || drop(closing.accept().unwrap()));
+        SocketLock::acquire(&address).unwrap();
+        closes.join().unwrap();
     }
 
     #[test]

@@ -15,6 +15,7 @@ use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use tokio::sync::watch;
 
 use super::{metrics, priority::lower_priority};
+use crate::socket::closing::once_closed;
 
 mod connections;
 mod page;
@@ -50,6 +51,15 @@ pub fn spawn(
 /// The address is in use, or not this machine's.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address)
+}
+
+/// Binds the address for a process that has its socket already. The one before it may have been killed a
+/// moment ago, so this waits while the address is in use, one second at most.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_as_successor(address: SocketAddr) -> io::Result<TcpListener> {
+    once_closed(|| bind(address), |error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 /// The agent's pages.
