@@ -163,11 +163,16 @@ impl AgentProcess {
 
     /// Picks once from each of the first `services` services, and reports each pick.
     pub(super) fn pick_from(&self, services: usize) -> io::Result<()> {
+        self.pick_of((0..services).map(service_name))
+    }
+
+    /// Picks once from each of these services, and reports each pick.
+    pub(super) fn pick_of(&self, services: impl IntoIterator<Item = String>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut client = self.connect().await?;
-            for service in 0..services {
-                pick_and_report(&mut client, service_name(service)).await?;
+            for service in services {
+                pick_and_report(&mut client, service).await?;
             }
             Ok(())
         })

@@ -4,9 +4,9 @@
 //! process, which speak as our agents do. Each follows 50 services, and all follow one of 1,000 endpoints.
 //! The floors are the same with one agent: the rest of a figure is the others' part.
 //!
-//! - [`pods`](self): what is published, and how it changes; `server`: the control plane
+//! - `pods`: what is published, and how it changes; `server`: the control plane
 //! - `fleet`: the agents together; `client`: one of them; `counted_io`: the bytes that they receive
-//! - `receipts`: when each agent had each state
+//! - `receipts`: when each agent had each state; `named`: the memory of a real agent
 
 use std::{io, path::Path, thread, time::Duration};
 
@@ -22,6 +22,7 @@ use crate::clock;
 mod client;
 mod counted_io;
 mod fleet;
+mod named;
 mod pods;
 mod receipts;
 mod server;
@@ -32,6 +33,8 @@ const STEPS_PER_SECOND: f64 = 10.0;
 const FOLLOWED: usize = 50;
 /// One agent in this many decodes what it gets.
 const DECODES: usize = 50;
+/// The services of which a real agent knows the names.
+const NAMED: usize = 10_000;
 /// The changes that are made one at a time, and the pause before each: the file's reader waits until a
 /// folder is quiet.
 const SINGLE: usize = 30;
@@ -67,6 +70,7 @@ pub struct Args {
 
 /// Runs a control plane with one agent, then with all.
 pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
+    let named = named::memory(if smoke { NAMED / 100 } else { NAMED })?;
     let scale = match smoke {
         true => Scale { agents: 20, services: 60, pods: 120, single: 3, length: 2.0 },
         false => Scale {
@@ -77,7 +81,9 @@ pub fn run(args: &Args, smoke: bool) -> io::Result<Report> {
             length: args.seconds as f64,
         },
     };
-    scale.measure()
+    let mut report = scale.measure()?;
+    report.section("Memory of an agent that follows a control plane", vec![named]);
+    Ok(report)
 }
 
 struct Scale {
