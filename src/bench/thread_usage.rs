@@ -53,8 +53,8 @@ pub fn processor_time(pid: u32, name: &str) -> io::Result<Option<Duration>> {
 /// There is no such process.
 pub fn process_time(pid: u32) -> io::Result<Duration> {
     let statistics = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let ticks = ticks(&statistics)
-        .ok_or_else(|| io::Error::other(format!("stat says {statistics:?}")))?;
+    let ticks =
+        ticks(&statistics).ok_or_else(|| io::Error::other(format!("stat says {statistics:?}")))?;
     Ok(Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64))
 }
 

@@ -44,7 +44,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     counted_io::CountedIo,
-    pods::{LARGE, small, steps_of},
+    services::{LARGE, small, steps_of},
 };
 use crate::{
     clock,
@@ -190,10 +190,7 @@ impl Client {
         Ok(())
     }
 
-    fn hear(
-        &mut self,
-        response: DeltaDiscoveryResponse,
-    ) -> Result<(), Box<dyn std::error::Error>> {
+    fn hear(&mut self, response: DeltaDiscoveryResponse) -> Result<(), Box<dyn std::error::Error>> {
         let at = clock::now();
         let (decodes, pods) = (self.number.is_multiple_of(self.plan.decodes), self.plan.pods);
         let events = self.machine.response(response, |type_url, name, body| match decodes {

@@ -2,32 +2,37 @@
 
 use std::{io, thread};
 
-use super::{SETTLE, pods, server::Server};
+use super::{
+    SETTLE,
+    server::Server,
+    services::{Form, Services},
+};
 use crate::bench::{
     agent_process::AgentProcess,
+    memory::MemoryUsage,
     report::{Goal, Row},
-    resident,
     temporary_folder::TemporaryFolder,
 };
 
 const RESIDENT_MIB: f64 = 16.0;
 
 /// Starts a real agent on a control plane with so many services.
-pub(super) fn memory(services: usize) -> io::Result<Row> {
+pub(super) fn memory(services: usize) -> io::Result<Vec<Row>> {
     let folder = TemporaryFolder::new()?;
-    let source = folder.join("services");
-    std::fs::create_dir(&source)?;
-    pods::write_small(&source, services)?;
-    let server = Server::start(&source, folder.join("log"))?;
+    let written = Services::write(folder.join("services"), Form::Manifests, services - 1, 1)?;
+    let server = Server::start(written.folder(), folder.join("log"))?;
     let agent = AgentProcess::start_from(
         TemporaryFolder::new()?,
         &format!("xds:{}", server.address()),
         None,
     )?;
     // A pick needs the names, so that they are there when it is answered.
-    agent.pick_of([format!("s{}.bench", services - 1)])?;
+    agent.pick_of(["large.bench".to_owned()])?;
     thread::sleep(SETTLE);
-    let resident = resident::resident_mib(agent.pid())?;
-    Ok(Row::value(format!("an agent that knows {services} services by name"), resident, "MiB")
-        .goal(Goal::value_at_most(RESIDENT_MIB)))
+    let memory = MemoryUsage::of(agent.pid())?;
+    let mib = |name: &str, kib: f64| Row::value(name, kib / 1024.0, "MiB");
+    Ok(vec![
+        mib("agent: resident", memory.resident).goal(Goal::value_at_most(RESIDENT_MIB)),
+        mib("agent: anonymous", memory.anonymous),
+    ])
 }

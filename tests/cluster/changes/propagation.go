@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"sync"
 	"time"
@@ -56,14 +57,15 @@ func (p *propagation) one(ctx context.Context, cluster *kubernetes.Clientset, ag
 	began := time.Now()
 	written := make(chan error, 1)
 	go func() { written <- write(ctx, cluster, service, changed, true) }()
-	for {
+	for last := ""; ; {
 		address, err := agent.pick(ctx, serviceName(service))
 		if err != nil {
-			return err
+			return fmt.Errorf("%s of %s is not picked, last was %q: %w", changed[0], serviceName(service), last, err)
 		}
 		if address == changed[0] {
 			break
 		}
+		last = address
 		time.Sleep(500 * time.Microsecond)
 	}
 	picked := time.Now()

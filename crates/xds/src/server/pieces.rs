@@ -166,7 +166,10 @@ mod tests {
     fn large_bodies_are_shared() {
         let body = any(SHARED);
         let delta = DeltaDiscoveryResponse {
-            resources: vec![resource("a", Some(any(SHARED - 1))), resource("b", Some(body.clone()))],
+            resources: vec![
+                resource("a", Some(any(SHARED - 1))),
+                resource("b", Some(body.clone())),
+            ],
             ..DeltaDiscoveryResponse::default()
         };
         let pieces = through(&delta).0;

@@ -1,9 +1,15 @@
 //! What is published: one service of many pods, which restart one after another, and many small services.
 //!
-//! The large service is written as Kubernetes writes it: as slices of a hundred endpoints, each a file of
-//! a folder. So a change costs the control plane the reading of one slice.
+//! Our control plane reads the large service as Kubernetes writes it: as slices of a hundred endpoints, each
+//! a file of a folder. So a change costs it the reading of one slice. go-control-plane reads one file.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, io, net::Ipv4Addr, path::Path};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs, io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 use serde_json::json;
 
@@ -13,13 +19,29 @@ use crate::catalog::{Endpoint, Health};
 pub(super) const LARGE: &str = "large.bench:80";
 /// The endpoints of a slice, as Kubernetes' own controller has it.
 const SLICE: usize = 100;
+/// The file of [`Form::Json`].
+pub(super) const JSON: &str = "services.json";
 /// The changes that the restart of a pod makes: its successor is ready, it terminates, it is gone.
 pub(super) const STEPS_PER_POD: usize = 3;
 
-/// The pods of the large service: the state after some steps of their restart. The pods are numbered, and
-/// each restart brings the next number.
-pub(super) struct Pods {
-    count: usize,
+/// How a control plane reads services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A folder of manifests, and a services file for the small ones.
+    Manifests,
+    /// `services.json`, as tests/xds/go-control-plane reads it.
+    Json,
+}
+
+/// The services in a folder: their state after some steps of the restart of the pods. The pods are numbered,
+/// and each restart brings the next number.
+pub(super) struct Services {
+    folder: PathBuf,
+    form: Form,
+    /// The number of small services.
+    small: usize,
+    /// The pods of the large one.
+    pods: usize,
     /// The steps that are written.
     steps: usize,
 }
@@ -29,58 +51,79 @@ pub(super) fn small(service: usize) -> String {
     format!("s{service}.bench:80")
 }
 
-/// Writes the small services, which have one pod each.
-pub(super) fn write_small(folder: &Path, services: usize) -> io::Result<()> {
-    let mut yaml = String::from("services:\n");
-    for service in 0..services {
-        let (high, low) = (service / 256, service % 256);
-        writeln!(
-            yaml,
-            "  - name: s{service}.bench\n    ports: [{{name: grpc, port: 80}}]\n    \
-             endpoints: [{{address: 10.255.{high}.{low}, zone: z{}, node: n{service}}}]",
-            service % 3
-        )
-        .expect("a string takes it");
-    }
-    replace(folder, "small.yaml", &yaml)
-}
-
 /// As an editor does it, so that nobody reads half of a file.
-pub(super) fn replace(folder: &Path, name: &str, content: &str) -> io::Result<()> {
+fn replace(folder: &Path, name: &str, content: &str) -> io::Result<()> {
     let new = folder.join(format!("{name}.new"));
     fs::write(&new, content)?;
     fs::rename(new, folder.join(name))
 }
 
-impl Pods {
-    pub(super) fn new(count: usize) -> Self {
-        Self { count, steps: 0 }
+impl Services {
+    /// Writes all of them to a new folder.
+    pub(super) fn write(
+        folder: PathBuf,
+        form: Form,
+        small: usize,
+        pods: usize,
+    ) -> io::Result<Self> {
+        fs::create_dir(&folder)?;
+        let services = Self { folder, form, small, pods, steps: 0 };
+        match form {
+            Form::Manifests => {
+                services.write_small()?;
+                services.write_large()?;
+            }
+            Form::Json => services.write_json()?,
+        }
+        Ok(services)
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn steps(&self) -> usize {
         self.steps
     }
 
-    /// Writes the service with all of its slices.
-    pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
+    /// Writes the next step of the restart.
+    pub(super) fn step(&mut self) -> io::Result<()> {
+        let restarting = self.steps / STEPS_PER_POD % self.pods;
+        self.steps += 1;
+        match self.form {
+            Form::Manifests => self.write_slice(restarting / SLICE),
+            Form::Json => self.write_json(),
+        }
+    }
+
+    /// The small services have one pod each.
+    fn write_small(&self) -> io::Result<()> {
+        let mut yaml = String::from("services:\n");
+        for service in 0..self.small {
+            writeln!(
+                yaml,
+                "  - name: s{service}.bench\n    ports: [{{name: grpc, port: 80}}]\n    \
+                 endpoints: [{{address: {}, zone: z{}, node: n{service}}}]",
+                small_address(service),
+                service % 3
+            )
+            .expect("a string takes it");
+        }
+        replace(&self.folder, "small.yaml", &yaml)
+    }
+
+    fn write_large(&self) -> io::Result<()> {
         let service = json!({
             "apiVersion": "v1", "kind": "Service",
             "metadata": {"name": "large", "namespace": "bench"},
             "spec": {"clusterIP": "None", "ports": [{"name": "grpc", "port": 80}]},
         });
-        replace(folder, "large.json", &service.to_string())?;
-        (0..self.count.div_ceil(SLICE)).try_for_each(|slice| self.write_slice(folder, slice))
+        replace(&self.folder, "large.json", &service.to_string())?;
+        (0..self.pods.div_ceil(SLICE)).try_for_each(|slice| self.write_slice(slice))
     }
 
-    /// Writes the next step of the restart.
-    pub(super) fn step(&mut self, folder: &Path) -> io::Result<()> {
-        let restarting = self.steps / STEPS_PER_POD % self.count;
-        self.steps += 1;
-        self.write_slice(folder, restarting / SLICE)
-    }
-
-    fn write_slice(&self, folder: &Path, slice: usize) -> io::Result<()> {
-        let pods = (slice * SLICE)..((slice + 1) * SLICE).min(self.count);
+    fn write_slice(&self, slice: usize) -> io::Result<()> {
+        let pods = (slice * SLICE)..((slice + 1) * SLICE).min(self.pods);
         let endpoints = pods.flat_map(|place| self.at(place)).map(|(number, terminating)| {
             json!({
                 "addresses": [address(number)],
@@ -100,15 +143,31 @@ impl Pods {
             "ports": [{"name": "grpc", "port": 80}],
             "endpoints": endpoints,
         });
-        replace(folder, &format!("large-{slice}.json"), &manifest.to_string())
+        replace(&self.folder, &format!("large-{slice}.json"), &manifest.to_string())
+    }
+
+    fn write_json(&self) -> io::Result<()> {
+        let small = (0..self.small).map(|service| {
+            let address = format!("{}:80", small_address(service));
+            let zone = format!("z{}", service % 3);
+            json!({"name": small(service), "endpoints": [{"address": address, "zone": zone}]})
+        });
+        let large = (0..self.pods).flat_map(|place| self.at(place)).map(|(number, terminating)| {
+            let health = if terminating { "DRAINING" } else { "HEALTHY" };
+            let address = format!("{}:80", address(number));
+            json!({"address": address, "zone": format!("z{}", number % 3), "health": health})
+        });
+        let large = json!({"name": LARGE, "endpoints": large.collect::<Vec<_>>()});
+        let all: Vec<_> = small.chain([large]).collect();
+        replace(&self.folder, JSON, &json!({"services": all}).to_string())
     }
 
     /// The pods at one place: their numbers, and whether they terminate.
     fn at(&self, place: usize) -> impl Iterator<Item = (usize, bool)> {
         let (restarts, phase) = (self.steps / STEPS_PER_POD, self.steps % STEPS_PER_POD);
-        let restarted = (restarts + self.count - 1 - place) / self.count;
-        let number = place + restarted * self.count;
-        let successor = (restarts % self.count == place && phase > 0).then(|| number + self.count);
+        let restarted = (restarts + self.pods - 1 - place) / self.pods;
+        let number = place + restarted * self.pods;
+        let successor = (restarts % self.pods == place && phase > 0).then(|| number + self.pods);
         let terminating = successor.is_some() && phase == 2;
         [(number, terminating)].into_iter().chain(successor.map(|number| (number, false)))
     }
@@ -126,6 +185,10 @@ pub(super) fn steps_of(endpoints: &[Endpoint], pods: usize) -> Option<usize> {
         (1, true) => (STEPS_PER_POD * started).checked_sub(1),
         _ => None,
     }
+}
+
+fn small_address(service: usize) -> Ipv4Addr {
+    Ipv4Addr::new(10, 255, (service / 256) as u8, (service % 256) as u8)
 }
 
 fn address(number: usize) -> Ipv4Addr {
@@ -146,7 +209,8 @@ mod tests {
 
     /// The endpoints after these steps.
     fn after(steps: usize, count: usize) -> Vec<Endpoint> {
-        let pods = Pods { count, steps };
+        let form = Form::Manifests;
+        let pods = Services { folder: PathBuf::new(), form, small: 0, pods: count, steps };
         let endpoint = |(number, terminating)| {
             let mut one: Endpoint = endpoint(1);
             one.address = (address(number), 80).into();
