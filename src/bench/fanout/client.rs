@@ -73,8 +73,8 @@ pub(super) struct Plan {
 
 /// What a client has learnt.
 pub(super) enum News {
-    /// The server has answered on a new stream.
-    Answered,
+    /// There is a connection to the server of the moment.
+    Connected,
     /// The client has all that it follows.
     Complete,
     /// The client has this version of the large service.
@@ -141,6 +141,7 @@ impl Client {
         address: SocketAddr,
     ) -> Result<Infallible, Box<dyn std::error::Error>> {
         let channel = self.connect(address).await?;
+        self.news.send(News::Connected)?;
         let mut grpc = Grpc::new(channel).max_decoding_message_size(LARGEST);
         grpc.ready().await?;
         let (requests, sent) = mpsc::unbounded_channel();
@@ -151,13 +152,9 @@ impl Client {
         let method = PathAndQuery::from_static(METHOD);
         let sent = tonic::Request::new(UnboundedReceiverStream::new(sent));
         let mut responses = grpc.streaming(sent, method, codec).await?.into_inner();
-        let mut answered = false;
         while let Some(response) = responses.message().await? {
             self.hear(response)?;
             self.say(&requests)?;
-            if !std::mem::replace(&mut answered, true) {
-                self.news.send(News::Answered)?;
-            }
         }
         Err("the server ended the stream".into())
     }

@@ -34,7 +34,7 @@ pub(super) struct Fleet {
     _end: tokio::sync::oneshot::Sender<()>,
     to: Sender<News>,
     news: Receiver<News>,
-    answered: usize,
+    connected: usize,
     complete: usize,
     received: Arc<AtomicU64>,
     pub(super) receipts: Receipts,
@@ -64,7 +64,7 @@ impl Fleet {
             _end: end,
             to,
             news,
-            answered: 0,
+            connected: 0,
             complete: 0,
             received: Arc::default(),
             receipts: Receipts::default(),
@@ -85,12 +85,13 @@ impl Fleet {
         Ok(self.received() - before)
     }
 
-    /// Lets all clients connect to another server. Returns the bytes that they received there.
+    /// Lets all clients connect to another server. Returns the bytes that they received there. A server may
+    /// have nothing to say to a client that has everything: only the next change shows that they are heard.
     pub(super) fn move_to(&mut self, server: SocketAddr) -> io::Result<u64> {
         let before = self.received();
-        self.answered = 0;
+        self.connected = 0;
         self.server.send_replace(server);
-        self.wait("an answer to each", |fleet| fleet.answered == fleet.clients)?;
+        self.wait("their connections", |fleet| fleet.connected == fleet.clients)?;
         self.wait_for_quiet()?;
         Ok(self.received() - before)
     }
@@ -133,9 +134,9 @@ impl Fleet {
         while !done(self) {
             let left = end.saturating_sub(clock::now());
             let news = self.news.recv_timeout(left).map_err(|_| {
-                let (answered, complete) = (self.answered, self.complete);
+                let (connected, complete) = (self.connected, self.complete);
                 io::Error::other(format!(
-                    "{} clients waited for {for_what} for {} s; {answered} were answered, {complete} have \
+                    "{} clients waited for {for_what} for {} s; {connected} connected, {complete} have \
                      what they follow",
                     self.clients,
                     TIMEOUT.as_secs()
@@ -148,7 +149,7 @@ impl Fleet {
 
     fn take(&mut self, news: News) -> io::Result<()> {
         match news {
-            News::Answered => self.answered += 1,
+            News::Connected => self.connected += 1,
             News::Complete => self.complete += 1,
             News::Received { client, version, at } => self.receipts.received(client, version, at),
             News::Decoded { version, steps } => self.receipts.decoded(version, steps),

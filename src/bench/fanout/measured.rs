@@ -92,6 +92,8 @@ pub(super) fn measure(
 
     let other = start(services.folder(), "second.log")?;
     let moved = fleet.move_to(other.address())? as f64 / scale.agents as f64;
+    services.step()?;
+    fleet.wait_for_steps(services.steps())?;
     Ok(Measured {
         single_alone,
         single,

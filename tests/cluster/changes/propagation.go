@@ -48,11 +48,16 @@ func change(ctx context.Context, cluster *kubernetes.Clientset, agent *node, ser
 	return seen, nil
 }
 
-// one makes a change, and waits for a pick with the new endpoint.
+// one makes a change, and waits for a pick with the new endpoint, or with that of a later change.
 func (p *propagation) one(ctx context.Context, cluster *kubernetes.Clientset, agent *node, events *events, service, generation int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	changed := addresses(service, generation, 1)
+	// What is behind merges changes, and need not show each of them.
+	newer := map[string]bool{}
+	for later := range generations / 2 {
+		newer[addresses(service, generation+later, 1)[0]] = true
+	}
 	event := events.of(changed[0])
 	began := time.Now()
 	written := make(chan error, 1)
@@ -62,7 +67,7 @@ func (p *propagation) one(ctx context.Context, cluster *kubernetes.Clientset, ag
 		if err != nil {
 			return fmt.Errorf("%s of %s is not picked, last was %q: %w", changed[0], serviceName(service), last, err)
 		}
-		if address == changed[0] {
+		if newer[address] {
 			break
 		}
 		last = address
