@@ -7,8 +7,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{self, Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
@@ -17,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::http_client::post;
+use super::{http_client::post, temporary_folder::TemporaryFolder};
 use crate::{
     api::v1::{Outcome, PickRequest, Report, ReportRequest, agent_client::AgentClient},
     clock,
@@ -31,7 +30,7 @@ pub(super) const ENDPOINTS: usize = 100;
 /// A running agent. Drop kills it and removes its folder.
 pub(super) struct AgentProcess {
     process: Child,
-    folder: PathBuf,
+    folder: TemporaryFolder,
 }
 
 impl AgentProcess {
@@ -47,14 +46,19 @@ impl AgentProcess {
 
     /// Starts an agent with this services file.
     pub(super) fn start_on(services: &str, group: Option<&Path>) -> io::Result<Self> {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let name = format!("pointsman-bench-{}-{number}", process::id());
-        let folder = env::temp_dir().join(name);
-        fs::create_dir(&folder)?;
+        let folder = TemporaryFolder::new()?;
         fs::write(folder.join("services.yaml"), services)?;
-        let process = spawn(&folder, &[], group);
-        let process = process.inspect_err(|_| _ = fs::remove_dir_all(&folder))?;
+        let source = file_source(&folder);
+        Self::start_from(folder, &source, group)
+    }
+
+    /// Starts an agent with this source.
+    pub(super) fn start_from(
+        folder: TemporaryFolder,
+        source: &str,
+        group: Option<&Path>,
+    ) -> io::Result<Self> {
+        let process = spawn(&folder, source, &[], group)?;
         let mut agent = Self { process, folder };
         agent.wait_for_socket()?;
         Ok(agent)
@@ -64,7 +68,7 @@ impl AgentProcess {
     pub(super) fn start_with_state(services: usize) -> io::Result<Self> {
         let mut agent = Self::start(services)?;
         agent.end()?;
-        agent.process = spawn(&agent.folder, &[agent.state()], None)?;
+        agent.process = spawn(&agent.folder, &file_source(&agent.folder), &[agent.state()], None)?;
         agent.wait_for_socket()?;
         Ok(agent)
     }
@@ -77,7 +81,7 @@ impl AgentProcess {
             _ => {}
         }
         let start = clock::now();
-        self.process = spawn(&self.folder, &[self.state()], None)?;
+        self.process = spawn(&self.folder, &file_source(&self.folder), &[self.state()], None)?;
         while !self.picks()? {
             if clock::now() - start > TIMEOUT {
                 return Err(io::Error::other("it never picked"));
@@ -126,7 +130,7 @@ impl AgentProcess {
 
     /// Lets other users reach its socket.
     pub(super) fn open_folder(&self) -> io::Result<()> {
-        fs::set_permissions(&self.folder, fs::Permissions::from_mode(0o755))
+        fs::set_permissions(&*self.folder, fs::Permissions::from_mode(0o755))
     }
 
     fn wait_for_socket(&mut self) -> io::Result<()> {
@@ -159,18 +163,32 @@ impl AgentProcess {
 
     /// Picks once from each of the first `services` services, and reports each pick.
     pub(super) fn pick_from(&self, services: usize) -> io::Result<()> {
+        self.pick_of((0..services).map(service_name))
+    }
+
+    /// Picks once from each of these services, and reports each pick.
+    pub(super) fn pick_of(&self, services: impl IntoIterator<Item = String>) -> io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let mut client = self.connect().await?;
-            for service in 0..services {
-                pick_and_report(&mut client, service_name(service)).await?;
+            for service in services {
+                pick_and_report(&mut client, service).await?;
             }
             Ok(())
         })
     }
 }
 
-fn spawn(folder: &Path, arguments: &[String], group: Option<&Path>) -> io::Result<Child> {
+fn file_source(folder: &Path) -> String {
+    format!("file:{}", folder.join("services.yaml").display())
+}
+
+fn spawn(
+    folder: &Path,
+    source: &str,
+    arguments: &[String],
+    group: Option<&Path>,
+) -> io::Result<Child> {
     let log = fs::File::create(folder.join("agent.log"))?;
     let mut command = match group {
         // The process enters the group by itself, so that all of its memory counts there.
@@ -186,7 +204,7 @@ fn spawn(folder: &Path, arguments: &[String], group: Option<&Path>) -> io::Resul
     };
     command
         .arg("agent")
-        .arg(format!("--source=file:{}", folder.join("services.yaml").display()))
+        .arg(format!("--source={source}"))
         .arg(format!("--socket={}", folder.join("agent.sock").display()))
         .arg("--admin=127.0.0.1:0")
         .args(arguments)
@@ -213,7 +231,6 @@ impl Drop for AgentProcess {
         // It may have ended already. There is nothing to do about an error.
         self.process.kill().ok();
         self.process.wait().ok();
-        fs::remove_dir_all(&self.folder).ok();
     }
 }
 

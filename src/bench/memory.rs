@@ -51,17 +51,17 @@ pub fn run(smoke: bool) -> io::Result<Report> {
 }
 
 /// The memory of a process, in KiB.
-struct MemoryUsage {
+pub(super) struct MemoryUsage {
     /// Private memory.
-    anonymous: f64,
+    pub(super) anonymous: f64,
     /// Its part of shared memory, which is tables and counters.
     shared: f64,
     /// All resident memory, with the program itself, which processes share.
-    resident: f64,
+    pub(super) resident: f64,
 }
 
 impl MemoryUsage {
-    fn of(pid: u32) -> io::Result<Self> {
+    pub(super) fn of(pid: u32) -> io::Result<Self> {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?)
             .ok_or_else(|| io::Error::other("smaps_rollup lacks a field"))
     }

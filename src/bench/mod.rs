@@ -8,7 +8,8 @@
 //!   picks after a restart
 //! - [`isolation`]: what one caller's attacks do to the agent and to another's picks
 //! - [`misspelt`]: how callers that misspell names affect the picks of another caller
-//! - [`thread_usage`]: the processor time of a process's threads
+//! - [`fanout`]: what a control plane costs, and how soon a change is at a thousand agents
+//! - [`thread_usage`]: the processor time of a process and of its threads
 //! - [`balance`]: how evenly and how fast, simulated, and with real processes
 //!
 //! A missed goal gives exit code 1. `--smoke` runs everything briefly and judges nothing.
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 mod agent_process;
 pub mod balance;
+pub mod fanout;
 mod http_client;
 pub mod idle;
 pub mod isolation;
@@ -25,8 +27,10 @@ pub mod misspelt;
 pub mod pick;
 pub mod publish;
 pub mod report;
+mod resident;
 pub mod socket;
 pub mod start;
+mod temporary_folder;
 pub mod thread_usage;
 
 /// Measure what Pointsman costs and how well it balances, and compare with the goals.
@@ -66,6 +70,9 @@ enum What {
     Isolation(isolation::Args),
     /// One caller's picks while others misspell names as fast as they can, with 10,000 services.
     Misspelt,
+    /// A control plane with 1,000 agents: how soon all have a change, what a rolling restart costs, what a
+    /// move to another server costs, and the memory.
+    Fanout(fanout::Args),
 }
 
 /// Runs one bench and prints its report.
@@ -80,6 +87,7 @@ pub fn run(args: Args) -> ExitCode {
         What::Idle => idle::run(args.smoke),
         What::Isolation(isolation) => isolation::run(&isolation, args.smoke),
         What::Misspelt => misspelt::run(args.smoke),
+        What::Fanout(fanout) => fanout::run(&fanout, args.smoke),
     };
     let judged = |report: report::Report| if args.smoke { report.unjudged() } else { report };
     match report.map(judged).and_then(|report| report.print(args.output).map(|()| report)) {

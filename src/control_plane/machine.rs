@@ -10,7 +10,7 @@ use xds::{
     },
     resource_type::ASSIGNMENT,
     server::{
-        DeltaStream, Rejection, RequestError, SotwStream,
+        DeltaStream, InPieces, Rejection, RequestError, SotwStream,
         limits::{self, beginning},
     },
 };
@@ -18,7 +18,7 @@ use xds::{
 /// A state machine of the crate `xds`.
 pub(super) trait Machine: Default + Send + 'static {
     type Request: prost::Message + Default + Send + 'static;
-    type Response: prost::Message + Default + Send + 'static;
+    type Response: InPieces + Default + Send + 'static;
     /// The name of the variant, for metrics and the log.
     const VARIANT: &'static str;
 

@@ -2,7 +2,7 @@
 //!
 //! - [`listen`]: its address, a Unix socket or TCP; `connections`: accepts clients, within bounds
 //! - `service`: the methods of the aggregated and the endpoint discovery service; `stream`: one stream
-//!   of responses; `machine`: the two variants of the protocol
+//!   of responses; `response_body`: their bytes; `machine`: the two variants of the protocol
 //! - `metrics`: what is counted; `pages`: the admin pages
 
 // This crate is a program, not a library: most names need no doc comment.
@@ -36,6 +36,7 @@ pub mod listen;
 mod machine;
 mod metrics;
 mod pages;
+mod response_body;
 mod service;
 mod stream;
 

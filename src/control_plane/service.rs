@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures_util::Stream;
+use futures_util::stream;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::{
@@ -28,6 +28,7 @@ use super::{
     listen::Peer,
     machine::{Machine, Scope},
     metrics::Metrics,
+    response_body::ResponseBody,
     stream::responses,
 };
 use crate::{discovery::Snapshot, quota::Quota};
@@ -77,9 +78,15 @@ impl OfPeer {
     }
 
     async fn stream<M: Machine>(self, request: Request<Incoming>, scope: Scope) -> Response<Body> {
-        let method = Method::<M> { of: self, scope, machine: PhantomData };
+        let mut body = None;
+        let method = Method::<M> { of: self, scope, body: &mut body, machine: PhantomData };
         let codec: ProstCodec<M::Response, M::Request> = ProstCodec::default();
-        Grpc::new(codec).max_decoding_message_size(MAX_REQUEST).streaming(method, request).await
+        let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_REQUEST);
+        let mut response = grpc.streaming(method, request).await;
+        if let Some(body) = body {
+            *response.body_mut() = body;
+        }
+        response
     }
 }
 
@@ -131,15 +138,17 @@ fn unknown(path: &str) -> Response<Body> {
 }
 
 /// One streaming method.
-struct Method<M> {
+struct Method<'a, M> {
     of: OfPeer,
     scope: Scope,
+    /// Gets the body of the responses. tonic's own would copy them.
+    body: &'a mut Option<Body>,
     machine: PhantomData<M>,
 }
 
-impl<M: Machine> StreamingService<M::Request> for Method<M> {
+impl<M: Machine> StreamingService<M::Request> for Method<'_, M> {
     type Response = M::Response;
-    type ResponseStream = Pin<Box<dyn Stream<Item = Result<M::Response, Status>> + Send>>;
+    type ResponseStream = stream::Empty<Result<M::Response, Status>>;
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<M::Request>>) -> Self::Future {
@@ -151,8 +160,9 @@ impl<M: Machine> StreamingService<M::Request> for Method<M> {
                 return ready(Err(Status::resource_exhausted(exhausted.to_string())));
             }
         };
-        let responses: Self::ResponseStream =
-            Box::pin(responses::<M>(self.scope, request.into_inner(), names, snapshot, metrics));
-        ready(Ok(tonic::Response::new(responses)))
+        let requests = request.into_inner();
+        let responses = responses::<M>(self.scope, requests, names, snapshot, metrics);
+        *self.body = Some(Body::new(ResponseBody::new(responses)));
+        ready(Ok(tonic::Response::new(stream::empty())))
     }
 }

@@ -19,12 +19,12 @@ use self::{
 use super::{
     agent_process::AgentProcess,
     report::{Goal, Report, Row},
+    resident,
 };
 
 pub mod attacks;
 mod cgroup;
 pub mod frames;
-mod memory;
 mod probe;
 
 /// The most resident memory under any attack. It is well below the limit of 256 MiB, because tables
@@ -111,7 +111,7 @@ impl AttackResult {
         let (socket, pid) = (agent.socket(), agent.pid());
         let quiet = PickStats::of(&socket, lasts, &AtomicBool::new(false))?;
         let target = Target { socket: socket.clone(), admin: agent.admin()? };
-        memory::forget_peak(pid)?;
+        resident::forget_peak(pid)?;
         let over = AtomicBool::new(false);
         let attacked = thread::scope(|scope| {
             let attacking = scope.spawn(|| {
@@ -123,9 +123,9 @@ impl AttackResult {
             attacking.join().expect("an attack does not panic")?;
             attacked
         })?;
-        let peak_resident = memory::peak_mib(pid)?;
+        let peak_resident = resident::peak_mib(pid)?;
         thread::sleep(SETTLE);
-        let resident_after = memory::resident_mib(pid)?;
+        let resident_after = resident::resident_mib(pid)?;
         Ok(Self { name: attack.name, quiet, attacked, peak_resident, resident_after })
     }
 

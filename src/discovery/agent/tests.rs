@@ -83,6 +83,26 @@ fn cart() -> Service {
 }
 
 #[test]
+fn services_of_a_namespace_share_its_name_and_the_names_of_their_ports() {
+    let service = |name: &str| {
+        let number = Some(80);
+        let endpoints = [endpoint(1)].into();
+        let port = Port { name: Some("grpc".into()), number, endpoints };
+        Service::new(name.parse().unwrap(), "test", vec![port])
+    };
+    let named = ["cart.shop", "users.shop"].map(service).map(|service| {
+        let clusters = names::clusters(&service);
+        write::named(&service, &clusters)
+    });
+    let resource = write::namespace("shop", named.into_iter());
+    let back = read::namespace("shop", &packed(NAMESPACE, &resource)).unwrap();
+    let [cart, users] = &back[..] else { panic!("{back:?}") };
+    assert!(Arc::ptr_eq(&cart.service.namespace, &users.service.namespace));
+    let port_name = |named: &read::Named| named.ports[0].name.clone().unwrap();
+    assert!(Arc::ptr_eq(&port_name(cart), &port_name(users)));
+}
+
+#[test]
 fn a_namespace_names_services_with_ports_and_their_clusters() {
     let cart = cart();
     let clusters = names::clusters(&cart);

@@ -3,7 +3,7 @@
 //
 // A change replaces the only endpoint of a slice. The time from the write to the first pick with the new
 // endpoint is measured, and also the time to the event of a bare watch in the same process. The difference
-// is the agent's part.
+// is the agent's part, and that of the control plane if the agent follows one.
 package main
 
 import (
@@ -31,11 +31,15 @@ func main() {
 	followed := flag.Int("followed", 100, "how many of them the agent is asked for")
 	rate := flag.Int("rate", 100, "changes a second, every other one of a service that is followed")
 	length := flag.Duration("for", 20*time.Second, "how long")
+	through := flag.String("through", "", "control-plane: the agent follows one, which follows the API server")
 	deletions := flag.Int("deletions", 30, "how many pods are deleted")
 	smoke := flag.Bool("smoke", false, "only whether it runs: little of it all, and no verdict")
 	flag.Parse()
 	if *smoke {
 		*services, *followed, *length, *deletions = 100, 10, 2*time.Second, 3
+	}
+	if *through != "" && *through != "control-plane" {
+		log.Fatalf("-through %s: write -through control-plane, or leave it out", *through)
 	}
 	ctx := context.Background()
 	cluster := connect(*kubeconfig)
@@ -46,7 +50,17 @@ func main() {
 
 	way, err := countTo(*kubeconfig)
 	must(err)
-	node, err := startAgent(*agent, way.kubeconfig)
+	source := "kubernetes:kubeconfig=" + way.kubeconfig
+	var plane *process
+	if *through == "control-plane" {
+		began = time.Now()
+		plane, source, err = startControlPlane(*agent, way.kubeconfig)
+		must(err)
+		defer plane.end()
+		fmt.Printf("the control plane is ready after %.1f s: %.2f MB received\n",
+			time.Since(began).Seconds(), float64(way.received.Load())/1e6)
+	}
+	node, err := startAgent(*agent, source)
 	must(err)
 	defer node.end()
 	// The list of all names, which the agent requests once.
@@ -56,20 +70,28 @@ func main() {
 	for service := range *followed {
 		must(node.follow(ctx, service))
 	}
-	fmt.Printf("the agent's first answers: %.2f MB for the names, %.1f KB for each service followed, in %.1f ms\n",
-		float64(names)/1e6, float64(way.received.Load()-names)/1e3/float64(*followed),
-		float64(time.Since(began).Microseconds())/1e3/float64(*followed))
+	first := float64(time.Since(began).Microseconds()) / 1e3 / float64(*followed)
+	if plane == nil {
+		fmt.Printf("the agent's first answers: %.2f MB for the names, %.1f KB for each service followed, in %.1f ms\n",
+			float64(names)/1e6, float64(way.received.Load()-names)/1e3/float64(*followed), first)
+	} else {
+		fmt.Printf("the agent's first answers: in %.1f ms for each service followed\n", first)
+	}
 
 	before := way.received.Load()
 	seen, err := change(ctx, cluster, node, *services, *followed, *rate, *length)
 	must(err)
-	bytes := float64(way.received.Load()-before) / length.Seconds()
-	watches, connections := node.watches(*followed), way.open.Load()
-	memory, err := node.memory()
-	must(err)
-	fmt.Printf("the agent, while %d changes a second: %d watches on %d connections, %.1f KB/s received, %.0f MiB of memory\n",
-		*rate, watches, connections, bytes/1e3, float64(memory)/(1<<20))
-	fmt.Printf("a thousand of it: %d watches, %.1f MB/s\n", watches*1000, bytes/1e3)
+	kilobytes := float64(way.received.Load()-before) / length.Seconds() / 1e3
+	if plane == nil {
+		watches := node.watches(*followed)
+		fmt.Printf("the agent, while %d changes a second: %d watches on %d connections, %.1f KB/s received, %.0f MiB of memory\n",
+			*rate, watches, way.open.Load(), kilobytes, mebibytes(node.process))
+		fmt.Printf("a thousand of it: %d watches, %.1f MB/s\n", watches*1000, kilobytes)
+	} else {
+		fmt.Printf("the control plane, while %d changes a second: %d connections, %.1f KB/s received, %.0f MiB of memory, %.0f at its peak\n",
+			*rate, way.open.Load(), kilobytes, mebibytes(plane), peak(plane))
+		fmt.Printf("the agent meanwhile: %.0f MiB of memory\n", mebibytes(node.process))
+	}
 	tell("write to the event of a bare watch", seen.bare)
 	tell("write to the changed pick", seen.picked)
 	tell("the pick, after the bare watch", seen.beyond)
@@ -84,6 +106,9 @@ func main() {
 	if missed {
 		fmt.Println("WRONG propagation: the pick is to follow the bare watch after 10 ms at p50, 50 ms at p99")
 		node.end()
+		if plane != nil {
+			plane.end()
+		}
 		os.Exit(1)
 	}
 	fmt.Println("ok propagation: within 10 ms of the bare watch at p50, 50 ms at p99")
@@ -95,6 +120,18 @@ func connect(kubeconfig string) *kubernetes.Clientset {
 	config.QPS = -1
 	config.ContentType = "application/vnd.kubernetes.protobuf"
 	return kubernetes.NewForConfigOrDie(config)
+}
+
+func mebibytes(of *process) float64 {
+	memory, err := of.memory()
+	must(err)
+	return float64(memory) / (1 << 20)
+}
+
+func peak(of *process) float64 {
+	memory, err := of.peak()
+	must(err)
+	return float64(memory) / (1 << 20)
 }
 
 func tell(what string, took []time.Duration) {

@@ -45,11 +45,14 @@ func fill(ctx context.Context, cluster *kubernetes.Clientset, services int) erro
 	return writers.Wait()
 }
 
+// After so many generations a service's addresses come again.
+const generations = 50
+
 // addresses returns the addresses of a service. Each generation has other ones.
 func addresses(service, generation, count int) []string {
 	var all []string
 	for endpoint := range count {
-		number := (service*16+endpoint)*50 + generation%50
+		number := (service*16+endpoint)*generations + generation%generations
 		all = append(all, fmt.Sprintf("10.%d.%d.%d", number>>16&0xff, number>>8&0xff, number&0xff))
 	}
 	return all

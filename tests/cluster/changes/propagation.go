@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log"
 	"sync"
 	"time"
@@ -47,23 +48,29 @@ func change(ctx context.Context, cluster *kubernetes.Clientset, agent *node, ser
 	return seen, nil
 }
 
-// one makes a change, and waits for a pick with the new endpoint.
+// one makes a change, and waits for a pick with the new endpoint, or with that of a later change.
 func (p *propagation) one(ctx context.Context, cluster *kubernetes.Clientset, agent *node, events *events, service, generation int) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	changed := addresses(service, generation, 1)
+	// What is behind merges changes, and need not show each of them.
+	newer := map[string]bool{}
+	for later := range generations / 2 {
+		newer[addresses(service, generation+later, 1)[0]] = true
+	}
 	event := events.of(changed[0])
 	began := time.Now()
 	written := make(chan error, 1)
 	go func() { written <- write(ctx, cluster, service, changed, true) }()
-	for {
+	for last := ""; ; {
 		address, err := agent.pick(ctx, serviceName(service))
 		if err != nil {
-			return err
+			return fmt.Errorf("%s of %s is not picked, last was %q: %w", changed[0], serviceName(service), last, err)
 		}
-		if address == changed[0] {
+		if newer[address] {
 			break
 		}
+		last = address
 		time.Sleep(500 * time.Microsecond)
 	}
 	picked := time.Now()

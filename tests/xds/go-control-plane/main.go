@@ -29,7 +29,7 @@ import (
 )
 
 // How often it looks whether the file has changed.
-const pause = 100 * time.Millisecond
+const pause = 20 * time.Millisecond
 
 type control struct {
 	clusters, assignments *cache.LinearCache
