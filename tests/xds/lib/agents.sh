@@ -3,12 +3,14 @@
 # The files of this folder and who reads them share their variables, and names of peers are keys.
 # shellcheck disable=SC2004,SC2034,SC2154
 
+# Further options of agents.
+agent_options=()
 # start_agent: one for each of the peers. It is ready when it knows the names of the services.
 start_agent() {
   local log=$folder/$peer.log extra=
   if [[ $peer = agent-go-* ]]; then extra=,clusters; fi
   "$pointsman" agent --source "xds:${address[${over[$peer]}]}$extra" --socket "$folder/$peer.sock" \
-    --admin 127.0.0.1:0 2>"$log" &
+    --admin 127.0.0.1:0 "${agent_options[@]}" 2>"$log" &
   children[$peer]=$!
   agents+=("$peer")
   for _ in $(seq 200); do

@@ -12,12 +12,15 @@ agents=()
 # Where the pages are of those that run.
 declare -A pages=()
 
+# Where ours have the services from.
+source=file:$folder/services.yaml
+
 # control_plane TRANSPORT: starts it, and waits until it listens.
 control_plane() {
   local log=$folder/control-plane-$1.log listen
   # Not by the program, which does it in parallel: what the last one said must not count.
   : >"$log"
-  "$pointsman" control-plane --source "file:$folder/services.yaml" --listen "${address[$1]}" \
+  "$pointsman" control-plane --source "$source" --listen "${address[$1]}" \
     --admin 127.0.0.1:0 2>>"$log" &
   children[control-plane-$1]=$!
   for _ in $(seq 200); do

@@ -17,19 +17,21 @@ declare -A over=([ads-sotw]=tcp [ads-delta]=unix [eds-sotw]=unix [eds-delta]=tcp
 for peer in "${peers[@]}"; do over[$peer]=${peer#*-}; done
 
 # begin NAME TARGET... [OPTION...]: calls from now on, for a minute at most. The lines come to the file
-# NAME-PEER. TARGET is "edge" for what the peer listens on, if it is Envoy.
+# NAME-PEER. Calls go through an Envoy whatever TARGET is, and by HTTP/1.1 if a path follows.
+longest=60
+# Where each Envoy listens.
 declare -A edge
 begin() {
   local target=$2 options=("${@:3}") program=("$python" tests/xds/calls.py) locality='' archive
-  if [ "$target" = edge ]; then target=${edge[$peer]}; fi
-  case $peer in
+  if [ -n "${edge[$peer]:-}" ]; then target=${edge[$peer]}; fi
+  case $peer,${options[0]:-} in
     go-*) program=("$go/calls") ;;
     node-*)
       program=(node "$node/calls.js")
       # It refuses to begin without one.
       locality=', "locality": {"zone": "a"}'
       ;;
-    cds-*) program=("$python" tests/xds/posts.py "$target") target= ;;
+    cds-*,/*) program=("$python" tests/xds/posts.py "$target") target= ;;
     java-*)
       archive=-XX:SharedArchiveFile=$classes
       if [ ! -e "$classes" ]; then archive=-XX:ArchiveClassesAtExit=$folder/$1.jsa; fi
@@ -44,7 +46,7 @@ begin() {
   esac
   GRPC_XDS_BOOTSTRAP_CONFIG='{"xds_servers": [{"server_uri": "'${address[${over[$peer]}]}'",
     "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"]}], "node": {"id": "peer"'$locality'}}' \
-    timeout 60 "${program[@]}" ${target:+"$target"} "${options[@]}" >"$folder/$1-$peer" 2>"$folder/$1-$peer.log" &
+    timeout "$longest" "${program[@]}" ${target:+"$target"} "${options[@]}" >"$folder/$1-$peer" 2>"$folder/$1-$peer.log" &
   children[$1-$peer]=$!
 }
 finish() { stop TERM "$1-$peer"; }

@@ -50,7 +50,7 @@ publish() {
 }
 published() { curl -s "http://$1/metrics" | sed -n 's/.*_resources{type="assignment",client="grpc"} //p'; }
 
-# start_endpoints GRPC HTTP: so many servers of tests/xds/echo.py. Their ports are in the file "ports".
+# start_endpoints GRPC HTTP [ADDRESS]: so many servers of tests/xds/echo.py. Their ports are in the file "ports".
 start_endpoints() {
   "$python" tests/xds/echo.py "$@" >"$folder/ports" &
   children[echo]=$!
