@@ -1,6 +1,7 @@
-"""Servers on loopback that answer every call with their own port.
+"""Servers that answer every call with their own port.
 
-echo.py GRPC HTTP: starts so many for gRPC and for HTTP/1.1, prints the ports, then serves until it is ended.
+echo.py GRPC HTTP [ADDRESS]: starts so many for gRPC and for HTTP/1.1, prints the ports, then serves until it is
+ended. The address is loopback's unless another one is given.
 """
 
 import sys
@@ -9,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
+
+ADDRESS = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1"
 
 
 class Echo(grpc.GenericRpcHandler):
@@ -23,7 +26,7 @@ def start():
     echo = Echo()
     # Without so_reuseport no two of them can get the same port.
     server = grpc.server(ThreadPoolExecutor(4), handlers=[echo], options=[("grpc.so_reuseport", 0)])
-    echo.port = server.add_insecure_port("127.0.0.1:0")
+    echo.port = server.add_insecure_port(f"{ADDRESS}:0")
     server.start()
     return server, echo.port
 
@@ -45,7 +48,7 @@ class EchoOfHttp(BaseHTTPRequestHandler):
 
 
 def start_http():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), EchoOfHttp)
+    server = ThreadingHTTPServer((ADDRESS, 0), EchoOfHttp)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server, server.server_address[1]
 

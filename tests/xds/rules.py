@@ -37,14 +37,14 @@ def reached(lines, since, until, *ports):
     return {call.answer for call in seen} == set(ports), said(seen)
 
 
-def succeeded(lines, since, until):
+def succeeded(lines, since, until, a_second=20):
     """In that time no call failed, and calls did go on.
 
-    A call and its pause take less than 10 ms, and a machine that is five times slower still makes 20 calls a
+    A call and its usual pause take less than 10 ms, and a machine that is five times slower still makes 20 calls a
     second. One call that hangs is less.
     """
     seen = list(calls(lines, int(since), int(until)))
-    enough = len(seen) >= (int(until) - int(since)) / 50
+    enough = len(seen) >= (int(until) - int(since)) / 1000 * int(a_second)
     slowest = max((call.took for call in seen), default=0)
     return enough and all(call.answer.isdigit() for call in seen), f"{said(seen)}; {slowest} ms at most"
 
@@ -69,6 +69,37 @@ def comes(lines, changed, answer, seconds):
         time.sleep(0.05)
 
 
+def settled(lines, changed, seconds):
+    """The calls since a change, once there are some of half a second beyond that time. None: there are none."""
+    changed, ms = int(changed), 1000 * int(seconds)
+    while True:
+        seen = list(calls(lines, changed))
+        if seen and seen[-1].began >= changed + ms + 500:
+            return seen
+        if time.time() * 1000 > changed + ms + 1500:
+            return None
+        time.sleep(0.05)
+
+
+def goes(lines, changed, answer, seconds):
+    """A port answered before a change, and no call that begins later than that time after it."""
+    seen = settled(lines, changed, seconds)
+    if seen is None:
+        return False, f"no calls after {seconds} s"
+    before = any(call.answer == answer for call in calls(lines, 0, int(changed)))
+    last = max((call.began - int(changed) for call in seen if call.answer == answer), default=0)
+    return before and last < 1000 * int(seconds), f"the last call after {last} ms" if before else "it was not there"
+
+
+def only(lines, changed, answer, seconds):
+    """All calls that begin later than that time after a change have this answer."""
+    seen = settled(lines, changed, seconds)
+    if seen is None:
+        return False, f"no calls after {seconds} s"
+    last = max((call.began - int(changed) for call in seen if call.answer != answer), default=0)
+    return last < 1000 * int(seconds), f"{said(seen[-10:])}; the last other answer after {last} ms"
+
+
 def shared(lines, skipped, counted, low, high, port):
     """Of so many calls, low to high were answered by the port, and none failed."""
     seen = list(calls(lines))[int(skipped) :][: int(counted)]
@@ -77,7 +108,7 @@ def shared(lines, skipped, counted, low, high, port):
     return all_answered and int(low) <= of_port <= int(high), f"{of_port} of {len(seen)}: {said(seen)}"
 
 
-RULES = {rule.__name__: rule for rule in (reached, succeeded, refused, comes, shared)}
+RULES = {rule.__name__: rule for rule in (reached, succeeded, refused, comes, goes, only, shared)}
 
 
 def can_fail():
@@ -88,6 +119,8 @@ def can_fail():
         "succeeded": (good, 0, 100),
         "refused": ("7 1 UNAVAILABLE gone\n", 2, "UNAVAILABLE"),
         "comes": (good, 0, "82", 1),
+        "goes": (good + "1506 1 82\n", 6, "81", 1),
+        "only": (good + "1500 1 82\n", 0, "82", 1),
         "shared": (good, 0, 2, 1, 1, "81"),
     }
     fails = [
@@ -95,6 +128,7 @@ def can_fail():
         ("reached", good, 0, 9, "81", "82", "83"),
         ("reached", good + "7 1 UNAVAILABLE gone\n", 0, 9, "81", "82"),
         ("succeeded", good, 0, 101),
+        ("succeeded", good, 0, 100, 21),
         ("succeeded", good + "7 1 UNAVAILABLE gone\n", 0, 100),
         ("refused", "7 2 UNAVAILABLE gone\n", 2, "UNAVAILABLE"),
         ("refused", "7 1 UNAVAILABLE gone\n9 1 81\n", 2, "UNAVAILABLE"),
@@ -102,6 +136,11 @@ def can_fail():
         ("comes", good, 0, "83", 1),
         ("comes", "5 1000 81\n", 0, "81", 1),
         ("comes", good, 6, "81", 1),
+        ("goes", good + "1506 1 82\n", 6, "83", 1),
+        ("goes", good + "1400 1 82\n", 6, "81", 1),
+        ("goes", good + "1100 1 81\n1600 1 82\n", 6, "81", 1),
+        ("only", good + "1400 1 82\n", 0, "82", 1),
+        ("only", good + "1100 1 81\n1600 1 82\n", 0, "82", 1),
         ("shared", good, 0, 2, 2, 2, "81"),
         ("shared", good, 0, 2, 0, 0, "81"),
         ("shared", good + "7 1 UNAVAILABLE gone\n", 0, 3, 1, 1, "81"),
