@@ -1,7 +1,7 @@
 //! The command line: arguments, and how answers are printed.
 //!
 //! - a file per subcommand: [`agent`], [`control_plane`], [`pick`], [`report`], [`services`],
-//!   [`endpoints`], [`explain`], [`check`], [`csi`]
+//!   [`endpoints`], [`explain`], [`check`], [`csi`], [`xds`]
 //! - [`client`]: calls the agent over its socket, with HTTP and JSON
 //! - [`exit`]: a failure's message and exit code
 //! - [`output`], [`mod@format`]: an answer as text or as JSON; numbers and times
@@ -26,6 +26,7 @@ pub mod output;
 pub mod pick;
 pub mod report;
 pub mod services;
+pub mod xds;
 
 /// Client-side load balancing: the agent of a node picks the endpoint of each request.
 #[derive(Debug, Parser)]
@@ -47,6 +48,7 @@ enum Command {
     Explain(explain::Args),
     Check(check::Args),
     Csi(csi::Args),
+    Xds(xds::Args),
     Demo(crate::demo::Args),
     Bench(crate::bench::Args),
 }
@@ -63,6 +65,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Csi(args) => csi::run(args),
+        Command::Xds(args) => xds::run(&args),
         Command::Demo(args) => return crate::demo::run(args),
         Command::Bench(args) => return crate::bench::run(args),
     };
