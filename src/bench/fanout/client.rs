@@ -123,7 +123,6 @@ impl Client {
         loop {
             let address = *server.borrow_and_update();
             let why = tokio::select! {
-                // A new server is no reason to read half of a response.
                 changed = server.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return,
@@ -180,9 +179,9 @@ impl Client {
     fn say(
         &mut self,
         requests: &mpsc::UnboundedSender<DeltaDiscoveryRequest>,
-    ) -> Result<(), mpsc::error::SendError<DeltaDiscoveryRequest>> {
+    ) -> Result<(), Box<dyn std::error::Error>> {
         while let Some(request) = self.machine.next_request(clock::now()) {
-            requests.send(request)?;
+            requests.send(request).map_err(|_| "the server takes no more requests")?;
         }
         Ok(())
     }
