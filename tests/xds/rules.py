@@ -40,7 +40,7 @@ def reached(lines, since, until, *ports):
 def succeeded(lines, since, until, a_second=20):
     """In that time no call failed, and calls did go on.
 
-    A call and its usual pause take less than 10 ms, and a machine that is five times slower still makes 20 calls a
+    A call and its usual pause take less than 15 ms, and a machine that is three times slower still makes 20 calls a
     second. One call that hangs is less.
     """
     seen = list(calls(lines, int(since), int(until)))
