@@ -54,8 +54,8 @@ begin() {
       options=("${options[@]#xds:///}")
       ;;
   esac
-  # 5 ms would be twice the work, for all peers more than this machine may have.
-  if [[ " ${options[*]} " != *' --pause '* ]]; then options+=(--pause 10); fi
+  # All peers call at the same time: with a shorter pause two cores would do nothing else.
+  if [[ " ${options[*]} " != *' --pause '* ]]; then options+=(--pause 20); fi
   GRPC_XDS_BOOTSTRAP_CONFIG='{"xds_servers": [{"server_uri": "'${address[${over[$peer]}]}'",
     "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"]}], "node": {"id": "peer"'$locality'}}' \
     timeout "$longest" "${program[@]}" ${target:+"$target"} "${options[@]}" >"$folder/$1-$peer" 2>"$folder/$1-$peer.log" &
