@@ -19,6 +19,10 @@ use xds::proto::{
 
 use crate::catalog::{Endpoint, Health};
 
+/// The sub-zone of what the brake keeps. gRPC Java knows a locality once: if two priorities have the same
+/// one, it drops that of the first priority, and calls only what the brake keeps.
+const KEPT: &str = "kept-by-the-brake";
+
 /// A locality's place in the message: its priority, region and zone.
 pub(super) type Place<'a> = (u32, &'a str, &'a str);
 
@@ -47,7 +51,10 @@ pub fn assignment(name: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
         cluster_name: name.to_owned(),
         endpoints: places
             .into_iter()
-            .map(|(place, endpoints)| locality(place, &endpoints, divisor))
+            .map(|(place, endpoints)| {
+                let sub_zone = if endpoints.iter().any(|each| each.braked) { KEPT } else { "" };
+                locality(place, sub_zone, &endpoints, divisor)
+            })
             .collect(),
         ..ClusterLoadAssignment::default()
     }
@@ -77,13 +84,14 @@ pub(super) fn locality_of(region: &str, zone: &str) -> Locality {
 /// `divisor`: what weights are divided by, so that their sum has 32 bits.
 fn locality(
     (priority, region, zone): Place<'_>,
+    sub_zone: &str,
     endpoints: &[&Endpoint],
     divisor: u64,
 ) -> LocalityLbEndpoints {
     let weight = |endpoint: &Endpoint| (u64::from(endpoint.weight) / divisor).max(1) as u32;
     LocalityLbEndpoints {
         // gRPC drops a locality that is not given, or has no weight.
-        locality: Some(locality_of(region, zone)),
+        locality: Some(Locality { sub_zone: sub_zone.to_owned(), ..locality_of(region, zone) }),
         load_balancing_weight: wrapped(endpoints.iter().map(|each| weight(each)).sum()),
         lb_endpoints: endpoints.iter().map(|each| message(each, weight(each))).collect(),
         priority,
@@ -171,6 +179,15 @@ mod tests {
         let braked = Endpoint { braked: true, ..endpoint(2) };
         assert_eq!(text(&[braked.clone(), endpoint(1)]), ["0  1: 1:1", "1  1: 2:1"]);
         assert_eq!(text(&[braked]), ["0  1: 2:1"]);
+    }
+
+    #[test]
+    fn no_two_priorities_have_the_same_locality() {
+        let braked = Endpoint { braked: true, ..endpoint(2) };
+        let [serving, kept] = &assignment("a.b", &[endpoint(1), braked]).endpoints[..] else {
+            panic!("two priorities")
+        };
+        assert_ne!(serving.locality, kept.locality);
     }
 
     #[test]

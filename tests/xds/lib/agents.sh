@@ -30,6 +30,21 @@ server_logged() { grep -- "$1" "$folder/control-plane-${over[$peer]}.log"; }
 agent_logged() { grep -- "$1" "$folder/$peer.log"; }
 # explained SERVICE PATTERN: a line of what the agent explains.
 explained() { "$pointsman" explain "$1" --socket "$folder/$peer.sock" | grep -- "$2"; }
+# told SERVICE FIELD VALUE: each of its endpoints has it.
+told() {
+  local saw
+  saw=$(asked "$peer" "/v1/services/$1" | jq -r "[.endpoints[] | $2] | unique | join(\",\")")
+  echo "$saw"
+  [ "$saw" = "$3" ]
+}
+# health_of SERVICE HEALTH,...: of the endpoints that are not ready, as the agent lists them.
+health_of() {
+  local saw
+  saw=$(asked "$peer" "/v1/services/$1" |
+    jq -r '[.endpoints[].health | select(. != "ready")] | sort | join(",")')
+  echo "$saw"
+  [ "$saw" = "$2" ]
+}
 # problems NUMBER: what the agent says is wrong with its sources.
 problems() {
   local page saw

@@ -61,7 +61,23 @@ answers() {
   echo "$answer"
   [ "$answer" = "$1" ]
 }
-# accepted: Envoy had updates for all four services, and refused none of anything. The clusters have names of their
+# priorities PORT:PRIORITY...: of the endpoints that the brake is tried with.
+priorities() {
+  local saw
+  saw=$(admin 'clusters?format=json' | jq -r '.cluster_statuses[] | select(.name == "brake") | .host_statuses[] |
+    "\(.address.socket_address.port_value):\(.priority // 0)"' | sort | xargs)
+  echo "$saw"
+  [ "$saw" = "$(printf '%s\n' "$@" | sort | xargs)" ]
+}
+# not_told: Envoy has the endpoints that an agent knows more of, and nothing of that.
+not_told() {
+  local dump
+  dump=$(admin 'config_dump?include_eds')
+  jq -r '[.. | .endpoint_config? // empty | select(.cluster_name == "weights.shop:8080") | .endpoints[].lb_endpoints[] |
+    (.endpoint.address.socket_address.port_value | tostring) + " " + (.metadata | tostring)] | join(", ")' <<<"$dump"
+  grep -q '"weights.shop:8080"' <<<"$dump" && ! grep -E 'node-7|seventh|seven\.example|choices' <<<"$dump"
+}
+# accepted: Envoy had updates for all six services, and refused none of anything. The clusters have names of their
 # own, or those of the services; the latter come as updates, too.
 accepted() {
   local stats by_name=0
@@ -70,7 +86,7 @@ accepted() {
   awk -F '[.:]' -v by_name=$by_name '
     / 0$/ && /update_rejected/ { none++ }
     /update_rejected/ { counters++; rejected += $NF }
-    /^cluster\.(echo|tired|zones|nobody|(edge|edge-tired|zones|web)\.shop_8080)\.update_success/ {
+    /^cluster\.(echo|tired|brake|zones|weights|nobody|(edge|edge-tired|edge-brake|zones|weights|web)\.shop_8080)\.update_success/ {
       if ($NF > 0) services++
       updates += $NF
     }
@@ -78,7 +94,7 @@ accepted() {
     END {
       print updates + 0 " updates, " clusters + 0 " of clusters, " rejected + 0 " rejected, by " counters + 0 \
         " counters"
-      exit !(services == 4 && (clusters > 0) == by_name && counters >= 4 && none == counters)
+      exit !(services == 6 && (clusters > 0) == by_name && counters >= 4 && none == counters)
     }' <<<"$stats"
 }
 # clusters: Envoy has those of all services of the namespace shop, and no other. It has them 2 s after a change.

@@ -12,13 +12,23 @@ of_clusters() {
   local peers=(agent-go-tcp agent-go-unix)
   "$@"
 }
+# each_agent COMMAND...: with the agents only.
+each_agent() {
+  local peers=("${agents[@]}")
+  each "$@"
+}
+# each_of_ours COMMAND...: with the agents of our control plane only.
+each_of_ours() {
+  local peers=(agent-tcp agent-unix)
+  each "$@"
+}
 declare -A over=([ads-sotw]=tcp [ads-delta]=unix [eds-sotw]=unix [eds-delta]=tcp
   [cds-sotw]=unix [cds-delta]=tcp)
 for peer in "${peers[@]}"; do over[$peer]=${peer#*-}; done
 
-# begin NAME TARGET... [OPTION...]: calls from now on, for a minute at most. The lines come to the file
+# begin NAME TARGET... [OPTION...]: calls from now on, for two minutes at most. The lines come to the file
 # NAME-PEER. Calls go through an Envoy whatever TARGET is, and by HTTP/1.1 if a path follows.
-longest=60
+longest=120
 # Where each Envoy listens.
 declare -A edge
 begin() {
@@ -44,6 +54,8 @@ begin() {
       options=("${options[@]#xds:///}")
       ;;
   esac
+  # All peers call at the same time: with a shorter pause two cores would do nothing else.
+  if [[ " ${options[*]} " != *' --pause '* ]]; then options+=(--pause 20); fi
   GRPC_XDS_BOOTSTRAP_CONFIG='{"xds_servers": [{"server_uri": "'${address[${over[$peer]}]}'",
     "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"]}], "node": {"id": "peer"'$locality'}}' \
     timeout "$longest" "${program[@]}" ${target:+"$target"} "${options[@]}" >"$folder/$1-$peer" 2>"$folder/$1-$peer.log" &

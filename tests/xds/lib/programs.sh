@@ -4,7 +4,7 @@
 # The files of this folder and who reads them share their variables.
 # shellcheck disable=SC2034,SC2154
 
-pointsman=$(realpath "${POINTSMAN:-${CARGO_TARGET_DIR:-target}/release/pointsman}")
+pointsman=$(realpath -m "${POINTSMAN:-${CARGO_TARGET_DIR:-target}/release/pointsman}")
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pointsman/tools
 # Prints the folder of a virtual environment with gRPC and Envoy. Makes it if it is missing.
 environment() {

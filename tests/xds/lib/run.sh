@@ -6,7 +6,7 @@
 folder=$(mktemp -d)
 declare -A children
 end() {
-  kill "${children[@]}" || true
+  kill "${children[@]}" 2>/dev/null || true
   rm -rf "$folder"
   wait || true
 }
