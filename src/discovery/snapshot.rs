@@ -368,7 +368,7 @@ mod tests {
         let of_agents = || names(&snapshot, ClientKind::Agent, ASSIGNMENT);
         let expected: Vec<String> = [vec![cluster.clone()], parts(4)].concat();
         assert_eq!(of_agents(), expected);
-        assert_eq!(names(&snapshot, ClientKind::Envoy, ASSIGNMENT), [cluster.clone()]);
+        assert_eq!(names(&snapshot, ClientKind::Envoy, ASSIGNMENT).join(" "), cluster);
         let resources = snapshot.resources(ClientKind::Agent);
         let client = crate::discovery::Client { kind: ClientKind::Agent, ..Default::default() };
         let view = crate::discovery::View { resources: &resources, client: &client };

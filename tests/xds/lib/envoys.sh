@@ -97,6 +97,23 @@ accepted() {
       exit !(services == 6 && (clusters > 0) == by_name && counters >= 4 && none == counters)
     }' <<<"$stats"
 }
+# printed: an Envoy with the file that `pointsman xds bootstrap` prints calls the service in the Host header.
+printed() {
+  local port process answer='' until=$(($(now) + 5000))
+  port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  "$pointsman" xds bootstrap envoy "${address[unix]}" --namespace shop --listen "127.0.0.1:$port" \
+    >"$folder/printed.json"
+  "$envoy" --config-path "$folder/printed.json" --concurrency 1 --disable-hot-restart --log-level warning \
+    >"$folder/printed.log" 2>&1 &
+  process=$!
+  while [[ $answer != *\ 200 ]] && [ "$(now)" -lt "$until" ]; do
+    answer=$(curl -s --max-time 5 -w ' %{http_code}' -H "Host: $1" "http://127.0.0.1:$port/") || sleep 0.05
+  done
+  kill "$process"
+  wait "$process" || true
+  echo "$answer"
+  [[ "${*:2}" = *"${answer% 200}"* && $answer = *\ 200 ]]
+}
 # clusters: Envoy has those of all services of the namespace shop, and no other. It has them 2 s after a change.
 clusters() {
   local name wanted had

@@ -32,15 +32,11 @@ longest=120
 # Where each Envoy listens.
 declare -A edge
 begin() {
-  local target=$2 options=("${@:3}") program=("$python" tests/xds/calls.py) locality='' archive
+  local target=$2 options=("${@:3}") program=("$python" tests/xds/calls.py) archive
   if [ -n "${edge[$peer]:-}" ]; then target=${edge[$peer]}; fi
   case $peer,${options[0]:-} in
     go-*) program=("$go/calls") ;;
-    node-*)
-      program=(node "$node/calls.js")
-      # It refuses to begin without one.
-      locality=', "locality": {"zone": "a"}'
-      ;;
+    node-*) program=(node "$node/calls.js") ;;
     cds-*,/*) program=("$python" tests/xds/posts.py "$target") target= ;;
     java-*)
       archive=-XX:SharedArchiveFile=$classes
@@ -56,8 +52,7 @@ begin() {
   esac
   # All peers call at the same time: with a shorter pause two cores would do nothing else.
   if [[ " ${options[*]} " != *' --pause '* ]]; then options+=(--pause 20); fi
-  GRPC_XDS_BOOTSTRAP_CONFIG='{"xds_servers": [{"server_uri": "'${address[${over[$peer]}]}'",
-    "channel_creds": [{"type": "insecure"}], "server_features": ["xds_v3"]}], "node": {"id": "peer"'$locality'}}' \
+  GRPC_XDS_BOOTSTRAP_CONFIG=$("$pointsman" xds bootstrap grpc "${address[${over[$peer]}]}" --node-id peer) \
     timeout "$longest" "${program[@]}" ${target:+"$target"} "${options[@]}" >"$folder/$1-$peer" 2>"$folder/$1-$peer.log" &
   children[$1-$peer]=$!
 }

@@ -742,7 +742,8 @@ fn another_number_of_parts_loses_no_endpoint() {
                 let response = pair.respond();
                 let now = pair.got("cart.shop").unwrap().ports[0].endpoints.len();
                 assert!(now >= kept, "{now} of {kept} endpoints on the way to {last}");
-                if !(all_at_once && response.is_some()) && !pair.request() && response.is_none() {
+                let more = all_at_once && response.is_some();
+                if !more && !pair.request() && response.is_none() {
                     break;
                 }
             }
