@@ -5,9 +5,9 @@ use std::{io, path::Path, thread, time::Duration};
 use hdrhistogram::Histogram;
 
 use super::{
-    FOLLOWED, SETTLE, Scale,
     client::Plan,
     fleet::Fleet,
+    scale::{FOLLOWED, SETTLE, Scale},
     server::Server,
     services::{Form, STEPS_PER_POD, Services},
 };

@@ -7,19 +7,19 @@
 //! - `services`: what is published, and how it changes; `server`: the control plane
 //! - `fleet`: the agents together; `client`: one of them; `counted_io`: the bytes that they receive
 //! - `receipts`: when each agent had each state; `measured`: the measurement of one control plane
-//! - `named`: the memory of a real agent
+//! - `scale`: how much is measured; `named`: the memory of a real agent
 
 use std::{
     io,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use hdrhistogram::Histogram;
 
 use self::{
     measured::{Measured, STEPS_PER_SECOND, measure},
+    scale::Scale,
     server::Server,
     services::{Form, JSON, STEPS_PER_POD},
 };
@@ -34,18 +34,14 @@ mod fleet;
 mod measured;
 mod named;
 mod receipts;
+mod scale;
 mod server;
 mod services;
 
-/// The services that each agent follows.
-const FOLLOWED: usize = 50;
 /// The services of which a real agent knows the names.
 const NAMED: usize = 10_000;
 /// The changes that are made one at a time.
 const SINGLE: usize = 30;
-/// The time until memory that only the start needed is freed.
-const SETTLE: Duration = Duration::from_secs(3);
-
 // The goals.
 const SINGLE_P99_MS: f64 = 150.0;
 const RESTART_MB: f64 = 20.0;
@@ -73,17 +69,6 @@ pub struct Args {
     /// The program of tests/xds/go-control-plane, which is measured with the same services.
     #[arg(long, value_name = "PROGRAM")]
     go_control_plane: Option<PathBuf>,
-}
-
-/// How much is measured.
-struct Scale {
-    agents: usize,
-    services: usize,
-    pods: usize,
-    /// Single changes.
-    single: usize,
-    /// Of the restart, in seconds.
-    length: f64,
 }
 
 /// Measures our control plane, and another one beside it.

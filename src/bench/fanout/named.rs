@@ -3,7 +3,7 @@
 use std::{io, thread};
 
 use super::{
-    SETTLE,
+    scale::SETTLE,
     server::Server,
     services::{Form, Services},
 };
