@@ -6,13 +6,9 @@
 use std::{
     collections::BTreeSet,
     convert::Infallible,
-    io,
+    io, mem,
     net::{Ipv4Addr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::AtomicU64,
-        mpsc::{SendError, Sender},
-    },
+    sync::{Arc, atomic::AtomicU64, mpsc::Sender},
     time::Duration,
 };
 
@@ -25,7 +21,7 @@ use tokio::{
 use tonic::{
     client::Grpc,
     codegen::tokio_stream::wrappers::UnboundedReceiverStream,
-    transport::{Channel, Endpoint},
+    transport::{Channel, Endpoint as Connector},
 };
 use tonic_prost::ProstCodec;
 use xds::{
@@ -40,15 +36,20 @@ use xds::{
     },
     resource_type::{ASSIGNMENT, CLUSTER},
 };
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     counted_io::CountedIo,
-    services::{LARGE, small, steps_of},
+    large::Large,
+    services::{LARGE, small},
 };
 use crate::{
+    catalog::Endpoint,
     clock,
-    discovery::{agent::read, client::AGENT, proto::NAMESPACE},
+    discovery::{
+        agent::{parts::is_part, read},
+        client::AGENT,
+        proto::NAMESPACE,
+    },
 };
 
 const METHOD: &str =
@@ -89,8 +90,11 @@ pub(super) struct Client {
     number: usize,
     plan: Plan,
     machine: DeltaClient,
-    /// The assignments that have not come yet.
+    /// The small services' assignments that have not come yet.
     missing: BTreeSet<Name>,
+    large: Large,
+    /// The client has all that it follows.
+    complete: bool,
     news: Sender<News>,
     received: Arc<AtomicU64>,
 }
@@ -110,12 +114,15 @@ impl Client {
         };
         let mut machine = DeltaClient::new(node, plan.names.then_some(NAMESPACE));
         let some = (1..plan.followed).map(|n| small((number * plan.followed + n) % plan.small));
-        let missing: BTreeSet<Name> = some.chain([LARGE.to_owned()]).map(Name::from).collect();
+        let missing: BTreeSet<Name> = some.map(Name::from).collect();
         for name in &missing {
             machine.subscribe(CLUSTER, name.clone());
             machine.subscribe(ASSIGNMENT, name.clone());
         }
-        Self { number, plan, machine, missing, news, received }
+        // Its cluster says whether its assignment comes in parts.
+        machine.subscribe(CLUSTER, LARGE);
+        let large = Large::default();
+        Self { number, plan, machine, missing, large, complete: false, news, received }
     }
 
     /// Follows the server of the moment, until there is an error.
@@ -173,7 +180,7 @@ impl Client {
                 Ok::<_, io::Error>(TokioIo::new(CountedIo { stream, received }))
             }
         });
-        Endpoint::from_static("http://localhost").connect_with_connector(connect).await
+        Connector::from_static("http://localhost").connect_with_connector(connect).await
     }
 
     fn say(
@@ -188,50 +195,72 @@ impl Client {
 
     fn hear(&mut self, response: DeltaDiscoveryResponse) -> Result<(), Box<dyn std::error::Error>> {
         let at = clock::now();
-        let (decodes, pods) = (self.number.is_multiple_of(self.plan.decodes), self.plan.pods);
-        let events = self.machine.response(response, |type_url, name, body| match decodes {
-            true => decode(type_url, name, body, pods),
-            false => Ok(None),
+        let decodes = self.number.is_multiple_of(self.plan.decodes);
+        let events = self.machine.response(response, |type_url, name, body| {
+            match decodes || (type_url, name) == (CLUSTER, LARGE) {
+                true => decode(type_url, name, body),
+                false => Ok(Decoded::None),
+            }
         });
+        let mut of_large = false;
         for event in events {
             match event {
+                Event::Updated { resource: Decoded::Parts(count), name, .. } if &*name == LARGE => {
+                    self.divide(count);
+                }
                 Event::Updated { type_url, name, version, resource } if type_url == ASSIGNMENT => {
-                    if &*name == LARGE {
-                        self.tell_of_large(xxh3_64(version.as_bytes()), resource, at)?;
-                    }
-                    if self.missing.remove(&name) && self.missing.is_empty() {
-                        self.news.send(News::Complete)?;
-                    }
+                    self.missing.remove(&name);
+                    let endpoints = match resource {
+                        Decoded::Endpoints(endpoints) => endpoints,
+                        _ => Vec::new(),
+                    };
+                    of_large |= self.large.came(&name, version, endpoints);
                 }
                 Event::Updated { .. } => {}
+                // A part goes when their number changes.
+                Event::Missing { name, .. } if is_part(&name) => {}
                 Event::Missing { name, .. } => return Err(format!("{name} is missing").into()),
                 Event::Rejected { name, why, .. } => return Err(format!("{name}: {why}").into()),
             }
         }
+        let version = self.large.version();
+        if let Some(version) = version.filter(|_| of_large) {
+            let steps = decodes.then(|| self.large.steps(self.plan.pods)).flatten();
+            if let Some(steps) = steps {
+                self.news.send(News::Decoded { version, steps })?;
+            }
+            self.news.send(News::Received { client: self.number, version, at })?;
+        }
+        if version.is_some() && self.missing.is_empty() && !mem::replace(&mut self.complete, true) {
+            self.news.send(News::Complete)?;
+        }
         Ok(())
     }
 
-    fn tell_of_large(
-        &self,
-        version: u64,
-        steps: Option<usize>,
-        at: Duration,
-    ) -> Result<(), SendError<News>> {
-        if let Some(steps) = steps {
-            self.news.send(News::Decoded { version, steps })?;
+    fn divide(&mut self, count: u32) {
+        let (new, gone) = self.large.divide(count);
+        for name in gone {
+            self.machine.unsubscribe(ASSIGNMENT, &name);
         }
-        self.news.send(News::Received { client: self.number, version, at })
+        for name in new {
+            self.machine.subscribe(ASSIGNMENT, name);
+        }
     }
 }
 
-/// Decodes a resource as an agent does. Returns the state of the large service.
-fn decode(type_url: &str, name: &str, body: &Any, pods: usize) -> Result<Option<usize>, String> {
+/// What a resource says that the bench needs.
+enum Decoded {
+    None,
+    /// The parts of a cluster's assignment.
+    Parts(u32),
+    Endpoints(Vec<Endpoint>),
+}
+
+/// Decodes a resource as an agent does.
+fn decode(type_url: &str, name: &str, body: &Any) -> Result<Decoded, String> {
     match type_url {
-        NAMESPACE => read::namespace(name, body).map(|_| None),
-        CLUSTER => read::cluster(name, body).map(|_| None),
-        _ => {
-            let endpoints = read::assignment(name, body)?;
-            Ok(if name == LARGE { steps_of(&endpoints, pods) } else { None })
-        }
+        NAMESPACE => read::namespace(name, body).map(|_| Decoded::None),
+        CLUSTER => read::cluster(name, body).map(|info| Decoded::Parts(info.parts)),
+        _ => read::assignment(name, body).map(Decoded::Endpoints),
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! - `services`: what is published, and how it changes; `server`: the control plane
 //! - `fleet`: the agents together; `client`: one of them; `counted_io`: the bytes that they receive
+//! - `large`: what a client has of the large service
 //! - `receipts`: when each agent had each state; `measured`: the measurement of one control plane
 //! - `scale`: how much is measured; `named`: the memory of a real agent
 
@@ -31,6 +32,7 @@ use super::{
 mod client;
 mod counted_io;
 mod fleet;
+mod large;
 mod measured;
 mod named;
 mod receipts;

@@ -107,7 +107,7 @@ printed() {
     >"$folder/printed.log" 2>&1 &
   process=$!
   while [[ $answer != *\ 200 ]] && [ "$(now)" -lt "$until" ]; do
-    answer=$(curl -s --max-time 5 -w ' %{http_code}' -H "Host: $1" "http://127.0.0.1:$port/") || sleep 0.05
+    answer=$(curl -s --max-time 5 -w ' %{http_code}' --data '' -H "Host: $1" "http://127.0.0.1:$port/") || sleep 0.05
   done
   kill "$process"
   wait "$process" || true
