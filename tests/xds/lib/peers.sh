@@ -32,7 +32,7 @@ longest=120
 # Where each Envoy listens.
 declare -A edge
 begin() {
-  local target=$2 options=("${@:3}") program=("$python" tests/xds/calls.py) archive
+  local target=$2 options=("${@:3}") program=("$python" tests/xds/calls.py) archive bootstrap
   if [ -n "${edge[$peer]:-}" ]; then target=${edge[$peer]}; fi
   case $peer,${options[0]:-} in
     go-*) program=("$go/calls") ;;
@@ -52,7 +52,8 @@ begin() {
   esac
   # All peers call at the same time: with a shorter pause two cores would do nothing else.
   if [[ " ${options[*]} " != *' --pause '* ]]; then options+=(--pause 20); fi
-  GRPC_XDS_BOOTSTRAP_CONFIG=$("$pointsman" xds bootstrap grpc "${address[${over[$peer]}]}" --node-id peer) \
+  bootstrap=$("$pointsman" xds bootstrap grpc "${address[${over[$peer]}]}" --node-id peer)
+  GRPC_XDS_BOOTSTRAP_CONFIG=$bootstrap \
     timeout "$longest" "${program[@]}" ${target:+"$target"} "${options[@]}" >"$folder/$1-$peer" 2>"$folder/$1-$peer.log" &
   children[$1-$peer]=$!
 }
