@@ -247,7 +247,7 @@ impl fmt::Debug for Snapshot {
 mod tests {
     use std::time::Duration;
 
-    use xds::proto::google::protobuf::Any;
+    use xds::proto::{envoy::service::discovery::v3::DeltaDiscoveryRequest, google::protobuf::Any};
 
     use super::*;
     use crate::catalog::{
@@ -377,7 +377,18 @@ mod tests {
         assert!(view.get(ASSIGNMENT, &expected[1]).is_some());
         drop(resources);
 
+        let mut all = xds::server::DeltaStream::new();
+        let request = DeltaDiscoveryRequest { type_url: ASSIGNMENT.into(), ..Default::default() };
+        all.request(request).unwrap();
+        let mut sent = || {
+            let resources = snapshot.resources(ClientKind::Agent);
+            let response =
+                all.next(&crate::discovery::View { resources: &resources, client: &client });
+            response.unwrap().resources.into_iter().map(|it| it.name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(sent(), cluster);
         apply(&catalog, large(255));
+        assert_eq!(sent(), cluster, "after a change, too");
         assert_eq!(of_agents().len(), 5, "63 in a part are not too many");
         apply(&catalog, Change::Remove("cart.shop".parse().unwrap()));
         assert!(of_agents().is_empty());

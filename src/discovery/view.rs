@@ -8,7 +8,7 @@ use xds::{
 };
 
 use super::{
-    agent::parts::is_part,
+    agent::parts::whole_of,
     assignment::assignment,
     client::{Client, ClientKind},
     grpc,
@@ -46,11 +46,6 @@ impl View<'_> {
         (self.client.kind, type_url) != (ClientKind::Envoy, CLUSTER)
             || self.client.namespaces.have(name)
     }
-
-    /// A wildcard stands for each endpoint once: not for the parts of an assignment beside the whole.
-    fn lists(&self, type_url: &str, name: &str) -> bool {
-        self.shows(type_url, name) && !(type_url == ASSIGNMENT && is_part(name))
-    }
 }
 
 impl Published for View<'_> {
@@ -65,6 +60,11 @@ impl Published for View<'_> {
 
     fn names(&self, type_url: &str) -> impl Iterator<Item = Name> {
         self.resources.names(type_url).filter(|name| self.lists(type_url, name))
+    }
+
+    /// A wildcard stands for each endpoint once: not for the parts of an assignment beside the whole.
+    fn lists(&self, type_url: &str, name: &str) -> bool {
+        self.shows(type_url, name) && !(type_url == ASSIGNMENT && whole_of(name).is_some())
     }
 
     fn response_bytes(&self, type_url: &str) -> usize {

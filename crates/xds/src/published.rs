@@ -22,6 +22,12 @@ pub trait Published {
     /// or too long ago.
     fn changed_since(&self, type_url: &str, revision: u64) -> Option<impl Iterator<Item = &Name>>;
 
+    /// Whether a wildcard stands for this name. A resource may also be there for clients that name it alone.
+    fn lists(&self, type_url: &str, name: &str) -> bool {
+        let _ = (type_url, name);
+        true
+    }
+
     /// The bytes of resources in one response of this type, unless a single one has more.
     fn response_bytes(&self, type_url: &str) -> usize {
         let _ = type_url;

@@ -46,7 +46,7 @@ use crate::{
     catalog::Endpoint,
     clock,
     discovery::{
-        agent::{parts::is_part, read},
+        agent::{parts::whole_of, read},
         client::AGENT,
         proto::NAMESPACE,
     },
@@ -218,7 +218,7 @@ impl Client {
                 }
                 Event::Updated { .. } => {}
                 // A part goes when their number changes.
-                Event::Missing { name, .. } if is_part(&name) => {}
+                Event::Missing { name, .. } if whole_of(&name).is_some() => {}
                 Event::Missing { name, .. } => return Err(format!("{name} is missing").into()),
                 Event::Rejected { name, why, .. } => return Err(format!("{name}: {why}").into()),
             }

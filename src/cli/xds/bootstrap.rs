@@ -1,12 +1,7 @@
 //! `pointsman xds bootstrap`: a client's bootstrap file for a control plane.
 
-use rustix::system::uname;
-
-use super::{envoy, grpc};
-use crate::{
-    cli::{exit::Failure, output},
-    source::xds::server::Address,
-};
+use super::{envoy, grpc, node::Node};
+use crate::cli::{exit::Failure, output};
 
 /// Print a client's bootstrap file: save it, and the client follows the control plane.
 #[derive(Debug, clap::Args)]
@@ -25,7 +20,7 @@ enum Client {
         #[command(flatten)]
         node: Node,
         /// A namespace with services that the Envoy may call. Repeat it for several. Default: all.
-        #[arg(long = "namespace", value_name = "NAMESPACE")]
+        #[arg(long = "namespace", value_name = "NAMESPACE", value_parser = namespace)]
         namespaces: Vec<String>,
         /// Where the Envoy listens.
         #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:10000")]
@@ -33,28 +28,9 @@ enum Client {
     },
 }
 
-/// The client, as the control plane sees it.
-#[derive(Debug, clap::Args)]
-pub(super) struct Node {
-    /// The control plane: `unix:///run/pointsman/xds.sock` or `HOST:PORT`.
-    #[arg(value_name = "ADDRESS")]
-    pub(super) address: Address,
-    /// The client's name in the control plane's log. Default: the name of this host.
-    #[arg(long, value_name = "ID")]
-    pub(super) node_id: Option<String>,
-    /// The client's zone, which gRPC and Envoy prefer as their own policies do.
-    #[arg(long, value_name = "ZONE", default_value = "")]
-    pub(super) zone: String,
-    /// The client's region.
-    #[arg(long, value_name = "REGION", default_value = "")]
-    pub(super) region: String,
-}
-
-impl Node {
-    pub(super) fn id(&self) -> String {
-        let host = || uname().nodename().to_string_lossy().into_owned();
-        self.node_id.clone().unwrap_or_else(host)
-    }
+fn namespace(text: &str) -> Result<String, String> {
+    let name = crate::catalog::name::namespace(text).map_err(|error| error.to_string())?;
+    Ok(name.to_string())
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
-use super::bootstrap::Node;
+use super::node::Node;
 use crate::{discovery::client::NAMESPACES, source::xds::server::Address};
 
 /// The cluster of the control plane itself, which no service can have.
@@ -69,7 +69,10 @@ fn listener(listen: SocketAddr) -> Value {
     let manager =
         "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
     let router = "envoy.extensions.filters.http.router.v3.Router";
-    let route = json!({ "match": { "prefix": "/" }, "route": { "cluster_header": ":authority" } });
+    let any = json!({ "prefix": "/" });
+    let service = json!({ "match": any, "route": { "cluster_header": ":authority" } });
+    // A caller must not get through to the control plane, which takes it for this Envoy.
+    let not_here = json!({ "match": any, "direct_response": { "status": 404 } });
     json!({
         "name": "services",
         "address": socket_address(&listen.ip().to_string(), listen.port()),
@@ -79,7 +82,10 @@ fn listener(listen: SocketAddr) -> Value {
                 "@type": format!("type.googleapis.com/{manager}"),
                 "stat_prefix": "services",
                 "route_config": {
-                    "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [route] }],
+                    "virtual_hosts": [
+                        { "name": "control-plane", "domains": [CONTROL_PLANE], "routes": [not_here] },
+                        { "name": "services", "domains": ["*"], "routes": [service] },
+                    ],
                 },
                 "http_filters": [{
                     "name": "envoy.filters.http.router",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::bootstrap::Node;
+use super::node::Node;
 
 pub(super) fn bootstrap(node: &Node) -> Value {
     json!({

@@ -5,6 +5,7 @@ use super::exit::Failure;
 mod bootstrap;
 mod envoy;
 mod grpc;
+mod node;
 
 /// Print what clients need to connect to a control plane.
 #[derive(Debug, clap::Args)]

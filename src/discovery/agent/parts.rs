@@ -51,9 +51,9 @@ pub fn names(cluster: &str, count: u32) -> Vec<Name> {
     }
 }
 
-/// Whether a name is that of a part.
-pub fn is_part(name: &str) -> bool {
-    name.contains(SEPARATOR)
+/// The name of the whole if this is that of a part.
+pub fn whole_of(name: &str) -> Option<&str> {
+    name.rsplit_once(SEPARATOR).map(|(whole, _)| whole)
 }
 
 /// These endpoints by their parts.
@@ -134,6 +134,7 @@ mod tests {
         let text = |names: Vec<Name>| names.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(text(names("cart.shop:80", 1)), ["cart.shop:80"]);
         assert_eq!(text(names("cart.shop:80", 2)), ["cart.shop:80#0/2", "cart.shop:80#1/2"]);
-        assert!(is_part("cart.shop:80#0/2") && !is_part("cart.shop@east:80"));
+        assert_eq!(whole_of("cart.shop:80#0/2"), Some("cart.shop:80"));
+        assert_eq!(whole_of("cart.shop@east:80"), None);
     }
 }

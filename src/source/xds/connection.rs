@@ -55,8 +55,11 @@ pub(super) enum Event {
     /// There is a stream. Nothing was said on it yet.
     Opened,
     Response(DeltaDiscoveryResponse),
-    /// There is none any more, or there could be none; and why.
-    Closed(String),
+    /// There is none any more, or there could be none; and why. `exhausted`: the server gives no more.
+    Closed {
+        why: String,
+        exhausted: bool,
+    },
 }
 
 impl Connection {
@@ -89,32 +92,33 @@ impl Connection {
                         }
                         Err(error) => {
                             let address = &self.address;
-                            self.closed(format!(
-                                "{address} can't be reached: {}",
-                                innermost(&error)
-                            ))
+                            let why = format!("{address} can't be reached: {}", innermost(&error));
+                            self.closed(why, false)
                         }
                     };
                 }
                 State::Open { responses, since, .. } => {
-                    let ended = match responses.next().await {
+                    let (ended, exhausted) = match responses.next().await {
                         Some(Ok(response)) => return Event::Response(response),
-                        Some(Err(status)) => described(&status),
-                        None => "it ended the stream".to_owned(),
+                        Some(Err(status)) => {
+                            let exhausted = status.code() == tonic::Code::ResourceExhausted;
+                            (described(&status), exhausted)
+                        }
+                        None => ("it ended the stream".to_owned(), false),
                     };
                     if since.elapsed() >= SETTLED {
                         self.backoff.succeeded();
                     }
-                    return self.closed(format!("{}: {ended}", self.address));
+                    return self.closed(format!("{}: {ended}", self.address), exhausted);
                 }
             }
         }
     }
 
-    fn closed(&mut self, why: String) -> Event {
+    fn closed(&mut self, why: String, exhausted: bool) -> Event {
         let pause = self.backoff.failed();
         self.state = State::Waiting(Box::pin(tokio::time::sleep(pause)));
-        Event::Closed(why)
+        Event::Closed { why, exhausted }
     }
 
     /// Takes requests for the open stream. None: there is no stream.

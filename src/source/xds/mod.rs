@@ -202,8 +202,12 @@ impl Follower {
                 self.tell(news);
                 self.to_say = true;
             }
-            Event::Closed(why) => {
+            Event::Closed { why, exhausted } => {
                 self.services.disconnected();
+                if exhausted {
+                    let news = self.services.ask_for_wholes();
+                    self.tell(news);
+                }
                 self.no_answer_at = None;
                 self.unheard_since.get_or_insert_with(Instant::now);
                 self.problems.found(&self.finder, &why);

@@ -38,7 +38,7 @@ use crate::{
     catalog::{Change, Endpoint, Port, Service, ServiceName},
     discovery::{
         agent::{
-            parts::{self, is_part},
+            parts::{self, whole_of},
             read::{self, ClusterInfo, Named, NamedPort},
         },
         names::namespace_of,
@@ -57,6 +57,8 @@ const LONGEST_REASON: usize = 512;
 /// The parts of assignments that are asked for, of all services together. Beyond it an assignment is asked
 /// for as a whole. A server allows 20,000 names, of which the 2,000 services that a node follows need 16,000.
 const MOST_PARTS: usize = 4000;
+/// What is wrong with single resources is a note of their service each, up to so many.
+const MOST_NOTES: usize = 10;
 
 /// What came of a resource: it is this, or there is none.
 type Told<T> = HashMap<Name, Option<T>>;
@@ -77,6 +79,11 @@ pub(super) struct Services {
     assignments: Told<Arc<[Endpoint]>>,
     /// How many parts the clusters have together.
     parts: usize,
+    /// The most of them.
+    most_parts: usize,
+    /// The endpoints of each followed cluster as the catalog has them. They count until all parts of another
+    /// number are there, or the whole.
+    last: HashMap<Name, Arc<[Endpoint]>>,
     /// The followed services, and what each subscribes to.
     followed: HashMap<ServiceName, Subscriptions>,
     /// The followed services that need a resource.
@@ -123,6 +130,8 @@ impl Services {
             clusters: Told::new(),
             assignments: Told::new(),
             parts: 0,
+            most_parts: MOST_PARTS,
+            last: HashMap::new(),
             followed: HashMap::new(),
             needed_by: HashMap::new(),
             incomplete: BTreeSet::new(),
@@ -186,6 +195,8 @@ impl Services {
             effects.touched.extend(self.needing(&resource));
             self.faults.heard(&resource, &mut effects.news);
             match event {
+                // The server hears why. If the whole is wrong, too, that is a fault.
+                Event::Rejected { .. } if self.ask_for_whole(&resource) => {}
                 Event::Rejected { why, .. } => {
                     let known = self.knows(&resource);
                     effects.news.push(self.faults.refuse(resource, why, known));
@@ -194,6 +205,8 @@ impl Services {
                     self.faults.accept(&resource, &mut effects.news);
                     self.updated(resource.1, read, &mut effects);
                 }
+                // The number of parts may change: the cluster will say so.
+                Event::Missing { .. } if self.ask_for_whole(&resource) => {}
                 Event::Missing { .. } => {
                     self.faults.accept(&resource, &mut effects.news);
                     self.missing(kind, resource.1, &mut effects);
@@ -304,10 +317,10 @@ impl Services {
                 let changes = self.names.remove_port(&name);
                 self.rename(changes, effects);
             }
-            Kind::Cluster => self.set_cluster(name, None),
-            // The parts of an assignment go with its cluster, or when their number changes. Then the cluster
-            // says so, and what is known of them counts until the others are there.
-            Kind::Assignment if is_part(&name) && !self.by_clusters => {}
+            Kind::Cluster => {
+                self.last.remove(&name);
+                self.set_cluster(name, None);
+            }
             Kind::Assignment => drop(self.assignments.insert(name, None)),
         }
     }
@@ -315,7 +328,7 @@ impl Services {
     fn set_cluster(&mut self, name: Name, mut info: Option<ClusterInfo>) {
         self.forget_cluster(&name);
         if let Some(info) = info.as_mut().filter(|info| info.parts > 1) {
-            let fit = self.parts + info.parts as usize <= MOST_PARTS;
+            let fit = self.parts + info.parts as usize <= self.most_parts;
             // Another server names its assignments as it likes.
             match fit && !self.by_clusters {
                 true => self.parts += info.parts as usize,
@@ -323,6 +336,37 @@ impl Services {
             }
         }
         self.clusters.insert(name, info);
+    }
+
+    /// If the resource is a part of an assignment: asks for the whole in its place.
+    fn ask_for_whole(&mut self, resource: &Resource) -> bool {
+        let (kind, name) = resource;
+        let Some(whole) = whole_of(name).filter(|_| *kind == Kind::Assignment) else {
+            return false;
+        };
+        let mut is_part = false;
+        for service in self.needing(resource) {
+            for port in self.names.ports(&service).into_iter().flatten() {
+                if let Some(Some(info)) = self.clusters.get_mut(&port.cluster)
+                    && info.parts > 1
+                    && *info.assignment == *whole
+                {
+                    self.parts -= info.parts as usize;
+                    info.parts = 1;
+                    is_part = true;
+                }
+            }
+        }
+        is_part
+    }
+
+    /// The server does not give so many names: asks for every assignment as a whole from now on.
+    pub(super) fn ask_for_wholes(&mut self) -> Vec<News> {
+        self.most_parts = 0;
+        self.parts = 0;
+        self.clusters.values_mut().flatten().for_each(|info| info.parts = 1);
+        let touched = self.followed.keys().cloned().collect();
+        self.tell(Effects { touched, ..Effects::default() })
     }
 
     fn forget_cluster(&mut self, name: &Name) {
@@ -373,6 +417,10 @@ impl Services {
             match self.service(&name) {
                 Some(service) => {
                     self.incomplete.remove(&name);
+                    let clusters = self.names.ports(&name).into_iter().flatten();
+                    for (NamedPort { cluster, .. }, port) in clusters.zip(&service.ports) {
+                        self.last.insert(cluster.clone(), port.endpoints.clone());
+                    }
                     news.push(News::Service(name, Change::Upsert(service)));
                 }
                 None => drop(self.incomplete.insert(name)),
@@ -416,8 +464,14 @@ impl Services {
         self.needed_by.remove(resource);
         let (kind, name) = resource;
         match kind {
-            Kind::Cluster if self.by_clusters => return,
-            Kind::Cluster => self.forget_cluster(name),
+            Kind::Cluster if self.by_clusters => {
+                self.last.remove(name);
+                return;
+            }
+            Kind::Cluster => {
+                self.last.remove(name);
+                self.forget_cluster(name);
+            }
             Kind::Assignment => drop(self.assignments.remove(name)),
             // It is subscribed to by the wildcard alone.
             Kind::Namespace => return,
@@ -437,8 +491,9 @@ impl Services {
                 Some(info) => {
                     facts = facts.or(info.facts.as_ref());
                     let parts = parts::names(&info.assignment, info.parts);
-                    told |= parts.iter().any(|part| self.assignments.contains_key(part));
-                    self.endpoints(&parts)?
+                    told |= self.last.contains_key(cluster)
+                        || parts.iter().all(|part| self.assignments.contains_key(part));
+                    self.endpoints(cluster, &parts)?
                 }
                 None => {
                     told |= self.clusters.contains_key(cluster);
@@ -465,14 +520,22 @@ impl Services {
         Some(service)
     }
 
-    /// The endpoints of an assignment with these parts. None in it and None: as for [`Self::told`].
-    fn endpoints(&self, parts: &[Name]) -> Option<Option<Arc<[Endpoint]>>> {
-        let told = |part| self.told(Kind::Assignment, part, &self.assignments);
-        if let [whole] = parts {
-            return told(whole).map(|told| told.cloned());
+    /// The endpoints of a cluster whose assignment has these parts. None in it and None: as for
+    /// [`Self::told`].
+    fn endpoints(&self, cluster: &Name, parts: &[Name]) -> Option<Option<Arc<[Endpoint]>>> {
+        let all: Option<Vec<_>> = parts.iter().map(|part| self.assignments.get(part)).collect();
+        match (all.as_deref(), self.last.get(cluster)) {
+            (Some([whole]), _) => Some((*whole).clone()),
+            (Some(parts), _) => {
+                let parts = parts.iter().copied().flatten();
+                Some(Some(parts.flat_map(|part| part.iter().cloned()).collect()))
+            }
+            (None, Some(last)) => Some(Some(last.clone())),
+            (None, None) => {
+                let wrong = |part: &Name| self.faults.have(&(Kind::Assignment, part.clone()));
+                parts.iter().any(wrong).then_some(None)
+            }
         }
-        let parts = parts.iter().map(told).collect::<Option<Vec<_>>>()?;
-        Some(Some(parts.into_iter().flatten().flat_map(|part| part.iter().cloned()).collect()))
     }
 
     /// What was told of a resource; None in it: there is none, or nothing that can be used. None: it may
@@ -488,7 +551,8 @@ impl Services {
     fn notes(&self, name: &ServiceName) -> impl Iterator<Item = String> {
         let namespace = (Kind::Namespace, namespace_of(name).into());
         let resources = self.followed.get(name).into_iter().flatten();
-        resources.filter_map(|resource| self.faults.of(resource)).chain(self.faults.of(&namespace))
+        let notes = resources.filter_map(|resource| self.faults.of(resource));
+        notes.take(MOST_NOTES).chain(self.faults.of(&namespace))
     }
 }
 

@@ -99,7 +99,7 @@ accepted() {
 }
 # printed: an Envoy with the file that `pointsman xds bootstrap` prints calls the service in the Host header.
 printed() {
-  local port process answer='' until=$(($(now) + 5000))
+  local port process through answer='' until=$(($(now) + 5000))
   port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
   "$pointsman" xds bootstrap envoy "${address[unix]}" --namespace shop --listen "127.0.0.1:$port" \
     >"$folder/printed.json"
@@ -109,10 +109,12 @@ printed() {
   while [[ $answer != *\ 200 ]] && [ "$(now)" -lt "$until" ]; do
     answer=$(curl -s --max-time 5 -w ' %{http_code}' --data '' -H "Host: $1" "http://127.0.0.1:$port/") || sleep 0.05
   done
+  through=$(curl -s --max-time 5 -o "$folder/through" -w '%{http_code}' --http2-prior-knowledge --data '' \
+    -H "Host: pointsman-control-plane" "http://127.0.0.1:$port/") || true
   kill "$process"
   wait "$process" || true
-  echo "$answer"
-  [[ "${*:2}" = *"${answer% 200}"* && $answer = *\ 200 ]]
+  echo "$answer, and $through for the control plane's own name"
+  [[ $through = 404 && "${*:2}" = *"${answer% 200}"* && $answer = *\ 200 ]]
 }
 # clusters: Envoy has those of all services of the namespace shop, and no other. It has them 2 s after a change.
 clusters() {

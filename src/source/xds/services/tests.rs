@@ -554,6 +554,7 @@ proptest! {
         pair.talk();
         prop_assert!(pair.services.needed_by.is_empty() && pair.services.followed.is_empty());
         prop_assert!(pair.services.clusters.is_empty() && pair.services.assignments.is_empty());
+        prop_assert!(pair.services.last.is_empty() && pair.services.parts == 0);
         let namespaces: BTreeSet<String> =
             pair.plane.list(None).iter().map(|service| namespace_of(&service.name)).collect();
         prop_assert_eq!(pair.stream.names(), namespaces.len(), "no subscription is left");
@@ -773,17 +774,104 @@ fn beyond_what_a_server_gives_an_assignment_is_asked_for_as_a_whole() {
     assert_eq!(pair.services.parts, MOST_PARTS - 8, "their room is free again");
 }
 
-#[test]
-fn a_part_that_is_refused_takes_no_other_endpoint_along() {
+fn count(pair: &Pair) -> usize {
+    pair.got("cart.shop").map_or(0, |cart| cart.ports[0].endpoints.len())
+}
+
+/// The agent follows cart.shop, of so many endpoints.
+fn following(last: u8) -> Pair {
     let mut pair = Pair::new();
-    pair.publish(large(250));
+    pair.publish(large(last));
     pair.talk();
     pair.follow("cart.shop");
     pair.talk();
-    let part = format!("{}#3/8", names_of(&pair, "cart.shop"));
-    let news = pair.services.response(wrong(ASSIGNMENT, &part));
+    pair
+}
+
+#[test]
+fn a_part_that_is_refused_or_missing_is_asked_for_with_the_whole() {
+    let part = |pair: &Pair| format!("{}#3/8", names_of(pair, "cart.shop"));
+    let missing = |part: String| DeltaDiscoveryResponse {
+        type_url: ASSIGNMENT.into(),
+        removed_resources: vec![part],
+        ..DeltaDiscoveryResponse::default()
+    };
+    for refused in [true, false] {
+        let mut pair = following(250);
+        let part = part(&pair);
+        let response = if refused { wrong(ASSIGNMENT, &part) } else { missing(part) };
+        let news = pair.services.response(response);
+        pair.tell(news);
+        assert_eq!(count(&pair), 250);
+        assert_eq!(pair.services.parts, 0);
+        pair.talk();
+        assert_agree(&pair, "cart.shop");
+        assert_eq!(pair.stream.names(), 3, "a namespace, a cluster and an assignment");
+        pair.publish(large(240));
+        pair.talk();
+        assert_agree(&pair, "cart.shop");
+    }
+}
+
+#[test]
+fn parts_that_take_long_take_no_endpoint_away() {
+    let mut pair = following(64);
+    pair.publish(large(250));
+    pair.respond().expect("the cluster");
+    while pair.services.next_request(pair.now).is_some() {}
+    for n in 0..8u8 {
+        let part = format!("{}#{n}/8", names_of(&pair, "cart.shop"));
+        let few = crate::discovery::agent::write::assignment(&part, &[endpoint(n + 1)]);
+        let news = pair.services.response(sent(ASSIGNMENT, &[few]));
+        pair.tell(news);
+        assert_eq!(count(&pair), if n < 7 { 64 } else { 8 }, "after part {n}");
+        while pair.services.next_request(pair.now).is_some() {}
+        if n == 3 {
+            let due = pair.services.next_silence().expect("four are silent");
+            let news = pair.services.silent(due);
+            pair.tell(news);
+            assert_eq!(count(&pair), 64, "after a silence");
+            let notes = &pair.got("cart.shop").unwrap().notes;
+            assert!(notes[0].contains("says nothing of assignment"), "{notes:?}");
+        }
+    }
+    assert!(pair.got("cart.shop").unwrap().notes.is_empty());
+}
+
+#[test]
+fn one_part_of_several_replaces_nothing_of_an_earlier_run() {
+    let mut pair = Pair::new();
+    let name: ServiceName = "cart.shop".parse().unwrap();
+    pair.services = Services::new("xds:test".into(), Node::default(), false, vec![name.clone()]);
+    pair.services.connected();
+    pair.publish(large(250));
+    pair.request();
+    pair.respond().expect("the names");
+    let news = pair.services.follow(&name);
     pair.tell(news);
-    let cart = pair.got("cart.shop").unwrap();
-    assert_eq!(cart.ports[0].endpoints.len(), 250);
-    assert!(cart.notes[0].contains(&format!("assignment \"{part}\" is refused")), "{cart:?}");
+    pair.request();
+    pair.respond().expect("the cluster");
+    while pair.services.next_request(pair.now).is_some() {}
+    let part = format!("{}#0/8", names_of(&pair, "cart.shop"));
+    let few = crate::discovery::agent::write::assignment(&part, &[endpoint(1)]);
+    let mut news = pair.services.response(sent(ASSIGNMENT, &[few]));
+    let due = pair.services.next_silence().expect("seven are silent");
+    news.extend(pair.services.silent(due));
+    assert!(!news.iter().any(|news| matches!(news, News::Service(..))), "{news:?}");
+}
+
+#[test]
+fn a_server_that_gives_no_more_names_is_asked_for_wholes() {
+    let mut pair = following(250);
+    pair.services.disconnected();
+    let news = pair.services.ask_for_wholes();
+    pair.tell(news);
+    assert_eq!(count(&pair), 250);
+    pair.reconnect();
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
+    assert_eq!(pair.stream.names(), 3, "a namespace, a cluster and an assignment");
+    pair.publish(large(140));
+    pair.talk();
+    assert_agree(&pair, "cart.shop");
 }
