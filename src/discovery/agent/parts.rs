@@ -13,12 +13,12 @@ use crate::catalog::Endpoint;
 
 /// An assignment with more endpoints than this comes in parts.
 const MOST_IN_ONE: usize = 64;
-/// The endpoints of a part, about. A change costs as many, and an agent that subscribes a name for each.
+/// About the endpoints of a part. A change costs an agent one part, and each part is one more name to subscribe to.
 const IN_PART: usize = 32;
 /// The number of parts stays while a part has between 1/2 and 2 times as many: another number costs the
 /// whole assignment.
 const BAND: usize = 2;
-/// The most parts. Whoever has more endpoints has larger ones.
+/// The most parts. With more endpoints the parts are larger.
 pub const MOST_PARTS: u32 = 1024;
 
 /// Between a cluster's name, which has none, and the part.
@@ -65,7 +65,6 @@ pub fn divided(endpoints: &[Endpoint], count: u32) -> Vec<Vec<&Endpoint>> {
     parts
 }
 
-/// Half of a part's endpoints stay where they are when the number doubles.
 fn part_of(address: SocketAddr, count: u32) -> usize {
     let mut bytes = [0; 18];
     match address.ip() {

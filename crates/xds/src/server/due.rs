@@ -66,10 +66,7 @@ impl Due {
         let changed = self.begun.then(|| published.changed_since(type_url, self.seen)).flatten();
         match changed {
             Some(changed) => {
-                for name in changed.filter(|name| {
-                    interest.named.contains(*name)
-                        || interest.wildcard && published.lists(type_url, name)
-                }) {
+                for name in changed.filter(|name| interest.follows(published, type_url, name)) {
                     self.names.entry(name.clone()).or_insert(false);
                 }
             }

@@ -16,6 +16,11 @@ impl Interest {
         self.wildcard || self.named.contains(name)
     }
 
+    /// Whether the client has to be told of a change of this name.
+    pub(super) fn follows(&self, published: &impl Published, type_url: &str, name: &str) -> bool {
+        self.named.contains(name) || self.wildcard && published.lists(type_url, name)
+    }
+
     /// Every name that the client may have to be told of. `has`: the names that it knows.
     pub(super) fn all<'a>(
         &self,

@@ -728,11 +728,7 @@ fn of_many_endpoints_a_change_costs_one_part() {
 
 #[test]
 fn another_number_of_parts_loses_no_endpoint() {
-    let mut pair = Pair::new();
-    pair.publish(large(64));
-    pair.talk();
-    pair.follow("cart.shop");
-    pair.talk();
+    let mut pair = following(64);
     for last in [65, 250, 255, 120, 60, 30, 64, 65] {
         let before = pair.got("cart.shop").unwrap().ports[0].endpoints.len();
         pair.publish(large(last));
