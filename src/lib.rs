@@ -30,6 +30,8 @@
 pub mod agent;
 pub mod api;
 pub mod bench;
+#[cfg(test)]
+mod captured_log;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

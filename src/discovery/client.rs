@@ -13,6 +13,11 @@ use xds::{
 /// How an agent calls itself.
 pub const AGENT: &str = "pointsman";
 
+/// The name of this host, which is a node's id where nobody gives it another.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// The key in an Envoy's `node.metadata` with the namespaces whose services it wants as clusters.
 pub const NAMESPACES: &str = "pointsman.dev/namespaces";
 

@@ -1,18 +1,17 @@
 //! Tests what a request in flight tells, counts and ends, as the socket sees it. Publications are on
 //! virtual time.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use super::{
     InFlightGuard, Outcome, PickOptions, ServerLoad, ServiceTable, Tables, Target, shared::Shared,
 };
 use crate::{
-    catalog::{Catalog, Change, Endpoint, Locality, Port, Service, ServiceName, Setting, SourceId},
+    captured_log::capture,
+    catalog::{
+        Catalog, Change, Endpoint, Locality, Port, Service, ServiceName, Setting, SourceId,
+        sample::{address, endpoint},
+    },
     clock,
     identity::Identity,
     load::Counts,
@@ -28,11 +27,6 @@ const fn by(caller: Identity) -> PickOptions<'static> {
     PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller }
 }
 
-/// The address of the endpoint with this number.
-fn at(number: u8) -> SocketAddr {
-    ([10, 0, 0, number], 80).into()
-}
-
 /// A service without a publishing thread.
 struct Stage {
     shared: Arc<Shared>,
@@ -44,11 +38,11 @@ impl Stage {
     /// `zones` as in "aa-" has one endpoint each, with the numbers 0, 1 and so on; - is no zone.
     /// The agent is in zone `own`. Zones do not decide which endpoint is picked.
     fn new(zones: &str, own: Option<&str>) -> Self {
-        let endpoint = |(number, zone): (u8, char)| Endpoint {
+        let in_zone = |(number, zone): (u8, char)| Endpoint {
             zone: (zone != '-').then(|| zone.to_string().into()),
-            ..Endpoint::at(at(number))
+            ..endpoint(number)
         };
-        let endpoints = (0..).zip(zones.chars()).map(endpoint).collect();
+        let endpoints = (0..).zip(zones.chars()).map(in_zone).collect();
         let name = ServiceName { name: "cart".into(), namespace: "shop".into(), cluster: None };
         let port = Port { name: None, number: Some(80), endpoints };
         let mut service = Service::new(name.clone(), "test", vec![port]);
@@ -74,8 +68,8 @@ impl Stage {
 
     /// Picks the endpoint with this number, of two.
     fn pick_of_two(&self, number: u8, caller: Identity) -> InFlightGuard {
-        let held = self.pick(&PickOptions { exclude: &[at(1 - number)], ..by(caller) });
-        assert_eq!(held.endpoint.address, at(number));
+        let held = self.pick(&PickOptions { exclude: &[address(1 - number)], ..by(caller) });
+        assert_eq!(held.endpoint.address, address(number));
         held
     }
 
@@ -105,28 +99,6 @@ impl Stage {
         }
         self.live.publisher().lie_down();
     }
-}
-
-/// The log lines of this thread from now on.
-fn capture() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let logged = Arc::new(Mutex::new(Vec::new()));
-    let sink = logged.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .without_time()
-        .with_target(false)
-        .with_ansi(false)
-        .with_writer(move || Sink(sink.clone()))
-        .finish();
-    (logged, tracing::subscriber::set_default(subscriber))
 }
 
 #[test]
@@ -262,9 +234,9 @@ fn picks_say_how_many_of_them_are_in_another_zone() {
 #[test]
 fn a_pick_of_an_earlier_agent_counts_as_it_did_there() {
     let mut stage = Stage::new("aa", None);
-    let held = stage.live.adopt(at(1), 3, true, X).expect("the endpoint is there");
-    assert_eq!((held.endpoint.address, held.cost()), (at(1), 3));
-    let mut waiting = stage.live.adopt(at(0), 5, false, X).expect("the endpoint is there");
+    let held = stage.live.adopt(address(1), 3, true, X).expect("the endpoint is there");
+    assert_eq!((held.endpoint.address, held.cost()), (address(1), 3));
+    let mut waiting = stage.live.adopt(address(0), 5, false, X).expect("the endpoint is there");
     assert_eq!(stage.in_flight(), 3);
     waiting.start();
     assert_eq!(stage.in_flight(), 8);
@@ -273,7 +245,7 @@ fn a_pick_of_an_earlier_agent_counts_as_it_did_there() {
     assert_eq!(stage.in_flight(), 0);
     let ended = stage.ended();
     assert_eq!((ended.ended, ended.failed), (2, 1));
-    assert!(stage.live.adopt(at(7), 1, true, X).is_none(), "its endpoint is gone");
+    assert!(stage.live.adopt(address(7), 1, true, X).is_none(), "its endpoint is gone");
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! A client of a control plane, for its bootstrap file.
 
-use rustix::system::uname;
-
-use crate::source::xds::server::Address;
+use crate::{discovery::client::host_name, source::xds::server::Address};
 
 /// The client, as the control plane sees it.
 #[derive(Debug, clap::Args)]
@@ -23,7 +21,6 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn id(&self) -> String {
-        let host = || uname().nodename().to_string_lossy().into_owned();
-        self.node_id.clone().unwrap_or_else(host)
+        self.node_id.clone().unwrap_or_else(host_name)
     }
 }

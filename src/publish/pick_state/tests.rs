@@ -6,7 +6,10 @@ use pointsman_table::{Outcome, Pick};
 
 use super::PickState;
 use crate::{
-    catalog::{Endpoint, EndpointRef, Locality},
+    catalog::{
+        Endpoint, EndpointRef, Locality,
+        sample::{address, endpoint},
+    },
     identity::Identity,
     load::Totals,
     plan::State,
@@ -26,14 +29,8 @@ const fn by(caller: Identity) -> PickOptions<'static> {
     PickOptions { exclude: &[], key: None, count: 1, cost: 1, caller }
 }
 
-/// The address of the endpoint with this number.
-fn at(number: u8) -> SocketAddr {
-    ([10, 0, 0, number], 80).into()
-}
-
 fn endpoints(numbers: impl IntoIterator<Item = u8>) -> Vec<EndpointRef> {
-    let list: Arc<[Endpoint]> =
-        numbers.into_iter().map(|number| Endpoint::at(at(number))).collect();
+    let list: Arc<[Endpoint]> = numbers.into_iter().map(endpoint).collect();
     EndpointRef::all(&list).collect()
 }
 
@@ -126,7 +123,7 @@ impl Stage {
     }
 
     fn start_at(&mut self, number: u8, caller: Identity) -> Pick {
-        let slot = self.state.slot_of(at(number)).expect("an endpoint");
+        let slot = self.state.slot_of(address(number)).expect("an endpoint");
         let pick = Pick { slot, cost: 1 };
         self.state.start(pick, caller, self.now);
         pick
@@ -140,13 +137,13 @@ impl Stage {
 
     fn totals(&self, number: u8) -> Totals {
         let mut planned = self.publisher.plan().endpoints.iter();
-        let index = planned.position(|planned| planned.endpoint.address == at(number));
+        let index = planned.position(|planned| planned.endpoint.address == address(number));
         self.publisher.loads()[index.expect("an endpoint")].total
     }
 
     fn state_of(&self, number: u8) -> State {
         let mut planned = self.publisher.plan().endpoints.iter();
-        planned.find(|it| it.endpoint.address == at(number)).expect("an endpoint").state
+        planned.find(|it| it.endpoint.address == address(number)).expect("an endpoint").state
     }
 }
 
@@ -163,14 +160,18 @@ fn callers_pick_from_the_table_that_they_attached_to_until_a_larger_one_supersed
 #[test]
 fn an_address_is_excluded_as_soon_as_its_endpoint_is_known() {
     let mut stage = Stage::new(2);
-    let exclude: Vec<SocketAddr> = [0, 1, 2].map(at).into();
+    let exclude: Vec<SocketAddr> = [0, 1, 2].map(address).into();
     let but = |exclude| PickOptions { exclude, ..by(X) };
     assert_eq!(stage.picked(&but(&exclude)), None);
-    assert!(stage.picked(&but(&exclude[1..])).is_some_and(|pick| stage.address(pick) == at(0)));
+    assert!(
+        stage.picked(&but(&exclude[1..])).is_some_and(|pick| stage.address(pick) == address(0))
+    );
     stage.update(endpoints(1..3));
     assert_eq!(stage.picked(&but(&exclude)), None);
-    assert_eq!((stage.state.slot_of(at(0)), stage.state.slot_of(at(7))), (None, None));
-    assert!(stage.picked(&but(&exclude[..2])).is_some_and(|pick| stage.address(pick) == at(2)));
+    assert_eq!((stage.state.slot_of(address(0)), stage.state.slot_of(address(7))), (None, None));
+    assert!(
+        stage.picked(&but(&exclude[..2])).is_some_and(|pick| stage.address(pick) == address(2))
+    );
 }
 
 #[test]
@@ -178,13 +179,13 @@ fn a_node_knows_which_endpoints_are_in_another_zone_if_it_knows_both_zones() {
     let zones = [Some("a"), Some("b"), None];
     let list: Arc<[Endpoint]> = (0..)
         .zip(zones)
-        .map(|(number, zone)| Endpoint { zone: zone.map(Into::into), ..Endpoint::at(at(number)) })
+        .map(|(number, zone)| Endpoint { zone: zone.map(Into::into), ..endpoint(number) })
         .collect();
     for (own, elsewhere) in [(Some("a"), [false, true, false]), (None, [false; 3])] {
         let locality = Locality { zone: own.map(Into::into), ..Locality::default() };
         let mut stage = Stage::with(EndpointRef::all(&list).collect(), locality);
         let found = [0, 1, 2].map(|number| {
-            let slot = stage.state.slot_of(at(number)).expect("an endpoint");
+            let slot = stage.state.slot_of(address(number)).expect("an endpoint");
             stage.state.is_elsewhere(stage.state.planned(slot).expect("an endpoint"))
         });
         assert_eq!(found, elsewhere, "from {own:?}");
@@ -225,7 +226,7 @@ fn a_single_pick_is_sampled_with_what_it_compared() {
     let [sample] = &stage.state.samples()[..] else { panic!("not one") };
     assert_eq!((sample.chosen, sample.group), (Some(chosen), Some(0)));
     let compared: BTreeSet<SocketAddr> = sample.candidates.iter().map(|each| each.0).collect();
-    assert_eq!(compared, BTreeSet::from([at(0), at(1)]));
+    assert_eq!(compared, BTreeSet::from([address(0), address(1)]));
     stage.state.pick(&PickOptions { count: 2, ..by(X) }, stage.now);
     assert_eq!(stage.state.samples().len(), 1, "several picks at once have no sample");
 }
@@ -234,25 +235,25 @@ fn a_single_pick_is_sampled_with_what_it_compared() {
 fn a_caller_avoids_the_endpoint_that_it_alone_can_not_reach() {
     let mut stage = Stage::new(2);
     stage.deny();
-    assert_eq!(stage.destinations(X), BTreeSet::from([at(1)]));
-    assert_eq!(stage.destinations(Y), BTreeSet::from([at(0), at(1)]));
-    let [(verdict, address)] = stage.state.verdicts()[..] else { panic!("not one") };
-    assert_eq!((verdict.caller, address), (X, at(0)));
+    assert_eq!(stage.destinations(X), BTreeSet::from([address(1)]));
+    assert_eq!(stage.destinations(Y), BTreeSet::from([address(0), address(1)]));
+    let [(verdict, of)] = stage.state.verdicts()[..] else { panic!("not one") };
+    assert_eq!((verdict.caller, of), (X, address(0)));
 }
 
 #[test]
 fn a_caller_that_excludes_every_other_endpoint_gets_the_one_that_it_avoids() {
     let mut stage = Stage::new(2);
     stage.deny();
-    let want = PickOptions { exclude: &[at(1)], ..by(X) };
-    assert!(stage.picked(&want).is_some_and(|pick| stage.address(pick) == at(0)));
+    let want = PickOptions { exclude: &[address(1)], ..by(X) };
+    assert!(stage.picked(&want).is_some_and(|pick| stage.address(pick) == address(0)));
 }
 
 #[test]
 fn where_a_caller_avoids_nothing_a_pick_that_finds_nothing_is_not_repeated() {
     let mut stage = Stage::new(2);
     stage.deny();
-    assert_eq!(stage.picked(&PickOptions { exclude: &[at(0), at(1)], ..by(Y) }), None);
+    assert_eq!(stage.picked(&PickOptions { exclude: &[address(0), address(1)], ..by(Y) }), None);
     assert_eq!(stage.state.samples().len(), 1);
 }
 
@@ -263,17 +264,17 @@ fn one_pick_probes_what_a_caller_avoids_once_the_time_is_over() {
     stage.now += Duration::from_secs(1);
     let probe = loop {
         let pick = stage.picked(&by(X)).expect("an endpoint");
-        if stage.address(pick) == at(0) {
+        if stage.address(pick) == address(0) {
             break pick;
         }
         stage.end(pick, X, Outcome::Success);
     };
-    assert_eq!(stage.destinations(X), BTreeSet::from([at(1)]), "while the probe is under way");
+    assert_eq!(stage.destinations(X), BTreeSet::from([address(1)]), "while the probe is under way");
     assert!(!stage.end(probe, X, Outcome::Unreachable), "it avoids it already");
     stage.now += Duration::from_millis(1_999);
-    assert_eq!(stage.destinations(X), BTreeSet::from([at(1)]), "for twice the time");
+    assert_eq!(stage.destinations(X), BTreeSet::from([address(1)]), "for twice the time");
     stage.now += MS;
-    assert_eq!(stage.destinations(X), BTreeSet::from([at(0), at(1)]));
+    assert_eq!(stage.destinations(X), BTreeSet::from([address(0), address(1)]));
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn a_success_ends_what_a_caller_avoids() {
     let mut stage = Stage::new(2);
     stage.deny();
     stage.request_to(0, X, Outcome::Success);
-    assert_eq!(stage.destinations(X), BTreeSet::from([at(0), at(1)]));
+    assert_eq!(stage.destinations(X), BTreeSet::from([address(0), address(1)]));
     assert!(stage.state.verdicts().is_empty());
 }
 
@@ -293,9 +294,9 @@ fn a_probe_without_a_result_is_followed_by_the_next_after_the_same_time() {
         stage.now += Duration::from_secs(1);
         stage.request_to(0, X, outcome);
         stage.now += Duration::from_millis(999);
-        assert_eq!(stage.destinations(X), BTreeSet::from([at(1)]), "{outcome:?}");
+        assert_eq!(stage.destinations(X), BTreeSet::from([address(1)]), "{outcome:?}");
         stage.now += MS;
-        assert_eq!(stage.destinations(X), BTreeSet::from([at(0), at(1)]), "{outcome:?}");
+        assert_eq!(stage.destinations(X), BTreeSet::from([address(0), address(1)]), "{outcome:?}");
     }
 }
 
@@ -307,7 +308,7 @@ fn what_a_caller_avoids_is_forgotten_with_its_endpoint() {
     assert_eq!(stage.state.verdicts().len(), 1, "another one went");
     stage.update(endpoints([2]));
     stage.update(endpoints([0, 2]));
-    assert_eq!(stage.destinations(X), BTreeSet::from([at(0), at(2)]));
+    assert_eq!(stage.destinations(X), BTreeSet::from([address(0), address(2)]));
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::{
+    captured_log::capture,
     catalog::{Catalog, LookupError, SourceId},
     source::{self, Spec, Status},
 };
@@ -184,26 +185,4 @@ fn each_problem_is_logged_once_and_so_is_its_end() {
         logged.lines().map(str::trim).collect::<Vec<_>>(),
         ["WARN a.yaml: one", "WARN a.yaml: two", "INFO no longer: a.yaml: one"]
     );
-}
-
-/// The log lines of this thread from now on.
-fn capture() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    struct Sink(Arc<Mutex<Vec<u8>>>);
-    impl std::io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let logged = Arc::new(Mutex::new(Vec::new()));
-    let sink = logged.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .without_time()
-        .with_target(false)
-        .with_ansi(false)
-        .with_writer(move || Sink(sink.clone()))
-        .finish();
-    (logged, tracing::subscriber::set_default(subscriber))
 }

@@ -27,7 +27,7 @@ use super::{Status, current_problems::Problems, interest_end::until_nobody_asks}
 use crate::{
     catalog::{Catalog, Interest, Locality, ServiceName, SourceId, last_good::STALE_AFTER},
     clock,
-    discovery::client::AGENT,
+    discovery::client::{AGENT, host_name},
 };
 
 /// Responses that may wait to be answered, before no more are read.
@@ -81,8 +81,7 @@ pub(super) async fn run(
 /// What the control plane is told of this node.
 fn node(server: &Server, locality: &Locality) -> Node {
     let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or_default().to_owned();
-    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let own_id = || locality.node.as_deref().map_or_else(host, str::to_owned);
+    let own_id = || locality.node.as_deref().map_or_else(host_name, str::to_owned);
     Node {
         id: server.node_id.clone().unwrap_or_else(own_id),
         cluster: server.node_cluster.clone().unwrap_or_else(|| AGENT.to_owned()),
