@@ -107,7 +107,7 @@ impl Brake {
             let endpoints = find(after, &key).map_or(&[][..], |port| &*port.endpoints);
             let ready = endpoints.iter().filter(|it| after.eligibility.takes_traffic(it)).count();
             // Older removals were judged before.
-            let recent = |taken: &Taken| now.saturating_sub(taken.at) <= WINDOW;
+            let recent = |taken: &Taken| taken.is_recent(now);
             let of_port = |taken: &Taken| taken.port == key;
             let lost = self.taken.iter().filter(|it| recent(it) && of_port(it)).count();
             let total = lost + ready;
@@ -179,6 +179,11 @@ impl Brake {
         self.held() != held
     }
 
+    /// Forgets removals that no longer count. What is held stays: its end changes the service.
+    pub(super) fn forget_removals(&mut self, now: Duration) {
+        self.taken.retain(|taken| taken.held_until.is_some() || taken.is_recent(now));
+    }
+
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.taken.iter().filter_map(|taken| taken.held_until).min()
     }
@@ -194,8 +199,14 @@ impl Brake {
     fn forget(&mut self, now: Duration) {
         self.taken.retain(|taken| match taken.held_until {
             Some(until) => now < until,
-            None => now.saturating_sub(taken.at) <= WINDOW,
+            None => taken.is_recent(now),
         });
+    }
+}
+
+impl Taken {
+    fn is_recent(&self, now: Duration) -> bool {
+        now.saturating_sub(self.at) <= WINDOW
     }
 }
 

@@ -5,7 +5,7 @@
 //! count them, and the first full answer of their source decides which of them stay.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -30,6 +30,8 @@ pub struct LastGood {
 #[derive(Debug, Default)]
 pub(super) struct Unconfirmed {
     services: HashMap<ServiceName, Since>,
+    /// Those that are not stale yet, by the time at which they become so.
+    fresh: BTreeSet<(Duration, ServiceName)>,
 }
 
 #[derive(Debug)]
@@ -49,12 +51,20 @@ impl Unconfirmed {
         now: Duration,
     ) {
         let stale_at = (now + STALE_AFTER).saturating_sub(age);
-        self.services.insert(name, Since { confirmed, stale_at, stale: stale_at <= now });
+        let stale = stale_at <= now;
+        if !stale {
+            self.fresh.insert((stale_at, name.clone()));
+        }
+        self.services.insert(name, Since { confirmed, stale_at, stale });
     }
 
     /// The source told the service, or dropped it. Returns true if it was unconfirmed.
     pub(super) fn settle(&mut self, name: &ServiceName) -> bool {
-        self.services.remove(name).is_some()
+        let Some(since) = self.services.remove(name) else { return false };
+        if !since.stale {
+            self.fresh.remove(&(since.stale_at, name.clone()));
+        }
+        true
     }
 
     pub(super) fn contains(&self, name: &ServiceName) -> bool {
@@ -64,7 +74,11 @@ impl Unconfirmed {
     /// Removes and returns the services that a source lacks, once it has told all it knows. `has`:
     /// it knows the service by name, and has not been asked for it.
     pub(super) fn drain(&mut self, has: impl Fn(&ServiceName) -> bool) -> Vec<ServiceName> {
-        self.services.extract_if(|name, _| !has(name)).map(|(name, _)| name).collect()
+        let gone: Vec<_> = self.services.keys().filter(|name| !has(name)).cloned().collect();
+        for name in &gone {
+            self.settle(name);
+        }
+        gone
     }
 
     pub(super) fn names(&self) -> Vec<ServiceName> {
@@ -81,16 +95,18 @@ impl Unconfirmed {
 
     /// Marks stale what is due, and returns it.
     pub(super) fn tick(&mut self, now: Duration) -> Vec<ServiceName> {
-        let turned = |(name, since): (&ServiceName, &mut Since)| {
-            let turns = !since.stale && since.stale_at <= now;
-            since.stale |= turns;
-            turns.then(|| name.clone())
-        };
-        self.services.iter_mut().filter_map(turned).collect()
+        let mut turned = Vec::new();
+        while self.fresh.first().is_some_and(|(stale_at, _)| *stale_at <= now)
+            && let Some((_, name)) = self.fresh.pop_first()
+        {
+            self.services.entry(name.clone()).and_modify(|since| since.stale = true);
+            turned.push(name);
+        }
+        turned
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.services.values().filter(|since| !since.stale).map(|since| since.stale_at).min()
+        self.fresh.first().map(|(stale_at, _)| *stale_at)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    brake::Brake,
+    brakes::Brakes,
     change::{Change, SourceId},
     intern::Interner,
     last_good::{LastGood, Unconfirmed},
@@ -25,8 +25,7 @@ use super::{
 /// What all sources told; the catalog's writing side.
 pub(super) struct Merge {
     sources: Vec<Source>,
-    /// Each with its source: endpoints of another source are not comparable.
-    brakes: HashMap<ServiceName, (usize, Brake)>,
+    brakes: Brakes,
     interner: Interner,
     name_index: Arc<NameIndex>,
     standing: Standing,
@@ -70,7 +69,7 @@ impl Merge {
         let name_index = Arc::new(NameIndex::new(sources.len()));
         Self {
             sources,
-            brakes: HashMap::new(),
+            brakes: Brakes::default(),
             interner: Interner::new(),
             name_index,
             standing: Standing::default(),
@@ -252,28 +251,25 @@ impl Merge {
     pub(super) fn merged(&mut self, touched: &Touched, now: Duration) -> (Option<Service>, bool) {
         let name = &touched.name;
         let owner = self.owner(name);
-        if self.brakes.get(name).is_some_and(|(source, _)| Some(*source) != owner) {
-            self.brakes.remove(name);
-        }
-        let Some(owner) = owner else { return (None, false) };
-        // Only its name may be known.
-        let Some(service) = self.sources[owner].known.get(name) else {
-            self.brakes.remove(name);
+        let Some(owner) = owner else {
+            self.brakes.release(name);
             return (None, false);
         };
+        // Only its name may be known.
+        let Some(service) = self.sources[owner].known.get(name) else {
+            self.brakes.release(name);
+            return (None, false);
+        };
+        self.brakes.release_of_others(name, owner);
         let mut triggered = false;
         if let Some(before) = &touched.before
             && !service.source_brakes
         {
-            let (_, brake) = self.brakes.entry(name.clone()).or_insert((owner, Brake::default()));
-            triggered = brake.observe(before, service, now);
+            triggered = self.brakes.observe(owner, before, service, now);
         }
         let mut service = service.with_eligible_endpoints();
         service.stale |= self.sources[owner].unconfirmed.is_stale(name);
-        match self.brakes.get(name) {
-            Some((_, brake)) => (Some(brake.hold(service)), triggered),
-            None => (Some(service), triggered),
-        }
+        (Some(self.brakes.hold(service)), triggered)
     }
 
     fn owner(&self, name: &ServiceName) -> Option<usize> {
@@ -289,11 +285,9 @@ impl Merge {
 
     /// Ends the holds that are over, and marks stale services.
     pub(super) fn tick(&mut self, now: Duration) -> Vec<Touched> {
-        let over = self.brakes.iter_mut().filter_map(|(name, (_, brake))| {
-            brake.tick(now).then(|| Touched::by_removal(name.clone()))
-        });
+        let over = self.brakes.tick(now).into_iter();
         let stale = self.sources.iter_mut().flat_map(|source| source.unconfirmed.tick(now));
-        over.chain(stale.map(Touched::by_removal)).collect()
+        over.chain(stale).map(Touched::by_removal).collect()
     }
 
     pub(super) fn connection_failed(
@@ -301,17 +295,15 @@ impl Merge {
         name: &ServiceName,
         address: SocketAddr,
     ) -> Option<Touched> {
-        let (_, brake) = self.brakes.get_mut(name)?;
-        brake.connection_failed(address).then(|| Touched::by_removal(name.clone()))
+        let gone = self.brakes.connection_failed(name, address);
+        gone.then(|| Touched::by_removal(name.clone()))
     }
 
     /// The number of endpoints that the brake holds, and when the next hold ends or the next
     /// service becomes stale.
-    pub(super) fn held(&mut self) -> (usize, Option<Duration>) {
-        self.brakes.retain(|_, (_, brake)| !brake.is_empty());
-        let brakes = || self.brakes.values().map(|(_, brake)| brake);
+    pub(super) fn held(&self) -> (usize, Option<Duration>) {
         let stale = self.sources.iter().filter_map(|source| source.unconfirmed.deadline());
-        let deadline = brakes().filter_map(Brake::deadline).chain(stale).min();
-        (brakes().map(Brake::held).sum(), deadline)
+        let deadline = self.brakes.deadline().into_iter().chain(stale).min();
+        (self.brakes.held(), deadline)
     }
 }

@@ -10,11 +10,13 @@
 //! - [`hints`]: the zones or nodes from which a source wants an endpoint to be used
 //! - [`eligibility`]: which of the listed endpoints may serve; `own_node`: services for callers on an
 //!   endpoint's own node
-//! - [`brake`]: keeps endpoints for a minute when a source drops most of them at once
+//! - [`brake`]: keeps endpoints for a minute when a source drops most of them at once; `brakes`: those of
+//!   all services
 //! - [`last_good`]: services of an earlier run, until their source answers; `previous_value`: the value
 //!   of a setting before an invalid one
 
 pub mod brake;
+mod brakes;
 pub mod change;
 pub mod eligibility;
 pub mod endpoint_ref;
