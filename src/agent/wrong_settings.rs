@@ -25,8 +25,8 @@ const COALESCE: Duration = Duration::from_millis(500);
 pub(super) async fn run(catalog: Arc<Catalog>, tables: Tables, events: Option<Events>) {
     let changed: Arc<Mutex<HashSet<ServiceName>>> = Arc::default();
     let (seen, mut changes) = (changed.clone(), catalog.changes());
-    catalog.on_change(Box::new(move |name| {
-        seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone());
+    catalog.on_change(Box::new(move |names| {
+        seen.lock().unwrap_or_else(PoisonError::into_inner).extend(names.iter().cloned());
     }));
     let mut configured = tables.configured();
     // The policies were set before this task started.

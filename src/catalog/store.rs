@@ -5,7 +5,7 @@
 //! back.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     net::SocketAddr,
     sync::{
@@ -40,15 +40,15 @@ pub struct BrakeCounts {
     pub held: usize,
 }
 
-use sorted_names::SortedNames;
+use self::{snapshot::Snapshot, sorted_names::SortedNames};
 
 mod listing;
 mod lookups;
 mod on_demand;
+mod snapshot;
 mod sorted_names;
 
-type Listener = Arc<dyn Fn(&ServiceName) + Send + Sync>;
-type Snapshot = HashMap<ServiceName, Arc<Service>>;
+type Listener = dyn Fn(&[ServiceName]) + Send + Sync;
 
 /// All services known, from all sources; shared by reference between threads.
 pub struct Catalog {
@@ -56,7 +56,7 @@ pub struct Catalog {
     writer: Mutex<Writer>,
     name_index: Arc<NameIndex>,
     interests: Interests,
-    listeners: Mutex<Vec<Listener>>,
+    listeners: Mutex<Vec<Arc<Listener>>>,
     /// Counts every change, to wait on.
     generation: watch::Sender<u64>,
     /// Counts changes of the set of services.
@@ -80,6 +80,16 @@ struct Writer {
     /// One counter for all services, so that a service's version grows even if it is removed and
     /// returns.
     version: u64,
+}
+
+/// The next snapshot, which readers do not see yet.
+struct Next {
+    /// The current one until something differs.
+    snapshot: Arc<Snapshot>,
+    /// The services that differ, perhaps with repetitions.
+    changed: Vec<ServiceName>,
+    /// The set of services differs.
+    names: bool,
 }
 
 impl Catalog {
@@ -120,27 +130,44 @@ impl Catalog {
     /// # Panics
     /// If the catalog was made without such a source.
     pub fn apply(&self, source: SourceId, change: Change, now: Duration) {
-        self.take_in(self.writer(), source, change, now);
+        self.apply_all(source, [change], now);
+    }
+
+    /// Applies changes in their order, as one: readers see all of them or none, and listeners hear of
+    /// each service once.
+    ///
+    /// # Panics
+    /// If the catalog was made without such a source.
+    pub fn apply_all(
+        &self,
+        source: SourceId,
+        changes: impl IntoIterator<Item = Change>,
+        now: Duration,
+    ) {
+        self.take_in(self.writer(), source, changes, now);
     }
 
     fn take_in(
         &self,
         mut writer: MutexGuard<'_, Writer>,
         source: SourceId,
-        change: Change,
+        changes: impl IntoIterator<Item = Change>,
         now: Duration,
     ) {
-        let names = matches!(change, Change::Names(_) | Change::Name(_) | Change::Remove(_));
-        let touched = writer.merge.take(source, change);
-        let forgotten = self.forget_gone(&touched);
+        let mut next = self.next();
+        let mut forgotten = false;
+        for change in changes {
+            next.names |= matches!(change, Change::Names(_) | Change::Name(_) | Change::Remove(_));
+            let touched = writer.merge.take(source, change);
+            forgotten |= self.forget_gone(&touched);
+            self.settle(&mut writer, &mut next, touched, now);
+        }
+        let changed = self.publish(&writer, next);
+        // After the snapshot: who finds that all sources have answered must find what they told.
         let unsynced = writer.merge.unsynced();
         let newly_synced = **self.unsynced.load() != unsynced;
         if newly_synced {
             self.unsynced.store(Arc::new(unsynced));
-        }
-        let changed = self.settle(&mut writer, touched, now);
-        if names {
-            self.names_version.fetch_add(1, Relaxed);
         }
         drop(writer);
         self.announce(&changed, newly_synced || forgotten);
@@ -154,9 +181,7 @@ impl Catalog {
     pub fn restore(&self, services: Vec<LastGood>, wall: SystemTime, now: Duration) {
         let mut writer = self.writer();
         let touched = writer.merge.restore(services, wall, now);
-        let changed = self.settle(&mut writer, touched, now);
-        drop(writer);
-        self.announce(&changed, false);
+        self.settle_alone(writer, touched, now);
     }
 
     /// The services to keep for the next run.
@@ -175,9 +200,7 @@ impl Catalog {
     pub fn tick(&self, now: Duration) -> Option<Duration> {
         let mut writer = self.writer();
         let over = writer.merge.tick(now);
-        let changed = self.settle(&mut writer, over, now);
-        drop(writer);
-        self.announce(&changed, false);
+        self.settle_alone(writer, over, now);
         *self.deadline.borrow()
     }
 
@@ -212,14 +235,12 @@ impl Catalog {
         }
         let mut writer = self.writer();
         let Some(gone) = writer.merge.connection_failed(service, address) else { return };
-        let changed = self.settle(&mut writer, vec![gone], now);
-        drop(writer);
-        self.announce(&changed, false);
+        self.settle_alone(writer, vec![gone], now);
     }
 
-    /// Calls back after a service changed or went. The callback reads the current state from the
-    /// catalog; of two quick changes it may see only the second.
-    pub fn on_change(&self, listener: Box<dyn Fn(&ServiceName) + Send + Sync>) {
+    /// Calls back after services changed or went, with each of them once. The callback reads the current
+    /// state from the catalog; of two quick changes it may see only the second.
+    pub fn on_change(&self, listener: Box<Listener>) {
         lock(&self.listeners).push(Arc::from(listener));
     }
 
@@ -232,7 +253,7 @@ impl Catalog {
     pub fn list(&self, namespace: Option<&str>) -> Vec<Arc<Service>> {
         let snapshot = self.snapshot.load();
         let mut services: Vec<Arc<Service>> = snapshot
-            .values()
+            .iter()
             .filter(|service| namespace.is_none_or(|wanted| *service.name.namespace == *wanted))
             .cloned()
             .collect();
@@ -278,17 +299,12 @@ impl Catalog {
         braked
     }
 
-    /// Brings the snapshot up to date for these services. Returns those that changed.
-    fn settle(
-        &self,
-        writer: &mut Writer,
-        touched: Vec<Touched>,
-        now: Duration,
-    ) -> Vec<ServiceName> {
-        let current = self.snapshot.load_full();
-        let mut next: Option<Snapshot> = None;
-        let mut changed = Vec::new();
-        let mut names = false;
+    fn next(&self) -> Next {
+        Next { snapshot: self.snapshot.load_full(), changed: Vec::new(), names: false }
+    }
+
+    /// Brings the next snapshot up to date for these services.
+    fn settle(&self, writer: &mut Writer, next: &mut Next, touched: Vec<Touched>, now: Duration) {
         for touched in touched {
             let (service, triggered) = writer.merge.merged(&touched, now);
             let name = touched.name;
@@ -296,12 +312,11 @@ impl Catalog {
                 self.brakes_triggered.fetch_add(1, Relaxed);
                 lock(&self.brake_followers).retain(|to| to.send(name.clone()).is_ok());
             }
-            let known = next.as_ref().unwrap_or(&current).get(&name);
-            match (known, service) {
+            match (next.snapshot.get(&name), service) {
                 (None, None) => continue,
                 (Some(_), None) => {
-                    next.get_or_insert_with(|| (*current).clone()).remove(&name);
-                    names |= self.name_index.owner(&name).is_none();
+                    Arc::make_mut(&mut next.snapshot).remove(&name);
+                    next.names |= self.name_index.owner(&name).is_none();
                 }
                 (known, Some(mut service)) => {
                     if known.is_some_and(|known| {
@@ -310,17 +325,25 @@ impl Catalog {
                     }) {
                         continue;
                     }
-                    names |= known.is_none() && self.name_index.owner(&name).is_none();
+                    next.names |= known.is_none() && self.name_index.owner(&name).is_none();
                     writer.version += 1;
                     service.version = writer.version;
-                    next.get_or_insert_with(|| (*current).clone())
-                        .insert(name.clone(), Arc::new(service));
+                    Arc::make_mut(&mut next.snapshot).insert(Arc::new(service));
                 }
             }
-            changed.push(name);
+            next.changed.push(name);
         }
-        if let Some(next) = next {
-            self.snapshot.store(Arc::new(next));
+    }
+
+    /// Makes the next snapshot the current one. Returns the services that changed, each once.
+    fn publish(&self, writer: &Writer, next: Next) -> Vec<ServiceName> {
+        let Next { snapshot, mut changed, names } = next;
+        if changed.len() > 1 {
+            let mut seen = HashSet::with_capacity(changed.len());
+            changed.retain(|name| seen.insert(name.clone()));
+        }
+        if !changed.is_empty() {
+            self.snapshot.store(snapshot);
         }
         // After the snapshot, so that what a reader finds in an old snapshot has an old version.
         self.names_version.fetch_add(u64::from(names), Relaxed);
@@ -334,14 +357,28 @@ impl Catalog {
         changed
     }
 
+    /// Brings the snapshot up to date for these services, which no change of a source touched.
+    fn settle_alone(
+        &self,
+        mut writer: MutexGuard<'_, Writer>,
+        touched: Vec<Touched>,
+        now: Duration,
+    ) {
+        let mut next = self.next();
+        self.settle(&mut writer, &mut next, touched, now);
+        let changed = self.publish(&writer, next);
+        drop(writer);
+        self.announce(&changed, false);
+    }
+
     /// `news`: wake the waiters even if no service changed.
     fn announce(&self, changed: &[ServiceName], news: bool) {
         if changed.is_empty() && !news {
             return;
         }
-        let listeners = lock(&self.listeners).clone();
-        for name in changed {
-            listeners.iter().for_each(|listener| listener(name));
+        if !changed.is_empty() {
+            let listeners = lock(&self.listeners).clone();
+            listeners.iter().for_each(|listener| listener(changed));
         }
         self.generation.send_modify(|generation| *generation += 1);
     }
@@ -365,5 +402,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod batch_tests;
 #[cfg(test)]
 mod tests;

@@ -78,14 +78,13 @@ impl Snapshot {
         let snapshot = Arc::new(Self { state: RwLock::default(), changes: watch::Sender::new(0) });
         let (from, to): (Weak<Catalog>, Weak<Self>) =
             (Arc::downgrade(catalog), Arc::downgrade(&snapshot));
-        catalog.on_change(Box::new(move |name| {
+        catalog.on_change(Box::new(move |names| {
             if let (Some(catalog), Some(snapshot)) = (from.upgrade(), to.upgrade()) {
-                snapshot.update(&catalog, name);
+                snapshot.update(&catalog, names);
             }
         }));
-        for service in catalog.list(None) {
-            snapshot.update(catalog, &service.name);
-        }
+        let names: Vec<_> = catalog.list(None).iter().map(|it| it.name.clone()).collect();
+        snapshot.update(catalog, &names);
         snapshot
     }
 
@@ -110,18 +109,22 @@ impl Snapshot {
         self.changes.subscribe()
     }
 
-    fn update(&self, catalog: &Catalog, name: &ServiceName) {
-        // The catalog is read under the lock, or an older state could overwrite a newer one.
-        let mut state = self.write();
+    /// Wakes the streams once, so that one response has all that changed.
+    fn update(&self, catalog: &Catalog, names: &[ServiceName]) {
         let revisions =
             |state: &State| [&state.agent, &state.grpc, &state.envoy].map(Published::revision);
-        let before = revisions(&state);
-        match catalog.get(name) {
-            Some(service) => state.set(&service),
-            None => state.remove(name),
+        let mut changed = false;
+        for name in names {
+            // For each service anew, since streams wait for the lock. The catalog is read under it, or an
+            // older state could overwrite a newer one.
+            let mut state = self.write();
+            let before = revisions(&state);
+            match catalog.get(name) {
+                Some(service) => state.set(&service),
+                None => state.remove(name),
+            }
+            changed |= revisions(&state) != before || !state.changed_namespaces.is_empty();
         }
-        let changed = revisions(&state) != before || !state.changed_namespaces.is_empty();
-        drop(state);
         if changed {
             self.changes.send_modify(|changes| *changes += 1);
         }

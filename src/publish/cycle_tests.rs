@@ -85,7 +85,7 @@ impl World {
     fn remove(&self, live: &ServiceTable) {
         let name = &live.target().service;
         self.shared.catalog.apply(SourceId(0), Change::Remove(name.clone()), clock::now());
-        self.shared.tell(name);
+        self.shared.tell(std::slice::from_ref(name));
     }
 
     fn passes(&self) -> u64 {

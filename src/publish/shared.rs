@@ -120,9 +120,9 @@ impl Shared {
         lock(&self.live).values().cloned().collect()
     }
 
-    /// Has the thread take over a changed service at once.
-    pub(super) fn tell(&self, service: &ServiceName) {
-        lock(&self.changed).insert(service.clone());
+    /// Has the thread take over changed services at once.
+    pub(super) fn tell(&self, services: &[ServiceName]) {
+        lock(&self.changed).extend(services.iter().cloned());
         self.changed_event.signal();
     }
 

@@ -45,9 +45,9 @@ impl Tables {
     ) -> io::Result<Self> {
         let shared = Shared::new(catalog.clone(), policies, locality, seed)?;
         let weak = Arc::downgrade(&shared);
-        catalog.on_change(Box::new(move |service| {
+        catalog.on_change(Box::new(move |services| {
             if let Some(shared) = weak.upgrade() {
-                shared.tell(service);
+                shared.tell(services);
             }
         }));
         let cycle = Cycle::new(shared.clone(), Box::new(clock::thread_time));

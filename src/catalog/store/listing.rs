@@ -21,7 +21,10 @@ impl Catalog {
         // The version is read first, so that a change in between leads to a new sort next time.
         let version = self.names_version();
         let (snapshot, named) = (self.snapshot.load_full(), self.name_index.all());
-        let all = snapshot.keys().chain(named.iter().flat_map(|names| names.iter()));
+        let all = snapshot
+            .iter()
+            .map(|service| &service.name)
+            .chain(named.iter().flat_map(|names| names.iter()));
         let mut names: Vec<ServiceName> = all.cloned().collect();
         names.sort_unstable();
         names.dedup();
@@ -43,7 +46,10 @@ impl Catalog {
         visible: impl Fn(&ServiceName) -> bool,
     ) -> Vec<ServiceName> {
         let (snapshot, named) = (self.snapshot.load_full(), self.name_index.all());
-        let all = snapshot.keys().chain(named.iter().flat_map(|names| names.iter()));
+        let all = snapshot
+            .iter()
+            .map(|service| &service.name)
+            .chain(named.iter().flat_map(|names| names.iter()));
         similar_services(asked, all, visible)
     }
 

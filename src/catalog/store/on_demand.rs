@@ -40,7 +40,7 @@ impl Catalog {
             _ => true,
         };
         if counts {
-            self.take_in(writer, source, change, now);
+            self.take_in(writer, source, [change], now);
         } else {
             drop(writer);
             // Holders of the ended interest must look for the current one.

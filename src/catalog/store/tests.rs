@@ -24,6 +24,16 @@ fn synced(services: Vec<Service>) -> Catalog {
     catalog
 }
 
+/// The names that a listener is told from now on.
+fn told_by(catalog: &Catalog) -> Arc<Mutex<Vec<String>>> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let listener = told.clone();
+    catalog.on_change(Box::new(move |names| {
+        listener.lock().unwrap().extend(names.iter().map(ToString::to_string));
+    }));
+    told
+}
+
 fn message(catalog: &Catalog, asked: &str) -> String {
     catalog.lookup(&asked.parse().unwrap()).unwrap_err().to_string()
 }
@@ -45,9 +55,7 @@ fn the_first_source_that_knows_a_service_owns_all_of_its_endpoints() {
 #[test]
 fn an_equal_upsert_makes_no_version_and_tells_nobody() {
     let catalog = Catalog::new(["test"]);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let listener = told.clone();
-    catalog.on_change(Box::new(move |name| listener.lock().unwrap().push(name.to_string())));
+    let told = told_by(&catalog);
     catalog.apply(FIRST, Change::Upsert(service("cart.shop", [endpoint(1)])), NOW);
     let before = catalog.get(&name("cart.shop")).unwrap().version;
     catalog.apply(FIRST, Change::Upsert(service("cart.shop", [endpoint(1)])), NOW);
@@ -71,9 +79,7 @@ fn a_version_grows_even_over_removal_and_return() {
 #[test]
 fn a_relist_deletes_what_vanished_while_the_watch_was_away() {
     let catalog = synced(vec![service("cart.shop", []), service("users.shop", [])]);
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let listener = told.clone();
-    catalog.on_change(Box::new(move |name| listener.lock().unwrap().push(name.to_string())));
+    let told = told_by(&catalog);
     catalog.apply(FIRST, Change::Replace(vec![service("users.shop", [])]), NOW);
     assert!(catalog.get(&name("cart.shop")).is_none());
     assert_eq!(*told.lock().unwrap(), ["cart.shop"]);
@@ -84,9 +90,10 @@ fn a_listener_sees_what_it_is_told_of_and_may_call_back() {
     let catalog = Arc::new(Catalog::new(["test"]));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (inner, listener) = (Arc::downgrade(&catalog), seen.clone());
-    catalog.on_change(Box::new(move |name| {
+    catalog.on_change(Box::new(move |names| {
         let catalog = inner.upgrade().unwrap();
-        listener.lock().unwrap().push(catalog.get(name).map(|service| service.version));
+        let seen = names.iter().map(|name| catalog.get(name).map(|service| service.version));
+        listener.lock().unwrap().extend(seen);
         catalog.apply(FIRST, Change::Synced, NOW);
     }));
     catalog.apply(FIRST, Change::Upsert(service("cart.shop", [])), NOW);
