@@ -56,6 +56,8 @@ pub struct Resources {
 #[derive(Debug, Default)]
 struct Type {
     resources: HashMap<Name, Resource>,
+    /// The bytes of all bodies.
+    bytes: usize,
     /// The newest changes, the oldest first.
     changes: VecDeque<(u64, Name)>,
     /// The revision of the newest change that is not in `changes` any more.
@@ -67,8 +69,10 @@ impl Resources {
     pub fn set(&mut self, type_url: &str, resource: Resource) -> bool {
         let name = resource.name.clone();
         let of_type = self.of_type(type_url);
+        let bytes = resource.body.len();
         let before = of_type.resources.insert(name.clone(), resource);
         let changed = before.as_ref() != of_type.resources.get(&name);
+        of_type.bytes = of_type.bytes + bytes - before.map_or(0, |before| before.body.len());
         if changed {
             self.changed(type_url, name);
         }
@@ -77,8 +81,9 @@ impl Resources {
 
     /// Removes a resource. Returns false if there was none.
     pub fn remove(&mut self, type_url: &str, name: &str) -> bool {
-        let removed = self.types.get_mut(type_url).and_then(|of| of.resources.remove(name));
-        let Some(resource) = removed else { return false };
+        let Some(of_type) = self.types.get_mut(type_url) else { return false };
+        let Some(resource) = of_type.resources.remove(name) else { return false };
+        of_type.bytes -= resource.body.len();
         self.changed(type_url, resource.name);
         true
     }
@@ -92,8 +97,7 @@ impl Resources {
     /// The bytes of all bodies of a type.
     #[must_use]
     pub fn bytes(&self, type_url: &str) -> usize {
-        let resources = self.types.get(type_url).into_iter().flat_map(|of| of.resources.values());
-        resources.map(|resource| resource.body.len()).sum()
+        self.types.get(type_url).map_or(0, |of| of.bytes)
     }
 
     fn of_type(&mut self, type_url: &str) -> &mut Type {
@@ -162,6 +166,21 @@ mod tests {
         assert_eq!(names(&resources, 1), Some(vec!["a".into(), "a".into()]));
         assert_eq!((resources.revision(), resources.get("t", "a")), (3, None));
         assert_eq!(resources.changed_since("other", 0).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_bytes_of_a_type_are_those_of_what_is_published() {
+        let mut resources = Resources::default();
+        resources.set("t", Resource::new("a", "1"));
+        resources.set("t", Resource::new("b", "12"));
+        resources.set("other", Resource::new("b", "123"));
+        assert_eq!((resources.bytes("t"), resources.len("t")), (3, 2));
+        resources.set("t", Resource::new("a", "1234"));
+        resources.set("t", Resource::new("a", "1234"));
+        assert_eq!(resources.bytes("t"), 6);
+        resources.remove("t", "b");
+        resources.remove("t", "b");
+        assert_eq!((resources.bytes("t"), resources.bytes("none")), (4, 0));
     }
 
     #[test]
