@@ -1,6 +1,6 @@
 //! A Service object, reduced to what a pick needs.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1 as api;
 
@@ -12,6 +12,15 @@ use crate::{
 
 /// Settings on a Service object begin with this.
 pub const ANNOTATION: &str = "pointsman.dev/";
+
+/// Names the labels of the service's pods that its endpoints have, such as `shard,version`. It is no setting
+/// of the agent's, so it is no row of [`crate::policy::settings`].
+const POD_LABELS: &str = "pointsman.dev/pod-labels";
+
+/// The most labels that a Service may name, and the longest name: a prefix of 253 bytes, a slash and 63
+/// more.
+const MOST_POD_LABELS: usize = 8;
+const LONGEST_LABEL: usize = 317;
 
 /// Limits on our annotations: their number (several times that of the settings), and the letters of
 /// a value. A Service may have 256 KiB of annotations, and its author must not fill every agent's
@@ -37,6 +46,8 @@ pub struct KubeService {
     pub publish_not_ready: bool,
     /// Only endpoints on the caller's node may be used.
     pub local: bool,
+    /// The labels of its pods that its endpoints have.
+    pub pod_labels: BTreeSet<Arc<str>>,
     /// Settings from its annotations and fields.
     pub settings: Vec<Setting>,
     /// Notes for a person.
@@ -72,7 +83,8 @@ impl KubeService {
             ..Setting::new("virtual_ip", ip, "spec.clusterIP")
         }));
         // Annotations come after fields: within a layer the last setting wins.
-        let annotations = metadata.annotations.unwrap_or_default();
+        let mut annotations = metadata.annotations.unwrap_or_default();
+        let (pod_labels, ignored) = pod_labels(annotations.remove(POD_LABELS).as_deref());
         let mut written: Vec<Setting> = annotations.into_iter().filter_map(annotation).collect();
         let too_many = written.len() > MOST_ANNOTATIONS;
         // Known settings come first, so that unknown ones can't push them out.
@@ -90,6 +102,7 @@ impl KubeService {
                  others"
             ));
         }
+        notes.extend(ignored);
         let families = spec.ip_families.unwrap_or_default();
         Ok(Self {
             name,
@@ -99,6 +112,7 @@ impl KubeService {
             external: spec.type_.as_deref() == Some("ExternalName"),
             publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
             local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            pod_labels,
             settings,
             notes,
         })
@@ -113,6 +127,21 @@ fn annotation((key, mut value): (String, String)) -> Option<Setting> {
         value.push('…');
     }
     Some(Setting::new(setting, value, format!("annotation {key}")))
+}
+
+/// The labels that an annotation names, and what is wrong with it.
+fn pod_labels(annotation: Option<&str>) -> (BTreeSet<Arc<str>>, Option<String>) {
+    let names = annotation.unwrap_or_default().split(',').map(str::trim);
+    let (named, long): (BTreeSet<&str>, BTreeSet<&str>) =
+        names.filter(|name| !name.is_empty()).partition(|name| name.len() <= LONGEST_LABEL);
+    let wrong = !long.is_empty() || named.len() > MOST_POD_LABELS;
+    let note = || {
+        format!(
+            "annotation {POD_LABELS}: a Service may name {MOST_POD_LABELS} labels of up to \
+             {LONGEST_LABEL} bytes; the others are ignored"
+        )
+    };
+    (named.into_iter().take(MOST_POD_LABELS).map(Arc::from).collect(), wrong.then(note))
 }
 
 fn family(text: &str) -> Option<Family> {
@@ -188,6 +217,33 @@ mod tests {
         assert_eq!(wrong.value.chars().count(), LONGEST_VALUE + 1);
         assert!(wrong.wrong.as_ref().unwrap().why.contains("no setting \"key-0000\""));
         assert!(service.notes[0].starts_with("more than 64 annotations pointsman.dev/"));
+    }
+
+    fn annotated(pod_labels: &str) -> KubeService {
+        let annotations = json!({ POD_LABELS: pod_labels });
+        let metadata = json!({ "name": "cart", "namespace": "shop", "annotations": annotations });
+        KubeService::of(serde_json::from_value(json!({ "metadata": metadata })).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_annotation_names_labels_of_pods_and_is_no_setting() {
+        let service = annotated("version, example.com/shard,,version");
+        let named: Vec<&str> = service.pod_labels.iter().map(|label| &**label).collect();
+        assert_eq!(named, ["example.com/shard", "version"]);
+        assert!(service.settings.is_empty() && service.notes.is_empty());
+        assert!(annotated("").pod_labels.is_empty());
+    }
+
+    #[test]
+    fn too_many_or_too_long_names_of_labels_are_ignored_and_a_note_says_so() {
+        let many: Vec<String> = (0..100).map(|n| format!("label-{n:02}")).collect();
+        for (text, kept) in
+            [(many.join(","), MOST_POD_LABELS), (format!("a,{}", "x".repeat(318)), 1)]
+        {
+            let service = annotated(&text);
+            assert_eq!(service.pod_labels.len(), kept);
+            assert!(service.notes[0].contains("may name 8 labels"), "{:?}", service.notes);
+        }
     }
 
     #[test]

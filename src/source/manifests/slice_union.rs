@@ -71,6 +71,17 @@ impl SliceUnion {
         }
     }
 
+    /// A slice, by its own name.
+    pub(crate) fn slice(&self, namespace: &str, name: &str) -> Option<&Slice> {
+        let owner = self.owners.get(&(namespace.into(), name.into()))?;
+        self.slices.get(owner)?.get(name)
+    }
+
+    /// The labels of its pods that a service names. None: it has no Service object.
+    pub(crate) fn pod_labels(&self, name: &ServiceName) -> Option<&BTreeSet<Arc<str>>> {
+        self.services.get(name).map(|object| &object.pod_labels)
+    }
+
     /// All services with a Service object or a slice.
     pub fn names(&self) -> BTreeSet<ServiceName> {
         self.services.keys().chain(self.slices.keys()).cloned().collect()
@@ -145,14 +156,14 @@ impl SliceAddress<'_> {
             node: self.endpoint.node.clone(),
             health: self.endpoint.health,
             hints: self.endpoint.hints.clone(),
-            pod: self.endpoint.uid.as_deref().map(pod),
+            pod: self.endpoint.uid.as_deref().map(pod_key),
             ..Endpoint::at(self.address)
         }
     }
 }
 
 /// A hash of a pod's uid, which takes an eighth of its memory.
-fn pod(uid: &str) -> NonZeroU64 {
+pub(crate) fn pod_key(uid: &str) -> NonZeroU64 {
     NonZeroU64::new(xxh3_64(uid.as_bytes())).unwrap_or(NonZeroU64::MIN)
 }
 
