@@ -69,6 +69,12 @@ impl Interner {
         }
     }
 
+    /// Makes these labels share with equal ones, and their texts with others.
+    pub(crate) fn share_labels(&mut self, labels: &mut Arc<Labels>) {
+        self.label_set(labels);
+        self.sweep();
+    }
+
     fn is_shared(&self, endpoint: &Endpoint) -> bool {
         let Endpoint { region, zone, node, server_name, labels, hints, .. } = endpoint;
         [region, zone, node, server_name]

@@ -36,7 +36,9 @@ pub struct Args {
 /// The sources that tell everything, asked or not.
 fn source(text: &str) -> Result<Spec, String> {
     match text.parse::<Spec>().map_err(|error| error.to_string())? {
-        Spec::Kubernetes(cluster) => Ok(Spec::Kubernetes(Cluster { everything: true, ..cluster })),
+        Spec::Kubernetes(cluster) => {
+            Ok(Spec::Kubernetes(Cluster { everything: true, pods_and_nodes: true, ..cluster }))
+        }
         // It would know a service only once somebody asks for it.
         Spec::Xds(_) => Err("a control plane can't follow another one: write file:PATH or \
                              kubernetes"

@@ -11,7 +11,11 @@ use super::error_chain::with_causes;
 pub(super) enum Resource {
     Services,
     EndpointSlices,
+    /// The agent's own.
     Nodes,
+    /// All, for the places of endpoints.
+    AllNodes,
+    Pods,
     Taints,
     Events,
 }
@@ -21,7 +25,8 @@ impl Resource {
         match self {
             Self::Services => "services",
             Self::EndpointSlices => "endpointslices",
-            Self::Nodes | Self::Taints => "nodes",
+            Self::Nodes | Self::AllNodes | Self::Taints => "nodes",
+            Self::Pods => "pods",
             Self::Events => "events",
         }
     }
@@ -29,17 +34,22 @@ impl Resource {
     fn group(self) -> &'static str {
         match self {
             Self::EndpointSlices => "discovery.k8s.io",
-            Self::Services | Self::Nodes | Self::Taints | Self::Events => "",
+            Self::Services
+            | Self::Nodes
+            | Self::AllNodes
+            | Self::Pods
+            | Self::Taints
+            | Self::Events => "",
         }
     }
 
-    /// The smallest sufficient set, as in docs/kubernetes.md.
+    /// The smallest sufficient set, as in docs/kubernetes.md and docs/control-plane.md.
     fn verbs(self) -> &'static str {
         match self {
             Self::Nodes => "get",
             Self::Taints => "get, patch",
             Self::Events => "create",
-            Self::Services | Self::EndpointSlices => "list, watch",
+            Self::Services | Self::EndpointSlices | Self::Pods | Self::AllNodes => "list, watch",
         }
     }
 }
@@ -51,6 +61,8 @@ pub(super) struct Failure {
     pub(super) retry_after: Option<Duration>,
     /// The API server no longer has the changes since: list anew.
     pub(super) gone: bool,
+    /// The agent has no right to it.
+    pub(super) forbidden: bool,
 }
 
 /// Explains a failed call. `server`: the API server's URL.
@@ -72,7 +84,7 @@ pub(super) fn of_call(
 }
 
 fn plain(what: String) -> Failure {
-    Failure { what, retry_after: None, gone: false }
+    Failure { what, retry_after: None, gone: false, forbidden: false }
 }
 
 fn of_status(status: &Status, verb: &str, resource: Resource, server: &str) -> Failure {
@@ -97,6 +109,7 @@ fn of_status(status: &Status, verb: &str, resource: Resource, server: &str) -> F
         what,
         retry_after: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
         gone: status.code == 410,
+        forbidden: status.code == 403,
     }
 }
 
@@ -107,6 +120,10 @@ fn forbidden(said: &str, verb: &str, resource: Resource) -> String {
     let of = resource.plural();
     let own = match resource {
         Resource::Nodes => "; or set --zone",
+        Resource::AllNodes => {
+            "; without it endpoints have no region, and the zone of their slice only"
+        }
+        Resource::Pods => "; without it endpoints have no labels and no ready time",
         Resource::Taints => "; or leave --remove-taint out",
         Resource::Events => "; or leave --events out",
         Resource::Services | Resource::EndpointSlices => "",

@@ -15,6 +15,9 @@ pub struct Cluster {
     pub context: Option<String>,
     /// Watch all services, whether callers ask for them or not.
     pub everything: bool,
+    /// Watch all Pods and Nodes, too, for what endpoints take from them. It is no option of the text: one
+    /// control plane can do so, but not the agent of every node.
+    pub pods_and_nodes: bool,
 }
 
 impl FromStr for Cluster {

@@ -1,7 +1,8 @@
 //! A Kubernetes cluster as a source: its Services and their EndpointSlices.
 //!
 //! Watches the names of all services, by their metadata only, and the endpoints of those that
-//! callers on this node ask for. Or everything, if the source says so.
+//! callers on this node ask for. Or everything, if the source says so; a control plane watches Pods and
+//! Nodes, too.
 //!
 //! - [`cluster`]: which cluster, and how much of it; `client_config`: how its API server is reached
 //! - `connection_pool`: connections that many watches share; `connection`: one of them;
@@ -9,6 +10,7 @@
 //!   `request_queue`: which request goes next
 //! - `watch`: a watch that never ends; `reflector`: the watches of one service, or of all;
 //!   `object_cache`: their objects, and the services made of them; `staleness`: when these are stale
+//! - `facts`: what endpoints take from Pods and Nodes; `pod_watch`: when the watch of Pods begins
 //! - `on_demand`: the names of all services, and which of them are followed
 //! - `node`: which zone this agent is in; [`taint`]: removes a taint when the agent is ready
 //! - `api_error`, `error_chain`: errors as text
@@ -39,10 +41,12 @@ mod context;
 mod error_chain;
 mod event_queue;
 pub mod events;
+mod facts;
 mod first_answer;
 mod node;
 mod object_cache;
 mod on_demand;
+mod pod_watch;
 mod reachability;
 mod reflector;
 mod request_queue;
@@ -79,7 +83,7 @@ pub(super) async fn run(
         });
         let work = async {
             match cluster.everything {
-                true => everything(&shared).await,
+                true => everything(&shared, cluster.pods_and_nodes).await,
                 false => on_demand::run(&shared).await,
             }
         };
@@ -103,7 +107,8 @@ async fn connect(cluster: &Cluster, failed: impl Fn(&str)) -> ConnectionPool {
     }
 }
 
-async fn everything(shared: &Context) {
-    let slot = shared.slot(&Scope::All.to_string().into()).await;
-    follow(&Scope::All, &slot, shared).await;
+async fn everything(shared: &Context, pods_and_nodes: bool) {
+    let scope = Scope::All { pods_and_nodes };
+    let slot = shared.slot(&scope.to_string().into()).await;
+    follow(&scope, &slot, shared).await;
 }

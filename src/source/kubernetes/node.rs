@@ -9,12 +9,9 @@ use tokio::sync::watch;
 use super::{
     api_error::{self, Resource},
     context::Context,
+    facts::place::Place,
 };
 use crate::{catalog::Locality, source::backoff::Backoff};
-
-/// Well-known labels of a node.
-const ZONE: &str = "topology.kubernetes.io/zone";
-const REGION: &str = "topology.kubernetes.io/region";
 
 /// Adds the zone and region if they are unknown. A node's zone never changes, so this asks once.
 pub(super) async fn locate(locality: &watch::Sender<Locality>, shared: &Context) {
@@ -27,12 +24,11 @@ pub(super) async fn locate(locality: &watch::Sender<Locality>, shared: &Context)
         match nodes.get_opt(&node).await {
             Ok(Some(object)) => {
                 shared.problems.mended(&finder);
-                let labels = object.metadata.labels.unwrap_or_default();
-                let label = |name: &str| labels.get(name).map(|value| Arc::from(value.as_str()));
+                let place = Place::of(&object.metadata.labels.unwrap_or_default());
                 locality.send_if_modified(|locality| {
                     let before = locality.clone();
-                    locality.zone = before.zone.clone().or_else(|| label(ZONE));
-                    locality.region = before.region.clone().or_else(|| label(REGION));
+                    locality.zone = before.zone.clone().or(place.zone);
+                    locality.region = before.region.clone().or(place.region);
                     *locality != before
                 });
                 return;

@@ -1,10 +1,11 @@
-//! The Services and EndpointSlices that the watches told, and the services made of them.
+//! The Services and EndpointSlices that the watches told, and the services made of them; with what
+//! their endpoints take from Pods and Nodes, if these are watched.
 //!
-//! The two watches are independent: slices may come before or after their Service. A service is
-//! told to the catalog only when both have been listed once.
+//! The watches are independent: slices may come before or after their Service. A service is told to the
+//! catalog only when all have been listed once.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -13,7 +14,13 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 
-use super::watch::Update;
+use super::{
+    facts::{
+        Facts, NodeFacts,
+        pod::{PodFacts, WantedLabels},
+    },
+    watch::Update,
+};
 use crate::{
     catalog::{Service, ServiceName},
     source::manifests::{endpoint_slice::Slice, service::KubeService, slice_union::SliceUnion},
@@ -25,7 +32,7 @@ type SliceKey = (Arc<str>, Arc<str>);
 /// Services that may have changed.
 type Touched = Vec<ServiceName>;
 
-/// The objects from both watches.
+/// The objects from all watches.
 #[derive(Debug, Default)]
 pub(super) struct ObjectCache {
     union: SliceUnion,
@@ -33,20 +40,73 @@ pub(super) struct ObjectCache {
     slices: HashSet<SliceKey>,
     services_listed: bool,
     slices_listed: bool,
+    /// None: Pods and Nodes are not watched.
+    facts: Option<Facts>,
+    wanted_labels: LabelCounts,
     stale: bool,
     /// Malformed objects with their errors. Their last valid version stays.
     malformed: BTreeMap<String, String>,
 }
 
+/// How many Services name each label, by namespace.
+#[derive(Debug, Default)]
+struct LabelCounts {
+    named: BTreeMap<Arc<str>, BTreeMap<Arc<str>, usize>>,
+    /// There is a label that was not there when the labels were asked for last.
+    more: bool,
+}
+
+impl LabelCounts {
+    fn add(&mut self, namespace: &Arc<str>, labels: &BTreeSet<Arc<str>>) {
+        for label in labels {
+            let of_namespace = self.named.entry(namespace.clone()).or_default();
+            let count = of_namespace.entry(label.clone()).or_default();
+            *count += 1;
+            self.more |= *count == 1;
+        }
+    }
+
+    fn remove(&mut self, namespace: &Arc<str>, labels: &BTreeSet<Arc<str>>) {
+        let Some(of_namespace) = self.named.get_mut(namespace) else { return };
+        for label in labels {
+            if let Some(count) = of_namespace.get_mut(label) {
+                *count -= 1;
+            }
+        }
+        of_namespace.retain(|_, count| *count > 0);
+        if of_namespace.is_empty() {
+            self.named.remove(namespace);
+        }
+    }
+
+    fn wanted(&self) -> WantedLabels {
+        let of = |labels: &BTreeMap<Arc<str>, usize>| labels.keys().cloned().collect();
+        WantedLabels(self.named.iter().map(|(name, labels)| (name.clone(), of(labels))).collect())
+    }
+}
+
 impl ObjectCache {
+    /// A cache that also has what endpoints take from Pods and Nodes.
+    pub(super) fn with_facts() -> Self {
+        Self { facts: Some(Facts::default()), ..Self::default() }
+    }
+
     /// Marks whether the objects are stale.
     pub(super) fn set_stale(&mut self, stale: bool) {
         self.stale = stale;
     }
 
-    /// Whether both have been listed once.
+    /// Whether all have been listed once. Pods and Nodes may be refused instead.
     pub(super) fn complete(&self) -> bool {
-        self.services_listed && self.slices_listed
+        let facts = self.facts.as_ref().and_then(Facts::missing);
+        self.services_listed && self.slices_listed && facts.is_none()
+    }
+
+    /// The labels of Pods that Services name, if all Services are known and they name more than at the last
+    /// call.
+    pub(super) fn more_labels(&mut self) -> Option<WantedLabels> {
+        let more = self.services_listed && std::mem::take(&mut self.wanted_labels.more);
+        more.then(|| self.wanted_labels.wanted())
     }
 
     /// What has not been listed yet, for a person.
@@ -54,7 +114,8 @@ impl ObjectCache {
         match (self.services_listed, self.slices_listed) {
             (false, false) => "its Service and EndpointSlices",
             (false, true) => "its Service",
-            (true, _) => "its EndpointSlices",
+            (true, false) => "its EndpointSlices",
+            (true, true) => self.facts.as_ref().and_then(Facts::missing).unwrap_or("nothing"),
         }
     }
 
@@ -70,8 +131,13 @@ impl ObjectCache {
 
     /// A service as it is now. None: it has no Service object, even if it has slices.
     pub(super) fn service(&self, name: &ServiceName, source: &Arc<str>) -> Option<Service> {
-        let service = self.services.contains(name).then(|| self.union.service(name, source))??;
-        Some(Service { stale: self.stale, ..service })
+        let mut service =
+            self.services.contains(name).then(|| self.union.service(name, source))??;
+        service.stale = self.stale;
+        if let (Some(facts), Some(labels)) = (&self.facts, self.union.pod_labels(name)) {
+            facts.complete(&mut service, labels);
+        }
+        Some(service)
     }
 
     /// Applies an update of the watch of Services.
@@ -91,24 +157,32 @@ impl ObjectCache {
                     self.put_service(service, &mut touched);
                 }
                 for name in gone {
-                    self.union.remove_service(&name);
+                    self.remove_service(&name);
                     self.malformed.remove(&placed("Service", &name.namespace, &name.name));
                     touched.push(name);
                 }
-                self.services_listed = true;
+                // Even if Services name no labels, it is known which.
+                self.wanted_labels.more |= !std::mem::replace(&mut self.services_listed, true);
             }
             Update::Applied(service) => self.put_service(*service, &mut touched),
             Update::Deleted(service) => {
                 self.malformed.remove(&shown("Service", &service.metadata));
                 let name = name_of(&service.metadata.name, &service.metadata.namespace);
                 if let Some(name) = name.filter(|name| self.services.remove(name)) {
-                    self.union.remove_service(&name);
+                    self.remove_service(&name);
                     touched.push(name);
                 }
             }
-            Update::Interrupted(_) | Update::Resumed => {}
+            Update::Interrupted(_) | Update::Refused(_) | Update::Resumed => {}
         }
         touched
+    }
+
+    fn remove_service(&mut self, name: &ServiceName) {
+        if let Some(labels) = self.union.pod_labels(name) {
+            self.wanted_labels.remove(&name.namespace, labels);
+        }
+        self.union.remove_service(name);
     }
 
     fn put_service(&mut self, service: core::Service, touched: &mut Touched) {
@@ -116,6 +190,11 @@ impl ObjectCache {
         self.malformed.remove(&shown);
         match KubeService::of(service) {
             Ok(service) => {
+                // First what comes, so that a label that stays is no more than before.
+                self.wanted_labels.add(&service.name.namespace, &service.pod_labels);
+                if let Some(before) = self.union.pod_labels(&service.name) {
+                    self.wanted_labels.remove(&service.name.namespace, before);
+                }
                 let name = self.union.put_service(service);
                 self.services.insert(name.clone());
                 touched.push(name);
@@ -146,9 +225,19 @@ impl ObjectCache {
             }
             Update::Applied(slice) => self.put_slice(*slice, &mut touched),
             Update::Deleted(slice) => self.drop_slice(&slice_key(&slice), &mut touched),
-            Update::Interrupted(_) | Update::Resumed => {}
+            Update::Interrupted(_) | Update::Refused(_) | Update::Resumed => {}
         }
         touched
+    }
+
+    /// Applies an update of the watch of Pods.
+    pub(super) fn update_pod(&mut self, update: Update<PodFacts>) -> Touched {
+        self.facts.as_mut().map(|facts| facts.update_pod(update)).unwrap_or_default()
+    }
+
+    /// Applies an update of the watch of Nodes.
+    pub(super) fn update_node(&mut self, update: Update<NodeFacts>) -> Touched {
+        self.facts.as_mut().map(|facts| facts.update_node(update)).unwrap_or_default()
     }
 
     fn put_slice(&mut self, slice: discovery::EndpointSlice, touched: &mut Touched) {
@@ -157,6 +246,9 @@ impl ObjectCache {
         self.malformed.remove(&shown);
         match Slice::of(slice) {
             Ok(Some(slice)) => {
+                if let Some(facts) = &mut self.facts {
+                    facts.slice_changed(self.union.slice(&key.0, &key.1), Some(&slice));
+                }
                 touched.extend(self.union.put_slice(slice));
                 self.slices.insert(key);
             }
@@ -171,6 +263,9 @@ impl ObjectCache {
     fn drop_slice(&mut self, key: &SliceKey, touched: &mut Touched) {
         self.slices.remove(key);
         self.malformed.remove(&placed("EndpointSlice", &key.0, &key.1));
+        if let Some(facts) = &mut self.facts {
+            facts.slice_changed(self.union.slice(&key.0, &key.1), None);
+        }
         touched.extend(self.union.remove_slice(&key.0, &key.1));
     }
 }
@@ -196,12 +291,14 @@ fn placed(kind: &str, namespace: &str, name: &str) -> String {
 }
 
 #[cfg(test)]
+mod facts_tests;
+#[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn object<K: serde::de::DeserializeOwned>(name: &str, mut fields: Value) -> K {
+    pub(super) fn object<K: serde::de::DeserializeOwned>(name: &str, mut fields: Value) -> K {
         fields["metadata"]["name"] = name.into();
         fields["metadata"]["namespace"] = "shop".into();
         serde_json::from_value(fields).unwrap()

@@ -14,7 +14,7 @@ use super::{
     context::Context,
     object_cache::name_of,
     reflector::{Scope, follow},
-    watch::{Selector, Update, watch},
+    watch::{Selector, Update, watch, whole},
 };
 use crate::{
     catalog::{Change, ServiceName},
@@ -81,7 +81,9 @@ impl FollowedServices {
                     catalog.apply(*source, Change::Remove(name), clock::now());
                 }
             }
-            Update::Interrupted(why) => catalog.excuse(*source, Some(why)),
+            Update::Interrupted(why) | Update::Refused(why) => {
+                catalog.excuse(*source, Some(why));
+            }
             Update::Resumed => {}
         }
         self.by_name.retain(|name, task| {
@@ -145,7 +147,7 @@ fn names(
 ) -> impl Stream<Item = Update<PartialObjectMeta<Service>>> + Send + use<> {
     let subject = shared.subject(Resource::Services, "all, by name");
     let (problems, pace) = (shared.problems.clone(), shared.pace_of_all());
-    watch(Api::all(client.clone()), Selector::default(), subject, problems, pace)
+    watch(Api::all(client.clone()), whole, Selector::default(), subject, problems, pace)
 }
 
 #[cfg(test)]
@@ -156,26 +158,11 @@ mod tests {
     use super::*;
     use crate::{
         catalog::{
-            Catalog, SourceId,
+            SourceId,
             sample::{endpoint, service},
         },
-        source::{
-            Status, current_problems::Problems, interest_end::FORGET_AFTER,
-            kubernetes::connection_pool::ConnectionPool,
-        },
+        source::{interest_end::FORGET_AFTER, kubernetes::context::tests::source},
     };
-
-    /// A source with this API server. Nobody has asked for anything yet.
-    pub(super) fn source(url: &str) -> Arc<Context> {
-        Arc::new(Context {
-            source: SourceId(0),
-            name: "kubernetes".into(),
-            server: "the API server".into(),
-            catalog: Arc::new(Catalog::new(["kubernetes"])),
-            connections: ConnectionPool::new(kube::Config::new(url.parse().unwrap())),
-            problems: Problems::new(Status::default(), "kubernetes".into()),
-        })
-    }
 
     /// An address without an API server.
     fn nowhere() -> String {

@@ -1,19 +1,29 @@
-//! Follows a Service and its EndpointSlices with two watches; or all of them, also with two.
+//! Follows a Service and its EndpointSlices with two watches; or all of them, also with two; or with Pods
+//! and Nodes, with four.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::{Stream, StreamExt, stream};
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use kube::{Api, Client};
+use k8s_openapi::api::{
+    core::v1::{Node, Service},
+    discovery::v1::EndpointSlice,
+};
+use kube::{Api, Client, core::PartialObjectMeta};
+use tokio::sync::watch::Sender;
 
 use super::{
     api_error::Resource,
     connection_pool::StreamSlot,
     context::Context,
+    facts::{
+        NodeFacts,
+        pod::{Pod, PodFacts, PodReader, WantedLabels},
+    },
     object_cache::ObjectCache,
+    pod_watch::pod_watch,
     request_queue::Urgency,
     staleness::Staleness,
-    watch::{Pace, Selector, Update, watch},
+    watch::{Pace, Selector, Update, watch, whole},
 };
 use crate::{
     catalog::{Change, Interest, ServiceName},
@@ -25,13 +35,20 @@ use crate::{
 pub(super) enum Scope {
     /// One service, while this interest in it lasts.
     One(ServiceName, Interest),
-    All,
+    All {
+        pods_and_nodes: bool,
+    },
 }
 
 enum Event {
     Service(Update<Service>),
     Slice(Update<EndpointSlice>),
+    Pod(Update<PodFacts>),
+    Node(Update<NodeFacts>),
 }
+
+/// The labels of Pods to keep; None: not known yet.
+type Labels = Option<Arc<WantedLabels>>;
 
 /// The most events that the catalog is told of as one. They come faster than they are told after an
 /// outage, or in the roll-out of many services. An event has 1 to 50 KB. Range 16 to 1024.
@@ -39,8 +56,29 @@ const AT_ONCE: usize = 128;
 
 /// Keeps the catalog up to date with the API server, forever.
 pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
-    let mut cache = ObjectCache::default();
-    let mut events = Box::pin(events(scope, &slot.client, shared).ready_chunks(AT_ONCE));
+    let labels = Sender::new(Labels::None);
+    let events = match scope {
+        Scope::All { pods_and_nodes: true } => {
+            let (services, facts) =
+                (events(scope, &slot.client, shared), facts(scope, &slot.client, shared, &labels));
+            stream::select(services, facts).boxed()
+        }
+        _ => events(scope, &slot.client, shared).boxed(),
+    };
+    apply(scope, events, &labels, shared).await;
+}
+
+async fn apply(
+    scope: &Scope,
+    events: impl Stream<Item = Event> + Unpin,
+    labels: &Sender<Labels>,
+    shared: &Context,
+) {
+    let mut cache = match scope {
+        Scope::All { pods_and_nodes: true } => ObjectCache::with_facts(),
+        _ => ObjectCache::default(),
+    };
+    let mut events = events.ready_chunks(AT_ONCE);
     let objects: Arc<str> = format!("objects of {scope}").into();
     let (mut staleness, mut stale) = (Staleness::default(), false);
     while let Some(events) = events.next().await {
@@ -57,11 +95,23 @@ pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
                     staleness.note(Resource::EndpointSlices, &update, clock::now());
                     cache.update_slice(update)
                 }
+                // Their silence makes no service stale: its endpoints are those of its slices.
+                Event::Pod(update) => cache.update_pod(update),
+                Event::Node(update) => cache.update_node(update),
             });
         }
         let aged = staleness.is_stale(clock::now()) != stale;
         stale ^= aged;
         cache.set_stale(stale);
+        if let Some(wanted) = cache.more_labels() {
+            labels.send_if_modified(|known| {
+                let more = known.as_ref().is_none_or(|known| !wanted.are_in(known));
+                if more {
+                    *known = Some(Arc::new(wanted));
+                }
+                more
+            });
+        }
         match cache.malformed() {
             Some(what) => shared.problems.found(&objects, &what),
             None => shared.problems.mended(&objects),
@@ -95,7 +145,7 @@ impl Scope {
                     self.say_one(name, interest, cache, shared);
                 }
             }
-            Self::All => {
+            Self::All { .. } => {
                 let touched: BTreeSet<ServiceName> = touched.into_iter().collect();
                 let change = |name| match cache.service(&name, &shared.name) {
                     Some(service) => Change::Upsert(service),
@@ -124,7 +174,7 @@ impl Scope {
     fn say_all(&self, cache: &ObjectCache, shared: &Context) {
         match self {
             Self::One(name, interest) => self.say_one(name, interest, cache, shared),
-            Self::All => {
+            Self::All { .. } => {
                 let services = cache.names().filter_map(|name| cache.service(name, &shared.name));
                 let change = Change::Replace(services.collect());
                 shared.catalog.apply(shared.source, change, clock::now());
@@ -141,7 +191,11 @@ impl Scope {
                 let why = interruption.unwrap_or_else(|| missing().into());
                 shared.catalog.interests().awaits(name, why);
             }
-            Self::All => shared.catalog.excuse(shared.source, interruption),
+            Self::All { .. } => {
+                let missing = || format!("waiting for {} from {}", cache.missing(), shared.server);
+                let why = interruption.unwrap_or_else(|| missing().into());
+                shared.catalog.excuse(shared.source, Some(why));
+            }
         }
     }
 }
@@ -150,7 +204,7 @@ impl std::fmt::Display for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::One(name, _) => name.fmt(f),
-            Self::All => f.write_str("everything"),
+            Self::All { .. } => f.write_str("everything"),
         }
     }
 }
@@ -160,6 +214,8 @@ impl Event {
         match self {
             Self::Service(update) => update.interruption(),
             Self::Slice(update) => update.interruption(),
+            Self::Pod(update) => update.interruption(),
+            Self::Node(update) => update.interruption(),
         }
     }
 }
@@ -176,7 +232,7 @@ fn events(
             Selector { fields: Some(format!("metadata.name={name}")), labels: None },
             Selector { fields: None, labels: Some(format!("{SERVICE_LABEL}={name}")) },
         ),
-        Scope::All => (
+        Scope::All { .. } => (
             Api::all(client.clone()),
             Api::all(client.clone()),
             Selector::default(),
@@ -185,7 +241,34 @@ fn events(
     };
     let of = |resource| shared.subject(resource, scope);
     let (pace, problems) = (scope.pace(shared), &shared.problems);
-    let services = watch(services, service, of(Resource::Services), problems.clone(), pace.clone());
-    let slices = watch(slices, slice, of(Resource::EndpointSlices), problems.clone(), pace);
+    let (of_services, of_slices) = (of(Resource::Services), of(Resource::EndpointSlices));
+    let services = watch(services, whole, service, of_services, problems.clone(), pace.clone());
+    let slices = watch(slices, whole, slice, of_slices, problems.clone(), pace);
     stream::select(services.map(Event::Service), slices.map(Event::Slice))
 }
+
+/// The watches of Pods and Nodes.
+fn facts(
+    scope: &Scope,
+    client: &Client,
+    shared: &Context,
+    labels: &Sender<Labels>,
+) -> impl Stream<Item = Event> + Send + use<> {
+    let (pace, problems) = (scope.pace(shared), shared.problems.clone());
+    let of_nodes = shared.subject(Resource::AllNodes, scope);
+    let nodes = Api::<PartialObjectMeta<Node>>::all(client.clone());
+    let nodes =
+        watch(nodes, NodeFacts::of, Selector::default(), of_nodes, problems.clone(), pace.clone());
+    let of_pods = shared.subject(Resource::Pods, scope);
+    let pods = Api::<Pod>::all(client.clone());
+    let pods = pod_watch(labels.subscribe(), move |wanted| {
+        let mut reader = PodReader::new(wanted);
+        let reduce = move |pod| reader.read(pod);
+        let all = Selector::default();
+        watch(pods.clone(), reduce, all, of_pods.clone(), problems.clone(), pace.clone()).boxed()
+    });
+    stream::select(nodes.map(Event::Node), pods.map(Event::Pod))
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,12 +18,10 @@ impl Staleness {
     pub(super) fn note<K>(&mut self, of: Resource, update: &Update<K>, now: Duration) {
         let since = match of {
             Resource::EndpointSlices => &mut self.slices,
-            Resource::Services | Resource::Nodes | Resource::Taints | Resource::Events => {
-                &mut self.services
-            }
+            _ => &mut self.services,
         };
         match update {
-            Update::Interrupted(_) => drop(since.get_or_insert(now)),
+            Update::Interrupted(_) | Update::Refused(_) => drop(since.get_or_insert(now)),
             _ => *since = None,
         }
     }

@@ -48,6 +48,8 @@ pub(super) enum Update<K> {
     Deleted(Box<K>),
     /// The watch is interrupted, and why.
     Interrupted(Arc<str>),
+    /// The same, because the agent has no right to it.
+    Refused(Arc<str>),
     /// The watch runs again, and missed nothing.
     Resumed,
 }
@@ -55,7 +57,7 @@ pub(super) enum Update<K> {
 impl<K> Update<K> {
     pub(super) fn interruption(&self) -> Option<Arc<str>> {
         match self {
-            Self::Interrupted(why) => Some(why.clone()),
+            Self::Interrupted(why) | Self::Refused(why) => Some(why.clone()),
             _ => None,
         }
     }
@@ -101,23 +103,24 @@ enum Wait {
 }
 
 /// The phase of a watch.
-enum Phase<K> {
+enum Phase<K, R> {
     /// Lists page by page.
-    List { listed: Vec<K>, next: Option<String> },
+    List { listed: Vec<R>, next: Option<String> },
     /// About to watch the changes after this version.
     Since(String),
     /// Watches.
     Following { since: String, events: BoxStream<'static, kube::Result<WatchEvent<K>>> },
 }
 
-impl<K> Phase<K> {
+impl<K, R> Phase<K, R> {
     fn anew() -> Self {
         Self::List { listed: Vec::new(), next: None }
     }
 }
 
-struct Watch<K> {
+struct Watch<K, R> {
     api: Api<K>,
+    reduce: Reduce<K, R>,
     selector: Selector,
     subject: Subject,
     problems: Problems,
@@ -125,22 +128,35 @@ struct Watch<K> {
     backoff: Backoff,
     wait: Wait,
     silent: bool,
-    phase: Phase<K>,
+    phase: Phase<K, R>,
 }
 
-/// Lists and watches, forever.
-pub(super) fn watch<K>(
+/// What is kept of an object.
+type Reduce<K, R> = Box<dyn FnMut(K) -> R + Send>;
+
+/// Keeps an object without its `managedFields`, which are most of its memory, and unused here.
+pub(super) fn whole<K: KubeResource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
+/// Lists and watches, forever. `reduce`: what is kept of an object. A list is reduced page by page, so that
+/// no more than a page of whole objects is held.
+pub(super) fn watch<K, R>(
     api: Api<K>,
+    reduce: impl FnMut(K) -> R + Send + 'static,
     selector: Selector,
     subject: Subject,
     problems: Problems,
     pace: Pace,
-) -> impl Stream<Item = Update<K>> + Send
+) -> impl Stream<Item = Update<R>> + Send
 where
     K: KubeResource + Clone + Debug + DeserializeOwned + Send + 'static,
+    R: Send + 'static,
 {
     let watch = Watch {
         api,
+        reduce: Box::new(reduce),
         selector,
         subject,
         problems,
@@ -157,11 +173,12 @@ where
     })
 }
 
-impl<K> Watch<K>
+impl<K, R> Watch<K, R>
 where
     K: KubeResource + Clone + Debug + DeserializeOwned + Send + 'static,
+    R: Send + 'static,
 {
-    async fn next(&mut self) -> Update<K> {
+    async fn next(&mut self) -> Update<R> {
         loop {
             match std::mem::take(&mut self.wait) {
                 Wait::No => {}
@@ -180,7 +197,7 @@ where
         }
     }
 
-    async fn list(&mut self, mut listed: Vec<K>, next: Option<String>) -> Option<Update<K>> {
+    async fn list(&mut self, mut listed: Vec<R>, next: Option<String>) -> Option<Update<R>> {
         let params = ListParams {
             label_selector: self.selector.labels.clone(),
             field_selector: self.selector.fields.clone(),
@@ -194,11 +211,7 @@ where
             // An incomplete list is worthless: begin anew.
             Err(error) => return Some(self.failed(&error, "list", None)),
         };
-        // `managedFields` is most of an object's memory, and unused here.
-        listed.extend(page.items.into_iter().map(|mut object| {
-            object.meta_mut().managed_fields = None;
-            object
-        }));
+        listed.extend(page.items.into_iter().map(&mut self.reduce));
         if let Some(next) = page.metadata.continue_.filter(|next| !next.is_empty()) {
             self.phase = Phase::List { listed, next: Some(next) };
             return None;
@@ -209,7 +222,7 @@ where
         Some(Update::Listed(listed))
     }
 
-    async fn begin(&mut self, since: String) -> Option<Update<K>> {
+    async fn begin(&mut self, since: String) -> Option<Update<R>> {
         // Random, so that watches that began together do not end together.
         let seconds = rand::rng().random_range(WATCH.as_secs() / 2..=WATCH.as_secs());
         let params = WatchParams {
@@ -235,7 +248,7 @@ where
         &mut self,
         since: String,
         mut events: BoxStream<'static, kube::Result<WatchEvent<K>>>,
-    ) -> Option<Update<K>> {
+    ) -> Option<Update<R>> {
         let Ok(event) = tokio::time::timeout(WATCH + WATCH_MARGIN, events.next()).await else {
             self.phase = Phase::Since(since);
             return None;
@@ -243,10 +256,12 @@ where
         let version = |object: &K| object.meta().resource_version.clone();
         let (since, update) = match event {
             Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
-                (version(&object).unwrap_or(since), Some(Update::Applied(Box::new(object))))
+                let since = version(&object).unwrap_or(since);
+                (since, Some(Update::Applied(Box::new((self.reduce)(object)))))
             }
             Some(Ok(WatchEvent::Deleted(object))) => {
-                (version(&object).unwrap_or(since), Some(Update::Deleted(Box::new(object))))
+                let since = version(&object).unwrap_or(since);
+                (since, Some(Update::Deleted(Box::new((self.reduce)(object)))))
             }
             // A bookmark: nothing changed here, but other objects did. Resuming from it works for
             // longer.
@@ -271,7 +286,7 @@ where
     }
 
     /// `since`: the version to resume from, if the API server still has it.
-    fn failed(&mut self, error: &kube::Error, verb: &str, since: Option<String>) -> Update<K> {
+    fn failed(&mut self, error: &kube::Error, verb: &str, since: Option<String>) -> Update<R> {
         let failure = api_error::of_call(error, verb, self.subject.resource, &self.subject.server);
         self.wait = match error {
             // An answer concerns this watch only; anything else may concern all connections.
@@ -292,6 +307,9 @@ where
             self.problems.found(&self.subject.finder, &failure.what);
         }
         self.silent = true;
-        Update::Interrupted(failure.what.into())
+        match failure.forbidden {
+            true => Update::Refused(failure.what.into()),
+            false => Update::Interrupted(failure.what.into()),
+        }
     }
 }

@@ -19,14 +19,14 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{tests::source, *};
+use super::*;
 use crate::{
     catalog::{
         Catalog, LastGood, SourceId,
         sample::{endpoint, service},
     },
     identity::Identity,
-    source::kubernetes::request_queue::WIDTH,
+    source::kubernetes::{context::tests::source, request_queue::WIDTH},
 };
 
 /// The time of each answer.
