@@ -72,8 +72,8 @@ impl Metrics {
         self.rejections.get_or_create(&label(type_url)).inc();
     }
 
-    /// All metrics as OpenMetrics text.
-    pub(super) fn scrape(&self, snapshot: &Snapshot) -> String {
+    /// All metrics as OpenMetrics text. `source_problems`: the problems of all sources now.
+    pub(super) fn scrape(&self, snapshot: &Snapshot, source_problems: usize) -> String {
         let mut registry = Registry::with_prefix("pointsman_control_plane");
         let Self { refused_connections, streams, responses, rejections, composing, .. } = self;
         registry.register(
@@ -113,6 +113,13 @@ impl Metrics {
             "own_node_services",
             "Services with internalTrafficPolicy Local, which are empty for gRPC and Envoy",
             own_node,
+        );
+        let problems = Gauge::<i64>::default();
+        problems.set(source_problems as i64);
+        registry.register(
+            "source_problems",
+            "What is wrong with sources now; the log and /readyz say what",
+            problems,
         );
         registry.register("resources", "Published resources", resources);
         registry.register_with_unit(

@@ -29,12 +29,23 @@ impl Pages {
             .route("/metrics", get(scrape))
             .with_state(self)
     }
+
+    fn problems(&self) -> impl Iterator<Item = String> {
+        self.sources.iter().flat_map(|source| source.problems())
+    }
 }
 
+/// It names the problems of the sources, too. With them the control plane serves on, so that it is no less
+/// ready for them.
 async fn readyz(State(pages): State<Pages>) -> (StatusCode, String) {
-    admin::readiness(&admin::unanswered(&pages.catalog, &pages.sources))
+    let (status, mut text) = admin::readiness(&admin::unanswered(&pages.catalog, &pages.sources));
+    if status == StatusCode::OK {
+        pages.problems().for_each(|problem| text.push_str(&format!("{problem}\n")));
+    }
+    (status, text)
 }
 
 async fn scrape(State(pages): State<Pages>) -> ([(HeaderName, HeaderValue); 1], String) {
-    ([(CONTENT_TYPE, OPEN_METRICS)], pages.metrics.scrape(&pages.snapshot))
+    let text = pages.metrics.scrape(&pages.snapshot, pages.problems().count());
+    ([(CONTENT_TYPE, OPEN_METRICS)], text)
 }
