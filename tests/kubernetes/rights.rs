@@ -23,7 +23,15 @@ use crate::{
 
 /// The ClusterRole in the page.
 pub fn documented() -> ClusterRole {
-    let page = include_str!("../../docs/kubernetes.md");
+    role_of_page(include_str!("../../docs/kubernetes.md"))
+}
+
+/// The ClusterRole of a control plane, in its page.
+pub fn documented_of_control_plane() -> ClusterRole {
+    role_of_page(include_str!("../../docs/control-plane.md"))
+}
+
+fn role_of_page(page: &str) -> ClusterRole {
     let block = page.split("```yaml\n").find(|block| block.contains("kind: ClusterRole\n"));
     cluster_role(block.unwrap().split("```").next().unwrap())
 }
@@ -42,7 +50,12 @@ fn the_daemon_set_may_do_what_the_page_says() {
 }
 
 fn without(resource: &str, verb: &str) -> ClusterRole {
-    let mut role = documented();
+    less(documented(), resource, verb)
+}
+
+/// The role without this right.
+pub fn less(whole: ClusterRole, resource: &str, verb: &str) -> ClusterRole {
+    let mut role = whole.clone();
     for rule in role.rules.iter_mut().flatten() {
         if rule.resources.as_ref().is_some_and(|all| all.iter().any(|it| it == resource)) {
             assert_eq!(rule.resources.as_ref().unwrap().len(), 1, "a rule for each resource");
@@ -50,7 +63,7 @@ fn without(resource: &str, verb: &str) -> ClusterRole {
         }
     }
     role.rules.iter_mut().for_each(|rules| rules.retain(|rule| !rule.verbs.is_empty()));
-    assert_ne!(role, documented());
+    assert_ne!(role, whole);
     role
 }
 

@@ -1,21 +1,31 @@
 //! From the API server through `pointsman control-plane` to an agent's pick.
 
-use std::{process::Command, sync::Arc};
+use std::{path::Path, process::Command, sync::Arc};
 
-use k8s_openapi::api::core::v1::Service;
-use serde_json::json;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use kube::{
+    Api,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    cluster::{Cluster, Shop, agent_with, pick, until},
+    account::Account,
+    cluster::{Cluster, Shop, agent_with, pick, typed, until},
+    rights::{documented_of_control_plane, less},
     support::{Agent, POINTSMAN},
 };
 
 /// A control plane of this API server, in this folder.
 fn plane_in(cluster: &Cluster, folder: &Arc<TempDir>) -> Agent {
+    plane_by(&cluster.kubeconfig, folder)
+}
+
+fn plane_by(kubeconfig: &Path, folder: &Arc<TempDir>) -> Agent {
     let mut command = Command::new(POINTSMAN);
     command.args(["control-plane", "--admin", "127.0.0.1:0"]);
-    command.arg(format!("--source=kubernetes:kubeconfig={}", cluster.kubeconfig.display()));
+    command.arg(format!("--source=kubernetes:kubeconfig={}", kubeconfig.display()));
     command.arg(format!("--listen={}", socket(folder)));
     let plane = Agent::spawn(folder.clone(), command);
     plane.logs("listening");
@@ -112,4 +122,119 @@ async fn picks_go_on_while_the_control_plane_is_away_and_it_learns_what_it_misse
     shop.served(&agent, &THREE).await;
     let _plane = plane_in(&shop.cluster, &folder);
     shop.served(&agent, &THREE[1..]).await;
+}
+
+/// What the agent says of the endpoints of `cart`: labels, ready time, region and zone of each.
+async fn facts(agent: &Agent, shop: &Shop) -> Vec<Value> {
+    let (_, body) = agent.http().await.get(&format!("/v1/services/{}", shop.named("cart"))).await;
+    let endpoints = body["endpoints"].as_array().cloned().unwrap_or_default();
+    let of = |it: &Value| {
+        let since = it["readySince"].as_str().map(|since| since.replace("+00:00", "Z"));
+        json!([it["address"], it["labels"], since, it["region"], it["zone"]])
+    };
+    endpoints.iter().map(of).collect()
+}
+
+/// Sets the labels of a pod, and that it is ready since this time.
+async fn describe(shop: &Shop, pod: &str, labels: Value, since: &str) {
+    shop.patch::<Pod>(pod, json!({ "metadata": { "labels": labels } })).await;
+    let ready = json!({ "type": "Ready", "status": "True", "lastTransitionTime": since });
+    shop.pod_status(pod, json!({ "conditions": [ready] })).await;
+}
+
+async fn name_labels(shop: &Shop, labels: &str) {
+    let annotations = json!({ "pointsman.dev/pod-labels": labels });
+    shop.patch::<Service>("cart", json!({ "metadata": { "annotations": annotations } })).await;
+}
+
+#[tokio::test]
+async fn labels_that_the_service_names_ready_time_and_region_reach_an_agent() {
+    let shop = Cluster::shared().await.namespace().await;
+    shop.selecting(json!({})).await;
+    name_labels(&shop, "shard").await;
+    let since = "2026-01-02T03:04:05Z";
+    for (n, node) in [(1, "node-a"), (2, "node-b")] {
+        shop.pod(&format!("cart-{n}"), &format!("10.1.0.{n}"), node).await;
+        let labels = json!({ "shard": format!("s{n}"), "version": "v1" });
+        describe(&shop, &format!("cart-{n}"), labels, since).await;
+    }
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let _plane = plane_in(&shop.cluster, &folder);
+    let agent = agent_of(&folder);
+    let known = |n: u8, labels: Value, zone: &str| {
+        json!([format!("10.1.0.{n}"), labels, since, "region-1", zone])
+    };
+    let second = known(2, json!({ "shard": "s2" }), "zone-b");
+    let expected = vec![known(1, json!({ "shard": "s1" }), "zone-a"), second.clone()];
+    until(expected, async || facts(&agent, &shop).await).await;
+
+    // A label that changes, and one more that the Service names.
+    describe(&shop, "cart-1", json!({ "shard": "s9" }), since).await;
+    let first = known(1, json!({ "shard": "s9" }), "zone-a");
+    until(vec![first, second], async || facts(&agent, &shop).await).await;
+    name_labels(&shop, "shard,version").await;
+    let both = |shard: &str| json!({ "shard": shard, "version": "v1" });
+    let expected = vec![known(1, both("s9"), "zone-a"), known(2, both("s2"), "zone-b")];
+    until(expected, async || facts(&agent, &shop).await).await;
+
+    let body = json!({ "service": shop.named("cart"), "selector": { "shard": "s2" } });
+    let (_, picked) = agent.http().await.post("/v1/pick", body.to_string()).await;
+    assert_eq!(picked["picks"][0]["address"], "10.1.0.2", "{picked}");
+}
+
+#[tokio::test]
+async fn a_node_that_comes_later_tells_its_endpoints_zone_and_region() {
+    let shop = Cluster::shared().await.namespace().await;
+    shop.by_hand(json!({})).await;
+    let node = format!("node-of-{}", shop.name);
+    shop.slice("cart-1", json!([{ "addresses": ["10.1.0.1"], "nodeName": node }])).await;
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let _plane = plane_in(&shop.cluster, &folder);
+    let agent = agent_of(&folder);
+    let place = async || {
+        let facts = facts(&agent, &shop).await;
+        facts.first().map(|of| (of[3].clone(), of[4].clone()))
+    };
+    until(Some((Value::Null, Value::Null)), place).await;
+    let nodes: Api<Node> = Api::all(shop.cluster.client.clone());
+    let labels = |zone: &str| json!({ "topology.kubernetes.io/zone": zone, "topology.kubernetes.io/region": "north" });
+    let object = json!({ "metadata": { "name": node, "labels": labels("one") } });
+    nodes.create(&PostParams::default(), &typed(object)).await.unwrap();
+    until(Some((json!("north"), json!("one"))), place).await;
+    let patch = Patch::Merge(json!({ "metadata": { "labels": labels("two") } }));
+    nodes.patch(&node, &PatchParams::default(), &patch).await.unwrap();
+    until(Some((json!("north"), json!("two"))), place).await;
+    nodes.delete(&node, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_the_right_to_pods_or_nodes_it_serves_without_what_they_say_and_says_so() {
+    for (resource, what) in [("pods", 1..3), ("nodes", 3..4)] {
+        let account = Account::with(less(documented_of_control_plane(), resource, "list")).await;
+        let shop = &account.shop;
+        shop.selecting(json!({})).await;
+        name_labels(shop, "shard").await;
+        shop.pod("cart-1", "10.1.0.1", "node-a").await;
+        let since = "2026-01-02T03:04:05Z";
+        describe(shop, "cart-1", json!({ "shard": "s1" }), since).await;
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let plane = plane_by(&account.kubeconfig().await, &folder);
+        let agent = agent_of(&folder);
+        let whole = json!(["10.1.0.1", { "shard": "s1" }, since, "region-1", "zone-a"]);
+        let mut less = whole.clone();
+        what.for_each(|fact| less[fact] = Value::Null);
+        until(vec![less], async || facts(&agent, shop).await).await;
+
+        let line = plane.logs(&format!("may not list {resource} (403)"));
+        let right = format!("resources: [{resource}], verbs: [list, watch]");
+        assert!(line.contains(&right), "{line}");
+        let (status, page) = plane.admin_page("/readyz").await;
+        assert_eq!(status, 200, "{page}");
+        assert!(page.contains(&right), "{page}");
+        plane.metrics_say("pointsman_control_plane_source_problems 1").await;
+
+        account.allow(documented_of_control_plane()).await;
+        until(vec![whole], async || facts(&agent, shop).await).await;
+        until("ok\n".to_owned(), async || plane.admin_page("/readyz").await.1).await;
+    }
 }
