@@ -1,18 +1,41 @@
-//! The success rate that an endpoint is compared with.
+//! The success rate that an endpoint is compared with: that of the endpoints with its priority. Those that
+//! stand in for them may be another program.
 
+use std::collections::BTreeMap;
+
+use super::Draft;
 use crate::load::Counts;
 
-/// The success rate of the service.
+/// The success rate of each priority.
+pub(super) struct Baselines(BTreeMap<u8, Baseline>);
+
+impl Baselines {
+    /// `seen`: the outcomes of each endpoint. Those that are not ready now count, too.
+    pub(super) fn of(draft: &Draft, seen: &[Counts]) -> Self {
+        let mut by_priority: BTreeMap<u8, Vec<Counts>> = BTreeMap::new();
+        for (planned, counts) in draft.endpoints.iter().zip(seen) {
+            by_priority.entry(planned.endpoint.priority).or_default().push(*counts);
+        }
+        Self(by_priority.iter().map(|(priority, seen)| (*priority, Baseline::of(seen))).collect())
+    }
+
+    /// The rate to compare an endpoint of this priority with, 0 to 1; 1 if the others had no requests.
+    pub(super) fn for_others_than(&self, own: &Counts, priority: u8) -> f64 {
+        self.0.get(&priority).map_or(1.0, |baseline| baseline.for_others_than(own))
+    }
+}
+
+/// The success rate of the endpoints of a priority.
 ///
 /// The median over all requests, not the mean: several bad endpoints would pull the mean down and
 /// hide one another.
-pub(super) struct Baseline {
+struct Baseline {
     all: Counts,
     median: f64,
 }
 
 impl Baseline {
-    pub(super) fn of(seen: &[Counts]) -> Self {
+    fn of(seen: &[Counts]) -> Self {
         let all = seen.iter().fold(Counts::default(), |sum, c| sum.plus(c));
         let mut rates: Vec<(f64, u64)> =
             seen.iter().filter_map(|c| Some((c.success_rate()?, u64::from(c.judged())))).collect();
@@ -30,7 +53,7 @@ impl Baseline {
 
     /// The rate to compare one endpoint with, 0 to 1; 1 if the others had no requests. An endpoint
     /// with most of the requests would be its own median, so it is compared with the others' mean.
-    pub(super) fn for_others_than(&self, own: &Counts) -> f64 {
+    fn for_others_than(&self, own: &Counts) -> f64 {
         if own.judged() * 2 < self.all.judged() {
             return self.median;
         }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashMap, net::SocketAddr};
 
 use super::{
-    Inputs,
+    Inputs, Tier,
     model::{Group, OutlierState, Plan, PlannedEndpoint, Reason, State, ZoneShare},
 };
 use crate::catalog::Endpoint;
@@ -17,8 +17,10 @@ pub struct Draft {
     pub groups: Vec<Group>,
     /// Notes on the service as a whole.
     pub notes: Vec<String>,
-    /// Pointsman's own judgements were undone, since they left too few endpoints.
-    pub panic: bool,
+    /// The tiers in which Pointsman's own judgements were undone, since they left too few endpoints.
+    pub panic: Vec<Tier>,
+    /// The tiers with too few endpoints left for which a later tier stands in.
+    pub short: Vec<Tier>,
     /// When the plan changes next without new input.
     pub next_change: Option<std::time::Duration>,
     /// The number of other requests in flight for which draw weights are corrected.

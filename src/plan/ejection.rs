@@ -1,8 +1,12 @@
 //! Ejects endpoints that fail far more than the others, and lets them return one probe at a time.
 //!
 //! An endpoint is judged by the [`evidence`] against it, compared with the rest of the service. One
-//! that can't be connected to goes at once. At most the policy's share of the ready endpoints is
+//! that can't be connected to goes at once. At most the policy's share of a tier's ready endpoints is
 //! ejected: many endpoints that seem bad more often mean a bad network on this node.
+//!
+//! Where a later tier stands in, all of a tier may be ejected as long as they fail more than the later
+//! one does. So a tier that fails as a whole is left, and one that shares its failures with the later one
+//! is not.
 //!
 //! A probe is a request that begins after the ejection. Requests that were open before (a stream, a
 //! lease that nobody reports) neither take a probe's place nor count in favour of the endpoint.
@@ -10,10 +14,11 @@
 use std::time::Duration;
 
 use super::{
-    Draft, Factor, Inputs, State,
-    baseline::Baseline,
+    Draft, Factor, Inputs, State, Tier,
+    baseline::Baselines,
     evidence::{self, Evidence},
     model::{Phase, Probation},
+    tier,
 };
 use crate::load::Counts;
 
@@ -37,24 +42,70 @@ impl Factor for Ejection {
         if !inputs.policy.outlier.enabled {
             return;
         }
-        let ready = draft.endpoints.iter().filter(|e| e.is_ready()).count();
         for index in 0..draft.endpoints.len() {
             settle(inputs, draft, index);
         }
-        let mut room = most_ejected(inputs, ready).saturating_sub(aside(inputs, draft));
-        for (index, why) in worst_first(inputs, draft) {
-            if room == 0 {
-                let share = inputs.policy.outlier.max_ejected * 100.0;
-                let reason = format!("{why}; not ejected, since at most {share:.0}% may be");
-                draft.scale(index, "ejection", 1.0, reason);
-                continue;
-            }
-            room -= 1;
-            eject(inputs, draft, index, &why);
+        let outcomes = Outcomes::of(inputs, draft);
+        for tier in tier::ready(draft) {
+            eject_worst(inputs, draft, &outcomes, tier);
         }
         for index in 0..draft.endpoints.len() {
             show(inputs, draft, index);
         }
+    }
+}
+
+/// The outcomes that count.
+struct Outcomes {
+    of_each: Vec<Counts>,
+    baselines: Baselines,
+}
+
+impl Outcomes {
+    fn of(inputs: &Inputs<'_>, draft: &Draft) -> Self {
+        let recent = |(load, since)| evidence::recent(load, inputs.now, since);
+        let rings = inputs.loads.iter().map(|load| &load.ring);
+        let since = draft.endpoints.iter().map(|planned| planned.outlier_state().since);
+        let of_each: Vec<Counts> = rings.zip(since).map(recent).collect();
+        Self { baselines: Baselines::of(draft, &of_each), of_each }
+    }
+}
+
+/// Ejects endpoints of a tier, as many as may be.
+fn eject_worst(inputs: &Inputs<'_>, draft: &mut Draft, outcomes: &Outcomes, tier: Tier) {
+    let stand_in = StandIn::of(draft, &outcomes.of_each, tier);
+    let most = match stand_in {
+        Some(_) => usize::MAX,
+        None => most_ejected(inputs, tier::members(draft, tier).count()),
+    };
+    let mut room = most.saturating_sub(aside(inputs, draft, tier));
+    for (index, why) in worst_first(inputs, draft, outcomes, tier, stand_in) {
+        if room == 0 {
+            let share = inputs.policy.outlier.max_ejected * 100.0;
+            let reason = format!("{why}; not ejected, since at most {share:.0}% may be");
+            draft.scale(index, "ejection", 1.0, reason);
+            continue;
+        }
+        room -= 1;
+        eject(inputs, draft, index, &why);
+    }
+}
+
+/// The later tiers that can take all of a tier's requests.
+#[derive(Clone, Copy)]
+struct StandIn {
+    /// How many of their requests succeed, 0 to 1; 1 if they had none.
+    success_rate: f64,
+}
+
+impl StandIn {
+    fn of(draft: &Draft, seen: &[Counts], tier: Tier) -> Option<Self> {
+        let later = draft.endpoints.iter().zip(seen).filter(|(planned, _)| {
+            let clear = planned.outlier_state().phase == Phase::Clear;
+            planned.is_ready() && clear && Tier::of(&planned.endpoint) > tier
+        });
+        let sum = later.map(|(_, counts)| *counts).reduce(|sum, counts| sum.plus(&counts))?;
+        Some(Self { success_rate: sum.success_rate().unwrap_or(1.0) })
     }
 }
 
@@ -64,16 +115,16 @@ fn most_ejected(inputs: &Inputs<'_>, ready: usize) -> usize {
     if ready >= 2 { most.max(1) } else { 0 }
 }
 
-/// How many endpoints count as ejected. One that no request probes may wait forever, and stops
+/// How many endpoints of a tier count as ejected. One that no request probes may wait forever, and stops
 /// counting.
-fn aside(inputs: &Inputs<'_>, draft: &Draft) -> usize {
+fn aside(inputs: &Inputs<'_>, draft: &Draft, tier: Tier) -> usize {
     let takes_room = |phase| match phase {
         Phase::Clear => false,
         Phase::Ejected { .. } => true,
         Phase::Probing(probation) => inputs.now < probation.heard + PROBE_TIMEOUT,
     };
-    let known = draft.endpoints.iter().filter(|e| e.is_ready());
-    known.filter(|e| takes_room(e.outlier_state().phase)).count()
+    let phases = tier::members(draft, tier).map(|(_, planned)| planned.outlier_state().phase);
+    phases.filter(|phase| takes_room(*phase)).count()
 }
 
 /// Applies what time and probes change.
@@ -181,19 +232,20 @@ impl std::fmt::Display for Why {
     }
 }
 
-/// Endpoints to eject: unreachable ones, then by failure rate.
-fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
-    let known = inputs.loads.iter().zip(&draft.endpoints);
-    let seen: Vec<Counts> = known
-        .map(|(load, each)| evidence::recent(&load.ring, inputs.now, each.outlier_state().since))
-        .collect();
-    let baseline = Baseline::of(&seen);
+/// Endpoints of a tier to eject: unreachable ones, then by failure rate.
+fn worst_first(
+    inputs: &Inputs<'_>,
+    draft: &Draft,
+    outcomes: &Outcomes,
+    tier: Tier,
+    stand_in: Option<StandIn>,
+) -> Vec<(usize, Why)> {
     let median = inputs.service.service_time.median();
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
-    for (index, planned) in draft.endpoints.iter().enumerate() {
-        // A braked endpoint is removed for good by the first connection that fails.
+    // A braked endpoint is no member: the first connection that fails removes it for good.
+    for (index, planned) in tier::members(draft, tier) {
         let outlier = planned.outlier_state();
-        if !planned.is_ready() || outlier.phase != Phase::Clear {
+        if outlier.phase != Phase::Clear {
             continue;
         }
         let load = inputs.loads[index];
@@ -201,10 +253,12 @@ fn worst_first(inputs: &Inputs<'_>, draft: &Draft) -> Vec<(usize, Why)> {
             bad.push((index, 2.0, Why::Unreachable));
             continue;
         }
-        if seen[index].failed == 0 {
+        let own = &outcomes.of_each[index];
+        if own.failed == 0 {
             continue;
         }
-        let others = baseline.for_others_than(&seen[index]);
+        let others = outcomes.baselines.for_others_than(own, planned.endpoint.priority);
+        let others = stand_in.map_or(others, |it| it.success_rate.max(others));
         let requests = inputs.policy.outlier.min_requests;
         let (ring, now, since) = (&load.ring, inputs.now, outlier.since);
         if let Some(against) = evidence::against(ring, now, since, requests, others, median) {

@@ -1,7 +1,7 @@
 //! Steers away from errors, before and beside ejection. The weight falls with the success rate
-//! compared with the rest of the service, so that a failure that all endpoints share moves nothing.
+//! compared with the rest of the same priority, so that a failure that all endpoints share moves nothing.
 
-use super::{Draft, Factor, Inputs, State, baseline::Baseline};
+use super::{Draft, Factor, Inputs, State, baseline::Baselines};
 use crate::load::Counts;
 
 /// The exponent: with half of the others' success rate, a quarter of the weight is left.
@@ -23,12 +23,13 @@ impl Factor for ErrorBias {
             return;
         }
         let seen: Vec<Counts> = judged(inputs, draft);
-        let baseline = Baseline::of(&seen);
+        let baselines = Baselines::of(draft, &seen);
         for (index, own) in seen.iter().enumerate() {
             if own.failed == 0 || draft.endpoints[index].state == State::Out {
                 continue;
             }
-            let others = baseline.for_others_than(own);
+            let priority = draft.endpoints[index].endpoint.priority;
+            let others = baselines.for_others_than(own, priority);
             let (succeeded, failed) = (f64::from(own.succeeded()), f64::from(own.failed));
             let rate = (succeeded + CREDIT * others) / (succeeded + failed + CREDIT);
             let bias = (rate / others.max(f64::EPSILON)).powi(POWER).clamp(FLOOR, 1.0);

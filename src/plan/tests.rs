@@ -12,6 +12,7 @@ use crate::{
 mod decisions;
 mod draws;
 mod ejections;
+mod priorities;
 mod standing_bias;
 mod zones;
 
