@@ -25,6 +25,8 @@ use crate::support::{Agent, Http, Ran, SHOP, command, eject, state_of};
 const TAKEOVERS: usize = 100;
 /// How often in a row a client may find its connection closed before it has sent anything.
 const UNSENT: u32 = 3;
+/// The most that one call may take. A change of agents takes a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The number of times that an agent is killed at some point.
 const KILLS: u64 = 40;
 /// The time over which these points are spread: longer than a start or a take-over.
@@ -410,6 +412,13 @@ struct Met {
     unknown: AtomicU64,
 }
 
+/// Fails the test with the name of a call that nobody answers, for otherwise it would wait for ever.
+async fn answered<T>(what: &str, call: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, call)
+        .await
+        .unwrap_or_else(|_| panic!("{what}: no answer within {PATIENCE:?}"))
+}
+
 /// A caller over HTTP. It keeps a connection, opens a new one when that has ended, and retries once.
 async fn calls_over_http(folder: Arc<TempDir>, met: Arc<Met>) {
     let socket = folder.path().join("agent.sock");
@@ -438,7 +447,7 @@ async fn call(
 ) -> serde_json::Value {
     for attempt in 0..2 {
         if http.is_none() {
-            match Http::connect(socket).await {
+            match answered("connect", Http::connect(socket)).await {
                 Ok(new) => *http = Some(new),
                 Err(error) => {
                     assert_eq!(attempt, 0, "refused twice: {error}");
@@ -448,7 +457,7 @@ async fn call(
             }
         }
         let Some(connection) = http.as_mut() else { continue };
-        match connection.try_post(path, body.clone()).await {
+        match answered(path, connection.try_post(path, body.clone())).await {
             Ok((status, close, answer)) => {
                 assert_eq!(status, 200, "{answer}");
                 if close {
@@ -499,7 +508,7 @@ async fn sent<T, F: Future<Output = Result<tonic::Response<T>, tonic::Status>>>(
 ) -> T {
     let mut unsent = 0;
     loop {
-        match call().await {
+        match answered("a gRPC call", call()).await {
             Ok(answer) => return answer.into_inner(),
             Err(status) => {
                 let never_left = status.code() == tonic::Code::Cancelled
