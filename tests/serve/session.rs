@@ -114,6 +114,12 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 /// Sends these bytes as a session. Returns all answers, and the code that it ended with.
 async fn answers_to(agent: &Agent, body: Vec<u8>) -> (Vec<SessionAnswer>, i32) {
+    let (responses, code) = responses_to(agent, body).await;
+    (responses.into_iter().flat_map(|response| response.answers).collect(), code)
+}
+
+/// The same, with the answers of each message by themselves.
+async fn responses_to(agent: &Agent, body: Vec<u8>) -> (Vec<SessionResponse>, i32) {
     let request = Request::post("http://localhost/pointsman.v1.Agent/Session")
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -121,13 +127,13 @@ async fn answers_to(agent: &Agent, body: Vec<u8>) -> (Vec<SessionAnswer>, i32) {
         .unwrap();
     let (response, trailers) = agent.http2(request).await;
     let mut body = response.into_body();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     while !body.is_empty() {
         let length = u32::from_be_bytes(body[1..5].try_into().unwrap()) as usize;
         let message = body.split_to(5 + length).split_off(5);
-        answers.extend(SessionResponse::decode(message).unwrap().answers);
+        responses.push(SessionResponse::decode(message).unwrap());
     }
-    (answers, trailers["grpc-status"].to_str().unwrap().parse().unwrap())
+    (responses, trailers["grpc-status"].to_str().unwrap().parse().unwrap())
 }
 
 #[tokio::test]
@@ -165,6 +171,22 @@ async fn calls_of_one_message_are_answered_in_one() {
     let response = session.responses.message().await.unwrap().unwrap();
     let ids: BTreeSet<u64> = response.answers.iter().map(|answer| answer.id).collect();
     assert_eq!(ids, (0..50).collect());
+}
+
+#[tokio::test]
+async fn a_caller_reads_the_first_of_many_answers_while_the_agent_works_on_the_rest() {
+    let agent = Agent::with(SHOP);
+    let mut body = Vec::new();
+    for id in 0..40 {
+        let message = SessionRequest { calls: vec![pick(id, "cart.shop")] }.encode_to_vec();
+        body.extend(framed(&message));
+    }
+    let (responses, code) = responses_to(&agent, body).await;
+    let ids: Vec<Vec<u64>> = (responses.iter())
+        .map(|response| response.answers.iter().map(|answer| answer.id).collect())
+        .collect();
+    assert_eq!(ids, [(0..16).collect::<Vec<u64>>(), (16..32).collect(), (32..40).collect()]);
+    assert_eq!(code, Code::Ok as i32);
 }
 
 #[tokio::test]

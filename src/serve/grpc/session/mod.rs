@@ -6,7 +6,7 @@
 //!
 //! A call is answered as soon as it is read. Only a pick that has to wait, for a source or for a
 //! suggestion, gets a task, and the number of these tasks is limited. Answers that are ready together
-//! go out in one message.
+//! go out in one message, until there are enough to keep the caller busy.
 
 use std::{
     convert::Infallible,
@@ -62,6 +62,9 @@ pub(super) struct Session {
     over: bool,
     /// hyper has an answer, and has not polled since.
     unsent: bool,
+    /// The last message was sent before all calls were read. The connection's task writes it before this one
+    /// goes on.
+    pause: bool,
     account: Arc<Account>,
     _held: Pending,
     _permit: Permit<Identity>,
@@ -83,6 +86,7 @@ impl Session {
             _permit: permit,
             _held: held,
             unsent: false,
+            pause: false,
             account: Arc::clone(&caller.account),
             holder: Holder { owner: caller.owner.clone(), connection: Some(connection) },
             requests,
@@ -101,7 +105,7 @@ impl Session {
         self.collect(context, answers);
         loop {
             self.take_calls(answers);
-            if answers.full() || self.last.is_some() {
+            if answers.enough() || self.last.is_some() {
                 break;
             }
             match self.read(context) {
@@ -244,8 +248,13 @@ impl Body for Session {
             return Poll::Ready(None);
         }
         session.sends(false);
+        if std::mem::take(&mut session.pause) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let mut answers = Answers::new(session.room);
         session.answer(context, &mut answers);
+        session.pause = answers.enough();
         if let Some(message) = answers.message() {
             session.room = message.len().max(session.room / 2);
             session.sends(true);
