@@ -74,6 +74,7 @@ pub struct Interests {
 
 struct Entry {
     interest: Interest,
+    by: Account,
     permit: Permit<Account>,
 }
 
@@ -98,7 +99,7 @@ impl Interests {
             return Ok(());
         }
         let permit = self.quota.take(by)?;
-        let new = || Entry { interest: Interest::new(), permit };
+        let new = || Entry { interest: Interest::new(), by, permit };
         self.write().entry(name.clone()).or_insert_with(new).interest.renew();
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
@@ -125,6 +126,11 @@ impl Interests {
     /// The interest in a service, to renew it without a lookup. None: no source answers on demand.
     pub fn get(&self, name: &ServiceName) -> Option<Interest> {
         self.read().get(name).map(|entry| entry.interest.clone())
+    }
+
+    /// The account that an interest counts against. None: there is no such interest.
+    pub(super) fn account(&self, name: &ServiceName) -> Option<Account> {
+        self.read().get(name).map(|entry| entry.by)
     }
 
     /// Ends an interest. Returns true if there was one.

@@ -13,6 +13,7 @@ use std::{
 use super::{
     brakes::Brakes,
     change::{Change, SourceId},
+    fallback::{self, Fallbacks},
     intern::Interner,
     last_good::{LastGood, Unconfirmed},
     model::{Service, Setting},
@@ -29,6 +30,7 @@ pub(super) struct Merge {
     interner: Interner,
     name_index: Arc<NameIndex>,
     standing: Standing,
+    fallbacks: Fallbacks,
 }
 
 struct Source {
@@ -73,6 +75,7 @@ impl Merge {
             interner: Interner::new(),
             name_index,
             standing: Standing::default(),
+            fallbacks: Fallbacks::default(),
         }
     }
 
@@ -251,15 +254,14 @@ impl Merge {
     pub(super) fn merged(&mut self, touched: &Touched, now: Duration) -> (Option<Service>, bool) {
         let name = &touched.name;
         let owner = self.owner(name);
-        let Some(owner) = owner else {
-            self.brakes.release(name);
-            return (None, false);
-        };
         // Only its name may be known.
-        let Some(service) = self.sources[owner].known.get(name) else {
+        let known = owner.and_then(|owner| Some((owner, self.sources[owner].known.get(name)?)));
+        let Some((owner, service)) = known else {
             self.brakes.release(name);
+            self.fallbacks.set(name, &[]);
             return (None, false);
         };
+        self.fallbacks.set(name, &service.fallback);
         self.brakes.release_of_others(name, owner);
         let mut triggered = false;
         if let Some(before) = &touched.before
@@ -269,7 +271,32 @@ impl Merge {
         }
         let mut service = service.with_eligible_endpoints();
         service.stale |= self.sources[owner].unconfirmed.is_stale(name);
-        (Some(self.brakes.hold(service)), triggered)
+        let mut service = self.brakes.hold(service);
+        fallback::add(&mut service, |fallback| self.alone(fallback));
+        (Some(service), triggered)
+    }
+
+    /// A service without its fallbacks.
+    fn alone(&self, name: &ServiceName) -> Option<Service> {
+        let known = &self.sources[self.owner(name)?].known;
+        Some(self.brakes.hold(known.get(name)?.with_eligible_endpoints()))
+    }
+
+    /// Adds the services that have one of these as a fallback.
+    pub(super) fn with_those_that_fall_back(&self, mut touched: Vec<Touched>) -> Vec<Touched> {
+        let others = touched.iter().flat_map(|it| self.fallbacks.named_by(&it.name)).cloned();
+        let others: Vec<ServiceName> = others.collect();
+        touched.extend(others.into_iter().map(Touched::by_removal));
+        touched
+    }
+
+    /// Whether this service stands in for one that callers ask for.
+    pub(super) fn stands_in(
+        &self,
+        name: &ServiceName,
+        asked: impl Fn(&ServiceName) -> bool,
+    ) -> bool {
+        self.fallbacks.named_by(name).any(asked)
     }
 
     fn owner(&self, name: &ServiceName) -> Option<usize> {

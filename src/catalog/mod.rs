@@ -9,7 +9,7 @@
 //! - [`lookup`]: from a caller's name to a service and a port
 //! - [`hints`]: the zones or nodes from which a source wants an endpoint to be used
 //! - [`eligibility`]: which of the listed endpoints may serve; `own_node`: services for callers on an
-//!   endpoint's own node
+//!   endpoint's own node; `fallback`: services that stand in for another
 //! - [`brake`]: keeps endpoints for a minute when a source drops most of them at once; `brakes`: those of
 //!   all services
 //! - [`last_good`]: services of an earlier run, until their source answers; `previous_value`: the value
@@ -20,6 +20,7 @@ mod brakes;
 pub mod change;
 pub mod eligibility;
 pub mod endpoint_ref;
+mod fallback;
 pub mod hints;
 pub mod interest;
 mod intern;
@@ -46,8 +47,8 @@ pub use last_good::LastGood;
 pub use locality::Locality;
 pub use lookup::{Found, LookupError};
 pub use model::{
-    Eligibility, Endpoint, Family, Health, Hints, Labels, NodeScope, Port, PreviousValue, Service,
-    Setting, SettingError,
+    Eligibility, Endpoint, Family, Health, Hints, Labels, MOST_FALLBACKS, NodeScope, Port,
+    PreviousValue, Service, Setting, SettingError,
 };
 pub use name::{NameError, PortRef, ServiceName, ServiceRef};
 pub use store::{BrakeCounts, Catalog};

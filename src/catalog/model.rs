@@ -7,6 +7,9 @@ use super::name::ServiceName;
 /// Labels of an endpoint, by which a request may select.
 pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
+/// The most fallbacks of a service. Each has its endpoints in the service's table, too.
+pub const MOST_FALLBACKS: usize = 4;
+
 /// One service as one source tells it. A source always replaces the whole service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
@@ -18,6 +21,9 @@ pub struct Service {
     pub eligibility: Eligibility,
     /// The settings of its policy, as the source tells them.
     pub settings: Vec<Setting>,
+    /// The services that stand in where its own endpoints do not suffice, the first choice first: up to
+    /// [`MOST_FALLBACKS`]. A service from a lookup has their endpoints, too.
+    pub fallback: Vec<ServiceName>,
     /// Which source it comes from, for a person: `file services.yaml`.
     pub source: Arc<str>,
     /// The uid in its cluster. A Service that is deleted and made anew has another one.
@@ -40,6 +46,7 @@ impl Service {
             ports,
             eligibility: Eligibility::default(),
             settings: Vec::new(),
+            fallback: Vec::new(),
             source: source.into(),
             uid: None,
             version: 0,
@@ -82,7 +89,8 @@ pub struct Endpoint {
     pub ready_since: Option<SystemTime>,
     /// The name to verify a certificate against.
     pub server_name: Option<Arc<str>>,
-    /// Its source wants it only where no endpoint with a lower number may be picked.
+    /// It is wanted only where those with a lower number do not suffice: by its source, or because it is a
+    /// fallback's.
     pub priority: u8,
     /// The brake keeps it after its source dropped it. It has the last priority.
     pub braked: bool,

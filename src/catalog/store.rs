@@ -170,6 +170,7 @@ impl Catalog {
             self.unsynced.store(Arc::new(unsynced));
         }
         drop(writer);
+        self.ask_for_fallbacks(&changed);
         self.announce(&changed, newly_synced || forgotten);
     }
 
@@ -305,7 +306,7 @@ impl Catalog {
 
     /// Brings the next snapshot up to date for these services.
     fn settle(&self, writer: &mut Writer, next: &mut Next, touched: Vec<Touched>, now: Duration) {
-        for touched in touched {
+        for touched in writer.merge.with_those_that_fall_back(touched) {
             let (service, triggered) = writer.merge.merged(&touched, now);
             let name = touched.name;
             if triggered {

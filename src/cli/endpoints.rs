@@ -48,6 +48,7 @@ fn table(endpoints: &[v1::Endpoint], now: SystemTime) -> Table {
         ("NODE", Align::Left),
         ("HEALTH", Align::Left),
         ("STATE", Align::Left),
+        ("PRIORITY", Align::Right),
         ("WEIGHT", Align::Right),
         ("IN FLIGHT", Align::Right),
         // Over the last ten seconds.
@@ -65,6 +66,7 @@ fn table(endpoints: &[v1::Endpoint], now: SystemTime) -> Table {
             endpoint.node.as_str().into(),
             Cell::styled(&endpoint.health, style::of_state(&endpoint.health)),
             Cell::styled(&endpoint.state, style::of_state(&endpoint.state)),
+            endpoint.priority.to_string().into(),
             format::number(endpoint.weight).into(),
             in_flight(endpoint).into(),
             endpoint.requests.to_string().into(),
@@ -112,6 +114,7 @@ mod tests {
             address: "10.1.2.3".to_owned(),
             port: 8080,
             zone: "a".to_owned(),
+            priority: 1,
             weight: 1.5,
             health: "ready".to_owned(),
             state: "serving".to_owned(),
@@ -125,7 +128,7 @@ mod tests {
         table(&[endpoint], SystemTime::UNIX_EPOCH).write(&mut page);
         assert_eq!(
             page.text().lines().nth(1).unwrap(),
-            "10.1.2.3:8080\ta\t\tready\tserving\t1.5\t2\t120\t0\t12.0ms\t\trev=b,shard=7"
+            "10.1.2.3:8080\ta\t\tready\tserving\t1\t1.5\t2\t120\t0\t12.0ms\t\trev=b,shard=7"
         );
     }
 }

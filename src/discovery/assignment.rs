@@ -20,14 +20,14 @@ use xds::proto::{
 use crate::catalog::{Endpoint, Health};
 
 /// The sub-zone of what the brake keeps. gRPC Java knows a locality once: if two priorities have the same
-/// one, it drops that of the first priority, and calls only what the brake keeps.
+/// one, it drops that of the first priority, and calls only the other. So each has sub-zones of its own.
 const KEPT: &str = "kept-by-the-brake";
 
 /// A locality's place in the message: its priority, region and zone.
 pub(super) type Place<'a> = (u32, &'a str, &'a str);
 
 /// The assignment of this name with the endpoints that may take requests: those that are ready; if none
-/// is, those that are draining; and with a lower priority those that the brake keeps. `endpoints`: the
+/// is, those that are draining; and with a later priority those that the brake keeps. `endpoints`: the
 /// eligible ones.
 pub fn assignment(name: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
     let listed = |health| {
@@ -41,10 +41,13 @@ pub fn assignment(name: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
     };
     let braked = endpoints.iter().filter(|each| each.weight > 0 && each.braked);
     // Priorities begin at 0 and have no gaps.
-    let last = u32::from(!serving.is_empty());
-    let all = serving.iter().map(|each| (0, *each)).chain(braked.map(|each| (last, each)));
-
-    let places = by_place(all);
+    let mut listed: Vec<u8> = serving.iter().map(|each| each.priority).collect();
+    listed.sort_unstable();
+    listed.dedup();
+    let last = listed.len() as u32;
+    let priority = |each: &Endpoint| listed.partition_point(|it| *it < each.priority) as u32;
+    let all = serving.iter().map(|each| (priority(each), *each));
+    let places = by_place(all.chain(braked.map(|each| (last, each))));
     let total: u64 = places.values().flatten().map(|each| u64::from(each.weight)).sum();
     let divisor = total.div_ceil(u64::from(u32::MAX) / 2).max(1);
     ClusterLoadAssignment {
@@ -52,11 +55,19 @@ pub fn assignment(name: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
         endpoints: places
             .into_iter()
             .map(|(place, endpoints)| {
-                let sub_zone = if endpoints.iter().any(|each| each.braked) { KEPT } else { "" };
-                locality(place, sub_zone, &endpoints, divisor)
+                locality(place, &sub_zone(place.0, &endpoints), &endpoints, divisor)
             })
             .collect(),
         ..ClusterLoadAssignment::default()
+    }
+}
+
+/// What makes the localities of a priority others than those of another one.
+fn sub_zone(priority: u32, endpoints: &[&Endpoint]) -> String {
+    match priority {
+        _ if endpoints.iter().any(|each| each.braked) => KEPT.to_owned(),
+        0 => String::new(),
+        later => format!("priority-{later}"),
     }
 }
 
@@ -182,12 +193,28 @@ mod tests {
     }
 
     #[test]
+    fn priorities_are_passed_on_from_0_without_gaps_and_what_the_brake_keeps_follows() {
+        let of = |last, priority| Endpoint { priority, ..endpoint(last) };
+        let unready = Endpoint { health: Health::Unready, ..endpoint(9) };
+        let braked = Endpoint { braked: true, ..of(4, 1) };
+        assert_eq!(
+            text(&[of(1, 0), of(2, 3), unready.clone(), of(3, 1), braked.clone()]),
+            ["0  1: 1:1", "1  1: 3:1", "2  1: 2:1", "3  1: 4:1"]
+        );
+        assert_eq!(text(&[unready, of(2, 2)]), ["0  1: 2:1"], "nothing of the first is ready");
+    }
+
+    #[test]
     fn no_two_priorities_have_the_same_locality() {
-        let braked = Endpoint { braked: true, ..endpoint(2) };
-        let [serving, kept] = &assignment("a.b", &[endpoint(1), braked]).endpoints[..] else {
-            panic!("two priorities")
-        };
-        assert_ne!(serving.locality, kept.locality);
+        let of = |last, priority| Endpoint { priority, ..endpoint(last) };
+        let braked = Endpoint { braked: true, ..endpoint(4) };
+        let all = [of(1, 0), of(2, 1), of(3, 2), braked];
+        let places = assignment("a.b", &all).endpoints;
+        let localities: Vec<_> = places.iter().map(|place| place.locality.clone()).collect();
+        for (index, locality) in localities.iter().enumerate() {
+            assert!(!localities[..index].contains(locality), "{localities:?}");
+        }
+        assert_eq!(localities.len(), 4);
     }
 
     #[test]

@@ -38,11 +38,10 @@ type Level = (Tier, Nearness);
 /// The level of each endpoint. Hints of the source replace zones, and a tier in panic has none.
 fn levels(inputs: &Inputs<'_>, draft: &Draft, prefer: bool) -> Vec<Level> {
     let locality = inputs.locality;
-    let hinted =
-        hints::preferred(inputs.endpoints, locality.node.as_deref(), locality.zone.as_deref());
-    let is_own = |index: usize, endpoint: &Endpoint| match &hinted {
-        Some(hinted) => hinted.binary_search(&index).is_ok(),
-        None => locality.zone.is_some() && endpoint.zone == locality.zone,
+    let hinted = hinted(inputs);
+    let is_own = |index: usize, endpoint: &Endpoint| match hinted.get(&endpoint.priority) {
+        Some(Some(hinted)) => hinted.binary_search(&index).is_ok(),
+        _ => locality.zone.is_some() && endpoint.zone == locality.zone,
     };
     let near = |(index, endpoint): (usize, &EndpointRef)| {
         if !prefer || draft.panic.contains(&Tier::of(endpoint)) {
@@ -60,6 +59,22 @@ fn levels(inputs: &Inputs<'_>, draft: &Draft, prefer: bool) -> Vec<Level> {
         listed @ Tier::Listed(_) => (listed, near((index, endpoint))),
     };
     inputs.endpoints.iter().enumerate().map(level).collect()
+}
+
+/// For each priority the endpoints that the source hints for this caller; None: hints do not apply to it.
+fn hinted(inputs: &Inputs<'_>) -> BTreeMap<u8, Option<Vec<usize>>> {
+    let mut by_priority: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
+    for (index, endpoint) in inputs.endpoints.iter().enumerate() {
+        by_priority.entry(endpoint.priority).or_default().push(index);
+    }
+    let (node, zone) = (inputs.locality.node.as_deref(), inputs.locality.zone.as_deref());
+    let of = |indices: Vec<usize>| {
+        let endpoints: Vec<&Endpoint> =
+            indices.iter().map(|index| &*inputs.endpoints[*index]).collect();
+        let hinted = hints::preferred(&endpoints, node, zone)?;
+        Some(hinted.into_iter().map(|at| indices[at]).collect())
+    };
+    by_priority.into_iter().map(|(priority, indices)| (priority, of(indices))).collect()
 }
 
 /// Makes the groups. Returns the damped share of the own zone.

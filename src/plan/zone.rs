@@ -2,12 +2,7 @@
 //! share moves slowly, and never below what the zone's capacity deserves if every zone had equally many
 //! callers.
 
-use std::{
-    cell::OnceCell,
-    collections::HashMap,
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{cell::OnceCell, collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::{Draft, Factor, Inputs, Plan, PlannedEndpoint, State, model::ZoneShare};
 use crate::{

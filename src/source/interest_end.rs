@@ -18,7 +18,7 @@ pub(super) async fn until_nobody_asks(catalog: &Catalog, name: &ServiceName) {
     loop {
         let longer = rand::rng().random_range(1.0..=1.0 + FORGET_SPREAD);
         tokio::time::sleep(FORGET_AFTER.mul_f64(longer)).await;
-        if catalog.interests().expire(name) {
+        if catalog.expire_interest(name) {
             return;
         }
     }

@@ -209,8 +209,9 @@ impl Reading {
             name: name.map_err(|error| InvalidRecord::new(format!("{error}")))?,
             ports: service.ports.iter().map(|it| self.port(it)).collect::<Result<_, _>>()?,
             settings: service.settings.iter().map(setting).collect(),
+            fallback: Vec::new(),
             source: self.text(service.told_source)?.unwrap_or_default(),
-            // The source tells it again.
+            // The source tells these again.
             uid: None,
             version: 0,
             stale: false,

@@ -52,11 +52,14 @@ fn cluster(address: &Address) -> Value {
         }
     };
     let type_url = format!("type.googleapis.com/{http2}");
+    // A control plane that lost its power says nothing: without pings, Envoy would wait for it for ever.
+    let keepalive = json!({ "interval": "30s", "timeout": "20s" });
+    let protocol = json!({ "http2_protocol_options": { "connection_keepalive": keepalive } });
     json!({
         "name": CONTROL_PLANE,
         "type": kind,
         "typed_extension_protocol_options": {
-            http2: { "@type": type_url, "explicit_http_config": { "http2_protocol_options": {} } },
+            http2: { "@type": type_url, "explicit_http_config": protocol },
         },
         "load_assignment": {
             "cluster_name": CONTROL_PLANE,

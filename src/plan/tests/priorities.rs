@@ -138,3 +138,17 @@ fn an_endpoint_of_weight_0_is_out_and_its_weight_is_0() {
     let plan = bench.plan();
     assert_eq!((plan.endpoints[0].state, plan.endpoints[0].weight), (Out, 0.0));
 }
+
+#[test]
+fn hints_are_of_one_priority() {
+    let mut bench = Bench::with_priorities(&[0, 0, 1]);
+    let hints = |zone: &str| Hints { zones: vec![zone.into()], nodes: Vec::new() };
+    bench.endpoints[0].hints = Some(Arc::new(hints("b")));
+    bench.endpoints[1].hints = Some(Arc::new(hints("a")));
+    let plan = bench.plan();
+    let groups: Vec<(&str, &[u32])> =
+        plan.groups.iter().map(|group| (&*group.name, &*group.members)).collect();
+    let expected: [(&str, &[u32]); 3] =
+        [("zone a", &[1]), ("other zones", &[0]), ("zone a, priority 1", &[2])];
+    assert_eq!(groups, expected, "a fallback without hints undoes none");
+}

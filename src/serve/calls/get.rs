@@ -108,6 +108,7 @@ pub(in crate::serve) fn endpoint_of_source(endpoint: &Endpoint) -> v1::Endpoint 
         labels: endpoint.labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
         ready_since: endpoint.ready_since.map(timestamp),
         server_name: text(&endpoint.server_name),
+        priority: endpoint.priority.into(),
         ..v1::Endpoint::default()
     }
 }

@@ -13,7 +13,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::content::Content;
 use crate::{
-    catalog::{Endpoint, Health, Interner, Port, Service, ServiceName},
+    catalog::{Endpoint, Health, Interner, MOST_FALLBACKS, Port, Service, ServiceName},
     source::{
         problem::Problem,
         yaml::{document, patterns, policy_block::PolicyBlock},
@@ -38,6 +38,7 @@ pub(super) struct ServicesFile {
 struct ServiceRead {
     name: Spanned<Name>,
     policy: Option<PolicyBlock>,
+    fallback: Vec<ServiceName>,
     ports: Result<Vec<Port>, EntryError>,
 }
 
@@ -62,6 +63,10 @@ struct ServiceEntry {
     ports: Vec<PortEntry>,
     /// The settings of its policy.
     policy: Option<PolicyBlock>,
+    /// Up to four services that stand in where the endpoints do not suffice, the first choice first.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>", length(max = 4), inner(regex(pattern = patterns::SERVICE)))]
+    fallback: Vec<Spanned<Name>>,
     /// The service's endpoints.
     endpoints: Vec<EndpointEntry>,
 }
@@ -182,6 +187,7 @@ pub(super) fn content(file: &Arc<str>, parsed: ServicesFile) -> Result<Content, 
         content.wrong_settings.extend(wrong);
         let service = Service {
             settings: policy.settings("services file", file),
+            fallback: entry.fallback,
             ..Service::new(entry.name.value.0, source.clone(), ports)
         };
         content.services.push((service, place));
@@ -196,7 +202,8 @@ impl From<ServiceEntry> for ServiceRead {
         for port in ports.iter_mut().flatten() {
             interner.share_port(port);
         }
-        Self { name: entry.name, policy: entry.policy, ports }
+        let fallback = entry.fallback.into_iter().map(|name| name.value.0).collect();
+        Self { name: entry.name, policy: entry.policy, fallback, ports }
     }
 }
 
@@ -215,6 +222,10 @@ impl ServiceEntry {
                 })
                 .collect::<Result<Arc<[Endpoint]>, EntryError>>()
         };
+        if let Some(more) = self.fallback.get(MOST_FALLBACKS) {
+            let what = format!("a service has up to {MOST_FALLBACKS} fallbacks: remove the others");
+            return Err(wrong(more.referenced, format!("fallback[{MOST_FALLBACKS}]"), what));
+        }
         for (nth, port) in self.ports.iter().enumerate() {
             let at = port.port.referenced;
             if port.name.is_none() && self.ports.len() > 1 {

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1 as api;
 
-use super::endpoint_slice::{Family, Protocol, SliceError};
+use super::{
+    endpoint_slice::{Family, Protocol, SliceError},
+    fallback,
+};
 use crate::{
     catalog::{ServiceName, Setting},
     policy::settings::{find, validated},
@@ -48,6 +51,8 @@ pub struct KubeService {
     pub local: bool,
     /// The labels of its pods that its endpoints have.
     pub pod_labels: BTreeSet<Arc<str>>,
+    /// The services that stand in for it.
+    pub fallback: Vec<ServiceName>,
     /// Settings from its annotations and fields.
     pub settings: Vec<Setting>,
     /// Notes for a person.
@@ -85,6 +90,8 @@ impl KubeService {
         // Annotations come after fields: within a layer the last setting wins.
         let mut annotations = metadata.annotations.unwrap_or_default();
         let (pod_labels, ignored) = pod_labels(annotations.remove(POD_LABELS).as_deref());
+        let fallback = annotations.remove(fallback::ANNOTATION).unwrap_or_default();
+        let fallback = fallback::read(&fallback, &name.namespace);
         let mut written: Vec<Setting> = annotations.into_iter().filter_map(annotation).collect();
         let too_many = written.len() > MOST_ANNOTATIONS;
         // Known settings come first, so that unknown ones can't push them out.
@@ -103,6 +110,10 @@ impl KubeService {
             ));
         }
         notes.extend(ignored);
+        let fallback = fallback.unwrap_or_else(|wrong| {
+            notes.push(wrong);
+            Vec::new()
+        });
         let families = spec.ip_families.unwrap_or_default();
         Ok(Self {
             name,
@@ -113,6 +124,7 @@ impl KubeService {
             publish_not_ready: spec.publish_not_ready_addresses.unwrap_or(false),
             local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             pod_labels,
+            fallback,
             settings,
             notes,
         })

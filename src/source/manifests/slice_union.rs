@@ -100,6 +100,7 @@ impl SliceUnion {
             service.uid.clone_from(&object.uid);
             service.eligibility = Self::eligibility(object);
             service.settings.clone_from(&object.settings);
+            service.fallback.clone_from(&object.fallback);
             service.notes.clone_from(&object.notes);
             let preferred = object.families.first().copied().unwrap_or(Family::Ipv4);
             for port in &object.ports {

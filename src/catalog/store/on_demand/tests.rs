@@ -201,3 +201,34 @@ fn a_service_beyond_a_callers_share_is_refused_and_one_that_is_known_is_served()
     catalog.apply(FIRST, Change::Upsert(service("s1501.shop", [endpoint(1)])), NOW);
     assert!(catalog.lookup_by(by(1), &asked("s1501.shop")).is_ok());
 }
+
+#[test]
+fn a_fallback_is_asked_for_as_long_as_its_service_is() {
+    let catalog = named(&["cart.shop", "other.shop"]);
+    let (cart, other) = (name("cart.shop"), name("other.shop"));
+    catalog.lookup(&asked("cart.shop")).unwrap_err();
+    let mut told = service("cart.shop", [endpoint(1)]);
+    told.fallback = vec![other.clone(), name("none.shop")];
+    catalog.apply(FIRST, Change::Upsert(told), NOW);
+    let mut all = catalog.interests().all();
+    all.sort();
+    assert_eq!(all, [cart.clone(), other.clone()], "nobody asks for what is not there");
+    catalog.apply(FIRST, Change::Upsert(service("other.shop", [endpoint(2)])), NOW);
+    assert_eq!(catalog.get(&cart).unwrap().ports[0].endpoints.len(), 2);
+    for _ in 0..3 {
+        assert!(!catalog.expire_interest(&other), "its service is asked for");
+    }
+    assert!(!catalog.expire_interest(&cart) && catalog.expire_interest(&cart));
+    assert!(catalog.expire_interest(&other), "it is not for the service any more");
+}
+
+#[test]
+fn a_fallback_counts_in_the_quota_of_the_caller_that_asks_for_its_service() {
+    let catalog = named(&["cart.shop", "other.shop"]);
+    let caller = Some(crate::identity::Identity::Uid(7));
+    catalog.interests().ask(caller, &name("cart.shop")).unwrap();
+    let mut told = service("cart.shop", [endpoint(1)]);
+    told.fallback = vec![name("other.shop")];
+    catalog.apply(FIRST, Change::Upsert(told), NOW);
+    assert_eq!(catalog.interests().quota().holders(), [(caller, 2)]);
+}

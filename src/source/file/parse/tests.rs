@@ -56,6 +56,24 @@ fn a_service_is_read_with_all_it_can_say() {
 }
 
 #[test]
+fn a_service_has_up_to_four_fallbacks_in_order() {
+    let with = |fallback: &str| {
+        format!("services:\n  - name: cart.shop\n    fallback: {fallback}\n    endpoints: []\n")
+    };
+    let names = |text: &str| -> Vec<String> {
+        one(&with(text)).fallback.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names("[b.shop, a.yard]"), ["b.shop", "a.yard"]);
+    let wrong = error(with("[a.b, a.c, a.d, a.e, a.f]"));
+    assert_eq!(
+        wrong,
+        "s.yaml:3:36: services[0].fallback[4]: a service has up to 4 fallbacks: remove the others"
+    );
+    let wrong = error(with("[cart]"));
+    assert!(wrong.contains("s.yaml:3"), "{wrong}");
+}
+
+#[test]
 fn without_ports_an_endpoint_carries_its_own() {
     let service = one(&endpoint("address: '10.1.2.3:80'"));
     assert_eq!(service.ports[0].name, None);

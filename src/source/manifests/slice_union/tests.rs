@@ -392,7 +392,8 @@ fn line_20_session_affinity_is_not_followed_and_says_so() {
 #[test]
 fn annotations_of_the_service_are_its_settings_and_win_over_its_fields() {
     let text = "apiVersion: v1\nkind: Service\nmetadata:\n  name: cart\n  namespace: shop\n  \
-                annotations: {pointsman.dev/zone: 'off', example.com/zone: strict}\n\
+                annotations: {pointsman.dev/zone: 'off', example.com/zone: strict, \
+                pointsman.dev/fallback: cart-other}\n\
                 spec: {trafficDistribution: PreferClose}\n";
     let object = KubeService::of(document::read(&"s.yaml".into(), text).unwrap()).unwrap();
     let service = service(&join(object, []));
@@ -400,6 +401,18 @@ fn annotations_of_the_service_are_its_settings_and_win_over_its_fields() {
     assert_eq!(resolved.policy.zone, crate::policy::ZoneMode::Off);
     let zone = resolved.origins.iter().find(|known| known.name == "zone").unwrap();
     assert_eq!(zone.origin, "annotation pointsman.dev/zone");
+    assert_eq!(service.fallback, ["cart-other.shop".parse().unwrap()]);
+    assert_eq!((service.settings.len(), service.notes.len()), (2, 0), "it is no setting");
+}
+
+#[test]
+fn a_wrong_fallback_has_no_effect_and_a_note_says_so() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata:\n  name: cart\n  namespace: shop\n  \
+                annotations: {pointsman.dev/fallback: 'cart-other, cart.yard'}\nspec: {}\n";
+    let object = KubeService::of(document::read(&"s.yaml".into(), text).unwrap()).unwrap();
+    let service = service(&join(object, []));
+    assert!(service.fallback.is_empty());
+    assert!(service.notes[0].contains("pointsman.dev/fallback has no effect: \"cart.yard\""));
 }
 
 #[test]
