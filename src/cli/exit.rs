@@ -10,12 +10,12 @@ use crate::printable::{printable, printable_lines};
 pub const HELP: &str = "\
 Exit codes:
   0  picked, or done
-  1  any other failure
+  1  any other failure, or a difference
   2  wrong usage, or an invalid request
-  3  no such service or port
+  3  no such service, port or resource
   4  no endpoint can serve
-  5  the agent is not reachable
-  6  the source has not answered yet";
+  5  the agent is not reachable, or the control plane
+  6  the source has not answered yet, or the control plane";
 
 #[derive(Debug)]
 pub struct Failure {
@@ -30,13 +30,13 @@ pub enum Kind {
     Other = 1,
     /// The command line, or the request from it, is invalid.
     Usage = 2,
-    /// No such service or port.
+    /// No such service, port or resource.
     NoService = 3,
     /// No endpoint can serve.
     NoEndpoint = 4,
-    /// No agent answers at the socket.
+    /// No agent answers at the socket, or no control plane at its address.
     NoAgent = 5,
-    /// The agent answers, but its source has not yet.
+    /// The agent answers, but its source has not yet. Or a control plane leaves something unanswered.
     NotAnswered = 6,
 }
 

@@ -1,6 +1,9 @@
 //! Prints answers to a terminal, a pipe, or as JSON.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    ops::ControlFlow,
+};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -75,6 +78,19 @@ pub fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
     let mut text = serde_json::to_string_pretty(answer).map_err(Failure::other)?;
     text.push('\n');
     write(printable_json(&text).as_bytes())
+}
+
+/// Writes one line, which is escaped already, to standard output. Break: nobody reads it any more.
+///
+/// # Errors
+/// Standard output fails.
+pub fn print_line(line: &str) -> Result<ControlFlow<()>, Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Failure::other(format!("cannot write the answer: {error}"))),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+    }
 }
 
 fn write(bytes: &[u8]) -> Result<(), Failure> {

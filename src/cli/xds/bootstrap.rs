@@ -28,7 +28,7 @@ enum Client {
     },
 }
 
-fn namespace(text: &str) -> Result<String, String> {
+pub(super) fn namespace(text: &str) -> Result<String, String> {
     let name = crate::catalog::name::namespace(text).map_err(|error| error.to_string())?;
     Ok(name.to_string())
 }

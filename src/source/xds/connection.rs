@@ -37,7 +37,8 @@ const QUEUE: usize = 4;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
 
-pub(super) struct Connection {
+/// A stream to a control plane, which is opened again when it ends.
+pub struct Connection {
     address: Address,
     backoff: Backoff,
     state: State,
@@ -51,32 +52,47 @@ enum State {
 
 /// What happened to the stream.
 #[derive(Debug)]
-pub(super) enum Event {
+pub enum Event {
     /// There is a stream. Nothing was said on it yet.
     Opened,
+    /// The server says this.
     Response(DeltaDiscoveryResponse),
-    /// There is none any more, or there could be none; and why. `exhausted`: the server gives no more.
+    /// There is none any more, or there could be none.
     Closed {
+        /// Why, for a person.
         why: String,
-        exhausted: bool,
+        /// What it means for the next one.
+        cause: Cause,
     },
 }
 
+/// Why there is no stream, as far as it matters to what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The server has no incremental xDS.
+    NotOffered,
+    /// The client asks for more than the server gives.
+    Exhausted,
+    /// Any other cause: it may work later.
+    Other,
+}
+
 impl Connection {
-    pub(super) fn new(address: Address) -> Self {
+    /// Connects as soon as somebody asks what is next.
+    pub fn new(address: Address) -> Self {
         let state = State::Connecting(connect(&address));
         Self { address, backoff: Backoff::default(), state }
     }
 
     /// Connects now instead of later. An open stream stays.
-    pub(super) fn hurry(&mut self) {
+    pub fn hurry(&mut self) {
         if let State::Waiting(_) = self.state {
             self.state = State::Connecting(connect(&self.address));
         }
     }
 
     /// Can be cancelled.
-    pub(super) async fn next(&mut self) -> Event {
+    pub async fn next(&mut self) -> Event {
         loop {
             match &mut self.state {
                 State::Waiting(pause) => {
@@ -93,36 +109,33 @@ impl Connection {
                         Err(error) => {
                             let address = &self.address;
                             let why = format!("{address} can't be reached: {}", innermost(&error));
-                            self.closed(why, false)
+                            self.closed(why, Cause::Other)
                         }
                     };
                 }
                 State::Open { responses, since, .. } => {
-                    let (ended, exhausted) = match responses.next().await {
+                    let (ended, cause) = match responses.next().await {
                         Some(Ok(response)) => return Event::Response(response),
-                        Some(Err(status)) => {
-                            let exhausted = status.code() == tonic::Code::ResourceExhausted;
-                            (described(&status), exhausted)
-                        }
-                        None => ("it ended the stream".to_owned(), false),
+                        Some(Err(status)) => (described(&status), Cause::of(status.code())),
+                        None => ("it ended the stream".to_owned(), Cause::Other),
                     };
                     if since.elapsed() >= SETTLED {
                         self.backoff.succeeded();
                     }
-                    return self.closed(format!("{}: {ended}", self.address), exhausted);
+                    return self.closed(format!("{}: {ended}", self.address), cause);
                 }
             }
         }
     }
 
-    fn closed(&mut self, why: String, exhausted: bool) -> Event {
+    fn closed(&mut self, why: String, cause: Cause) -> Event {
         let pause = self.backoff.failed();
         self.state = State::Waiting(Box::pin(tokio::time::sleep(pause)));
-        Event::Closed { why, exhausted }
+        Event::Closed { why, cause }
     }
 
     /// Takes requests for the open stream. None: there is no stream.
-    pub(super) fn requests(&self) -> Option<mpsc::Sender<DeltaDiscoveryRequest>> {
+    pub fn requests(&self) -> Option<mpsc::Sender<DeltaDiscoveryRequest>> {
         match &self.state {
             State::Open { requests, .. } => Some(requests.clone()),
             State::Waiting(_) | State::Connecting(_) => None,
@@ -130,8 +143,18 @@ impl Connection {
     }
 }
 
+impl Cause {
+    fn of(code: tonic::Code) -> Self {
+        match code {
+            tonic::Code::Unimplemented => Self::NotOffered,
+            tonic::Code::ResourceExhausted => Self::Exhausted,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Room for one request; waits for it, and for ever without a stream. Can be cancelled.
-pub(super) async fn room(
+pub async fn room(
     requests: Option<mpsc::Sender<DeltaDiscoveryRequest>>,
 ) -> mpsc::OwnedPermit<DeltaDiscoveryRequest> {
     if let Some(requests) = requests

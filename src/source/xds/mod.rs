@@ -3,7 +3,7 @@
 //! Knows the names of all services, and follows those that callers on this node ask for. While the control
 //! plane is away, its last good state stays; a new stream is told what is known, and sends what differs.
 //!
-//! - [`server`]: which control plane, and how much of it; `connection`: the stream to it
+//! - [`server`]: which control plane, and how much of it; [`connection`]: the stream to it
 //! - `services`: what it has told, and the services made of it, without IO
 
 use std::{collections::HashMap, sync::Arc};
@@ -20,7 +20,7 @@ use tokio::{
 use tracing::{debug, info};
 
 use self::{
-    connection::{Connection, Event, room},
+    connection::{Cause, Connection, Event, room},
     services::{Services, news::News},
 };
 use super::{Status, current_problems::Problems, interest_end::until_nobody_asks};
@@ -37,7 +37,7 @@ const MOST_UNANSWERED: usize = 16;
 /// all callers of the node.
 const PORTS_PER_SERVICE: usize = 8;
 
-mod connection;
+pub mod connection;
 pub mod server;
 mod services;
 
@@ -201,9 +201,9 @@ impl Follower {
                 self.tell(news);
                 self.to_say = true;
             }
-            Event::Closed { why, exhausted } => {
+            Event::Closed { why, cause } => {
                 self.services.disconnected();
-                if exhausted {
+                if cause == Cause::Exhausted {
                     let news = self.services.ask_for_wholes();
                     self.tell(news);
                 }

@@ -35,7 +35,8 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.split(',');
-        let address = parts.next().unwrap_or_default().parse()?;
+        let address = parts.next().unwrap_or_default();
+        let address = Address::read(address).ok_or_else(|| wrong(address, "xds:"))?;
         let mut server = Self { address, clusters: false, node_id: None, node_cluster: None };
         for option in parts {
             match option.split_once('=') {
@@ -62,27 +63,31 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "\"{text}\" is not the address of a control plane: write \
-                 xds:unix:///run/pointsman/xds.sock or xds:HOST:PORT"
-            )
-        };
+        Self::read(text).ok_or_else(|| wrong(text, ""))
+    }
+}
+
+impl Address {
+    fn read(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return match path.starts_with('/') {
-                true => Ok(Self::Unix(path.into())),
-                false => Err(wrong()),
-            };
+            return path.starts_with('/').then(|| Self::Unix(path.into()));
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port: u16 = port.parse().map_err(|_| wrong())?;
-        let authority = text.parse::<http::uri::Authority>().map_err(|_| wrong())?;
-        match host.is_empty() || port == 0 || authority.host().is_empty() || text.contains('@') {
-            true => Err(wrong()),
-            false => Ok(Self::Tcp(text.to_owned())),
-        }
+        let (host, port) = text.rsplit_once(':')?;
+        let port: u16 = port.parse().ok()?;
+        let authority = text.parse::<http::uri::Authority>().ok()?;
+        let valid =
+            !host.is_empty() && port > 0 && !authority.host().is_empty() && !text.contains('@');
+        valid.then(|| Self::Tcp(text.to_owned()))
     }
+}
+
+/// `prefix`: what an address has before it where it was written.
+fn wrong(text: &str, prefix: &str) -> String {
+    format!(
+        "\"{text}\" is not the address of a control plane: write \
+         {prefix}unix:///run/pointsman/xds.sock or {prefix}HOST:PORT"
+    )
 }
 
 impl fmt::Display for Address {
@@ -136,6 +141,8 @@ mod tests {
         {
             assert!(wrong(text).contains("xds:HOST:PORT"), "{text}: {}", wrong(text));
         }
+        let wrong_address = "xds:10.0.0.1:18000".parse::<Address>().unwrap_err();
+        assert!(wrong_address.ends_with("write unix:///run/pointsman/xds.sock or HOST:PORT"));
         assert!(wrong("a:1,cluster").contains("did you mean \"clusters\"?"));
         assert!(wrong("a:1,node-id=").contains("node-id=ID"));
     }
