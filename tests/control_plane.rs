@@ -458,12 +458,119 @@ async fn the_page_lists_every_metric() {
     }
 }
 
-/// One peer takes all names and all connections that it can get. Another is served as before.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_takes_all_there_is_leaves_enough_for_another() {
-    let mut files = getrlimit(Resource::Nofile);
-    files.current = files.maximum;
-    setrlimit(Resource::Nofile, files).unwrap();
+/// The streams of the page of clients whose node has this id, once there are so many.
+async fn clients(plane: &ControlPlane, node: &str, streams: usize) -> Vec<serde_json::Value> {
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        let (_, page) = plane.0.admin_page(&format!("/clients.json?node={node}")).await;
+        let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+        let listed = page["streams"].as_array().unwrap();
+        if listed.len() == streams {
+            return listed.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not {streams} streams of {node}");
+}
+
+/// What the page says of the one type of a node's one stream, once this is true of it.
+async fn of_client(
+    plane: &ControlPlane,
+    node: &str,
+    is_it: impl Fn(&serde_json::Value) -> bool,
+) -> serde_json::Value {
+    let mut last = serde_json::Value::Null;
+    for _ in 0..PATIENCE.as_millis() / 10 {
+        last = clients(plane, node, 1).await[0]["types"][0].take();
+        if is_it(&last) {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{last}");
+}
+
+fn accept(response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest {
+        type_url: response.type_url.clone(),
+        response_nonce: response.nonce.clone(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_answers_and_does_not_answer_is_seen() {
+    let plane = ControlPlane::start(CART);
+    let mut client = plane.delta(&format!("{ADS}DeltaAggregatedResources")).await;
+    client.send(subscribe(ASSIGNMENT, &["cart.shop:8080", "no.such:1"]));
+    let [found, missing] = [client.next().await.unwrap(), client.next().await.unwrap()];
+    let open = of_client(&plane, "node-1", |it| it["unanswered"] == 2).await;
+    assert_eq!((&open["type"], &open["named"]), (&"assignment".into(), &2.into()));
+    assert_eq!(open["held"], 1, "{open}");
+    assert!(open["unansweredSeconds"].as_f64().unwrap() > 0.0, "{open}");
+    let unanswered = |count: u32| {
+        format!(
+            "pointsman_control_plane_unanswered_responses{{type=\"assignment\",client=\"grpc\"}} {count}"
+        )
+    };
+    plane.0.metrics_say(&unanswered(2)).await;
+    let held = "pointsman_control_plane_held_resources{type=\"assignment\",client=\"grpc\"} 1";
+    plane.0.metrics_say(held).await;
+    let bytes = found.encoded_len() + missing.encoded_len();
+    let of_type = "{type=\"assignment\"}";
+    let sent = format!("pointsman_control_plane_responses_bytes_total{of_type} {bytes}");
+    plane.0.metrics_say(&sent).await;
+
+    client.send(accept(&found));
+    let acks = |count: u32| format!("pointsman_control_plane_ack_seconds_count{of_type} {count}");
+    plane.0.metrics_say(&acks(1)).await;
+    plane.0.metrics_say(&unanswered(1)).await;
+    client.send(reject(missing, "<b>no\nsuch</b>"));
+    let rejected = of_client(&plane, "node-1", |it| it["unanswered"] == 0).await;
+    assert_eq!(rejected["rejected"]["message"], "<b>no\nsuch</b>");
+    assert_eq!(rejected["rejected"]["resources"], serde_json::json!(["no.such:1"]));
+    plane.0.metrics_say(&format!("pointsman_control_plane_rejections_total{of_type} 1")).await;
+    plane.0.metrics_say(&acks(1)).await;
+    let (_, page) = plane.0.admin_page("/clients").await;
+    assert!(page.contains("no.such:1: &lt;b&gt;no\\nsuch&lt;/b&gt;"), "{page}");
+
+    drop(client);
+    clients(&plane, "node-1", 0).await;
+    plane
+        .0
+        .metrics_say("pointsman_control_plane_streams{client=\"grpc\",variant=\"delta\"} 0")
+        .await;
+}
+
+#[tokio::test]
+async fn the_page_of_clients_shows_both_variants_and_escapes_names() {
+    let plane = ControlPlane::start(CART);
+    let mut client = plane.sotw(&format!("{ADS}StreamAggregatedResources")).await;
+    let named = |id: &str| Some(Node { id: id.into(), ..node("envoy").unwrap() });
+    client.send(DiscoveryRequest {
+        node: named("<script>alert(1)</script>"),
+        ..ask(ASSIGNMENT, &["cart.shop:8080"])
+    });
+    let response = client.next().await.unwrap();
+    let (_, page) = plane.0.admin_page("/clients").await;
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;<td>envoy, sotw"), "{page}");
+    assert!(!page.contains("<script>"), "{page}");
+    let id = "%3Cscript%3Ealert(1)%3C/script%3E";
+    let open = of_client(&plane, id, |it| it["unanswered"] == 1).await;
+    assert_eq!(open["version"], *response.version_info);
+    client.send(DiscoveryRequest {
+        response_nonce: response.nonce,
+        ..ask(ASSIGNMENT, &["cart.shop:8080"])
+    });
+    of_client(&plane, id, |it| it["unanswered"] == 0).await;
+    let (status, front) = plane.0.admin_page("/").await;
+    assert!(
+        status == 200 && front.contains("<b>ready</b>") && front.contains("/clients"),
+        "{front}"
+    );
+}
+
+/// A control plane on TCP, and its address: there a client has the address that it connects from.
+fn on_tcp() -> (ControlPlane, String) {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), CART);
     let mut command = Command::new(POINTSMAN);
@@ -472,11 +579,50 @@ async fn who_takes_all_there_is_leaves_enough_for_another() {
     let plane = ControlPlane(Process::spawn(folder, command));
     let line = plane.0.logs("listening");
     let address = line.split("listen=").nth(1).unwrap().split_whitespace().next().unwrap();
+    (plane, address.to_owned())
+}
+
+/// A connection from 127.0.0.`last`.
+async fn channel_from(last: u8, address: &str) -> Channel {
+    let local = std::net::IpAddr::from([127, 0, 0, last]);
+    let endpoint = Endpoint::try_from(format!("http://{address}")).unwrap();
+    endpoint.local_address(Some(local)).connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn who_has_many_streams_displaces_nobody_from_the_page_of_clients() {
+    let (plane, address) = on_tcp();
+    let method = format!("{ADS}DeltaAggregatedResources");
+    let open = async |last: u8, node: &str| {
+        let channel = channel_from(last, &address).await;
+        let mut client: Client<DeltaDiscoveryRequest, DeltaDiscoveryResponse> =
+            Client::open(channel, &method).await;
+        let node = Some(Node { id: node.into(), ..Node::default() });
+        client.send(DeltaDiscoveryRequest { node, ..subscribe(ASSIGNMENT, &["cart.shop:8080"]) });
+        client.next().await.unwrap();
+        client
+    };
+    let mut streams = Vec::new();
+    for _ in 0..250 {
+        streams.push(open(2, "greedy").await);
+    }
+    streams.push(open(3, "late").await);
+    let (_, page) = plane.0.admin_page("/clients").await;
+    assert!(page.contains("251 streams of 2 peers. 51 of them are not listed"), "{page}");
+    assert!(page.contains("<td>127.0.0.3<td>late"), "{page}");
+    assert!(page.contains("<td>127.0.0.2<td>250"), "{page}");
+}
+
+/// One peer takes all names and all connections that it can get. Another is served as before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_all_there_is_leaves_enough_for_another() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).unwrap();
+    let (plane, address) = on_tcp();
     let from = async |last: u8| {
-        let local = std::net::IpAddr::from([127, 0, 0, last]);
-        let endpoint = Endpoint::try_from(format!("http://{address}")).unwrap();
-        let channel = endpoint.local_address(Some(local)).connect().await.unwrap();
-        Client::open(channel, &format!("{ADS}DeltaAggregatedResources")).await
+        Client::open(channel_from(last, &address).await, &format!("{ADS}DeltaAggregatedResources"))
+            .await
     };
     let served = async |last: u8| {
         let mut client: Client<DeltaDiscoveryRequest, DeltaDiscoveryResponse> = from(last).await;

@@ -22,7 +22,7 @@ pub struct Args {
     /// Where clients connect: unix:///PATH, or an IP address with a port.
     #[arg(long, value_name = "ADDR|URI", default_value = "unix:///run/pointsman/xds.sock")]
     listen: Listen,
-    /// The address of /livez, /readyz and /metrics.
+    /// The address of /livez, /readyz, /metrics and the page of clients.
     #[arg(long, value_name = "ADDR", default_value_t = DEFAULT_ADMIN)]
     admin: SocketAddr,
     /// The log filter, such as debug.

@@ -1,5 +1,7 @@
 //! The two variants of the protocol, as a stream sees them.
 
+use std::time::Duration;
+
 use xds::{
     Published,
     proto::envoy::{
@@ -10,20 +12,26 @@ use xds::{
     },
     resource_type::ASSIGNMENT,
     server::{
-        DeltaStream, InPieces, Rejection, RequestError, SotwStream,
+        Answer, DeltaStream, InPieces, RequestError, SotwStream, SubscriptionStatus,
         limits::{self, beginning},
     },
 };
 
+/// What the pages show of a stream.
+pub(super) trait Subscriptions: Send {
+    /// By type URL.
+    fn status(&self) -> Vec<(String, SubscriptionStatus)>;
+}
+
 /// A state machine of the crate `xds`.
-pub(super) trait Machine: Default + Send + 'static {
+pub(super) trait Machine: Subscriptions + Default + 'static {
     type Request: prost::Message + Default + Send + 'static;
     type Response: InPieces + Default + Send + 'static;
     /// The name of the variant, for metrics and the log.
     const VARIANT: &'static str;
 
-    fn request(&mut self, request: Self::Request) -> Result<Option<Rejection>, RequestError>;
-    fn next(&mut self, published: &impl Published) -> Option<Self::Response>;
+    fn request(&mut self, request: Self::Request) -> Result<Option<Answer>, RequestError>;
+    fn next(&mut self, published: &impl Published, now: Duration) -> Option<Self::Response>;
     /// The names that the stream holds.
     fn names(&self) -> usize;
     fn node(request: &mut Self::Request) -> Option<Node>;
@@ -34,17 +42,23 @@ pub(super) trait Machine: Default + Send + 'static {
 // The two variants have equal methods of their own, and messages with equal fields.
 macro_rules! machine {
     ($machine:ty, $variant:literal, $request:ty, $response:ty) => {
+        impl Subscriptions for $machine {
+            fn status(&self) -> Vec<(String, SubscriptionStatus)> {
+                Self::status(self).map(|(type_url, status)| (type_url.to_owned(), status)).collect()
+            }
+        }
+
         impl Machine for $machine {
             type Request = $request;
             type Response = $response;
             const VARIANT: &'static str = $variant;
 
-            fn request(&mut self, request: $request) -> Result<Option<Rejection>, RequestError> {
+            fn request(&mut self, request: $request) -> Result<Option<Answer>, RequestError> {
                 Self::request(self, request)
             }
 
-            fn next(&mut self, published: &impl Published) -> Option<$response> {
-                Self::next(self, published)
+            fn next(&mut self, published: &impl Published, now: Duration) -> Option<$response> {
+                Self::next(self, published, now)
             }
 
             fn names(&self) -> usize {

@@ -1,38 +1,44 @@
 //! What a control plane counts.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use prometheus_client::{
     encoding::text::encode,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-use xds::resource_type::{ASSIGNMENT, CLUSTER, LISTENER, ROUTES};
 
+use super::{
+    machine::Subscriptions,
+    streams::{OpenStream, StreamFacts, Streams},
+    type_label::{TYPES, type_label},
+};
 use crate::{
-    discovery::{ClientKind, Snapshot, proto::NAMESPACE},
+    discovery::{ClientKind, Snapshot},
     log_limit::LogLimit,
 };
 
 type Labels = Vec<(&'static str, &'static str)>;
 
-/// The types that have a label of their own. A client chooses the text of others.
-const TYPES: [(&str, &str); 5] = [
-    (NAMESPACE, "namespace"),
-    (CLUSTER, "cluster"),
-    (ASSIGNMENT, "assignment"),
-    (LISTENER, "listener"),
-    (ROUTES, "routes"),
-];
+const KINDS: [ClientKind; 3] = [ClientKind::Agent, ClientKind::Grpc, ClientKind::Envoy];
 
-#[derive(Debug, Default)]
+/// The bounds of the time to an answer, in seconds: a client next door answers within a millisecond; one that takes
+/// a minute is stuck.
+const ANSWER_SECONDS: [f64; 9] = [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 300.0];
+
+#[derive(Default)]
 pub(super) struct Metrics {
     pub(super) refused_connections: Counter,
-    streams: Family<Labels, Gauge>,
+    pub(super) streams: Arc<Streams>,
     responses: Family<Labels, Counter>,
+    response_bytes: Family<Labels, Counter>,
+    answers: Answers,
     rejections: Family<Labels, Counter>,
     /// Limits the lines about rejections. All of them are counted.
     pub(super) rejection_lines: LogLimit,
@@ -40,32 +46,40 @@ pub(super) struct Metrics {
     composing: AtomicU64,
 }
 
-/// Counts a stream as open, until it is dropped.
-#[derive(Debug)]
-pub(super) struct OpenStream(Gauge);
+/// The time from each response to the client's acceptance of it.
+#[derive(Clone)]
+struct Answers(Family<Labels, Histogram, fn() -> Histogram>);
 
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.0.dec();
+impl Default for Answers {
+    fn default() -> Self {
+        Self(Family::new_with_constructor(|| Histogram::new(ANSWER_SECONDS)))
     }
 }
 
 fn label(type_url: &str) -> Labels {
-    let known = TYPES.iter().find(|(url, _)| *url == type_url);
-    vec![("type", known.map_or("other", |(_, label)| label))]
+    vec![("type", type_label(type_url).unwrap_or("other"))]
 }
 
 impl Metrics {
-    pub(super) fn stream(&self, client: &'static str, variant: &'static str) -> OpenStream {
-        let labels = vec![("client", client), ("variant", variant)];
-        let open = self.streams.get_or_create(&labels).clone();
-        open.inc();
-        OpenStream(open)
+    /// A stream is open until what this returns is dropped.
+    pub(super) fn stream(
+        &self,
+        facts: StreamFacts,
+        machine: Arc<Mutex<dyn Subscriptions>>,
+    ) -> OpenStream {
+        self.streams.open(facts, machine)
     }
 
-    pub(super) fn responded(&self, type_url: &str, took: Duration) {
-        self.responses.get_or_create(&label(type_url)).inc();
+    pub(super) fn responded(&self, type_url: &str, bytes: u64, took: Duration) {
+        let labels = label(type_url);
+        self.responses.get_or_create(&labels).inc();
+        self.response_bytes.get_or_create(&labels).inc_by(bytes);
         self.composing.fetch_add(took.as_nanos() as u64, Relaxed);
+    }
+
+    /// `after`: the time since the response was sent.
+    pub(super) fn accepted(&self, type_url: &str, after: Duration) {
+        self.answers.0.get_or_create(&label(type_url)).observe(after.as_secs_f64());
     }
 
     pub(super) fn rejected(&self, type_url: &str) {
@@ -75,14 +89,27 @@ impl Metrics {
     /// All metrics as OpenMetrics text. `source_problems`: the problems of all sources now.
     pub(super) fn scrape(&self, snapshot: &Snapshot, source_problems: usize) -> String {
         let mut registry = Registry::with_prefix("pointsman_control_plane");
-        let Self { refused_connections, streams, responses, rejections, composing, .. } = self;
+        let Self { refused_connections, responses, response_bytes, rejections, composing, .. } =
+            self;
         registry.register(
             "refused_connections",
             "Connections refused because their client, or all clients together, have too many",
             refused_connections.clone(),
         );
-        registry.register("streams", "Open streams", streams.clone());
+        self.register_streams(&mut registry);
         registry.register("responses", "Responses sent", responses.clone());
+        registry.register_with_unit(
+            "responses",
+            "Size of all responses sent",
+            Unit::Bytes,
+            response_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "ack",
+            "Time from a response to the client's acceptance of it (ACK)",
+            Unit::Seconds,
+            self.answers.0.clone(),
+        );
         registry.register(
             "rejections",
             "Responses that a client rejected; the log has its reason",
@@ -98,7 +125,7 @@ impl Metrics {
         );
         let (resources, bytes) =
             (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
-        for kind in [ClientKind::Agent, ClientKind::Grpc, ClientKind::Envoy] {
+        for kind in KINDS {
             let published = snapshot.resources(kind);
             for (type_url, _) in TYPES {
                 let mut labels = label(type_url);
@@ -132,5 +159,32 @@ impl Metrics {
         // Writing to a String can't fail.
         encode(&mut text, &registry).ok();
         text
+    }
+
+    /// What is true of the open streams now.
+    fn register_streams(&self, registry: &mut Registry) {
+        let [open, held, unanswered] = [(); 3].map(|()| Family::<Labels, Gauge>::default());
+        for (kind, variant) in KINDS.iter().flat_map(|kind| ["delta", "sotw"].map(|it| (kind, it)))
+        {
+            open.get_or_create(&vec![("client", kind.text()), ("variant", variant)]).set(0);
+        }
+        for stream in self.streams.all() {
+            let facts = stream.facts;
+            let labels = vec![("client", facts.client), ("variant", facts.variant)];
+            open.get_or_create(&labels).inc();
+            for (type_url, status) in stream.types {
+                let mut labels = label(&type_url);
+                labels.push(("client", facts.client));
+                held.get_or_create(&labels).inc_by(status.held as i64);
+                unanswered.get_or_create(&labels).inc_by(status.unanswered as i64);
+            }
+        }
+        registry.register("streams", "Open streams", open);
+        registry.register("held_resources", "Resources that all clients together have", held);
+        registry.register(
+            "unanswered_responses",
+            "Responses that their client has neither accepted nor rejected so far",
+            unanswered,
+        );
     }
 }

@@ -3,7 +3,8 @@
 //! - [`listen`]: its address, a Unix socket or TCP; `connections`: accepts clients, within bounds
 //! - `service`: the methods of the aggregated and the endpoint discovery service; `stream`: one stream
 //!   of responses; `response_body`: their bytes; `machine`: the two variants of the protocol
-//! - `metrics`: what is counted; `pages`: the admin pages
+//! - `streams`: the open ones; `metrics`: what is counted; `type_label`: the types that both name
+//! - `pages`: the admin pages; `clients_page`: what each client holds
 
 // This crate is a program, not a library: most names need no doc comment.
 #![allow(missing_docs)]
@@ -31,6 +32,7 @@ use crate::{
     source::{self, Spec},
 };
 
+mod clients_page;
 mod connections;
 pub mod listen;
 mod machine;
@@ -39,6 +41,8 @@ mod pages;
 mod response_body;
 mod service;
 mod stream;
+mod streams;
+mod type_label;
 
 /// Threads for streams. Encoding is shared, so that a response costs a copy.
 const WORKERS: usize = 2;

@@ -2,14 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, routing::get};
+use axum::{
+    Router,
+    extract::{RawQuery, State},
+    response::Html,
+    routing::get,
+};
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
-use super::metrics::Metrics;
+use super::{clients_page::Page, metrics::Metrics};
 use crate::{
     catalog::Catalog,
+    clock,
     discovery::Snapshot,
-    serve::admin::{self, OPEN_METRICS},
+    serve::admin::{
+        self, OPEN_METRICS,
+        html::{HEAD, escape, table},
+    },
 };
 
 #[derive(Clone)]
@@ -22,8 +31,19 @@ pub(super) struct Pages {
 }
 
 impl Pages {
+    /// `?node=ID`: only the clients of this id.
+    fn clients(&self, RawQuery(query): &RawQuery) -> Page {
+        let query = query.as_deref().unwrap_or_default();
+        let mut parameters = form_urlencoded::parse(query.as_bytes());
+        let node = parameters.find(|(name, _)| name == "node").map(|(_, node)| node);
+        Page::new(self.metrics.streams.all(), node.as_deref(), clock::now())
+    }
+
     pub(super) fn routes(self) -> Router {
         Router::new()
+            .route("/", get(front))
+            .route("/clients", get(clients))
+            .route("/clients.json", get(clients_json))
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(readyz))
             .route("/metrics", get(scrape))
@@ -33,6 +53,38 @@ impl Pages {
     fn problems(&self) -> impl Iterator<Item = String> {
         self.sources.iter().flat_map(|source| source.problems())
     }
+}
+
+async fn front(State(pages): State<Pages>) -> Html<String> {
+    let missing = admin::unanswered(&pages.catalog, &pages.sources);
+    let readiness = match &*missing {
+        [] => "<b>ready</b>".to_owned(),
+        missing => format!("<b class=bad>not ready</b>: {}", escape(&missing.join("; "))),
+    };
+    let sources = pages.sources.iter().map(|source| {
+        let problems = source.problems().join("; ");
+        [source.name(), if problems.is_empty() { "no problem".to_owned() } else { problems }]
+    });
+    let version = env!("CARGO_PKG_VERSION");
+    Html(format!(
+        "{HEAD}<h1>pointsman control-plane {version}</h1>\n<p>{readiness}</p>\n<p>{} services. \
+         <a href=/clients>/clients</a> <a href=/livez>/livez</a> <a href=/readyz>/readyz</a> \
+         <a href=/metrics>/metrics</a></p>\n{}",
+        pages.catalog.list(None).len(),
+        table("Sources", ["source", ""], sources),
+    ))
+}
+
+async fn clients(State(pages): State<Pages>, query: RawQuery) -> Html<String> {
+    Html(pages.clients(&query).html())
+}
+
+async fn clients_json(
+    State(pages): State<Pages>,
+    query: RawQuery,
+) -> ([(HeaderName, HeaderValue); 1], String) {
+    let json = HeaderValue::from_static("application/json");
+    ([(CONTENT_TYPE, json)], pages.clients(&query).json().to_string())
 }
 
 /// It names the problems of the sources, too. With them the control plane serves on, so that it is no less

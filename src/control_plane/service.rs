@@ -161,7 +161,8 @@ impl<M: Machine> StreamingService<M::Request> for Method<'_, M> {
             }
         };
         let requests = request.into_inner();
-        let responses = responses::<M>(self.scope, requests, names, snapshot, metrics);
+        let responses =
+            responses::<M>(self.scope, self.of.peer, requests, names, snapshot, metrics);
         *self.body = Some(Body::new(ResponseBody::new(responses)));
         ready(Ok(tonic::Response::new(stream::empty())))
     }

@@ -4,9 +4,10 @@
 //! response is composed, from what is published at that moment. So a client that reads slowly costs two
 //! responses, and no queue.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, Stream, stream};
+use prost::Message;
 use tokio::sync::watch;
 use tonic::{Status, Streaming};
 use tracing::{debug, warn};
@@ -15,7 +16,8 @@ use xds::server::limits::beginning;
 use super::{
     listen::Peer,
     machine::{Machine, Scope},
-    metrics::{Metrics, OpenStream},
+    metrics::Metrics,
+    streams::{OpenStream, StreamFacts},
 };
 use crate::{
     clock,
@@ -32,7 +34,9 @@ const LONGEST_NODE: usize = 256;
 
 /// A stream's state between two responses.
 struct Client<M: Machine> {
-    machine: M,
+    /// The pages read it, too.
+    machine: Arc<Mutex<M>>,
+    peer: Peer,
     scope: Scope,
     /// What the first request says; None: there was none.
     client: Option<Known>,
@@ -46,22 +50,22 @@ struct Client<M: Machine> {
 /// A client that has said what it is.
 struct Known {
     client: discovery::Client,
-    node: String,
-    _open: OpenStream,
+    open: OpenStream,
 }
 
 /// The responses to these requests. `names`: the quota of the names that they subscribe to.
 pub(super) fn responses<M: Machine>(
     scope: Scope,
+    peer: Peer,
     requests: Streaming<M::Request>,
     names: Permit<Peer>,
     snapshot: Arc<Snapshot>,
     metrics: Arc<Metrics>,
 ) -> impl Stream<Item = Result<M::Response, Status>> + Send {
     let changes = snapshot.changes();
-    let machine = M::default();
+    let machine = Arc::<Mutex<M>>::default();
     let client =
-        Client { machine, scope, client: None, requests, names, snapshot, changes, metrics };
+        Client { machine, peer, scope, client: None, requests, names, snapshot, changes, metrics };
     stream::unfold(Some(client), |client| async {
         let mut client = client?;
         match client.next().await {
@@ -74,6 +78,11 @@ pub(super) fn responses<M: Machine>(
 
 fn exhausted(exhausted: Exhausted) -> Status {
     Status::resource_exhausted(exhausted.to_string())
+}
+
+/// It is held for as long as one message takes.
+fn locked<M>(machine: &Mutex<M>) -> MutexGuard<'_, M> {
+    machine.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<M: Machine> Client<M> {
@@ -96,7 +105,7 @@ impl<M: Machine> Client<M> {
             self.changes.mark_unchanged();
             if let Some(response) = self.respond() {
                 // A wildcard grows with what is published.
-                self.names.resize(self.machine.names()).map_err(exhausted)?;
+                self.resize_names()?;
                 return Ok(Some(response));
             }
             tokio::select! {
@@ -114,10 +123,17 @@ impl<M: Machine> Client<M> {
         let client = &self.client.as_ref()?.client;
         let begin = clock::now();
         let resources = self.snapshot.resources(client.kind);
-        let response = self.machine.next(&View { resources: &resources, client })?;
+        let view = View { resources: &resources, client };
+        let response = locked(&self.machine).next(&view, begin)?;
         drop(resources);
-        self.metrics.responded(M::response_type(&response), clock::now() - begin);
+        let bytes = response.encoded_len() as u64;
+        self.metrics.responded(M::response_type(&response), bytes, clock::now() - begin);
         Some(response)
+    }
+
+    fn resize_names(&mut self) -> Result<(), Status> {
+        let names = locked(&self.machine).names();
+        self.names.resize(names).map_err(exhausted)
     }
 
     fn take(&mut self, mut request: M::Request) -> Result<(), Status> {
@@ -126,32 +142,37 @@ impl<M: Machine> Client<M> {
             // A client without a node is served, as other servers do it.
             let node = node.unwrap_or_default();
             let client = discovery::Client::of(&node).map_err(Status::invalid_argument)?;
-            let kind = client.kind.text();
-            let open = self.metrics.stream(kind, M::VARIANT);
+            let facts = StreamFacts {
+                peer: self.peer,
+                node: beginning(&node.id, LONGEST_NODE),
+                client: client.kind.text(),
+                variant: M::VARIANT,
+                since: clock::now(),
+            };
             debug!(
-                node = beginning(&node.id, LONGEST_NODE),
-                kind,
-                variant = M::VARIANT,
+                node = facts.node,
+                kind = facts.client,
+                variant = facts.variant,
                 "a stream began"
             );
-            self.client =
-                Some(Known { client, node: beginning(&node.id, LONGEST_NODE), _open: open });
+            let open = self.metrics.stream(facts, self.machine.clone());
+            self.client = Some(Known { client, open });
         }
         self.scope.check(M::type_url(&mut request)).map_err(Status::invalid_argument)?;
         let type_url = M::type_url(&mut request).clone();
-        let rejected = self
-            .machine
+        let answer = locked(&self.machine)
             .request(request)
             .map_err(|error| Status::resource_exhausted(error.to_string()))?;
-        self.names.resize(self.machine.names()).map_err(exhausted)?;
-        if let Some(rejection) = rejected {
-            self.metrics.rejected(&type_url);
-            if !self.metrics.rejection_lines.due(clock::now()) {
-                return Ok(());
-            }
-            let node = self.client.as_ref().map_or("", |known| &known.node);
+        self.resize_names()?;
+        let Some(answer) = answer else { return Ok(()) };
+        let Some(rejection) = answer.rejection else {
+            self.metrics.accepted(&type_url, clock::now().saturating_sub(answer.sent));
+            return Ok(());
+        };
+        self.metrics.rejected(&type_url);
+        if self.metrics.rejection_lines.due(clock::now()) {
             warn!(
-                node,
+                node = self.client.as_ref().map_or("", |known| known.open.node()),
                 resource_type = type_url,
                 resources = ?rejection.names,
                 "a client rejected a response: {}",

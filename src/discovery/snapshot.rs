@@ -385,8 +385,8 @@ mod tests {
         all.request(request).unwrap();
         let mut sent = || {
             let resources = snapshot.resources(ClientKind::Agent);
-            let response =
-                all.next(&crate::discovery::View { resources: &resources, client: &client });
+            let view = crate::discovery::View { resources: &resources, client: &client };
+            let response = all.next(&view, std::time::Duration::ZERO);
             response.unwrap().resources.into_iter().map(|it| it.name).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(sent(), cluster);

@@ -143,7 +143,7 @@ impl Incremental {
                 }
             }
             Step::ServerSends => {
-                let response = self.server.next(&self.resources);
+                let response = self.server.next(&self.resources, NOW);
                 self.sent += usize::from(response.is_some());
                 self.responses.extend(response);
             }
@@ -285,7 +285,7 @@ impl WholeState {
                     self.server.request(request).unwrap();
                 }
             }
-            Step::ServerSends => self.responses.extend(self.server.next(&self.resources)),
+            Step::ServerSends => self.responses.extend(self.server.next(&self.resources, NOW)),
             Step::ClientReads => {
                 if let Some(response) = self.responses.pop_front() {
                     self.read(&response);
@@ -428,7 +428,7 @@ proptest! {
         both.step(&Step::Reconnect);
         both.requests.extend(both.client.next_request(Duration::ZERO));
         both.step(&Step::ServerReads);
-        let sent = both.server.next(&both.resources).map_or(vec![], |response| response.resources);
+        let sent = both.server.next(&both.resources, NOW).map_or(vec![], |response| response.resources);
         let changed = good(&both.resources, |_, _| true);
         let changed = changed.iter().filter(|(key, body)| known.get(*key) != Some(body));
         prop_assert_eq!(sent.len(), changed.count());

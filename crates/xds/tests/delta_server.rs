@@ -2,11 +2,18 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::*;
 use xds::{
     Resource, Resources,
-    server::{RequestError, limits},
+    proto::envoy::service::discovery::v3::DeltaDiscoveryRequest,
+    server::{Answer, Rejection, RequestError, limits},
 };
+
+fn rejected(stream: &mut Delta, request: DeltaDiscoveryRequest) -> Rejection {
+    stream.0.request(request).unwrap().expect("an answer").rejection.expect("a rejection")
+}
 
 #[test]
 fn line_12_a_missing_resource_does_not_hold_others_up() {
@@ -199,16 +206,16 @@ fn line_01_a_rejection_names_what_was_in_the_response_and_nothing_is_sent_until_
     let mut resources = published(CLUSTER, &["a=bad"]);
     let mut stream = Delta::default();
     stream.send(subscribe(CLUSTER, &[]));
-    let response = stream.0.next(&resources).unwrap();
-    let rejection = stream.0.request(nack(&response, "a: no such policy")).unwrap().unwrap();
+    let response = stream.0.next(&resources, NOW).unwrap();
+    let rejection = rejected(&mut stream, nack(&response, "a: no such policy"));
     assert_eq!(rejection.names, ["a".into()]);
     assert_eq!(rejection.message, "a: no such policy");
-    assert_eq!(stream.0.next(&resources), None, "no hot loop");
-    let rejected = |stream: &Delta| stream.0.status().next().unwrap().1.rejected;
-    assert_eq!(rejected(&stream), Some(rejection));
+    assert_eq!(stream.0.next(&resources, NOW), None, "no hot loop");
+    let last = |stream: &Delta| stream.0.status().next().unwrap().1.rejected;
+    assert_eq!(last(&stream), Some(rejection));
     publish(&mut resources, CLUSTER, &["a=good"]);
     assert_eq!(stream.receive(&resources), ["Cluster: a=good"]);
-    assert_eq!(rejected(&stream), None);
+    assert_eq!(last(&stream), None);
 }
 
 #[test]
@@ -216,11 +223,11 @@ fn a_rejection_of_an_earlier_response_is_told_apart_from_the_next() {
     let mut resources = published(CLUSTER, &["a=1"]);
     let mut stream = Delta::default();
     stream.send(subscribe(CLUSTER, &[]));
-    let first = stream.0.next(&resources).unwrap();
+    let first = stream.0.next(&resources, NOW).unwrap();
     publish(&mut resources, CLUSTER, &["b=1"]);
-    let second = stream.0.next(&resources).unwrap();
+    let second = stream.0.next(&resources, NOW).unwrap();
     stream.send(ack(&second));
-    let rejection = stream.0.request(nack(&first, "bad")).unwrap().unwrap();
+    let rejection = rejected(&mut stream, nack(&first, "bad"));
     assert_eq!(rejection.names, ["a".into()]);
 }
 
@@ -233,14 +240,14 @@ fn who_never_answers_gets_some_responses_of_a_type_and_then_the_latest_at_once()
     let mut responses = Vec::new();
     for n in 0..100 {
         publish(&mut resources, CLUSTER, &[&format!("a={n}")]);
-        responses.extend(stream.0.next(&resources).filter(|one| one.type_url == CLUSTER));
+        responses.extend(stream.0.next(&resources, NOW).filter(|one| one.type_url == CLUSTER));
     }
     assert_eq!(responses.len(), limits::MOST_UNANSWERED);
     publish(&mut resources, ASSIGNMENT, &["a=1"]);
-    let other = stream.0.next(&resources).unwrap();
+    let other = stream.0.next(&resources, NOW).unwrap();
     assert!(delta_text(&other).starts_with("ClusterLoadAssignment:"), "other types go on");
     stream.send(ack(&responses[0]));
-    let latest = stream.0.next(&resources).map(|response| delta_text(&response));
+    let latest = stream.0.next(&resources, NOW).map(|response| delta_text(&response));
     assert_eq!(latest.as_deref(), Some("Cluster: a=99"));
 }
 
@@ -255,7 +262,7 @@ fn many_resources_come_in_responses_that_grpc_clients_take() {
     let mut stream = Delta::default();
     stream.send(subscribe(CLUSTER, &[]));
     let (mut names, mut responses) = (Vec::new(), 0);
-    while let Some(response) = stream.0.next(&resources) {
+    while let Some(response) = stream.0.next(&resources, NOW) {
         stream.send(ack(&response));
         let bytes = response.resources.iter().map(|one| one.resource.as_ref().unwrap().value.len());
         assert!(bytes.sum::<usize>() <= limits::RESPONSE_BYTES || response.resources.len() == 1);
@@ -313,18 +320,18 @@ fn what_a_client_gives_up_before_it_was_sent_is_not_kept() {
     // Eight responses that the client never answers: nothing more is sent.
     for n in 0..limits::MOST_UNANSWERED {
         publish(&mut resources, "t", &[&format!("exists={n}")]);
-        stream.0.next(&resources).expect("a response");
+        stream.0.next(&resources, NOW).expect("a response");
     }
     let names: Vec<String> = (0..1000).map(|n| format!("n{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for _ in 0..10 {
         stream.send(subscribe("t", &names));
         stream.send(unsubscribe("t", &names));
-        assert_eq!(stream.0.next(&resources), None);
+        assert_eq!(stream.0.next(&resources, NOW), None);
     }
     assert!(format!("{:?}", stream.0).len() < 5000, "{:?}", stream.0);
     publish(&mut resources, "t", &["n1=1"]);
-    assert_eq!(stream.0.next(&resources), None);
+    assert_eq!(stream.0.next(&resources, NOW), None);
 }
 
 #[test]
@@ -352,7 +359,7 @@ fn a_wildcard_that_comes_and_goes_gets_no_endless_answers() {
     let mut responses = 0;
     for _ in 0..100 {
         stream.send(subscribe(CLUSTER, &["*"]));
-        responses += usize::from(stream.0.next(&resources).is_some());
+        responses += usize::from(stream.0.next(&resources, NOW).is_some());
         stream.send(unsubscribe(CLUSTER, &["*"]));
     }
     assert_eq!(responses, limits::MOST_UNANSWERED);
@@ -375,7 +382,31 @@ fn a_rejection_keeps_the_first_names_of_a_large_response() {
         published(CLUSTER, &["a=1", "b=1", "c=1", "d=1", "e=1", "f=1", "g=1", "h=1", "i=1"]);
     let mut stream = Delta::default();
     stream.send(subscribe(CLUSTER, &[]));
-    let response = stream.0.next(&resources).unwrap();
-    let rejection = stream.0.request(nack(&response, "bad")).unwrap().unwrap();
+    let response = stream.0.next(&resources, NOW).unwrap();
+    let rejection = rejected(&mut stream, nack(&response, "bad"));
     assert_eq!(rejection.names.len(), limits::NAMED_IN_REJECTION);
+}
+
+#[test]
+fn an_answer_says_when_its_response_was_sent() {
+    let at = Duration::from_secs;
+    let mut resources = published(CLUSTER, &["a=1"]);
+    let mut stream = Delta::default();
+    assert_eq!(stream.0.request(subscribe(CLUSTER, &[])), Ok(None));
+    let first = stream.0.next(&resources, at(1)).unwrap();
+    publish(&mut resources, CLUSTER, &["a=2"]);
+    let second = stream.0.next(&resources, at(2)).unwrap();
+    let waiting = |stream: &Delta| {
+        let (_, status) = stream.0.status().next().unwrap();
+        assert_eq!(stream.0.unanswered(), status.unanswered);
+        (status.unanswered, status.unanswered_since)
+    };
+    assert_eq!(waiting(&stream), (2, Some(at(1))));
+    let accepted = |sent| Ok(Some(Answer { sent, rejection: None }));
+    assert_eq!(stream.0.request(ack(&first)), accepted(at(1)));
+    assert_eq!(waiting(&stream), (1, Some(at(2))));
+    assert_eq!(stream.0.request(ack(&first)), Ok(None), "it was answered");
+    let answer = stream.0.request(nack(&second, "bad")).unwrap().unwrap();
+    assert!(answer.sent == at(2) && answer.rejection.is_some());
+    assert_eq!(waiting(&stream), (0, None));
 }

@@ -2,8 +2,13 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::*;
-use xds::{Resource, Resources, server::limits};
+use xds::{
+    Resource, Resources,
+    server::{Answer, limits},
+};
 
 /// A stream that has asked for these, with the response.
 fn begun(
@@ -24,7 +29,7 @@ fn line_01_only_the_error_tells_a_rejection() {
     // Its version is the one that was sent, and it is a rejection still.
     let mut request = reject(&response, &["a"], "bad");
     request.version_info.clone_from(&response.version_info);
-    let rejection = stream.0.request(request).unwrap().unwrap();
+    let rejection = stream.0.request(request).unwrap().unwrap().rejection.unwrap();
     assert_eq!((rejection.names, &*rejection.message), (vec!["a".into()], "bad"));
     assert!(stream.receive(&resources).is_empty(), "no hot loop");
     // An earlier version without an error is no rejection.
@@ -268,4 +273,27 @@ fn listeners_and_clusters_are_so_few_that_a_client_takes_the_list() {
     for (type_url, allowed) in [(LISTENER, false), (CLUSTER, false), (ASSIGNMENT, true)] {
         assert_eq!(Sotw::default().0.request(ask(type_url, &names)).is_ok(), allowed);
     }
+}
+
+#[test]
+fn an_answer_says_once_when_its_response_was_sent() {
+    let at = Duration::from_secs;
+    let mut resources = published(CLUSTER, &["a=1"]);
+    let mut stream = Sotw::default();
+    assert_eq!(stream.0.request(ask(CLUSTER, &["a"])), Ok(None));
+    let first = stream.0.next(&resources, at(1)).unwrap();
+    let status = |stream: &Sotw| stream.0.status().next().unwrap().1;
+    assert_eq!(status(&stream).version.unwrap().to_string(), first.version_info);
+    assert_eq!((stream.0.unanswered(), status(&stream).unanswered_since), (1, Some(at(1))));
+    let accepted = |sent| Ok(Some(Answer { sent, rejection: None }));
+    assert_eq!(stream.0.request(accept(&first, &["a"])), accepted(at(1)));
+    assert_eq!((stream.0.unanswered(), status(&stream).unanswered_since), (0, None));
+    assert_eq!(stream.0.request(accept(&first, &["a", "b"])), Ok(None), "it asks for more");
+    publish(&mut resources, CLUSTER, &["a=2"]);
+    let second = stream.0.next(&resources, at(2)).unwrap();
+    assert_eq!(stream.0.request(accept(&first, &["a", "b"])), Ok(None), "it is stale");
+    assert_eq!(stream.0.unanswered(), 1);
+    let answer = stream.0.request(reject(&second, &["a", "b"], "bad")).unwrap().unwrap();
+    assert!(answer.sent == at(2) && answer.rejection.is_some());
+    assert_eq!((stream.0.unanswered(), status(&stream).unanswered), (0, 0));
 }

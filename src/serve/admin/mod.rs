@@ -2,7 +2,7 @@
 //!
 //! They have their own thread and runtime. So neither a slow scraper nor a large answer delays a pick,
 //! and the pages answer while the other threads are busy. `connections` limits their connections,
-//! `state` has what they show, and `page` writes the page for people.
+//! `state` has what they show, and `page` writes the page for people, of what is in [`html`].
 
 use std::{
     io,
@@ -18,6 +18,7 @@ use super::{metrics, priority::lower_priority};
 use crate::socket::closing::once_closed;
 
 mod connections;
+pub mod html;
 mod page;
 mod state;
 

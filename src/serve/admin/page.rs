@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
-use super::state::AdminState;
+use super::{
+    html::{HEAD, escape, table},
+    state::AdminState,
+};
 use crate::{
     identity::{Identity, Pods},
     leases::Account,
@@ -13,11 +16,6 @@ use crate::{
 
 /// The most callers, and the most wrong settings, that are listed.
 const LISTED: usize = 20;
-
-const HEAD: &str = "<!doctype html><meta charset=utf-8><title>pointsman</title><style>\
-     body{font:14px/1.5 system-ui,sans-serif;margin:2em;max-width:60em;color-scheme:light dark}\
-     table{border-collapse:collapse}td,th{text-align:left;padding:0 1.5em 0 0;vertical-align:top}\
-     .bad{color:#c30}</style>\n";
 
 pub(super) fn page(state: &AdminState, missing: &[String]) -> String {
     let mut page = String::from(HEAD);
@@ -133,20 +131,4 @@ fn forgetful(agent: &Agent) -> impl Iterator<Item = [String; 2]> {
         let share = format!("{expired} of {given}, {:.0}%", account.share() * 100.0);
         [agent.pods().named(who).to_string(), share]
     })
-}
-
-fn table(title: &str, heads: [&str; 2], rows: impl Iterator<Item = [String; 2]>) -> String {
-    let mut table = format!("<h2>{title}</h2>\n<table>");
-    if heads != ["", ""] {
-        table += &format!("<tr><th>{}<th>{}", heads[0], heads[1]);
-    }
-    for row in rows {
-        let [one, other] = row.map(|cell| escape(&cell));
-        table += &format!("\n<tr><td>{one}<td>{other}");
-    }
-    table + "</table>\n"
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

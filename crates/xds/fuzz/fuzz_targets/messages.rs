@@ -99,7 +99,7 @@ fuzz_target!(|steps: Vec<Step>| {
             }
         }
         let mut responses = 0;
-        while let Some(response) = delta.next(&published) {
+        while let Some(response) = delta.next(&published, Duration::ZERO) {
             let names: BTreeSet<_> = response.resources.iter().map(|sent| &sent.name).collect();
             assert_eq!(names.len(), response.resources.len(), "a name twice");
             client.response(response, |_, _, _| Ok::<_, String>(()));
@@ -107,7 +107,7 @@ fuzz_target!(|steps: Vec<Step>| {
             assert!(responses <= MOST_RESPONSES, "an incremental stream goes on for ever");
         }
         responses = 0;
-        while sotw.next(&published).is_some() {
+        while sotw.next(&published, Duration::ZERO).is_some() {
             responses += 1;
             assert!(responses <= MOST_RESPONSES, "a stream of the whole state goes on for ever");
         }

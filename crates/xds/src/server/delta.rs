@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     mem,
+    time::Duration,
 };
 
 use super::{
@@ -10,6 +11,7 @@ use super::{
     interest::Interest,
     limits::{LONGEST_NAME, MOST_NAMES, MOST_UNANSWERED, RequestError, check_names, of_type},
     rejection::{Rejection, first},
+    status::{Answer, SubscriptionStatus},
 };
 use crate::{
     proto::envoy::service::discovery::v3::{
@@ -21,7 +23,8 @@ use crate::{
 };
 
 /// What a stream subscribes to, and what its client has. Requests go in by
-/// [`Self::request`]; responses come out by [`Self::next`] when the connection has room.
+/// [`Self::request`]; responses come out by [`Self::next`] when the connection has room. Times are since any
+/// moment, by a clock that does not jump.
 #[derive(Debug, Default)]
 pub struct DeltaStream {
     types: BTreeMap<String, Subscription>,
@@ -56,6 +59,7 @@ enum Held {
 struct Unanswered {
     nonce: String,
     names: Vec<Name>,
+    sent: Duration,
 }
 
 /// Which resources a response is for. Updates of all types come before removals.
@@ -65,21 +69,6 @@ enum Part {
     Removals,
 }
 
-/// How a subscription is doing, for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscriptionStatus {
-    /// All resources are subscribed to.
-    pub wildcard: bool,
-    /// The number of names that are subscribed to.
-    pub named: usize,
-    /// The number of resources that the client has, or will have.
-    pub held: usize,
-    /// The number of responses without an answer of the client.
-    pub unanswered: usize,
-    /// What the client rejected last, if it has accepted nothing since.
-    pub rejected: Option<Rejection>,
-}
-
 impl DeltaStream {
     /// A stream without a subscription.
     #[must_use]
@@ -87,25 +76,28 @@ impl DeltaStream {
         Self::default()
     }
 
-    /// Reads a request: a subscription, and an answer to a response. Returns what the client rejected,
-    /// if it did.
+    /// Reads a request: a subscription, and an answer to a response. Returns that answer, if there is one.
     ///
     /// # Errors
     /// The client asks for more than a stream may. The stream has to end.
     pub fn request(
         &mut self,
         request: DeltaDiscoveryRequest,
-    ) -> Result<Option<Rejection>, RequestError> {
+    ) -> Result<Option<Answer>, RequestError> {
         check_names(&request.resource_names_subscribe, MOST_NAMES)?;
         let subscription = of_type(&mut self.types, &request.type_url)?;
-        let rejected = subscription.answered(&request);
+        let answer = subscription.answered(&request);
         subscription.subscribe(request)?;
-        Ok(rejected)
+        Ok(answer)
     }
 
-    /// The next response; None: the client has, or will have, all that it subscribed to. Updates come
-    /// first, in the order in which one resource needs another; then removals, in the other order.
-    pub fn next(&mut self, published: &impl Published) -> Option<DeltaDiscoveryResponse> {
+    /// The next response, which is sent at `now`; None: the client has, or will have, all that it subscribed to.
+    /// Updates come first, in the order in which one resource needs another; then removals, in the other order.
+    pub fn next(
+        &mut self,
+        published: &impl Published,
+        now: Duration,
+    ) -> Option<DeltaDiscoveryResponse> {
         let order = in_order(&self.types);
         for type_url in &order {
             let subscription = self.types.get_mut(type_url).expect("a key of the map");
@@ -113,7 +105,9 @@ impl DeltaStream {
         }
         let updates = order.iter().map(|type_url| (type_url, Part::Updates));
         let removals = order.iter().rev().map(|type_url| (type_url, Part::Removals));
-        updates.chain(removals).find_map(|(type_url, part)| self.respond(published, type_url, part))
+        updates
+            .chain(removals)
+            .find_map(|(type_url, part)| self.respond(published, type_url, part, now))
     }
 
     fn respond(
@@ -121,6 +115,7 @@ impl DeltaStream {
         published: &impl Published,
         type_url: &str,
         part: Part,
+        now: Duration,
     ) -> Option<DeltaDiscoveryResponse> {
         let nonce = (self.nonces + 1).to_string();
         let subscription = self.types.get_mut(type_url)?;
@@ -134,7 +129,8 @@ impl DeltaStream {
         self.nonces += 1;
         let names = resources.iter().map(|resource| &resource.name);
         let names = first(names.chain(&removed));
-        subscription.unanswered.push_back(Unanswered { nonce: nonce.clone(), names });
+        let unanswered = Unanswered { nonce: nonce.clone(), names, sent: now };
+        subscription.unanswered.push_back(unanswered);
         if let Some(needed) = needed_by(type_url).and_then(|needed| self.types.get_mut(needed)) {
             resources
                 .iter()
@@ -163,6 +159,12 @@ impl DeltaStream {
         self.types.values().map(|each| each.interest.named.len().max(each.held.len())).sum()
     }
 
+    /// The number of responses without an answer of the client.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.types.values().map(|each| each.unanswered.len()).sum()
+    }
+
     /// How the subscriptions are doing, by type URL.
     pub fn status(&self) -> impl Iterator<Item = (&str, SubscriptionStatus)> {
         self.types.iter().map(|(type_url, subscription)| (type_url.as_str(), subscription.status()))
@@ -172,14 +174,14 @@ impl DeltaStream {
 impl Subscription {
     /// Reads the answer to a response. An answer to a response that is not known is stale, which is no
     /// fault: its subscriptions count.
-    fn answered(&mut self, request: &DeltaDiscoveryRequest) -> Option<Rejection> {
+    fn answered(&mut self, request: &DeltaDiscoveryRequest) -> Option<Answer> {
         let is_it = |each: &Unanswered| each.nonce == request.response_nonce;
         let answered = self.unanswered.remove(self.unanswered.iter().position(is_it)?)?;
         self.rejected = request
             .error_detail
             .as_ref()
             .map(|status| Rejection::new(&answered.nonce, answered.names, status));
-        self.rejected.clone()
+        Some(Answer { sent: answered.sent, rejection: self.rejected.clone() })
     }
 
     fn subscribe(&mut self, request: DeltaDiscoveryRequest) -> Result<(), RequestError> {
@@ -323,7 +325,9 @@ impl Subscription {
             wildcard: self.interest.wildcard,
             named: self.interest.named.len(),
             held: self.held.values().filter(|held| **held != Held::Missing).count(),
+            version: None,
             unanswered: self.unanswered.len(),
+            unanswered_since: self.unanswered.front().map(|oldest| oldest.sent),
             rejected: self.rejected.clone(),
         }
     }

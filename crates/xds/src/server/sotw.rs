@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     mem,
+    time::Duration,
 };
 
 use xxhash_rust::xxh3::Xxh3;
@@ -15,6 +16,7 @@ use super::{
     interest::Interest,
     limits::{MOST_LISTED, MOST_NAMES, RESPONSE_BYTES, RequestError, check_names, of_type},
     rejection::{Rejection, first},
+    status::{Answer, SubscriptionStatus},
 };
 use crate::{
     proto::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse},
@@ -24,7 +26,8 @@ use crate::{
 };
 
 /// What a stream subscribes to, and what its client has. Requests go in by [`Self::request`];
-/// responses come out by [`Self::next`] when the connection has room.
+/// responses come out by [`Self::next`] when the connection has room. Times are since any moment, by a clock that
+/// does not jump.
 #[derive(Debug, Default)]
 pub struct SotwStream {
     types: BTreeMap<String, Subscription>,
@@ -46,23 +49,13 @@ struct Subscription {
     nonce: Option<String>,
     /// The first names of the last response.
     last: Vec<Name>,
-    accepted: bool,
+    /// The version of the last response.
+    version: Option<Version>,
+    /// When the last response was sent.
+    sent_at: Duration,
+    /// The client has not answered it.
+    unanswered: bool,
     rejected: Option<Rejection>,
-}
-
-/// How a subscription is doing, for a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscriptionStatus {
-    /// All resources are subscribed to.
-    pub wildcard: bool,
-    /// The number of names that are subscribed to.
-    pub named: usize,
-    /// The number of resources that the client has, or will have.
-    pub held: usize,
-    /// The client has accepted the last response.
-    pub accepted: bool,
-    /// What the client rejected last, if it has accepted nothing since.
-    pub rejected: Option<Rejection>,
 }
 
 impl SotwStream {
@@ -72,30 +65,27 @@ impl SotwStream {
         Self::default()
     }
 
-    /// Reads a request: the subscription, and an answer to the last response. Returns what the client
-    /// rejected, if it did. A request that answers an earlier response is ignored, since the client
-    /// restates all of it in the answer to the last one.
+    /// Reads a request: the subscription, and an answer to the last response. Returns that answer the first
+    /// time. A request that answers an earlier response is ignored, since the client restates all of it in the
+    /// answer to the last one.
     ///
     /// # Errors
     /// The client asks for more than a stream may. The stream has to end.
-    pub fn request(
-        &mut self,
-        request: DiscoveryRequest,
-    ) -> Result<Option<Rejection>, RequestError> {
+    pub fn request(&mut self, request: DiscoveryRequest) -> Result<Option<Answer>, RequestError> {
         let most = if lists_all(&request.type_url) { MOST_LISTED } else { MOST_NAMES };
         check_names(&request.resource_names, most)?;
         let subscription = of_type(&mut self.types, &request.type_url)?;
         if subscription.nonce.as_ref().is_some_and(|nonce| *nonce != request.response_nonce) {
             return Ok(None);
         }
-        let rejected = subscription.answered(&request);
+        let answer = subscription.answered(&request);
         subscription.subscribe(request.resource_names);
-        Ok(rejected)
+        Ok(answer)
     }
 
-    /// The next response; None: the client has, or will have, all that it subscribed to. Updates come
-    /// first, in the order in which one resource needs another; then what has only removals.
-    pub fn next(&mut self, published: &impl Published) -> Option<DiscoveryResponse> {
+    /// The next response, which is sent at `now`; None: the client has, or will have, all that it subscribed to.
+    /// Updates come first, in the order in which one resource needs another; then what has only removals.
+    pub fn next(&mut self, published: &impl Published, now: Duration) -> Option<DiscoveryResponse> {
         let order = in_order(&self.types);
         for type_url in &order {
             let subscription = self.types.get_mut(type_url).expect("a key of the map");
@@ -104,10 +94,15 @@ impl SotwStream {
         let updated = |type_url: &&String| self.types[*type_url].has_updates(published, type_url);
         let (first, later): (Vec<_>, Vec<_>) = order.iter().partition(updated);
         let mut all = first.into_iter().chain(later.into_iter().rev());
-        all.find_map(|type_url| self.respond(published, type_url))
+        all.find_map(|type_url| self.respond(published, type_url, now))
     }
 
-    fn respond(&mut self, published: &impl Published, type_url: &str) -> Option<DiscoveryResponse> {
+    fn respond(
+        &mut self,
+        published: &impl Published,
+        type_url: &str,
+        now: Duration,
+    ) -> Option<DiscoveryResponse> {
         let subscription = self.types.get_mut(type_url)?;
         let before =
             if needed_by(type_url).is_some() { subscription.sent.clone() } else { HashMap::new() };
@@ -120,15 +115,16 @@ impl SotwStream {
         let nonce = self.nonces.to_string();
         subscription.nonce = Some(nonce.clone());
         subscription.last = first(resources.iter().map(|resource| &resource.name));
-        subscription.accepted = false;
-        let version_info = subscription.version().to_string();
+        (subscription.unanswered, subscription.sent_at) = (true, now);
+        let version = subscription.version_of_all();
+        subscription.version = Some(version);
         if let Some(needed) = needed_by(type_url).and_then(|needed| self.types.get_mut(needed)) {
             let changed = |sent: &&Resource| before.get(&sent.name) != Some(&sent.version);
             let changed = resources.iter().filter(changed).filter_map(|sent| sent.needs.clone());
             changed.for_each(|name| needed.resend(name));
         }
         Some(DiscoveryResponse {
-            version_info,
+            version_info: version.to_string(),
             resources: resources.iter().map(|resource| resource.any(type_url)).collect(),
             type_url: type_url.to_owned(),
             nonce,
@@ -142,6 +138,12 @@ impl SotwStream {
         self.types.values().map(|each| each.interest.named.len().max(each.sent.len())).sum()
     }
 
+    /// The number of types whose last response has no answer of the client.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.types.values().filter(|each| each.unanswered).count()
+    }
+
     /// How the subscriptions are doing, by type URL.
     pub fn status(&self) -> impl Iterator<Item = (&str, SubscriptionStatus)> {
         self.types.iter().map(|(type_url, subscription)| (type_url.as_str(), subscription.status()))
@@ -151,24 +153,19 @@ impl SotwStream {
 impl Subscription {
     /// Reads the answer to the last response. Only `error_detail` tells a rejection: versions may be
     /// equal.
-    fn answered(&mut self, request: &DiscoveryRequest) -> Option<Rejection> {
+    fn answered(&mut self, request: &DiscoveryRequest) -> Option<Answer> {
         let nonce = self.nonce.as_ref()?;
         if self.rejected.as_ref().is_some_and(|before| before.nonce == *nonce) {
             // The client repeats its answer, perhaps with other names.
             return None;
         }
-        let rejected = request
+        let first = mem::replace(&mut self.unanswered, false);
+        self.rejected = request
             .error_detail
             .as_ref()
             .map(|status| Rejection::new(nonce, self.last.clone(), status));
-        match &rejected {
-            Some(_) => self.rejected = rejected.clone(),
-            None => {
-                self.accepted = true;
-                self.rejected = None;
-            }
-        }
-        rejected
+        let answer = Answer { sent: self.sent_at, rejection: self.rejected.clone() };
+        (first || answer.rejection.is_some()).then_some(answer)
     }
 
     fn subscribe(&mut self, names: Vec<String>) {
@@ -272,7 +269,7 @@ impl Subscription {
     }
 
     /// A hash of all that the client has. Equal states have equal versions, whichever server sent them.
-    fn version(&self) -> Version {
+    fn version_of_all(&self) -> Version {
         let mut sent: Vec<_> = self.sent.iter().collect();
         sent.sort();
         let mut hash = Xxh3::new();
@@ -288,7 +285,9 @@ impl Subscription {
             wildcard: self.interest.wildcard,
             named: self.interest.named.len(),
             held: self.sent.len(),
-            accepted: self.accepted,
+            version: self.version,
+            unanswered: usize::from(self.unanswered),
+            unanswered_since: self.unanswered.then_some(self.sent_at),
             rejected: self.rejected.clone(),
         }
     }

@@ -3,6 +3,8 @@
 // Each test file uses a part of it.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+use std::time::Duration;
+
 use xds::{
     Resource, Resources,
     proto::{
@@ -15,6 +17,9 @@ use xds::{
 };
 
 pub use xds::resource_type::{ASSIGNMENT, CLUSTER, LISTENER, ROUTES};
+
+/// For tests in which no time passes.
+pub const NOW: Duration = Duration::from_secs(7);
 
 /// Resources of one type: "name=body".
 pub fn publish(resources: &mut Resources, type_url: &str, all: &[&str]) {
@@ -105,7 +110,7 @@ impl Delta {
     /// All that the stream has to say, accepted at once.
     pub fn receive(&mut self, resources: &Resources) -> Vec<String> {
         let mut all = Vec::new();
-        while let Some(response) = self.0.next(resources) {
+        while let Some(response) = self.0.next(resources, NOW) {
             self.send(ack(&response));
             all.push(delta_text(&response));
             assert!(all.len() < 100, "a hot loop: {all:?}");
@@ -143,13 +148,13 @@ impl Sotw {
     }
 
     pub fn next(&mut self, resources: &Resources) -> Option<DiscoveryResponse> {
-        self.0.next(resources)
+        self.0.next(resources, NOW)
     }
 
     /// All that the stream has to say. The client has still to answer.
     pub fn receive(&mut self, resources: &Resources) -> Vec<String> {
         let mut all = Vec::new();
-        while let Some(response) = self.0.next(resources) {
+        while let Some(response) = self.0.next(resources, NOW) {
             all.push(sotw_text(&response));
             assert!(all.len() < 100, "a hot loop: {all:?}");
         }

@@ -107,7 +107,7 @@ impl Pair {
     fn respond(&mut self) -> Option<DeltaDiscoveryResponse> {
         let client = Client { kind: ClientKind::Agent, ..Client::default() };
         let resources = self.snapshot.resources(ClientKind::Agent);
-        let response = self.stream.next(&View { resources: &resources, client: &client });
+        let response = self.stream.next(&View { resources: &resources, client: &client }, self.now);
         drop(resources);
         let response = response?;
         let news = self.services.response(response.clone());
