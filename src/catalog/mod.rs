@@ -4,6 +4,7 @@
 //! - [`model`]: [`Service`], [`Endpoint`], [`Health`]; [`endpoint_ref`]: one endpoint of a shared list
 //! - [`locality`]: where an agent runs
 //! - [`change`]: what a source tells; [`store`]: [`Catalog`], all services, shared between threads
+//! - [`progress`]: how far the sources have read
 //! - `name_index`: names of services whose endpoints are not known; [`interest`]: which services
 //!   callers ask for
 //! - [`lookup`]: from a caller's name to a service and a port
@@ -33,6 +34,7 @@ pub mod name;
 mod name_index;
 mod own_node;
 mod previous_value;
+pub mod progress;
 #[cfg(test)]
 pub(crate) mod sample;
 mod similar_names;

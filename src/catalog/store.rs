@@ -29,6 +29,7 @@ use super::{
     model::Service,
     name::ServiceName,
     name_index::NameIndex,
+    progress::Progresses,
 };
 
 /// Counts of the brake, for metrics.
@@ -67,6 +68,7 @@ pub struct Catalog {
     deadline: watch::Sender<Option<Duration>>,
     /// The sources that have not told all they know yet.
     unsynced: ArcSwap<Vec<Arc<str>>>,
+    progress: Arc<Progresses>,
     /// Why a source has told nothing yet, if it says why.
     excuses: Mutex<HashMap<Arc<str>, Arc<str>>>,
     brakes_triggered: AtomicU64,
@@ -110,11 +112,17 @@ impl Catalog {
             sources: unsynced.clone(),
             deadline: watch::Sender::new(None),
             unsynced: ArcSwap::from_pointee(unsynced),
+            progress: Arc::default(),
             excuses: Mutex::default(),
             brakes_triggered: AtomicU64::new(0),
             brakes_held: AtomicUsize::new(0),
             brake_followers: Mutex::default(),
         }
+    }
+
+    /// How far the sources have read.
+    pub fn progress(&self) -> &Arc<Progresses> {
+        &self.progress
     }
 
     /// The same catalog for readers on this node, who get only its endpoints of a service that is for

@@ -53,6 +53,9 @@ struct Known {
     open: OpenStream,
 }
 
+/// A source is telling something, which lasts for milliseconds. What is published may be a part of it.
+struct Unsettled;
+
 /// The responses to these requests. `names`: the quota of the names that they subscribe to.
 pub(super) fn responses<M: Machine>(
     scope: Scope,
@@ -103,10 +106,17 @@ impl<M: Machine> Client<M> {
             }
             // Before the resources are read: what changes after this wakes the stream again.
             self.changes.mark_unchanged();
-            if let Some(response) = self.respond() {
-                // A wildcard grows with what is published.
-                self.resize_names()?;
-                return Ok(Some(response));
+            match self.respond() {
+                Ok(Some(response)) => {
+                    // A wildcard grows with what is published.
+                    self.resize_names()?;
+                    return Ok(Some(response));
+                }
+                Ok(None) => {}
+                Err(Unsettled) => {
+                    self.snapshot.settled().await;
+                    continue;
+                }
             }
             tokio::select! {
                 request = self.requests.message() => match request? {
@@ -119,16 +129,18 @@ impl<M: Machine> Client<M> {
         }
     }
 
-    fn respond(&mut self) -> Option<M::Response> {
-        let client = &self.client.as_ref()?.client;
+    fn respond(&mut self) -> Result<Option<M::Response>, Unsettled> {
+        let Some(Known { client, .. }) = &self.client else { return Ok(None) };
         let begin = clock::now();
         let resources = self.snapshot.resources(client.kind);
-        let view = View { resources: &resources, client };
-        let response = locked(&self.machine).next(&view, begin)?;
+        let progress = self.snapshot.progress().ok_or(Unsettled)?;
+        let view = View { resources: &resources, client, progress: &progress };
+        let response = locked(&self.machine).next(&view, begin);
         drop(resources);
+        let Some(response) = response else { return Ok(None) };
         let bytes = response.encoded_len() as u64;
         self.metrics.responded(M::response_type(&response), bytes, clock::now() - begin);
-        Some(response)
+        Ok(Some(response))
     }
 
     fn resize_names(&mut self) -> Result<(), Status> {

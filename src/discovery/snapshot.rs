@@ -22,12 +22,16 @@ use super::{
     names::{self, namespace_of},
     proto::{NAMESPACE, namespace::Service as Named},
 };
-use crate::catalog::{Catalog, Endpoint, NodeScope, Service, ServiceName};
+use crate::catalog::{
+    Catalog, Endpoint, NodeScope, Service, ServiceName,
+    progress::{Progress, Progresses},
+};
 
 /// What all streams read. A stream holds the lock while it composes one response.
 pub struct Snapshot {
     state: RwLock<State>,
     changes: watch::Sender<u64>,
+    progress: Arc<Progresses>,
 }
 
 #[derive(Default)]
@@ -75,7 +79,11 @@ impl Deref for Read<'_> {
 impl Snapshot {
     /// A snapshot that follows the catalog for as long as somebody holds it.
     pub fn follow(catalog: &Arc<Catalog>) -> Arc<Self> {
-        let snapshot = Arc::new(Self { state: RwLock::default(), changes: watch::Sender::new(0) });
+        let snapshot = Arc::new(Self {
+            state: RwLock::default(),
+            changes: watch::Sender::new(0),
+            progress: catalog.progress().clone(),
+        });
         let (from, to): (Weak<Catalog>, Weak<Self>) =
             (Arc::downgrade(catalog), Arc::downgrade(&snapshot));
         catalog.on_change(Box::new(move |names| {
@@ -95,8 +103,20 @@ impl Snapshot {
             return Read { state, kind };
         }
         drop(state);
-        self.write().make_namespaces();
-        Read { state: self.read(), kind }
+        let mut state = self.write();
+        state.make_namespaces();
+        Read { state: RwLockWriteGuard::downgrade(state), kind }
+    }
+
+    /// How far the sources have read. None: a source is telling something; see [`Self::settled`]. Whoever asks while
+    /// the resources are held ([`Self::resources`]) gets the version of what is in them.
+    pub fn progress(&self) -> Option<Progress> {
+        self.progress.is_settled().then(|| self.progress.now())
+    }
+
+    /// Waits until no source is telling anything.
+    pub async fn settled(&self) {
+        self.progress.settled().await;
     }
 
     /// The services that gRPC and Envoy find empty, since these tell no node.
@@ -374,7 +394,9 @@ mod tests {
         assert_eq!(names(&snapshot, ClientKind::Envoy, ASSIGNMENT).join(" "), cluster);
         let resources = snapshot.resources(ClientKind::Agent);
         let client = crate::discovery::Client { kind: ClientKind::Agent, ..Default::default() };
-        let view = crate::discovery::View { resources: &resources, client: &client };
+        let progress = snapshot.progress().unwrap();
+        let view =
+            crate::discovery::View { resources: &resources, client: &client, progress: &progress };
         let by_wildcard: Vec<_> = view.names(ASSIGNMENT).collect();
         assert_eq!(by_wildcard, [cluster.as_str().into()], "each endpoint once");
         assert!(view.get(ASSIGNMENT, &expected[1]).is_some());
@@ -385,7 +407,9 @@ mod tests {
         all.request(request).unwrap();
         let mut sent = || {
             let resources = snapshot.resources(ClientKind::Agent);
-            let view = crate::discovery::View { resources: &resources, client: &client };
+            let progress = snapshot.progress().unwrap();
+            let (resources, client) = (&resources, &client);
+            let view = crate::discovery::View { resources, client, progress: &progress };
             let response = all.next(&view, std::time::Duration::ZERO);
             response.unwrap().resources.into_iter().map(|it| it.name).collect::<Vec<_>>().join(" ")
         };

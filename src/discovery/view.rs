@@ -14,6 +14,7 @@ use super::{
     grpc,
     proto::NAMESPACE,
 };
+use crate::catalog::progress::Progress;
 
 /// The bytes of one response with names. An agent takes its first response for all names, so that it is not
 /// divided: 100,000 services have some 10 MB. An agent takes 64 MB.
@@ -23,6 +24,8 @@ const NAMES_BYTES: usize = 48 << 20;
 pub struct View<'a> {
     pub resources: &'a Resources,
     pub client: &'a Client,
+    /// How far the sources had read of which the resources are.
+    pub progress: &'a Progress,
 }
 
 impl View<'_> {
@@ -74,6 +77,10 @@ impl Published for View<'_> {
         }
     }
 
+    fn system_version(&self, _: &str) -> String {
+        self.progress.to_string()
+    }
+
     fn changed_since(&self, type_url: &str, revision: u64) -> Option<impl Iterator<Item = &Name>> {
         self.resources.changed_since(type_url, revision)
     }
@@ -96,7 +103,7 @@ mod tests {
         }
         let seen = |kind, type_url, name: &str| {
             let client = client(kind);
-            View { resources: &resources, client: &client }
+            View { resources: &resources, client: &client, progress: &Progress::default() }
                 .get(type_url, name)
                 .map(|it| it.body.len())
         };
@@ -119,7 +126,8 @@ mod tests {
         }
         let clusters = |namespaces| {
             let client = Client { kind: ClientKind::Envoy, namespaces };
-            let view = View { resources: &resources, client: &client };
+            let progress = Progress::default();
+            let view = View { resources: &resources, client: &client, progress: &progress };
             let mut names: Vec<String> = view.names(CLUSTER).map(|it| it.to_string()).collect();
             names.sort();
             for name in &names {
@@ -137,7 +145,8 @@ mod tests {
     fn grpc_finds_its_way_from_what_is_no_service_to_no_endpoints() {
         let resources = Resources::default();
         let client = client(ClientKind::Grpc);
-        let view = View { resources: &resources, client: &client };
+        let progress = Progress::default();
+        let view = View { resources: &resources, client: &client, progress: &progress };
         let listener = view.get(LISTENER, "other").expect("a listener without a route for calls");
         let text = String::from_utf8_lossy(&listener.body).into_owned();
         assert!(text.contains(grpc::NO_SERVICE), "{text}");

@@ -21,7 +21,7 @@ pub(super) enum Resource {
 }
 
 impl Resource {
-    fn plural(self) -> &'static str {
+    pub(super) fn plural(self) -> &'static str {
         match self {
             Self::Services => "services",
             Self::EndpointSlices => "endpointslices",

@@ -18,6 +18,7 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use kube::{Client, Config, client::ConfigExt};
 use tower::{BoxError, ServiceBuilder};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{
     connection::SharedConnection,
@@ -71,6 +72,15 @@ impl ConnectionPool {
     /// The API server's URL, for a person.
     pub(super) fn server(&self) -> String {
         self.config.cluster_url.to_string().trim_end_matches('/').to_owned()
+    }
+
+    /// Names the cluster: a hash of its URL and its certificate authorities. Pods of one cluster have both in common,
+    /// and need no right to read it. Two clusters rarely have.
+    pub(super) fn origin(&self) -> String {
+        let mut hash = Xxh3::new();
+        hash.update(self.server().as_bytes());
+        self.config.root_cert.iter().flatten().for_each(|certificate| hash.update(certificate));
+        format!("{:016x}", hash.digest())
     }
 
     /// A free slot; on a new connection, if no open one has any.

@@ -29,7 +29,7 @@ pub(super) struct Context {
 impl Context {
     pub(super) fn subject(&self, resource: Resource, of: impl std::fmt::Display) -> Subject {
         let finder = format!("{resource:?} of {of}").into();
-        Subject { resource, finder, server: self.server.clone() }
+        Subject { resource, finder, server: self.server.clone(), read: None }
     }
 
     /// For the watch of all services, for which every caller waits.

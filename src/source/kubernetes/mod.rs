@@ -11,6 +11,7 @@
 //! - `watch`: a watch that never ends; `reflector`: the watches of one service, or of all;
 //!   `object_cache`: their objects, and the services made of them; `staleness`: when these are stale
 //! - `facts`: what endpoints take from Pods and Nodes; `pod_watch`: when the watch of Pods begins
+//! - `read_up_to`: how far they have read
 //! - `on_demand`: the names of all services, and which of them are followed
 //! - `node`: which zone this agent is in; [`taint`]: removes a taint when the agent is ready
 //! - `api_error`, `error_chain`: errors as text
@@ -48,6 +49,7 @@ mod object_cache;
 mod on_demand;
 mod pod_watch;
 mod reachability;
+mod read_up_to;
 mod reflector;
 mod request_queue;
 mod staleness;

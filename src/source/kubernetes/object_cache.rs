@@ -173,7 +173,7 @@ impl ObjectCache {
                     touched.push(name);
                 }
             }
-            Update::Interrupted(_) | Update::Refused(_) | Update::Resumed => {}
+            Update::Interrupted(_) | Update::Refused(_) | Update::Resumed | Update::Unchanged => {}
         }
         touched
     }
@@ -225,7 +225,7 @@ impl ObjectCache {
             }
             Update::Applied(slice) => self.put_slice(*slice, &mut touched),
             Update::Deleted(slice) => self.drop_slice(&slice_key(&slice), &mut touched),
-            Update::Interrupted(_) | Update::Refused(_) | Update::Resumed => {}
+            Update::Interrupted(_) | Update::Refused(_) | Update::Resumed | Update::Unchanged => {}
         }
         touched
     }

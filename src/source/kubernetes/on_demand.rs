@@ -84,7 +84,7 @@ impl FollowedServices {
             Update::Interrupted(why) | Update::Refused(why) => {
                 catalog.excuse(*source, Some(why));
             }
-            Update::Resumed => {}
+            Update::Resumed | Update::Unchanged => {}
         }
         self.by_name.retain(|name, task| {
             let there = catalog.has(*source, name);

@@ -21,9 +21,10 @@ use super::{
     },
     object_cache::ObjectCache,
     pod_watch::pod_watch,
+    read_up_to::ReadUpTo,
     request_queue::Urgency,
     staleness::Staleness,
-    watch::{Pace, Selector, Update, watch, whole},
+    watch::{Pace, Selector, Subject, Update, watch, whole},
 };
 use crate::{
     catalog::{Change, Interest, ServiceName},
@@ -57,21 +58,23 @@ const AT_ONCE: usize = 128;
 /// Keeps the catalog up to date with the API server, forever.
 pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
     let labels = Sender::new(Labels::None);
+    // Of one service, no version is of all that the catalog has.
+    let read = matches!(scope, Scope::All { .. }).then(|| Arc::new(ReadUpTo::new(shared)));
+    let own = events(scope, &slot.client, read.as_ref(), shared);
     let events = match scope {
         Scope::All { pods_and_nodes: true } => {
-            let (services, facts) =
-                (events(scope, &slot.client, shared), facts(scope, &slot.client, shared, &labels));
-            stream::select(services, facts).boxed()
+            stream::select(own, facts(scope, &slot.client, shared, &labels)).boxed()
         }
-        _ => events(scope, &slot.client, shared).boxed(),
+        _ => own.boxed(),
     };
-    apply(scope, events, &labels, shared).await;
+    apply(scope, events, &labels, read.as_deref(), shared).await;
 }
 
 async fn apply(
     scope: &Scope,
     events: impl Stream<Item = Event> + Unpin,
     labels: &Sender<Labels>,
+    read: Option<&ReadUpTo>,
     shared: &Context,
 ) {
     let mut cache = match scope {
@@ -82,6 +85,7 @@ async fn apply(
     let objects: Arc<str> = format!("objects of {scope}").into();
     let (mut staleness, mut stale) = (Staleness::default(), false);
     while let Some(events) = events.next().await {
+        let _telling = read.map(ReadUpTo::telling);
         let was_complete = cache.complete();
         let (mut touched, mut interruption) = (Vec::new(), None);
         for event in events {
@@ -121,6 +125,9 @@ async fn apply(
             true if was_complete && !aged => scope.say(touched, &cache, shared),
             true => scope.say_all(&cache, shared),
             false => scope.await_rest(&cache, interruption, shared),
+        }
+        if let Some(read) = read {
+            read.told();
         }
     }
 }
@@ -223,6 +230,7 @@ impl Event {
 fn events(
     scope: &Scope,
     client: &Client,
+    read: Option<&Arc<ReadUpTo>>,
     shared: &Context,
 ) -> impl Stream<Item = Event> + Send + use<> {
     let (services, slices, service, slice) = match scope {
@@ -239,7 +247,7 @@ fn events(
             Selector { fields: None, labels: Some(SERVICE_LABEL.to_owned()) },
         ),
     };
-    let of = |resource| shared.subject(resource, scope);
+    let of = |resource| Subject { read: read.cloned(), ..shared.subject(resource, scope) };
     let (pace, problems) = (scope.pace(shared), &shared.problems);
     let (of_services, of_slices) = (of(Resource::Services), of(Resource::EndpointSlices));
     let services = watch(services, whole, service, of_services, problems.clone(), pace.clone());

@@ -24,6 +24,7 @@ use tracing::debug;
 use super::{
     api_error::{self, Resource},
     reachability::Reachability,
+    read_up_to::ReadUpTo,
     request_queue::{RequestQueue, Urgency},
 };
 use crate::{source::backoff::Backoff, source::current_problems::Problems};
@@ -52,6 +53,8 @@ pub(super) enum Update<K> {
     Refused(Arc<str>),
     /// The watch runs again, and missed nothing.
     Resumed,
+    /// Nothing has changed up to a later version, of which [`Subject::read`] was told.
+    Unchanged,
 }
 
 impl<K> Update<K> {
@@ -71,13 +74,15 @@ pub(super) struct Selector {
 }
 
 /// What is watched, for a person.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Subject {
     pub(super) resource: Resource,
     /// The finder of its problems.
     pub(super) finder: Arc<str>,
     /// The API server's URL.
     pub(super) server: Arc<str>,
+    /// Is told how far the watch has read.
+    pub(super) read: Option<Arc<ReadUpTo>>,
 }
 
 /// When a watch may send requests.
@@ -104,8 +109,8 @@ enum Wait {
 
 /// The phase of a watch.
 enum Phase<K, R> {
-    /// Lists page by page.
-    List { listed: Vec<R>, next: Option<String> },
+    /// Lists page by page. `newest`: the highest version of an object so far.
+    List { listed: Vec<R>, newest: u64, next: Option<String> },
     /// About to watch the changes after this version.
     Since(String),
     /// Watches.
@@ -114,7 +119,7 @@ enum Phase<K, R> {
 
 impl<K, R> Phase<K, R> {
     fn anew() -> Self {
-        Self::List { listed: Vec::new(), next: None }
+        Self::List { listed: Vec::new(), newest: 0, next: None }
     }
 }
 
@@ -187,7 +192,7 @@ where
             }
             let phase = std::mem::replace(&mut self.phase, Phase::anew());
             let update = match phase {
-                Phase::List { listed, next } => self.list(listed, next).await,
+                Phase::List { listed, newest, next } => self.list(listed, newest, next).await,
                 Phase::Since(version) => self.begin(version).await,
                 Phase::Following { since, events } => self.follow(since, events).await,
             };
@@ -197,7 +202,12 @@ where
         }
     }
 
-    async fn list(&mut self, mut listed: Vec<R>, next: Option<String>) -> Option<Update<R>> {
+    async fn list(
+        &mut self,
+        mut listed: Vec<R>,
+        newest: u64,
+        next: Option<String>,
+    ) -> Option<Update<R>> {
         let params = ListParams {
             label_selector: self.selector.labels.clone(),
             field_selector: self.selector.fields.clone(),
@@ -211,14 +221,21 @@ where
             // An incomplete list is worthless: begin anew.
             Err(error) => return Some(self.failed(&error, "list", None)),
         };
+        let versions =
+            page.items.iter().filter_map(|object| object.meta().resource_version.as_ref());
+        let newest = versions.filter_map(|version| version.parse().ok()).fold(newest, u64::max);
         listed.extend(page.items.into_iter().map(&mut self.reduce));
         if let Some(next) = page.metadata.continue_.filter(|next| !next.is_empty()) {
-            self.phase = Phase::List { listed, next: Some(next) };
+            self.phase = Phase::List { listed, newest, next: Some(next) };
             return None;
         }
         self.backoff.succeeded();
         self.silent = false;
-        self.phase = Phase::Since(page.metadata.resource_version.unwrap_or_default());
+        let version = page.metadata.resource_version.unwrap_or_default();
+        if let Some(read) = &self.subject.read {
+            read.listed(self.subject.resource, &version, newest);
+        }
+        self.phase = Phase::Since(version);
         Some(Update::Listed(listed))
     }
 
@@ -280,6 +297,17 @@ where
                 self.phase = Phase::Since(since);
                 return None;
             }
+        };
+        let update = match (&self.subject.read, update) {
+            (Some(read), Some(update)) => {
+                read.changed(self.subject.resource, &since);
+                Some(update)
+            }
+            (Some(read), None) => {
+                read.unchanged(self.subject.resource, &since);
+                Some(Update::Unchanged)
+            }
+            (None, update) => update,
         };
         self.phase = Phase::Following { since, events };
         update

@@ -17,11 +17,11 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until},
 };
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use self::{
     connection::{Cause, Connection, Event, room},
-    services::{Services, news::News},
+    services::{Services, hold::LONGEST_HOLD, news::News},
 };
 use super::{Status, current_problems::Problems, interest_end::until_nobody_asks};
 use crate::{
@@ -148,6 +148,10 @@ impl Follower {
                 .services
                 .next_silence()
                 .map(|at| Instant::now() + at.saturating_sub(clock::now()));
+            let hold_end = self
+                .services
+                .next_end_of_hold()
+                .map(|at| Instant::now() + at.saturating_sub(clock::now()));
             let requests = self.connection.requests().filter(|_| self.to_say);
             let stale = self.unheard_since.map(|since| since + STALE_AFTER);
             tokio::select! {
@@ -171,6 +175,7 @@ impl Follower {
                     }
                 }
                 () = at(silence) => self.silent(),
+                () = at(hold_end) => self.end_hold(),
                 () = at(self.no_answer_at) => self.no_answer(),
                 () = at(stale) => self.stale(),
                 () = status.told_to_look() => self.connection.hurry(),
@@ -197,7 +202,7 @@ impl Follower {
                     let news = self.services.set_stale(false);
                     self.tell(news);
                 }
-                let news = self.services.response(response);
+                let news = self.services.response(response, clock::now());
                 self.tell(news);
                 self.to_say = true;
             }
@@ -249,6 +254,20 @@ impl Follower {
                     self.catalog.apply(self.source, synced, clock::now());
                     self.problems.synced();
                 }
+                News::FallsBehind => info!(
+                    control_plane = %self.server.address,
+                    "it has read less than the control plane before it: what it tells is held back for {} s at \
+                     most",
+                    LONGEST_HOLD.as_secs()
+                ),
+                News::CaughtUp => {
+                    info!(control_plane = %self.server.address, "it has caught up with the control plane before it")
+                }
+                News::NotCaughtUp => warn!(
+                    control_plane = %self.server.address,
+                    "it has not caught up with the control plane before it for {} s: what it tells counts now",
+                    LONGEST_HOLD.as_secs()
+                ),
                 News::Wrong { finder, why } => self.problems.found(&finder, &why),
                 News::Mended { finder } => self.problems.mended(&finder),
             }
@@ -324,6 +343,12 @@ impl Follower {
     fn silent(&mut self) {
         let news = self.services.silent(clock::now());
         self.tell(news);
+    }
+
+    fn end_hold(&mut self) {
+        let news = self.services.end_hold(clock::now());
+        self.tell(news);
+        self.to_say = true;
     }
 
     /// There is a stream, and nothing comes on it.

@@ -5,6 +5,7 @@
 //! assignments of their ports.
 //!
 //! - `names`: the names; `faults`: what is wrong with single resources; `resource`: their types and names
+//! - `hold`: what is held back of a control plane that is behind the one before it
 //! - `news`: what the source is told in turn
 
 use std::{
@@ -30,6 +31,7 @@ use ::xds::{
 
 use self::{
     faults::Faults,
+    hold::{Hold, Verdict},
     names::{NameChanges, Names, Room},
     news::News,
     resource::{Kind, Resource},
@@ -47,6 +49,7 @@ use crate::{
 };
 
 mod faults;
+pub(super) mod hold;
 mod names;
 pub(super) mod news;
 mod resource;
@@ -91,6 +94,7 @@ pub(super) struct Services {
     /// The followed services of which something has not been told.
     incomplete: BTreeSet<ServiceName>,
     faults: Faults,
+    hold: Hold<Read>,
     /// The control plane has not been heard for too long.
     stale: bool,
 }
@@ -106,6 +110,7 @@ struct Effects {
 }
 
 /// A resource that was read.
+#[derive(Debug)]
 enum Read {
     Namespace(Vec<Named>),
     Cluster(ClusterInfo),
@@ -136,6 +141,7 @@ impl Services {
             needed_by: HashMap::new(),
             incomplete: BTreeSet::new(),
             faults: Faults::default(),
+            hold: Hold::default(),
             stale: false,
         }
     }
@@ -178,45 +184,101 @@ impl Services {
         self.tell(effects)
     }
 
-    pub(super) fn response(&mut self, response: DeltaDiscoveryResponse) -> Vec<News> {
+    /// When [`Self::end_hold`] has something to say.
+    pub(super) fn next_end_of_hold(&self) -> Option<Duration> {
+        self.hold.end()
+    }
+
+    /// What follows from what was held back for too long: it counts now.
+    pub(super) fn end_hold(&mut self, now: Duration) -> Vec<News> {
+        if !self.hold.is_over(now) {
+            return Vec::new();
+        }
+        let mut effects = Effects { news: vec![News::NotCaughtUp], ..Effects::default() };
+        let held = self.hold.take();
+        held.into_iter().for_each(|event| self.event(event, &mut effects));
+        self.tell(effects)
+    }
+
+    pub(super) fn response(
+        &mut self,
+        response: DeltaDiscoveryResponse,
+        now: Duration,
+    ) -> Vec<News> {
         let names = if self.by_clusters { CLUSTER } else { NAMESPACE };
         let first = response.type_url == names && !mem::replace(&mut self.named, true);
         let by_clusters = self.by_clusters;
-        let mut room = self.names.room();
+        let verdict = self.hold.judge(&response.system_version_info, now);
+        let mut room = self.names.room(self.held_names());
         let events = self.client.response(response, |type_url, name, body| {
             decode(type_url, name, body, by_clusters, &mut room)
                 .map_err(|why| beginning(&why, LONGEST_REASON))
         });
         let mut effects = Effects::default();
+        match verdict {
+            Verdict::Counts | Verdict::StaysBehind => {}
+            Verdict::FallsBehind => effects.news.push(News::FallsBehind),
+            Verdict::CaughtUp => {
+                effects.news.push(News::CaughtUp);
+                let held = self.hold.take();
+                held.into_iter().for_each(|event| self.event(event, &mut effects));
+            }
+        }
+        let behind = matches!(verdict, Verdict::FallsBehind | Verdict::StaysBehind);
         for event in events {
-            let (type_url, name) = event.resource();
-            let Some(kind) = Kind::of(type_url) else { continue };
-            let resource = (kind, name.clone());
-            effects.touched.extend(self.needing(&resource));
-            self.faults.heard(&resource, &mut effects.news);
-            match event {
-                // The server hears why. If the whole is wrong, too, that is a fault.
-                Event::Rejected { .. } if self.ask_for_whole(&resource) => {}
-                Event::Rejected { why, .. } => {
-                    let known = self.knows(&resource);
-                    effects.news.push(self.faults.refuse(resource, why, known));
-                }
-                Event::Updated { resource: read, .. } => {
-                    self.faults.accept(&resource, &mut effects.news);
-                    self.updated(resource.1, read, &mut effects);
-                }
-                // The number of parts may change: the cluster will say so.
-                Event::Missing { .. } if self.ask_for_whole(&resource) => {}
-                Event::Missing { .. } => {
-                    self.faults.accept(&resource, &mut effects.news);
-                    self.missing(kind, resource.1, &mut effects);
-                }
+            match self.held_back(&event).filter(|_| behind) {
+                Some(resource) => self.hold.keep(resource, event),
+                None => self.event(event, &mut effects),
             }
         }
         if first {
             self.all_names_are_known(&mut effects);
         }
         self.tell(effects)
+    }
+
+    /// The resource of an event that is held back if its server is behind. A refusal changes nothing, and of what is not
+    /// known at all an older state is better than none.
+    fn held_back(&self, event: &Event<Read>) -> Option<Resource> {
+        let (type_url, name) = event.resource();
+        let resource = (Kind::of(type_url)?, name.clone());
+        let changes = !matches!(event, Event::Rejected { .. });
+        (changes && self.knows(&resource)).then_some(resource)
+    }
+
+    /// The names that were told in what is held back.
+    fn held_names(&self) -> usize {
+        let names = |event: &Event<Read>| match event {
+            Event::Updated { resource: Read::Namespace(services), .. } => names::count(services),
+            _ => 0,
+        };
+        self.hold.events().map(names).sum()
+    }
+
+    fn event(&mut self, event: Event<Read>, effects: &mut Effects) {
+        let (type_url, name) = event.resource();
+        let Some(kind) = Kind::of(type_url) else { return };
+        let resource = (kind, name.clone());
+        effects.touched.extend(self.needing(&resource));
+        self.faults.heard(&resource, &mut effects.news);
+        match event {
+            // The server hears why. If the whole is wrong, too, that is a fault.
+            Event::Rejected { .. } if self.ask_for_whole(&resource) => {}
+            Event::Rejected { why, .. } => {
+                let known = self.knows(&resource);
+                effects.news.push(self.faults.refuse(resource, why, known));
+            }
+            Event::Updated { resource: read, .. } => {
+                self.faults.accept(&resource, &mut effects.news);
+                self.updated(resource.1, read, effects);
+            }
+            // The number of parts may change: the cluster will say so.
+            Event::Missing { .. } if self.ask_for_whole(&resource) => {}
+            Event::Missing { .. } => {
+                self.faults.accept(&resource, &mut effects.news);
+                self.missing(kind, resource.1, effects);
+            }
+        }
     }
 
     /// The catalog is told all names at once, which removes those of an earlier run.
@@ -462,6 +524,7 @@ impl Services {
             return;
         }
         self.needed_by.remove(resource);
+        self.hold.forget(resource);
         let (kind, name) = resource;
         match kind {
             Kind::Cluster if self.by_clusters => {

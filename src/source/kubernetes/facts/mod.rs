@@ -84,7 +84,7 @@ impl Facts {
             Update::Deleted(pod) => pod.key.into_iter().for_each(|key| self.pods.remove(key)),
             // Services do without what may not be read.
             Update::Refused(_) => self.pods_answered = true,
-            Update::Interrupted(_) | Update::Resumed => {}
+            Update::Interrupted(_) | Update::Resumed | Update::Unchanged => {}
         }
         touched
     }
@@ -108,7 +108,7 @@ impl Facts {
             Update::Applied(node) => self.nodes.set(node.name, node.place, &mut touched),
             Update::Deleted(node) => self.nodes.remove(node.name),
             Update::Refused(_) => self.nodes_answered = true,
-            Update::Interrupted(_) | Update::Resumed => {}
+            Update::Interrupted(_) | Update::Resumed | Update::Unchanged => {}
         }
         touched
     }

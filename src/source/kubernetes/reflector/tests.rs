@@ -129,7 +129,7 @@ async fn synced(shared: &Context, client: &Client) -> Arc<Known> {
     let labels = Sender::new(Labels::None);
     let all = stream::select(events(&ALL, client, shared), facts(&ALL, client, shared, &labels));
     tokio::select! {
-        () = apply(&ALL, all.boxed(), &labels, shared) => panic!("it follows forever"),
+        () = apply(&ALL, all.boxed(), &labels, None, shared) => panic!("it follows forever"),
         synced = shared.catalog.wait_synced(MINUTE) => assert!(synced),
     }
     shared.catalog.get(&"cart.shop".parse().unwrap()).unwrap()
@@ -282,7 +282,7 @@ async fn events_that_are_ready_are_one_change_for_the_catalog() {
         .chain(stream::iter(twice))
         .chain(pause())
         .chain(stream::iter(later));
-    apply(&scope, events.boxed(), &Sender::new(Labels::None), &shared).await;
+    apply(&scope, events.boxed(), &Sender::new(Labels::None), None, &shared).await;
     let bounded = [1, 1, first, second];
     assert_eq!(*told.lock().unwrap(), bounded, "changes of the catalog, and the services of each");
     let known = shared.catalog.get(&"cart.shop".parse().unwrap()).unwrap();

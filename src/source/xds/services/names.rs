@@ -59,9 +59,9 @@ impl Names {
         self.kept.iter()
     }
 
-    /// The room for the names that one response tells.
-    pub(super) fn room(&self) -> Room<'_> {
-        Room { names: self, taken: self.count }
+    /// The room for the names that one response tells, beside so many others that were told and do not count yet.
+    pub(super) fn room(&self, others: usize) -> Room<'_> {
+        Room { names: self, taken: self.count + others }
     }
 
     /// Replaces the names of a namespace.
@@ -144,7 +144,7 @@ impl Room<'_> {
     /// Takes the room for a namespace's services. Err: what is wrong with them.
     pub(super) fn namespace(&mut self, name: &str, services: &[Named]) -> Result<(), String> {
         let before = self.names.namespaces.get(name).map_or(0, size_of);
-        let now: usize = services.iter().map(|named| size(&named.ports)).sum();
+        let now = count(services);
         if self.taken - before + now > MOST_NAMES {
             return Err(too_many());
         }
@@ -186,6 +186,11 @@ fn too_many() -> String {
 /// The names of a service with these ports.
 fn size(ports: &[NamedPort]) -> usize {
     1 + ports.len()
+}
+
+/// The names of all services of a namespace.
+pub(super) fn count(services: &[Named]) -> usize {
+    services.iter().map(|named| size(&named.ports)).sum()
 }
 
 fn size_of(services: &BTreeMap<ServiceName, Vec<NamedPort>>) -> usize {

@@ -13,6 +13,12 @@ pub(in crate::source::xds) enum News {
     Service(ServiceName, Change),
     /// The first answer: all names are known.
     Synced,
+    /// The control plane is behind the one before it. What it tells is held back.
+    FallsBehind,
+    /// It has caught up: what it tells counts.
+    CaughtUp,
+    /// It has not caught up for so long that what it tells counts all the same.
+    NotCaughtUp,
     /// Something is wrong with a resource. Its last good state stays.
     Wrong { finder: Arc<str>, why: String },
     /// It is right again, or gone.

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     catalog::{
         Catalog, NodeScope, SourceId,
+        progress::Versions,
         sample::{endpoint, service},
     },
     discovery::{Client, ClientKind, Snapshot, View},
@@ -107,10 +108,12 @@ impl Pair {
     fn respond(&mut self) -> Option<DeltaDiscoveryResponse> {
         let client = Client { kind: ClientKind::Agent, ..Client::default() };
         let resources = self.snapshot.resources(ClientKind::Agent);
-        let response = self.stream.next(&View { resources: &resources, client: &client }, self.now);
+        let progress = self.snapshot.progress().unwrap();
+        let view = View { resources: &resources, client: &client, progress: &progress };
+        let response = self.stream.next(&view, self.now);
         drop(resources);
         let response = response?;
-        let news = self.services.response(response.clone());
+        let news = self.services.response(response.clone(), self.now);
         self.tell(news);
         Some(response)
     }
@@ -119,6 +122,22 @@ impl Pair {
         self.services.disconnected();
         self.services.connected();
         self.stream = DeltaStream::new();
+    }
+
+    /// The control plane has read up to this version.
+    fn has_read(&self, version: u64) {
+        let versions = Versions { read: version, changed: version };
+        self.plane.progress().report(SOURCE, &"cluster".into(), "services", versions);
+    }
+
+    /// The agent moves to another control plane, which has these services and has read up to this version.
+    fn move_to(&mut self, services: Vec<Service>, version: u64) {
+        self.plane = Arc::new(Catalog::new(["test"]));
+        self.plane.apply(SOURCE, Change::Replace(services), self.now);
+        self.plane.apply(SOURCE, Change::Synced, self.now);
+        self.snapshot = Snapshot::follow(&self.plane);
+        self.has_read(version);
+        self.reconnect();
     }
 
     fn follow(&mut self, name: &str) {
@@ -141,6 +160,9 @@ impl Pair {
             match news {
                 News::Names(change) | News::Service(_, change) => {
                     self.agent.apply(SOURCE, change, self.now);
+                }
+                News::FallsBehind | News::CaughtUp | News::NotCaughtUp => {
+                    self.log.lock().unwrap().push(format!("{news:?}"));
                 }
                 News::Synced => self.agent.apply(SOURCE, Change::Synced, self.now),
                 News::Wrong { why, .. } => self.log.lock().unwrap().push(why),
@@ -305,7 +327,7 @@ fn a_wrong_resource_is_refused_by_itself_and_a_note_says_so() {
     let mut pair = Pair::following_cart();
     let cluster = names_of(&pair, "cart.shop");
     let before = pair.got("cart.shop").unwrap();
-    let news = pair.services.response(wrong(ASSIGNMENT, &cluster));
+    let news = pair.services.response(wrong(ASSIGNMENT, &cluster), pair.now);
     pair.tell(news);
     let after = pair.got("cart.shop").unwrap();
     assert_eq!(after.ports, before.ports);
@@ -333,7 +355,7 @@ fn a_wrong_namespace_leaves_the_names_as_they_were() {
     let mut pair = Pair::new();
     pair.publish(Change::Upsert(service("cart.shop", [endpoint(1)])));
     pair.talk();
-    let news = pair.services.response(wrong(NAMESPACE, "shop"));
+    let news = pair.services.response(wrong(NAMESPACE, "shop"), pair.now);
     pair.tell(news);
     assert!(pair.agent.has(SOURCE, &"cart.shop".parse().unwrap()));
     assert_eq!(pair.log.lock().unwrap().len(), 1);
@@ -356,7 +378,7 @@ fn a_server_that_is_silent_takes_nothing_away() {
         )
         .body,
     );
-    services.response(sent(NAMESPACE, &[named]));
+    services.response(sent(NAMESPACE, &[named]), Duration::ZERO);
     let cart: ServiceName = "cart.shop".parse().unwrap();
     services.follow(&cart);
     while services.next_request(Duration::from_secs(1)).is_some() {}
@@ -417,7 +439,7 @@ fn the_clusters_of_a_standard_server_are_services() {
         standard_cluster("cart.shop:grpc", "cart-endpoints"),
         standard_cluster("outbound|80||cart", ""),
     ];
-    let news = pair.services.response(sent(CLUSTER, &clusters));
+    let news = pair.services.response(sent(CLUSTER, &clusters), pair.now);
     pair.tell(news);
     assert!(pair.agent.synced());
     let refused = pair.log.lock().unwrap().pop().unwrap();
@@ -433,10 +455,10 @@ fn the_clusters_of_a_standard_server_are_services() {
         let empty = ClusterLoadAssignment { cluster_name: name.into(), ..Default::default() };
         Sent::new(name, pack(&empty).value)
     };
-    let news = pair.services.response(sent(ASSIGNMENT, &[assignment("cart.shop:80")]));
+    let news = pair.services.response(sent(ASSIGNMENT, &[assignment("cart.shop:80")]), pair.now);
     pair.tell(news);
     assert!(pair.got("cart.shop").is_none(), "one port is not known yet");
-    let news = pair.services.response(sent(ASSIGNMENT, &[assignment("cart-endpoints")]));
+    let news = pair.services.response(sent(ASSIGNMENT, &[assignment("cart-endpoints")]), pair.now);
     pair.tell(news);
     let cart = pair.got("cart.shop").unwrap();
     let ports: Vec<_> = cart.ports.iter().map(|port| (port.number, port.name.as_deref())).collect();
@@ -449,7 +471,7 @@ fn the_clusters_of_a_standard_server_are_services() {
         removed_resources: vec!["cart.shop:80".into(), "cart.shop:grpc".into()],
         ..DeltaDiscoveryResponse::default()
     };
-    let news = pair.services.response(gone);
+    let news = pair.services.response(gone, pair.now);
     pair.tell(news);
     assert!(pair.got("cart.shop").is_none());
     assert!(!pair.agent.has(SOURCE, &"cart.shop".parse().unwrap()));
@@ -469,14 +491,14 @@ fn more_services_than_fit_are_refused() {
         });
         sent(NAMESPACE, &[crate::discovery::agent::write::namespace("shop", named)])
     };
-    let news = services.response(many(MOST_NAMES / 2 + 1));
+    let news = services.response(many(MOST_NAMES / 2 + 1), Duration::ZERO);
     assert!(
         news.iter().any(|news| matches!(news, News::Wrong { why, .. } if why.contains("200000"))),
         "{} pieces of news",
         news.len()
     );
     assert!(!services.names.know("shop"));
-    services.response(many(MOST_NAMES / 2));
+    services.response(many(MOST_NAMES / 2), Duration::ZERO);
     assert!(services.has(&"s0.shop".parse().unwrap()));
 }
 
@@ -570,7 +592,7 @@ fn a_namespace_that_is_refused_at_first_keeps_the_services_of_the_earlier_run() 
     pair.services = Services::new("xds:test".into(), Node::default(), false, earlier);
     pair.services.connected();
     pair.services.next_request(pair.now).unwrap();
-    let news = pair.services.response(wrong(NAMESPACE, "shop"));
+    let news = pair.services.response(wrong(NAMESPACE, "shop"), pair.now);
     pair.tell(news);
     assert!(pair.agent.synced());
     assert!(pair.agent.has(SOURCE, &cart) && pair.agent.has(SOURCE, &users));
@@ -604,7 +626,7 @@ fn a_port_of_which_nothing_is_known_holds_up_no_other() {
     for response in responses {
         while pair.services.next_request(pair.now).is_some() {}
         assert!(pair.got("cart.shop").is_none(), "the other port may come yet");
-        let news = pair.services.response(response);
+        let news = pair.services.response(response, pair.now);
         pair.tell(news);
     }
     let cart = pair.got("cart.shop").expect("with one port");
@@ -626,7 +648,7 @@ fn a_port_that_the_control_plane_is_silent_of_holds_up_no_other() {
     let clusters = [agent_cluster("cart.shop:80"), agent_cluster("cart.shop:81")];
     for news in [sent(CLUSTER, &clusters), sent(ASSIGNMENT, &[agent_assignment("cart.shop:80")])] {
         while pair.services.next_request(pair.now).is_some() {}
-        let news = pair.services.response(news);
+        let news = pair.services.response(news, pair.now);
         pair.tell(news);
     }
     assert!(pair.got("cart.shop").is_none(), "it may come yet");
@@ -660,7 +682,7 @@ fn agent_assignment(name: &str) -> Sent {
 fn a_refused_resource_that_goes_back_while_nobody_listens_is_right_again() {
     let mut pair = Pair::following_cart();
     let cluster = names_of(&pair, "cart.shop");
-    let news = pair.services.response(wrong(ASSIGNMENT, &cluster));
+    let news = pair.services.response(wrong(ASSIGNMENT, &cluster), pair.now);
     pair.tell(news);
     pair.reconnect();
     pair.talk();
@@ -676,7 +698,7 @@ fn a_thousand_wrong_clusters_are_some_problems_and_one_more() {
     let clusters: Vec<Sent> =
         (0..2000).map(|n| standard_cluster(&format!("outbound|{n}"), "")).collect();
     let mut finders = BTreeSet::new();
-    let news = services.response(sent(CLUSTER, &clusters));
+    let news = services.response(sent(CLUSTER, &clusters), Duration::ZERO);
     finders.extend(news.iter().filter_map(|news| match news {
         News::Wrong { finder, .. } => Some(finder.clone()),
         _ => None,
@@ -688,7 +710,7 @@ fn a_thousand_wrong_clusters_are_some_problems_and_one_more() {
         removed_resources: clusters.iter().map(|cluster| cluster.name.to_string()).collect(),
         ..DeltaDiscoveryResponse::default()
     };
-    for news in services.response(gone) {
+    for news in services.response(gone, Duration::ZERO) {
         if let News::Mended { finder } = news {
             finders.remove(&finder);
         }
@@ -796,7 +818,7 @@ fn a_part_that_is_refused_or_missing_is_asked_for_with_the_whole() {
         let mut pair = following(250);
         let part = part(&pair);
         let response = if refused { wrong(ASSIGNMENT, &part) } else { missing(part) };
-        let news = pair.services.response(response);
+        let news = pair.services.response(response, pair.now);
         pair.tell(news);
         assert_eq!(count(&pair), 250);
         assert_eq!(pair.services.parts, 0);
@@ -818,7 +840,7 @@ fn parts_that_take_long_take_no_endpoint_away() {
     for n in 0..8u8 {
         let part = format!("{}#{n}/8", names_of(&pair, "cart.shop"));
         let few = crate::discovery::agent::write::assignment(&part, &[endpoint(n + 1)]);
-        let news = pair.services.response(sent(ASSIGNMENT, &[few]));
+        let news = pair.services.response(sent(ASSIGNMENT, &[few]), pair.now);
         pair.tell(news);
         assert_eq!(count(&pair), if n < 7 { 64 } else { 8 }, "after part {n}");
         while pair.services.next_request(pair.now).is_some() {}
@@ -850,7 +872,7 @@ fn one_part_of_several_replaces_nothing_of_an_earlier_run() {
     while pair.services.next_request(pair.now).is_some() {}
     let part = format!("{}#0/8", names_of(&pair, "cart.shop"));
     let few = crate::discovery::agent::write::assignment(&part, &[endpoint(1)]);
-    let mut news = pair.services.response(sent(ASSIGNMENT, &[few]));
+    let mut news = pair.services.response(sent(ASSIGNMENT, &[few]), pair.now);
     let due = pair.services.next_silence().expect("seven are silent");
     news.extend(pair.services.silent(due));
     assert!(!news.iter().any(|news| matches!(news, News::Service(..))), "{news:?}");
@@ -870,4 +892,130 @@ fn a_server_that_gives_no_more_names_is_asked_for_wholes() {
     pair.publish(large(140));
     pair.talk();
     assert_agree(&pair, "cart.shop");
+}
+
+/// An agent that has learnt by version 20 that endpoint 1 of cart.shop is gone and that there is a pay.shop. Then it
+/// moves to a control plane that has read up to version 10.
+fn moved_back() -> Pair {
+    let mut pair = Pair::new();
+    pair.has_read(10);
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1), endpoint(2), endpoint(3)])));
+    pair.talk();
+    pair.follow("cart.shop");
+    pair.talk();
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(2), endpoint(3)])));
+    pair.publish(Change::Upsert(service("pay.shop", [endpoint(9)])));
+    pair.has_read(20);
+    pair.talk();
+    pair.move_to(vec![service("cart.shop", [endpoint(1), endpoint(2), endpoint(3)])], 10);
+    pair.talk();
+    pair
+}
+
+/// The last parts of the addresses of cart.shop's endpoints.
+fn of_cart(pair: &Pair) -> Vec<u8> {
+    let cart = pair.got("cart.shop").expect("a service");
+    let last = |endpoint: &Endpoint| match endpoint.address.ip() {
+        std::net::IpAddr::V4(ip) => ip.octets()[3],
+        std::net::IpAddr::V6(_) => 0,
+    };
+    let mut all: Vec<u8> = cart.ports[0].endpoints.iter().map(last).collect();
+    all.sort_unstable();
+    all
+}
+
+fn has_pay(pair: &Pair) -> bool {
+    pair.agent.has(SOURCE, &"pay.shop".parse().unwrap())
+}
+
+#[test]
+fn what_an_older_state_says_waits_until_the_control_plane_has_caught_up() {
+    let mut pair = moved_back();
+    assert_eq!(of_cart(&pair), [2, 3], "endpoint 1 does not come back");
+    assert!(has_pay(&pair), "a service does not go");
+    assert_eq!(*pair.log.lock().unwrap(), ["FallsBehind"]);
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(2), endpoint(3)])));
+    pair.has_read(15);
+    pair.talk();
+    assert!(has_pay(&pair));
+    pair.publish(Change::Upsert(service("pay.shop", [endpoint(9)])));
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(2), endpoint(4)])));
+    pair.has_read(20);
+    pair.talk();
+    assert_eq!(of_cart(&pair), [2, 4]);
+    assert!(has_pay(&pair));
+    assert_eq!(*pair.log.lock().unwrap(), ["FallsBehind", "CaughtUp"]);
+    assert_eq!(pair.services.next_end_of_hold(), None);
+}
+
+#[test]
+fn what_was_held_back_counts_when_the_control_plane_has_caught_up_elsewhere() {
+    let mut pair = moved_back();
+    // The change that makes it catch up is of another service. What it said of pay.shop is true still.
+    pair.publish(Change::Upsert(service("users.shop", [endpoint(7)])));
+    pair.has_read(20);
+    pair.talk();
+    assert_eq!(of_cart(&pair), [1, 2, 3]);
+    assert!(!has_pay(&pair));
+}
+
+#[test]
+fn who_does_not_catch_up_counts_after_30_seconds() {
+    let mut pair = moved_back();
+    let end = pair.services.next_end_of_hold().unwrap();
+    assert_eq!(end, pair.now + Duration::from_secs(30));
+    assert!(pair.services.end_hold(end - Duration::from_millis(1)).is_empty());
+    let news = pair.services.end_hold(end);
+    pair.tell(news);
+    assert_eq!(of_cart(&pair), [1, 2, 3]);
+    assert!(!has_pay(&pair));
+    assert_eq!(*pair.log.lock().unwrap(), ["FallsBehind", "NotCaughtUp"]);
+    pair.publish(Change::Upsert(service("cart.shop", [endpoint(1), endpoint(2), endpoint(5)])));
+    pair.has_read(11);
+    pair.talk();
+    assert_eq!(of_cart(&pair), [1, 2, 5], "it is the one to compare with now");
+}
+
+#[test]
+fn what_is_held_back_survives_another_move() {
+    let mut pair = moved_back();
+    let now = || {
+        vec![service("cart.shop", [endpoint(2), endpoint(3)]), service("pay.shop", [endpoint(9)])]
+    };
+    pair.move_to(now(), 20);
+    pair.talk();
+    assert_eq!(of_cart(&pair), [2, 3]);
+    assert!(has_pay(&pair));
+    assert_eq!(*pair.log.lock().unwrap(), ["FallsBehind", "CaughtUp"]);
+}
+
+#[test]
+fn a_service_that_is_not_known_yet_comes_from_any_control_plane() {
+    let mut pair = moved_back();
+    pair.publish(Change::Upsert(service("new.other", [endpoint(5)])));
+    pair.has_read(11);
+    pair.talk();
+    pair.follow("new.other");
+    pair.talk();
+    assert_agree(&pair, "new.other");
+    assert_eq!(of_cart(&pair), [2, 3]);
+}
+
+#[test]
+fn a_control_plane_that_can_not_be_compared_counts_at_once() {
+    let mut pair = moved_back();
+    let mut other = moved_back();
+    let services = || vec![service("cart.shop", [endpoint(1), endpoint(6)])];
+    pair.move_to(services(), 5);
+    other.plane = Arc::new(Catalog::new(["test"]));
+    other.plane.apply(SOURCE, Change::Replace(services()), other.now);
+    other.plane.apply(SOURCE, Change::Synced, other.now);
+    other.snapshot = Snapshot::follow(&other.plane);
+    let versions = Versions { read: 5, changed: 5 };
+    other.plane.progress().report(SOURCE, &"another cluster".into(), "services", versions);
+    other.reconnect();
+    pair.talk();
+    other.talk();
+    assert_eq!(of_cart(&pair), [2, 3], "the same cluster");
+    assert_eq!(of_cart(&other), [1, 6]);
 }
