@@ -134,7 +134,7 @@ impl<M: Machine> Client<M> {
         let begin = clock::now();
         let resources = self.snapshot.resources(client.kind);
         let progress = self.snapshot.progress().ok_or(Unsettled)?;
-        let view = View { resources: &resources, client, progress: &progress };
+        let view = View { resources: &resources, client, progress };
         let response = locked(&self.machine).next(&view, begin);
         drop(resources);
         let Some(response) = response else { return Ok(None) };

@@ -22,10 +22,7 @@ use super::{
     names::{self, namespace_of},
     proto::{NAMESPACE, namespace::Service as Named},
 };
-use crate::catalog::{
-    Catalog, Endpoint, NodeScope, Service, ServiceName,
-    progress::{Progress, Progresses},
-};
+use crate::catalog::{Catalog, Endpoint, NodeScope, Service, ServiceName, progress::Progresses};
 
 /// What all streams read. A stream holds the lock while it composes one response.
 pub struct Snapshot {
@@ -110,8 +107,8 @@ impl Snapshot {
 
     /// How far the sources have read. None: a source is telling something; see [`Self::settled`]. Whoever asks while
     /// the resources are held ([`Self::resources`]) gets the version of what is in them.
-    pub fn progress(&self) -> Option<Progress> {
-        self.progress.is_settled().then(|| self.progress.now())
+    pub fn progress(&self) -> Option<&Progresses> {
+        self.progress.is_settled().then_some(&*self.progress)
     }
 
     /// Waits until no source is telling anything.
@@ -395,8 +392,7 @@ mod tests {
         let resources = snapshot.resources(ClientKind::Agent);
         let client = crate::discovery::Client { kind: ClientKind::Agent, ..Default::default() };
         let progress = snapshot.progress().unwrap();
-        let view =
-            crate::discovery::View { resources: &resources, client: &client, progress: &progress };
+        let view = crate::discovery::View { resources: &resources, client: &client, progress };
         let by_wildcard: Vec<_> = view.names(ASSIGNMENT).collect();
         assert_eq!(by_wildcard, [cluster.as_str().into()], "each endpoint once");
         assert!(view.get(ASSIGNMENT, &expected[1]).is_some());
@@ -409,7 +405,7 @@ mod tests {
             let resources = snapshot.resources(ClientKind::Agent);
             let progress = snapshot.progress().unwrap();
             let (resources, client) = (&resources, &client);
-            let view = crate::discovery::View { resources, client, progress: &progress };
+            let view = crate::discovery::View { resources, client, progress };
             let response = all.next(&view, std::time::Duration::ZERO);
             response.unwrap().resources.into_iter().map(|it| it.name).collect::<Vec<_>>().join(" ")
         };

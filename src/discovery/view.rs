@@ -14,7 +14,7 @@ use super::{
     grpc,
     proto::NAMESPACE,
 };
-use crate::catalog::progress::Progress;
+use crate::catalog::progress::Progresses;
 
 /// The bytes of one response with names. An agent takes its first response for all names, so that it is not
 /// divided: 100,000 services have some 10 MB. An agent takes 64 MB.
@@ -25,7 +25,7 @@ pub struct View<'a> {
     pub resources: &'a Resources,
     pub client: &'a Client,
     /// How far the sources had read of which the resources are.
-    pub progress: &'a Progress,
+    pub progress: &'a Progresses,
 }
 
 impl View<'_> {
@@ -78,7 +78,7 @@ impl Published for View<'_> {
     }
 
     fn system_version(&self, _: &str) -> String {
-        self.progress.to_string()
+        self.progress.now().to_string()
     }
 
     fn changed_since(&self, type_url: &str, revision: u64) -> Option<impl Iterator<Item = &Name>> {
@@ -103,7 +103,7 @@ mod tests {
         }
         let seen = |kind, type_url, name: &str| {
             let client = client(kind);
-            View { resources: &resources, client: &client, progress: &Progress::default() }
+            View { resources: &resources, client: &client, progress: &Progresses::default() }
                 .get(type_url, name)
                 .map(|it| it.body.len())
         };
@@ -126,7 +126,7 @@ mod tests {
         }
         let clusters = |namespaces| {
             let client = Client { kind: ClientKind::Envoy, namespaces };
-            let progress = Progress::default();
+            let progress = Progresses::default();
             let view = View { resources: &resources, client: &client, progress: &progress };
             let mut names: Vec<String> = view.names(CLUSTER).map(|it| it.to_string()).collect();
             names.sort();
@@ -145,7 +145,7 @@ mod tests {
     fn grpc_finds_its_way_from_what_is_no_service_to_no_endpoints() {
         let resources = Resources::default();
         let client = client(ClientKind::Grpc);
-        let progress = Progress::default();
+        let progress = Progresses::default();
         let view = View { resources: &resources, client: &client, progress: &progress };
         let listener = view.get(LISTENER, "other").expect("a listener without a route for calls");
         let text = String::from_utf8_lossy(&listener.body).into_owned();

@@ -35,11 +35,14 @@ const SETTLED: Duration = Duration::from_secs(10);
 const QUEUE: usize = 4;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Connects to the control plane.
+type Connect = Box<dyn Fn() -> Boxed<Result<Channel, tonic::transport::Error>> + Send>;
 type Responses = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
 
 /// A stream to a control plane, which is opened again when it ends.
 pub struct Connection {
     address: Address,
+    connect: Connect,
     backoff: Backoff,
     state: State,
 }
@@ -80,14 +83,37 @@ pub enum Cause {
 impl Connection {
     /// Connects as soon as somebody asks what is next.
     pub fn new(address: Address) -> Self {
-        let state = State::Connecting(connect(&address));
-        Self { address, backoff: Backoff::default(), state }
+        let to = address.clone();
+        Self::by(address, Box::new(move || connect(&to)))
+    }
+
+    fn by(address: Address, connect: Connect) -> Self {
+        let state = State::Connecting(connect());
+        Self { address, connect, backoff: Backoff::default(), state }
+    }
+
+    /// Connections that are made so, for a test.
+    #[cfg(test)]
+    pub(super) fn over<I>(
+        address: Address,
+        make: impl Fn() -> std::io::Result<I> + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let connect = move || {
+            let make = make.clone();
+            let connector =
+                tower::service_fn(move |_| std::future::ready(make().map(TokioIo::new)));
+            async move { endpoint("localhost")?.connect_with_connector(connector).await }.boxed()
+        };
+        Self::by(address, Box::new(connect))
     }
 
     /// Connects now instead of later. An open stream stays.
     pub fn hurry(&mut self) {
         if let State::Waiting(_) = self.state {
-            self.state = State::Connecting(connect(&self.address));
+            self.state = State::Connecting((self.connect)());
         }
     }
 
@@ -97,7 +123,7 @@ impl Connection {
             match &mut self.state {
                 State::Waiting(pause) => {
                     pause.await;
-                    self.state = State::Connecting(connect(&self.address));
+                    self.state = State::Connecting((self.connect)());
                 }
                 State::Connecting(connecting) => {
                     return match connecting.await {
@@ -165,17 +191,16 @@ pub async fn room(
     pending().await
 }
 
+fn endpoint(authority: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(format!("http://{authority}"))?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING_TIME)
+        .keep_alive_while_idle(true)
+        .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))?)
+}
+
 fn connect(address: &Address) -> Boxed<Result<Channel, tonic::transport::Error>> {
-    let endpoint = |authority: &str| {
-        Endpoint::from_shared(format!("http://{authority}")).and_then(|endpoint| {
-            endpoint
-                .connect_timeout(CONNECT)
-                .http2_keep_alive_interval(PING)
-                .keep_alive_timeout(PING_TIME)
-                .keep_alive_while_idle(true)
-                .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
-        })
-    };
     match address.clone() {
         Address::Tcp(address) => async move {
             let endpoint = endpoint(&address)?;

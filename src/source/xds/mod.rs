@@ -6,7 +6,7 @@
 //! - [`server`]: which control plane, and how much of it; [`connection`]: the stream to it
 //! - `services`: what it has told, and the services made of it, without IO
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ::xds::{
     client::delta::SILENCE,
@@ -51,12 +51,25 @@ pub(super) async fn run(
     catalog: Arc<Catalog>,
     status: Status,
 ) {
+    let connection = Connection::new(server.address.clone());
+    let node = node(&server, &locality.borrow());
+    follow(server, node, source, catalog, status, connection, clock::now).await;
+}
+
+/// Keeps the catalog up to date with what comes on a connection, forever. `clock`: monotonic.
+async fn follow(
+    server: Server,
+    node: Node,
+    source: SourceId,
+    catalog: Arc<Catalog>,
+    status: Status,
+    connection: Connection,
+    clock: impl Fn() -> Duration + Send + 'static,
+) {
     let name: Arc<str> = server.to_string().into();
     let problems = Problems::new(status.clone(), name.clone());
-    let node = node(&server, &locality.borrow());
     let unconfirmed = catalog.unconfirmed(source);
     let services = Services::new(name.clone(), node, server.clusters, unconfirmed);
-    let connection = Connection::new(server.address.clone());
     let mut follower = Follower {
         server,
         source,
@@ -65,6 +78,7 @@ pub(super) async fn run(
         finder: name,
         services,
         connection,
+        clock: Box::new(clock),
         forgetting: JoinSet::new(),
         followed: HashMap::new(),
         to_say: false,
@@ -104,6 +118,7 @@ struct Follower {
     finder: Arc<str>,
     services: Services,
     connection: Connection,
+    clock: Box<dyn Fn() -> Duration + Send>,
     /// A task for each followed service, which ends when nobody asks for it any more.
     forgetting: JoinSet<ServiceName>,
     followed: HashMap<ServiceName, Followed>,
@@ -147,11 +162,11 @@ impl Follower {
             let silence = self
                 .services
                 .next_silence()
-                .map(|at| Instant::now() + at.saturating_sub(clock::now()));
+                .map(|at| Instant::now() + at.saturating_sub((self.clock)()));
             let hold_end = self
                 .services
                 .next_end_of_hold()
-                .map(|at| Instant::now() + at.saturating_sub(clock::now()));
+                .map(|at| Instant::now() + at.saturating_sub((self.clock)()));
             let requests = self.connection.requests().filter(|_| self.to_say);
             let stale = self.unheard_since.map(|since| since + STALE_AFTER);
             tokio::select! {
@@ -160,7 +175,7 @@ impl Follower {
                     self.hear(event);
                 }
                 room = room(requests) => {
-                    match self.services.next_request(clock::now()) {
+                    match self.services.next_request((self.clock)()) {
                         Some(request) => drop(room.send(request)),
                         None => self.to_say = false,
                     }
@@ -202,7 +217,7 @@ impl Follower {
                     let news = self.services.set_stale(false);
                     self.tell(news);
                 }
-                let news = self.services.response(response, clock::now());
+                let news = self.services.response(response, (self.clock)());
                 self.tell(news);
                 self.to_say = true;
             }
@@ -242,16 +257,16 @@ impl Follower {
             match news {
                 News::Names(change) => {
                     self.to_follow = true;
-                    self.catalog.apply(self.source, change, clock::now());
+                    self.catalog.apply(self.source, change, (self.clock)());
                 }
                 News::Service(name, change) => {
                     if let Some(Followed { interest, .. }) = self.followed.get(&name) {
-                        self.catalog.answer(self.source, interest, change, clock::now());
+                        self.catalog.answer(self.source, interest, change, (self.clock)());
                     }
                 }
                 News::Synced => {
                     let synced = crate::catalog::Change::Synced;
-                    self.catalog.apply(self.source, synced, clock::now());
+                    self.catalog.apply(self.source, synced, (self.clock)());
                     self.problems.synced();
                 }
                 News::FallsBehind => info!(
@@ -335,18 +350,18 @@ impl Follower {
         if let Some(Followed { interest, forgetting, .. }) = self.followed.remove(name) {
             forgetting.abort();
             let change = crate::catalog::Change::Withdraw(name.clone());
-            self.catalog.answer(self.source, &interest, change, clock::now());
+            self.catalog.answer(self.source, &interest, change, (self.clock)());
         }
         self.to_say = true;
     }
 
     fn silent(&mut self) {
-        let news = self.services.silent(clock::now());
+        let news = self.services.silent((self.clock)());
         self.tell(news);
     }
 
     fn end_hold(&mut self) {
-        let news = self.services.end_hold(clock::now());
+        let news = self.services.end_hold((self.clock)());
         self.tell(news);
         self.to_say = true;
     }
@@ -382,3 +397,6 @@ async fn at(time: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,7 +127,8 @@ fn answers(kind: &str) -> Result<Page, StatusCode> {
 /// The catalog's service once a source with this API server has synced.
 async fn synced(shared: &Context, client: &Client) -> Arc<Known> {
     let labels = Sender::new(Labels::None);
-    let all = stream::select(events(&ALL, client, shared), facts(&ALL, client, shared, &labels));
+    let all =
+        stream::select(events(&ALL, client, None, shared), facts(&ALL, client, shared, &labels));
     tokio::select! {
         () = apply(&ALL, all.boxed(), &labels, None, shared) => panic!("it follows forever"),
         synced = shared.catalog.wait_synced(MINUTE) => assert!(synced),

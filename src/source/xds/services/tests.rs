@@ -109,7 +109,7 @@ impl Pair {
         let client = Client { kind: ClientKind::Agent, ..Client::default() };
         let resources = self.snapshot.resources(ClientKind::Agent);
         let progress = self.snapshot.progress().unwrap();
-        let view = View { resources: &resources, client: &client, progress: &progress };
+        let view = View { resources: &resources, client: &client, progress };
         let response = self.stream.next(&view, self.now);
         drop(resources);
         let response = response?;
