@@ -202,6 +202,18 @@ async fn picks(agent: &Process, address: &str) {
     }
 }
 
+/// Picks until the agent has logged this, and never this address.
+async fn never_picks_until(agent: &Process, address: &str, logged: &str) {
+    let mut http = agent.http().await;
+    let begin = Instant::now();
+    while !agent.has_logged(logged) {
+        let (picked, lease) = http.pick("cart.shop").await;
+        http.report(&lease, "SUCCESS").await;
+        assert_ne!(picked, address);
+        assert!(begin.elapsed() < PATIENCE, "it has not logged {logged:?}");
+    }
+}
+
 async fn never_picks(agent: &Process, address: &str) {
     let mut http = agent.http().await;
     for _ in 0..200 {
@@ -230,13 +242,14 @@ async fn a_removed_endpoint_is_not_picked_again_while_the_next_control_plane_is_
 
     drop(ahead.kill());
     let _behind = api.plane(&folder, "behind");
-    agent.logs("it has read less than the control plane before it");
+    let behind = "it has read less than the control plane before it";
+    never_picks_until(&agent, "10.1.0.1:8080", behind).await;
     never_picks(&agent, "10.1.0.1:8080").await;
     picks(&agent, "10.1.0.4:8080").await;
 
     api.changes(21, &[2, 3, 5]);
     api.catch_up();
-    agent.logs("it has caught up");
+    never_picks_until(&agent, "10.1.0.1:8080", "it has caught up").await;
     picks(&agent, "10.1.0.5:8080").await;
     never_picks(&agent, "10.1.0.4:8080").await;
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     api_error::Resource,
     connection_pool::{ConnectionPool, StreamSlot},
+    read_up_to::ReadUpTo,
     request_queue::Urgency,
     watch::{Pace, Subject},
 };
@@ -30,6 +31,11 @@ impl Context {
     pub(super) fn subject(&self, resource: Resource, of: impl std::fmt::Display) -> Subject {
         let finder = format!("{resource:?} of {of}").into();
         Subject { resource, finder, server: self.server.clone(), read: None }
+    }
+
+    /// For the watches of all objects.
+    pub(super) fn read_up_to(&self) -> ReadUpTo {
+        ReadUpTo::new(self.catalog.clone(), self.source, self.connections.origin().into())
     }
 
     /// For the watch of all services, for which every caller waits.

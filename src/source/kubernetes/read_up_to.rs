@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{api_error::Resource, context::Context};
+use super::api_error::Resource;
 use crate::catalog::{
     Catalog, SourceId,
     progress::{Progresses, Telling, Versions},
@@ -21,13 +21,8 @@ pub(super) struct ReadUpTo {
 }
 
 impl ReadUpTo {
-    pub(super) fn new(shared: &Context) -> Self {
-        Self {
-            catalog: shared.catalog.clone(),
-            source: shared.source,
-            origin: shared.connections.origin().into(),
-            versions: Mutex::default(),
-        }
+    pub(super) fn new(catalog: Arc<Catalog>, source: SourceId, origin: Arc<str>) -> Self {
+        Self { catalog, source, origin, versions: Mutex::default() }
     }
 
     /// A list of this version was read, of which the newest object has the version `newest`. What was deleted before

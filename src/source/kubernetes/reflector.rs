@@ -59,7 +59,7 @@ const AT_ONCE: usize = 128;
 pub(super) async fn follow(scope: &Scope, slot: &StreamSlot, shared: &Context) {
     let labels = Sender::new(Labels::None);
     // Of one service, no version is of all that the catalog has.
-    let read = matches!(scope, Scope::All { .. }).then(|| Arc::new(ReadUpTo::new(shared)));
+    let read = matches!(scope, Scope::All { .. }).then(|| Arc::new(shared.read_up_to()));
     let own = events(scope, &slot.client, read.as_ref(), shared);
     let events = match scope {
         Scope::All { pods_and_nodes: true } => {
