@@ -45,7 +45,7 @@ struct Open {
     taken: Weak<()>,
 }
 
-/// A slot on a connection, for two watches.
+/// A slot on a connection, for two watches. A control plane has four on its only one.
 pub(super) struct StreamSlot {
     pub(super) client: Client,
     _taken: Arc<()>,

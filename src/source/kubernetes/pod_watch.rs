@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::facts::pod::WantedLabels;
+use super::{facts::pod::WantedLabels, watch::Update};
 
 /// The pause after a list. It doubles with each further one, and is the first again after a quiet time of
 /// twice its length. All Pods of a large cluster are 600 MB, and who may write a Service can name new labels
@@ -21,10 +21,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Range 1 min to 1 h.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-struct PodWatch<F, T> {
+struct PodWatch<F, R> {
     wanted: Receiver<Option<Arc<WantedLabels>>>,
     begin: F,
-    running: Option<BoxStream<'static, T>>,
+    running: Option<Updates<R>>,
+    /// Takes the place of the running one with its first list. A list of a large cluster takes a while, in
+    /// which new Pods must not go unseen.
+    successor: Option<Updates<R>>,
     /// When it began.
     since: Instant,
     /// The least time until another begins.
@@ -33,29 +36,34 @@ struct PodWatch<F, T> {
     due: Option<Instant>,
 }
 
+type Updates<R> = BoxStream<'static, Update<R>>;
+
 /// The updates of a watch that `begin` makes, which keeps these labels. None: they are not known yet. The
 /// sender must outlive the stream.
-pub(super) fn pod_watch<T: Send + 'static>(
+pub(super) fn pod_watch<R: Send + 'static>(
     wanted: Receiver<Option<Arc<WantedLabels>>>,
-    begin: impl Fn(Arc<WantedLabels>) -> BoxStream<'static, T> + Send,
-) -> impl Stream<Item = T> + Send {
+    begin: impl Fn(Arc<WantedLabels>) -> Updates<R> + Send,
+) -> impl Stream<Item = Update<R>> + Send {
     let (since, pause) = (Instant::now(), Duration::ZERO);
-    let watch = PodWatch { wanted, begin, running: None, since, pause, due: None };
+    let (running, successor) = (None, None);
+    let watch = PodWatch { wanted, begin, running, successor, since, pause, due: None };
     stream::unfold(watch, |mut watch| async move {
         let update = watch.next().await;
         Some((update, watch))
     })
 }
 
-impl<T, F: Fn(Arc<WantedLabels>) -> BoxStream<'static, T>> PodWatch<F, T> {
-    async fn next(&mut self) -> T {
+/// The next update; never, if there is no watch.
+async fn next<R>(watch: &mut Option<Updates<R>>) -> Option<Update<R>> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => pending().await,
+    }
+}
+
+impl<R, F: Fn(Arc<WantedLabels>) -> Updates<R>> PodWatch<F, R> {
+    async fn next(&mut self) -> Update<R> {
         loop {
-            let update = async {
-                match &mut self.running {
-                    Some(running) => running.next().await,
-                    None => pending().await,
-                }
-            };
             let due = async {
                 match self.due {
                     Some(at) => sleep_until(at).await,
@@ -63,8 +71,14 @@ impl<T, F: Fn(Arc<WantedLabels>) -> BoxStream<'static, T>> PodWatch<F, T> {
                 }
             };
             tokio::select! {
-                // The watch never ends.
-                Some(update) = update => return update,
+                // A watch never ends.
+                Some(update) = next(&mut self.running) => return update,
+                Some(update) = next(&mut self.successor) => {
+                    if matches!(update, Update::Listed(_)) {
+                        self.running = self.successor.take();
+                    }
+                    return update;
+                }
                 Ok(()) = self.wanted.changed() => {
                     self.due.get_or_insert((self.since + self.pause).max(Instant::now()));
                 }
@@ -73,7 +87,7 @@ impl<T, F: Fn(Arc<WantedLabels>) -> BoxStream<'static, T>> PodWatch<F, T> {
                     let wanted = self.wanted.borrow_and_update().clone();
                     if let Some(wanted) = wanted {
                         self.begins();
-                        self.running = Some((self.begin)(wanted));
+                        self.successor = Some((self.begin)(wanted));
                     }
                 }
             }
@@ -94,7 +108,7 @@ impl<T, F: Fn(Arc<WantedLabels>) -> BoxStream<'static, T>> PodWatch<F, T> {
 mod tests {
     use std::sync::Mutex;
 
-    use tokio::sync::watch;
+    use tokio::{sync::watch, time::sleep};
 
     use super::*;
 
@@ -106,32 +120,60 @@ mod tests {
     /// The watches that began, each when and with how many labels.
     type Begun = Arc<Mutex<Vec<(Duration, usize)>>>;
 
-    /// The watches, and their updates, which are the numbers of labels.
+    /// How long a list takes.
+    const LIST: Duration = Duration::from_millis(300);
+
+    /// The watches. Each lists the number of its labels, and then tells of it every second.
     fn watches(
         receiver: Receiver<Option<Arc<WantedLabels>>>,
-    ) -> (Begun, impl Stream<Item = usize> + Unpin) {
+    ) -> (Begun, impl Stream<Item = Update<usize>> + Unpin) {
         let (start, begun) = (Instant::now(), Begun::default());
         let log = begun.clone();
         let updates = pod_watch(receiver, move |wanted: Arc<WantedLabels>| {
             let keys = wanted.0["shop"].len();
             log.lock().unwrap().push((start.elapsed(), keys));
-            stream::once(async move { keys }).chain(stream::pending()).boxed()
+            let list = stream::once(async move {
+                sleep(LIST).await;
+                Update::Listed(vec![keys])
+            });
+            let changes = stream::repeat(()).then(move |()| async move {
+                sleep(SECOND).await;
+                Update::Applied(Box::new(keys))
+            });
+            list.chain(changes).boxed()
         });
         (begun, Box::pin(updates))
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Waits for the next list. Returns its labels, and the labels of the changes before it.
+    async fn listed(
+        updates: &mut (impl Stream<Item = Update<usize>> + Unpin),
+    ) -> (usize, Vec<usize>) {
+        let mut changes = Vec::new();
+        loop {
+            match updates.next().await.unwrap() {
+                Update::Listed(labels) => return (labels[0], changes),
+                Update::Applied(labels) => changes.push(*labels),
+                update => panic!("{update:?}"),
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_begins_when_the_labels_are_known_and_anew_when_there_are_more() {
         let (said, receiver) = watch::channel(None);
         let (begun, mut updates) = watches(receiver);
-        let minute = Duration::from_secs(60);
+        let minute = SECOND * 60;
         assert!(tokio::time::timeout(minute, updates.next()).await.is_err());
         said.send_replace(wanted(&["a"]));
-        assert_eq!(updates.next().await, Some(1));
-        assert!(tokio::time::timeout(minute, updates.next()).await.is_err());
+        assert_eq!(listed(&mut updates).await, (1, vec![]));
         said.send_replace(wanted(&["a", "b"]));
-        assert_eq!(updates.next().await, Some(2));
-        assert_eq!(*begun.lock().unwrap(), [(minute, 1), (minute * 2, 2)]);
+        // The old watch goes on until the new one has listed, and no longer.
+        assert_eq!(listed(&mut updates).await, (2, vec![1]));
+        assert!(matches!(updates.next().await, Some(Update::Applied(two)) if *two == 2));
+        assert_eq!(*begun.lock().unwrap(), [(minute, 1), (minute + FIRST_PAUSE, 2)]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -141,16 +183,17 @@ mod tests {
         for _ in 0..14 {
             said.send_replace(wanted(&["a", "b"]));
             said.send_replace(wanted(&["a", "b", "c"]));
-            assert_eq!(updates.next().await, Some(3), "labels that wait come together");
+            assert_eq!(listed(&mut updates).await.0, 3, "labels that wait come together");
         }
         let began: Vec<u64> = begun.lock().unwrap().iter().map(|(at, _)| at.as_secs()).collect();
         let apart: Vec<u64> = began.windows(2).map(|two| two[1] - two[0]).collect();
         assert_eq!(apart, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]);
         // After a quiet time it begins at once.
-        assert!(tokio::time::timeout(LONGEST_PAUSE * 3, updates.next()).await.is_err());
+        let quiet = async { while updates.next().await.is_some() {} };
+        assert!(tokio::time::timeout(LONGEST_PAUSE * 3, quiet).await.is_err());
         let quiet = Instant::now();
         said.send_replace(wanted(&["a"]));
-        updates.next().await;
-        assert_eq!(quiet.elapsed(), Duration::ZERO);
+        listed(&mut updates).await;
+        assert_eq!(quiet.elapsed(), LIST);
     }
 }
