@@ -192,12 +192,12 @@ pub async fn room(
 }
 
 fn endpoint(authority: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(format!("http://{authority}"))?
+    Endpoint::from_shared(format!("http://{authority}"))?
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(PING)
         .keep_alive_timeout(PING_TIME)
         .keep_alive_while_idle(true)
-        .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))?)
+        .user_agent(concat!("pointsman/", env!("CARGO_PKG_VERSION")))
 }
 
 fn connect(address: &Address) -> Boxed<Result<Channel, tonic::transport::Error>> {
