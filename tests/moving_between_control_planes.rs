@@ -17,7 +17,7 @@ use axum::{
     extract::{RawQuery, State},
     routing::get,
 };
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use support::{Agent as Process, POINTSMAN};
 use tempfile::TempDir;
@@ -77,6 +77,7 @@ impl ApiServer {
         let router = Router::new()
             .route("/api/v1/services", get(services))
             .route("/apis/discovery.k8s.io/v1/endpointslices", get(slices))
+            .fallback(forbidden)
             .with_state(readers);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -127,6 +128,19 @@ fn service() -> Value {
             "ports": [{ "name": "grpc", "port": 8080, "protocol": "TCP" }],
         },
     })
+}
+
+/// A control plane does without the Pods and Nodes that it may not read.
+async fn forbidden() -> (StatusCode, String) {
+    let status = json!({
+        "apiVersion": "v1",
+        "kind": "Status",
+        "status": "Failure",
+        "reason": "Forbidden",
+        "message": "no right",
+        "code": 403,
+    });
+    (StatusCode::FORBIDDEN, status.to_string())
 }
 
 fn slice(version: u64, addresses: &[u8]) -> Value {

@@ -46,7 +46,7 @@ impl Factor for Ejection {
             settle(inputs, draft, index);
         }
         let outcomes = Outcomes::of(inputs, draft);
-        for tier in tier::ready(draft) {
+        for tier in tier::ready(&draft.endpoints) {
             eject_worst(inputs, draft, &outcomes, tier);
         }
         for index in 0..draft.endpoints.len() {
@@ -76,7 +76,7 @@ fn eject_worst(inputs: &Inputs<'_>, draft: &mut Draft, outcomes: &Outcomes, tier
     let stand_in = StandIn::of(draft, &outcomes.of_each, tier);
     let most = match stand_in {
         Some(_) => usize::MAX,
-        None => most_ejected(inputs, tier::members(draft, tier).count()),
+        None => most_ejected(inputs, tier::members(&draft.endpoints, tier).count()),
     };
     let mut room = most.saturating_sub(aside(inputs, draft, tier));
     for (index, why) in worst_first(inputs, draft, outcomes, tier, stand_in) {
@@ -123,7 +123,8 @@ fn aside(inputs: &Inputs<'_>, draft: &Draft, tier: Tier) -> usize {
         Phase::Ejected { .. } => true,
         Phase::Probing(probation) => inputs.now < probation.heard + PROBE_TIMEOUT,
     };
-    let phases = tier::members(draft, tier).map(|(_, planned)| planned.outlier_state().phase);
+    let phases =
+        tier::members(&draft.endpoints, tier).map(|(_, planned)| planned.outlier_state().phase);
     phases.filter(|phase| takes_room(*phase)).count()
 }
 
@@ -243,7 +244,7 @@ fn worst_first(
     let median = inputs.service.service_time.median();
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
     // A braked endpoint is no member: the first connection that fails removes it for good.
-    for (index, planned) in tier::members(draft, tier) {
+    for (index, planned) in tier::members(&draft.endpoints, tier) {
         let outlier = planned.outlier_state();
         if outlier.phase != Phase::Clear {
             continue;

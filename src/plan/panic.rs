@@ -15,7 +15,7 @@ pub struct Panic;
 impl Factor for Panic {
     fn apply(&self, inputs: &Inputs<'_>, draft: &mut Draft) {
         let mut stands_in = None;
-        let tiers = tier::ready(draft);
+        let tiers = tier::ready(&draft.endpoints);
         // The last one first: whether it may stand in depends on nothing but itself.
         for tier in tiers.iter().rev() {
             let part = Part::of(draft, *tier, tiers.len() > 1);
@@ -42,7 +42,9 @@ struct Part {
 impl Part {
     fn of(draft: &Draft, tier: Tier, one_of_several: bool) -> Self {
         let count = |which: &dyn Fn(State) -> bool| {
-            tier::members(draft, tier).filter(|(_, planned)| which(planned.state)).count()
+            tier::members(&draft.endpoints, tier)
+                .filter(|(_, planned)| which(planned.state))
+                .count()
         };
         Self {
             tier,
@@ -93,7 +95,7 @@ fn undo_judgements(inputs: &Inputs<'_>, draft: &mut Draft, part: &Part) {
 
 /// Makes the tier's endpoints in some states serve, without ejection or bias.
 fn undo(draft: &mut Draft, tier: Tier, which: impl Fn(State) -> bool) {
-    let members = tier::members(draft, tier).filter(|(_, planned)| which(planned.state));
+    let members = tier::members(&draft.endpoints, tier).filter(|(_, planned)| which(planned.state));
     let members: Vec<usize> = members.map(|(index, _)| index).collect();
     for index in members {
         let planned = &mut draft.endpoints[index];

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{Draft, PlannedEndpoint};
+use super::PlannedEndpoint;
 use crate::catalog::Endpoint;
 
 /// A class of endpoints. One of a later tier is picked only if those of an earlier one do not suffice.
@@ -37,8 +37,8 @@ impl fmt::Display for Tier {
 }
 
 /// The tiers with a ready endpoint, the first choice first. What the brake keeps is no ready endpoint.
-pub(super) fn ready(draft: &Draft) -> Vec<Tier> {
-    let ready = draft.endpoints.iter().filter(|planned| planned.is_ready());
+pub(super) fn ready(endpoints: &[PlannedEndpoint]) -> Vec<Tier> {
+    let ready = endpoints.iter().filter(|planned| planned.is_ready());
     let mut tiers: Vec<Tier> = ready.map(|planned| Tier::of(&planned.endpoint)).collect();
     tiers.sort_unstable();
     tiers.dedup();
@@ -47,9 +47,9 @@ pub(super) fn ready(draft: &Draft) -> Vec<Tier> {
 
 /// The tier's ready endpoints, with their indices.
 pub(super) fn members(
-    draft: &Draft,
+    endpoints: &[PlannedEndpoint],
     tier: Tier,
 ) -> impl Iterator<Item = (usize, &PlannedEndpoint)> {
-    let ready = draft.endpoints.iter().enumerate().filter(|(_, planned)| planned.is_ready());
+    let ready = endpoints.iter().enumerate().filter(|(_, planned)| planned.is_ready());
     ready.filter(move |(_, planned)| Tier::of(&planned.endpoint) == tier)
 }
