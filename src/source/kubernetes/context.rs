@@ -69,21 +69,3 @@ impl Context {
         }
     }
 }
-
-#[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::source::Status;
-
-    /// A source with this API server. Nobody has asked for anything yet.
-    pub(crate) fn source(url: &str) -> Arc<Context> {
-        Arc::new(Context {
-            source: SourceId(0),
-            name: "kubernetes".into(),
-            server: "the API server".into(),
-            catalog: Arc::new(Catalog::new(["kubernetes"])),
-            connections: ConnectionPool::new(kube::Config::new(url.parse().unwrap())),
-            problems: Problems::new(Status::default(), "kubernetes".into()),
-        })
-    }
-}

@@ -52,6 +52,8 @@ mod reachability;
 mod read_up_to;
 mod reflector;
 mod request_queue;
+#[cfg(test)]
+mod sample;
 mod staleness;
 pub mod taint;
 mod watch;

@@ -161,7 +161,7 @@ mod tests {
             SourceId,
             sample::{endpoint, service},
         },
-        source::{interest_end::FORGET_AFTER, kubernetes::context::tests::source},
+        source::{interest_end::FORGET_AFTER, kubernetes::sample::source},
     };
 
     /// An address without an API server.

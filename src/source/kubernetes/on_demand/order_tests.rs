@@ -26,7 +26,7 @@ use crate::{
         sample::{endpoint, service},
     },
     identity::Identity,
-    source::kubernetes::{context::tests::source, request_queue::WIDTH},
+    source::kubernetes::{request_queue::WIDTH, sample::source},
 };
 
 /// The time of each answer.

@@ -18,7 +18,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{catalog::Service as Known, source::kubernetes::context::tests::source};
+use crate::{catalog::Service as Known, source::kubernetes::sample::source};
 
 const ALL: Scope = Scope::All { pods_and_nodes: true };
 const MINUTE: Duration = Duration::from_secs(60);
