@@ -5,26 +5,33 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    model::{Endpoint, NodeScope, Port, Service},
+    model::{Endpoint, Health, NodeScope, Port, Service},
     name::ServiceName,
 };
+
+/// The most services for which one stands in. Each of them has its endpoints, so that a change of one endpoint
+/// is a change of as many services. Range 1 to 1,000.
+const MOST_FOR_ONE: usize = 64;
 
 /// Which services name which as their fallbacks.
 #[derive(Debug, Default)]
 pub(super) struct Fallbacks {
+    /// For each fallback the services for which it stands in.
     named_by: HashMap<ServiceName, BTreeSet<ServiceName>>,
     of: HashMap<ServiceName, Vec<ServiceName>>,
 }
 
 impl Fallbacks {
-    /// Records the fallbacks of a service.
-    pub(super) fn set(&mut self, name: &ServiceName, fallbacks: &[ServiceName]) {
+    /// Records the fallbacks that a service names. Those count that do not stand in for too many others already.
+    pub(super) fn set(&mut self, name: &ServiceName, named: &[ServiceName]) {
         // Few services have one.
-        let known = self.of.get(name).map_or(&[][..], Vec::as_slice);
-        if known == fallbacks {
+        if named.is_empty() && !self.of.contains_key(name) {
             return;
         }
         for before in self.of.remove(name).unwrap_or_default() {
+            if named.contains(&before) {
+                continue;
+            }
             if let Some(named_by) = self.named_by.get_mut(&before) {
                 named_by.remove(name);
                 if named_by.is_empty() {
@@ -32,12 +39,22 @@ impl Fallbacks {
                 }
             }
         }
-        for fallback in fallbacks {
-            self.named_by.entry(fallback.clone()).or_default().insert(name.clone());
+        let mut counts = Vec::with_capacity(named.len());
+        for fallback in named.iter().filter(|fallback| *fallback != name) {
+            let named_by = self.named_by.entry(fallback.clone()).or_default();
+            if named_by.contains(name) || named_by.len() < MOST_FOR_ONE {
+                named_by.insert(name.clone());
+                counts.push(fallback.clone());
+            }
         }
-        if !fallbacks.is_empty() {
-            self.of.insert(name.clone(), fallbacks.to_vec());
+        if !counts.is_empty() {
+            self.of.insert(name.clone(), counts);
         }
+    }
+
+    /// The fallbacks of a service that count.
+    pub(super) fn of(&self, name: &ServiceName) -> &[ServiceName] {
+        self.of.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// The services that name this one.
@@ -46,14 +63,20 @@ impl Fallbacks {
     }
 }
 
-/// Adds the endpoints of its fallbacks to a service, and notes how many they are. `known`: each fallback as
-/// its own source tells it.
-pub(super) fn add(service: &mut Service, known: impl Fn(&ServiceName) -> Option<Service>) {
+/// Adds the endpoints of its fallbacks to a service, and notes how many they are. `counts`: those that do;
+/// `known`: each as its own source tells it.
+pub(super) fn add(
+    service: &mut Service,
+    counts: &[ServiceName],
+    known: impl Fn(&ServiceName) -> Option<Service>,
+) {
     let own_node = |service: &Service| service.eligibility.nodes == NodeScope::OwnNode;
     for (priority, name) in (1..).zip(service.fallback.clone()) {
-        let fallback = known(&name);
+        let does = counts.contains(&name);
+        let fallback = known(&name).filter(|_| does);
         let wrong = match &fallback {
             _ if name == service.name => "a service can't stand in for itself",
+            None if !does => TOO_MANY,
             None => "its endpoints are not known",
             Some(fallback) if own_node(fallback) || own_node(service) => {
                 "a service with internalTrafficPolicy Local has no fallback, and is none"
@@ -67,6 +90,8 @@ pub(super) fn add(service: &mut Service, known: impl Fn(&ServiceName) -> Option<
     }
 }
 
+const TOO_MANY: &str = "it stands in for 64 other services, which is the most";
+
 fn add_endpoints(service: &mut Service, fallback: &Service, priority: u8) {
     let several = service.ports.len() > 1;
     for port in &mut service.ports {
@@ -78,14 +103,23 @@ fn add_endpoints(service: &mut Service, fallback: &Service, priority: u8) {
             service.notes.push(format!("{of}: it has no such port"));
             continue;
         };
-        let known: HashSet<_> = port.endpoints.iter().map(|own| own.address).collect();
+        // A pod that moved from one service to the other is the fallback's.
+        let ready = theirs.endpoints.iter().filter(|each| serves(each));
+        let ready: HashSet<_> = ready.map(|each| each.address).collect();
+        let stays = |own: &&Endpoint| serves(own) || !ready.contains(&own.address);
+        let own: Vec<Endpoint> = port.endpoints.iter().filter(stays).cloned().collect();
+        let known: HashSet<_> = own.iter().map(|own| own.address).collect();
         let added: Vec<Endpoint> = (theirs.endpoints.iter())
             .filter(|each| each.priority == 0 && !known.contains(&each.address))
             .map(|each| Endpoint { priority, ..each.clone() })
             .collect();
         service.notes.push(format!("{of}: {} endpoints, with priority {priority}", added.len()));
-        port.endpoints = port.endpoints.iter().cloned().chain(added).collect();
+        port.endpoints = own.into_iter().chain(added).collect();
     }
+}
+
+fn serves(endpoint: &Endpoint) -> bool {
+    endpoint.health == Health::Ready && !endpoint.braked
 }
 
 /// The port that serves what `port` does: the one with its name, or with its number if it has no name. If

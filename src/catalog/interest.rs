@@ -37,6 +37,8 @@ pub struct Interest(Arc<InterestState>);
 struct InterestState {
     /// Renewed since the last check.
     lately: AtomicBool,
+    /// No caller asks for the service: it stands in for another one.
+    for_another: AtomicBool,
     /// What its source waits for.
     awaits: Mutex<Option<Arc<str>>>,
 }
@@ -98,8 +100,28 @@ impl Interests {
         if self.renew(name) {
             return Ok(());
         }
+        self.add(by, name, false)
+    }
+
+    /// Records an interest in a service that stands in for another one. It lasts as long as the interest in
+    /// that one.
+    ///
+    /// # Errors
+    /// The interest is new, and the account's quota is used up.
+    pub(super) fn ask_for_another(&self, by: Account, name: &ServiceName) -> Result<(), Exhausted> {
+        match self.get(name) {
+            Some(_) => Ok(()),
+            None => self.add(by, name, true),
+        }
+    }
+
+    fn add(&self, by: Account, name: &ServiceName, for_another: bool) -> Result<(), Exhausted> {
         let permit = self.quota.take(by)?;
-        let new = || Entry { interest: Interest::new(), by, permit };
+        let new = || {
+            let interest = Interest::new();
+            interest.0.for_another.store(for_another, Relaxed);
+            Entry { interest, by, permit }
+        };
         self.write().entry(name.clone()).or_insert_with(new).interest.renew();
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
@@ -116,11 +138,18 @@ impl Interests {
         }
     }
 
-    /// Renews an interest. Returns false if there is none.
+    /// Renews an interest, for a caller. Returns false if there is none.
     pub(super) fn renew(&self, name: &ServiceName) -> bool {
         let asked = self.read();
         let entry = asked.get(name);
         entry.inspect(|entry| entry.interest.renew()).is_some()
+    }
+
+    /// Whether callers have begun to ask for a service that stood in for another one.
+    pub(super) fn has_callers_now(&self, name: &ServiceName) -> bool {
+        let asked = self.read();
+        let Some(Entry { interest: Interest(state), .. }) = asked.get(name) else { return false };
+        state.for_another.load(Relaxed) && state.for_another.swap(false, Relaxed)
     }
 
     /// The interest in a service, to renew it without a lookup. None: no source answers on demand.
@@ -128,9 +157,11 @@ impl Interests {
         self.read().get(name).map(|entry| entry.interest.clone())
     }
 
-    /// The account that an interest counts against. None: there is no such interest.
+    /// The account that an interest of callers counts against. None: no caller asks for the service.
     pub(super) fn account(&self, name: &ServiceName) -> Option<Account> {
-        self.read().get(name).map(|entry| entry.by)
+        let asked = self.read();
+        let entry = asked.get(name).filter(|it| !it.interest.0.for_another.load(Relaxed));
+        entry.map(|entry| entry.by)
     }
 
     /// Ends an interest. Returns true if there was one.
@@ -148,12 +179,27 @@ impl Interests {
     /// Ends the interest in a service that nobody asked for since the last call, and that has no
     /// open request. Returns true if it ended.
     pub fn expire(&self, name: &ServiceName) -> bool {
-        let lately = self.get(name).is_some_and(|interest| interest.0.lately.swap(false, Relaxed));
-        let kept = lately || self.in_use.get().is_some_and(|in_use| in_use(name));
-        if !kept {
-            self.forget(name);
+        self.expire_unless(name, false)
+    }
+
+    /// The same. But where it stands in for a service that callers ask for, it is kept for that alone.
+    pub(super) fn expire_unless(&self, name: &ServiceName, stands_in: bool) -> bool {
+        let interest = self.get(name);
+        let lately =
+            interest.as_ref().is_some_and(|interest| interest.0.lately.swap(false, Relaxed));
+        if lately || self.in_use.get().is_some_and(|in_use| in_use(name)) {
+            return false;
         }
-        !kept
+        match interest {
+            Some(Interest(state)) if stands_in => {
+                state.for_another.store(true, Relaxed);
+                false
+            }
+            _ => {
+                self.forget(name);
+                true
+            }
+        }
     }
 
     /// Whether this is the current interest in a service; a later one may have replaced it.

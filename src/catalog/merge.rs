@@ -4,7 +4,7 @@
 //! be a fleet that nobody configured.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -272,7 +272,7 @@ impl Merge {
         let mut service = service.with_eligible_endpoints();
         service.stale |= self.sources[owner].unconfirmed.is_stale(name);
         let mut service = self.brakes.hold(service);
-        fallback::add(&mut service, |fallback| self.alone(fallback));
+        fallback::add(&mut service, self.fallbacks.of(name), |fallback| self.alone(fallback));
         (Some(service), triggered)
     }
 
@@ -285,7 +285,7 @@ impl Merge {
     /// Adds the services that have one of these as a fallback.
     pub(super) fn with_those_that_fall_back(&self, mut touched: Vec<Touched>) -> Vec<Touched> {
         let others = touched.iter().flat_map(|it| self.fallbacks.named_by(&it.name)).cloned();
-        let others: Vec<ServiceName> = others.collect();
+        let others: BTreeSet<ServiceName> = others.collect();
         touched.extend(others.into_iter().map(Touched::by_removal));
         touched
     }
@@ -317,13 +317,16 @@ impl Merge {
         over.chain(stale).map(Touched::by_removal).collect()
     }
 
+    /// A connection to an endpoint of a service failed, which may be one of its fallback.
     pub(super) fn connection_failed(
         &mut self,
         name: &ServiceName,
         address: SocketAddr,
-    ) -> Option<Touched> {
-        let gone = self.brakes.connection_failed(name, address);
-        gone.then(|| Touched::by_removal(name.clone()))
+    ) -> Vec<Touched> {
+        let mut of: Vec<ServiceName> = self.fallbacks.of(name).to_vec();
+        of.push(name.clone());
+        of.retain(|name| self.brakes.connection_failed(name, address));
+        of.into_iter().map(Touched::by_removal).collect()
     }
 
     /// The number of endpoints that the brake holds, and when the next hold ends or the next

@@ -243,8 +243,10 @@ impl Catalog {
             return;
         }
         let mut writer = self.writer();
-        let Some(gone) = writer.merge.connection_failed(service, address) else { return };
-        self.settle_alone(writer, vec![gone], now);
+        let gone = writer.merge.connection_failed(service, address);
+        if !gone.is_empty() {
+            self.settle_alone(writer, gone, now);
+        }
     }
 
     /// Calls back after services changed or went, with each of them once. The callback reads the current

@@ -3,10 +3,8 @@
 //! An endpoint is judged by the [`evidence`] against it, compared with the rest of the service. One
 //! that can't be connected to goes at once. At most the policy's share of a tier's ready endpoints is
 //! ejected: many endpoints that seem bad more often mean a bad network on this node.
-//!
-//! Where a later tier stands in, all of a tier may be ejected as long as they fail more than the later
-//! one does. So a tier that fails as a whole is left, and one that shares its failures with the later one
-//! is not.
+//! That holds where a later tier stands in, too: failures that both share, or a caller that lies, must not
+//! move all requests there.
 //!
 //! A probe is a request that begins after the ejection. Requests that were open before (a stream, a
 //! lease that nobody reports) neither take a probe's place nor count in favour of the endpoint.
@@ -73,13 +71,9 @@ impl Outcomes {
 
 /// Ejects endpoints of a tier, as many as may be.
 fn eject_worst(inputs: &Inputs<'_>, draft: &mut Draft, outcomes: &Outcomes, tier: Tier) {
-    let stand_in = StandIn::of(draft, &outcomes.of_each, tier);
-    let most = match stand_in {
-        Some(_) => usize::MAX,
-        None => most_ejected(inputs, tier::members(&draft.endpoints, tier).count()),
-    };
+    let most = most_ejected(inputs, tier::members(&draft.endpoints, tier).count());
     let mut room = most.saturating_sub(aside(inputs, draft, tier));
-    for (index, why) in worst_first(inputs, draft, outcomes, tier, stand_in) {
+    for (index, why) in worst_first(inputs, draft, outcomes, tier) {
         if room == 0 {
             let share = inputs.policy.outlier.max_ejected * 100.0;
             let reason = format!("{why}; not ejected, since at most {share:.0}% may be");
@@ -88,24 +82,6 @@ fn eject_worst(inputs: &Inputs<'_>, draft: &mut Draft, outcomes: &Outcomes, tier
         }
         room -= 1;
         eject(inputs, draft, index, &why);
-    }
-}
-
-/// The later tiers that can take all of a tier's requests.
-#[derive(Clone, Copy)]
-struct StandIn {
-    /// How many of their requests succeed, 0 to 1; 1 if they had none.
-    success_rate: f64,
-}
-
-impl StandIn {
-    fn of(draft: &Draft, seen: &[Counts], tier: Tier) -> Option<Self> {
-        let later = draft.endpoints.iter().zip(seen).filter(|(planned, _)| {
-            let clear = planned.outlier_state().phase == Phase::Clear;
-            planned.is_ready() && clear && Tier::of(&planned.endpoint) > tier
-        });
-        let sum = later.map(|(_, counts)| *counts).reduce(|sum, counts| sum.plus(&counts))?;
-        Some(Self { success_rate: sum.success_rate().unwrap_or(1.0) })
     }
 }
 
@@ -239,7 +215,6 @@ fn worst_first(
     draft: &Draft,
     outcomes: &Outcomes,
     tier: Tier,
-    stand_in: Option<StandIn>,
 ) -> Vec<(usize, Why)> {
     let median = inputs.service.service_time.median();
     let mut bad: Vec<(usize, f64, Why)> = Vec::new();
@@ -259,7 +234,6 @@ fn worst_first(
             continue;
         }
         let others = outcomes.baselines.for_others_than(own, planned.endpoint.priority);
-        let others = stand_in.map_or(others, |it| it.success_rate.max(others));
         let requests = inputs.policy.outlier.min_requests;
         let (ring, now, since) = (&load.ring, inputs.now, outlier.since);
         if let Some(against) = evidence::against(ring, now, since, requests, others, median) {

@@ -54,6 +54,27 @@ pub struct Agent {
     pub folder: Arc<TempDir>,
 }
 
+/// A gRPC client that connects with its first call.
+pub fn grpc_client(socket: std::path::PathBuf) -> AgentClient<Channel> {
+    let endpoint = Endpoint::from_static("http://localhost");
+    AgentClient::new(endpoint.connect_with_connector_lazy(connector(socket)))
+}
+
+fn connector(
+    socket: std::path::PathBuf,
+) -> impl tower::Service<
+    http::Uri,
+    Response = TokioIo<UnixStream>,
+    Error = std::io::Error,
+    Future = impl Future<Output = std::io::Result<TokioIo<UnixStream>>> + Send,
+> + Send
++ 'static {
+    tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    })
+}
+
 impl Agent {
     /// Starts an agent with these services.
     pub fn with(services: &str) -> Self {
@@ -228,13 +249,8 @@ impl Agent {
 
     /// A connection for gRPC clients.
     pub async fn channel(&self) -> Channel {
-        let socket = self.socket();
-        let connect = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
         let endpoint = Endpoint::from_static("http://localhost");
-        endpoint.connect_with_connector(connect).await.unwrap()
+        endpoint.connect_with_connector(connector(self.socket())).await.unwrap()
     }
 
     /// An HTTP/1.1 client on a connection of its own.

@@ -164,3 +164,46 @@ fn what_came_by_way_of_another_catalog_is_not_added_again() {
     let agent = told([passed_on, service("b.shop", [endpoint(9)])]);
     assert_eq!(listed(&agent, "cart.shop", 0), ["1:0", "2:1"]);
 }
+
+#[test]
+fn a_connection_that_fails_ends_the_hold_of_a_fallback_s_endpoint_too() {
+    let catalog = told([
+        with_fallbacks(service("cart.shop", [endpoint(1)]), &["b.shop"]),
+        service("b.shop", [endpoint(2)]),
+    ]);
+    catalog.apply(SOURCE, Change::Upsert(service("b.shop", [])), Duration::ZERO);
+    catalog.connection_failed(&name("cart.shop"), endpoint(2).address, Duration::ZERO);
+    assert_eq!(listed(&catalog, "cart.shop", 0), ["1:0"]);
+    assert_eq!(listed(&catalog, "b.shop", 0), [""; 0]);
+}
+
+#[test]
+fn a_service_stands_in_for_64_others_at_most() {
+    let names: Vec<String> = (0..70).map(|n| format!("s{n:02}.shop")).collect();
+    let others = names.iter().map(|of| with_fallbacks(service(of, [endpoint(1)]), &["b.shop"]));
+    let catalog = told(others.chain([service("b.shop", [endpoint(2)])]));
+    let with = |of: &&String| listed(&catalog, of, 0).len() == 2;
+    assert_eq!(names.iter().filter(with).count(), 64);
+    assert!(notes(&catalog, "s69.shop")[0].contains("stands in for 64 other services"));
+    catalog.apply(SOURCE, Change::Remove(name("s00.shop")), Duration::ZERO);
+    let again = with_fallbacks(service("s69.shop", [endpoint(3)]), &["b.shop"]);
+    catalog.apply(SOURCE, Change::Upsert(again), Duration::ZERO);
+    assert!(listed(&catalog, "s69.shop", 0).contains(&"2:1".to_owned()), "there is room again");
+}
+
+#[test]
+fn a_pod_that_moves_to_the_fallback_is_there_and_not_what_the_brake_kept() {
+    let catalog = told([
+        with_fallbacks(service("cart.shop", [endpoint(1)]), &["b.shop"]),
+        service("b.shop", []),
+    ]);
+    catalog.apply(
+        SOURCE,
+        Change::Upsert(with_fallbacks(service("cart.shop", []), &["b.shop"])),
+        Duration::ZERO,
+    );
+    catalog.apply(SOURCE, Change::Upsert(service("b.shop", [endpoint(1)])), Duration::ZERO);
+    let cart = catalog.get(&name("cart.shop")).unwrap();
+    let [moved] = &cart.ports[0].endpoints[..] else { panic!("{cart:?}") };
+    assert!(!moved.braked && moved.priority == 1, "{moved:?}");
+}

@@ -25,6 +25,9 @@ impl Catalog {
             true => Ok(true),
             false => self.ask_if_named(by, name),
         };
+        if self.interests.has_callers_now(name) {
+            self.ask_for_fallbacks(std::slice::from_ref(name));
+        }
         match snapshot.get(name) {
             Some(service) => lookup::port(service, asked.port.as_ref()),
             None if on_demand == Ok(true) => Err(self.awaited(name)),

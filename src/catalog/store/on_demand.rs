@@ -48,16 +48,18 @@ impl Catalog {
         }
     }
 
-    /// Asks for the fallbacks of services that callers ask for, on the account of the same caller. Those that
-    /// exceed its quota stay unknown.
+    /// Asks for the fallbacks of services that callers ask for, on the account of the same caller, and no
+    /// further. Those that exceed its quota stay unknown.
     pub(super) fn ask_for_fallbacks(&self, changed: &[ServiceName]) {
         for name in changed {
             let Some(service) = self.get(name).filter(|it| !it.fallback.is_empty()) else {
                 continue;
             };
             let Some(by) = self.interests.account(name) else { continue };
-            for fallback in &service.fallback {
-                self.ask_if_named(by, fallback).ok();
+            for fallback in service.fallback.iter().filter(|fallback| *fallback != name) {
+                if self.name_index.owner(fallback).is_some() {
+                    self.interests.ask_for_another(by, fallback).ok();
+                }
             }
         }
     }
@@ -65,11 +67,9 @@ impl Catalog {
     /// Ends the interest in a service that nobody asked for since the last call, and that has no open
     /// request, unless it is the fallback of another one that callers ask for. Returns true if it ended.
     pub fn expire_interest(&self, name: &ServiceName) -> bool {
-        let asked = |other: &ServiceName| self.interests.get(other).is_some();
-        if self.writer().merge.stands_in(name, asked) {
-            self.interests.renew(name);
-        }
-        self.interests.expire(name)
+        let by_callers = |other: &ServiceName| self.interests.account(other).is_some();
+        let stands_in = self.writer().merge.stands_in(name, by_callers);
+        self.interests.expire_unless(name, stands_in)
     }
 
     pub(super) fn awaited(&self, name: &ServiceName) -> LookupError {

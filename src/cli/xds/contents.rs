@@ -1,6 +1,6 @@
 //! What a resource says, as rows for a person or a program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use prost::Message;
 use serde_json::{Map, Value, json};
@@ -165,15 +165,13 @@ impl Rows {
         fields: &'static [&'static str],
         all: impl IntoIterator<Item = (String, Row)>,
     ) -> Self {
-        let mut rows = BTreeMap::new();
+        let (mut rows, mut times) = (BTreeMap::new(), HashMap::<String, usize>::new());
         for (name, row) in all {
             // An Envoy may be told of one address several times, at several priorities.
-            let free = |name: &String| !rows.contains_key(name);
-            let name = match free(&name) {
-                true => name,
-                false => (2..).map(|n| format!("{name} ({n})")).find(free).unwrap_or(name),
-            };
-            rows.insert(name, row);
+            let times = times.entry(name.clone()).or_default();
+            *times += 1;
+            let name = if *times == 1 { name } else { format!("{name} ({times})") };
+            rows.entry(name).or_insert(row);
         }
         Self { what, key, fields, rows }
     }

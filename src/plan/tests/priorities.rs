@@ -11,51 +11,38 @@ impl Bench {
         }
         bench
     }
-
-    fn groups(&self) -> Vec<(String, f64)> {
-        let groups = self.plan.as_ref().expect("planned").groups.iter();
-        groups.map(|group| (group.name.clone(), group.share)).collect()
-    }
-}
-
-fn only(name: &str) -> Vec<(String, f64)> {
-    vec![(name.to_owned(), 1.0)]
 }
 
 #[test]
-fn a_priority_that_fails_as_a_whole_is_left_for_the_next() {
+fn failures_that_a_priority_shares_move_nothing_to_the_next_whether_that_is_used_or_not() {
     let mut bench = Bench::with_priorities(&[0, 0, 0, 1]);
-    (0..3).for_each(|i| bench.ended(i, 20, 20));
+    (0..3).for_each(|i| bench.ended(i, 40, 20));
     bench.plan();
-    assert_eq!(bench.states(), [Ejected, Ejected, Ejected, Serving]);
-    assert_eq!(bench.groups(), only("zone a, priority 1"));
+    assert_eq!(bench.states(), [Serving, Serving, Serving, Standby]);
 }
 
 #[test]
-fn a_priority_that_shares_its_failures_with_the_next_is_not_left() {
-    let mut bench = Bench::with_priorities(&[0, 0, 1, 1]);
-    (0..4).for_each(|i| bench.ended(i, 20, 20));
+fn however_many_seem_bad_at_most_the_share_is_ejected_where_others_stand_in_too() {
+    let mut bench = Bench::with_priorities(&[0, 0, 0, 0, 0, 0, 1]);
+    (0..6).for_each(|i| bench.unreachable(i));
     bench.plan();
-    assert_eq!(bench.states(), [Serving, Serving, Standby, Standby]);
+    let ejected = bench.states().iter().filter(|state| **state == Ejected).count();
+    assert_eq!(ejected, 2, "a third of six");
+    assert_eq!(bench.states()[6], Standby);
 }
 
 #[test]
-fn the_only_endpoint_of_a_priority_returns_by_probes_while_the_next_takes_the_rest() {
+fn the_only_endpoint_of_a_priority_is_never_ejected() {
     let mut bench = Bench::with_priorities(&[0, 1]);
     bench.unreachable(0);
     bench.plan();
-    assert_eq!(bench.states(), [Ejected, Serving]);
-    let plan = bench.after(1.0);
-    assert_eq!((plan.endpoints[0].state, plan.endpoints[0].limit), (Probing, 1));
-    assert_eq!((plan.groups[0].overflow, plan.groups[0].share), (Some(1), 1.0));
-    bench.ended(0, 3, 0);
-    bench.after(0.1);
     assert_eq!(bench.states(), [Serving, Standby]);
 }
 
 #[test]
 fn what_is_left_of_a_priority_overflows_into_the_next_instead_of_panic() {
     let mut bench = Bench::with_priorities(&[0, 0, 0, 0, 1]);
+    bench.policy.outlier.max_ejected = 1.0;
     (0..3).for_each(|i| bench.unreachable(i));
     let plan = bench.plan();
     let wanted = "1 of 4 ready endpoints of priority 0 would be left, fewer than 50%: what these can't \
@@ -108,8 +95,8 @@ fn the_last_priority_keeps_the_share_of_its_own_endpoints() {
         bench.ended(index, 100, failed);
     }
     bench.plan();
-    let expected = [Ejected, Serving, Ejected, Ejected, Serving, Serving, Serving];
-    assert_eq!(bench.states(), expected, "two of six, and one of another priority");
+    let expected = [Serving, Standby, Ejected, Ejected, Standby, Standby, Standby];
+    assert_eq!(bench.states(), expected, "two of six");
 }
 
 #[test]

@@ -153,6 +153,11 @@ impl Services {
     }
 
     pub(super) fn disconnected(&mut self) {
+        // The word of one that was behind when it went does not count, whoever comes next.
+        for event in self.hold.take() {
+            let (type_url, name) = event.resource();
+            self.client.retract(type_url, name);
+        }
         self.client.disconnected();
     }
 

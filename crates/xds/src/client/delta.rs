@@ -83,7 +83,7 @@ struct Known {
     asked: Option<Duration>,
     /// The server said last that it does not exist.
     missing: bool,
-    /// What the server said last was rejected.
+    /// What the server said last was rejected, or does not count.
     rejected: bool,
 }
 
@@ -139,6 +139,17 @@ impl DeltaClient {
             subscription.changed.insert(name);
         }
         ended
+    }
+
+    /// What the server said last of a resource does not count. The next stream's server is told that the
+    /// resource may be there, without a version, so that it has to say what it has.
+    pub fn retract(&mut self, type_url: &str, name: &Name) {
+        let subscription = self.of_type(type_url);
+        if subscription.wants(name) {
+            let known = subscription.resources.entry(name.clone()).or_default();
+            known.version.get_or_insert_default();
+            (known.missing, known.rejected) = (false, true);
+        }
     }
 
     /// There is a new stream. The server knows nothing of this client.

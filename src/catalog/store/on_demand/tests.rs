@@ -222,6 +222,43 @@ fn a_fallback_is_asked_for_as_long_as_its_service_is() {
     assert!(catalog.expire_interest(&other), "it is not for the service any more");
 }
 
+/// a.shop, which a caller asks for, and others in a circle with it.
+fn circle() -> (Catalog, [ServiceName; 3]) {
+    let names = ["a.shop", "b.shop", "c.shop"];
+    let catalog = named(&names);
+    catalog.lookup(&asked("a.shop")).unwrap_err();
+    for (index, of) in names.iter().enumerate() {
+        let mut told = service(of, [endpoint(index as u8)]);
+        told.fallback = vec![name(names[(index + 1) % 3]), name(of)];
+        catalog.apply(FIRST, Change::Upsert(told), NOW);
+    }
+    (catalog, names.map(name))
+}
+
+#[test]
+fn what_stands_in_for_a_fallback_is_not_asked_for() {
+    let (catalog, [a, b, c]) = circle();
+    let mut all = catalog.interests().all();
+    all.sort();
+    assert_eq!(all, [a, b.clone()]);
+    catalog.lookup(&asked("b.shop")).unwrap();
+    assert!(catalog.interests().all().contains(&c), "a caller asks for b.shop now");
+    assert_eq!(catalog.get(&b).unwrap().ports[0].endpoints.len(), 2);
+}
+
+#[test]
+fn services_that_stand_in_for_one_another_are_let_go_in_the_end() {
+    let (catalog, [a, b, c]) = circle();
+    catalog.lookup(&asked("b.shop")).unwrap();
+    catalog.lookup(&asked("c.shop")).unwrap();
+    for _ in 0..5 {
+        for name in [&a, &b, &c] {
+            catalog.expire_interest(name);
+        }
+    }
+    assert!(catalog.interests().all().is_empty(), "{:?}", catalog.interests().all());
+}
+
 #[test]
 fn a_fallback_counts_in_the_quota_of_the_caller_that_asks_for_its_service() {
     let catalog = named(&["cart.shop", "other.shop"]);
