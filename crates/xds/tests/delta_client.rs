@@ -191,6 +191,26 @@ fn line_30_only_the_bad_resource_is_rejected_and_its_version_is_not_kept() {
 }
 
 #[test]
+fn of_what_is_retracted_the_next_server_has_to_say_what_it_has() {
+    let mut client = Client::with_all_of([CLUSTER]);
+    client.subscribe(&["a", "b"]);
+    client.next().unwrap();
+    client.receive(response("1", &["a=1", "b=1", "c=1", "d=1"]));
+    client.receive(response("2", &["a=2", "-b", "-c"]));
+    for name in ["a", "b", "c", "nobody.told.this"] {
+        client.0.retract(CLUSTER, &name.into());
+    }
+    client.0.connected();
+    let known = client.next().unwrap().initial_resource_versions;
+    let of = |name: &str| known.get(name).map(String::as_str);
+    assert_eq!([of("a"), of("b"), of("c"), of("d")], [Some(""), Some(""), Some(""), Some("v1")]);
+    assert_eq!(client.receive(response("3", &["a=1", "-b", "-c"])), ["a=1", "-b", "-c"]);
+    let mut named = Client::new();
+    named.0.retract(CLUSTER, &"a".into());
+    assert!(named.next().is_none(), "nobody wants it");
+}
+
+#[test]
 fn a_removal_is_news_after_silence_and_after_a_rejection_and_only_once() {
     let mut client = Client::new();
     client.subscribe(&["a", "b"]);
