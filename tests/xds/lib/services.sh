@@ -48,7 +48,7 @@ publish() {
     await_number "$wanted" known "$agent"
   done
 }
-published() { curl -s "http://$1/metrics" | sed -n 's/.*_resources{type="assignment",client="grpc"} //p'; }
+published() { curl -s "http://$1/metrics" | sed -n 's/^pointsman_control_plane_resources{type="assignment",client="grpc"} //p'; }
 
 # start_endpoints GRPC HTTP [ADDRESS]: so many servers of tests/xds/echo.py. Their ports are in the file "ports".
 start_endpoints() {
