@@ -64,10 +64,20 @@ answers() {
 # priorities PORT:PRIORITY...: of the endpoints that the brake is tried with.
 priorities() {
   local saw
-  saw=$(admin 'clusters?format=json' | jq -r '.cluster_statuses[] | select(.name == "brake") | .host_statuses[] |
-    "\(.address.socket_address.port_value):\(.priority // 0)"' | sort | xargs)
+  saw=$(priorities_now)
   echo "$saw"
   [ "$saw" = "$(printf '%s\n' "$@" | sort | xargs)" ]
+}
+# has_priorities PORT:PRIORITY...: these are among the endpoints that Envoy has of it.
+has_priorities() {
+  local saw each
+  saw=$(priorities_now)
+  echo "$saw"
+  for each in "$@"; do [[ " $saw " = *" $each "* ]] || return 1; done
+}
+priorities_now() {
+  admin 'clusters?format=json' | jq -r '.cluster_statuses[] | select(.name == "brake") | .host_statuses[] |
+    "\(.address.socket_address.port_value):\(.priority // 0)"' | sort | xargs
 }
 # not_told: Envoy has the endpoints that an agent knows more of, and nothing of that.
 not_told() {
