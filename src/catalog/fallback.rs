@@ -18,11 +18,13 @@ const MOST_FOR_ONE: usize = 64;
 pub(super) struct Fallbacks {
     /// For each fallback the services for which it stands in.
     named_by: HashMap<ServiceName, BTreeSet<ServiceName>>,
+    /// For each service its fallbacks.
     of: HashMap<ServiceName, Vec<ServiceName>>,
 }
 
 impl Fallbacks {
-    /// Records the fallbacks that a service names. Those count that do not stand in for too many others already.
+    /// Records the fallbacks that a service names, and admits those that do not stand in for too many others
+    /// already.
     pub(super) fn set(&mut self, name: &ServiceName, named: &[ServiceName]) {
         // Few services have one.
         if named.is_empty() && !self.of.contains_key(name) {
@@ -39,20 +41,20 @@ impl Fallbacks {
                 }
             }
         }
-        let mut counts = Vec::with_capacity(named.len());
+        let mut admitted = Vec::with_capacity(named.len());
         for fallback in named.iter().filter(|fallback| *fallback != name) {
             let named_by = self.named_by.entry(fallback.clone()).or_default();
             if named_by.contains(name) || named_by.len() < MOST_FOR_ONE {
                 named_by.insert(name.clone());
-                counts.push(fallback.clone());
+                admitted.push(fallback.clone());
             }
         }
-        if !counts.is_empty() {
-            self.of.insert(name.clone(), counts);
+        if !admitted.is_empty() {
+            self.of.insert(name.clone(), admitted);
         }
     }
 
-    /// The fallbacks of a service that count.
+    /// The fallbacks of a service that were admitted.
     pub(super) fn of(&self, name: &ServiceName) -> &[ServiceName] {
         self.of.get(name).map_or(&[], Vec::as_slice)
     }
@@ -63,34 +65,35 @@ impl Fallbacks {
     }
 }
 
-/// Adds the endpoints of its fallbacks to a service, and notes how many they are. `counts`: those that do;
-/// `known`: each as its own source tells it.
+/// Adds the endpoints of its fallbacks to a service, and notes how many they are. `admitted`: those of
+/// [`Fallbacks::of`]; `known`: each as its own source tells it.
 pub(super) fn add(
     service: &mut Service,
-    counts: &[ServiceName],
+    admitted: &[ServiceName],
     known: impl Fn(&ServiceName) -> Option<Service>,
 ) {
     let own_node = |service: &Service| service.eligibility.nodes == NodeScope::OwnNode;
     for (priority, name) in (1..).zip(service.fallback.clone()) {
-        let does = counts.contains(&name);
-        let fallback = known(&name).filter(|_| does);
-        let wrong = match &fallback {
-            _ if name == service.name => "a service can't stand in for itself",
-            None if !does => TOO_MANY,
-            None => "its endpoints are not known",
-            Some(fallback) if own_node(fallback) || own_node(service) => {
-                "a service with internalTrafficPolicy Local has no fallback, and is none"
-            }
-            Some(fallback) => {
-                add_endpoints(service, fallback, priority);
-                continue;
+        let wrong = if name == service.name {
+            "a service can't stand in for itself".to_owned()
+        } else if !admitted.contains(&name) {
+            format!("it stands in for {MOST_FOR_ONE} other services, which is the most")
+        } else {
+            match known(&name) {
+                None => "its endpoints are not known".to_owned(),
+                Some(fallback) if own_node(&fallback) || own_node(service) => {
+                    "a service with internalTrafficPolicy Local has no fallback, and is none"
+                        .to_owned()
+                }
+                Some(fallback) => {
+                    add_endpoints(service, &fallback, priority);
+                    continue;
+                }
             }
         };
         service.notes.push(format!("fallback {name}: {wrong}"));
     }
 }
-
-const TOO_MANY: &str = "it stands in for 64 other services, which is the most";
 
 fn add_endpoints(service: &mut Service, fallback: &Service, priority: u8) {
     let several = service.ports.len() > 1;

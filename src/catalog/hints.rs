@@ -1,33 +1,33 @@
 //! Applies topology hints: the zones or nodes from which the source wants an endpoint to be used.
 //! Hints set a preference; they are no filter.
 
-use std::{borrow::Borrow, sync::Arc};
+use std::sync::Arc;
 
 use super::model::{Endpoint, Health, Hints};
 
-/// The indices of the endpoints that the source prefers for a caller on this node; None: the hints
-/// do not apply.
+/// The indices of the endpoints that the source prefers for a caller on this node, of those with their indices;
+/// None: the hints do not apply.
 ///
 /// As in kube-proxy, the ready endpoints need hints all or none: one without a hint means that
 /// nobody maintains the hints any more. Hints by node count if every ready endpoint has them and
 /// one names this node; else hints by zone, likewise; else none.
-pub fn preferred(
-    endpoints: &[impl Borrow<Endpoint>],
+pub fn preferred<'a>(
+    endpoints: impl Iterator<Item = (usize, &'a Endpoint)> + Clone,
     node: Option<&str>,
     zone: Option<&str>,
 ) -> Option<Vec<usize>> {
-    by(endpoints, node, |hints| &hints.nodes).or_else(|| by(endpoints, zone, |hints| &hints.zones))
+    let by_node = by(endpoints.clone(), node, |hints| &hints.nodes);
+    by_node.or_else(|| by(endpoints, zone, |hints| &hints.zones))
 }
 
-fn by(
-    endpoints: &[impl Borrow<Endpoint>],
+fn by<'a>(
+    endpoints: impl Iterator<Item = (usize, &'a Endpoint)>,
     here: Option<&str>,
     places: impl Fn(&Hints) -> &Vec<Arc<str>>,
 ) -> Option<Vec<usize>> {
     let here = here?;
     let mut found = Vec::new();
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        let endpoint: &Endpoint = endpoint.borrow();
+    for (index, endpoint) in endpoints {
         if endpoint.health != Health::Ready || endpoint.braked {
             continue;
         }
@@ -43,6 +43,14 @@ fn by(
 mod tests {
     use super::*;
     use crate::catalog::sample::endpoint;
+
+    fn preferred(
+        endpoints: &[Endpoint],
+        node: Option<&str>,
+        zone: Option<&str>,
+    ) -> Option<Vec<usize>> {
+        super::preferred(endpoints.iter().enumerate(), node, zone)
+    }
 
     fn hinted(last: u8, zones: &[&str], nodes: &[&str]) -> Endpoint {
         let texts = |of: &[&str]| of.iter().map(|text| Arc::from(*text)).collect();

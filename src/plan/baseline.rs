@@ -1,7 +1,7 @@
 //! The success rate that an endpoint is compared with: that of the endpoints with its priority. Those that
 //! stand in for them may be another program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Draft;
 use crate::load::Counts;
@@ -12,11 +12,13 @@ pub(super) struct Baselines(BTreeMap<u8, Baseline>);
 impl Baselines {
     /// `seen`: the outcomes of each endpoint. Those that are not ready now count, too.
     pub(super) fn of(draft: &Draft, seen: &[Counts]) -> Self {
-        let mut by_priority: BTreeMap<u8, Vec<Counts>> = BTreeMap::new();
-        for (planned, counts) in draft.endpoints.iter().zip(seen) {
-            by_priority.entry(planned.endpoint.priority).or_default().push(*counts);
-        }
-        Self(by_priority.iter().map(|(priority, seen)| (*priority, Baseline::of(seen))).collect())
+        let all = draft.endpoints.iter().map(|planned| planned.endpoint.priority).zip(seen);
+        let priorities: BTreeSet<u8> = all.clone().map(|(priority, _)| priority).collect();
+        let of = |wanted| {
+            let its = all.clone().filter(move |(priority, _)| *priority == wanted);
+            (wanted, Baseline::of(its.map(|(_, counts)| counts)))
+        };
+        Self(priorities.into_iter().map(of).collect())
     }
 
     /// The rate to compare an endpoint of this priority with, 0 to 1; 1 if the others had no requests.
@@ -35,10 +37,12 @@ struct Baseline {
 }
 
 impl Baseline {
-    fn of(seen: &[Counts]) -> Self {
-        let all = seen.iter().fold(Counts::default(), |sum, c| sum.plus(c));
-        let mut rates: Vec<(f64, u64)> =
-            seen.iter().filter_map(|c| Some((c.success_rate()?, u64::from(c.judged())))).collect();
+    fn of<'a>(seen: impl IntoIterator<Item = &'a Counts> + Clone) -> Self {
+        let all = seen.clone().into_iter().fold(Counts::default(), |sum, c| sum.plus(c));
+        let mut rates: Vec<(f64, u64)> = seen
+            .into_iter()
+            .filter_map(|c| Some((c.success_rate()?, u64::from(c.judged()))))
+            .collect();
         rates.sort_by(|a, b| b.0.total_cmp(&a.0));
         let mut better = 0;
         let median = rates

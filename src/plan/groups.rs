@@ -5,7 +5,7 @@
 //! would let an idle far endpoint undo the preference. The overflow step of each pick handles a
 //! momentary lack of capacity. The own zone's share, in [`zone`], handles a lasting one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Draft, Group, Inputs, Plan, State, Tier, model::ZoneShare, zone};
 use crate::{
@@ -63,18 +63,14 @@ fn levels(inputs: &Inputs<'_>, draft: &Draft, prefer: bool) -> Vec<Level> {
 
 /// For each priority the endpoints that the source hints for this caller; None: hints do not apply to it.
 fn hinted(inputs: &Inputs<'_>) -> BTreeMap<u8, Option<Vec<usize>>> {
-    let mut by_priority: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
-    for (index, endpoint) in inputs.endpoints.iter().enumerate() {
-        by_priority.entry(endpoint.priority).or_default().push(index);
-    }
     let (node, zone) = (inputs.locality.node.as_deref(), inputs.locality.zone.as_deref());
-    let of = |indices: Vec<usize>| {
-        let endpoints: Vec<&Endpoint> =
-            indices.iter().map(|index| &*inputs.endpoints[*index]).collect();
-        let hinted = hints::preferred(&endpoints, node, zone)?;
-        Some(hinted.into_iter().map(|at| indices[at]).collect())
+    let all = inputs.endpoints.iter().map(|endpoint| &**endpoint).enumerate();
+    let priorities: BTreeSet<u8> = all.clone().map(|(_, endpoint)| endpoint.priority).collect();
+    let of = |priority| {
+        let its = all.clone().filter(move |(_, endpoint)| endpoint.priority == priority);
+        (priority, hints::preferred(its, node, zone))
     };
-    by_priority.into_iter().map(|(priority, indices)| (priority, of(indices))).collect()
+    priorities.into_iter().map(of).collect()
 }
 
 /// Makes the groups. Returns the damped share of the own zone.

@@ -51,10 +51,7 @@ impl Part {
             ready: count(&|_| true),
             serving: count(&|state| state == State::Serving),
             probing: count(&|state| state == State::Probing),
-            name: match (one_of_several, tier) {
-                (true, tier) => format!(" of {tier}"),
-                (false, _) => String::new(),
-            },
+            name: if one_of_several { format!(" of {tier}") } else { String::new() },
         }
     }
 

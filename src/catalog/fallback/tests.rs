@@ -27,6 +27,14 @@ fn told(services: impl IntoIterator<Item = Service>) -> Catalog {
     catalog
 }
 
+/// cart.shop with endpoint 1, and its fallback b.shop with endpoint 2.
+fn cart_and_its_fallback() -> Catalog {
+    told([
+        with_fallbacks(service("cart.shop", [endpoint(1)]), &["b.shop"]),
+        service("b.shop", [endpoint(2)]),
+    ])
+}
+
 /// "last octet:priority" of each endpoint of a port.
 fn listed(catalog: &Catalog, of: &str, port: usize) -> Vec<String> {
     let service = catalog.get(&name(of)).unwrap();
@@ -82,10 +90,7 @@ fn two_services_may_stand_in_for_each_other_and_none_for_itself() {
 
 #[test]
 fn changes_of_a_fallback_are_changes_of_the_service_until_it_is_named_no_more() {
-    let catalog = told([
-        with_fallbacks(service("cart.shop", [endpoint(1)]), &["b.shop"]),
-        service("b.shop", [endpoint(2)]),
-    ]);
+    let catalog = cart_and_its_fallback();
     let version = |of: &str| catalog.get(&name(of)).unwrap().version;
     let before = version("cart.shop");
     catalog.apply(SOURCE, Change::Upsert(service("b.shop", [endpoint(3)])), HOLD * 2);
@@ -125,10 +130,7 @@ fn ports_are_matched_by_name_by_number_or_as_the_only_ones() {
 
 #[test]
 fn what_the_brake_keeps_of_a_fallback_is_the_last_choice_of_the_service_too() {
-    let catalog = told([
-        with_fallbacks(service("cart.shop", [endpoint(1)]), &["b.shop"]),
-        service("b.shop", [endpoint(2)]),
-    ]);
+    let catalog = cart_and_its_fallback();
     catalog.apply(SOURCE, Change::Upsert(service("b.shop", [])), Duration::ZERO);
     let cart = catalog.get(&name("cart.shop")).unwrap();
     assert!(cart.ports[0].endpoints[1].braked);
@@ -167,10 +169,7 @@ fn what_came_by_way_of_another_catalog_is_not_added_again() {
 
 #[test]
 fn a_connection_that_fails_ends_the_hold_of_a_fallback_s_endpoint_too() {
-    let catalog = told([
-        with_fallbacks(service("cart.shop", [endpoint(1)]), &["b.shop"]),
-        service("b.shop", [endpoint(2)]),
-    ]);
+    let catalog = cart_and_its_fallback();
     catalog.apply(SOURCE, Change::Upsert(service("b.shop", [])), Duration::ZERO);
     catalog.connection_failed(&name("cart.shop"), endpoint(2).address, Duration::ZERO);
     assert_eq!(listed(&catalog, "cart.shop", 0), ["1:0"]);

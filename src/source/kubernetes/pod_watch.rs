@@ -122,8 +122,10 @@ mod tests {
 
     /// How long a list takes.
     const LIST: Duration = Duration::from_millis(300);
+    /// The time between two changes: a change never comes at the moment of a list.
+    const CHANGE: Duration = Duration::from_millis(900);
 
-    /// The watches. Each lists the number of its labels, and then tells of it every second.
+    /// The watches. Each lists the number of its labels, and then tells of it every [`CHANGE`].
     fn watches(
         receiver: Receiver<Option<Arc<WantedLabels>>>,
     ) -> (Begun, impl Stream<Item = Update<usize>> + Unpin) {
@@ -137,7 +139,7 @@ mod tests {
                 Update::Listed(vec![keys])
             });
             let changes = stream::repeat(()).then(move |()| async move {
-                sleep(SECOND).await;
+                sleep(CHANGE).await;
                 Update::Applied(Box::new(keys))
             });
             list.chain(changes).boxed()

@@ -252,11 +252,11 @@ fn line_10_hints_are_all_or_nothing_over_the_ready_endpoints() {
         service(&join(cart(), [slice("cart-1", endpoints)])).ports[0].endpoints.clone()
     };
     let hinted = read(&endpoints);
-    assert_eq!(preferred(&hinted, Some("n2"), Some("a")), Some(vec![1]));
-    assert_eq!(preferred(&hinted, Some("n3"), Some("a")), Some(vec![0]));
-    assert_eq!(preferred(&hinted, Some("n3"), Some("c")), None);
+    assert_eq!(preferred(hinted.iter().enumerate(), Some("n2"), Some("a")), Some(vec![1]));
+    assert_eq!(preferred(hinted.iter().enumerate(), Some("n3"), Some("a")), Some(vec![0]));
+    assert_eq!(preferred(hinted.iter().enumerate(), Some("n3"), Some("c")), None);
     endpoints.push("{addresses: [10.0.0.4]}");
-    assert_eq!(preferred(&read(&endpoints), Some("n2"), Some("a")), None);
+    assert_eq!(preferred(read(&endpoints).iter().enumerate(), Some("n2"), Some("a")), None);
 }
 
 #[test]
